@@ -1,0 +1,50 @@
+"""Where state lives, read once from the environment.
+
+| variable | what | default |
+|---|---|---|
+| `SCREENTEST_HOME` | folder of all local state | `./mlruns` |
+| `MLFLOW_TRACKING_URI` | tracking store and registry | `sqlite:///<home>/mlflow.db` |
+| `SCREENTEST_DATABASE_URL` | ratings and judge cache | `sqlite:///<home>/screentest.db` |
+| `SCREENTEST_CACHE` | downloaded corpora, the converted embedded model | `$XDG_CACHE_HOME/screentest` |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Resolved places of state; make one with `Settings.from_environment()`."""
+
+    home: Path  # absolute
+    tracking_uri: str
+    database_url: str
+    cache: Path  # absolute
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment (given or `os.environ`); touches no file."""
+        env = os.environ if environment is None else environment
+        home = Path(env.get("SCREENTEST_HOME") or "mlruns").expanduser().absolute()
+        cache_root = Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        cache = Path(env.get("SCREENTEST_CACHE") or cache_root / "screentest").expanduser().absolute()
+        return cls(
+            home=home,
+            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+            database_url=env.get("SCREENTEST_DATABASE_URL") or f"sqlite:///{home / 'screentest.db'}",
+            cache=cache,
+        )
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder that holds the artifacts of every local run."""
+        return self.home / "artifacts"
+
+    @property
+    def work(self) -> Path:
+        """Folder in which unfinished stages keep what they have so far."""
+        return self.home / "work"
