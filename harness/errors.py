@@ -1,14 +1,14 @@
 """The error tree. Every error is one sentence that names the thing, the rule, what arrived and what to do.
 
-    ScreentestError                     exit code 1: something failed
-    ├── InputError                      exit code 2: the caller gave something that cannot be used
-    │   ├── ConfigError                 a YAML file or an option
-    │   ├── CorpusError                 a corpus file, with its line
-    │   └── SplitError                  data of one split where only another may stand
-    ├── IntegrityError                  a digest that does not match: refuse, never repair silently
-    ├── UnavailableError                the network, a hub, a device or an optional package is not there
-    ├── JudgeError                      a judge cannot be used at all (one failed item is a missing Score instead)
-    └── StageError                      a stage could not finish
+ScreentestError                     exit code 1: something failed
+├── InputError                      exit code 2: the caller gave something that cannot be used
+│   ├── ConfigError                 a YAML file or an option
+│   ├── CorpusError                 a corpus file, with its line
+│   └── SplitError                  data of one split where only another may stand
+├── IntegrityError                  a digest that does not match: refuse, never repair silently
+├── UnavailableError                the network, a hub, a device or an optional package is not there
+├── JudgeError                      a judge cannot be used at all (one failed item is a missing Score instead)
+└── StageError                      a stage could not finish
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 FinishReason = Literal["stop", "length", "error", "unknown"]
-ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
+ScoreStatus = Literal[
+    "ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"
+]
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
 Direction = Literal["higher", "lower"]
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
@@ -61,7 +63,9 @@ class Prompt:
     """What a variant is asked to continue. Never holds the reply itself except as `reference`."""
 
     id: str
-    messages: tuple[Message, ...]  # the history; the last is the turn to answer. No system message: variants bring it
+    messages: tuple[
+        Message, ...
+    ]  # the history; the last is the turn to answer. No system message: variants bring it
     split: Split
     cluster: str  # the film
     reference: str | None = None  # the human's reply, if known
@@ -210,7 +214,9 @@ class Score:
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.status == "ok"):
-            raise ValueError(f"`status` must be ok exactly when `value` is there, got {self.status!r} with {self.value!r}")
+            raise ValueError(
+                f"`status` must be ok exactly when `value` is there, got {self.status!r} with {self.value!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,3 +358,13 @@ class Qualification:
 
 
 JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a long piece of work is; what shows it decides how."""
+
+    done: float
+    total: float
+    unit: str  # "tokens", "replies", "items"
+    note: str = ""  # e.g. "validation loss 3.41"

@@ -1,0 +1,42 @@
+"""Every test runs on its own state: no test can reach the developer's runs, caches or keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def isolated_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point all state at a temporary folder; the converted embedded model stays shared, it is read-only."""
+    monkeypatch.setenv("SCREENTEST_HOME", str(tmp_path / "mlruns"))
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_ID",
+        "MLFLOW_EXPERIMENT_NAME",
+        "SCREENTEST_DATABASE_URL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "HF_TOKEN",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def excerpt() -> Path:
+    """Real Cornell text, never committed: `SCREENTEST_TEST_CORPUS` or the folder beside the checkout."""
+    named = os.environ.get("SCREENTEST_TEST_CORPUS")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "cornell-excerpt"
+    if not folder.is_dir():
+        pytest.skip("needs real corpus text: set SCREENTEST_TEST_CORPUS to a folder in Cornell's format")
+    return folder
