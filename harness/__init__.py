@@ -1,0 +1,1 @@
+"""Screentest's evaluation library: generate, judge, estimate, report. Never imports `pipelines`."""

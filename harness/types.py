@@ -16,9 +16,7 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 FinishReason = Literal["stop", "length", "error", "unknown"]
-ScoreStatus = Literal[
-    "ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"
-]
+ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
 Direction = Literal["higher", "lower"]
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
@@ -63,9 +61,7 @@ class Prompt:
     """What a variant is asked to continue. Never holds the reply itself except as `reference`."""
 
     id: str
-    messages: tuple[
-        Message, ...
-    ]  # the history; the last is the turn to answer. No system message: variants bring it
+    messages: tuple[Message, ...]  # the history; the last is the turn to answer. No system message: variants bring it
     split: Split
     cluster: str  # the film
     reference: str | None = None  # the human's reply, if known

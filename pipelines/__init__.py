@@ -1,0 +1,1 @@
+"""What runs: corpora, training, evaluation and the `screentest` command."""

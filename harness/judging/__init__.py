@@ -1,0 +1,1 @@
+"""Judges, their criteria, and the planted controls that qualify them."""

@@ -1,0 +1,1 @@
+"""Reference-free metrics of replies and the held-out loss of human replies."""

@@ -1,0 +1,1 @@
+"""Language models behind one protocol: local transformers with PEFT, endpoints, the embedded model."""

@@ -1,0 +1,1 @@
+"""Statistics with honest intervals; importable on its own, NumPy and SciPy only."""

@@ -1,0 +1,1 @@
+"""Readers of dialogue corpora: Cornell, ConvoKit, JSONL and the sample that ships."""
