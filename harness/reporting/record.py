@@ -1,0 +1,278 @@
+"""What a report is made of: one `ReportRecord`, filled by whatever ran, drawn by `harness.reporting.render`.
+
+The record holds nouns and nothing drawn, so that HTML, Markdown and JSON say the same and a page can be drawn again years
+later from its JSON. Standard library only. Every number that a reader may quote is an `Estimate` (inside a `Finding`, a
+`ControlResult` or a row here); plain floats appear only as rows under a picture: single observations, traces, seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.errors import InputError
+from harness.types import (
+    Contrast,
+    Decoding,
+    Direction,
+    Estimate,
+    Finding,
+    JsonObject,
+    Qualification,
+    ScoreStatus,
+    SmallestEffect,
+    Split,
+)
+
+SCHEMA_VERSION = 1
+MAX_POINTS = 400  # above this a distribution is stored as quantiles: 1.2 M scores must not enter a page
+N_QUANTILES = 201  # evenly spaced probabilities 0 … 1, both ends included
+
+Declared = Literal["before", "after", "undeclared"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """What a finding's name means to a reader."""
+
+    name: str  # as in `Finding.name`
+    label: str  # as printed, e.g. "Held-out loss"
+    unit: str  # as shown, e.g. "bits per byte"
+    better: Direction | None  # None: descriptive
+    description: str = ""  # one or two sentences: what it is and how to read it
+    smallest_effect: SmallestEffect | None = None  # declared in the unit of the contrast
+    band: float | None = None  # `smallest_effect` in the measure's own unit, for the band in the forest plot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRow:
+    """One variant as a reader meets it."""
+
+    name: str  # as in `Finding.variant`
+    description: str  # "the base alone", "base + LoRA, NEFTune 5"
+    base: str  # name and revision as printed
+    adapter: str | None = None  # registry name/version, or the folder's name
+    digest: str = ""  # the variant's identity
+    n_generations: int = 0
+    cut_off: Estimate | None = None  # share of replies that hit the length cap
+    n_missing: int = 0  # generations that should be there and are not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRow:
+    """One judge, and why it may or may not support a claim."""
+
+    judge_id: str  # as in `Finding.judge_id` and `Qualification.judge_id`
+    name: str  # the folder's name
+    description: str = ""  # "likelihood, SmolLM2-135M, revision …"
+    family: str = ""
+    mode: str = ""  # exact | logprobs | sampled | likelihood
+    is_self_family: bool = False  # shares weights or family with a generator or the preference judge
+    exploratory_reason: str = ""  # one sentence; empty: it may support claims where qualified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """The rows of one measure and one variant: the rows themselves when few, their quantiles when many."""
+
+    measure: str
+    variant: str
+    n: int  # rows with a value
+    n_missing: int
+    values: tuple[float, ...] = ()  # all rows, ascending, when n ≤ MAX_POINTS
+    quantiles: tuple[float, ...] = ()  # at N_QUANTILES evenly spaced probabilities when n > MAX_POINTS
+
+    def __post_init__(self) -> None:
+        if self.values and self.quantiles:
+            raise InputError("`Distribution` takes `values` or `quantiles`, got both; give the rows when they are few")
+        if self.values and len(self.values) != self.n:
+            raise InputError(f"`n` must count `values`, got n = {self.n} with {len(self.values)} values")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One logged value of a loss curve."""
+
+    step: float  # in `LossCurve.x_unit`
+    value: float  # nats per token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCurve:
+    """The trace of one training run. A trace has no interval, and no claim rests on it."""
+
+    name: str  # the run or variant
+    train: tuple[CurvePoint, ...] = ()
+    validation: tuple[CurvePoint, ...] = ()
+    x_unit: str = "steps"  # or "tokens"
+    best_step: float | None = None  # the checkpoint that was kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of dialogue with the character who speaks it."""
+
+    speaker: str  # empty where unknown
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleScore:
+    """One reply's own value of one measure: an observation, not an estimate."""
+
+    measure: str
+    value: float | None  # None is missing
+    status: ScoreStatus = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleReply:
+    """What one variant answered."""
+
+    variant: str
+    text: str
+    finish_reason: str = "stop"  # "length" is shown as cut off
+    scores: tuple[SampleScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One prompt with its human reply and each variant's, side by side."""
+
+    prompt_id: str
+    title: str  # the film
+    history: tuple[Line, ...]
+    reference: Line | None
+    replies: tuple[SampleReply, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingRow:
+    """What should be there and is not."""
+
+    what: str  # "G-Eval scores, coherence, sft"
+    n: int
+    of: int  # how many there should be
+    why: str  # "low_mass: under half of the probability on the five digits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLine:
+    """One stage run in the lineage."""
+
+    name: str
+    run_id: str
+    is_reused: bool
+    fingerprint: str
+    seconds: float  # wall time of the run that did the work
+    inputs: Mapping[str, str] = field(default_factory=dict)  # name → digest
+    artifacts: Mapping[str, str] = field(default_factory=dict)  # file → digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRow:
+    """How much one split holds."""
+
+    split: Split
+    n_films: int
+    n_conversations: int
+    n_prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCard:
+    """Where the text came from and what was done to it."""
+
+    corpus: str
+    digest: str
+    splits: tuple[SplitRow, ...]
+    cluster_noun: str = "films"  # what a cluster is: "films", "conversations", "documents"
+    n_duplicates_removed: int = 0  # near-duplicates of other splits, taken out of training
+    n_skipped: int = 0  # bad rows skipped under --lenient
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One check of the training data or of the trained adapter."""
+
+    label: str
+    is_passed: bool | None  # None: could not be checked
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """When the contrasts were declared and how often TEST was looked at."""
+
+    status: Declared
+    digest: str = ""  # of contrasts, smallest effects and family
+    n_test_looks: int | None = None  # None: not counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the whole thing took."""
+
+    seconds: float  # of the work under this report, reused stages included
+    device: str  # "2 CPU cores", "NVIDIA …"
+    peak_bytes: int | None = None  # resident memory
+    n_train_tokens: int | None = None
+    note: str = ""  # e.g. money spent on an API judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRecord:
+    """Everything that a report shows. `findings` carry the numbers; the rest explains them."""
+
+    title: str
+    question: str
+    created: str  # ISO 8601 with zone
+    run_id: str  # what `screentest trace RUN NAME` takes
+    profile: str  # "quick", "full", or the experiment's name
+    caveat: str  # the one limitation a hurried reader must see; may be empty
+    findings: tuple[Finding, ...]
+    contrasts: tuple[Contrast, ...]
+    variants: tuple[VariantRow, ...]
+    schema_version: int = SCHEMA_VERSION
+    measures: tuple[Measure, ...] = ()  # in the order shown; a finding without one is shown last under its own name
+    primary: str | None = None  # the measure whose contrasts lead the report; None: the first with a contrast
+    decoding: Decoding | None = None  # shared by all variants
+    judges: tuple[JudgeRow, ...] = ()
+    qualifications: tuple[Qualification, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    curves: tuple[LossCurve, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    missing: tuple[MissingRow, ...] = ()
+    stages: tuple[StageLine, ...] = ()
+    data: DataCard | None = None
+    audit: tuple[AuditRow, ...] = ()
+    declaration: Declaration = field(default_factory=lambda: Declaration(status="undeclared"))
+    limitations: tuple[str, ...] = ()
+    config: JsonObject = field(default_factory=dict)  # resolved
+    versions: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost | None = None
+
+
+def distribution(measure: str, variant: str, values: Sequence[float | None]) -> Distribution:
+    """Store rows as they are when few, as quantiles when many; None is missing.
+
+    Quantiles interpolate linearly between order statistics (Hyndman & Fan 1996, type 7).
+
+    Raises:
+        InputError: a value is NaN or infinite; a missing row is None.
+    """
+    rows = sorted(v for v in values if v is not None)
+    if any(not math.isfinite(v) for v in rows):
+        raise InputError(f"`values` of {measure!r} for {variant!r} must be finite or None, got NaN or infinity")
+    n_missing = len(values) - len(rows)
+    if len(rows) <= MAX_POINTS:
+        return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, values=tuple(rows))
+    quantiles = []
+    for step in range(N_QUANTILES):
+        position = (len(rows) - 1) * step / (N_QUANTILES - 1)
+        below = min(int(position), len(rows) - 2)
+        quantiles.append(rows[below] + (position - below) * (rows[below + 1] - rows[below]))
+    return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, quantiles=tuple(quantiles))
