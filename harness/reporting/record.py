@@ -1,8 +1,9 @@
 """What a report is made of: one `ReportRecord`, filled by whatever ran, drawn by `harness.reporting.render`.
 
-The record holds nouns and nothing drawn, so that HTML, Markdown and JSON say the same and a page can be drawn again years
-later from its JSON. Standard library only. Every number that a reader may quote is an `Estimate` (inside a `Finding`, a
-`ControlResult` or a row here); plain floats appear only as rows under a picture: single observations, traces, seconds.
+The record holds nouns and nothing drawn, so that HTML, Markdown and JSON say the same and a page can be drawn again
+years later from its JSON. Standard library only. Every number that a reader may quote is an `Estimate` (inside a
+`Finding`, a `ControlResult` or a row here); plain floats appear only as rows under a picture: single observations,
+traces, seconds.
 """
 
 from __future__ import annotations
