@@ -328,6 +328,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlItem:
+    """A true reply beside a planted fault in the same context: what a judge must tell apart to be believed."""
+
+    id: str  # unique in one set
+    criterion: str
+    family: str  # e.g. "other_film", "shuffled_words", "echo"
+    kind: Literal["discrimination", "adversarial"]
+    messages: tuple[Message, ...]  # the context that both replies share
+    true_reply: str
+    control_reply: str
+    cluster: str  # the film
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlResult:
     """How well a judge tells true replies from one family of planted controls."""
 
