@@ -20,6 +20,7 @@ from harness.types import (
     Direction,
     Estimate,
     Finding,
+    Grain,
     JsonObject,
     Qualification,
     ScoreStatus,
@@ -45,6 +46,8 @@ class Measure:
     description: str = ""  # one or two sentences: what it is and how to read it
     smallest_effect: SmallestEffect | None = None  # declared in the unit of the contrast
     band: float | None = None  # `smallest_effect` in the measure's own unit, for the band in the forest plot
+    grain: Grain = Grain.REPLY  # what one row under the number is
+    criterion: str | None = None  # the judge's criterion; None: the same as `name`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +192,7 @@ class DataCard:
     corpus: str
     digest: str
     splits: tuple[SplitRow, ...]
-    cluster_noun: str = "films"  # what a cluster is: "films", "conversations", "documents"
+    cluster_noun: str = "film"  # what a cluster is, in the singular: "film", "conversation", "document"
     n_duplicates_removed: int = 0  # near-duplicates of other splits, taken out of training
     n_skipped: int = 0  # bad rows skipped under --lenient
     warnings: tuple[str, ...] = ()
@@ -246,10 +249,12 @@ class ReportRecord:
     distributions: tuple[Distribution, ...] = ()
     curves: tuple[LossCurve, ...] = ()
     samples: tuple[Sample, ...] = ()
+    sampling: str = ""  # how the samples were chosen, e.g. "the first 6 prompts of a seeded shuffle"
     missing: tuple[MissingRow, ...] = ()
     stages: tuple[StageLine, ...] = ()
     data: DataCard | None = None
     audit: tuple[AuditRow, ...] = ()
+    n_training_seeds: int | None = 1  # 1: verdicts are about these adapters; None: nothing was trained
     declaration: Declaration = field(default_factory=lambda: Declaration(status="undeclared"))
     limitations: tuple[str, ...] = ()
     config: JsonObject = field(default_factory=dict)  # resolved
