@@ -1,0 +1,42 @@
+"""What made a result: package versions and the commit of the code."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import subprocess
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    import platform
+    from importlib import metadata
+
+    names = ("screentest", "torch", "transformers", "peft", "trl", "bitsandbytes", "mlflow", "numpy", "scipy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of the working tree this code runs from, with `+dirty` when it differs; None outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+dirty" if changed else "")

@@ -1,0 +1,389 @@
+"""MLflow runs as stages: every stage is a run, found again by its fingerprint and resumed after a kill.
+
+A stage's fingerprint is the digest of its name, its `REVISION`, its resolved configuration and the digests of its
+inputs. A finished run with the same fingerprint is reused: a light run tagged `reused_from` stands in its place, so the
+lineage of every command is complete. Until a stage finishes, its outputs lie in `<home>/work/<stage>-<fingerprint>`,
+where the next attempt picks them up; the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import digest_json, read_manifest, write_manifest
+from harness.errors import InputError, ScreentestError, UnavailableError
+from harness.provenance import git_commit, versions
+from harness.settings import Settings
+
+EXPERIMENT = "screentest"
+ADOPT_VARIABLE = "MLFLOW_RUN_ID"
+_PARAM_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """A finished stage: its run, where its files are, and whether it ran now."""
+
+    name: str
+    run_id: str  # this command's run: the one that did the work, or the light one that points at it
+    source_run_id: str  # the run that did the work
+    reused: bool
+    folder: Path  # read-only outputs
+    digest: str  # over the manifest
+    fingerprint: str
+    seconds: float
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What a reader needs to know of a run."""
+
+    run_id: str
+    name: str
+    stage: str
+    status: str
+    tags: Mapping[str, str]
+    experiment_id: str
+
+
+class Stage:
+    """A stage while it runs: the folder to fill, and the run to log to."""
+
+    def __init__(self, tracking: Tracking, run_id: str, folder: Path) -> None:
+        self.run_id = run_id
+        self.folder = folder
+        self._client = tracking.client
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Record parameters; long values are cut, they stand whole in `stage.json`."""
+        from mlflow.entities import Param
+
+        items = [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
+        for start in range(0, len(items), 100):  # MLflow takes 100 a call
+            self._client.log_batch(self.run_id, params=items[start : start + 100])
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one point of a curve, or one figure."""
+        self._client.log_metric(self.run_id, name, value, step=step or 0)
+
+    def set_tag(self, key: str, value: object) -> None:
+        """Record a tag."""
+        self._client.set_tag(self.run_id, key, value)
+
+
+class Tracking:
+    """The store that `Settings` names; made when first used, never at import."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.from_environment()
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """MLflow's client for runs and registry."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        _quieten()
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        # Artifact URIs of the form models:/… and runs:/… are resolved through the process-wide setting.
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
+        try:
+            client = mlflow.MlflowClient(self.settings.tracking_uri)
+            client.search_experiments(max_results=1)
+        except (MlflowException, OSError) as err:
+            reason = str(err).splitlines()[0]
+            raise UnavailableError(
+                f"`{self.settings.tracking_uri}` must be a reachable MLflow store: {reason}"
+            ) from err
+        return client
+
+    @property
+    def is_local(self) -> bool:
+        """Whether runs and artifacts lie on this machine's disk under our home."""
+        return self.settings.tracking_uri.startswith("sqlite:")
+
+    def experiment_id(self, name: str = EXPERIMENT) -> str:
+        """Id of an experiment, made with an explicit artifact location when it is new."""
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (self.settings.artifacts / name).as_uri() if self.is_local else None
+        return str(self.client.create_experiment(name, artifact_location=location))
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, run_id: str) -> RunInfo:
+        """What is recorded of a run; `latest` names the newest that has a report to show."""
+        from mlflow.exceptions import MlflowException
+
+        if run_id == "latest":
+            newest = self.find(stage="analyse", status=None, limit=1)
+            if not newest:
+                raise InputError("`latest` needs an evaluation that has finished; run `screentest quickstart` first")
+            return newest[0]
+        try:
+            return _info(self.client.get_run(run_id))
+        except MlflowException as err:
+            raise InputError(
+                f"`{run_id}` must be the id of a run in {self.settings.tracking_uri}; there is none"
+            ) from err
+
+    def find(self, *, limit: int = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
+        """Runs with these tags, newest first."""
+        parts = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        if status is not None:
+            parts.append(f"attributes.status = '{status}'")
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        runs = self.client.search_runs(
+            experiments, " and ".join(parts), max_results=limit, order_by=["attributes.start_time DESC"]
+        )
+        return [_info(run) for run in runs]
+
+    def children(self, run_id: str) -> list[RunInfo]:
+        """Runs nested under a run, oldest first."""
+        return self.find(limit=1000, status=None, **{"mlflow.parentRunId": run_id})[::-1]
+
+    def source_of(self, info: RunInfo) -> RunInfo:
+        """The run that did the work: the run itself, or the one it was reused from."""
+        seen: set[str] = set()
+        while (origin := info.tags.get("reused_from")) and origin not in seen:
+            seen.add(origin)
+            info = self.run(origin)
+        return info
+
+    def folder(self, run_id: str) -> Path:
+        """The read-only folder of a run's artifacts; fetched into the home when the store is remote."""
+        run = self.client.get_run(run_id)
+        uri = run.info.artifact_uri
+        if uri.startswith("file:"):
+            from urllib.parse import unquote, urlparse
+
+            return Path(unquote(urlparse(uri).path))
+        if "://" not in uri:
+            return Path(uri)
+        target = self.settings.work / "downloads" / run_id
+        if not target.is_dir():
+            import mlflow
+
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(".part")
+            partial.mkdir(exist_ok=True)
+            mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(partial))
+            partial.rename(target)
+        return target
+
+    @contextlib.contextmanager
+    def command(
+        self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
+    ) -> Iterator[Stage]:
+        """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
+        run_id = inherited_run() or self._create(name, experiment=experiment, parent=None)
+        stage = Stage(self, run_id, self.settings.work)
+        for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
+            stage.set_tag(key, value)
+        with self._closing(run_id):
+            yield stage
+
+    def _create(self, name: str, *, experiment: str, parent: str | None) -> str:
+        tags = {"mlflow.runName": name}
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+            experiment_id = self.client.get_run(parent).info.experiment_id
+        else:
+            experiment_id = self.experiment_id(experiment)
+        return str(self.client.create_run(experiment_id, tags=tags).info.run_id)
+
+    @contextlib.contextmanager
+    def _closing(self, run_id: str) -> Iterator[None]:
+        """End a run as FINISHED, KILLED or FAILED, whatever happens inside."""
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self.client.set_terminated(run_id, status=status)
+
+    # ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stage(
+        self,
+        name: str,
+        *,
+        revision: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        work: Callable[[Stage], None],
+        parent: str | None = None,
+        force: bool = False,
+        adopt: bool = False,
+        tags: Mapping[str, str] | None = None,
+        experiment: str = EXPERIMENT,
+    ) -> StageResult:
+        """Run a stage, or reuse the finished run with the same fingerprint.
+
+        `work` fills `Stage.folder`, which survives a kill: what stands in it from an earlier attempt may be resumed.
+        `adopt` lets the stage take the run that `mlflow run` made for this process. Two processes that want the same
+        stage wait for each other.
+        """
+        identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
+        fingerprint = digest_json(identity)
+        folder = self.settings.work / f"{name}-{fingerprint[:16]}"
+        adopted = inherited_run() if adopt else None
+        with _locked(folder.with_suffix(".lock")):
+            finished = None if force else self._finished(name, fingerprint)
+            if finished is not None:
+                return self._reuse(name, finished, fingerprint, inputs, parent, adopted, experiment)
+            if force:
+                shutil.rmtree(folder, ignore_errors=True)
+            run_id = adopted or (None if force else self._unfinished(name, fingerprint))
+            run_id = run_id or self._create(name, experiment=experiment, parent=parent)
+            return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
+
+    def _work(
+        self,
+        name: str,
+        run_id: str,
+        folder: Path,
+        fingerprint: str,
+        identity: Mapping[str, Any],
+        work: Callable[[Stage], None],
+        tags: dict[str, str],
+    ) -> StageResult:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.client.update_run(run_id, status="RUNNING")
+        stage = Stage(self, run_id, folder)
+        recorded = {"stage": name, "fingerprint": fingerprint, "inputs": json.dumps(identity["inputs"])}
+        for key, value in {**recorded, **_provenance(), **tags}.items():
+            stage.set_tag(key, value)
+        stage.log_params(_flat(identity["config"]))
+        started = time.perf_counter()
+        with self._closing(run_id):
+            work(stage)
+            digest = digest_json(write_manifest(folder))
+            seconds = time.perf_counter() - started
+            self.client.log_artifacts(run_id, str(folder))
+            self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
+            stage.set_tag("output_digest", digest)
+            stage.set_tag("seconds", f"{seconds:.3f}")
+        shutil.rmtree(folder)
+        return StageResult(
+            name=name,
+            run_id=run_id,
+            source_run_id=run_id,
+            reused=False,
+            folder=self.folder(run_id),
+            digest=digest,
+            fingerprint=fingerprint,
+            seconds=seconds,
+            inputs=dict(identity["inputs"]),
+        )
+
+    def _finished(self, name: str, fingerprint: str) -> RunInfo | None:
+        """The newest finished run of a fingerprint whose files are still there."""
+        for info in self.find(stage=name, fingerprint=fingerprint):
+            if "reused_from" in info.tags or "output_digest" not in info.tags:
+                continue
+            with contextlib.suppress(ScreentestError, OSError):
+                if digest_json(read_manifest(self.folder(info.run_id))) == info.tags["output_digest"]:
+                    return info
+        return None
+
+    def _unfinished(self, name: str, fingerprint: str) -> str | None:
+        """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock."""
+        for info in self.find(stage=name, fingerprint=fingerprint, status=None):
+            if info.status != "FINISHED":
+                return info.run_id
+        return None
+
+    def _reuse(
+        self,
+        name: str,
+        finished: RunInfo,
+        fingerprint: str,
+        inputs: Mapping[str, str],
+        parent: str | None,
+        adopted: str | None,
+        experiment: str,
+    ) -> StageResult:
+        run_id = adopted or self._create(name, experiment=experiment, parent=parent)
+        tags = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id, "inputs": json.dumps(inputs)}
+        for key, value in tags.items():
+            self.client.set_tag(run_id, key, value)
+        self.client.set_terminated(run_id)
+        return StageResult(
+            name=name,
+            run_id=run_id,
+            source_run_id=finished.run_id,
+            reused=True,
+            folder=self.folder(finished.run_id),
+            digest=finished.tags["output_digest"],
+            fingerprint=fingerprint,
+            seconds=float(finished.tags.get("seconds", 0.0)),
+            inputs=dict(inputs),
+        )
+
+
+def inherited_run() -> str | None:
+    """The run id that `mlflow run` gave this process, once: the first taker owns it."""
+    return os.environ.pop(ADOPT_VARIABLE, None) or None
+
+
+def _provenance() -> dict[str, str]:
+    commit = git_commit()
+    return {} if commit is None else {"git_commit": commit}
+
+
+def _info(run: Any) -> RunInfo:
+    return RunInfo(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        stage=run.data.tags.get("stage", ""),
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        experiment_id=run.info.experiment_id,
+    )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested configuration as `a.b = value`; lists as JSON."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            is_plain = value is None or isinstance(value, str | int | float)
+            flat[prefix + key] = value if is_plain else json.dumps(value, sort_keys=True, default=str)
+    return flat
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file lock; the system lets go of it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _quieten() -> None:
+    """MLflow and Alembic narrate the making of a store; nobody reads that."""
+    import logging
+
+    names: Sequence[str] = ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow.models", "mlflow.utils")
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)

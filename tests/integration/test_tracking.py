@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError, UnavailableError
+from harness.settings import Settings
+from harness.tracking import Stage, Tracking
+
+
+def write_answer(stage: Stage) -> None:
+    (stage.folder / "answer.txt").write_text("42")
+    stage.log_metric("loss", 1.5, step=3)
+
+
+def run(tracking: Tracking, **changes: object):
+    arguments = {"revision": 1, "config": {"a": {"b": 1}}, "inputs": {"data": "d1"}, "work": write_answer} | changes
+    return tracking.stage("toy", **arguments)
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    home = tmp_path_factory.mktemp("home")
+    return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
+
+
+def test_a_stage_runs_once_and_is_reused_with_a_trace(tracking: Tracking) -> None:
+    first = run(tracking, config={"case": "reuse"})
+    again = run(tracking, config={"case": "reuse"}, work=lambda stage: pytest.fail("ran again"))
+    assert (first.reused, again.reused) == (False, True)
+    assert again.digest == first.digest
+    assert (again.folder / "answer.txt").read_text() == "42"
+    assert tracking.run(again.run_id).tags["reused_from"] == first.run_id
+    assert tracking.source_of(tracking.run(again.run_id)).run_id == first.run_id
+
+
+@pytest.mark.parametrize("change", [{"revision": 2}, {"config": {"a": 2}}, {"inputs": {"data": "d2"}}, {"force": True}])
+def test_whatever_decides_the_result_runs_it_again(tracking: Tracking, change: dict[str, object]) -> None:
+    run(tracking)
+    assert not run(tracking, **change).reused
+
+
+def test_a_failed_stage_keeps_its_work_and_resumes_in_the_same_run(tracking: Tracking) -> None:
+    def fail(stage: Stage) -> None:
+        (stage.folder / "half.txt").write_text("half")
+        raise InputError("no")
+
+    def resume(stage: Stage) -> None:
+        assert (stage.folder / "half.txt").read_text() == "half"
+        write_answer(stage)
+
+    with pytest.raises(InputError):
+        run(tracking, config={"case": "resume"}, work=fail)
+    failed = tracking.find(stage="toy", status="FAILED")[0]
+    result = run(tracking, config={"case": "resume"}, work=resume)
+    assert result.run_id == failed.run_id
+    assert tracking.run(result.run_id).status == "FINISHED"
+
+
+def test_a_stage_whose_files_are_gone_runs_again(tracking: Tracking) -> None:
+    first = run(tracking, config={"case": "gone"})
+    (first.folder / "manifest.json").unlink()
+    assert not run(tracking, config={"case": "gone"}).reused
+
+
+def test_artifacts_lie_under_the_home(tracking: Tracking) -> None:
+    assert tracking.settings.artifacts in run(tracking, config={"case": "place"}).folder.parents
+
+
+def test_an_inherited_run_is_adopted_once(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited = tracking.client.create_run(tracking.experiment_id()).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", inherited)
+    assert run(tracking, config={"case": "adopt"}, adopt=True).run_id == inherited
+    assert run(tracking, config={"case": "adopt 2"}, adopt=True).run_id != inherited
+
+
+def test_children_nest_under_their_command(tracking: Tracking) -> None:
+    with tracking.command("evaluate") as parent:
+        run(tracking, config={"case": "child"}, parent=parent.run_id)
+    assert [child.stage for child in tracking.children(parent.run_id)] == ["toy"]
+    assert tracking.run(parent.run_id).status == "FINISHED"
+
+
+def test_an_unknown_run_is_one_sentence(tracking: Tracking) -> None:
+    with pytest.raises(InputError, match="must be the id of a run"):
+        tracking.run("0" * 32)
+
+
+def test_an_unreachable_store_is_one_sentence(tmp_path: Path) -> None:
+    settings = Settings.from_environment(
+        {"SCREENTEST_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "sqlite:////proc/nowhere/mlflow.db"}
+    )
+    with pytest.raises(UnavailableError, match="must be a reachable MLflow store"):
+        Tracking(settings).client  # noqa: B018
+
+
+def test_a_killed_stage_resumes_in_the_same_run(tracking: Tracking) -> None:
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from harness.tracking import Tracking
+
+        def work(stage):
+            if not (stage.folder / "half.txt").exists():
+                (stage.folder / "half.txt").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        result = Tracking().stage("killed", revision=1, config={}, inputs={}, work=work)
+        print(result.run_id, result.reused)
+        """
+    )
+    environment = os.environ | {"SCREENTEST_HOME": str(tracking.settings.home)}
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, env=environment).returncode == -signal.SIGKILL
+    left = tracking.find(stage="killed", status="RUNNING")[0]
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert second.stdout.split() == [left.run_id, "False"]
