@@ -1,0 +1,218 @@
+"""How a number is written. Nothing here takes a bare float where a reader could take it for a result.
+
+An `Estimate` is written with as many digits as its interval supports (two significant digits of the half-width), a
+true minus, its unit, and what it rests on. Signs are never lost: an end that is not zero is never printed as zero, so
+an interval that excludes zero looks like one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.reporting.record import SampleScore
+from harness.types import Estimate, Grain, SmallestEffect, Verdict
+
+MINUS = "−"
+NO_BREAK = "\u00a0"
+MAX_PLACES = 6  # a smaller number is written as a power of ten
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_EFFECT_UNITS = {
+    "points": "points",
+    "bits_per_byte": "bits per byte",
+    "share": "percentage points",
+    "nats": "nats",
+    "sd_of_control": "standard deviations of the control",
+    "quantile_of_control": "quantiles of the control",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An estimate in words, in parts so that a table can set them apart."""
+
+    value: str  # "−0.214", or "no value"
+    unit: str  # "bits per byte", "%"; may be empty
+    interval: str  # "[−0.262, −0.166]", or why there is none
+    level: str  # "95 %"
+    rows: str  # "60 replies / 12 films"
+    missing: str  # "0 missing"
+    basis: str  # "n = 60 replies, 12 films, 0 missing"
+    has_interval: bool
+
+    @property
+    def amount(self) -> str:
+        """Value with its unit, kept on one line where the unit is a sign."""
+        if not self.unit or self.value == "no value":
+            return self.value
+        return f"{self.value}{NO_BREAK if self.unit == '%' else ' '}{self.unit}"
+
+    @property
+    def effect(self) -> str:
+        """Value, unit and interval: the least that may be quoted."""
+        return f"{self.amount} {self.interval}" if self.has_interval else f"{self.amount} ({self.interval})"
+
+    @property
+    def text(self) -> str:
+        """Everything in one line."""
+        level = f", {self.level} interval {self.interval}" if self.has_interval else f", {self.interval}"
+        return f"{self.amount}{level}; {self.basis}"
+
+
+def write_estimate(
+    estimate: Estimate,
+    *,
+    unit: str,
+    is_difference: bool = False,
+    grain: Grain = Grain.REPLY,
+    cluster_noun: str = "film",
+) -> Written:
+    """Write an estimate. Shares are written in per cent, their differences in percentage points.
+
+    Args:
+        estimate: value and ends in `unit`.
+        unit: as shown; "share" is scaled by 100.
+        is_difference: sign everything, plus as well as minus.
+        grain: what one of the n rows is.
+        cluster_noun: what one of the clusters is, in the singular.
+
+    Raises:
+        TypeError: `estimate` is anything but an `Estimate`.
+    """
+    known = _require_estimate(estimate)
+    scale = 100.0 if unit == "share" else 1.0
+    ends = [x * scale for x in (known.low, known.high) if x is not None and not math.isnan(x)]
+    value = known.value * scale
+    places = _places(value, ends)
+    has_interval = len(ends) == 2
+    if has_interval:
+        interval = f"[{_decimal(ends[0], places, is_difference)}, {_decimal(ends[1], places, is_difference)}]"
+    else:
+        interval = f"no interval: {_why_no_interval(known, cluster_noun)}"
+    return Written(
+        value="no value" if math.isnan(value) else _decimal(value, places, is_difference),
+        unit=("percentage points" if is_difference else "%") if unit == "share" else unit,
+        interval=interval,
+        level=write_level(known),
+        rows=f"{write_count(known.n, grain.value)} / {write_count(known.n_clusters, cluster_noun)}",
+        missing=f"{known.n_missing:,} missing",
+        basis=write_basis(known, grain=grain, cluster_noun=cluster_noun),
+        has_interval=has_interval,
+    )
+
+
+def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun: str = "film") -> str:
+    """What the number rests on: "n = 60 replies, 12 films, 0 missing"."""
+    known = _require_estimate(estimate)
+    n, n_clusters = write_count(known.n, grain.value), write_count(known.n_clusters, cluster_noun)
+    return f"n = {n}, {n_clusters}, {known.n_missing:,} missing"
+
+
+def write_level(estimate: Estimate) -> str:
+    """The confidence level: "95 %"."""
+    return f"{_require_estimate(estimate).level * 100:.4g}{NO_BREAK}%"
+
+
+def write_count(n: int, noun: str) -> str:
+    """An exact count with its noun: "1 reply", "1,200 films"."""
+    if n == 1:
+        return f"1 {noun}"
+    is_vowel_y = noun.endswith("y") and noun[-2:-1] in tuple("aeiou")
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and not is_vowel_y else f"{noun}s"
+    return f"{n:,} {plural}"
+
+
+def write_p(verdict: Verdict) -> str:
+    """The p value of a verdict, adjusted for multiplicity where it was; empty where there is none."""
+    if verdict.p_value is None and verdict.p_adjusted is None:
+        return ""
+    raw = "" if verdict.p_value is None else f"p {_probability(verdict.p_value)}"
+    adjusted = "" if verdict.p_adjusted is None else f"adjusted p {_probability(verdict.p_adjusted)}"
+    return ", ".join(part for part in (raw, adjusted) if part)
+
+
+def write_smallest_effect(effect: SmallestEffect) -> str:
+    """The declared smallest effect that matters: "0.02 bits per byte"."""
+    scale = 100 if effect.unit == "share" else 1
+    return f"{effect.value * scale:.6g} {_EFFECT_UNITS[effect.unit]}"
+
+
+def write_observation(score: SampleScore) -> str:
+    """One reply's own value of a measure, or why there is none. An observation has no interval."""
+    if score.value is None or math.isnan(score.value):
+        return f"missing ({score.status.replace('_', ' ')})"
+    return _decimal(score.value, _places(score.value, []), False)
+
+
+def write_seconds(seconds: float) -> str:
+    """A stopwatch reading: "0.4 s", "41 s", "7 min 05 s", "3 h 12 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def write_bytes(n: int) -> str:
+    """A size in decimal units: "3.2 GB"."""
+    if n < 1000:
+        return f"{n} B"
+    power = min(int(math.log10(n) // 3), 4)
+    return f"{n / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def _require_estimate(given: object) -> Estimate:
+    if not isinstance(given, Estimate):
+        raise TypeError(
+            f"`estimate` must be an Estimate (value, interval, n, missing), got {type(given).__name__}; "
+            "a number without them cannot be rendered"
+        )
+    return given
+
+
+def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
+    if estimate.notes:
+        return "; ".join(estimate.notes)
+    if estimate.n == 0:
+        return "no rows"
+    if estimate.n_clusters < 2:
+        return f"{write_count(estimate.n_clusters, cluster_noun)}, and the {cluster_noun} is what is resampled"
+    return f"none given by {estimate.method}"
+
+
+def _places(value: float, ends: list[float]) -> int:
+    """Decimal places: two significant digits of the half-width, or three of the value where there is no interval."""
+    finite = [x for x in ends if math.isfinite(x)]
+    half = (max(finite) - min(finite)) / 2 if len(finite) == 2 else 0.0
+    if len(finite) == 1 and math.isfinite(value):
+        half = abs(finite[0] - value)
+    if half > 0:
+        return min(1 - math.floor(math.log10(half)), MAX_PLACES)
+    if value == 0 or not math.isfinite(value):
+        return 2
+    return min(2 - math.floor(math.log10(abs(value))), MAX_PLACES)
+
+
+def _decimal(value: float, places: int, is_signed: bool) -> str:
+    """A number with a true minus; never "0" for what is not zero, never "−0" for what is."""
+    if value == 0:
+        return f"{0:.{max(places, 0)}f}"
+    sign = MINUS if value < 0 else "+" if is_signed else ""
+    size = abs(value)
+    if math.isinf(size):
+        return f"{sign}∞"
+    rounded = round(size, places)
+    if rounded == 0:  # keep one digit, so that what excludes zero is seen to
+        places, rounded = -math.floor(math.log10(size)), size
+    if places > MAX_PLACES or size >= 1e9:
+        mantissa, exponent = f"{size:.1e}".split("e")
+        return f"{sign}{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return f"{sign}{rounded:,.{max(places, 0)}f}"
+
+
+def _probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"

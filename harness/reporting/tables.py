@@ -1,0 +1,247 @@
+"""The tables of a report as plain nouns, drawn alike in HTML and Markdown: contrasts, variants, judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from harness.reporting.findings import Index, Named
+from harness.reporting.numbers import Written, write_estimate, write_level, write_smallest_effect
+from harness.reporting.record import JudgeRow, Measure
+from harness.reporting.wording import VERDICT_WORDS, statement
+from harness.types import Estimate, Grain, Qualification, QualificationStatus, VerdictLabel
+
+STATUS_WORDS: dict[QualificationStatus, str] = {
+    "qualified": "Qualified",
+    "not_qualified": "Not qualified",
+    "inconclusive": "Inconclusive",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell. Text is escaped where it is drawn."""
+
+    text: str
+    detail: str = ""  # second, quieter line
+    href: str = ""  # anchor in the page, without "#"
+    title: str = ""  # shown on hover: the full digest behind a short one
+    is_number: bool = False
+    is_code: bool = False
+    badge: VerdictLabel | QualificationStatus | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row, with an id where something links to it."""
+
+    cells: tuple[Cell, ...]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Rows under one heading; an empty heading is not drawn."""
+
+    rows: tuple[Row, ...]
+    heading: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table with a caption; `is_cards` turns its rows into cards on a phone."""
+
+    caption: str
+    head: tuple[str, ...]
+    groups: tuple[Group, ...]
+    is_cards: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no row to draw."""
+        return not any(group.rows for group in self.groups)
+
+
+def contrasts_table(index: Index) -> Table:
+    """Contrast, effect, interval, rows and clusters, verdict: what a hurried reader reads."""
+    named = index.of_contrasts()
+    interval = interval_head(n.finding.estimate for n in named)
+    return Table(
+        caption="Every contrast, by measure. An effect is the first arm minus the second.",
+        head=("Contrast", "Effect", interval, "Rows / clusters", "Verdict"),
+        groups=_by_measure(index, named, lambda n: _contrast_row(index, n)),
+        is_cards=True,
+    )
+
+
+def variant_numbers_table(index: Index) -> Table:
+    """Every number of a single variant, by measure."""
+    named = index.of_variants()
+    interval = interval_head(n.finding.estimate for n in named)
+    return Table(
+        caption="Every variant by itself. Overlapping intervals here do not decide a contrast: pairs share prompts.",
+        head=("Variant", "Value", interval, "Rows / clusters", "How"),
+        groups=_by_measure(index, named, lambda n: _variant_number_row(index, n)),
+        is_cards=True,
+    )
+
+
+def variants_table(index: Index) -> Table:
+    """What was compared, and how often replies ran into the length cap."""
+    rows = []
+    for variant in index.record.variants:
+        cut_off = Cell(text="not measured")
+        if variant.cut_off is not None:
+            written = write_estimate(variant.cut_off, unit="share", cluster_noun=index.cluster_noun)
+            cut_off = Cell(
+                text=written.amount,
+                detail=f"{written.level} interval {written.interval}; {written.basis}"
+                if written.has_interval
+                else f"{written.interval}; {written.basis}",
+                is_number=True,
+            )
+        adapter = variant.adapter or "no adapter"
+        rows.append(
+            Row(
+                cells=(
+                    Cell(text=variant.name, detail=variant.description),
+                    Cell(text=variant.base, detail=adapter, title=variant.digest),
+                    Cell(text=f"{variant.n_generations:,}", detail=f"{variant.n_missing:,} missing", is_number=True),
+                    cut_off,
+                )
+            )
+        )
+    return Table(
+        caption="What was compared. All variants share decoding, stop tokens and length cap.",
+        head=("Variant", "Base and adapter", "Generations", "Cut off at the cap"),
+        groups=(Group(rows=tuple(rows)),),
+        is_cards=True,
+    )
+
+
+def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Table:
+    """How well a judge tells true replies from planted faults, family by family."""
+    groups = tuple(_controls_group(index, q) for q in qualifications)
+    return Table(
+        caption="Controls. AUC is unpaired; concordance is the share of pairs in which the true reply scores higher.",
+        head=("Control", "AUC", "Interval", "Concordance", "Rows / clusters", "Status"),
+        groups=groups,
+    )
+
+
+def judge_standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+    """What this judge's scores may support, in one or two sentences."""
+    if judge.exploratory_reason or judge.is_self_family:
+        why = judge.exploratory_reason or "It shares weights or family with a variant that it judges."
+        return f"Exploratory: its scores are shown and support no verdict. {why}"
+    qualified = [q.criterion for q in qualifications if q.status == "qualified"]
+    if not qualified:
+        return "Not qualified on any criterion: its scores are shown and support no verdict."
+    return (
+        f"Qualified on planted faults for {', '.join(qualified)}. Verdicts on model replies stay control-qualified "
+        "until agreement with people has been measured on generations."
+    )
+
+
+def measure_note(measure: Measure) -> str:
+    """Unit, direction and smallest effect of a measure, for a heading."""
+    parts = [measure.unit if measure.unit != "share" else "per cent"]
+    if measure.better is not None:
+        parts.append(f"{measure.better} is better")
+    if measure.smallest_effect is not None:
+        parts.append(f"smallest effect that matters: {write_smallest_effect(measure.smallest_effect)}")
+    return " · ".join(part for part in parts if part)
+
+
+def interval_head(estimates: Iterable[Estimate]) -> str:
+    """Column head: the level where all share one, else the bare word."""
+    levels = {write_level(estimate) for estimate in estimates}
+    return f"{levels.pop()} interval" if len(levels) == 1 else "Interval"
+
+
+def _by_measure(index: Index, named: tuple[Named, ...], row: Callable[[Named], Row]) -> tuple[Group, ...]:
+    """One group a measure; `named` comes sorted by measure from the index."""
+    return tuple(
+        Group(
+            heading=index.measures[name].label,
+            note=measure_note(index.measures[name]),
+            rows=tuple(row(n) for n in members),
+        )
+        for name, members in groupby(named, key=lambda n: n.finding.name)
+    )
+
+
+def _contrast_row(index: Index, named: Named) -> Row:
+    said = statement(index, named)
+    arms = index.arms(named.finding)
+    contrast = named.finding.contrast or ""
+    between = f"{arms[0]} − {arms[1]}" if arms else contrast
+    written = said.number
+    return Row(
+        cells=(
+            Cell(text=between, detail=contrast if contrast != between else ""),
+            Cell(text=written.amount, href=named.anchor, is_number=True),
+            _interval_cell(written, named.finding.estimate, is_level_shown=False),
+            Cell(text=written.rows, detail=written.missing, is_number=True),
+            Cell(text=VERDICT_WORDS[said.label], detail="; ".join(said.marks), badge=said.label),
+        )
+    )
+
+
+def _variant_number_row(index: Index, named: Named) -> Row:
+    written = index.write(named.finding)
+    judge = f"judge {named.finding.judge_id[:12]}" if named.finding.judge_id else ""
+    return Row(
+        cells=(
+            Cell(text=named.finding.variant or "", detail=judge, title=named.finding.judge_id or ""),
+            Cell(text=written.amount, href=named.anchor, is_number=True),
+            _interval_cell(written, named.finding.estimate, is_level_shown=False),
+            Cell(text=written.rows, detail=written.missing, is_number=True),
+            Cell(text=named.finding.estimate.method, detail="; ".join(named.finding.estimate.notes)),
+        )
+    )
+
+
+def _controls_group(index: Index, qualification: Qualification) -> Group:
+    rows = []
+    for control in qualification.families:
+        auc = _write_auc(index, control.auc)
+        concordance = _write_auc(index, control.concordance)
+        rows.append(
+            Row(
+                cells=(
+                    Cell(text=control.family.replace("_", " "), detail=control.kind),
+                    Cell(text=auc.amount, is_number=True),
+                    _interval_cell(auc, control.auc, is_level_shown=True),
+                    Cell(text=concordance.amount, detail=concordance.interval, is_number=True),
+                    Cell(text=auc.rows, detail=auc.missing, is_number=True),
+                    Cell(text=STATUS_WORDS[control.status], detail=control.settle, badge=control.status),
+                )
+            )
+        )
+    extras = [
+        f"{label} {_write_auc(index, estimate).text}"
+        for label, estimate in (
+            ("scored the same twice:", qualification.repeatability),
+            ("rank correlation with reply length:", qualification.length_sensitivity),
+        )
+        if estimate is not None
+    ]
+    note = " · ".join(part for part in (STATUS_WORDS[qualification.status], qualification.reason, *extras) if part)
+    return Group(heading=qualification.criterion, note=note, rows=tuple(rows))
+
+
+def _write_auc(index: Index, estimate: Estimate) -> Written:
+    return write_estimate(estimate, unit="", grain=Grain.REPLY, cluster_noun=index.cluster_noun)
+
+
+def _interval_cell(written: Written, estimate: Estimate, *, is_level_shown: bool) -> Cell:
+    level = f"{written.level}" if is_level_shown and written.has_interval else ""
+    freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
+    return Cell(
+        text=written.interval,
+        detail=", ".join(part for part in (level, freedom) if part),
+        is_number=written.has_interval,
+    )

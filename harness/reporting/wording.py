@@ -1,0 +1,131 @@
+"""Verdicts in words. A sentence claims exactly what its verdict allows, and says what would allow more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.reporting.findings import CLAIMS, Index, Named
+from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect
+from harness.reporting.text import in_sentence
+from harness.types import Finding, VerdictLabel
+
+VERDICT_WORDS: dict[VerdictLabel, str] = {
+    "better": "Better",
+    "worse": "Worse",
+    "equivalent": "Equivalent",
+    "inconclusive": "Inconclusive",
+    "exploratory": "Exploratory",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One contrast, said in words."""
+
+    named: Named
+    label: VerdictLabel
+    claim: str  # "sft is better than base on held-out loss."
+    number: Written
+    reason: str  # why this verdict, one sentence
+    settle: str  # what would settle it; empty for a claim
+    marks: tuple[str, ...]  # "not declared", "control-qualified", "adjusted p = 0.01"
+
+
+def statement(index: Index, named: Named) -> Statement:
+    """Say a contrast's finding; one without a verdict is exploratory."""
+    finding = named.finding
+    verdict = finding.verdict
+    label: VerdictLabel = verdict.label if verdict else "exploratory"
+    return Statement(
+        named=named,
+        label=label,
+        claim=_claim(index, finding, label),
+        number=index.write(finding),
+        reason=_reason(index, finding, label),
+        settle=verdict.settle if verdict else "",
+        marks=_marks(finding, label),
+    )
+
+
+def summary(statements: tuple[Statement, ...]) -> str:
+    """How many of the declared contrasts support a claim, in one sentence."""
+    family = [s for s in statements if s.named.finding.verdict is not None and s.named.finding.verdict.in_family]
+    family = [s for s in family if s.label != "exploratory"]
+    n_other = len(statements) - len(family)
+    other = f" {_plural(n_other, 'more is', 'more are')} exploratory: shown, not claimed." if n_other else ""
+    if not family:
+        return ("No declared contrast was tested." + other).strip()
+    n_claims = sum(s.label in CLAIMS for s in family)
+    verb = "supports" if n_claims == 1 else "support"
+    return f"{n_claims} of {write_count(len(family), 'declared contrast')} {verb} a claim.{other}"
+
+
+def seeds_note(index: Index) -> str:
+    """How far a verdict reaches: one training seed speaks of these adapters, not of the method."""
+    n = index.record.n_training_seeds
+    if n is None:
+        return ""
+    if n == 1:
+        return "One training seed: these verdicts are about these adapters, not about the method that made them."
+    return f"{n} training seeds: these verdicts are about the method, as far as {n} seeds show it."
+
+
+def declaration_note(index: Index) -> str:
+    """Whether contrasts were declared before the data, and how often TEST was looked at."""
+    declaration = index.record.declaration
+    digest = f" (digest {declaration.digest[:12]})" if declaration.digest else ""
+    said = {
+        "before": f"Contrasts and smallest effects were declared before the first generation{digest}.",
+        "after": f"Declared after data{digest}: the contrasts changed once generations existed. "
+        "Read every verdict as exploratory.",
+        "undeclared": "No contrast was declared before the run.",
+    }[declaration.status]
+    if declaration.n_test_looks is None:
+        return said
+    looks = "once" if declaration.n_test_looks == 1 else f"{declaration.n_test_looks} times"
+    return f"{said} The test split has been looked at {looks}."
+
+
+def _claim(index: Index, finding: Finding, label: VerdictLabel) -> str:
+    measure = index.measures[finding.name]
+    on = in_sentence(measure.label)
+    arms = index.arms(finding)
+    if arms is None:
+        return f"{finding.contrast} on {on}: {VERDICT_WORDS[label].lower()}."
+    a, b = arms
+    if label == "equivalent":
+        within = f", to within {write_smallest_effect(measure.smallest_effect)}" if measure.smallest_effect else ""
+        return f"{a} and {b} are equivalent on {on}{within}."
+    return {
+        "better": f"{a} is better than {b} on {on}.",
+        "worse": f"{a} is worse than {b} on {on}.",
+        "inconclusive": f"Whether {a} differs from {b} on {on} is not settled.",
+        "exploratory": f"{a} against {b} on {on}: shown, not claimed.",
+    }[label]
+
+
+def _reason(index: Index, finding: Finding, label: VerdictLabel) -> str:
+    given = finding.verdict.reason if finding.verdict else ""
+    judge = next((j for j in index.record.judges if j.judge_id == finding.judge_id), None)
+    if label == "exploratory" and judge is not None and judge.exploratory_reason:
+        return given if judge.exploratory_reason in given else f"{given} {judge.exploratory_reason}".strip()
+    if given:
+        return given
+    return "No verdict was drawn from this contrast." if label == "exploratory" else ""
+
+
+def _marks(finding: Finding, label: VerdictLabel) -> tuple[str, ...]:
+    marks = []
+    if finding.verdict is not None:
+        if not finding.verdict.in_family:
+            marks.append("not declared")
+        if p := write_p(finding.verdict):
+            marks.append(p)
+    if finding.judge_id is not None and label in CLAIMS:
+        marks.append("control-qualified: agreement with people not measured")
+    marks.extend(finding.estimate.notes)
+    return tuple(marks)
+
+
+def _plural(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
