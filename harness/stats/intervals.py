@@ -1,0 +1,55 @@
+"""Turning an estimate, its standard error and its degrees of freedom into an interval and a p value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import special
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The two ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t; the normal's when `df` is infinite."""
+    return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))
+
+
+def t_p_value(statistic: float, df: float) -> float:
+    """Two-sided p value of a t statistic."""
+    tail = special.ndtr(-abs(statistic)) if math.isinf(df) else special.stdtr(df, -abs(statistic))
+    return float(min(1.0, 2 * tail))
+
+
+def t_interval(value: float, se: float, df: float, *, level: float) -> Interval:
+    """`value ± t · se`."""
+    half = t_quantile((1 + level) / 2, df) * se
+    return Interval(low=value - half, high=value + half)
+
+
+def share_interval(share: float, se: float, df: float, *, n_clusters: int, level: float) -> Interval:
+    """Interval of a probability: t interval on the logit scale, so that it stays inside (0, 1).
+
+    With no variance between clusters (all right, all wrong, all tied) the logit scale has nothing to say; there each
+    cluster counts as one Bernoulli trial and the Clopper–Pearson interval for `share · n_clusters` of `n_clusters` is
+    taken, with real-valued counts. That is conservative, on purpose.
+    """
+    if se <= 0 or share <= 0 or share >= 1:
+        return beta_interval(share * n_clusters, n_clusters, level=level)
+    centre = math.log(share / (1 - share))
+    ends = t_interval(centre, se / (share * (1 - share)), df, level=level)
+    return Interval(low=float(special.expit(ends.low)), high=float(special.expit(ends.high)))
+
+
+def beta_interval(hits: float, trials: float, *, level: float) -> Interval:
+    """Clopper–Pearson interval; `hits` and `trials` may be effective, real-valued counts (Korn & Graubard 1998)."""
+    tail = (1 - level) / 2
+    low = 0.0 if hits <= 0 else float(special.betaincinv(hits, trials - hits + 1, tail))
+    high = 1.0 if hits >= trials else float(special.betaincinv(hits + 1, trials - hits, 1 - tail))
+    return Interval(low=low, high=high)

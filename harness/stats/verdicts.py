@@ -1,0 +1,205 @@
+"""From a test to a claim: better, worse, equivalent, inconclusive or exploratory.
+
+The order of the rules, first match wins:
+
+1. no interval, or fewer than `min_clusters` clusters: *inconclusive*; the t interval of a handful of clusters is
+   honest, but one odd film decides it;
+2. not in the declared family: *exploratory*, whatever it shows;
+3. the 1 − 2(1 − level) interval lies inside ± the smallest effect (two one-sided tests, Schuirmann 1987):
+   *equivalent*, even when the difference excludes 0, since a difference that is surely too small to matter is no
+   improvement; the reason then says that it is not zero;
+4. adjusted p value below 1 − level: *better* or *worse* by sign. The reason says whether the whole interval lies beyond
+   the smallest effect or the difference may still be smaller than that;
+5. else *inconclusive*, with what would settle it.
+
+Holm guards the better / worse claims of a family; equivalence is tested per contrast at 1 − level.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.errors import InputError
+from harness.stats.intervals import Interval, t_interval, t_quantile
+from harness.stats.results import TestResult
+from harness.stats.rows import check_level, check_positive
+from harness.types import Direction, Estimate, Verdict, VerdictLabel
+
+POWER = 0.8  # with which "what would settle it" wants to see the difference
+MAX_SETTLE_CLUSTERS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    test: TestResult
+    better: Direction
+    smallest_effect: float | None
+    p_adjusted: float | None
+    level: float
+    min_clusters: int
+    in_family: bool
+
+
+def verdict(
+    test: TestResult,
+    *,
+    better: Direction,
+    smallest_effect: float | None,
+    p_adjusted: float | None,
+    level: float = 0.95,
+    min_clusters: int = 10,
+    in_family: bool = True,
+) -> Verdict:
+    """What may be claimed of a contrast; the rules stand at the top of this module.
+
+    Args:
+        test: effect of the first arm minus the second, with its interval and p value.
+        better: whether a positive difference is an improvement ("higher") or the opposite ("lower").
+        smallest_effect: smallest difference that matters, above 0, in the unit of the estimate; None: none declared.
+        p_adjusted: the p value after the family's adjustment (`multiplicity.adjust`); None where there is no test.
+        level: confidence level of the claim.
+        min_clusters: fewer clusters than this support no claim.
+        in_family: whether the contrast was declared beforehand.
+    """
+    check_level(level)
+    if better not in ("higher", "lower"):
+        raise InputError(f"`better` must be higher or lower, got {better!r}: say which sign is an improvement")
+    if smallest_effect is not None:
+        check_positive("smallest_effect", smallest_effect)
+    if p_adjusted is not None and not 0 <= p_adjusted <= 1:
+        raise InputError(f"`p_adjusted` must lie in [0, 1], got {p_adjusted}: take it from `adjust`")
+    question = _Question(
+        test=test,
+        better=better,
+        smallest_effect=smallest_effect,
+        p_adjusted=p_adjusted,
+        level=level,
+        min_clusters=min_clusters,
+        in_family=in_family,
+    )
+    return _no_claim(question) or _claim(question)
+
+
+def clusters_to_settle(
+    estimate: Estimate, *, effect: float, level: float = 0.95, power: float = POWER, n_tests: int = 1
+) -> int | None:
+    """Clusters in all that show a true difference of `effect` with `power`, if clusters go on as they were.
+
+    The standard error shrinks with √clusters; t quantiles with clusters − 1 degrees of freedom. None where the
+    estimate has no standard error, or where even 100,000 clusters do not suffice.
+    """
+    if estimate.se is None or estimate.se == 0 or effect == 0:
+        return None
+    scatter = estimate.se * math.sqrt(estimate.n_clusters) / abs(effect)
+    tail = (1 - level) / (2 * n_tests)
+    n = 2
+    for _ in range(60):
+        needed = math.ceil((scatter * (t_quantile(1 - tail, n - 1) + t_quantile(power, n - 1))) ** 2)
+        if needed > MAX_SETTLE_CLUSTERS and n > 30:
+            return None
+        step = max(2, min(needed, MAX_SETTLE_CLUSTERS))
+        if step == n:
+            break
+        n = step if step > n else max(step, (n + step) // 2)
+    return n
+
+
+def equivalence_interval(estimate: Estimate, *, level: float = 0.95) -> Interval | None:
+    """The 1 − 2(1 − level) interval of the two one-sided tests; the full interval where no standard error is known."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    if estimate.se is None or estimate.df is None:
+        return Interval(low=estimate.low, high=estimate.high)
+    return t_interval(estimate.value, estimate.se, estimate.df, level=2 * level - 1)
+
+
+def _no_claim(question: _Question) -> Verdict | None:
+    """The reasons to claim nothing, before any number is looked at."""
+    estimate = question.test.estimate
+    if not estimate.has_interval:
+        return _verdict(question, "inconclusive", "One cluster gives no interval.", "At least two clusters are needed.")
+    if estimate.n_clusters < question.min_clusters:
+        reason = f"Too few clusters: {estimate.n_clusters} of the {question.min_clusters} that a claim needs."
+        lack = question.min_clusters - estimate.n_clusters
+        return _verdict(question, "inconclusive", reason, f"At least {lack} more {_plural(lack, 'cluster')}.")
+    if not question.in_family:
+        return _verdict(question, "exploratory", "Not declared before the run: no claim, whatever it shows.", "")
+    return None
+
+
+def _claim(question: _Question) -> Verdict:
+    estimate, margin = question.test.estimate, question.smallest_effect
+    is_different = question.p_adjusted is not None and question.p_adjusted < 1 - question.level
+    if margin is not None and _is_inside(equivalence_interval(estimate, level=question.level), margin):
+        also = " It does differ from 0, by less than matters." if is_different else ""
+        reason = f"The difference is smaller than {margin:g}, the smallest that matters.{also}"
+        return _verdict(question, "equivalent", reason, "")
+    if is_different:
+        label: VerdictLabel = "better" if (estimate.value > 0) == (question.better == "higher") else "worse"
+        return _verdict(question, label, _size_of(estimate, margin), "")
+    return _verdict(question, "inconclusive", _doubt(question), _settle(question))
+
+
+def _size_of(estimate: Estimate, margin: float | None) -> str:
+    if estimate.low is None or estimate.high is None or margin is None:
+        return "The difference excludes 0; no smallest effect that matters was declared."
+    if min(abs(estimate.low), abs(estimate.high)) >= margin and estimate.low * estimate.high > 0:
+        return f"The difference is at least {margin:g}, the smallest that matters."
+    return f"The difference excludes 0, but may be smaller than {margin:g}, the smallest that matters."
+
+
+def _doubt(question: _Question) -> str:
+    raw = question.test.p_value
+    if raw is not None and raw < 1 - question.level:
+        return "The difference excludes 0 alone, but not after adjusting for the other declared contrasts."
+    if question.smallest_effect is None:
+        return "The difference does not exclude 0."
+    return f"The difference excludes neither 0 nor {question.smallest_effect:g}, the smallest that matters."
+
+
+def _settle(question: _Question) -> str:
+    estimate, margin = question.test.estimate, question.smallest_effect
+    effect = margin if margin is not None else abs(estimate.value)
+    needed = clusters_to_settle(estimate, effect=effect, level=question.level, n_tests=_n_tests(question))
+    target = f"a difference of {effect:.3g}" + ("" if margin is not None else ", the one seen,")
+    if needed is None:
+        return "More clusters would hardly settle it: the difference seen is too close to 0 to plan for."
+    extra = needed - estimate.n_clusters
+    if extra <= 0:
+        return (
+            f"{estimate.n_clusters} clusters show {target} {POWER:.0%} of the time: this was one of the other times, "
+            "or the true difference is smaller."
+        )
+    prompts = math.ceil(extra * estimate.n / estimate.n_clusters)
+    return (
+        f"About {extra:,} more {_plural(extra, 'cluster')} ({prompts:,} more {_plural(prompts, 'prompt')}) would show "
+        f"{target} {POWER:.0%} of the time."
+    )
+
+
+def _n_tests(question: _Question) -> int:
+    """The factor that the family's adjustment put on this p value: the number of tests it had to stand among."""
+    raw, adjusted = question.test.p_value, question.p_adjusted
+    if raw is None or adjusted is None or raw == 0 or adjusted >= 1:
+        return 1
+    return max(1, round(adjusted / raw))
+
+
+def _is_inside(interval: Interval | None, margin: float) -> bool:
+    return interval is not None and -margin < interval.low and interval.high < margin
+
+
+def _verdict(question: _Question, label: VerdictLabel, reason: str, settle: str) -> Verdict:
+    return Verdict(
+        label=label,
+        reason=reason,
+        p_value=question.test.p_value,
+        p_adjusted=question.p_adjusted,
+        in_family=question.in_family,
+        settle=settle,
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"

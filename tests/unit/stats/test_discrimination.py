@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from harness.errors import InputError
+from harness.stats import concordance, roc_auc
+
+SCORES = st.lists(st.integers(1, 5), min_size=2, max_size=30)
+
+
+def auc(high: list | np.ndarray, low: list | np.ndarray, **options: float):
+    return roc_auc(high, low, positive_clusters=range(len(high)), negative_clusters=range(len(low)), **options)
+
+
+@given(high=SCORES, low=SCORES)
+def test_value_against_sklearn_with_ties(high: list[int], low: list[int]) -> None:
+    theirs = roc_auc_score([1] * len(high) + [0] * len(low), high + low)
+    assert auc(high, low).value == pytest.approx(theirs)
+
+
+def delong_se(high: np.ndarray, low: np.ndarray) -> float:
+    """DeLong, DeLong & Clarke-Pearson (1988), written out over all pairs."""
+    psi = (np.sign(high[:, None] - low[None, :]) + 1) / 2
+    return float(np.sqrt(psi.mean(axis=1).var(ddof=1) / len(high) + psi.mean(axis=0).var(ddof=1) / len(low)))
+
+
+def test_independent_rows_against_delong() -> None:
+    rng = np.random.default_rng(0)
+    high, low = rng.normal(1, 1, 40), rng.normal(0, 1, 55)
+    estimate = roc_auc(
+        high, low, positive_clusters=[f"p{i}" for i in range(40)], negative_clusters=[f"n{i}" for i in range(55)]
+    )
+    assert estimate.se == pytest.approx(delong_se(high, low))
+    assert estimate.df == 39
+
+
+def test_clustered_error_against_a_cluster_jackknife() -> None:
+    rng = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(60), 4)
+    film = rng.normal(size=60)[clusters]
+    high, low = rng.normal(1, 1, 240) + film, rng.normal(0, 1, 240) + film
+    estimate = roc_auc(high, low, positive_clusters=clusters, negative_clusters=clusters)
+    left_out = [roc_auc_score([1] * 236 + [0] * 236, [*high[clusters != g], *low[clusters != g]]) for g in range(60)]
+    jackknife = np.sqrt(59 * np.var(left_out))
+    assert estimate.se == pytest.approx(jackknife, rel=0.05)
+    assert estimate.low < estimate.value < estimate.high
+
+
+@given(high=SCORES, low=SCORES)
+def test_swapping_sides_mirrors_the_interval(high: list[int], low: list[int]) -> None:
+    one, other = auc(high, low), auc(low, high)
+    assert one.value == pytest.approx(1 - other.value)
+    assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low))
+    assert 0 <= one.low <= one.value <= one.high <= 1
+
+
+def test_any_increasing_scale_gives_the_same_result() -> None:
+    rng = np.random.default_rng(3)
+    high, low = rng.normal(1, 1, 20), rng.normal(0, 1, 20)
+    assert auc(np.exp(high), np.exp(low)) == auc(high, low)
+
+
+def test_perfect_separation_is_as_sure_as_its_clusters_are_many() -> None:
+    estimate = auc([3, 4, 5, 6], [0, 1, 2, 1])
+    assert (estimate.value, estimate.high) == (1, 1)
+    assert estimate.low == pytest.approx(0.025 ** (1 / 4))  # four of four, Clopper–Pearson
+    assert "one trial" in estimate.notes[0]
+
+
+def test_a_constant_score_discriminates_nothing_and_is_not_sure_of_it() -> None:
+    estimate = auc([1] * 20, [1] * 20)
+    assert estimate.value == 0.5
+    assert estimate.low < 0.3 < 0.7 < estimate.high
+
+
+def test_one_cluster_gives_no_interval() -> None:
+    one = roc_auc([1, 2], [0, 1], positive_clusters=["a", "a"], negative_clusters=["a", "b"])
+    assert (one.low, one.high, one.n, one.n_clusters) == (None, None, 4, 2)
+    assert concordance([1, 2], [0, 1], clusters=["a", "a"]).low is None
+
+
+def test_concordance_by_hand() -> None:
+    estimate = concordance([1, 2, 3, 4], [0, 2, 5, 1], clusters=[1, 2, 3, 4])  # win, tie, loss, win
+    assert estimate.value == pytest.approx(2.5 / 4)
+    assert 0 < estimate.low < estimate.value < estimate.high < 1
+
+
+def test_all_pairs_right_counts_clusters_not_pairs() -> None:
+    estimate = concordance(np.ones(60), np.zeros(60), clusters=np.arange(60) // 10)
+    assert estimate.low == pytest.approx(0.025 ** (1 / 6))
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match="aligned"):
+        concordance([1, 2], [1], clusters=[1, 2])
+    with pytest.raises(InputError, match="aligned"):
+        roc_auc([1, 2], [1], positive_clusters=[1], negative_clusters=[1])
+
+
+def test_auc_intervals_cover_the_truth_with_clusters() -> None:
+    rng = np.random.default_rng(6)
+    n_draws, hits = 800, 0
+    truth = 0.7602499  # Φ(1 / √2)
+    for _ in range(n_draws):
+        clusters = np.repeat(np.arange(20), 5)
+        film = 0.5 * rng.normal(size=(2, 20))
+        scale = np.sqrt(0.75)
+        high = 1 + film[0][clusters] + scale * rng.normal(size=100)
+        low = film[1][clusters] + scale * rng.normal(size=100)
+        estimate = roc_auc(high, low, positive_clusters=clusters, negative_clusters=clusters)
+        hits += bool(estimate.low <= truth <= estimate.high)
+    assert 0.93 - 0.025 <= hits / n_draws <= 0.97 + 0.02

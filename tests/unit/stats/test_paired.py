@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import linalg, stats
+
+from harness.errors import InputError
+from harness.stats import contrast_of_differences, paired_contrast
+
+CLUSTERS = st.lists(st.integers(1, 6), min_size=2, max_size=9)
+
+
+def rows(sizes: list[int], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    film = rng.normal(size=len(sizes))[clusters]
+    return rng.normal(size=len(clusters)) + film + 0.3, rng.normal(size=len(clusters)), clusters
+
+
+def test_against_arithmetic_by_hand() -> None:
+    # differences 1, 3 | 2 | 6: N = 4, mean 3; residual sums (−2 + 0, −1, 3); sizes 2, 1, 1; c = 2, 4/3, 4/3
+    # V = (2·4 + 4/3·1 + 4/3·9) / 16 = (8 + 40/3) / 16 = 4/3
+    # df = 16 / (6 + [(2·4 + 4/3 + 4/3)² − (4·16 + 16/9 + 16/9)] / 16) = 16 / (6 + (1024/9 − 608/9) / 16) = 144/80
+    result = paired_contrast([2, 4, 3, 6], [1, 1, 1, 0], clusters=["a", "a", "b", "c"])
+    assert result.estimate.value == 3
+    assert result.estimate.se == pytest.approx(math.sqrt(4 / 3))
+    assert result.estimate.df == pytest.approx(1.8)
+    assert result.statistic == pytest.approx(3 / math.sqrt(4 / 3))
+    assert (result.estimate.n, result.estimate.n_clusters, result.estimate.n_missing) == (4, 3, 0)
+
+
+@given(sizes=CLUSTERS, seed=st.integers(0, 10_000))
+def test_closed_form_against_the_matrices_of_the_definition(sizes: list[int], seed: int) -> None:
+    a, b, clusters = rows(sizes, seed)
+    n = len(a)
+    residual_maker = np.eye(n) - np.ones((n, n)) / n
+    vectors = []
+    for g in range(len(sizes)):
+        mine = clusters == g
+        adjust = linalg.fractional_matrix_power(residual_maker[np.ix_(mine, mine)], -0.5)
+        vectors.append((np.ones(mine.sum()) @ adjust.real @ residual_maker[mine]) / n)
+    matrix = np.array(vectors)  # [clusters, n]; V = |matrix @ y|², working covariance I
+    gram = matrix @ matrix.T
+    estimate = paired_contrast(a, b, clusters=clusters).estimate
+    assert estimate.se == pytest.approx(np.linalg.norm(matrix @ (a - b)), rel=1e-8)
+    assert estimate.df == pytest.approx(np.trace(gram) ** 2 / np.sum(gram**2), rel=1e-8)
+
+
+def test_one_row_a_cluster_against_scipy_paired_t() -> None:
+    a, b, clusters = rows([1] * 17, 3)
+    result, theirs = paired_contrast(a, b, clusters=clusters), stats.ttest_rel(a, b)
+    assert result.statistic == pytest.approx(theirs.statistic)
+    assert result.p_value == pytest.approx(theirs.pvalue)
+    interval = theirs.confidence_interval(0.95)
+    assert (result.estimate.low, result.estimate.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_equal_clusters_against_scipy_t_of_cluster_means() -> None:
+    a, b, clusters = rows([5] * 12, 4)
+    means = (a - b).reshape(12, 5).mean(axis=1)
+    result, theirs = paired_contrast(a, b, clusters=clusters), stats.ttest_1samp(means, 0)
+    assert (result.estimate.df, result.p_value) == pytest.approx((11, theirs.pvalue))
+
+
+def test_equal_clusters_against_statsmodels_cluster_covariance() -> None:
+    # with equal clusters CR2 is CR1 without the (N − 1)/(N − k) part: G/(G − 1)
+    a, b, clusters = rows([4] * 9, 5)
+    fit = sm.OLS(a - b, np.ones(len(a))).fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False})
+    estimate = paired_contrast(a, b, clusters=clusters).estimate
+    assert estimate.value == pytest.approx(fit.params[0])
+    assert estimate.se == pytest.approx(fit.bse[0] * math.sqrt(9 / 8))
+
+
+@given(sizes=CLUSTERS, seed=st.integers(0, 10_000))
+def test_swapping_the_arms_turns_the_sign(sizes: list[int], seed: int) -> None:
+    a, b, clusters = rows(sizes, seed)
+    one, other = paired_contrast(a, b, clusters=clusters), paired_contrast(b, a, clusters=clusters)
+    assert one.estimate.value == pytest.approx(-other.estimate.value)
+    assert one.estimate.low == pytest.approx(-(other.estimate.high or 0))
+    assert one.p_value == pytest.approx(other.p_value)
+
+
+@given(sizes=CLUSTERS, seed=st.integers(0, 10_000), scale=st.floats(0.01, 1000), shift=st.floats(-1e4, 1e4))
+def test_rescaling_relabelling_and_permuting(sizes: list[int], seed: int, scale: float, shift: float) -> None:
+    a, b, clusters = rows(sizes, seed)
+    order = np.random.default_rng(seed).permutation(len(a))
+    one = paired_contrast(a, b, clusters=clusters)
+    other = paired_contrast(
+        (scale * a + shift)[order], (scale * b + shift)[order], clusters=[f"film {99 - c}" for c in clusters[order]]
+    )
+    assert other.estimate.value == pytest.approx(scale * one.estimate.value, rel=1e-4, abs=1e-6)
+    assert other.estimate.se == pytest.approx(scale * (one.estimate.se or 0), rel=1e-4, abs=1e-6)
+    assert other.estimate.df == pytest.approx(one.estimate.df)
+
+
+@given(seed=st.integers(0, 10_000), copies=st.integers(2, 5))
+def test_repeating_every_row_inside_its_cluster_changes_nothing(seed: int, copies: int) -> None:
+    a, b, clusters = rows([2, 3, 1, 4], seed)
+    one = paired_contrast(a, b, clusters=clusters)
+    many = paired_contrast(np.tile(a, copies), np.tile(b, copies), clusters=np.tile(clusters, copies))
+    assert many.estimate.se == pytest.approx(one.estimate.se)
+    assert many.p_value == pytest.approx(one.p_value)
+    assert many.estimate.n == copies * one.estimate.n
+
+
+def test_one_cluster_gives_no_interval() -> None:
+    result = paired_contrast([1, 2, 3], [0, 0, 0], clusters=["a", "a", "a"], n_missing=2)
+    assert result.estimate.value == 2
+    assert (result.estimate.low, result.estimate.high, result.estimate.se, result.p_value) == (None,) * 4
+    assert "one cluster" in result.note
+    assert result.estimate.n_missing == 2
+
+
+def test_identical_arms_are_no_difference_with_certainty() -> None:
+    result = paired_contrast([1.1, 2.2, 3.3], [1.1, 2.2, 3.3], clusters=[1, 2, 3])
+    assert (result.estimate.value, result.estimate.low, result.estimate.high, result.p_value) == (0, 0, 0, 1)
+
+
+def test_the_same_difference_everywhere_falls_back_to_the_sign_flip_p_value() -> None:
+    result = paired_contrast([1.1, 2.2, 3.3], [0.1, 1.2, 2.3], clusters=[1, 2, 3])
+    assert result.p_value == 0.25  # 2 of the 2³ sign patterns are as extreme
+    assert result.estimate.low == pytest.approx(1)
+    assert "degenerate" in result.note
+
+
+@pytest.mark.parametrize(
+    ("treatment", "control", "clusters", "said"),
+    [
+        ([1.0, math.nan], [0.0, 0.0], [1, 2], "n_missing"),
+        ([1.0, math.inf], [0.0, 0.0], [1, 2], "finite"),
+        ([1.0, 2.0], [0.0], [1, 2], "aligned"),
+        ([1.0, 2.0], [0.0, 0.0], [1], "aligned"),
+        ([], [], [], "at least 1"),
+        ([[1.0]], [[0.0]], [1], "one-dimensional"),
+        (["a"], ["b"], [1], "numbers"),
+        ([None, 1.0], [0.0, 0.0], [1, 2], "finite"),
+        ([1.0, 2.0], [0.0, 0.0], ["a", None], "label"),
+    ],
+)
+def test_unusable_input_is_refused_with_advice(treatment: list, control: list, clusters: list, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        paired_contrast(treatment, control, clusters=clusters)
+
+
+def test_a_level_that_is_a_percentage_is_refused() -> None:
+    with pytest.raises(InputError, match=r"0\.95 is usual"):
+        paired_contrast([1, 2], [0, 0], clusters=[1, 2], level=95)
+
+
+def test_intervals_cover_the_true_difference_with_few_unequal_clusters() -> None:
+    rng = np.random.default_rng(11)
+    n_draws, hits = 1_000, 0
+    for _ in range(n_draws):
+        clusters = np.repeat(np.arange(12), rng.integers(5, 30, size=12))
+        values = rng.normal(size=len(clusters)) + rng.normal(size=12)[clusters] * 0.65
+        estimate = contrast_of_differences(values, clusters=clusters).estimate
+        hits += bool(estimate.low <= 0 <= estimate.high)
+    assert 0.93 - 0.02 <= hits / n_draws <= 0.97 + 0.02  # target ± three Monte Carlo standard errors (0.007 each)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.weightstats import DescrStatsW
+
+from harness.errors import InputError
+from harness.stats import TestResult, clusters_to_settle, contrast_of_differences, verdict
+from harness.stats.intervals import t_interval, t_p_value
+from harness.types import Direction, Estimate, Verdict
+
+
+def effect(value: float, *, se: float = 0.1, n_clusters: int = 41) -> TestResult:
+    df = n_clusters - 1.0
+    ends = t_interval(value, se, df, level=0.95)
+    estimate = Estimate(
+        value=value,
+        low=ends.low,
+        high=ends.high,
+        level=0.95,
+        n=200,
+        n_clusters=n_clusters,
+        n_missing=0,
+        method="t",
+        df=df,
+        se=se,
+    )
+    return TestResult(estimate=estimate, p_value=t_p_value(value / se, df), statistic=value / se)
+
+
+def judge(
+    test: TestResult, *, better: Direction = "higher", smallest: float | None = 0.2, **options: object
+) -> Verdict:
+    arguments: dict = {"p_adjusted": test.p_value} | options
+    return verdict(test, better=better, smallest_effect=smallest, **arguments)
+
+
+def test_labels_follow_sign_and_direction() -> None:
+    assert judge(effect(0.5)).label == "better"
+    assert judge(effect(-0.5)).label == "worse"
+    assert judge(effect(-0.5), better="lower").label == "better"
+    assert judge(effect(0.5), better="lower").label == "worse"
+
+
+def test_the_reason_says_whether_the_difference_surely_matters() -> None:
+    assert "at least 0.2" in judge(effect(0.5)).reason  # 0.5 ± 0.2 lies beyond 0.2
+    assert "may be smaller than 0.2" in judge(effect(0.3)).reason  # 0.3 ± 0.2 does not
+    assert "no smallest effect" in judge(effect(0.5), smallest=None).reason
+
+
+def test_equivalence_is_two_one_sided_tests_and_wins_over_a_difference_too_small_to_matter() -> None:
+    assert judge(effect(0.0), smallest=0.17).label == "equivalent"  # 90 % interval ± 0.168
+    assert judge(effect(0.0), smallest=0.16).label == "inconclusive"
+    tiny = judge(effect(0.05, se=0.01), smallest=0.2)
+    assert tiny.label == "equivalent"
+    assert "does differ from 0" in tiny.reason
+
+
+def test_equivalence_against_statsmodels_tost() -> None:
+    rng = np.random.default_rng(2)
+    for margin in (0.05, 0.2, 0.3, 0.5):
+        values = rng.normal(0.1, 1, size=60)
+        p_value = DescrStatsW(values).ttost_mean(-margin, margin)[0]
+        test = contrast_of_differences(values, clusters=list(range(60)))
+        label = verdict(test, better="higher", smallest_effect=margin, p_adjusted=1.0).label
+        assert (label == "equivalent") == (p_value < 0.05)
+
+
+def test_too_few_clusters_support_no_claim() -> None:
+    result = judge(effect(5.0, n_clusters=9))
+    assert result.label == "inconclusive"
+    assert result.reason.startswith("Too few clusters: 9 of the 10")
+    assert result.settle == "At least 1 more cluster."
+    assert judge(effect(5.0, n_clusters=9), min_clusters=6).label == "better"
+
+
+def test_no_interval_supports_no_claim() -> None:
+    alone = contrast_of_differences([1, 2, 3], clusters=["a"] * 3)
+    result = verdict(alone, better="higher", smallest_effect=None, p_adjusted=None)
+    assert (result.label, result.p_value) == ("inconclusive", None)
+    assert "One cluster" in result.reason
+
+
+def test_an_undeclared_contrast_is_exploratory_whatever_it_shows() -> None:
+    result = judge(effect(5.0), in_family=False)
+    assert (result.label, result.in_family) == ("exploratory", False)
+
+
+def test_multiplicity_takes_the_claim_away_and_says_so() -> None:
+    test = effect(0.21)  # p = 0.04
+    result = judge(test, smallest=None, p_adjusted=0.12)
+    assert result.label == "inconclusive"
+    assert "other declared contrasts" in result.reason
+    assert "more clusters" in result.settle
+
+
+def test_inconclusive_says_how_many_prompts_would_settle_it() -> None:
+    # se 0.1 with 41 clusters: to show 0.2 of the time 80 % takes (2.0 + 0.85)² · 0.01 · 41 / 0.04 ≈ 83 clusters
+    result = judge(effect(0.1))
+    assert result.label == "inconclusive"
+    assert result.settle == "About 42 more clusters (205 more prompts) would show a difference of 0.2 80% of the time."
+
+
+def test_clusters_to_settle_reaches_its_power_in_simulation() -> None:
+    test = effect(0.1, se=0.2, n_clusters=20)
+    n = clusters_to_settle(test.estimate, effect=0.5)
+    rng = np.random.default_rng(4)
+    draws = rng.normal(0.5, 0.2 * np.sqrt(20), size=(4_000, n))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(n))
+    hits = np.mean([t_p_value(value, n - 1) < 0.05 for value in t])
+    assert 0.78 <= hits <= 0.83
+
+
+def test_a_difference_of_nothing_cannot_be_planned_for() -> None:
+    assert "hardly settle" in judge(effect(1e-9), smallest=None).settle
+    assert clusters_to_settle(effect(0.1).estimate, effect=1e-6) is None
+
+
+@given(value=st.floats(-1, 1), se=st.floats(0.01, 1), margin=st.floats(0.01, 1))
+def test_swapping_arms_swaps_better_and_worse(value: float, se: float, margin: float) -> None:
+    one = judge(effect(value, se=se), smallest=margin).label
+    other = judge(effect(-value, se=se), smallest=margin).label
+    assert other == {"better": "worse", "worse": "better"}.get(one, one)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"smallest": -0.1}, "above 0"),
+        ({"p_adjusted": 1.5}, r"\[0, 1\]"),
+        ({"better": "up"}, "higher or lower"),
+        ({"level": 5.0}, "0.95 is usual"),
+    ],
+)
+def test_unusable_options_are_refused(options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        judge(effect(0.5), **options)
