@@ -1,0 +1,145 @@
+"""What a language model can be asked: replies, exact log-probabilities, exact option probabilities.
+
+A model says in `supports` what it can do. Asking for anything else raises; there is never a silent fallback from, say,
+exact probabilities to sampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from harness.errors import UnavailableError
+from harness.types import Adapter, BaseModel, Decoding, FinishReason, Progress
+
+Capability = Literal["generate", "continuation_logprobs", "option_probabilities"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyRequest:
+    """Ask for one reply."""
+
+    key: str  # the prompt's id: with seed, draw and step it decides all chance
+    messages: Sequence[Mapping[str, str]]  # the complete chat, system message and shots included
+    draw: int = 0
+    adapter: str | None = None  # as `adapter_name` names it; None is the bare base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One generated reply."""
+
+    key: str
+    draw: int
+    adapter: str | None
+    text: str  # decoded, without end token and outer whitespace
+    n_tokens: int | None  # generated tokens, end token included; None where unknown
+    finish_reason: FinishReason
+    error: str = ""  # one sentence when `finish_reason` is "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuationRequest:
+    """Ask how likely a given reply is after a given chat."""
+
+    key: str
+    messages: Sequence[Mapping[str, str]]  # the complete chat before the reply
+    reply: str
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """Log-probabilities of a reply, in nats."""
+
+    key: str
+    logprobs: tuple[float, ...]  # one per reply token, end token excluded; empty for an empty reply
+    end_logprob: float  # of the end token after the reply
+
+    @property
+    def total(self) -> float:
+        """Sum over the reply's tokens, end token excluded, nats."""
+        return math.fsum(self.logprobs)
+
+    @property
+    def n_tokens(self) -> int:
+        """Reply tokens, end token excluded."""
+        return len(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionRequest:
+    """Ask which of a closed set of tokens comes next at a forced position."""
+
+    key: str
+    messages: Sequence[Mapping[str, str]]
+    prefix: str  # the assistant's turn begins with this, e.g. "Score: "
+    options: tuple[str, ...]  # each must be exactly one token after the prefix
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionProbabilities:
+    """The next-token distribution restricted to the options."""
+
+    key: str
+    options: tuple[str, ...]
+    probabilities: tuple[float, ...]  # softmax over the options alone, sums to 1
+    mass: float  # probability of all options together in the full next-token distribution
+    entropy: float  # of `probabilities`, nats: 0 is certain, ln(number of options) is undecided
+
+
+OnReply = Callable[[Reply], None]
+OnProgress = Callable[[Progress], None]
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A model behind one interface: transformers with PEFT, an endpoint, a file of generations, a test's fake."""
+
+    @property
+    def supports(self) -> frozenset[Capability]:
+        """What may be called."""
+
+    @property
+    def base(self) -> BaseModel | None:
+        """The base's identity and family; None where unknown (endpoint, file)."""
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """One reply per request, in the order of the requests; `on_reply` gets each as soon as it is complete."""
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """Exact log-probabilities of given replies, in the order of the requests."""
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """Exact closed-set next-token probabilities, in the order of the requests."""
+
+
+def adapter_name(adapter: Adapter) -> str:
+    """The name by which requests refer to an adapter: readable, and different for different weights."""
+    version = f"/{adapter.version}" if adapter.version else ""
+    return f"{adapter.name}{version}#{adapter.digest[:12]}"
+
+
+def require(model: LanguageModel, capability: Capability, *, who: str) -> None:
+    """Refuse a model that lacks a capability before any work is done.
+
+    Raises:
+        UnavailableError: the model does not support it.
+    """
+    if capability not in model.supports:
+        has = ", ".join(sorted(model.supports))
+        raise UnavailableError(f"`{who}` needs a model with `{capability}`, got one with {has}; name a local model")

@@ -1,0 +1,195 @@
+"""Real, small implementations of our protocols, for tests: nothing here is patched or mocked.
+
+`tests/` is on the path while pytest runs: `from fakes import UniformModel, tiny_checkpoint`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.models.protocol import (
+    Capability,
+    Continuation,
+    ContinuationRequest,
+    OnProgress,
+    OnReply,
+    OptionProbabilities,
+    OptionRequest,
+    Reply,
+    ReplyRequest,
+)
+from harness.seeding import derive, uniform
+from harness.types import Adapter, BaseModel, Decoding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+FAKE_BASE = BaseModel(source="fake", revision=None, digest="f" * 64, family="fake")
+
+CHATML = (
+    "{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a persona.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+# ── a model without weights ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniformModel:
+    """A model to which every byte, and the end, is equally likely, whatever was said before.
+
+    Its held-out loss is known by hand: `(n + 1) / n · log2(257)` bits per byte for a reply of n bytes.
+    """
+
+    supports: frozenset[Capability] = frozenset({"generate", "continuation_logprobs", "option_probabilities"})
+    base: BaseModel | None = FAKE_BASE
+    vocabulary: int = 257  # 256 bytes and the end
+    calls: list[str] = field(default_factory=list)  # the keys that were generated, for tests of resuming
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """Letters drawn from (seed, key, draw, step); every twentieth or so ends the reply."""
+        replies = [self._reply(request, decoding) for request in requests]
+        for reply in replies:
+            self.calls.append(reply.key)
+            if on_reply is not None:
+                on_reply(reply)
+        return replies
+
+    def _reply(self, request: ReplyRequest, decoding: Decoding) -> Reply:
+        letters: list[str] = []
+        finish: Literal["stop", "length"] = "length"
+        for step in range(decoding.max_new_tokens):
+            draw = uniform(decoding.seed, request.adapter or "", request.key, request.draw, step)
+            if draw < 0.05:
+                finish = "stop"
+                break
+            letters.append("abcdefghij klmnop qrst "[int((draw - 0.05) / 0.95 * 23)])
+        text = "".join(letters).strip()
+        return Reply(
+            key=request.key,
+            draw=request.draw,
+            adapter=request.adapter,
+            text=text,
+            n_tokens=len(letters) + (finish == "stop"),
+            finish_reason=finish,
+        )
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """−ln(vocabulary) for every byte and for the end."""
+        each = -math.log(self.vocabulary)
+        return [Continuation(key=r.key, logprobs=(each,) * len(r.reply.encode()), end_logprob=each) for r in requests]
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """The same probability for every option."""
+        return [
+            OptionProbabilities(
+                key=r.key,
+                options=r.options,
+                probabilities=(1 / len(r.options),) * len(r.options),
+                mass=len(r.options) / self.vocabulary,
+                entropy=math.log(len(r.options)),
+            )
+            for r in requests
+        ]
+
+
+# ── tiny transformers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, ChatML control tokens, and a template that brings a persona of its own, as Qwen's does."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    core = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate([*control, *alphabet])}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
+    make: Any = PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast = make(
+        tokenizer_object=core,
+        eos_token="<|endoftext|>",  # as in Qwen's base models: the template's end token is another one
+        pad_token="<|endoftext|>",
+        chat_template=CHATML,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+        model_max_length=512,
+    )
+    return tokenizer
+
+
+def tiny_model(*, kind: Literal["llama", "qwen2"] = "llama", seed: int = 0, spread: float = 0.3) -> PreTrainedModel:
+    """Random weights (two layers, 32 wide) that are large enough for the context to matter; float32, eval mode."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 259,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": spread,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        make: Any = LlamaForCausalLM if kind == "llama" else Qwen2ForCausalLM
+        model = make(LlamaConfig(**sizes) if kind == "llama" else Qwen2Config(**sizes))
+    result: PreTrainedModel = model.eval()
+    return result
+
+
+def tiny_checkpoint(folder: Path, *, kind: Literal["llama", "qwen2"] = "llama", seed: int = 0) -> Path:
+    """A tiny model and its tokenizer as a safetensors folder, as `resolve_base` takes it."""
+    tiny_model(kind=kind, seed=seed).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def tiny_adapter(
+    folder: Path, base: BaseModel, *, name: str = "tiny", rank: int = 4, seed: int = 0, use_dora: bool = False
+) -> Adapter:
+    """A LoRA adapter with random, non-zero weights for a tiny checkpoint, saved as PEFT saves it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from harness.artifacts import digest_folder
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32)
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", use_dora=use_dora)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "adapter") % 2**31)
+        tuned: Any = get_peft_model(model, config)
+        for parameter_name, parameter in tuned.named_parameters():
+            if "lora_B" in parameter_name:
+                torch.nn.init.normal_(parameter, std=0.2)
+    tuned.save_pretrained(folder)
+    return Adapter(name=name, version=None, path=str(folder), digest=digest_folder(folder), base=base)
