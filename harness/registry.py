@@ -1,0 +1,348 @@
+"""Adapters as MLflow registered models: published once, resolved by digest, promoted by alias.
+
+What is stored is the adapter (safetensors and its configuration), a model card, and `adapter.json` with where it came
+from. Base weights are never copied: the base is named by source, revision and digest. Screentest resolves an adapter
+from these files; the stored pyfunc is for `mlflow models predict` and is never loaded here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import digest_folder, read_json, to_json, write_json
+from harness.errors import InputError, IntegrityError
+from harness.models.bases import resolve_base
+from harness.provenance import git_commit, versions
+from harness.tracking import Tracking
+from harness.types import Adapter, BaseModel, JsonObject
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+CANDIDATE, CHAMPION = "candidate", "champion"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterRecord:
+    """What the registry holds of one version."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    digest: str
+    base: str
+    base_revision: str | None
+    recipe_digest: str | None
+    data_digest: str | None
+    parent: str | None
+    run_id: str | None
+    created: int  # milliseconds since 1970
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+# ── from a folder ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
+    """An adapter from a PEFT folder, bound to its base.
+
+    The base is the one given, else the one that `adapter_config.json` names.
+
+    Raises:
+        InputError: not a PEFT folder, weights that are not safetensors, or a base that is not named.
+    """
+    config = _adapter_config(folder)
+    if base is None:
+        source = config.get("base_model_name_or_path")
+        if not source:
+            raise InputError(f"`{folder}` must name its base in adapter_config.json, got none; give --base")
+        base = resolve_base(str(source), revision=config.get("revision"))
+    return Adapter(name=folder.resolve().name, version=None, path=str(folder), digest=digest_folder(folder), base=base)
+
+
+def _adapter_config(folder: Path) -> JsonObject:
+    if not (folder / ADAPTER_FILES[0]).is_file():
+        raise InputError(f"`{folder}` must be a PEFT adapter folder with adapter_config.json; there is none")
+    if not (folder / ADAPTER_FILES[1]).is_file():
+        pickled = " (a pickled adapter_model.bin is never loaded)" if (folder / "adapter_model.bin").exists() else ""
+        raise InputError(f"`{folder}` must hold {ADAPTER_FILES[1]}{pickled}; save it with safe_serialization")
+    config = read_json(folder / ADAPTER_FILES[0])
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+        raise InputError(f"`{folder}` must be a LoRA adapter (peft_type LORA), got {kind}")
+    return config
+
+
+# ── publish ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def publish(
+    tracking: Tracking,
+    adapter: Adapter,
+    *,
+    name: str,
+    run_id: str | None = None,
+    card: str,
+    metrics: Mapping[str, float] | None = None,
+) -> Adapter:
+    """Store an adapter as a version of a registered model and give it the alias `candidate`.
+
+    An adapter that already stands under this name (same digest) is not stored twice.
+
+    Args:
+        tracking: the store.
+        adapter: from `open_adapter`, with recipe, data and parent filled in where known.
+        name: the registered model.
+        run_id: the run that trained it; a new run of stage `import` is made when None.
+        card: model card in Markdown with Hugging Face front matter.
+        metrics: figures worth a column in the registry, e.g. the validation loss.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"`name` must be letters, digits, dots, dashes and underscores, got {name!r}")
+    for record in records(tracking, name=name):
+        if record.digest == adapter.digest:
+            return resolve(tracking, f"{name}/{record.version}")
+    if run_id is None:
+        with tracking.command("import") as stage:
+            return publish(tracking, adapter, name=name, run_id=stage.run_id, card=card, metrics=metrics)
+    metadata = {
+        "adapter": to_json(replace(adapter, name=name, path="")),
+        "metrics": dict(metrics or {}),
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+    version = _log_model(tracking, adapter, name=name, run_id=run_id, card=card, metadata=metadata)
+    tags = {
+        "digest": adapter.digest,
+        "base": adapter.base.source,
+        "base_revision": adapter.base.revision,
+        "recipe_digest": adapter.recipe_digest,
+        "data_digest": adapter.data_digest,
+        "parent": adapter.parent,
+        "metrics": json.dumps(dict(metrics or {})),
+    }
+    for key, value in tags.items():
+        if value is not None:
+            tracking.client.set_model_version_tag(name, version, key, value)
+    tracking.client.set_registered_model_alias(name, CANDIDATE, version)
+    return resolve(tracking, f"{name}/{version}")
+
+
+def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    client = tracking.client  # sets the process-wide store that log_model uses
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string", "prompt")]), outputs=Schema([ColSpec("string", "reply")])
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        folder.mkdir()
+        for file in ADAPTER_FILES:
+            shutil.copyfile(Path(adapter.path) / file, folder / file)
+        metadata["adapter"]["digest"] = digest_folder(folder)
+        write_json(Path(scratch) / "adapter.json", metadata)
+        (Path(scratch) / "README.md").write_text(card, encoding="utf-8")
+        with _quiet(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            info = mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(Path(__file__).with_name("registry_model.py")),
+                artifacts={
+                    "adapter": str(folder),
+                    "record": str(Path(scratch) / "adapter.json"),
+                    "card": str(Path(scratch) / "README.md"),
+                },
+                signature=signature,
+                pip_requirements=[f"screentest=={metadata['versions'].get('screentest', '0')}"],
+                metadata={"base": adapter.base.source, "digest": adapter.digest},
+                registered_model_name=name,
+            )
+    client.update_run(run_id, status="RUNNING")  # start_run has ended it; the stage has not
+    return str(info.registered_model_version)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep log_model's hints about type hints and its announcements off the user's screen."""
+    import logging
+    import warnings
+
+    logger = logging.getLogger("mlflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    sink = Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        with warnings.catch_warnings(), sink, contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+# ── find ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def records(tracking: Tracking, *, name: str | None = None) -> list[AdapterRecord]:
+    """Every version in the registry, newest first."""
+    query = None if name is None else f"name = '{name}'"
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in tracking.client.search_registered_models(filter_string=query):
+        for alias, version in model.aliases.items():
+            aliases.setdefault((model.name, str(version)), []).append(alias)
+    found = []
+    for item in tracking.client.search_model_versions(filter_string=query):
+        tags = item.tags
+        if "digest" not in tags:
+            continue  # somebody else's model
+        found.append(
+            AdapterRecord(
+                name=item.name,
+                version=str(item.version),
+                aliases=tuple(sorted(aliases.get((item.name, str(item.version)), []))),
+                digest=tags["digest"],
+                base=tags["base"],
+                base_revision=tags.get("base_revision"),
+                recipe_digest=tags.get("recipe_digest"),
+                data_digest=tags.get("data_digest"),
+                parent=tags.get("parent"),
+                run_id=item.run_id,
+                created=int(item.creation_timestamp),
+                metrics=json.loads(tags.get("metrics", "{}")),
+            )
+        )
+    return sorted(found, key=lambda record: (record.created, int(record.version)), reverse=True)
+
+
+def is_registry_name(text: str) -> bool:
+    """Whether a text has the form `name@alias` or `name/version`."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*(@[\w.-]+|/\d+)", text) is not None
+
+
+def resolve(tracking: Tracking, reference: str) -> Adapter:
+    """The adapter that `name@alias` or `name/version` names, its files checked against the recorded digest.
+
+    Raises:
+        InputError: no such name, alias or version.
+        IntegrityError: the stored files are not those that were published.
+    """
+    item = _version(tracking, reference)
+    folder = model_folder(tracking, item) / "artifacts"
+    record = read_json(folder / "adapter.json")
+    data = record["adapter"] | {
+        "name": item.name,
+        "version": str(item.version),
+        "path": str(folder / "adapter"),
+        "base": BaseModel(**record["adapter"]["base"]),
+    }
+    adapter = Adapter(**data)
+    found = digest_folder(folder / "adapter")
+    if found != adapter.digest or found != item.tags.get("digest", found):
+        raise IntegrityError(
+            f"`{reference}` was published with digest {adapter.digest[:12]} and its files have {found[:12]}: "
+            "they were altered; publish the adapter again"
+        )
+    return adapter
+
+
+def model_folder(tracking: Tracking, item: Any) -> Path:
+    """The read-only folder of a model version; fetched when the store is remote."""
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    _ = tracking.client
+    import mlflow
+
+    with _quiet():
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{item.name}/{item.version}"))
+
+
+def _version(tracking: Tracking, reference: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    if not is_registry_name(reference):
+        raise InputError(f"`{reference}` must be `name@alias` or `name/version`")
+    try:
+        if "@" in reference:
+            name, alias = reference.split("@", 1)
+            return tracking.client.get_model_version_by_alias(name, alias)
+        name, number = reference.rsplit("/", 1)
+        return tracking.client.get_model_version(name, number)
+    except MlflowException as err:
+        known = sorted({f"{r.name}@{a}" for r in records(tracking) for a in r.aliases})
+        hint = f"; there are {', '.join(known)}" if known else "; the registry is empty"
+        raise InputError(f"`{reference}` must name an adapter of the registry{hint}") from err
+
+
+# ── change ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def promote(tracking: Tracking, reference: str, *, alias: str = CHAMPION) -> Adapter:
+    """Point an alias at a version; the alias leaves the version that had it."""
+    if not _NAME.fullmatch(alias) or re.fullmatch(r"v?\d+|latest", alias):
+        raise InputError(f"`alias` must be a name that is neither a version nor `latest`, got {alias!r}")
+    adapter = resolve(tracking, reference)
+    tracking.client.set_registered_model_alias(adapter.name, alias, adapter.version)
+    return adapter
+
+
+def export(tracking: Tracking, reference: str, target: Path, *, merge: bool = False) -> Path:
+    """Write an adapter (or, merged, a whole checkpoint) to a folder that PEFT or transformers loads.
+
+    Raises:
+        InputError: the folder exists and is not empty.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise InputError(f"`{target}` must be a new or empty folder; it holds files")
+    adapter = resolve(tracking, reference)
+    card = Path(adapter.path).parent / "README.md"
+    partial = target.with_name(target.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if merge:
+        from harness.models.merging import save_merged
+
+        save_merged(adapter, partial)
+    else:
+        for file in ADAPTER_FILES:
+            shutil.copyfile(Path(adapter.path) / file, partial / file)
+    shutil.copyfile(card, partial / "README.md")
+    if target.exists():
+        target.rmdir()
+    partial.rename(target)
+    return target
+
+
+def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """A model card by Hugging Face's conventions: front matter, what it is, how it was made, how to use it."""
+    is_hub = "/" in adapter.base.source and not adapter.base.source.startswith(("/", "."))
+    base_line = f"base_model: {adapter.base.source}\n" if is_hub else ""
+    front = f"---\nlibrary_name: peft\n{base_line}tags:\n- lora\n- screentest\npipeline_tag: text-generation\n---\n"
+    rows = {
+        "Base": adapter.base.source + (f" @ {adapter.base.revision}" if adapter.base.revision else ""),
+        "Base digest": adapter.base.digest[:16],
+        "Adapter digest": adapter.digest[:16],
+        "Recipe digest": (adapter.recipe_digest or "unknown")[:16],
+        "Data digest": (adapter.data_digest or "unknown")[:16],
+        "Parent adapter": (adapter.parent or "none")[:16],
+        **facts,
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    figures = "\n".join(
+        f"- {key}: {value:.4f} (on validation, no interval: not a result)" for key, value in metrics.items()
+    )
+    return (
+        f"{front}\n# {name}\n\nA LoRA adapter trained and registered by Screentest.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"## Training figures\n\n{figures or 'None recorded.'}\n\n## Use\n\n"
+        f"```\nscreentest compare base {name}@candidate --data test.jsonl\n```\n\n"
+        "## Limits\n\nWhat this adapter is worth is decided by an evaluation with intervals on held-out data, "
+        "not by the figures above.\n"
+    )

@@ -1,0 +1,49 @@
+"""The pyfunc that MLflow stores beside an adapter (models-from-code): `mlflow models predict` answers a prompt.
+
+Only a name of the base is stored, so the base is resolved where the model is used. Screentest never loads this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from harness.artifacts import read_json
+from harness.types import Adapter, BaseModel, Decoding, Message
+
+
+class AdapterModel(PythonModel):  # type: ignore[misc]
+    """Answers each row of a `prompt` column with the adapter's reply."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Bind the adapter's files to its base and check both."""
+        from harness.models.local import LocalModel
+
+        data = read_json(Path(context.artifacts["record"]))["adapter"]
+        base = BaseModel(**data["base"])
+        adapter = Adapter(**(data | {"path": context.artifacts["adapter"], "base": base}))
+        self._model = LocalModel.load(base)
+        self._adapter = self._model.add_adapter(adapter)
+
+    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
+        """Reply to each prompt; `params` may set any field of `Decoding`."""
+        from harness.models.chat import chat_messages
+        from harness.models.protocol import ReplyRequest
+
+        requests = [
+            ReplyRequest(
+                key=str(row),
+                draw=0,
+                messages=tuple(chat_messages((Message(role="user", content=str(prompt)),))),
+                adapter=self._adapter,
+            )
+            for row, prompt in enumerate(model_input["prompt"])
+        ]
+        replies = self._model.generate(requests, decoding=Decoding(**(params or {})))
+        return [reply.text for reply in replies]
+
+
+mlflow.models.set_model(AdapterModel())
