@@ -1,0 +1,197 @@
+"""Planting controls: which faults are planted for which criterion, and in which replies.
+
+A family stands under a criterion only where a careful reader would call it a fault in that criterion: a stock reply is
+perfectly fluent, and a looped phrase contradicts nothing. Planted there, it would disqualify the best judge.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from harness import seeding
+from harness.artifacts import read_jsonl
+from harness.errors import InputError, SplitError
+from harness.judging.controls import faults
+from harness.judging.controls.foreign import ForeignReplies
+from harness.types import ControlItem, Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Kind = Literal["discrimination", "adversarial"]
+
+FAMILIES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
+    {
+        "coherence": {
+            "other_film": "discrimination",
+            "echo": "adversarial",
+            "looped": "adversarial",
+            "stock": "adversarial",
+            "generic": "adversarial",
+            "cut_off": "adversarial",
+        },
+        "relevance": {
+            "other_film": "discrimination",
+            "echo": "adversarial",
+            "looped": "adversarial",
+            "stock": "adversarial",
+            "generic": "adversarial",
+            "cut_off": "adversarial",
+        },
+        "fluency": {
+            "shuffled_words": "discrimination",
+            "corrupted_word": "discrimination",
+            "looped": "adversarial",
+            "cut_off": "adversarial",
+        },
+        # An echo speaks as the other person, an assistant's phrase as nobody in the film; a shrug is no contradiction.
+        "consistency": {
+            "contradiction": "discrimination",
+            "echo": "adversarial",
+            "generic": "adversarial",
+        },
+    }
+)
+MIN_WORDS, MAX_WORDS = 4, 40  # of a true reply: shorter ones offer no place for a fault, longer ones cost too much
+
+
+def make_controls(
+    prompts: Sequence[Prompt],
+    *,
+    rng: np.random.Generator,
+    n: int,
+    criterion: str,
+    allow_test: bool = False,
+) -> list[ControlItem]:
+    """Controls of one criterion: `n` true replies at most, each with one control per family, sharing their context.
+
+    True replies are the prompts' references of 4 to 40 words. A generator in the same state picks the same prompts for
+    every criterion, so that a judge of several criteria encodes each context once. `consistency` is planted in the
+    reviewed contexts that ship with the package instead.
+
+    Raises SplitError on a TEST prompt unless `allow_test`, InputError on a criterion without control families.
+    """
+    _validate(prompts, n=n, criterion=criterion, allow_test=allow_test)
+    seed = int(rng.integers(2**62))
+    contradictions = {item.id: item for item in reviewed_contradictions()} if criterion == "consistency" else {}
+    hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p)]
+    hosts = _spread_over_films(hosts, seed=seed)[:n]
+    foreign = ForeignReplies(prompts) if "other_film" in FAMILIES[criterion] else None
+    items = []
+    for family, kind in FAMILIES[criterion].items():
+        for host in hosts:
+            truth, stream = host.reference or "", seeding.stream(seed, family, host.id)
+            if family == "contradiction":
+                reply: str | None = contradictions[host.id].control_reply
+            elif family == "other_film" and foreign is not None:
+                reply = foreign.pick(host, rng=stream)
+            else:
+                reply = _plant(family, host, rng=stream)
+            if reply and not faults.same_words(reply, truth):
+                items.append(_item(host, criterion=criterion, family=family, kind=kind, control_reply=reply))
+    return items
+
+
+def make_control_set(
+    prompts: Sequence[Prompt], *, seed: int, n: int, criteria: Sequence[str], allow_test: bool = False
+) -> list[ControlItem]:
+    """`make_controls` for several criteria on the same true replies, which is what a judge of several wants."""
+    return [
+        item
+        for criterion in criteria
+        for item in make_controls(
+            prompts, rng=seeding.stream(seed, "controls"), n=n, criterion=criterion, allow_test=allow_test
+        )
+    ]
+
+
+def read_controls(path: Path) -> list[ControlItem]:
+    """A user's own controls: JSONL with the fields of `ControlItem`, one true reply and one control a line.
+
+    Raises InputError with file and line on anything else, on a repeated id, and on a control equal to its true reply.
+    """
+    items = read_jsonl(path, ControlItem)
+    seen: set[str] = set()
+    for number, item in enumerate(items, start=1):
+        if item.id in seen:
+            raise InputError(f"`{path}` line {number}: `id` must be unique, got {item.id!r} twice; rename one")
+        if not item.messages:
+            raise InputError(f"`{path}` line {number}: `messages` must hold the conversation, got none; add a turn")
+        if faults.same_words(item.true_reply, item.control_reply):
+            raise InputError(
+                f"`{path}` line {number}: `control_reply` must differ from `true_reply`, got the same words"
+            )
+        seen.add(item.id)
+    return items
+
+
+def reviewed_contradictions() -> list[ControlItem]:
+    """The shipped contexts in which the speaker has said what he is asked: one reply agrees with it, one does not."""
+    resource = importlib.resources.files("harness.judging.controls") / "contradictions.jsonl"
+    with importlib.resources.as_file(resource) as path:
+        return read_controls(path)
+
+
+def _plant(family: str, host: Prompt, *, rng: np.random.Generator) -> str | None:
+    truth = host.reference or ""
+    plant: Mapping[str, Callable[[], str | None]] = {
+        "shuffled_words": lambda: faults.shuffled_words(truth, rng=rng),
+        "corrupted_word": lambda: faults.corrupted_word(truth, rng=rng),
+        "echo": lambda: host.messages[-1].content,
+        "looped": lambda: faults.looped(truth),
+        "stock": lambda: faults.STOCK_REPLY,
+        "generic": lambda: faults.GENERIC_REPLIES[int(rng.integers(len(faults.GENERIC_REPLIES)))],
+        "cut_off": lambda: faults.cut_off(truth),
+    }
+    return plant[family]()
+
+
+def _can_host(prompt: Prompt) -> bool:
+    return bool(prompt.messages) and MIN_WORDS <= len(faults.words(prompt.reference or "")) <= MAX_WORDS
+
+
+def _spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
+    """Random order in which every film has its first prompt before any has its second: most clusters for a given n."""
+    films: dict[str, list[Prompt]] = defaultdict(list)
+    for host in sorted(hosts, key=lambda h: seeding.derive(seed, "order", h.id)):
+        films[host.cluster].append(host)
+    ranked = [(rank, i, host) for i, film in enumerate(films.values()) for rank, host in enumerate(film)]
+    return [host for _, _, host in sorted(ranked, key=lambda r: r[:2])]
+
+
+def _host(item: ControlItem) -> Prompt:
+    return Prompt(id=item.id, messages=item.messages, split="train", cluster=item.cluster, reference=item.true_reply)
+
+
+def _item(host: Prompt, *, criterion: str, family: str, kind: Kind, control_reply: str) -> ControlItem:
+    return ControlItem(
+        id=f"{criterion}/{family}/{host.id}",
+        criterion=criterion,
+        family=family,
+        kind=kind,
+        messages=host.messages,
+        true_reply=host.reference or "",
+        control_reply=control_reply,
+        cluster=host.cluster,
+    )
+
+
+def _validate(prompts: Sequence[Prompt], *, n: int, criterion: str, allow_test: bool) -> None:
+    if criterion not in FAMILIES:
+        raise InputError(
+            f"`criterion` must have control families ({', '.join(FAMILIES)}), got {criterion!r}; "
+            "give controls of your own as JSONL"
+        )
+    if n < 1:
+        raise InputError(f"`n` must be at least 1 control per family, got {n}")
+    leaked = next((p for p in prompts if p.split == "test"), None)
+    if leaked is not None and not allow_test:
+        raise SplitError(
+            f"`{leaked.id}` is a TEST prompt, and controls choose whether a judge is believed; "
+            "give validation prompts, or allow TEST on purpose"
+        )

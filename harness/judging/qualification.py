@@ -1,0 +1,275 @@
+"""Whether a judge may be believed: how well it tells true replies from planted controls.
+
+Per criterion and control family the measure is the unpaired ROC AUC of true replies against controls with an interval
+clustered by film, and beside it the paired concordance (share of contexts in which the true reply scores higher). The
+rule, with `min_auc` 0.60:
+
+- *qualified*: every family's lower bound is above `min_auc`;
+- *not qualified*: some family's upper bound is below it, or an adversarial control is preferred, i.e. scores above its
+  true reply in more than half of the contexts, or nothing could be scored;
+- *inconclusive*: neither; `settle` says about how many controls would decide it.
+
+A qualified judge has shown that it sees planted faults, not that it agrees with people.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness import stats
+from harness.errors import InputError
+from harness.judging.protocol import Judge, OnProgress
+from harness.types import (
+    ControlItem,
+    ControlResult,
+    Estimate,
+    JudgedItem,
+    Message,
+    Qualification,
+    QualificationStatus,
+    Score,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MIN_AUC = 0.60
+MAX_MISSING = 0.2  # a judge that cannot score more of a family than this has chosen what it is tested on
+N_REPEATED = 12  # true replies that are scored a second time
+REPEAT_TOLERANCE = 1e-4  # other batches may round differently; a score that moves more is not repeatable
+MAX_SETTLE = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """What a judge made of the controls: items by their text, and scores by item and criterion."""
+
+    items: dict[tuple[tuple[Message, ...], str], JudgedItem]
+    scores: dict[tuple[str, str], Score]
+
+    def item(self, control: ControlItem, reply: str) -> JudgedItem:
+        return self.items[control.messages, reply]
+
+    def value(self, control: ControlItem, reply: str) -> float | None:
+        return self.scores[self.item(control, reply).id, control.criterion].value
+
+
+def qualify(
+    judge: Judge,
+    controls: Sequence[ControlItem],
+    *,
+    rng: np.random.Generator,
+    min_auc: float = MIN_AUC,
+    level: float = 0.95,
+    on_progress: OnProgress | None = None,
+) -> list[Qualification]:
+    """One `Qualification` per criterion of the judge, in the judge's order.
+
+    A reply that stands in several controls is scored once, and a few true replies a second time. A criterion without
+    controls is inconclusive: nothing is known about it. Raises InputError when no control is of the judge's criteria.
+    """
+    controls = _validate(judge, controls, min_auc=min_auc, level=level)
+    items = _judged_items(controls)
+    scored = _Scored(
+        items=items,
+        scores={(s.item_id, s.criterion): s for s in judge.score(list(items.values()), on_progress=on_progress)},
+    )
+    true_items = list({(item := scored.item(c, c.true_reply)).id: item for c in controls}.values())
+    # In another order, since a score may not depend on its neighbours.
+    again = judge.score(list(reversed(true_items[:: math.ceil(len(true_items) / N_REPEATED)])))
+    return [
+        _qualification(
+            criterion.name,
+            [c for c in controls if c.criterion == criterion.name],
+            scored,
+            [s for s in again if s.criterion == criterion.name],
+            judge_id=judge.id,
+            rng=rng,
+            min_auc=min_auc,
+            level=level,
+        )
+        for criterion in judge.criteria
+    ]
+
+
+def is_self_judging(judge_family: str, variant_families: Iterable[str | None]) -> bool:
+    """Whether a judge shares its family with a variant, or with the judge that made the preferences.
+
+    Such scores are exploratory: models rate their own kind too high. A variant of unknown family (None: a file of
+    generations, an endpoint) cannot be compared and counts as another.
+    """
+    own = _family(judge_family)
+    return any(own == _family(family) for family in variant_families if family is not None)
+
+
+def _qualification(
+    criterion: str,
+    controls: Sequence[ControlItem],
+    scored: _Scored,
+    again: Sequence[Score],
+    *,
+    judge_id: str,
+    rng: np.random.Generator,
+    min_auc: float,
+    level: float,
+) -> Qualification:
+    names = list(dict.fromkeys(c.family for c in controls))
+    results = [
+        _control_result([c for c in controls if c.family == name], scored, min_auc=min_auc, level=level)
+        for name in names
+    ]
+    unscored = [name for name, result in zip(names, results, strict=True) if result is None]
+    families = tuple(result for result in results if result is not None)
+    first = [scored.scores[s.item_id, criterion] for s in again]
+    return Qualification(
+        judge_id=judge_id,
+        criterion=criterion,
+        status="not_qualified" if unscored else _weakest([f.status for f in families]),
+        families=families,
+        repeatability=_repeatability(first, again, scored, level=level),
+        length_sensitivity=_length_sensitivity(controls, scored, rng=rng, level=level),
+        reason=_reason(families, unscored),
+    )
+
+
+def _control_result(
+    controls: Sequence[ControlItem], scored: _Scored, *, min_auc: float, level: float
+) -> ControlResult | None:
+    """The result of one family; None when no context has both scores."""
+    pairs = [(scored.value(c, c.true_reply), scored.value(c, c.control_reply), c.cluster) for c in controls]
+    whole = [(true, control, film) for true, control, film in pairs if true is not None and control is not None]
+    if not whole:
+        return None
+    trues, planted, films = zip(*whole, strict=True)
+    n_missing = sum((true is None) + (control is None) for true, control, _ in pairs)
+    auc = stats.roc_auc(
+        trues, planted, positive_clusters=films, negative_clusters=films, level=level, n_missing=n_missing
+    )
+    concordance = stats.concordance(trues, planted, clusters=films, level=level, n_missing=len(controls) - len(whole))
+    status = _status(auc, concordance, kind=controls[0].kind, n_controls=len(controls), min_auc=min_auc)
+    return ControlResult(
+        criterion=controls[0].criterion,
+        family=controls[0].family,
+        kind=controls[0].kind,
+        auc=auc,
+        concordance=concordance,
+        status=status,
+        settle=_settle(auc, n_pairs=len(whole), n_controls=len(controls), min_auc=min_auc)
+        if status == "inconclusive"
+        else "",
+    )
+
+
+def _status(auc: Estimate, concordance: Estimate, *, kind: str, n_controls: int, min_auc: float) -> QualificationStatus:
+    if kind == "adversarial" and concordance.value < 0.5:
+        return "not_qualified"
+    if auc.low is None or auc.high is None:
+        return "inconclusive"
+    if auc.high < min_auc:
+        return "not_qualified"
+    is_complete = concordance.n_missing <= MAX_MISSING * n_controls
+    return "qualified" if auc.low > min_auc and is_complete else "inconclusive"
+
+
+def _settle(auc: Estimate, *, n_pairs: int, n_controls: int, min_auc: float) -> str:
+    """How many controls would decide, from the interval's width: half the width takes four times the controls."""
+    if n_controls - n_pairs > MAX_MISSING * n_controls:
+        return f"{n_controls - n_pairs} of {n_controls} controls have a missing score; a judge that scores them all"
+    if auc.low is None or auc.high is None:
+        return "controls from a second film, without which there is no interval"
+    distance = abs(auc.value - min_auc)
+    reach = auc.value - auc.low if auc.value > min_auc else auc.high - auc.value
+    n_needed = math.inf if distance < 1e-9 else math.ceil(1.05 * n_pairs * (reach / distance) ** 2)
+    if n_needed > MAX_SETTLE:
+        return f"no number of controls in reach: the AUC lies on the threshold of {min_auc:g}"
+    return f"about {max(n_needed, n_pairs + 1)} controls instead of {n_pairs}, from as many times the films"
+
+
+def _weakest(statuses: Sequence[QualificationStatus]) -> QualificationStatus:
+    if "not_qualified" in statuses:
+        return "not_qualified"
+    return "qualified" if statuses and set(statuses) == {"qualified"} else "inconclusive"
+
+
+def _reason(families: Sequence[ControlResult], unscored: Sequence[str]) -> str:
+    if not families and not unscored:
+        return "no controls of this criterion"
+    parts = [f"{name}: nothing could be scored" for name in unscored]
+    for family in families:
+        preferred = family.kind == "adversarial" and family.concordance.value < 0.5
+        share = f"{1 - family.concordance.value:.0%}"
+        if family.status == "not_qualified" and preferred:
+            parts.append(f"{family.family}: preferred to the true reply in {share} of contexts")
+        elif family.status == "not_qualified":
+            parts.append(f"{family.family}: AUC {family.auc.value:.2f}, surely below the threshold")
+        elif family.status == "inconclusive":
+            parts.append(f"{family.family}: AUC {family.auc.value:.2f} decides nothing")
+    return "; ".join(parts) or "told from the true reply in every family"
+
+
+def _repeatability(first: Sequence[Score], again: Sequence[Score], scored: _Scored, *, level: float) -> Estimate | None:
+    """Share of replies that get the same score, or are missing for the same reason, when they are scored again."""
+    clusters = {item.id: item.cluster for item in scored.items.values()}
+    same = [1.0 if _is_same(a, b) else 0.0 for a, b in zip(first, again, strict=True)]
+    if not same:
+        return None
+    # A share of rows is the concordance of 0/1 with one half; it brings the interval that a share near 1 needs.
+    share = stats.concordance(same, [0.5] * len(same), clusters=[clusters[s.item_id] for s in first], level=level)
+    method = share.method.replace("paired concordance", "share of replies scored the same twice")
+    return replace(share, method=method)
+
+
+def _is_same(first: Score, again: Score) -> bool:
+    if first.value is None or again.value is None:
+        return first.status == again.status
+    return math.isclose(first.value, again.value, abs_tol=REPEAT_TOLERANCE)
+
+
+def _length_sensitivity(
+    controls: Sequence[ControlItem], scored: _Scored, *, rng: np.random.Generator, level: float
+) -> Estimate | None:
+    """Rank correlation of score and length in characters over the true replies; None where it is not defined."""
+    unique = {scored.item(c, c.true_reply).id: c for c in controls}.values()
+    rows = [
+        (value, len(c.true_reply), c.cluster) for c in unique if (value := scored.value(c, c.true_reply)) is not None
+    ]
+    if len(rows) < 3 or len({v for v, _, _ in rows}) == 1 or len({n for _, n, _ in rows}) == 1:
+        return None
+    values, lengths, films = zip(*rows, strict=True)
+    return stats.spearman(values, lengths, clusters=films, rng=rng, level=level, n_missing=len(unique) - len(rows))
+
+
+def _judged_items(controls: Sequence[ControlItem]) -> dict[tuple[tuple[Message, ...], str], JudgedItem]:
+    """Every different reply in its context once, contexts kept together."""
+    keys: dict[tuple[Message, ...], dict[str, str]] = {}
+    for control in controls:
+        for reply in (control.true_reply, control.control_reply):
+            keys.setdefault(control.messages, {}).setdefault(reply, control.cluster)
+    return {
+        (messages, reply): JudgedItem(id=f"control-{i}-{j}", messages=messages, reply=reply, cluster=cluster)
+        for i, (messages, replies) in enumerate(keys.items())
+        for j, (reply, cluster) in enumerate(replies.items())
+    }
+
+
+def _family(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _validate(judge: Judge, controls: Sequence[ControlItem], *, min_auc: float, level: float) -> list[ControlItem]:
+    if not 0.5 <= min_auc < 1:
+        raise InputError(f"`min_auc` must lie in [0.5, 1), got {min_auc:g}; 0.5 is a coin's")
+    if not 0 < level < 1:
+        raise InputError(f"`level` must lie in (0, 1), got {level:g}; 0.95 is usual")
+    names = [c.name for c in judge.criteria]
+    own = [c for c in controls if c.criterion in names]
+    if not own:
+        raise InputError(f"`controls` must hold some of the judge's criteria ({', '.join(names)}), got none")
+    kinds = {(c.criterion, c.family): c.kind for c in own}
+    mixed = next((c for c in own if kinds[c.criterion, c.family] != c.kind), None)
+    if mixed is not None:
+        raise InputError(f"`{mixed.id}`: one control family must be of one kind, got both kinds of {mixed.family!r}")
+    return own
