@@ -203,6 +203,7 @@ class Score:
     status: ScoreStatus
     probabilities: tuple[float, ...] | None = None  # closed set, in scale order, sums to 1
     mass: float | None = None  # probability captured by the closed set
+    entropy: float | None = None  # of `probabilities`, nats: 0 is certain
     total: float | None = None  # likelihood: the sum that `value` is the mean of
     n_tokens: int | None = None  # likelihood: reply tokens
     mode: str = ""  # exact | logprobs | sampled | likelihood
