@@ -1,0 +1,139 @@
+"""What every reader returns: conversations in canonical order, their digest, and a count of all that was not plain."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import CorpusError
+from harness.types import Conversation, Split
+
+CorpusKind = Literal["cornell", "convokit", "jsonl", "sample"]
+ClusterUnit = Literal["film", "cluster", "conversation", "row"]
+ReplyRule = Literal["every_turn", "assistant_turns"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What a corpus says about one film."""
+
+    id: str
+    title: str
+    year: int | None  # first release; None where it is not known
+    genres: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """A corpus in memory. Two copies with the same content have the same digest, whatever holds them."""
+
+    name: str
+    source: CorpusKind
+    conversations: tuple[Conversation, ...]  # by cluster, then by first line, numbers compared as numbers
+    digest: str  # sha256 of the content: no path, container, encoding or line order enters
+    cluster_unit: ClusterUnit  # what `Conversation.cluster` names
+    reply_rule: ReplyRule = "every_turn"  # dialogue: every turn after the first; chat data: the assistant's turns
+    system: str | None = None  # the one system message that all rows share
+    films: Mapping[str, Film] = field(default_factory=dict)
+    explicit_splits: Mapping[str, Split] = field(default_factory=dict)  # by cluster, where the rows say so
+    history_only: frozenset[str] = frozenset()  # ids of assistant utterances that belong to a row's prompt
+    repaired: Mapping[str, int] = field(default_factory=dict)  # reason -> how often something was put right
+    skipped: Mapping[str, int] = field(default_factory=dict)  # reason -> how often something was left out (lenient)
+    seen: Mapping[str, int] = field(default_factory=dict)  # oddity -> how often it was met and left alone
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Ids of the clusters, each once, in corpus order."""
+        return tuple(dict.fromkeys(conversation.cluster for conversation in self.conversations))
+
+    @property
+    def n_utterances(self) -> int:
+        """Lines in all conversations, empty ones included."""
+        return sum(len(conversation.utterances) for conversation in self.conversations)
+
+
+class Tally:
+    """Counts what a reader repaired, saw and skipped; when not lenient, a skip is an error instead."""
+
+    def __init__(self, *, lenient: bool) -> None:
+        self.lenient = lenient
+        self._repaired: Counter[str] = Counter()
+        self._skipped: Counter[str] = Counter()
+        self._seen: Counter[str] = Counter()
+
+    def repair(self, reason: str, n: int = 1) -> None:
+        """Something was put right without losing content."""
+        self._repaired[reason] += n
+
+    def see(self, oddity: str, n: int = 1) -> None:
+        """Something odd was met and left as it is."""
+        self._seen[oddity] += n
+
+    def skip(self, reason: str, file: str, message: str, *, line: int | None = None) -> None:
+        """Leave something out.
+
+        Raises:
+            CorpusError: naming file, line and reason, unless reading is lenient.
+        """
+        if not self.lenient:
+            raise CorpusError(file, message, line=line)
+        self._skipped[reason] += 1
+
+    @property
+    def repaired(self) -> dict[str, int]:
+        """Reasons in alphabetical order with their counts; zeros left out."""
+        return _ordered(self._repaired)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Reasons in alphabetical order with their counts; zeros left out."""
+        return _ordered(self._skipped)
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """Oddities in alphabetical order with their counts; zeros left out."""
+        return _ordered(self._seen)
+
+
+def natural_key(identifier: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which `m2` stands before `m10` and `L9` before `L10`; total on all strings."""
+    parts = re.split(r"([0-9]+)", identifier)
+    return tuple((0, int(part), part) if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part)
+
+
+def in_order(conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
+    """Conversations by cluster, then id; the order of lines in a file decides nothing."""
+    return tuple(sorted(conversations, key=lambda c: (natural_key(c.cluster), natural_key(c.id))))
+
+
+def content_digest(conversations: Iterable[Conversation], *extras: str) -> str:
+    """Sha256 over the conversations in the order given and over `extras`; fields cannot run into each other."""
+    digest = hashlib.sha256()
+    for conversation in conversations:
+        fields = [conversation.id, conversation.cluster, conversation.title]
+        for line in conversation.utterances:
+            fields += (line.id, line.speaker_id, line.speaker, line.text)
+        # Lengths before contents: no separator can then be forged by a text that contains it.
+        digest.update((",".join(str(len(field)) for field in fields) + ":" + "".join(fields)).encode(errors="replace"))
+    for extra in extras:
+        digest.update(f"{len(extra)}+{extra}".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def require_conversations(conversations: tuple[Conversation, ...], file: Path | str) -> None:
+    """Refuse a corpus that holds nothing, lenient or not.
+
+    Raises:
+        CorpusError: when there is no conversation.
+    """
+    if not conversations:
+        raise CorpusError(file, "a corpus must hold at least one conversation, got none")
+
+
+def _ordered(counts: Counter[str]) -> dict[str, int]:
+    return {reason: counts[reason] for reason in sorted(counts) if counts[reason]}
