@@ -1,0 +1,263 @@
+"""From rows to findings: every variant's number, every contrast's difference, and what may be claimed of it.
+
+No arithmetic lives here: means, contrasts, adjustments and verdicts come from `harness.stats`. What lives here is which
+rows belong together (the same prompt), what is missing, which contrasts form the family, and which judges may claim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness import stats
+from harness.ablation.design import ContrastDesign, EffectDesign, FamilyDesign
+from harness.errors import InputError
+from harness.types import Direction, Estimate, Finding, Source, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.stats.results import TestResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One value under a number; missing stays missing."""
+
+    prompt_id: str
+    cluster: str
+    value: float | None
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredArm:
+    """The rows of one measure and one variant, and where they are stored."""
+
+    measure: str
+    variant: str
+    rows: tuple[Row, ...]
+    sources: tuple[Source, ...]
+    judge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureRule:
+    """How a measure is read and what it may claim."""
+
+    name: str
+    unit: str
+    better: Direction | None
+    smallest_effect: EffectDesign | None = None
+    exploratory_reason: str = ""  # why it may claim nothing; empty: it may
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    """A contrast before the family's adjustment."""
+
+    finding: Finding
+    test: TestResult
+    rule: MeasureRule
+    smallest_effect: float | None
+    in_family: bool
+
+
+def analyse(
+    arms: Sequence[MeasuredArm],
+    *,
+    rules: Mapping[str, MeasureRule],
+    contrasts: Sequence[ContrastDesign],
+    control: str,
+    family: FamilyDesign,
+    min_clusters: int,
+    rng: np.random.Generator,
+) -> tuple[Finding, ...]:
+    """Findings of every variant and every contrast, in the order of the arms.
+
+    Draws of one prompt are averaged first, so that a prompt counts once however often it was drawn. A contrast pairs
+    prompts that both arms have; prompts that one of them lacks are counted as missing.
+    """
+    by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
+    if len(by_key) != len(arms):
+        raise InputError("`arms` must hold one entry per measure, variant and judge; one stands twice")
+    findings = [_of_variant(arm, rules[arm.measure], level=family.level, rng=rng) for arm in arms]
+    pending = [
+        found
+        for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms)
+        for contrast in contrasts
+        if (
+            found := _of_contrast(
+                contrast,
+                treatment=by_key.get((measure, contrast.arms[0], judge_id)),
+                reference=by_key.get((measure, contrast.arms[1], judge_id)),
+                control=by_key.get((measure, control, judge_id)),
+                rule=rules[measure],
+                family=family,
+            )
+        )
+    ]
+    return tuple(f for f in findings if f is not None) + _with_verdicts(
+        pending, family=family, n_declared=len(family.measures) * len(contrasts), min_clusters=min_clusters
+    )
+
+
+def per_prompt(rows: Sequence[Row]) -> dict[str, Row]:
+    """One row a prompt: the mean over its draws that have a value; missing where none has."""
+    draws: dict[str, list[Row]] = {}
+    for row in rows:
+        draws.setdefault(row.prompt_id, []).append(row)
+    merged = {}
+    for prompt_id, group in draws.items():
+        values = [row.value for row in group if row.value is not None]
+        merged[prompt_id] = replace(group[0], draw=0, value=math.fsum(values) / len(values) if values else None)
+    return merged
+
+
+def spread(rows: Sequence[Row]) -> float | None:
+    """Standard deviation over prompts, for smallest effects in units of the control; None under two prompts."""
+    import statistics
+
+    values = [row.value for row in per_prompt(rows).values() if row.value is not None]
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:
+    """A declared smallest effect as a number in the measure's own unit; None where it cannot be known."""
+    if effect is None:
+        return None
+    if effect.unit == "sd_of_control":
+        deviation = spread(control.rows) if control is not None else None
+        return effect.value * deviation if deviation else None
+    if effect.unit == "quantile_of_control":
+        return _quantile_step(control, effect.value)
+    return effect.value
+
+
+def _quantile_step(control: MeasuredArm | None, share: float) -> float | None:
+    """The shift that moves the control's median up by `share` of its distribution."""
+    import numpy as np
+
+    values = [] if control is None else [r.value for r in per_prompt(control.rows).values() if r.value is not None]
+    if len(values) < 2 or not 0 < share < 0.5:
+        return None
+    low, high = np.quantile(values, [0.5, 0.5 + share])
+    return float(high - low) or None
+
+
+def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, rng: np.random.Generator) -> Finding | None:
+    rows = list(per_prompt(arm.rows).values())
+    present = [(row.value, row.cluster) for row in rows if row.value is not None]
+    if not present:
+        return None
+    estimate = stats.mean_estimate(
+        [value for value, _ in present],
+        clusters=[cluster for _, cluster in present],
+        rng=rng,
+        level=level,
+        n_missing=len(rows) - len(present),
+    )
+    return Finding(
+        name=arm.measure,
+        estimate=estimate,
+        unit=rule.unit,
+        better=rule.better,
+        variant=arm.variant,
+        judge_id=arm.judge_id,
+        sources=arm.sources,
+    )
+
+
+def _of_contrast(
+    contrast: ContrastDesign,
+    *,
+    treatment: MeasuredArm | None,
+    reference: MeasuredArm | None,
+    control: MeasuredArm | None,
+    rule: MeasureRule,
+    family: FamilyDesign,
+) -> _Pending | None:
+    if treatment is None or reference is None:
+        return None
+    first, second = per_prompt(treatment.rows), per_prompt(reference.rows)
+    pairs = [
+        (a, b, first[key].cluster)
+        for key in sorted(first.keys() & second.keys())
+        if (a := first[key].value) is not None and (b := second[key].value) is not None
+    ]
+    if not pairs:
+        return None
+    test = stats.paired_contrast(
+        [a for a, _, _ in pairs],
+        [b for _, b, _ in pairs],
+        clusters=[cluster for _, _, cluster in pairs],
+        level=family.level,
+        n_missing=len(first.keys() | second.keys()) - len(pairs),
+    )
+    finding = Finding(
+        name=rule.name,
+        estimate=test.estimate,
+        unit=rule.unit,
+        better=rule.better,
+        contrast=contrast.name,
+        judge_id=treatment.judge_id,
+        sources=treatment.sources + reference.sources,
+    )
+    return _Pending(
+        finding=finding,
+        test=test,
+        rule=rule,
+        smallest_effect=smallest_effect_in_units(rule.smallest_effect, control),
+        in_family=rule.name in family.measures,
+    )
+
+
+def _with_verdicts(
+    pending: Sequence[_Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int
+) -> tuple[Finding, ...]:
+    """Adjust the declared family together, then judge each contrast.
+
+    A declared contrast that could not be tested still counts: leaving it out would make the others easier to claim.
+    """
+    declared = [p for p in pending if p.in_family]
+    p_values = [1.0 if p.test.p_value is None else p.test.p_value for p in declared]
+    p_values += [1.0] * max(0, n_declared - len(declared))
+    adjusted = stats.adjust(p_values, method=family.correction) if p_values else []
+    by_place = dict(zip((id(p) for p in declared), adjusted, strict=False))
+    return tuple(
+        replace(p.finding, verdict=_verdict(p, by_place.get(id(p)), level=family.level, min_clusters=min_clusters))
+        for p in pending
+    )
+
+
+def _verdict(pending: _Pending, p_adjusted: float | None, *, level: float, min_clusters: int) -> Verdict:
+    rule = pending.rule
+    if rule.better is None or rule.exploratory_reason:
+        reason = rule.exploratory_reason or "Descriptive: more is neither better nor worse."
+        return Verdict(
+            label="exploratory",
+            reason=reason,
+            p_value=pending.test.p_value,
+            p_adjusted=p_adjusted,
+            in_family=pending.in_family,
+        )
+    return stats.verdict(
+        pending.test,
+        better=rule.better,
+        smallest_effect=pending.smallest_effect,
+        p_adjusted=p_adjusted if pending.test.p_value is not None else None,
+        level=level,
+        min_clusters=min_clusters,
+        in_family=pending.in_family,
+    )
+
+
+def label_films(findings: Sequence[Finding], note: str) -> tuple[Finding, ...]:
+    """Add a note to every estimate, e.g. that it speaks of these films only."""
+
+    def noted(estimate: Estimate) -> Estimate:
+        return replace(estimate, notes=(*estimate.notes, note))
+
+    return tuple(replace(f, estimate=noted(f.estimate)) for f in findings)
