@@ -1,0 +1,130 @@
+"""What a training runs on: device, precision, attention, the base (4-bit or not) and the adapter put on it."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import ConfigError, UnavailableError
+from harness.models.bases import base_folder
+from harness.seeding import derive
+from harness.types import BaseModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelines.training.recipe import LoraSettings
+
+Attention = Literal["flash_attention_2", "sdpa", "eager"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Where and how tensors are computed; resolved once, recorded in every summary."""
+
+    device: Literal["cuda", "cpu"]
+    precision: Literal["bf16", "fp32"]
+    attention: Attention
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights and activations."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def is_variable_length(self) -> bool:
+        """Whether the attention kernel takes the borders of packed examples as they are."""
+        return self.attention == "flash_attention_2"
+
+
+def resolve_runtime(*, precision: str, attention: str) -> Runtime:
+    """Fill in `auto`: bf16 on CUDA and fp32 elsewhere (bf16 is 25 times slower on AVX2); FlashAttention where it is."""
+    import torch
+
+    device: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
+    resolved: Literal["bf16", "fp32"] = "fp32" if precision == "fp32" else "bf16"
+    if precision == "auto" and device == "cpu":
+        resolved = "fp32"
+    has_flash = device == "cuda" and resolved == "bf16" and importlib.util.find_spec("flash_attn") is not None
+    if attention == "flash_attention_2" and not has_flash:
+        raise UnavailableError(
+            f"`attention: flash_attention_2` needs CUDA, bf16 and the package flash-attn, got {device} and {resolved}: "
+            f"install screentest[gpu] or say `attention: auto`"
+        )
+    chosen: Attention = "sdpa"
+    if attention == "eager":
+        chosen = "eager"
+    elif has_flash and attention in ("auto", "flash_attention_2"):
+        chosen = "flash_attention_2"
+    return Runtime(device=device, precision=resolved, attention=chosen)
+
+
+def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4", "none"]) -> Any:
+    """The base model, frozen, on its device; safetensors only, no remote code.
+
+    nf4 stores linear layers as 4-bit NormalFloat blocks whose scales are quantised once more (arXiv 2305.14314);
+    embeddings, norms and the head keep `runtime.dtype`.
+    """
+    import transformers
+
+    config = None
+    if quantization == "nf4":
+        four_bit: Any = transformers.BitsAndBytesConfig
+        config = four_bit(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=runtime.dtype,
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base_folder(base),
+        dtype=runtime.dtype,
+        attn_implementation=runtime.attention,
+        quantization_config=config,
+        device_map={"": runtime.device},
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return model.requires_grad_(False)
+
+
+def attach_lora(model: Any, lora: LoraSettings, *, base: BaseModel, seed: int) -> Any:
+    """A fresh adapter on the frozen base; float32 weights, the same for the same seed whatever ran before."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.scale,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_dora=lora.dora,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "lora"))
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as err:
+            raise ConfigError(
+                f"`lora.targets` must name linear layers of the base, got {lora.targets!r}: {err}"
+            ) from err
+    adapted.peft_config["default"].base_model_name_or_path = portable_name(base)
+    adapted.peft_config["default"].revision = base.revision
+    return adapted
+
+
+def portable_name(base: BaseModel) -> str:
+    """How an adapter's files name their base: `embedded`, the hub id, or a folder's last part, never a machine path."""
+    is_path = Path(base.source).is_absolute() or Path(base.source).is_dir()
+    return Path(base.source).name if is_path else base.source
+
+
+def count_trainable(model: Any) -> int:
+    """Parameters that move."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

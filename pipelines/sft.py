@@ -1,0 +1,102 @@
+"""Supervised fine-tuning: prepared windows and a recipe in, an adapter and its curves out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.artifacts import digest_folder, digest_json, write_json
+from harness.models.bases import load_tokenizer, resolve_base
+from harness.types import Progress
+from pipelines.modeling import attach_lora, load_base, resolve_runtime
+from pipelines.packing import plan_packs, plan_sample, token_counts
+from pipelines.training.checkpoints import open_checkpoints
+from pipelines.training.meter import Meter
+from pipelines.training.quiet import quiet
+from pipelines.training.recipe import SftRecipe
+from pipelines.windows import read_examples
+
+if TYPE_CHECKING:
+    from pipelines.training.summary import SftSummary
+
+
+@quiet()
+def run(
+    recipe: SftRecipe,
+    *,
+    prepared: Path,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_metric: Callable[[str, float, int], None] | None = None,
+) -> SftSummary:
+    """Train an adapter into `folder/adapter` and write `folder/training.json`.
+
+    Killed at any moment, the next call with the same arguments resumes from the last complete checkpoint and ends with
+    the same adapter (bit for bit on a CPU in float32).
+
+    Args:
+        recipe: every setting of the training.
+        prepared: folder of windows, as `prepare` writes it; TRAIN is trained on, VALIDATION chooses the weights.
+        folder: where adapter, summary and (while it runs) checkpoints go.
+        on_progress: told of every pack, in tokens.
+        on_metric: told of every logged value: name, value, optimiser steps done.
+
+    Raises:
+        ConfigError: the data cannot meet a setting. SplitError: an example of another split.
+        IntegrityError: `folder` holds checkpoints of another run. StageError: the loss is no number any more.
+    """
+    from pipelines.training.adapter import save_adapter
+    from pipelines.training.arguments import training_arguments
+    from pipelines.training.callbacks import training_callbacks
+    from pipelines.training.summary import summarise
+    from pipelines.training.trainer import PackedSFTTrainer
+
+    began = time.perf_counter()
+    # data
+    train, validation = read_examples(prepared, "train"), read_examples(prepared, "validation")
+    packs = plan_packs(token_counts(train), **recipe.data.model_dump(), seed=recipe.seed)
+    validation_packs = plan_sample(
+        token_counts(validation),
+        pack_tokens=recipe.data.pack_tokens,
+        max_tokens=recipe.validation.max_tokens,
+        seed=recipe.seed,
+    )
+
+    # model
+    base = resolve_base(recipe.base.source, revision=recipe.base.revision)
+    runtime = resolve_runtime(precision=recipe.precision, attention=recipe.attention)
+    model = load_base(base, runtime=runtime, quantization=recipe.quantization)
+    model = attach_lora(model, recipe.lora, base=base, seed=recipe.seed)
+
+    # trainer
+    checkpoints = folder / "checkpoints"
+    identity = digest_json({"recipe": recipe.model_dump(), "data": digest_folder(prepared), "base": base.digest})
+    checkpoint = open_checkpoints(checkpoints, identity=identity)
+    meter = Meter.restored(checkpoint.progress if checkpoint else {})
+    trainer = PackedSFTTrainer(
+        model,
+        args=training_arguments(recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None),
+        tokenizer=load_tokenizer(base),
+        examples=train,
+        packs=packs,
+        validation=validation,
+        validation_packs=validation_packs,
+        is_variable_length=runtime.is_variable_length,
+        meter=meter,
+        callbacks=training_callbacks(recipe, checkpoints, packs, meter, on_progress=on_progress, on_metric=on_metric),
+    )
+
+    # train
+    trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+
+    # save
+    save_adapter(trainer.model, folder / "adapter")
+
+    # summary
+    summary = summarise(trainer, recipe, base=base, runtime=runtime, checkpoint=checkpoint, began=began)
+    write_json(folder / "training.json", summary)
+    shutil.rmtree(checkpoints)
+    return summary

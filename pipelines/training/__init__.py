@@ -1,0 +1,1 @@
+"""Training as the stages share it: recipe, lean trainer, callbacks, checkpoints, adapter files."""

@@ -1,0 +1,44 @@
+"""Adapter files: two of them, safetensors and JSON, nothing that executes and nothing that names a machine."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from harness.errors import IntegrityError
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors` of the active adapter; the folder is made.
+
+    PEFT's own `save_pretrained` also writes a model card and looks the base up on the hub; neither belongs here.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = copy.copy(model.peft_config["default"])
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set, whose order would differ from process to process
+    config.save_pretrained(str(folder))
+
+
+def load_adapter_weights(model: Any, folder: Path) -> None:
+    """Put the stored weights into the model's own adapter, in place; every key must match."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    outcome: Any = set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
+    missing = [name for name in outcome.missing_keys if "lora_" in name]
+    if missing or outcome.unexpected_keys:
+        raise IntegrityError(
+            f"`{folder.name}` must hold the weights of this recipe's adapter, got {len(missing)} missing and "
+            f"{len(outcome.unexpected_keys)} unknown ones: remove the checkpoints and train again"
+        )

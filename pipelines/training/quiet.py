@@ -1,0 +1,29 @@
+"""Silence for libraries that print: a stage reports through its callbacks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no log lines below errors from transformers and datasets; put back afterwards."""
+    import datasets
+    import transformers
+
+    logging: Any = transformers.utils.logging  # untyped
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    had_dataset_bars = not datasets.are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+        if had_dataset_bars:
+            datasets.enable_progress_bars()

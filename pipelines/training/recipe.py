@@ -1,0 +1,84 @@
+"""The recipe of a supervised fine-tuning: every setting, none with a default, so that one file tells the whole run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.config import StrictConfig
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Schedule = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+
+
+class BaseSettings(StrictConfig):
+    """Which base model."""
+
+    source: Annotated[str, Field(min_length=1)]  # "embedded", a hub id, or a folder
+    revision: str | None  # commit of a hub id; null for embedded and folders
+
+
+class LoraSettings(StrictConfig):
+    """The adapter: W + (scale / rank) · BA on the chosen linear layers (arXiv 2106.09685)."""
+
+    rank: Positive
+    scale: Positive  # LoRA's "alpha"; the update is multiplied by scale / rank
+    dropout: Share
+    targets: Literal["all-linear"] | tuple[str, ...]  # QLoRA adapts every linear layer; the head is never one of them
+    dora: bool  # weight-decomposed (arXiv 2402.09353)
+
+
+class DataSettings(StrictConfig):
+    """How much is seen, and in rows of what size."""
+
+    train_tokens: Positive | None  # budget of tokens seen, prompts included; or null and `epochs`
+    epochs: Positive | None
+    pack_tokens: Positive  # longest row
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        if (self.train_tokens is None) == (self.epochs is None):
+            raise ValueError("exactly one of `train_tokens` and `epochs` must be set")
+        return self
+
+
+class OptimizerSettings(StrictConfig):
+    """How weights move."""
+
+    name: OptimizerName  # 8-bit states need CUDA; elsewhere plain AdamW takes their place and the summary says so
+    learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Schedule  # after the warm-up
+    warmup_steps: Annotated[int, Field(ge=0)]
+    packs_per_step: Positive  # gradient accumulation
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+
+
+class ValidationSettings(StrictConfig):
+    """Loss on held-out films before, during and after."""
+
+    every_steps: Positive
+    max_tokens: Positive  # a fixed seeded sample of at most this many tokens
+    patience: Positive | None  # stop after this many validations without a new best; null never stops
+
+
+class SftRecipe(StrictConfig):
+    """Everything that decides a supervised fine-tuning, apart from the prepared data."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    base: BaseSettings
+    quantization: Literal["nf4", "none"]  # nf4: 4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314)
+    precision: Literal["auto", "bf16", "fp32"]  # auto: bf16 on CUDA, fp32 elsewhere
+    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"]  # auto: FlashAttention where it is installed
+    lora: LoraSettings
+    data: DataSettings
+    optimizer: OptimizerSettings
+    neftune_alpha: Annotated[float, Field(gt=0)] | None  # noise on embeddings (arXiv 2310.05914); null is off
+    gradient_checkpointing: bool
+    validation: ValidationSettings
+    checkpoint_steps: Positive
+    log_steps: Positive
+    seed: int

@@ -1,0 +1,108 @@
+"""What a training leaves to be read: curves, rates, sizes, and what was resolved on this machine."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from harness.types import BaseModel
+from pipelines.modeling import Runtime, count_trainable
+from pipelines.training.arguments import resolve_optimizer
+from pipelines.training.checkpoints import Checkpoint
+from pipelines.training.history import CurvePoint, best_step, curve_points, validations
+from pipelines.training.neftune import NeftuneNoise, measure_noise
+from pipelines.training.recipe import SftRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftSummary:
+    """A finished supervised fine-tuning; `training.json` holds the same."""
+
+    name: str
+    base: BaseModel
+    adapter: str  # folder name, beside training.json
+    best_step: int  # the step whose weights were kept
+    n_steps: int  # steps done; fewer than planned when stopped early
+    n_planned_steps: int
+    n_tokens: int  # seen, prompts included
+    n_loss_tokens: int  # of these, under loss
+    n_examples: int  # different examples seen
+    n_epochs: int  # passes begun
+    tokens_per_second: float  # training only, validation excluded
+    padding_share: float  # of positions computed
+    validation_loss_before: float  # nats per loss token
+    validation_loss: float  # of the kept weights
+    validation_bits_per_byte_before: float
+    validation_bits_per_byte: float
+    neftune: NeftuneNoise | None
+    n_trainable: int  # parameters
+    seconds: float  # training only, over all sessions
+    wall_seconds: float  # this session: load, train, validate, save
+    device: str
+    precision: str
+    attention: str
+    quantization: str
+    optimizer: str  # as resolved
+    seed: int
+    peak_memory_bytes: int  # resident set of the process, its whole life
+    peak_device_bytes: int | None  # CUDA allocator; None on a CPU
+    resumed_from: int | None  # step
+    curves: tuple[CurvePoint, ...]
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_device_bytes() -> int | None:
+    """Most that the CUDA allocator has held; None without CUDA."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def summarise(
+    trainer: Any, recipe: SftRecipe, *, base: BaseModel, runtime: Runtime, checkpoint: Checkpoint | None, began: float
+) -> SftSummary:
+    """The summary of a finished trainer; `began` is when the session did, by `time.perf_counter`."""
+    state, meter = trainer.state, trainer.meter
+    best = best_step(state.log_history)
+    before, after = (validations(state.log_history)[step] for step in (0, best))
+    seen = trainer.packs[: state.global_step * recipe.optimizer.packs_per_step]
+    return SftSummary(
+        name=recipe.name,
+        base=base,
+        adapter="adapter",
+        best_step=best,
+        n_steps=state.global_step,
+        n_planned_steps=state.max_steps,
+        n_tokens=meter.n_tokens,
+        n_loss_tokens=meter.n_loss_tokens,
+        n_examples=len({row for pack in seen for row in pack.rows}),
+        n_epochs=1 + max(pack.epoch for pack in seen),
+        tokens_per_second=meter.n_tokens / meter.seconds,
+        padding_share=1 - meter.n_tokens / meter.n_positions,
+        validation_loss_before=before["eval_loss"],
+        validation_loss=after["eval_loss"],
+        validation_bits_per_byte_before=before["eval_bits_per_byte"],
+        validation_bits_per_byte=after["eval_bits_per_byte"],
+        neftune=measure_noise(recipe.neftune_alpha, trainer.examples, seen, applied=meter.noise, width=trainer.width),
+        n_trainable=count_trainable(trainer.model),
+        seconds=meter.seconds,
+        wall_seconds=time.perf_counter() - began,
+        device=runtime.device,
+        precision=runtime.precision,
+        attention=runtime.attention,
+        quantization=recipe.quantization,
+        optimizer=resolve_optimizer(recipe, runtime),
+        seed=recipe.seed,
+        peak_memory_bytes=peak_memory_bytes(),
+        peak_device_bytes=peak_device_bytes(),
+        resumed_from=checkpoint.step if checkpoint else None,
+        curves=tuple(curve_points(state.log_history)),
+    )
