@@ -65,7 +65,7 @@ class JudgeSpec(_Strict):
     criteria: tuple[Criterion, ...] = Field(min_length=1)
     scale: Scale | None = None  # geval: lowest and highest score, each one digit
     min_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # geval: least probability on the score tokens
-    max_tokens: int = Field(default=1024, ge=64)  # conversation and reply as the judge sees them
+    max_bytes: int = Field(default=6000, ge=256)  # of conversation and reply, UTF-8: never more tokens than bytes
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
 

@@ -1,0 +1,81 @@
+"""What of an item a judge sees: neutralised, as much of the conversation as fits, or why it cannot be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from harness.judging.neutralise import neutralise
+from harness.types import Criterion, JudgedItem, Message, Score, ScoreStatus
+
+CUT_OFF = "the reply was cut off at the length cap; scored as far as it goes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedItem:
+    """An item ready to be rendered; `status` is "ok" or says why there is nothing to render."""
+
+    id: str
+    messages: tuple[Message, ...]  # neutralised
+    reply: str  # neutralised
+    is_truncated: bool
+    status: ScoreStatus = "ok"
+    reason: str = ""
+
+    def missing(self, criterion: Criterion, *, judge_id: str, mode: str) -> Score:
+        """The missing score of an item that cannot be judged."""
+        return missing_score(self.id, criterion, self.status, self.reason, judge_id=judge_id, mode=mode)
+
+
+def fit(item: JudgedItem, *, max_bytes: int) -> FittedItem:
+    """Neutralise an item and drop its oldest turns until conversation and reply have at most `max_bytes` of UTF-8.
+
+    The last turn and the reply are never shortened: a judge must not mark as whole what it saw in part. Where they do
+    not fit, the status is `truncated`; an empty reply is `empty`; a conversation without a turn to answer is
+    `unsupported`.
+    """
+    messages = tuple(replace(m, content=neutralise(m.content), name=None) for m in item.messages)
+    fitted = FittedItem(id=item.id, messages=messages, reply=neutralise(item.reply), is_truncated=item.is_truncated)
+    if not fitted.reply:
+        return replace(fitted, status="empty", reason="the reply has no visible text")
+    if not messages or messages[-1].role != "user" or any(m.role == "system" for m in messages):
+        reason = "the conversation must end with a user turn and hold no system message"
+        return replace(fitted, status="unsupported", reason=reason)
+    room = max_bytes - _n_bytes(fitted.reply)
+    n_kept = _n_that_fit(messages, room=room)
+    if n_kept == 0:
+        reason = f"reply and last turn have more than {max_bytes} bytes, which the judge would not see whole"
+        return replace(fitted, status="truncated", reason=reason)
+    n_dropped = len(messages) - n_kept
+    reasons = [CUT_OFF] if item.is_truncated else []
+    reasons += [f"the oldest {n_dropped} turns of the conversation were left out"] if n_dropped else []
+    return replace(fitted, messages=messages[n_dropped:], reason="; ".join(reasons))
+
+
+def missing_score(
+    item_id: str, criterion: Criterion, status: ScoreStatus, reason: str, *, judge_id: str, mode: str
+) -> Score:
+    """A score that is not there, with its status."""
+    return Score(
+        item_id=item_id,
+        criterion=criterion.name,
+        judge_id=judge_id,
+        value=None,
+        status=status,
+        mode=mode,
+        reason=reason,
+    )
+
+
+def _n_that_fit(messages: Sequence[Message], *, room: int) -> int:
+    n_kept = 0
+    for message in reversed(messages):
+        room -= _n_bytes(message.content)
+        if room < 0:
+            break
+        n_kept += 1
+    return n_kept
+
+
+def _n_bytes(text: str) -> int:
+    return len(text.encode("utf-8"))

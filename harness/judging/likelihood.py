@@ -1,0 +1,96 @@
+"""The likelihood judge: how likely a language model finds a reply, with and without the conversation.
+
+With r the reply's tokens (end token excluded), |r| their number, T(h) the model's chat template over system prompt and
+history h, and ∅ a history of one empty user turn:
+
+    coherence(r | h) = [log p(r | T(h)) − log p(r | T(∅))] / |r|      nats per token
+    fluency(r)       =  log p(r | T(∅)) / |r|                         nats per token
+
+Both come from the same two passes. Scoring by conditional likelihood follows GPTScore (Fu et al. 2023, arXiv
+2302.04166, its score with equal token weights) and BARTScore (Yuan et al. 2021, arXiv 2106.11520). Deviations: no
+aspect's definition is written out to the model; coherence subtracts the unconditional likelihood (pointwise mutual
+information), so that a reply is not coherent merely for being common; fluency leaves the conversation out, being a
+quality of the reply alone.
+
+It is easily fooled: an echo of the conversation and a looped phrase are very likely text. The adversarial controls
+(`harness.judging.controls`) are there to show it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.isolation import Outcome, call_isolating
+from harness.judging.protocol import OnProgress
+from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
+from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel
+from harness.types import Criterion, JudgedItem, Message, Score
+
+MODE = "likelihood"
+REVISION = 1  # raise when a change of this file changes scores; part of the judge's id
+NO_HISTORY: tuple[Message, ...] = (Message(role="user", content=""),)
+
+_Passes = dict[tuple[tuple[Message, ...], str], Outcome[Continuation]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodJudge:
+    """Scores coherence and fluency in nats per reply token; higher is better."""
+
+    id: str
+    family: str
+    criteria: tuple[Criterion, ...]  # of coherence and fluency
+    model: LanguageModel
+    max_bytes: int
+
+    def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
+        """See `Judge.score`. Equal replies are scored once without history, whatever conversation they stand in."""
+        fitted = [fit(item, max_bytes=self.max_bytes) for item in items]
+        passes = self._run(fitted, on_progress=on_progress)
+        return [self._score(item, criterion, passes) for item in fitted for criterion in self.criteria]
+
+    def _run(self, items: Sequence[FittedItem], *, on_progress: OnProgress | None) -> _Passes:
+        """Both passes over every different reply, in one call so that the model can batch them."""
+        usable = [item for item in items if item.status == "ok"]
+        pairs: dict[tuple[tuple[Message, ...], str], None] = {(NO_HISTORY, item.reply): None for item in usable}
+        if any(c.name == "coherence" for c in self.criteria):
+            pairs |= {(item.messages, item.reply): None for item in usable}
+        requests = [
+            ContinuationRequest(key=str(i), messages=chat_messages(messages, system=DIALOGUE_SYSTEM), reply=reply)
+            for i, (messages, reply) in enumerate(pairs)
+        ]
+        outcomes = call_isolating(
+            lambda some: self.model.continuation_logprobs(some, on_progress=on_progress), requests
+        )
+        return dict(zip(pairs, outcomes, strict=True))
+
+    def _score(self, item: FittedItem, criterion: Criterion, passes: _Passes) -> Score:
+        if item.status != "ok":
+            return item.missing(criterion, judge_id=self.id, mode=MODE)
+        histories = [item.messages, NO_HISTORY] if criterion.name == "coherence" else [NO_HISTORY]
+        outcomes = [passes[history, item.reply] for history in histories]
+        answers = [outcome.answer for outcome in outcomes if outcome.answer is not None]
+        if len(answers) < len(outcomes):
+            error = next(outcome.error for outcome in outcomes if outcome.answer is None)
+            return missing_score(item.id, criterion, "failed", error, judge_id=self.id, mode=MODE)
+        n_tokens = answers[0].n_tokens
+        total = answers[0].total - math.fsum(answer.total for answer in answers[1:])
+        if n_tokens == 0:
+            return missing_score(item.id, criterion, "empty", "the reply has no tokens", judge_id=self.id, mode=MODE)
+        if not math.isfinite(total):
+            reason = f"the model gave a log-probability of {total}"
+            return missing_score(item.id, criterion, "failed", reason, judge_id=self.id, mode=MODE)
+        return Score(
+            item_id=item.id,
+            criterion=criterion.name,
+            judge_id=self.id,
+            value=total / n_tokens,
+            status="ok",
+            total=total,
+            n_tokens=n_tokens,
+            mode=MODE,
+            reason=item.reason,
+        )
