@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.ablation.analysis import MeasuredArm, MeasureRule, Row, analyse, per_prompt, smallest_effect_in_units
+from harness.ablation.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
+from harness.config import parse
+from harness.errors import ConfigError, InputError
+from harness.types import Finding
+
+CONTRAST = ContrastDesign(name="sft-base", arms=("sft", "base"))
+
+
+def an_arm(variant: str, shift: float, *, n_films: int = 12, missing: tuple[str, ...] = ()) -> MeasuredArm:
+    rng = np.random.default_rng(3)
+    rows = []
+    for film in range(n_films):
+        for prompt in range(5):
+            name, value = f"p{film}-{prompt}", float(rng.normal() + shift + 0.1 * np.sin(7 * film * shift + prompt))
+            rows.append(Row(prompt_id=name, cluster=f"m{film}", value=None if name in missing else value))
+    return MeasuredArm(measure="loss", variant=variant, rows=tuple(rows), sources=())
+
+
+def run(
+    *arms: MeasuredArm, reason: str = "", family: tuple[str, ...] = ("loss",), better: str | None = "lower"
+) -> tuple[Finding, ...]:
+    return analyse(
+        arms,
+        rules={"loss": MeasureRule(name="loss", unit="nats", better=better, exploratory_reason=reason)},
+        contrasts=(CONTRAST,),
+        control="base",
+        family=FamilyDesign(measures=family),
+        min_clusters=10,
+        rng=np.random.default_rng(0),
+    )
+
+
+def test_a_shift_is_found_and_named_better() -> None:
+    *_, contrast = run(an_arm("sft", -1.0), an_arm("base", 0.0))
+    assert contrast.contrast == "sft-base"
+    assert contrast.estimate.value == pytest.approx(-1.0, abs=0.2)
+    assert contrast.verdict is not None
+    assert contrast.verdict.label == "better"
+
+
+def test_pairs_that_one_arm_lacks_are_counted_as_missing_never_filled() -> None:
+    base, treated, contrast = run(an_arm("base", 0.0, missing=("p0-0",)), an_arm("sft", -1.0, missing=("p1-1",)))
+    assert (base.estimate.n, base.estimate.n_missing) == (59, 1)
+    assert (treated.estimate.n, treated.estimate.n_missing) == (59, 1)
+    assert (contrast.estimate.n, contrast.estimate.n_missing) == (58, 2)
+
+
+def test_a_judge_that_may_not_claim_is_exploratory_whatever_it_shows() -> None:
+    *_, contrast = run(an_arm("sft", -1.0), an_arm("base", 0.0), reason="It judges its own family.")
+    assert contrast.verdict is not None
+    assert (contrast.verdict.label, contrast.verdict.reason) == ("exploratory", "It judges its own family.")
+
+
+def test_too_few_films_support_no_verdict() -> None:
+    *_, contrast = run(an_arm("sft", -1.0, n_films=9), an_arm("base", 0.0, n_films=9))
+    assert contrast.verdict is not None
+    assert contrast.verdict.label == "inconclusive"
+    assert "Too few clusters" in contrast.verdict.reason
+
+
+def test_draws_of_a_prompt_count_once() -> None:
+    rows = [Row(prompt_id="p", cluster="m", value=v, draw=i) for i, v in enumerate((1.0, 3.0, None))]
+    assert per_prompt(rows)["p"].value == 2.0
+    assert per_prompt(rows[2:])["p"].value is None
+
+
+def test_one_arm_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="stands twice"):
+        run(an_arm("sft", 0.0), an_arm("sft", 0.0))
+
+
+def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family() -> None:
+    contrasts = (CONTRAST, ContrastDesign(name="dpo-base", arms=("dpo", "base")))
+    arms = (an_arm("sft", -0.02), an_arm("base", 0.0))
+    alone, both = (
+        analyse(
+            arms,
+            rules={"loss": MeasureRule(name="loss", unit="nats", better="lower")},
+            contrasts=declared,
+            control="base",
+            family=FamilyDesign(measures=("loss",)),
+            min_clusters=10,
+            rng=np.random.default_rng(0),
+        )[-1].verdict
+        for declared in (contrasts[:1], contrasts)
+    )
+    assert alone is not None
+    assert both is not None
+    assert alone.p_value == both.p_value
+    assert both.p_adjusted == pytest.approx(min(1.0, 2 * (alone.p_adjusted or 0)))
+
+
+def test_an_effect_in_units_of_the_control_uses_its_spread() -> None:
+    control = an_arm("base", 0.0)
+    deviation = np.std([row.value for row in control.rows], ddof=1)
+    effect = smallest_effect_in_units(EffectDesign(value=0.2, unit="sd_of_control"), control)
+    assert effect == pytest.approx(0.2 * deviation)
+    assert smallest_effect_in_units(EffectDesign(value=0.2, unit="points"), control) == 0.2
+
+
+def a_design(**changes: object) -> EvaluationDesign:
+    data: dict[str, object] = {
+        "schema": 1,
+        "name": "x",
+        "question": "Is it better?",
+        "variants": {"base": {"model": "embedded"}, "sft": {"adapter": "film@candidate"}},
+        "control": "base",
+        "measures": {"heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}}},
+        "contrasts": [{"name": "sft-base", "arms": ["sft", "base"]}],
+        "family": {"measures": ["heldout_loss"]},
+    }
+    return parse(data | changes, EvaluationDesign, where="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contrasts": [{"name": "c", "arms": ["sft", "dpo"]}]}, "names the arm 'dpo'"),
+        ({"contrasts": [{"name": "c", "arms": ["sft", "sft"]}]}, "with itself"),
+        ({"control": "none"}, "`control` must be one of base, sft"),
+        ({"family": {"measures": ["fluency"]}}, "`family.measures` names 'fluency'"),
+        ({"measures": {"charm": {}}, "family": {"measures": []}}, "measure `charm` needs a `judge`"),
+        ({"measures": {"length": {}}, "family": {"measures": ["length"]}}, "must say `better:"),
+        ({"variants": {"base": {"model": "a", "adapter": "b"}}}, "exactly one of model, adapter"),
+        ({"sauce": 1}, "`sauce` is not a key"),
+        ({"decoding": {"temperature": -1}}, r"decoding\.temperature"),
+    ],
+)
+def test_a_broken_declaration_is_refused_in_a_sentence(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_design(**changes)
+
+
+def test_the_declaration_digest_follows_what_is_declared_and_nothing_else() -> None:
+    design = a_design()
+    assert a_design(data={"prompts": 9}, seed=3).declaration_digest() == design.declaration_digest()
+    changed = {"heldout_loss": {"smallest_effect": {"value": 0.03, "unit": "bits_per_byte"}}}
+    assert a_design(measures=changed).declaration_digest() != design.declaration_digest()
