@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.stats.intervals import share_interval
-from harness.stats.paired import ONE_CLUSTER, cr2_variance, is_constant
+from harness.stats.proportions import proportion_estimate, share_estimate
 from harness.stats.rows import (
     Floats,
     Labels,
@@ -17,12 +16,8 @@ from harness.stats.rows import (
     check_same_length,
     check_values,
     code_labels,
-    join_notes,
-    sum_clusters,
 )
 from harness.types import Estimate
-
-NO_VARIANCE = "no variance between clusters: each counted as one trial"
 
 
 def roc_auc(
@@ -62,7 +57,7 @@ def roc_auc(
     n_clusters = len(np.unique(codes))
     has_interval = min(n_high, n_low) > 1
     se = _clustered_se(parts, codes, m=m, n_high=n_high, n_low=n_low, n_all=n_clusters) if has_interval else None
-    return _share_estimate(
+    return share_estimate(
         auc,
         se,
         df=min(n_high, n_low) - 1,
@@ -89,19 +84,11 @@ def concordance(
     """
     high, low = check_values("positives", positives), check_values("negatives", negatives)
     check_same_length(positives=high, negatives=low, clusters=clusters)
-    check_level(level)
-    sums = sum_clusters((np.sign(high - low) + 1) / 2, code_labels("clusters", clusters))
-    spread = cr2_variance(sums) if sums.n_clusters > 1 else None
-    se = None if spread is None else (0.0 if is_constant(sums, scale=1.0) else spread.se)
-    return _share_estimate(
-        sums.mean,
-        se,
-        df=1.0 if spread is None else spread.df,
-        n=sums.n,
-        n_clusters=sums.n_clusters,
-        n_effective=sums.n_clusters,
+    return proportion_estimate(
+        (np.sign(high - low) + 1) / 2,
+        clusters=clusters,
         level=level,
-        n_missing=check_n_missing(n_missing),
+        n_missing=n_missing,
         method="paired concordance, CR2 + Satterthwaite by cluster, logit t",
     )
 
@@ -127,31 +114,3 @@ def _clustered_se(
         + 2 * n_all / (n_all - 1) * float(high @ low)
     )
     return math.sqrt(variance) if variance > 1e-24 else 0.0
-
-
-def _share_estimate(
-    share: float,
-    se: float | None,
-    *,
-    df: float,
-    n: int,
-    n_clusters: int,
-    n_effective: int,
-    level: float,
-    n_missing: int,
-    method: str,
-) -> Estimate:
-    ends = None if se is None else share_interval(share, se, df, n_clusters=n_effective, level=level)
-    return Estimate(
-        value=share,
-        low=None if ends is None else ends.low,
-        high=None if ends is None else ends.high,
-        level=level,
-        n=n,
-        n_clusters=n_clusters,
-        n_missing=n_missing,
-        method=method,
-        df=None if se is None else df,
-        se=se,
-        notes=join_notes([ONE_CLUSTER if se is None else "", NO_VARIANCE if se == 0 else ""]),
-    )

@@ -1,0 +1,113 @@
+"""Shares of rows: rates, win rates, concordance. Intervals stay inside [0, 1] and count clusters, not rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.errors import InputError
+from harness.stats.intervals import Interval, share_interval, t_quantile
+from harness.stats.paired import ONE_CLUSTER, cr2_variance, is_constant
+from harness.stats.rows import (
+    Labels,
+    check_level,
+    check_n_missing,
+    check_same_length,
+    check_values,
+    code_labels,
+    join_notes,
+    sum_clusters,
+)
+from harness.types import Estimate
+
+NO_VARIANCE = "no variance between clusters: each counted as one trial"
+RARE_RATE = 0.10  # with a rate this close to 0 or 1 …
+RARE_CLUSTERS = 20  # … and fewer clusters than this, no method reaches its nominal coverage
+
+
+def proportion_estimate(
+    hits: ArrayLike,
+    *,
+    clusters: Labels,
+    level: float = 0.95,
+    n_missing: int = 0,
+    method: str = "share, CR2 + Satterthwaite by cluster, logit t",
+) -> Estimate:
+    """Share of rows with `hits` [n] (0, 1, or ½ for a tie), with a t interval on the logit scale.
+
+    The standard error is CR2's, the degrees of freedom Satterthwaite's. In simulation (docs/calibration.md) this comes
+    closer to nominal than plain CR2, Wilson with an effective sample size, or BCa, at 5 % rates above all; where all
+    clusters agree, each counts as one trial and the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in
+    fewer than 20 clusters carries a warning: there no method is exact.
+    """
+    array = check_values("hits", hits)
+    check_same_length(hits=array, clusters=clusters)
+    if array.min() < 0 or array.max() > 1:
+        raise InputError(f"`hits` must lie in [0, 1], got {array.min():g} to {array.max():g}: compare with a threshold")
+    sums = sum_clusters(array, code_labels("clusters", clusters))
+    spread = cr2_variance(sums) if sums.n_clusters > 1 else None
+    se = None if spread is None else (0.0 if is_constant(sums, scale=1.0) else spread.se)
+    return share_estimate(
+        sums.mean,
+        se,
+        df=math.inf if spread is None else spread.df,
+        n=sums.n,
+        n_clusters=sums.n_clusters,
+        n_effective=sums.n_clusters,
+        level=check_level(level),
+        n_missing=check_n_missing(n_missing),
+        method=method,
+    )
+
+
+def wilson_interval(hits: float, trials: float, *, level: float = 0.95) -> Interval:
+    """Wilson's score interval (1927) for independent trials; not for rows that share a film or a rater."""
+    check_level(level)
+    if not (trials > 0 and 0 <= hits <= trials):
+        raise InputError(
+            f"`hits` must lie between 0 and `trials`, got {hits:g} of {trials:g}: count the decisive votes"
+        )
+    z2 = t_quantile((1 + level) / 2, math.inf) ** 2
+    share = hits / trials
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
+    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def share_estimate(
+    share: float,
+    se: float | None,
+    *,
+    df: float,
+    n: int,
+    n_clusters: int,
+    n_effective: int,
+    level: float,
+    n_missing: int,
+    method: str,
+) -> Estimate:
+    """An Estimate of a share from its standard error (None: one cluster); `n_effective` trials where it is 0."""
+    share = float(np.clip(share, 0.0, 1.0))
+    ends = None if se is None else share_interval(share, se, df, n_clusters=n_effective, level=level)
+    is_rare = min(share, 1 - share) < RARE_RATE and n_clusters < RARE_CLUSTERS and se is not None
+    return Estimate(
+        value=share,
+        low=None if ends is None else ends.low,
+        high=None if ends is None else ends.high,
+        level=level,
+        n=n,
+        n_clusters=n_clusters,
+        n_missing=n_missing,
+        method=method,
+        df=None if se is None else df,
+        se=se,
+        notes=join_notes(
+            [
+                ONE_CLUSTER if se is None else "",
+                NO_VARIANCE if se == 0 else "",
+                f"rare in {n_clusters} clusters: coverage is below nominal" if is_rare else "",
+            ]
+        ),
+    )

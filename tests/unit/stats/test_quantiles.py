@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.stats import quantile_estimate
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(2, 60), probability=st.floats(0.05, 0.95))
+def test_value_against_numpy_inverted_cdf(seed: int, n: int, probability: float) -> None:
+    values = np.random.default_rng(seed).normal(size=n)
+    estimate = quantile_estimate(values, probability, clusters=range(n))
+    assert estimate.value == np.quantile(values, round(probability, 12), method="inverted_cdf")
+    assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_increasing_scales_carry_the_interval_along() -> None:
+    values = np.random.default_rng(1).normal(size=80)
+    clusters = np.arange(80) // 4
+    one = quantile_estimate(values, 0.25, clusters=clusters)
+    other = quantile_estimate(np.exp(values), 0.25, clusters=clusters)
+    assert (np.exp(one.low), np.exp(one.high)) == pytest.approx((other.low, other.high))
+
+
+def test_the_far_tail_of_few_rows_says_that_its_interval_is_cut() -> None:
+    estimate = quantile_estimate(np.arange(12.0), 0.05, clusters=np.arange(12))
+    assert estimate.low == 0
+    assert "too few clusters" in estimate.notes[0]
+
+
+def test_one_cluster_and_impossible_probabilities() -> None:
+    assert quantile_estimate([1, 2, 3], 0.5, clusters=["a"] * 3).low is None
+    with pytest.raises(InputError, match="between 0 and 1"):
+        quantile_estimate([1, 2, 3], 10, clusters=[1, 2, 3])
+
+
+def test_intervals_cover_the_lower_decile_with_clusters() -> None:
+    rng = np.random.default_rng(2)
+    n_draws, hits = 800, 0
+    for _ in range(n_draws):
+        clusters = np.repeat(np.arange(30), 10)
+        values = np.sqrt(0.2) * rng.normal(size=30)[clusters] + np.sqrt(0.8) * rng.normal(size=300)
+        estimate = quantile_estimate(values, 0.1, clusters=clusters)
+        hits += bool(estimate.low <= -1.2815516 <= estimate.high)
+    assert 0.93 - 0.025 <= hits / n_draws <= 0.99
