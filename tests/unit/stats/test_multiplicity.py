@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 from statsmodels.stats.multitest import multipletests
@@ -18,6 +18,7 @@ def test_holm_by_hand() -> None:
     assert adjust([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
 
 
+@settings(max_examples=25)  # statsmodels takes 50 ms a call
 @given(p=P_VALUES)
 def test_against_statsmodels_and_scipy(p: list[float]) -> None:
     assert adjust(p) == pytest.approx(list(multipletests(p, method="holm")[1]))
