@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.errors import InputError, UnavailableError
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -23,7 +24,7 @@ from harness.models.protocol import (
     ReplyRequest,
 )
 from harness.seeding import derive, uniform
-from harness.types import Adapter, BaseModel, Decoding
+from harness.types import Adapter, BaseModel, Criterion, Decoding, JudgedItem, Progress, Score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -193,3 +194,97 @@ def tiny_adapter(
                 torch.nn.init.normal_(parameter, std=0.2)
     tuned.save_pretrained(folder)
     return Adapter(name=name, version=None, path=str(folder), digest=digest_folder(folder), base=base)
+
+
+# ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordModel:
+    """A model whose answers follow a rule that a test can read: what is likely is said by two functions.
+
+    One token per word. `word_logprob(word, chat)` is the log-probability of a word after a chat; `score(chat)` is the
+    digit on which all of `mass` lies but a tenth, which the other options share.
+    """
+
+    word_logprob: Callable[[str, str], float] = lambda word, chat: -1.0 if word in chat else -3.0
+    score: Callable[[str], str] = lambda chat: "3"
+    mass: float = 0.9
+    refuses: str | None = None  # a chat or reply that holds this text is an InputError
+    supports: frozenset[Capability] = frozenset({"continuation_logprobs", "option_probabilities"})
+    base: BaseModel | None = FAKE_BASE
+    seen: list[str] = field(default_factory=list)  # every chat that was asked, as one text
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """A judge's model writes nothing."""
+        raise UnavailableError("`generate` is not what this model is for")
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """`word_logprob` of every word."""
+        return [
+            Continuation(
+                key=r.key,
+                logprobs=tuple(self.word_logprob(word, self._chat(r.messages, r.reply)) for word in r.reply.split()),
+                end_logprob=-100.0,  # so large that a test sees it if it is ever counted
+            )
+            for r in requests
+        ]
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """Nine tenths on `score`, the rest shared."""
+        return [self._options(r, self.score(self._chat(r.messages, ""))) for r in requests]
+
+    def _options(self, request: OptionRequest, best: str) -> OptionProbabilities:
+        rest = 0.1 / (len(request.options) - 1)
+        p = tuple(0.9 if option == best else rest for option in request.options)
+        entropy = -math.fsum(x * math.log(x) for x in p)
+        return OptionProbabilities(
+            key=request.key, options=request.options, probabilities=p, mass=self.mass, entropy=entropy
+        )
+
+    def _chat(self, messages: Sequence[Mapping[str, str]], reply: str) -> str:
+        chat = "\n".join(m["content"] for m in messages)
+        if self.refuses is not None and self.refuses in chat + reply:
+            raise InputError(f"`messages` must not hold {self.refuses!r}")
+        self.seen.append(chat)
+        return chat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedJudge:
+    """A judge whose scores are a function of item and criterion; None is a missing score."""
+
+    value: Callable[[JudgedItem, str], float | None]
+    criteria: tuple[Criterion, ...]
+    id: str = "scripted@00000000"
+    family: str = "scripted"
+    calls: list[int] = field(default_factory=list)  # how many items each call had
+
+    def score(
+        self, items: Sequence[JudgedItem], *, on_progress: Callable[[Progress], None] | None = None
+    ) -> list[Score]:
+        """All criteria of the first item, then those of the second."""
+        self.calls.append(len(items))
+        return [self._score(item, criterion.name) for item in items for criterion in self.criteria]
+
+    def _score(self, item: JudgedItem, criterion: str) -> Score:
+        value = self.value(item, criterion)
+        return Score(
+            item_id=item.id,
+            criterion=criterion,
+            judge_id=self.id,
+            value=value,
+            status="failed" if value is None else "ok",
+            mode="scripted",
+        )
