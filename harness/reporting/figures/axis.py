@@ -1,0 +1,64 @@
+"""A linear axis with round ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.reporting.figures.svg import Canvas
+from harness.reporting.numbers import MINUS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Maps values in [low, high] to pixels in [start, end]."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Pixel of a value; what lies beyond the axis is set on its edge."""
+        clipped = min(max(value, self.low), self.high)
+        return self.start + (clipped - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self, n: int) -> tuple[float, ...]:
+        """About n round values (1, 2 or 5 times a power of ten) inside the axis."""
+        step = _round_step((self.high - self.low) / max(n, 1))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return tuple(i * step for i in range(first, last + 1))
+
+    def draw(self, canvas: Canvas, *, top: float, bottom: float, n_ticks: int) -> None:
+        """Vertical grid lines with labels below."""
+        ticks = self.ticks(n_ticks)
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        for tick in ticks:
+            x = self.at(tick)
+            canvas.line(x, top, x, bottom, kind="grid")
+            canvas.text(x, bottom + 16, tick_label(tick, step), kind="t2", anchor="middle")
+
+
+def spanning(values: Iterable[float], *, start: float, end: float, margin: float = 0.06) -> Axis:
+    """An axis that holds all finite values with some air; a point gets an axis of its own width."""
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if high == low:
+        half = abs(low) * 0.1 or 1.0
+        low, high = low - half, high + half
+    air = (high - low) * margin
+    return Axis(low=low - air, high=high + air, start=start, end=end)
+
+
+def tick_label(value: float, step: float) -> str:
+    """A tick with just the places that its step needs, and a true minus."""
+    places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+    text = f"{abs(value):.1e}" if places > 6 else f"{abs(value):,.{places}f}"
+    is_zero = abs(value) < step / 1000
+    return f"{0:.{min(places, 6)}f}" if is_zero else f"{MINUS if value < 0 else ''}{text}"
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(m * power for m in (1.0, 2.0, 5.0, 10.0) if rough <= m * power * (1 + 1e-9))

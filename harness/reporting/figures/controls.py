@@ -1,0 +1,91 @@
+"""Controls of one judge: AUC per family and criterion against the line that qualifies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.reporting.figures.axis import Axis
+from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.numbers import write_estimate
+from harness.reporting.tables import STATUS_WORDS
+from harness.types import ControlResult, Qualification
+
+QUALIFYING_AUC = 0.60  # the lower bound must lie above it on every family
+_MARKS = {"qualified": "better", "not_qualified": "worse", "inconclusive": "inconclusive"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    width: float
+    start: float
+    end: float
+    row: float
+    heading: float
+    is_narrow: bool
+
+
+_WIDE = _Layout(width=960, start=190, end=640, row=30, heading=34, is_narrow=False)
+_NARROW = _Layout(width=350, start=8, end=342, row=58, heading=32, is_narrow=True)
+
+
+def controls_plot(qualifications: tuple[Qualification, ...], *, id: str, cluster_noun: str) -> Figure:
+    """Draw every control family of one judge; an adversarial control below the line disqualifies too."""
+    title = "Controls: does the judge prefer the true reply?"
+    said = [
+        f"{q.criterion}, {c.family.replace('_', ' ')}: "
+        f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {STATUS_WORDS[c.status].lower()}."
+        for q in qualifications
+        for c in q.families
+    ]
+    return Figure(
+        wide=_draw(qualifications, _WIDE, id=f"{id}-w", title=title, description=" ".join(said)),
+        narrow=_draw(qualifications, _NARROW, id=f"{id}-n", title=title, description=" ".join(said)),
+        caption="ROC AUC of true replies against planted faults. Qualified: the whole interval right of 0.60 in every "
+        "family. At 0.5 the judge sees no difference; left of it, it prefers the fault.",
+        title=title,
+    )
+
+
+def _draw(qualifications: tuple[Qualification, ...], layout: _Layout, *, id: str, title: str, description: str) -> str:
+    canvas = Canvas(width=layout.width)
+    axis = Axis(low=0.0, high=1.0, start=layout.start, end=layout.end)
+    top = 22.0
+    n_rows = sum(len(q.families) for q in qualifications)
+    bottom = top + layout.row * n_rows + layout.heading * len(qualifications)
+    axis.draw(canvas, top=top, bottom=bottom, n_ticks=5)
+    canvas.line(axis.at(0.5), top, axis.at(0.5), bottom, kind="chance")
+    canvas.line(axis.at(QUALIFYING_AUC), top, axis.at(QUALIFYING_AUC), bottom, kind="qualifying")
+    canvas.text(axis.at(QUALIFYING_AUC), top - 7, f"qualifies above {QUALIFYING_AUC:.2f}", kind="t2", anchor="middle")
+    y = top
+    for qualification in qualifications:
+        words = f"{qualification.criterion}: {STATUS_WORDS[qualification.status].lower()}"
+        heading = fit(words, layout.end if layout.is_narrow else layout.start - 12)
+        canvas.text(0 if not layout.is_narrow else layout.start, y + 22, heading, kind="t strong")
+        y += layout.heading
+        for control in qualification.families:
+            _row(canvas, control, axis, layout, y)
+            y += layout.row
+    return canvas.render(bottom + 26, id=id, title=title, description=description)
+
+
+def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: _Layout, top: float) -> None:
+    name = control.family.replace("_", " ")
+    kind = "" if control.kind == "discrimination" else " (adversarial)"
+    number = write_estimate(control.auc, unit="")
+    y = top + (42 if layout.is_narrow else layout.row / 2)
+    status = STATUS_WORDS[control.status]
+    verdict = _MARKS[control.status]
+    if layout.is_narrow:
+        canvas.text(layout.start, top + 14, fit(name + kind, 210), kind="t")
+        canvas.text(layout.end, top + 14, status, kind=f"t verdict-{verdict}", anchor="end")
+        canvas.text(layout.start, top + 29, fit(number.effect, 330, size=12), kind="t2")
+    else:
+        canvas.text(0, y + 4.5, fit(name + kind, layout.start - 12), kind="t")
+        canvas.text(layout.end + 20, y + 4.5, f"{number.value} {number.interval}", kind="t num")
+        canvas.text(layout.width, y + 4.5, status, kind=f"t verdict-{verdict}", anchor="end")
+    low, high = control.auc.low, control.auc.high
+    if low is not None and high is not None and not math.isnan(low + high):
+        canvas.line(axis.at(low), y, axis.at(high), y, kind=f"whisker w-{verdict}")
+    if not math.isnan(control.auc.value):
+        canvas.circle(axis.at(control.auc.value), y, 5, kind=f"mark-{verdict}")

@@ -1,0 +1,111 @@
+"""Forest plot: contrasts of one measure with zero line, band of effects too small to matter, and verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.reporting.figures.axis import Axis, spanning
+from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.findings import Index
+from harness.reporting.record import Measure
+from harness.reporting.tables import measure_note
+from harness.reporting.wording import VERDICT_WORDS, Statement
+
+_ROW_WIDE, _ROW_NARROW, _AXIS = 40, 62, 46
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    width: float
+    start: float  # plot edges
+    end: float
+    row: float
+    is_narrow: bool
+
+
+_WIDE = _Layout(width=960, start=190, end=640, row=_ROW_WIDE, is_narrow=False)
+_NARROW = _Layout(width=350, start=8, end=342, row=_ROW_NARROW, is_narrow=True)
+
+
+def forest_plot(index: Index, measure: Measure, statements: tuple[Statement, ...], *, id: str) -> Figure:
+    """Draw the contrasts of one measure on one axis, in the measure's own unit."""
+    title = f"{measure.label}: every contrast with its interval"
+    description = " ".join(f"{s.claim} {s.number.text}." for s in statements)
+    band = " The shaded band holds effects declared too small to matter." if measure.band else ""
+    return Figure(
+        wide=_draw(index, measure, statements, _WIDE, id=f"{id}-w", title=title, description=description),
+        narrow=_draw(index, measure, statements, _NARROW, id=f"{id}-n", title=title, description=description),
+        caption=f"{measure_note(measure).capitalize()}.{band}",
+        title=measure.label,
+    )
+
+
+def mark(canvas: Canvas, x: float, y: float, label: str) -> None:
+    """The sign of a verdict: filled for a claim, hollow for none, so that it is read without colour."""
+    if label == "worse":
+        canvas.diamond(x, y, 7, kind="mark-worse")
+    elif label == "equivalent":
+        canvas.rect(x - 5.5, y - 5.5, 11, 11, kind="mark-equivalent")
+    else:
+        canvas.circle(x, y, 6, kind=f"mark-{label}")
+
+
+def _draw(
+    index: Index,
+    measure: Measure,
+    statements: tuple[Statement, ...],
+    layout: _Layout,
+    *,
+    id: str,
+    title: str,
+    description: str,
+) -> str:
+    canvas = Canvas(width=layout.width)
+    scale = 100.0 if measure.unit == "share" else 1.0
+    band = (measure.band or 0.0) * scale
+    top = 8.0
+    bottom = top + layout.row * len(statements)
+    axis = spanning([0.0, -band, band, *_ends(statements, scale)], start=layout.start, end=layout.end, margin=0.08)
+    if band:
+        canvas.rect(axis.at(-band), top, axis.at(band) - axis.at(-band), bottom - top, kind="band")
+    axis.draw(canvas, top=top, bottom=bottom, n_ticks=4 if layout.is_narrow else 6)
+    canvas.line(axis.at(0), top, axis.at(0), bottom, kind="zero")
+    for place, statement in enumerate(statements):
+        _row(canvas, index, statement, axis, layout, scale, top + layout.row * place)
+    _directions(canvas, measure, layout, bottom + 36)
+    return canvas.render(bottom + _AXIS, id=id, title=title, description=description)
+
+
+def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Layout, scale: float, top: float) -> None:
+    estimate = said.named.finding.estimate
+    arms = index.arms(said.named.finding)
+    name = f"{arms[0]} − {arms[1]}" if arms else said.named.finding.contrast or ""
+    y = top + (42 if layout.is_narrow else layout.row / 2)
+    verdict = VERDICT_WORDS[said.label]
+    if layout.is_narrow:
+        canvas.text(layout.start, top + 15, fit(name, 150), kind="t strong")
+        canvas.text(layout.end, top + 15, verdict, kind=f"t verdict-{said.label}", anchor="end")
+        canvas.text(layout.start, top + 30, fit(said.number.effect, 330, size=12), kind="t2")
+        y = top + 45
+    else:
+        canvas.text(0, y + 4.5, fit(name, layout.start - 16), kind="t strong")
+        canvas.text(layout.end + 20, y + 4.5, f"{said.number.value} {said.number.interval}", kind="t num")
+        canvas.text(layout.width, y + 4.5, verdict, kind=f"t verdict-{said.label}", anchor="end")
+    if estimate.low is not None and estimate.high is not None and not math.isnan(estimate.low + estimate.high):
+        canvas.line(axis.at(estimate.low * scale), y, axis.at(estimate.high * scale), y, kind=f"whisker w-{said.label}")
+    if not math.isnan(estimate.value):
+        mark(canvas, axis.at(estimate.value * scale), y, said.label)
+
+
+def _directions(canvas: Canvas, measure: Measure, layout: _Layout, y: float) -> None:
+    if measure.better is None:
+        return
+    left, right = ("better", "worse") if measure.better == "lower" else ("worse", "better")
+    canvas.text(layout.start, y, f"← {left}", kind="t2")
+    canvas.text(layout.end, y, f"{right} →", kind="t2", anchor="end")
+
+
+def _ends(statements: tuple[Statement, ...], scale: float) -> list[float]:
+    estimates = [s.named.finding.estimate for s in statements]
+    return [x * scale for e in estimates for x in (e.low, e.value, e.high) if x is not None]
