@@ -1,0 +1,30 @@
+"""The `screentest` command: one file per noun, everything heavy imported by the verb that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit code 0 done, 1 failed, 2 wrong usage or input, 3 a gate that did not pass."""
+    # Before anything imports a library that reads them.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from harness.errors import ScreentestError
+    from pipelines.cli.application import app
+    from pipelines.cli.console import fail
+
+    try:
+        app(args=arguments)
+    except ScreentestError as err:
+        fail(str(err))
+        sys.exit(err.exit_code)
+    except KeyboardInterrupt:
+        fail("stopped; what is done is kept, and the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:  # `screentest … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

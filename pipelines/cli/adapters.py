@@ -1,0 +1,111 @@
+"""`screentest adapters`: what the registry holds, and moving adapters in and out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.console import JsonOption, emit, say, table
+
+if TYPE_CHECKING:
+    from harness.registry import AdapterRecord
+
+app = typer.Typer(
+    help="List, import, promote and export registered adapters.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`.", metavar="ADAPTER")]
+
+
+@app.command("list")
+def list_adapters(
+    name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None, json: JsonOption = False
+) -> None:
+    """Every adapter of the registry, newest first."""
+    from harness.artifacts import to_json
+    from harness.registry import records
+    from harness.tracking import Tracking
+
+    found = records(Tracking(), name=name)
+    if json:
+        emit({"adapters": [to_json(record) for record in found]})
+        return
+    if not found:
+        say("The registry is empty: `screentest sft` or `screentest adapters import` put an adapter in.")
+        return
+    columns = ("Adapter", "Aliases", "Base", "Validation loss", "Digest", "Made")
+    table("", columns, [_row(record) for record in found])
+
+
+@app.command("import")
+def import_adapter(
+    folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
+    name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
+    base: Annotated[
+        str | None, typer.Option(help="Base model, where the adapter does not name one: embedded, hub id or folder.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Register an adapter that was trained elsewhere. Safetensors only; nothing in it is executed."""
+    from harness.artifacts import to_json
+    from harness.models.bases import resolve_base
+    from harness.registry import model_card, open_adapter, publish
+    from harness.tracking import Tracking
+
+    bound = None if base is None else resolve_base(base, revision=revision)
+    adapter = open_adapter(folder, base=bound)
+    card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
+    published = publish(Tracking(), adapter, name=name, card=card)
+    say(f"registered as [bold]{published.name}/{published.version}[/bold], alias candidate")
+    if json:
+        emit({"adapter": f"{published.name}/{published.version}", **to_json(published)})
+
+
+@app.command("promote")
+def promote(
+    reference: Reference,
+    to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion",
+    json: JsonOption = False,
+) -> None:
+    """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
+    from harness.registry import promote as point
+    from harness.tracking import Tracking
+
+    adapter = point(Tracking(), reference, alias=to)
+    say(f"[bold]{adapter.name}@{to}[/bold] is now version {adapter.version}")
+    if json:
+        emit({"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
+
+
+@app.command("export")
+def export(
+    reference: Reference,
+    target: Annotated[Path, typer.Argument(help="New folder.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
+    from harness.registry import export as write
+    from harness.tracking import Tracking
+
+    folder = write(Tracking(), reference, target, merge=merge)
+    say(f"written to [bold]{folder}[/bold]")
+    if json:
+        emit({"folder": str(folder), "merged": merge})
+
+
+def _row(record: AdapterRecord) -> tuple[str, ...]:
+    from datetime import UTC, datetime
+
+    loss = record.metrics.get("validation_loss")
+    return (
+        f"{record.name}/{record.version}",
+        ", ".join(record.aliases),
+        record.base + (f" @ {record.base_revision[:8]}" if record.base_revision else ""),
+        "" if loss is None else f"{loss:.3f} nats",
+        record.digest[:12],
+        datetime.fromtimestamp(record.created / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M"),
+    )

@@ -1,0 +1,70 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import (
+    adapters,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    generate,
+    judge,
+    prepare,
+    quickstart,
+    report,
+    scores,
+    sft,
+    trace,
+)
+
+app = typer.Typer(
+    name="screentest",
+    help="""Did fine-tuning this small language model help, by how much, and how sure are we?
+
+    Begin with `screentest quickstart`: it trains an adapter on film dialogue, compares it with its base on held-out
+    films and writes a report, in minutes and without GPU or key.
+
+    Have an adapter already? `screentest compare base ./adapter --data test.jsonl`
+    """,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,  # its tracebacks print local variables, and with them keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"screentest {version('screentest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
+app.command("compare", rich_help_panel="Start here")(compare.compare)
+app.command("doctor", rich_help_panel="Start here")(doctor.doctor)
+app.add_typer(data.app, name="data", rich_help_panel="Data and training")
+app.command("prepare", rich_help_panel="Data and training")(prepare.prepare)
+app.command("sft", rich_help_panel="Data and training")(sft.sft)
+app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
+app.command("generate", rich_help_panel="Evaluation")(generate.generate)
+app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
+app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
+app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
+app.command("report", rich_help_panel="Reading results")(report.report)
+app.command("trace", rich_help_panel="Reading results")(trace.trace)

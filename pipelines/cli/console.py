@@ -1,0 +1,155 @@
+"""What a person sees: progress and messages on stderr, results on stdout, JSON only where asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.types import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OnProgress = Callable[[Progress], None]
+
+# The options that many verbs share, spelled once.
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0)]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Use at most this many conversations: for trying things out.", min=1)
+]
+CorpusOption = Annotated[
+    str, typer.Option(help="`sample`, `cornell`, a folder or zip in Cornell's format, ConvoKit, or a .jsonl file.")
+]
+
+
+def stderr() -> Console:
+    """The console of messages."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def stdout() -> Console:
+    """The console of results: tables for a person, plain when piped."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """A message to the person; `[bold]` and the like work."""
+    stderr().print(text)
+
+
+def fail(text: str) -> None:
+    """An error in one sentence."""
+    from rich.text import Text
+
+    stderr().print(Text("error: ", style="bold red").append(Text(text, style="default")), soft_wrap=True)
+
+
+def emit(result: Mapping[str, Any]) -> None:
+    """One JSON object on stdout: the last thing a verb prints."""
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of results on stdout."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    stdout().print(shown)
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[OnProgress]:
+    """A bar with rate and time left on a terminal; a line every ten seconds elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        with _lines(label) as on_progress:
+            yield on_progress
+        return
+    from rich.progress import BarColumn, Progress as Bar, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[rate]:>14}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, rate="", note="")
+        rate = _Rate()
+
+        def on_progress(state: Progress) -> None:
+            bar.update(task, completed=state.done, total=state.total, note=state.note, rate=rate.text(state))
+
+        yield on_progress
+    say(f"  [green]✓[/green] {label} [dim]{rate.summary()}[/dim]")
+
+
+@contextlib.contextmanager
+def _lines(label: str) -> Iterator[OnProgress]:
+    rate = _Rate()
+    last = time.monotonic()
+
+    def on_progress(state: Progress) -> None:
+        nonlocal last
+        text = rate.text(state)
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            share = f"{state.done / state.total:.0%}" if state.total else f"{state.done:g}"
+            say(f"  {label}: {share}, {text}{rate.left(state)}{', ' + state.note if state.note else ''}")
+
+    yield on_progress
+    say(f"  {label}: done, {rate.summary()}")
+
+
+class _Rate:
+    """Speed since the first report, so that loading a model does not count as work."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        self._state: Progress | None = None
+
+    def text(self, state: Progress) -> str:
+        now = time.monotonic()
+        self._state = state
+        if self._first is None:
+            self._first = (now, state.done)
+            return ""
+        speed = self._speed(now)
+        return f"{speed:,.0f} {state.unit}/s" if speed >= 10 else f"{speed:.1f} {state.unit}/s"
+
+    def left(self, state: Progress) -> str:
+        speed = self._speed(time.monotonic())
+        return f", {(state.total - state.done) / speed:.0f} s left" if speed > 0 and state.total else ""
+
+    def summary(self) -> str:
+        seconds = f"{time.monotonic() - self._begun:.1f} s"
+        if self._state is None:
+            return seconds
+        return f"{self._state.done:,.0f} {self._state.unit}, {seconds}"
+
+    def _speed(self, now: float) -> float:
+        if self._first is None or self._state is None or now <= self._first[0]:
+            return 0.0
+        return (self._state.done - self._first[1]) / (now - self._first[0])

@@ -1,0 +1,26 @@
+"""`screentest doctor`: what this machine can do, and what to do about each lack."""
+
+from __future__ import annotations
+
+import typer
+
+from pipelines.cli.console import JsonOption, emit, stdout
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Say what this machine can do: device, memory, attention, 4-bit, store, corpus, judge keys. Changes nothing."""
+    from harness.artifacts import to_json
+    from pipelines.doctor import examine
+
+    findings = examine()
+    if json:
+        emit({"ok": all(f.status != "fail" for f in findings), "checks": [to_json(f) for f in findings]})
+    else:
+        marks = {"ok": "[green]✓[/green]", "lack": "[yellow]○[/yellow]", "fail": "[red]✗[/red]"}
+        console = stdout()
+        for finding in findings:
+            console.print(f"{marks[finding.status]} [bold]{finding.what:<18}[/bold] {finding.detail}")
+            if finding.advice:
+                console.print(f"  {'':<18} [dim]→ {finding.advice}[/dim]")
+    if any(f.status == "fail" for f in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,189 @@
+"""From a variant's declaration to the thing that replies: registry, folder, checkpoint, hub, endpoint or file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.ablation.design import VariantDesign
+from harness.artifacts import digest_file, digest_json
+from harness.errors import InputError, SplitError
+from harness.models.bases import resolve_base
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.registry import is_registry_name, open_adapter, resolve
+from harness.seeding import stream
+from harness.types import Adapter, BaseModel, Message, Prompt, Variant
+
+if TYPE_CHECKING:
+    from harness.models.protocol import LanguageModel
+    from harness.tracking import Tracking
+
+SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example and cost little
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A variant's model in memory and the name of the adapter to ask for."""
+
+    model: LanguageModel
+    adapter: str | None
+
+
+class ModelPool:
+    """Each base once in memory, its adapters beside it; nothing is loaded before it is asked."""
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self._models: dict[str, LanguageModel] = {}
+        self._say = say or (lambda text: None)
+
+    def base(self, base: BaseModel) -> LanguageModel:
+        """A base model, loaded on first use."""
+        if base.digest not in self._models:
+            from harness.models.local import LocalModel
+
+            self._say(f"loading {base.source}")
+            self._models[base.digest] = LocalModel.load(base)
+        return self._models[base.digest]
+
+    def of(self, variant: Variant) -> Loaded:
+        """The model of a variant, its adapter attached."""
+        if variant.kind == "endpoint":
+            from harness.models.endpoint import EndpointModel
+
+            return Loaded(model=EndpointModel(base_url=variant.endpoint or "", model=variant.model or ""), adapter=None)
+        if variant.base is None:
+            raise InputError(f"`{variant.name}` is a file of generations: there is no model to ask")
+        model = self.base(variant.base)
+        if variant.adapter is None:
+            return Loaded(model=model, adapter=None)
+        return Loaded(model=model, adapter=model.add_adapter(variant.adapter))  # type: ignore[attr-defined]
+
+    def clear(self) -> None:
+        """Let go of every model."""
+        self._models.clear()
+
+
+def resolve_variant(
+    name: str,
+    design: VariantDesign,
+    *,
+    tracking: Tracking,
+    system: str | None,
+    shots_from: Callable[[], Sequence[Prompt]],
+    seed: int,
+) -> Variant:
+    """What a declaration names, found and digested; the model itself is not loaded.
+
+    Args:
+        name: the variant's name in the experiment.
+        design: its declaration.
+        tracking: where the registry is.
+        system: the data's own system prompt, if it has one; else the task's.
+        shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
+        seed: of that draw.
+    """
+    if design.generations is not None:
+        return _file_variant(name, Path(design.generations))
+    said = design.system or system or DIALOGUE_SYSTEM
+    shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
+    spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
+    if design.endpoint is not None:
+        identity = {"endpoint": design.endpoint, "model": design.endpoint_model, **spoken}
+        return Variant(
+            name=name,
+            kind="endpoint",
+            endpoint=design.endpoint,
+            model=design.endpoint_model,
+            system=said,
+            shots=shots,
+            digest=digest_json(identity),
+        )
+    adapter = _adapter(design, tracking)
+    base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
+    identity = {"base": base.digest, "adapter": adapter.digest if adapter else None, **spoken}
+    return Variant(
+        name=name, kind="model", base=base, adapter=adapter, system=said, shots=shots, digest=digest_json(identity)
+    )
+
+
+def _adapter(design: VariantDesign, tracking: Tracking) -> Adapter | None:
+    if design.adapter is None:
+        return None
+    folder = Path(design.adapter)
+    if folder.is_dir():
+        return open_adapter(folder, base=None if design.base is None else resolve_base(design.base))
+    if is_registry_name(design.adapter):
+        return resolve(tracking, design.adapter)
+    raise InputError(f"`{design.adapter}` must be a PEFT folder, `name@alias` or `name/version`; it is none of them")
+
+
+def _file_variant(name: str, path: Path) -> Variant:
+    if not path.is_file():
+        raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
+    return Variant(name=name, kind="file", path=str(path), digest=digest_file(path))
+
+
+def parse_variant(text: str) -> VariantDesign:
+    """A variant as one writes it on the command line.
+
+    - `base` or `embedded`: the embedded model;
+    - `name@alias`, `name/version`: an adapter of the registry;
+    - a folder: an adapter or a checkpoint, by what lies in it;
+    - a `.jsonl` file: generations made elsewhere;
+    - `http(s)://host/v1#model`: an endpoint;
+    - `owner/name`, `owner/name@revision`: a hub id (a registry version is a number, a hub name is none).
+    """
+    if text in ("base", "embedded"):
+        return VariantDesign(model="embedded")
+    if text.startswith(("http://", "https://")):
+        url, _, model = text.partition("#")
+        if not model:
+            raise InputError(f"`{text}` must name the model after a #, e.g. {url}#my-model")
+        return VariantDesign(endpoint=url, endpoint_model=model)
+    path = Path(text)
+    if path.is_dir():
+        is_adapter = (path / "adapter_config.json").is_file()
+        return VariantDesign(adapter=text) if is_adapter else VariantDesign(model=text)
+    if text.endswith(".jsonl"):
+        return VariantDesign(generations=text)
+    if text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise InputError(f"`{text}` must be an existing folder; there is none")
+    if "/" in text and not text.rsplit("/", 1)[1].isdigit():
+        name, _, revision = text.partition("@")
+        return VariantDesign(model=name, revision=revision or None)
+    if is_registry_name(text):
+        return VariantDesign(adapter=text)
+    raise InputError(
+        f"`{text}` must be base, name@alias, name/version, a folder, a .jsonl file, a hub id or an endpoint URL#model"
+    )
+
+
+def draw_shots(prompts: Sequence[Prompt], *, n: int, seed: int) -> tuple[tuple[Message, ...], ...]:
+    """Few-shot exchanges from TRAIN: a line and its answer, from as many films as there are.
+
+    Raises:
+        SplitError: a prompt is not of TRAIN.
+        InputError: there are fewer usable exchanges than asked for.
+    """
+    if any(prompt.split != "train" for prompt in prompts):
+        raise SplitError("few-shot exchanges come from TRAIN prompts only; a prompt of another split was given")
+    rng = stream(seed, "shots")
+    films: dict[str, list[Prompt]] = {}
+    for prompt in sorted(prompts, key=lambda p: p.id):
+        if prompt.reference and all(_is_clear(text) for text in (prompt.messages[-1].content, prompt.reference)):
+            films.setdefault(prompt.cluster, []).append(prompt)
+    drawn: list[Prompt] = []
+    order = list(films)
+    while len(drawn) < n and any(films.values()):
+        for film in [order[i] for i in rng.permutation(len(order))]:
+            if films[film] and len(drawn) < n:
+                drawn.append(films[film].pop(int(rng.integers(len(films[film])))))
+    if len(drawn) < n:
+        raise InputError(f"`shots` asks for {n} exchanges and TRAIN has {len(drawn)} of 3 to 25 words; ask for fewer")
+    return tuple((p.messages[-1], Message(role="assistant", content=p.reference or "")) for p in drawn)
+
+
+def _is_clear(text: str) -> bool:
+    return SHOT_WORDS[0] <= len(text.split()) <= SHOT_WORDS[1]
