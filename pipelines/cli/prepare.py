@@ -1,0 +1,46 @@
+"""`screentest prepare`: a corpus into splits and windows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import CorpusOption, ForceOption, LimitOption, SeedOption, emit, say
+
+
+def prepare(
+    corpus: CorpusOption = "sample",
+    base: Annotated[str, typer.Option(help="Whose tokenizer: `embedded`, a hub id or a folder.")] = "embedded",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest window: history and reply.", min=32)] = 512,
+    seed: SeedOption = 7,
+    limit: LimitOption = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Skip and count bad rows instead of stopping.")] = False,
+    force: ForceOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Nothing but the JSON object on stdout (always there).")] = False,
+) -> None:
+    """Split a corpus by film into TRAIN, VALIDATION and TEST, and cut it into windows.
+
+    Ends with one JSON object on stdout: what was found, repaired, skipped and split.
+    """
+    from harness.artifacts import read_json
+    from pipelines.cli.session import open_session
+    from pipelines.prepare import SUMMARY_FILE, PrepareConfig
+    from pipelines.stages import prepare_stage
+
+    config = PrepareConfig(
+        corpus=corpus,
+        base=base,
+        revision=revision,
+        max_tokens=max_tokens,
+        seed=seed,
+        limit=limit,
+        lenient=lenient,
+    )
+    result = prepare_stage(open_session(force=force), config, adopt=True)
+    summary = read_json(result.folder / SUMMARY_FILE)
+    if not json:
+        for note in summary.get("warnings", ()):
+            say(f"[yellow]![/yellow] {note}")
+    emit({"run_id": result.run_id, "reused": result.reused, "folder": str(result.folder), **summary})

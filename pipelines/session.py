@@ -1,0 +1,68 @@
+"""What one command carries through its stages: the store, the models in memory, the screen, and what has been done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.tracking import Stage, StageResult, Tracking
+from harness.types import Progress
+from pipelines.variants import ModelPool
+
+OnProgress = Callable[[Progress], None]
+ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+@contextlib.contextmanager
+def _silent(label: str) -> Iterator[OnProgress]:
+    yield lambda progress: None
+
+
+@dataclass(kw_only=True)
+class Session:
+    """State of one command. Stages run through `stage`, so that reuse is shown and lineage is kept in one place."""
+
+    tracking: Tracking
+    parent: str | None = None  # run that the stages nest under
+    is_forced: bool = False
+    show: ShowProgress = _silent
+    say: Callable[[str], None] = lambda text: None
+    pool: ModelPool = field(default_factory=ModelPool)
+    done: list[StageResult] = field(default_factory=list)
+
+    def stage(
+        self,
+        name: str,
+        *,
+        label: str,
+        revision: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        work: Callable[[Stage, OnProgress], None],
+        tags: Mapping[str, str] | None = None,
+        adopt: bool = False,
+    ) -> StageResult:
+        """Run or reuse a stage and remember it; `work` is told where to report progress."""
+
+        def worked(stage: Stage) -> None:
+            with self.show(label) as on_progress:
+                work(stage, on_progress)
+
+        result = self.tracking.stage(
+            name,
+            revision=revision,
+            config=config,
+            inputs=inputs,
+            work=worked,
+            parent=self.parent,
+            force=self.is_forced,
+            adopt=adopt,
+            tags=tags,
+        )
+        if result.reused:
+            self.say(f"  [green]↻[/green] {label} [dim]reused, took {result.seconds:.0f} s when it ran[/dim]")
+        self.done.append(result)
+        return result
