@@ -1,1 +1,32 @@
-"""Judges, their criteria, and the planted controls that qualify them."""
+"""Judges: what scores a reply, and whether it may be believed.
+
+`load_judge_spec` reads a judge's folder, `build_judge` puts it on a model, `Judge.score` scores blind items made by
+`judged_items`, and `qualify` finds out on planted controls how far the scores may be trusted. docs/judges.md has a
+worked example.
+"""
+
+from harness.judging.build import build_judge, judge_id
+from harness.judging.controls import make_control_set, make_controls, read_controls
+from harness.judging.protocol import Judge
+from harness.judging.qualification import is_self_judging, qualify
+from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
+from harness.judging.spec import JudgeSpec, load_criterion, load_judge_spec, shipped_criteria
+
+__all__ = [
+    "Judge",
+    "JudgeSpec",
+    "ScoredGeneration",
+    "build_judge",
+    "is_self_judging",
+    "item_id",
+    "join_scores",
+    "judge_id",
+    "judged_items",
+    "load_criterion",
+    "load_judge_spec",
+    "make_control_set",
+    "make_controls",
+    "qualify",
+    "read_controls",
+    "shipped_criteria",
+]

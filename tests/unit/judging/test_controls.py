@@ -1,0 +1,174 @@
+"""Controls: deterministic, of the right kind, from the right split, and free of foreign names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.artifacts import write_jsonl
+from harness.errors import InputError, SplitError
+from harness.judging.controls import FAMILIES, make_control_set, make_controls, read_controls, reviewed_contradictions
+from harness.judging.controls.faults import same_words, words
+from harness.judging.controls.foreign import ForeignReplies, names_in
+from harness.seeding import stream
+from harness.types import Message, Prompt, Split
+
+
+def prompt(film: str, number: int, said: str, reply: str | None, *, split: Split = "validation") -> Prompt:
+    messages = (Message(role="user", content=said, name=film.upper()),)
+    return Prompt(id=f"{film}-{number}", messages=messages, split=split, cluster=film, reference=reply)
+
+
+SAID = (
+    "Where have you been all night?",
+    "Did Oskar find the letter?",
+    "Who left the window open?",
+    "Is there any bread?",
+)
+REPLIES = (
+    "Walking along the river until the rain stopped.",
+    "He burned it before anybody could read it.",
+    "Nobody did, the storm broke it open.",
+    "Only what the children left on the table.",
+)
+
+
+@pytest.fixture
+def prompts() -> list[Prompt]:
+    films = [f"film{i}" for i in range(8)]
+    return [prompt(f, i, SAID[i], f"{REPLIES[i][:-1]}, {f}.") for f in films for i in range(4)]
+
+
+@pytest.mark.parametrize("criterion", FAMILIES)
+def test_every_family_is_planted_beside_the_true_reply(prompts: list[Prompt], criterion: str) -> None:
+    controls = make_controls(prompts, rng=stream(1, "t"), n=10, criterion=criterion)
+    assert {c.family: c.kind for c in controls} == FAMILIES[criterion]
+    for family in FAMILIES[criterion]:
+        assert len([c for c in controls if c.family == family]) == 10
+    assert len({c.id for c in controls}) == len(controls)
+    assert not any(same_words(c.true_reply, c.control_reply) for c in controls)
+
+
+def test_the_same_seed_gives_the_same_controls_and_another_seed_others(prompts: list[Prompt]) -> None:
+    one, two, three = (make_controls(prompts, rng=stream(s, "t"), n=10, criterion="fluency") for s in (1, 1, 2))
+    assert one == two
+    assert one != three
+    assert make_controls(prompts[::-1], rng=stream(1, "t"), n=10, criterion="fluency") == one
+
+
+def test_criteria_share_their_true_replies(prompts: list[Prompt]) -> None:
+    controls = make_control_set(prompts, seed=3, n=6, criteria=["coherence", "fluency"])
+    hosts = {c: {(*x.messages, x.true_reply) for x in controls if x.criterion == c} for c in ("coherence", "fluency")}
+    assert hosts["coherence"] == hosts["fluency"]
+    assert len(hosts["fluency"]) == 6
+
+
+def test_every_film_is_used_before_any_is_used_twice(prompts: list[Prompt]) -> None:
+    controls = make_controls(prompts, rng=stream(1, "t"), n=8, criterion="fluency")
+    assert len({c.cluster for c in controls}) == 8
+
+
+def test_short_long_and_missing_references_host_nothing(prompts: list[Prompt]) -> None:
+    poor = [prompt("p", 0, "Well?", "No."), prompt("p", 1, "Well?", None), prompt("p", 2, "Well?", "word " * 41)]
+    controls = make_controls([*prompts, *poor], rng=stream(1, "t"), n=99, criterion="fluency")
+    assert "p" not in {c.cluster for c in controls}
+
+
+def test_test_prompts_are_refused_unless_told(prompts: list[Prompt]) -> None:
+    leaked = [*prompts, prompt("t", 0, "Well?", "That is quite enough for tonight.", split="test")]
+    with pytest.raises(SplitError, match="`t-0` is a TEST prompt"):
+        make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence")
+    assert make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence", allow_test=True)
+
+
+@pytest.mark.parametrize(("criterion", "n"), [("beauty", 5), ("coherence", 0)])
+def test_wrong_requests_are_refused_in_a_sentence(prompts: list[Prompt], criterion: str, n: int) -> None:
+    with pytest.raises(InputError, match=r"^`(criterion|n)` must"):
+        make_controls(prompts, rng=stream(1, "t"), n=n, criterion=criterion)
+
+
+# ── other films ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_names_are_capitals_inside_a_sentence() -> None:
+    assert names_in("Tell Oskar that I'm leaving. He knows.") == {"oskar"}
+    assert names_in("Leave me alone! I do.") == frozenset()
+
+
+def test_a_donor_names_nobody_whom_the_film_does_not_know() -> None:
+    host = prompt("a", 0, "Did you see Oskar there?", "He was asleep on the stairs.")
+    foreign = prompt("b", 0, "And then what?", "Then Marta locked the cellar door.")
+    known = prompt("c", 0, "And then what?", "Then Oskar locked the cellar door.")
+    opening = prompt("d", 0, "Who was with Marta?", "Marta came with the old doctor.")
+    picks = {ForeignReplies([host, foreign, known, opening]).pick(host, rng=stream(i, "t")) for i in range(20)}
+    assert picks == {known.reference}
+
+
+def test_a_donor_is_from_another_film_and_about_as_long(prompts: list[Prompt]) -> None:
+    far = prompt("far", 0, "And?", "no " * 30)
+    replies = ForeignReplies([*prompts, far])
+    for host in prompts:
+        reply = replies.pick(host, rng=stream(1, host.id))
+        own = {p.reference for p in prompts if p.cluster == host.cluster}
+        assert reply is not None
+        assert reply not in own
+        assert abs(len(words(reply)) - len(words(host.reference or ""))) <= 3
+
+
+def test_one_film_offers_no_foreign_reply(prompts: list[Prompt]) -> None:
+    alone = [p for p in prompts if p.cluster == "film0"]
+    assert ForeignReplies(alone).pick(alone[0], rng=stream(1, "t")) is None
+    families = {c.family for c in make_controls(alone, rng=stream(1, "t"), n=4, criterion="coherence")}
+    assert families == set(FAMILIES["coherence"]) - {"other_film"}
+
+
+# ── reviewed and users' own ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_reviewed_contradictions_are_whole() -> None:
+    items = reviewed_contradictions()
+    assert len(items) >= 60
+    assert len({i.cluster for i in items}) == len(items)
+    assert len({i.messages for i in items}) == len(items)
+    for item in items:
+        roles = [m.role for m in item.messages]
+        assert roles == ["user", "assistant", "user"], item.id  # the speaker has said it before being asked
+    n_true, n_planted = (
+        sum(len(words(r)) for r in rs) for rs in zip(*((i.true_reply, i.control_reply) for i in items), strict=True)
+    )
+    assert 0.9 < n_true / n_planted < 1.1  # length gives nothing away
+
+
+def test_users_controls_are_read_back(tmp_path: Path, prompts: list[Prompt]) -> None:
+    controls = make_controls(prompts, rng=stream(1, "t"), n=3, criterion="fluency")
+    write_jsonl(tmp_path / "mine.jsonl", controls)
+    assert read_controls(tmp_path / "mine.jsonl") == controls
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "one"}, r"line 2: `id` must be unique"),
+        ({"messages": []}, r"line 2: `messages` must hold"),
+        ({"control_reply": "yes, sir, at once"}, r"line 2: `control_reply` must differ"),
+        ({"kind": "trap"}, r"line 2: .*trap"),
+        ({"color": "red"}, r"line 2: .*color"),
+    ],
+)
+def test_bad_controls_are_named_with_their_line(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    good = {
+        "id": "one",
+        "criterion": "fluency",
+        "family": "mine",
+        "kind": "discrimination",
+        "messages": [{"role": "user", "content": "Ready?"}],
+        "true_reply": "Yes, sir, at once.",
+        "control_reply": "Sir yes once at.",
+        "cluster": "film",
+    }
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"id": "two"} | change) + "\n")
+    with pytest.raises(InputError, match=said):
+        read_controls(path)

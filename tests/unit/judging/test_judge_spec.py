@@ -1,0 +1,219 @@
+"""A judge's folder is read strictly, and its id changes exactly with what decides its scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fakes import FAKE_BASE, UniformModel, WordModel
+
+from harness.errors import ConfigError, JudgeError, UnavailableError
+from harness.judging import build_judge, load_criterion, load_judge_spec, shipped_criteria
+from harness.judging.build import judge_id
+from harness.judging.protocol import Judge
+
+JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
+PROMPT = (JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8")
+
+GEVAL: dict[str, Any] = {
+    "schema": 1,
+    "name": "mine",
+    "method": "geval",
+    "mode": "exact",
+    "model": {"source": "embedded"},
+    "family": "fake",
+    "prompt": "prompt.txt",
+    "criteria": ["coherence", "fluency"],
+    "scale": [1, 5],
+    "min_mass": 0.2,
+}
+LIKELIHOOD: dict[str, Any] = {
+    "schema": 1,
+    "name": "mine",
+    "method": "likelihood",
+    "mode": "likelihood",
+    "model": {"source": "embedded"},
+    "family": "fake",
+    "criteria": ["coherence", "fluency"],
+}
+
+
+def folder(path: Path, data: dict[str, Any], *, prompt: str = PROMPT) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "judge.yaml").write_text(yaml.safe_dump(data))
+    (path / "prompt.txt").write_text(prompt)
+    return path
+
+
+# ── what ships ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_shipped_judge_loads() -> None:
+    folders = sorted(p.parent for p in JUDGES.glob("*/judge.yaml"))
+    assert [f.name for f in folders] == ["embedded-geval", "embedded-likelihood"]
+    specs = [load_judge_spec(f) for f in folders]
+    assert [s.name for s in specs] == [f.name for f in folders]
+    assert [c.name for c in specs[0].criteria] == ["coherence", "consistency", "fluency", "relevance"]
+    assert specs[0].family == specs[1].family == "smollm2"
+
+
+def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:
+    assert shipped_criteria() == ("coherence", "consistency", "fluency", "relevance")
+    for name in shipped_criteria():
+        criterion = load_criterion(name)
+        assert criterion.name == name
+        assert criterion.scale == (1, 5)
+        assert "1 means" in criterion.definition
+        assert "5 means" in criterion.definition
+        assert len(criterion.steps) >= 4
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "said"),
+    [
+        (GEVAL, {"colour": 1}, "`colour` is unknown; remove or rename it .the keys are schema, name"),
+        (GEVAL, {"model": {"source": "embedded", "device": "cpu"}}, "`model.device` is unknown"),
+        (GEVAL, {"schema": 2}, "`schema`"),
+        (GEVAL, {"method": "magic"}, "`method`"),
+        (GEVAL, {"name": "Has Spaces"}, "`name`"),
+        (GEVAL, {"mode": "likelihood"}, "`mode` of a geval judge must be exact"),
+        (GEVAL, {"min_mass": None}, "`min_mass` must be given"),
+        (GEVAL, {"min_mass": 1.5}, "`min_mass`"),
+        (GEVAL, {"prompt": None}, "`prompt` must be given"),
+        (GEVAL, {"prompt": "none.txt"}, "`prompt` must name a file that is there"),
+        (GEVAL, {"prompt": "../secret.txt"}, "`prompt` must be a file inside"),
+        (GEVAL, {"scale": [1, 10]}, "`scale` must rise within 0 to 9"),
+        (GEVAL, {"scale": [1, 3]}, "`scale` must be that of its criteria"),
+        (GEVAL, {"criteria": []}, "`criteria`"),
+        (GEVAL, {"criteria": ["beauty"]}, "`criteria` must be of coherence"),
+        (GEVAL, {"criteria": ["fluency", "fluency"]}, "`criteria` must be named once"),
+        (GEVAL, {"criteria": [{"name": "x"}]}, "`criteria` must be names or files"),
+        (LIKELIHOOD, {"criteria": ["relevance"]}, "`criteria` of a likelihood judge must be of"),
+        (LIKELIHOOD, {"min_mass": 0.2}, "`min_mass` must be left out"),
+        (LIKELIHOOD, {"prompt": "prompt.txt"}, "`prompt` must be left out"),
+    ],
+)
+def test_a_wrong_key_is_refused_in_a_sentence(
+    tmp_path: Path, base: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_judge_spec(folder(tmp_path / "j", base | change))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_judge_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must be a judge's file, there is none"):
+        load_judge_spec(tmp_path)
+    (tmp_path / "judge.yaml").write_text("a: [1\nb")
+    with pytest.raises(ConfigError, match=r"line 2: not YAML"):
+        load_judge_spec(tmp_path)
+    (tmp_path / "judge.yaml").write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(ConfigError, match=r"not YAML"):
+        load_judge_spec(tmp_path)
+    (tmp_path / "judge.yaml").write_text("just text")
+    with pytest.raises(ConfigError, match=r"must hold keys and values, got str"):
+        load_judge_spec(tmp_path)
+
+
+def test_a_criterion_of_ones_own_stands_in_the_folder(tmp_path: Path) -> None:
+    own = folder(tmp_path / "j", GEVAL | {"criteria": ["./wit.yaml", "fluency"]})
+    (own / "wit.yaml").write_text("name: wit\ndefinition: Is it funny?\nsteps: [Read., Laugh or not.]\n")
+    assert [c.name for c in load_judge_spec(own).criteria] == ["wit", "fluency"]
+    (own / "wit.yaml").write_text("name: wit\ndefinition: Is it funny?\nstep: [Read.]\n")
+    with pytest.raises(ConfigError, match=r"wit.yaml`: `step` is unknown"):
+        load_judge_spec(own)
+
+
+# ── identity ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def identity(path: Path, data: dict[str, Any], **prompt: str) -> str:
+    return judge_id(load_judge_spec(folder(path, data, **prompt)), base=FAKE_BASE)
+
+
+def test_the_id_is_a_name_and_eight_digits(tmp_path: Path) -> None:
+    name, digits = identity(tmp_path / "j", GEVAL).split("@")
+    assert name == "mine"
+    assert len(digits) == 8
+    assert int(digits, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"runtime": {"batch_tokens": 128, "timeout_s": 5}},
+        {"qualification": {"min_auc": 0.7, "n_controls": 400}},
+    ],
+)
+@pytest.mark.parametrize("base", [GEVAL, LIKELIHOOD])
+def test_what_decides_no_score_changes_no_id(tmp_path: Path, base: dict[str, Any], change: dict[str, Any]) -> None:
+    assert identity(tmp_path / "a", base) == identity(tmp_path / "b", base | change)
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        (GEVAL, {"min_mass": 0.3}),
+        (GEVAL, {"criteria": ["coherence"]}),
+        (GEVAL, {"criteria": ["fluency", "coherence"]}),
+        (GEVAL, {"max_bytes": 5000}),
+        (GEVAL, {"model": {"source": "embedded", "dtype": "bfloat16"}}),
+        (LIKELIHOOD, {"criteria": ["fluency"]}),
+        (LIKELIHOOD, {"max_bytes": 5000}),
+    ],
+)
+def test_what_decides_a_score_changes_the_id(tmp_path: Path, base: dict[str, Any], change: dict[str, Any]) -> None:
+    assert identity(tmp_path / "a", base) != identity(tmp_path / "b", base | change)
+
+
+def test_prompt_steps_and_weights_change_the_id(tmp_path: Path) -> None:
+    before = identity(tmp_path / "a", GEVAL)
+    assert identity(tmp_path / "b", GEVAL, prompt=PROMPT + "Be strict.\n") != before
+    own = folder(tmp_path / "c", GEVAL | {"criteria": ["./wit.yaml"]})
+    ids = set()
+    for step in ("Laugh.", "Smile."):
+        (own / "wit.yaml").write_text(f"name: wit\ndefinition: Is it funny?\nsteps: [{step}]\n")
+        spec = load_judge_spec(own)
+        ids |= {judge_id(spec, base=FAKE_BASE), judge_id(spec, base=UniformModel().base or FAKE_BASE)}
+        assert judge_id(spec, base=FAKE_BASE) == judge_id(spec, base=FAKE_BASE)
+    assert len(ids) == 2
+
+
+# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("data", [GEVAL, LIKELIHOOD])
+def test_a_built_judge_keeps_the_protocol(tmp_path: Path, data: dict[str, Any]) -> None:
+    judge = build_judge(load_judge_spec(folder(tmp_path / "j", data)), model=WordModel())
+    assert isinstance(judge, Judge)
+    assert judge.family == "fake"
+    assert [c.name for c in judge.criteria] == ["coherence", "fluency"]
+    assert judge.id == identity(tmp_path / "j", data)
+
+
+def test_models_that_cannot_judge_are_refused_at_start(tmp_path: Path) -> None:
+    spec = load_judge_spec(folder(tmp_path / "j", GEVAL))
+    with pytest.raises(JudgeError, match="judges with a model, got none"):
+        build_judge(spec, model=None)
+    with pytest.raises(JudgeError, match="weights are known"):
+        build_judge(spec, model=WordModel(base=None))
+    with pytest.raises(UnavailableError, match="option_probabilities"):
+        build_judge(spec, model=WordModel(supports=frozenset({"continuation_logprobs"})))
+    with pytest.raises(ConfigError, match=r"`family` of mine must be that of its model, fake, got qwen"):
+        build_judge(load_judge_spec(folder(tmp_path / "k", GEVAL | {"family": "qwen2.5"})), model=WordModel())
+    with pytest.raises(JudgeError, match=r"`scale` \[1, 5\] cannot be read from this model"):
+        build_judge(spec, model=WordModel(refuses="Rate this."))
+
+
+@pytest.mark.parametrize(
+    "text", ["no placeholders", PROMPT + "$more", PROMPT + "costs 5$", PROMPT.replace("$reply", "")]
+)
+def test_a_prompt_with_other_placeholders_is_refused(tmp_path: Path, text: str) -> None:
+    spec = load_judge_spec(folder(tmp_path / "j", GEVAL, prompt=text))
+    with pytest.raises(ConfigError, match=r"`prompt` must use \$conversation"):
+        build_judge(spec, model=WordModel())
