@@ -24,7 +24,7 @@ def markdown(page: Page) -> str:
         plain(page.summary),
         *(_statement(s) for s in (*page.lead, *page.others)),
         *(plain(note) for note in page.notes),
-        *_table_section("Contrasts", page.contrasts),
+        *_contrasts(page),
         *_variants(page),
         *_samples(page),
         *_judges(page),
@@ -85,7 +85,7 @@ def _cell(cell: Cell) -> str:
 
 def _meta(page: Page) -> str:
     record = page.record
-    parts = [record.title, f"profile {record.profile}", record.created, f"run {record.run_id}", page.cost]
+    parts = [record.title, f"profile {record.profile}", page.created, f"run {record.run_id}", page.cost]
     return plain(" · ".join(part for part in parts if part))
 
 
@@ -96,8 +96,12 @@ def _statement(said: Statement) -> str:
     return f"- **{VERDICT_WORDS[said.label]}.** {rest} [source](#{said.named.anchor})"
 
 
-def _table_section(title: str, drawn: Table) -> list[str]:
-    return [] if drawn.is_empty else [f"## {title}", table(drawn)]
+def _contrasts(page: Page) -> list[str]:
+    if page.contrasts.is_empty:
+        return []
+    described = [m for m in page.index.measures.values() if m.description]
+    meanings = "\n".join(f"- **{plain(m.label)}**: {plain(m.description)}" for m in described)
+    return ["## Contrasts", table(page.contrasts), meanings]
 
 
 def _variants(page: Page) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 
 from harness.reporting.record import SampleScore
 from harness.types import Estimate, Grain, SmallestEffect, Verdict
@@ -17,6 +18,10 @@ MINUS = "−"
 NO_BREAK = "\u00a0"
 MAX_PLACES = 6  # a smaller number is written as a power of ten
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MONTHS = (  # not strftime: that follows the locale
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 _EFFECT_UNITS = {
     "points": "points",
     "bits_per_byte": "bits per byte",
@@ -137,11 +142,24 @@ def write_smallest_effect(effect: SmallestEffect) -> str:
     return f"{effect.value * scale:.6g} {_EFFECT_UNITS[effect.unit]}"
 
 
-def write_observation(score: SampleScore) -> str:
+def write_observation(score: SampleScore, *, unit: str = "") -> str:
     """One reply's own value of a measure, or why there is none. An observation has no interval."""
     if score.value is None or math.isnan(score.value):
         return f"missing ({score.status.replace('_', ' ')})"
+    if unit == "share":
+        return f"{_decimal(score.value * 100, 0, False)}{NO_BREAK}%"
     return _decimal(score.value, _places(score.value, []), False)
+
+
+def write_date(text: str) -> str:
+    """An ISO 8601 date for a reader: "22 November 2026, 18:04 UTC"; anything else is left as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    day = f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+    zone = f" {moment.tzname()}" if moment.tzinfo else ""
+    return f"{day}, {moment:%H:%M}{zone}"
 
 
 def write_seconds(seconds: float) -> str:

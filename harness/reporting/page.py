@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.artifacts import to_json
@@ -14,7 +14,7 @@ from harness.reporting.figures.forest import forest_plot
 from harness.reporting.figures.strips import strip_plot
 from harness.reporting.figures.svg import Figure
 from harness.reporting.findings import Index, index
-from harness.reporting.numbers import write_observation
+from harness.reporting.numbers import write_date, write_observation
 from harness.reporting.provenance import (
     audit_table,
     cost_line,
@@ -86,6 +86,7 @@ class Page:
     versions: Table
     decoding: str
     cost: str
+    created: str
 
 
 def page(record: ReportRecord) -> Page:
@@ -119,14 +120,19 @@ def page(record: ReportRecord) -> Page:
         versions=versions_table(record),
         decoding=_decoding(record),
         cost=cost_line(record.cost) if record.cost else "",
+        created=write_date(record.created),
     )
     return _with_sections(laid)
 
 
 def observations(reply: SampleReply, found: Index) -> tuple[tuple[str, str], ...]:
     """Label and value of each of one reply's own scores."""
-    labels = {name: measure.label for name, measure in found.measures.items()}
-    return tuple((labels.get(s.measure, s.measure), write_observation(s)) for s in reply.scores)
+    rows = []
+    for score in reply.scores:
+        measure = found.measures.get(score.measure)
+        label, unit = (measure.label, measure.unit) if measure else (score.measure, "")
+        rows.append((label, write_observation(score, unit=unit)))
+    return tuple(rows)
 
 
 def _forests(found: Index, statements: tuple[Statement, ...]) -> tuple[Figure, ...]:
@@ -188,8 +194,6 @@ def _decoding(record: ReportRecord) -> str:
 
 def _with_sections(laid: Page) -> Page:
     """Name the sections that have something to show, in the order of the page."""
-    from dataclasses import replace
-
     record = laid.record
     shown = (
         ("verdict", "Verdict", True),

@@ -9,6 +9,7 @@ from harness.reporting.numbers import write_bytes, write_count, write_seconds
 from harness.reporting.record import Cost, DataCard, ReportRecord
 from harness.reporting.tables import Cell, Group, Row, Table
 
+SHORT_RUN = 8  # characters of a run id in the list of sources; the list of stages holds all
 SHORT_DIGEST = 12  # characters of a digest on the page; the JSON holds all
 
 
@@ -72,9 +73,10 @@ def stages_table(record: ReportRecord) -> Table:
         for s in record.stages
     )
     return Table(
-        caption="Stages. A stage with the same fingerprint is reused, not run again.",
+        caption="A stage with the same fingerprint is reused, not run again.",
         head=("Stage", "Run", "Took", "Fingerprint", "Inputs", "Artifacts"),
         groups=(Group(rows=rows),),
+        is_dense=True,
     )
 
 
@@ -85,7 +87,7 @@ def sources_table(index: Index) -> Table:
     for named in index.named:
         sources = named.finding.sources
         where = "\n".join(
-            f"{s.artifact}" + "".join(f"\n  {column} = {value}" for column, value in s.where.items()) for s in sources
+            f"{s.artifact} " + ", ".join(f"{column} = {value}" for column, value in s.where.items()) for s in sources
         )
         first = sources[0] if sources else None
         rows.append(
@@ -94,7 +96,8 @@ def sources_table(index: Index) -> Table:
                 cells=(
                     Cell(text=named.key, detail=index.write(named.finding).effect),
                     Cell(
-                        text="\n".join(dict.fromkeys(s.run_id for s in sources)) or "not recorded",
+                        text="\n".join(dict.fromkeys(s.run_id[:SHORT_RUN] for s in sources)) or "not recorded",
+                        title=" ".join(dict.fromkeys(s.run_id for s in sources)),
                         href=f"run-{first.run_id}" if first and first.run_id in runs else "",
                         is_code=bool(sources),
                     ),
@@ -112,6 +115,7 @@ def sources_table(index: Index) -> Table:
         caption="The path from each number to its rows.",
         head=("Number", "Run", "File and rows", "Digest", "Walk there"),
         groups=(Group(rows=tuple(rows)),),
+        is_dense=True,
     )
 
 

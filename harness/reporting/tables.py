@@ -9,6 +9,7 @@ from itertools import groupby
 from harness.reporting.findings import Index, Named
 from harness.reporting.numbers import Written, write_estimate, write_level, write_smallest_effect
 from harness.reporting.record import JudgeRow, Measure
+from harness.reporting.text import slug
 from harness.reporting.wording import VERDICT_WORDS, statement
 from harness.types import Estimate, Grain, Qualification, QualificationStatus, VerdictLabel
 
@@ -57,6 +58,7 @@ class Table:
     head: tuple[str, ...]
     groups: tuple[Group, ...]
     is_cards: bool = False
+    is_dense: bool = False  # small print
 
     @property
     def is_empty(self) -> bool:
@@ -69,9 +71,9 @@ def contrasts_table(index: Index) -> Table:
     named = index.of_contrasts()
     interval = interval_head(n.finding.estimate for n in named)
     return Table(
-        caption="Every contrast, by measure. An effect is the first arm minus the second.",
+        caption="Every contrast, by measure. An effect is the first arm minus the second; its link leads to its rows.",
         head=("Contrast", "Effect", interval, "Rows / clusters", "Verdict"),
-        groups=_by_measure(index, named, lambda n: _contrast_row(index, n)),
+        groups=_by_measure(index, named, lambda n: _contrast_row(index, n), is_difference=True),
         is_cards=True,
     )
 
@@ -81,7 +83,7 @@ def variant_numbers_table(index: Index) -> Table:
     named = index.of_variants()
     interval = interval_head(n.finding.estimate for n in named)
     return Table(
-        caption="Every variant by itself. Overlapping intervals here do not decide a contrast: pairs share prompts.",
+        caption="Overlapping intervals here decide nothing: a contrast compares the same prompts, pair by pair.",
         head=("Variant", "Value", interval, "Rows / clusters", "How"),
         groups=_by_measure(index, named, lambda n: _variant_number_row(index, n)),
         is_cards=True,
@@ -132,22 +134,16 @@ def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Tab
 
 
 def judge_standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
-    """What this judge's scores may support, in one or two sentences."""
-    if judge.exploratory_reason or judge.is_self_family:
-        why = judge.exploratory_reason or "It shares weights or family with a variant that it judges."
-        return f"Exploratory: its scores are shown and support no verdict. {why}"
-    qualified = [q.criterion for q in qualifications if q.status == "qualified"]
-    if not qualified:
-        return "Not qualified on any criterion: its scores are shown and support no verdict."
-    return (
-        f"Qualified on planted faults for {', '.join(qualified)}. Verdicts on model replies stay control-qualified "
-        "until agreement with people has been measured on generations."
-    )
+    """What this judge's scores may support, and what the controls found against it."""
+    qualifications = tuple(qualifications)
+    against = "".join(f" On {q.criterion}: {q.reason}" for q in qualifications if q.reason)
+    return f"{_standing(judge, qualifications)}{against}"
 
 
-def measure_note(measure: Measure) -> str:
+def measure_note(measure: Measure, *, is_difference: bool = False) -> str:
     """Unit, direction and smallest effect of a measure, for a heading."""
-    parts = [measure.unit if measure.unit != "share" else "per cent"]
+    share = "percentage points" if is_difference else "per cent"
+    parts = [measure.unit if measure.unit != "share" else share]
     if measure.better is not None:
         parts.append(f"{measure.better} is better")
     if measure.smallest_effect is not None:
@@ -161,12 +157,27 @@ def interval_head(estimates: Iterable[Estimate]) -> str:
     return f"{levels.pop()} interval" if len(levels) == 1 else "Interval"
 
 
-def _by_measure(index: Index, named: tuple[Named, ...], row: Callable[[Named], Row]) -> tuple[Group, ...]:
+def _standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+    if judge.exploratory_reason or judge.is_self_family:
+        why = judge.exploratory_reason or "It shares weights or family with a variant that it judges."
+        return f"Exploratory: its scores are shown and support no verdict. {why}"
+    qualified = [q.criterion for q in qualifications if q.status == "qualified"]
+    if not qualified:
+        return "Not qualified on any criterion: its scores are shown and support no verdict."
+    return (
+        f"Qualified on planted faults for {', '.join(qualified)}. Verdicts on model replies stay control-qualified "
+        "until agreement with people has been measured on generations."
+    )
+
+
+def _by_measure(
+    index: Index, named: tuple[Named, ...], row: Callable[[Named], Row], *, is_difference: bool = False
+) -> tuple[Group, ...]:
     """One group a measure; `named` comes sorted by measure from the index."""
     return tuple(
         Group(
             heading=index.measures[name].label,
-            note=measure_note(index.measures[name]),
+            note=measure_note(index.measures[name], is_difference=is_difference),
             rows=tuple(row(n) for n in members),
         )
         for name, members in groupby(named, key=lambda n: n.finding.name)
@@ -181,7 +192,7 @@ def _contrast_row(index: Index, named: Named) -> Row:
     written = said.number
     return Row(
         cells=(
-            Cell(text=between, detail=contrast if contrast != between else ""),
+            Cell(text=between, detail="" if slug(between) == slug(contrast) else contrast),
             Cell(text=written.amount, href=named.anchor, is_number=True),
             _interval_cell(written, named.finding.estimate, is_level_shown=False),
             Cell(text=written.rows, detail=written.missing, is_number=True),

@@ -82,7 +82,7 @@ def declaration_note(index: Index) -> str:
     }[declaration.status]
     if declaration.n_test_looks is None:
         return said
-    looks = "once" if declaration.n_test_looks == 1 else f"{declaration.n_test_looks} times"
+    looks = {1: "once", 2: "twice"}.get(declaration.n_test_looks, f"{declaration.n_test_looks} times")
     return f"{said} The test split has been looked at {looks}."
 
 

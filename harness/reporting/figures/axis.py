@@ -11,6 +11,14 @@ from harness.reporting.numbers import MINUS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A horizontal part of a picture that grid lines may cross."""
+
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
     """Maps values in [low, high] to pixels in [start, end]."""
 
@@ -30,14 +38,19 @@ class Axis:
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return tuple(i * step for i in range(first, last + 1))
 
-    def draw(self, canvas: Canvas, *, top: float, bottom: float, n_ticks: int) -> None:
-        """Vertical grid lines with labels below."""
+    def draw(self, canvas: Canvas, *, lanes: tuple[Lane, ...], n_ticks: int) -> None:
+        """Vertical grid lines in every lane, labels below the last; words stand between lanes, never on a line."""
         ticks = self.ticks(n_ticks)
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         for tick in ticks:
             x = self.at(tick)
-            canvas.line(x, top, x, bottom, kind="grid")
-            canvas.text(x, bottom + 16, tick_label(tick, step), kind="t2", anchor="middle")
+            self.rule(canvas, tick, lanes=lanes, kind="grid")
+            canvas.text(x, lanes[-1].bottom + 16, tick_label(tick, step), kind="t2", anchor="middle")
+
+    def rule(self, canvas: Canvas, value: float, *, lanes: tuple[Lane, ...], kind: str) -> None:
+        """A vertical line at a value through every lane."""
+        for lane in lanes:
+            canvas.line(self.at(value), lane.top, self.at(value), lane.bottom, kind=kind)
 
 
 def spanning(values: Iterable[float], *, start: float, end: float, margin: float = 0.06) -> Axis:

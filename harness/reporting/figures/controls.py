@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.reporting.figures.axis import Axis
+from harness.reporting.figures.axis import Axis, Lane
 from harness.reporting.figures.svg import Canvas, Figure, fit
 from harness.reporting.numbers import write_estimate
 from harness.reporting.tables import STATUS_WORDS
@@ -25,8 +25,8 @@ class _Layout:
     is_narrow: bool
 
 
-_WIDE = _Layout(width=960, start=190, end=640, row=30, heading=34, is_narrow=False)
-_NARROW = _Layout(width=350, start=8, end=342, row=58, heading=32, is_narrow=True)
+_WIDE = _Layout(width=960, start=240, end=660, row=30, heading=34, is_narrow=False)
+_NARROW = _Layout(width=350, start=12, end=338, row=68, heading=32, is_narrow=True)
 
 
 def controls_plot(qualifications: tuple[Qualification, ...], *, id: str, cluster_noun: str) -> Figure:
@@ -53,15 +53,15 @@ def _draw(qualifications: tuple[Qualification, ...], layout: _Layout, *, id: str
     top = 22.0
     n_rows = sum(len(q.families) for q in qualifications)
     bottom = top + layout.row * n_rows + layout.heading * len(qualifications)
-    axis.draw(canvas, top=top, bottom=bottom, n_ticks=5)
-    canvas.line(axis.at(0.5), top, axis.at(0.5), bottom, kind="chance")
-    canvas.line(axis.at(QUALIFYING_AUC), top, axis.at(QUALIFYING_AUC), bottom, kind="qualifying")
+    lanes = _narrow_lanes(qualifications, layout, top) if layout.is_narrow else (Lane(top=top, bottom=bottom),)
+    axis.draw(canvas, lanes=lanes, n_ticks=5)
+    axis.rule(canvas, 0.5, lanes=lanes, kind="chance")
+    axis.rule(canvas, QUALIFYING_AUC, lanes=lanes, kind="qualifying")
     canvas.text(axis.at(QUALIFYING_AUC), top - 7, f"qualifies above {QUALIFYING_AUC:.2f}", kind="t2", anchor="middle")
     y = top
     for qualification in qualifications:
         words = f"{qualification.criterion}: {STATUS_WORDS[qualification.status].lower()}"
-        heading = fit(words, layout.end if layout.is_narrow else layout.start - 12)
-        canvas.text(0 if not layout.is_narrow else layout.start, y + 22, heading, kind="t strong")
+        canvas.text(0, y + 22, fit(words, layout.end if layout.is_narrow else layout.start - 12), kind="t strong")
         y += layout.heading
         for control in qualification.families:
             _row(canvas, control, axis, layout, y)
@@ -69,17 +69,27 @@ def _draw(qualifications: tuple[Qualification, ...], layout: _Layout, *, id: str
     return canvas.render(bottom + 26, id=id, title=title, description=description)
 
 
+def _narrow_lanes(qualifications: tuple[Qualification, ...], layout: _Layout, top: float) -> tuple[Lane, ...]:
+    lanes = []
+    for qualification in qualifications:
+        top += layout.heading
+        for _ in qualification.families:
+            lanes.append(Lane(top=top + 38, bottom=top + 62))
+            top += layout.row
+    return tuple(lanes)
+
+
 def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: _Layout, top: float) -> None:
     name = control.family.replace("_", " ")
     kind = "" if control.kind == "discrimination" else " (adversarial)"
     number = write_estimate(control.auc, unit="")
-    y = top + (42 if layout.is_narrow else layout.row / 2)
+    y = top + (50 if layout.is_narrow else layout.row / 2)
     status = STATUS_WORDS[control.status]
     verdict = _MARKS[control.status]
     if layout.is_narrow:
-        canvas.text(layout.start, top + 14, fit(name + kind, 210), kind="t")
-        canvas.text(layout.end, top + 14, status, kind=f"t verdict-{verdict}", anchor="end")
-        canvas.text(layout.start, top + 29, fit(number.effect, 330, size=12), kind="t2")
+        canvas.text(0, top + 14, fit(name + kind, 235), kind="t")
+        canvas.text(layout.width, top + 14, status, kind=f"t verdict-{verdict}", anchor="end")
+        canvas.text(0, top + 31, fit(number.effect, 340, size=12), kind="t2")
     else:
         canvas.text(0, y + 4.5, fit(name + kind, layout.start - 12), kind="t")
         canvas.text(layout.end + 20, y + 4.5, f"{number.value} {number.interval}", kind="t num")

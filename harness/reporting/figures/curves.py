@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from harness.reporting.figures.axis import Axis, spanning, tick_label
+from harness.reporting.figures.axis import Axis, Lane, spanning, tick_label
 from harness.reporting.figures.svg import Canvas, Figure
 from harness.reporting.record import CurvePoint, LossCurve
 
-_WIDTH, _TOP, _BOTTOM, _LEFT, _RIGHT = 460.0, 14.0, 220.0, 40.0, 374.0
+_WIDTH, _TOP, _BOTTOM, _LEFT, _RIGHT = 460.0, 14.0, 220.0, 40.0, 366.0
 
 
 def loss_curve(curve: LossCurve, *, id: str) -> Figure:
@@ -38,7 +38,7 @@ def loss_curve(curve: LossCurve, *, id: str) -> Figure:
 
 
 def _frame(canvas: Canvas, x: Axis, y: Axis, x_unit: str) -> None:
-    x.draw(canvas, top=_BOTTOM, bottom=_BOTTOM, n_ticks=4)
+    x.draw(canvas, lanes=(Lane(top=_BOTTOM, bottom=_BOTTOM),), n_ticks=4)
     ticks = y.ticks(4)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     for tick in ticks:

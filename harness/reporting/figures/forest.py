@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.reporting.figures.axis import Axis, spanning
+from harness.reporting.figures.axis import Axis, Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure, fit
 from harness.reporting.findings import Index
 from harness.reporting.record import Measure
 from harness.reporting.tables import measure_note
 from harness.reporting.wording import VERDICT_WORDS, Statement
 
-_ROW_WIDE, _ROW_NARROW, _AXIS = 40, 62, 46
+_AXIS = 46  # height of ticks and directions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +24,20 @@ class _Layout:
     is_narrow: bool
 
 
-_WIDE = _Layout(width=960, start=190, end=640, row=_ROW_WIDE, is_narrow=False)
-_NARROW = _Layout(width=350, start=8, end=342, row=_ROW_NARROW, is_narrow=True)
+_WIDE = _Layout(width=960, start=190, end=640, row=40, is_narrow=False)
+_NARROW = _Layout(width=350, start=8, end=342, row=74, is_narrow=True)
 
 
 def forest_plot(index: Index, measure: Measure, statements: tuple[Statement, ...], *, id: str) -> Figure:
     """Draw the contrasts of one measure on one axis, in the measure's own unit."""
     title = f"{measure.label}: every contrast with its interval"
     description = " ".join(f"{s.claim} {s.number.text}." for s in statements)
+    note = measure_note(measure, is_difference=True)
     band = " The shaded band holds effects declared too small to matter." if measure.band else ""
     return Figure(
         wide=_draw(index, measure, statements, _WIDE, id=f"{id}-w", title=title, description=description),
         narrow=_draw(index, measure, statements, _NARROW, id=f"{id}-n", title=title, description=description),
-        caption=f"{measure_note(measure).capitalize()}.{band}",
+        caption=f"{measure.description} {note[:1].upper()}{note[1:]}.{band}".strip(),
         title=measure.label,
     )
 
@@ -67,10 +68,15 @@ def _draw(
     top = 8.0
     bottom = top + layout.row * len(statements)
     axis = spanning([0.0, -band, band, *_ends(statements, scale)], start=layout.start, end=layout.end, margin=0.08)
-    if band:
-        canvas.rect(axis.at(-band), top, axis.at(band) - axis.at(-band), bottom - top, kind="band")
-    axis.draw(canvas, top=top, bottom=bottom, n_ticks=4 if layout.is_narrow else 6)
-    canvas.line(axis.at(0), top, axis.at(0), bottom, kind="zero")
+    lanes: tuple[Lane, ...] = (Lane(top=top, bottom=bottom),)
+    if layout.is_narrow:
+        tops = [top + layout.row * place for place in range(len(statements))]
+        lanes = tuple(Lane(top=t + 38, bottom=t + 66) for t in tops)
+        bottom = lanes[-1].bottom
+    for lane in lanes if band else ():
+        canvas.rect(axis.at(-band), lane.top, axis.at(band) - axis.at(-band), lane.bottom - lane.top, kind="band")
+    axis.draw(canvas, lanes=lanes, n_ticks=4 if layout.is_narrow else 6)
+    axis.rule(canvas, 0, lanes=lanes, kind="zero")
     for place, statement in enumerate(statements):
         _row(canvas, index, statement, axis, layout, scale, top + layout.row * place)
     _directions(canvas, measure, layout, bottom + 36)
@@ -81,13 +87,12 @@ def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Lay
     estimate = said.named.finding.estimate
     arms = index.arms(said.named.finding)
     name = f"{arms[0]} − {arms[1]}" if arms else said.named.finding.contrast or ""
-    y = top + (42 if layout.is_narrow else layout.row / 2)
+    y = top + (52 if layout.is_narrow else layout.row / 2)
     verdict = VERDICT_WORDS[said.label]
     if layout.is_narrow:
-        canvas.text(layout.start, top + 15, fit(name, 150), kind="t strong")
-        canvas.text(layout.end, top + 15, verdict, kind=f"t verdict-{said.label}", anchor="end")
-        canvas.text(layout.start, top + 30, fit(said.number.effect, 330, size=12), kind="t2")
-        y = top + 45
+        canvas.text(0, top + 13, fit(name, 230), kind="t strong")
+        canvas.text(layout.width, top + 13, verdict, kind=f"t verdict-{said.label}", anchor="end")
+        canvas.text(0, top + 30, fit(said.number.effect, 340, size=12), kind="t2")
     else:
         canvas.text(0, y + 4.5, fit(name, layout.start - 16), kind="t strong")
         canvas.text(layout.end + 20, y + 4.5, f"{said.number.value} {said.number.interval}", kind="t num")
@@ -102,8 +107,8 @@ def _directions(canvas: Canvas, measure: Measure, layout: _Layout, y: float) -> 
     if measure.better is None:
         return
     left, right = ("better", "worse") if measure.better == "lower" else ("worse", "better")
-    canvas.text(layout.start, y, f"← {left}", kind="t2")
-    canvas.text(layout.end, y, f"{right} →", kind="t2", anchor="end")
+    canvas.text(0 if layout.is_narrow else layout.start, y, f"← {left}", kind="t2")
+    canvas.text(layout.width if layout.is_narrow else layout.end, y, f"{right} →", kind="t2", anchor="end")
 
 
 def _ends(statements: tuple[Statement, ...], scale: float) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.reporting.figures.axis import Axis, spanning
+from harness.reporting.figures.axis import Axis, Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure, fit
 from harness.reporting.findings import Index
 from harness.reporting.numbers import write_count
@@ -31,7 +31,7 @@ class _Layout:
 
 
 _WIDE = _Layout(width=960, start=190, end=700, row=92, swarm=56, radius=3.4, is_narrow=False)
-_NARROW = _Layout(width=350, start=8, end=342, row=122, swarm=52, radius=2.6, is_narrow=True)
+_NARROW = _Layout(width=350, start=8, end=342, row=126, swarm=52, radius=2.6, is_narrow=True)
 
 
 def strip_plot(index: Index, measure: Measure, rows: tuple[Distribution, ...], *, id: str) -> Figure:
@@ -41,10 +41,12 @@ def strip_plot(index: Index, measure: Measure, rows: tuple[Distribution, ...], *
     parts = [f"{d.variant}: {write_count(d.n, noun)}, {d.n_missing:,} missing." for d in rows]
     is_quantile = any(d.n > MAX_DOTS for d in rows)
     dots = f"Each dot is one hundredth of the {write_count(0, noun)[2:]}" if is_quantile else f"Each dot is one {noun}"
+    has_contrast = any(n.finding.name == measure.name for n in index.of_contrasts())
+    why = f" {measure.description}" if measure.description and not has_contrast else ""
     return Figure(
         wide=_draw(index, measure, rows, _WIDE, id=f"{id}-w", title=title, description=" ".join(parts)),
         narrow=_draw(index, measure, rows, _NARROW, id=f"{id}-n", title=title, description=" ".join(parts)),
-        caption=f"{dots}. The bar below is the estimate with its interval.",
+        caption=f"{dots}. The bar below is the estimate with its interval." + why,
         title=measure.label,
     )
 
@@ -80,7 +82,12 @@ def _draw(
     values = [v * scale for d in rows for v in (*dots(d), *ends)]
     axis = spanning(values, start=layout.start + layout.radius, end=layout.end - layout.radius, margin=0.02)
     top, bottom = 4.0, 4.0 + layout.row * len(rows)
-    axis.draw(canvas, top=top, bottom=bottom, n_ticks=4 if layout.is_narrow else 6)
+    lanes: tuple[Lane, ...] = (Lane(top=top, bottom=bottom),)
+    if layout.is_narrow:
+        tops = [top + layout.row * place for place in range(len(rows))]
+        lanes = tuple(Lane(top=t + 40, bottom=t + layout.row - 6) for t in tops)
+        bottom = lanes[-1].bottom
+    axis.draw(canvas, lanes=lanes, n_ticks=4 if layout.is_narrow else 6)
     for place, distribution in enumerate(rows):
         y = top + layout.row * place
         _swarm(canvas, [v * scale for v in dots(distribution)], axis, layout, y + layout.row - 30)
@@ -126,10 +133,10 @@ def _labels(
     counted = f"{write_count(distribution.n, noun)}, {distribution.n_missing:,} missing"
     number = index.write(found) if found else None
     if layout.is_narrow:
-        canvas.text(layout.start, y + 16, fit(distribution.variant, 130), kind="t strong")
-        canvas.text(layout.end, y + 16, counted, kind="t2", anchor="end")
+        canvas.text(0, y + 14, fit(distribution.variant, 150), kind="t strong")
+        canvas.text(layout.width, y + 14, counted, kind="t2", anchor="end")
         if number:
-            canvas.text(layout.start, y + 32, fit(number.effect, 330, size=12), kind="t2")
+            canvas.text(0, y + 31, fit(number.effect, 340, size=12), kind="t2")
         return
     middle = y + layout.row / 2
     canvas.text(0, middle, fit(distribution.variant, layout.start - 16), kind="t strong")

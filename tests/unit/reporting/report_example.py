@@ -68,8 +68,8 @@ def example_record() -> ReportRecord:
         created="2026-11-22T18:04:11+00:00",
         run_id="d2f0c4a86b1e4a7f93c5e0b7a1d8f642",
         profile="quick",
-        caveat="The only judge here shares its weights with the variants, so its scores support no verdict: "
-        "what is claimed rests on the held-out loss of human replies.",
+        caveat="Twelve invented films and one training seed: enough to see a large effect on the held-out loss of "
+        "human replies, too few to rank small ones.",
         findings=_findings(),
         contrasts=(
             Contrast(name="sft-base", arms=("sft", "base")),
