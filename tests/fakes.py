@@ -207,7 +207,7 @@ class WordModel:
     digit on which all of `mass` lies but a tenth, which the other options share.
     """
 
-    word_logprob: Callable[[str, str], float] = lambda word, chat: -1.0 if word in chat else -3.0
+    word_logprob: Callable[[str, str], float] = lambda word, chat: -1.0 if word in chat.split() else -3.0
     score: Callable[[str], str] = lambda chat: "3"
     mass: float = 0.9
     refuses: str | None = None  # a chat or reply that holds this text is an InputError
@@ -230,13 +230,14 @@ class WordModel:
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
     ) -> list[Continuation]:
         """`word_logprob` of every word."""
+        chats = [self._chat(r.messages, r.reply) for r in requests]
         return [
             Continuation(
                 key=r.key,
-                logprobs=tuple(self.word_logprob(word, self._chat(r.messages, r.reply)) for word in r.reply.split()),
+                logprobs=tuple(self.word_logprob(word, chat) for word in r.reply.split()),
                 end_logprob=-100.0,  # so large that a test sees it if it is ever counted
             )
-            for r in requests
+            for r, chat in zip(requests, chats, strict=True)
         ]
 
     def option_probabilities(

@@ -1,0 +1,137 @@
+"""Coherence and fluency by hand on a model of one token per word, and what cannot be scored."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from fakes import FAKE_BASE, UniformModel, WordModel
+from hostile import HOSTILE
+
+from harness.errors import UnavailableError
+from harness.judging import load_criterion
+from harness.judging.likelihood import LikelihoodJudge
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.protocol import LanguageModel
+from harness.types import JudgedItem, Message, Score
+
+COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
+
+
+def judge(model: LanguageModel, *, max_bytes: int = 6000) -> LikelihoodJudge:
+    return LikelihoodJudge(id="j@0", family="fake", criteria=(COHERENCE, FLUENCY), model=model, max_bytes=max_bytes)
+
+
+def item(reply: str, *said: str, name: str = "i", is_truncated: bool = False) -> JudgedItem:
+    turns = said or ("where is our boat",)
+    roles = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
+    messages = tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(turns))
+    return JudgedItem(id=name, messages=messages, reply=reply, cluster="film", is_truncated=is_truncated)
+
+
+def test_coherence_is_the_gain_per_word_and_fluency_the_likelihood_without_history() -> None:
+    # Words of the conversation cost 1 nat, others 3. "our boat sank": after the conversation −1 −1 −3, alone −3 −3 −3.
+    coherence, fluency = judge(WordModel()).score([item("our boat sank")])
+    assert (coherence.criterion, fluency.criterion) == ("coherence", "fluency")
+    assert coherence.total == pytest.approx(4.0)
+    assert coherence.value == pytest.approx(4 / 3)
+    assert fluency.total == pytest.approx(-9.0)
+    assert fluency.value == pytest.approx(-3.0)  # the end token's −100 is in neither
+    assert coherence.n_tokens == fluency.n_tokens == 3
+    assert {coherence.mode, fluency.mode} == {"likelihood"}
+
+
+def test_without_power_the_coherence_is_zero() -> None:
+    coherence, fluency = judge(UniformModel(), max_bytes=600).score([item("anything at all")])
+    assert coherence.value == pytest.approx(0.0, abs=1e-12)
+    assert fluency.value == pytest.approx(-math.log(257))
+
+
+def test_both_criteria_come_from_two_passes_over_each_different_reply() -> None:
+    model = WordModel()
+    items = [
+        item("our boat sank", name="a"),
+        item("I do not know", name="b"),
+        item("I do not know", "and now", name="c"),
+    ]
+    scores = judge(model).score(items)
+    assert [(s.item_id, s.criterion) for s in scores] == [(i, c) for i in "abc" for c in ("coherence", "fluency")]
+    # Two different replies alone, three different pairs of history and reply; nothing twice.
+    alone = f"{DIALOGUE_SYSTEM}\n"
+    assert sorted(model.seen) == sorted([alone] * 2 + [alone + "where is our boat"] * 2 + [alone + "and now"])
+
+
+def test_fluency_alone_needs_no_conversation() -> None:
+    model = WordModel()
+    only = LikelihoodJudge(id="j@0", family="fake", criteria=(FLUENCY,), model=model, max_bytes=6000)
+    assert [s.value for s in only.score([item("our boat sank")])] == [-3.0]
+    assert len(model.seen) == 1
+
+
+@pytest.mark.parametrize("reply", ["", "  \n", "\u200b\u202e\x00"])
+def test_an_empty_reply_is_missing_and_not_zero(reply: str) -> None:
+    for score in judge(WordModel()).score([item(reply)]):
+        assert (score.value, score.status) == (None, "empty")
+
+
+def test_a_cut_reply_is_scored_as_far_as_it_goes_and_says_so() -> None:
+    coherence, _ = judge(WordModel()).score([item("the boat", is_truncated=True)])
+    assert coherence.status == "ok"
+    assert "cut off" in coherence.reason
+
+
+def test_oldest_turns_go_first_and_a_reply_is_never_shortened() -> None:
+    model = WordModel()
+    long, short = "x" * 300, "where is our boat"
+    dropped, _ = judge(model, max_bytes=320).score([item("the boat", long, "aye", short)])
+    assert dropped.status == "ok"
+    assert "oldest 1 turns" in dropped.reason
+    assert not any(long in chat for chat in model.seen)
+    for score in judge(model, max_bytes=320).score([item("y" * 400, short)]):
+        assert (score.value, score.status) == (None, "truncated")
+
+
+def test_one_bad_item_spoils_nothing() -> None:
+    items = [item("the boat", name="a"), item("the curse", name="b"), item("a boat", name="c")]
+    orphan = JudgedItem(id="d", messages=(), reply="yes", cluster="film")
+    own = JudgedItem(id="e", messages=(Message(role="assistant", content="I spoke last"),), reply="yes", cluster="film")
+    scores = judge(WordModel(refuses="curse")).score([*items, orphan, own])
+    status = {(s.item_id): s.status for s in scores}
+    assert status == {"a": "ok", "b": "failed", "c": "ok", "d": "unsupported", "e": "unsupported"}
+    assert "curse" in next(s.reason for s in scores if s.item_id == "b")
+
+
+def test_a_number_that_is_none_is_missing() -> None:
+    for score in judge(WordModel(word_logprob=lambda word, chat: -math.inf)).score([item("the boat")]):
+        assert (score.value, score.status) == (None, "failed")
+
+
+def test_a_missing_capability_is_not_an_items_fault() -> None:
+    class Broken(WordModel):
+        def continuation_logprobs(self, requests: object, *, on_progress: object = None) -> list[object]:  # type: ignore[override]
+            raise UnavailableError("`cuda` is gone")
+
+    with pytest.raises(UnavailableError):
+        judge(Broken()).score([item("the boat")])
+
+
+def test_no_items_give_no_scores() -> None:
+    assert judge(WordModel()).score([]) == []
+
+
+def test_hostile_text_gives_a_score_or_a_status_and_never_a_control_token() -> None:
+    model = WordModel()
+    items = [item(text, text or "well", name=str(i)) for i, text in enumerate(HOSTILE)]
+    scores = judge(model).score(items)
+    assert len(scores) == 2 * len(HOSTILE)
+    by_item: dict[str, Score] = {s.item_id: s for s in scores if s.criterion == "fluency"}
+    for i, text in enumerate(HOSTILE):
+        score = by_item[str(i)]
+        assert score.status in ("ok", "empty", "truncated", "unsupported")
+        if len(text) >= 8_000:
+            assert score.status == "truncated"
+    assert not any("<" in chat or "[INST]" in chat for chat in model.seen)
+
+
+def test_the_judge_keeps_what_it_is() -> None:
+    assert judge(WordModel()).model.base == FAKE_BASE
