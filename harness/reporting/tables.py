@@ -13,6 +13,7 @@ from harness.reporting.text import slug
 from harness.reporting.wording import VERDICT_WORDS, statement
 from harness.types import Estimate, Grain, Qualification, QualificationStatus, VerdictLabel
 
+MIXED_LEVELS = "Interval"  # column head where levels differ: each cell then names its own
 STATUS_WORDS: dict[QualificationStatus, str] = {
     "qualified": "Qualified",
     "not_qualified": "Not qualified",
@@ -73,7 +74,7 @@ def contrasts_table(index: Index) -> Table:
     return Table(
         caption="Every contrast, by measure. An effect is the first arm minus the second; its link leads to its rows.",
         head=("Contrast", "Effect", interval, "Rows / clusters", "Verdict"),
-        groups=_by_measure(index, named, lambda n: _contrast_row(index, n), is_difference=True),
+        groups=_by_measure(index, named, lambda n: _contrast_row(index, n, interval), is_difference=True),
         is_cards=True,
     )
 
@@ -85,7 +86,7 @@ def variant_numbers_table(index: Index) -> Table:
     return Table(
         caption="Overlapping intervals here decide nothing: a contrast compares the same prompts, pair by pair.",
         head=("Variant", "Value", interval, "Rows / clusters", "How"),
-        groups=_by_measure(index, named, lambda n: _variant_number_row(index, n)),
+        groups=_by_measure(index, named, lambda n: _variant_number_row(index, n, interval)),
         is_cards=True,
     )
 
@@ -154,7 +155,7 @@ def measure_note(measure: Measure, *, is_difference: bool = False) -> str:
 def interval_head(estimates: Iterable[Estimate]) -> str:
     """Column head: the level where all share one, else the bare word."""
     levels = {write_level(estimate) for estimate in estimates}
-    return f"{levels.pop()} interval" if len(levels) == 1 else "Interval"
+    return f"{levels.pop()} interval" if len(levels) == 1 else MIXED_LEVELS
 
 
 def _standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
@@ -184,7 +185,7 @@ def _by_measure(
     )
 
 
-def _contrast_row(index: Index, named: Named) -> Row:
+def _contrast_row(index: Index, named: Named, interval: str) -> Row:
     said = statement(index, named)
     arms = index.arms(named.finding)
     contrast = named.finding.contrast or ""
@@ -194,21 +195,21 @@ def _contrast_row(index: Index, named: Named) -> Row:
         cells=(
             Cell(text=between, detail="" if slug(between) == slug(contrast) else contrast),
             Cell(text=written.amount, href=named.anchor, is_number=True),
-            _interval_cell(written, named.finding.estimate, is_level_shown=False),
+            _interval_cell(written, named.finding.estimate, is_level_shown=interval == MIXED_LEVELS),
             Cell(text=written.rows, detail=written.missing, is_number=True),
             Cell(text=VERDICT_WORDS[said.label], detail="; ".join(said.marks), badge=said.label),
         )
     )
 
 
-def _variant_number_row(index: Index, named: Named) -> Row:
+def _variant_number_row(index: Index, named: Named, interval: str) -> Row:
     written = index.write(named.finding)
     judge = f"judge {named.finding.judge_id[:12]}" if named.finding.judge_id else ""
     return Row(
         cells=(
             Cell(text=named.finding.variant or "", detail=judge, title=named.finding.judge_id or ""),
             Cell(text=written.amount, href=named.anchor, is_number=True),
-            _interval_cell(written, named.finding.estimate, is_level_shown=False),
+            _interval_cell(written, named.finding.estimate, is_level_shown=interval == MIXED_LEVELS),
             Cell(text=written.rows, detail=written.missing, is_number=True),
             Cell(text=named.finding.estimate.method, detail="; ".join(named.finding.estimate.notes)),
         )

@@ -54,10 +54,13 @@ class Axis:
 
 
 def spanning(values: Iterable[float], *, start: float, end: float, margin: float = 0.06) -> Axis:
-    """An axis that holds all finite values with some air; a point gets an axis of its own width."""
+    """An axis that holds all finite values with some air.
+
+    A point gets an axis of a fifth of its size, and so does a spread that floating point cannot divide into ticks.
+    """
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if high == low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         half = abs(low) * 0.1 or 1.0
         low, high = low - half, high + half
     air = (high - low) * margin

@@ -8,14 +8,25 @@ from harness.reporting.figures.axis import Axis, Lane, spanning, tick_label
 from harness.reporting.figures.svg import Canvas, Figure
 from harness.reporting.record import CurvePoint, LossCurve
 
-_WIDTH, _TOP, _BOTTOM, _LEFT, _RIGHT = 460.0, 14.0, 220.0, 40.0, 366.0
+_WIDE, _NARROW = 460.0, 350.0
+_TOP, _BOTTOM, _LEFT = 14.0, 220.0, 40.0
+_LABELS = 94.0  # room right of the lines for their names
 
 
 def loss_curve(curve: LossCurve, *, id: str) -> Figure:
-    """Draw one run. One size serves wide pages and phones: curves stand side by side where there is room."""
+    """Draw one run; on a wide page curves stand side by side."""
+    return Figure(
+        wide=_draw(curve, width=_WIDE, id=f"{id}-w"),
+        narrow=_draw(curve, width=_NARROW, id=f"{id}-n"),
+        caption="Nats per token. A trace of one run, no interval.",
+        title=curve.name,
+    )
+
+
+def _draw(curve: LossCurve, *, width: float, id: str) -> str:
     points = [p for p in (*curve.train, *curve.validation) if math.isfinite(p.value)]
-    canvas = Canvas(width=_WIDTH)
-    x = spanning([p.step for p in points] + [0.0], start=_LEFT, end=_RIGHT, margin=0.0)
+    canvas = Canvas(width=width)
+    x = spanning([p.step for p in points] + [0.0], start=_LEFT, end=width - _LABELS, margin=0.0)
     y = spanning([p.value for p in points], start=_BOTTOM, end=_TOP)
     _frame(canvas, x, y, curve.x_unit)
     if curve.best_step is not None:
@@ -28,7 +39,7 @@ def loss_curve(curve: LossCurve, *, id: str) -> Figure:
     _end_labels(canvas, curve, x, y)
     title = f"{curve.name}: training and validation loss"
     n_train, n_validation = len(curve.train), len(curve.validation)
-    markup = canvas.render(
+    return canvas.render(
         _BOTTOM + 40,
         id=id,
         title=title,
@@ -42,10 +53,10 @@ def _frame(canvas: Canvas, x: Axis, y: Axis, x_unit: str) -> None:
     ticks = y.ticks(4)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     for tick in ticks:
-        canvas.line(_LEFT, y.at(tick), _RIGHT, y.at(tick), kind="grid")
+        canvas.line(_LEFT, y.at(tick), x.end, y.at(tick), kind="grid")
         canvas.text(_LEFT - 8, y.at(tick) + 4, tick_label(tick, step), kind="t2", anchor="end")
-    canvas.line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, kind="zero")
-    canvas.text(_RIGHT, _BOTTOM + 34, x_unit, kind="t2", anchor="end")
+    canvas.line(_LEFT, _BOTTOM, x.end, _BOTTOM, kind="zero")
+    canvas.text(x.end, _BOTTOM + 34, x_unit, kind="t2", anchor="end")
 
 
 def _path(points: tuple[CurvePoint, ...], x: Axis, y: Axis) -> list[tuple[float, float]]:
@@ -59,5 +70,5 @@ def _end_labels(canvas: Canvas, curve: LossCurve, x: Axis, y: Axis) -> None:
     previous = -math.inf
     for path, name, kind in sorted((line for line in lines if line[0]), key=lambda line: line[0][-1][1]):
         at = max(path[-1][1] + 4, previous + 15)
-        canvas.text(_RIGHT + 8, at, name, kind=kind)
+        canvas.text(x.end + 8, at, name, kind=kind)
         previous = at
