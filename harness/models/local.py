@@ -1,0 +1,370 @@
+"""Models in this process: transformers with any number of LoRA adapters on one base in memory."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import ConfigError, InputError
+from harness.models.adapters import AdapterBank
+from harness.models.bases import base_folder, load_tokenizer
+from harness.models.chat import chat_format, render, reply_ids
+from harness.models.decoder import Decoder, Job, Limits, Line
+from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device
+from harness.models.metering import Meter
+from harness.models.protocol import (
+    Capability,
+    Continuation,
+    ContinuationRequest,
+    OnProgress,
+    OnReply,
+    OptionProbabilities,
+    OptionRequest,
+    Reply,
+    ReplyRequest,
+)
+from harness.models.rows import is_plain
+from harness.models.sampling import validate_decoding
+from harness.models.scoring import Answer, Question, Scorer, continuation_question
+from harness.seeding import derive
+from harness.settings import Settings
+from harness.types import Adapter, BaseModel, Decoding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Architectures whose packed scores are tested against each sequence alone; others are scored in padded batches.
+_PACKABLE = frozenset({"llama", "qwen2", "qwen3", "mistral"})
+# On two cores a step with 32 rows takes hardly longer than one with 8; the tokens bound the cache to about 0.7 GB.
+_LIMITS = {"cpu": Limits(n_rows=32, n_tokens=16_384), "cuda": Limits(n_rows=128, n_tokens=131_072)}
+_PACK_NODES = {"cpu": 384, "cuda": 2048}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How often a reply generated alone equals the one generated in its batch."""
+
+    n: int  # replies that were generated again
+    n_same: int
+
+    @property
+    def share(self) -> float:
+        """Share of replies that agree, 0 to 1."""
+        return self.n_same / self.n
+
+
+class LocalModel:
+    """A base in memory with adapters; implements `LanguageModel` with every capability."""
+
+    supports: frozenset[Capability] = frozenset({"generate", "continuation_logprobs", "option_probabilities"})
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: BaseModel | None = None
+    ) -> None:
+        """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
+        self.tokenizer = tokenizer
+        self._base = base
+        self._bank = AdapterBank(model)
+        self._config: Any = model.config
+        self._format = chat_format(tokenizer)
+        self._device = str(next(model.parameters()).device)
+        kind = "cuda" if self._device.startswith("cuda") else "cpu"
+        self._limits = _LIMITS[kind]
+        self._is_plain = is_plain(self._config)
+        self._end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
+        self._pad_id: int = pad_id
+        self._scorer = Scorer(self._bank, self._config, device=self._device, pad_id=pad_id, limit=_PACK_NODES[kind])
+
+    @classmethod
+    def load(
+        cls,
+        base: BaseModel,
+        *,
+        dtype: Dtype = "auto",
+        device: Device = "auto",
+        quantization: Literal["nf4"] | None = None,
+        attention: Attention = "auto",
+        settings: Settings | None = None,
+    ) -> LocalModel:
+        """Load a base: float32 on the CPU, bfloat16 on CUDA, FlashAttention where it is installed, else SDPA.
+
+        Args:
+            base: from `resolve_base`.
+            dtype: `auto`, or one that the device is fast in; bfloat16 is 25 times slower than float32 on most CPUs.
+            device: `auto` takes CUDA when there is one.
+            quantization: `nf4` holds the weights in 4 bits with double quantisation (QLoRA, 2305.14314).
+            attention: `auto`, or one by name.
+
+        Raises:
+            UnavailableError: the device, the attention or the weights are not there.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+        where = resolve_device(device)
+        kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where == "cuda" else torch.float32
+        options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention(attention, where)}
+        if quantization == "nf4":
+            make_quantization: Any = BitsAndBytesConfig
+            options["quantization_config"] = make_quantization(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=kind,
+            )
+            options["device_map"] = {"": where}
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base_folder(base, settings=settings), trust_remote_code=False, use_safetensors=True, **options
+        )
+        if quantization is None:
+            model.to(where)
+        return cls(model.eval(), load_tokenizer(base, settings=settings), base=base)
+
+    @classmethod
+    def from_modules(
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: BaseModel | None = None
+    ) -> LocalModel:
+        """Use a model that is already in memory, say a trainer's; it is left as it was found after every call.
+
+        The adapters of a PEFT model keep their names (`default`); None asks the bare base.
+        """
+        return cls(model, tokenizer, base=base)
+
+    @property
+    def base(self) -> BaseModel | None:
+        """The base's identity."""
+        return self._base
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that requests may use."""
+        return self._bank.names
+
+    def add_adapter(self, adapter: Adapter, *, name: str | None = None) -> str:
+        """Verify and load an adapter; gives the name for requests (`protocol.adapter_name` unless given).
+
+        Raises:
+            IntegrityError: its files do not have the digest on record.
+            InputError: it is no LoRA adapter in safetensors, or does not belong to this base.
+        """
+        return self._bank.add(adapter, base=self._base, name=name)
+
+    # ── generation ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+        batch_size: int | None = None,
+    ) -> list[Reply]:
+        """One reply per request, in their order.
+
+        Only the settings of `decoding` count: a checkpoint's own repetition penalty or top-k is left out, so that all
+        variants are decoded alike. The end tokens are the checkpoint's and the chat template's.
+
+        Raises:
+            ConfigError: a decoding setting is out of range.
+            InputError: a prompt leaves no room for the reply, or names an adapter that was not added.
+        """
+        validate_decoding(decoding)
+        jobs = [self._job(index, request, decoding) for index, request in enumerate(requests)]
+        replies: dict[int, Reply] = {}
+        meter = Meter(len(jobs), "replies", on_progress)
+
+        def finish(line: Line) -> None:
+            reply = self._reply(line, decoding)
+            replies[line.job.index] = reply
+            if on_reply is not None:
+                on_reply(reply)
+            meter.advance(1, len(line.tokens))
+
+        limits = self._limits if batch_size is None else Limits(n_rows=batch_size, n_tokens=self._limits.n_tokens)
+        with self._bank.borrowed():
+            for stream in self._streams(jobs):
+                self._decoder(decoding, limits).run(stream, finish)
+        return [replies[index] for index in range(len(jobs))]
+
+    def agreement_rate(
+        self, requests: Sequence[ReplyRequest], replies: Sequence[Reply], *, decoding: Decoding, n: int = 16
+    ) -> Agreement:
+        """Generate a seeded sample of replies again, each alone, and count how many are the same.
+
+        1 on a CPU in float32; below that where rounding depends on the batch (CUDA, bfloat16).
+        """
+        if not requests or len(requests) != len(replies):
+            raise InputError(f"`replies` must be one per request, got {len(replies)} for {len(requests)} requests")
+        order = list(range(len(requests)))
+        random.Random(derive(decoding.seed, "agreement")).shuffle(order)
+        sample = order[:n]
+        n_same = sum(
+            self.generate([requests[i]], decoding=decoding, batch_size=1)[0].text == replies[i].text for i in sample
+        )
+        return Agreement(n=len(sample), n_same=n_same)
+
+    def _decoder(self, decoding: Decoding, limits: Limits) -> Decoder:
+        return Decoder(
+            self._bank,
+            self._config,
+            decoding=decoding,
+            limits=limits,
+            end_ids=self._end_ids,
+            is_stopped=_stop_test(self.tokenizer, decoding.stop),
+            pad_id=self._pad_id,
+            device=self._device,
+            can_join=self._is_plain,
+        )
+
+    def _job(self, index: int, request: ReplyRequest, decoding: Decoding) -> Job:
+        ids = render(self.tokenizer, request.messages)
+        self._require_room(request.key, len(ids) + decoding.max_new_tokens)
+        if request.adapter is not None:
+            self._bank.require(request.adapter)
+        return Job(index=index, key=request.key, draw=request.draw, adapter=request.adapter, ids=ids)
+
+    def _streams(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Jobs that may share a batch: all that can be mixed, then each other adapter alone."""
+        streams: dict[str | None, list[Job]] = {}
+        for job in jobs:
+            is_mixed = self._is_plain and self._bank.can_mix(job.adapter)
+            streams.setdefault("mixed" if is_mixed else f"alone {job.adapter}", []).append(job)
+        return list(streams.values())
+
+    def _reply(self, line: Line, decoding: Decoding) -> Reply:
+        tokens = line.tokens[:-1] if line.tokens[-1] in self._end_ids else line.tokens
+        text = _decode(self.tokenizer, tokens)
+        cuts = [at for at in (text.find(stop) for stop in decoding.stop) if at >= 0]
+        return Reply(
+            key=line.job.key,
+            draw=line.job.draw,
+            adapter=line.job.adapter,
+            text=text[: min(cuts)].strip() if cuts else text.strip(),
+            n_tokens=len(line.tokens),
+            finish_reason=line.finish or "unknown",
+        )
+
+    # ── exact probabilities ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """Log-probability of each token of given replies, and of the end token after them.
+
+        Requests with the same chat share its encoding, however many replies follow it.
+
+        Raises:
+            InputError: chat and reply do not fit the model's positions.
+        """
+        questions = []
+        for request in requests:
+            context, reply = render(self.tokenizer, request.messages), reply_ids(self.tokenizer, request.reply)
+            self._require_room(request.key, len(context) + len(reply))
+            questions.append(continuation_question(context, reply, self._format.end_id))
+        answers = self._ask(questions, [r.adapter for r in requests], on_progress)
+        return [
+            Continuation(key=request.key, logprobs=tuple(step[0] for step in answer[:-1]), end_logprob=answer[-1][0])
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """Softmax over a closed set of next tokens after a forced beginning of the assistant's turn.
+
+        Raises:
+            ConfigError: an option is not exactly one token after the prefix.
+            InputError: the chat does not fit the model's positions.
+        """
+        questions = []
+        for request in requests:
+            forced = reply_ids(self.tokenizer, request.prefix)
+            ids = render(self.tokenizer, request.messages) + forced
+            self._require_room(request.key, len(ids))
+            options = tuple(self._option_id(request.prefix, forced, option) for option in request.options)
+            if len(set(options)) != len(options) or len(options) < 2:
+                raise ConfigError(f"`options` must be two or more different tokens, got {request.options}")
+            questions.append(Question(ids=ids, first=len(ids), wanted=(options,)))
+        answers = self._ask(questions, [r.adapter for r in requests], on_progress)
+        return [_option_probabilities(r, answer[0]) for r, answer in zip(requests, answers, strict=True)]
+
+    def _ask(
+        self, questions: Sequence[Question], adapters: Sequence[str | None], on_progress: OnProgress | None
+    ) -> list[Answer]:
+        meter = Meter(sum(len(q.ids) for q in questions), "tokens", on_progress)
+        by_adapter: dict[str | None, list[int]] = {}
+        for index, name in enumerate(adapters):
+            by_adapter.setdefault(name if name is None else self._bank.require(name), []).append(index)
+        answers: list[Answer] = [[] for _ in questions]
+        is_packable = self._is_plain and self._config.model_type in _PACKABLE
+        with self._bank.borrowed(), free_mask(self._config, is_needed=is_packable):
+            for name, indices in by_adapter.items():
+                chosen = [questions[i] for i in indices]
+                ask = self._scorer.packed if is_packable else self._scorer.padded
+                for i, answer in zip(indices, ask(chosen, name, lambda n: meter.advance(n, n)), strict=True):
+                    answers[i] = answer
+        return answers
+
+    def _option_id(self, prefix: str, forced: tuple[int, ...], option: str) -> int:
+        ids = reply_ids(self.tokenizer, prefix + option)
+        if ids[:-1] != forced:
+            raise ConfigError(
+                f"`{option}` must be one token after `{prefix}`, got {len(ids) - len(forced)} with this tokenizer; "
+                "choose another scale or prefix"
+            )
+        return ids[-1]
+
+    def _require_room(self, key: str, n_tokens: int) -> None:
+        room = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        if room is not None and n_tokens > room:
+            raise InputError(
+                f"`{key}` must fit the model's {room} positions together with its reply, got {n_tokens} tokens; "
+                "shorten the history or the shots"
+            )
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The end tokens that the checkpoint and its tokenizer name."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = set(named) if isinstance(named, list | tuple) else {named}
+    return {i for i in (*ids, tokenizer.eos_token_id) if i is not None}
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    text = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(text)
+
+
+def _stop_test(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    """Whether a stop string has just been completed; reads only the tokens that could hold it."""
+    if not stop:
+        return lambda tokens: False
+    n_last = max(len(text.encode()) for text in stop) + 4  # a token is at least a byte
+
+    def is_stopped(tokens: Sequence[int]) -> bool:
+        tail = _decode(tokenizer, tokens[-n_last:])
+        return any(text in tail for text in stop)
+
+    return is_stopped
+
+
+def _option_probabilities(request: OptionRequest, logprobs: Sequence[float]) -> OptionProbabilities:
+    """Renormalise over the options, in double precision."""
+    highest = max(logprobs)
+    weights = [math.exp(value - highest) for value in logprobs]
+    total = math.fsum(weights)
+    probabilities = tuple(weight / total for weight in weights)
+    return OptionProbabilities(
+        key=request.key,
+        options=request.options,
+        probabilities=probabilities,
+        mass=min(1.0, total * math.exp(highest)),
+        entropy=-math.fsum(p * math.log(p) for p in probabilities if p > 0),
+    )
