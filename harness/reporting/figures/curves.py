@@ -45,7 +45,6 @@ def _draw(curve: LossCurve, *, width: float, id: str) -> str:
         title=title,
         description=f"{n_train} logged training values and {n_validation} validation values over {curve.x_unit}.",
     )
-    return Figure(wide=markup, narrow="", caption="Nats per token. A trace of one run, no interval.", title=curve.name)
 
 
 def _frame(canvas: Canvas, x: Axis, y: Axis, x_unit: str) -> None:
