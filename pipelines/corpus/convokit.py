@@ -67,7 +67,7 @@ def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
         source="convokit",
         conversations=conversations,
         digest=content_digest(conversations),
-        cluster_unit="film" if films else "conversation",
+        cluster_unit="film" if films else "row",
         films=films,
         repaired=tally.repaired,
         skipped=tally.skipped,

@@ -127,15 +127,15 @@ def _conversations(
     characters: Mapping[str, _Character],
     tally: Tally,
 ) -> Iterator[Conversation]:
-    begun: set[str] = set()
+    used: set[str] = set()
     for row in _rows(files, CONVERSATIONS, 4, tally):
         speaker_id, _, film, listed = row.fields
         ids = _QUOTED.findall(listed) if _LIST.fullmatch(listed) else []
-        problem = _problem(ids, listed, lines, begun)
+        problem = _problem(ids, listed, lines, used)
         if problem is not None:
             tally.skip(problem.kind, files.path(CONVERSATIONS), problem.message, line=row.number)
             continue
-        begun.add(ids[0])
+        used.update(ids)
         title = films[film].title if film in films else ""
         if not title:
             title = characters[speaker_id].title if speaker_id in characters else film
@@ -151,22 +151,19 @@ class _Problem:
     message: str
 
 
-def _problem(ids: list[str], listed: str, lines: Mapping[str, Utterance], begun: set[str]) -> _Problem | None:
+def _problem(ids: list[str], listed: str, lines: Mapping[str, Utterance], used: set[str]) -> _Problem | None:
     if not ids:
         return _Problem("conversation names no line", f"a conversation must list its line ids, got `{listed}`")
+    if len(set(ids)) < len(ids):
+        return _Problem("conversation names a line twice", f"a conversation must name a line once, got `{listed}`")
     for line_id in ids:
         if line_id not in lines:
             return _Problem(
                 "conversation names a line that is not there",
                 f"every line of a conversation must be in {LINES}, got `{line_id}`, which is not",
             )
-    if len(set(ids)) < len(ids):
-        return _Problem("conversation names a line twice", f"a conversation must name a line once, got `{listed}`")
-    if ids[0] in begun:
-        return _Problem(
-            "two conversations begin with the same line",
-            f"a line must begin one conversation only, got `{ids[0]}` again",
-        )
+        if line_id in used:
+            return _Problem("line in two conversations", f"a line must be in one conversation, got `{line_id}` again")
     return None
 
 

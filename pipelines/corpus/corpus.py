@@ -36,7 +36,7 @@ class Corpus:
     source: CorpusKind
     conversations: tuple[Conversation, ...]  # by cluster, then by first line, numbers compared as numbers
     digest: str  # sha256 of the content: no path, container, encoding or line order enters
-    cluster_unit: ClusterUnit  # what `Conversation.cluster` names
+    cluster_unit: ClusterUnit  # what `Conversation.cluster` names; "row": every conversation stands alone
     reply_rule: ReplyRule = "every_turn"  # dialogue: every turn after the first; chat data: the assistant's turns
     system: str | None = None  # the one system message that all rows share
     films: Mapping[str, Film] = field(default_factory=dict)

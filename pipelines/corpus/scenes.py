@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from harness.types import Conversation, Utterance
+from pipelines.corpus.corpus import Corpus
 
 _LINE_ID = re.compile(r"L([0-9]+)")
 
@@ -35,17 +37,18 @@ def continues(conversation: Conversation, previous: Conversation) -> bool:
     return first is not None and last is not None and first == last + 1 and _cast(conversation) == _cast(previous)
 
 
-def join_scenes(conversations: Sequence[Conversation]) -> tuple[Conversation, ...]:
-    """One conversation per scene, under the id of its first part."""
-    return tuple(
+def with_scenes_joined(corpus: Corpus) -> Corpus:
+    """The corpus with one conversation per scene, under the id of its first part."""
+    conversations = tuple(
         Conversation(
             id=scene[0].id,
             cluster=scene[0].cluster,
             title=scene[0].title,
             utterances=tuple(line for conversation in scene for line in conversation.utterances),
         )
-        for scene in scenes(conversations)
+        for scene in scenes(corpus.conversations)
     )
+    return replace(corpus, conversations=conversations)
 
 
 def _number(utterance: Utterance) -> int | None:
