@@ -10,40 +10,34 @@ from harness.settings import Settings
 from pipelines.corpus import convokit, cornell, sample
 from pipelines.corpus.containers import FileSet, open_folder, open_zip
 from pipelines.corpus.corpus import Corpus, CorpusKind, Tally
+from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
 from pipelines.corpus.jsonl import read_jsonl_corpus, require_text
-
-CORNELL = "cornell"
-
-
-def cornell_folder(settings: Settings | None = None) -> Path:
-    """Where `screentest data fetch cornell` puts the corpus, whether it is there or not."""
-    return (settings or Settings.from_environment()).cache / "corpora" / CORNELL
 
 
 def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings | None = None) -> Corpus:
     """Read a corpus.
 
     Args:
-        spec: `sample`; `cornell` (fetched before); a folder or zip in Cornell's layout or ConvoKit's; an
+        spec: `sample`; `cornell` or `convokit` (fetched before); a folder or zip in Cornell's layout or ConvoKit's; an
             `utterances.jsonl`; or a JSONL file of one's own. A folder that is called `sample` is `./sample`.
         lenient: skip and count what cannot be used instead of raising.
         settings: where the cache lies; from the environment unless given.
 
     Raises:
         CorpusError: the input breaks its format; the message names file, line and reason.
-        UnavailableError: `cornell` has not been fetched.
+        UnavailableError: `cornell` or `convokit` has not been fetched.
     """
     tally = Tally(lenient=lenient)
     if spec == sample.NAME:
         return sample.read_sample(tally=tally)
-    if spec == CORNELL:
-        folder = cornell_folder(settings)
+    if isinstance(spec, str) and spec in DOWNLOADS:
+        folder = corpus_folder(spec, settings)
         if not folder.is_dir():
             raise UnavailableError(
-                f"`{CORNELL}` must be fetched before it is read, got nothing at `{folder}`; "
-                "run `screentest data fetch cornell`, or name a folder or zip with `--corpus`"
+                f"`{spec}` must be fetched before it is read, got nothing at `{folder}`; "
+                f"run `screentest data fetch {spec}`, or name a folder or zip with `--corpus`"
             )
-        return _from_files(open_folder(folder), name=CORNELL, source="cornell", tally=tally)
+        return _from_files(open_folder(folder), name=spec, source="cornell", tally=tally)
     path = Path(spec).expanduser()
     if path.is_dir():
         return _from_files(open_folder(path), name=path.resolve().name, source="cornell", tally=tally)
