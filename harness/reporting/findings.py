@@ -49,6 +49,13 @@ class Index:
         contrast = self.contrasts.get(finding.contrast or "")
         return contrast.arms if contrast else None
 
+    def judge(self, finding: Finding) -> str:
+        """The name of the judge under a finding, or the start of its id; empty without a judge."""
+        if finding.judge_id is None:
+            return ""
+        rows = (j.name for j in self.record.judges if j.judge_id == finding.judge_id)
+        return next(rows, finding.judge_id[:12])
+
     def write(self, finding: Finding) -> Written:
         """The finding's number with the words that its measure calls for."""
         return write_estimate(

@@ -204,7 +204,7 @@ def _contrast_row(index: Index, named: Named, interval: str) -> Row:
 
 def _variant_number_row(index: Index, named: Named, interval: str) -> Row:
     written = index.write(named.finding)
-    judge = f"judge {named.finding.judge_id[:12]}" if named.finding.judge_id else ""
+    judge = f"judge {index.judge(named.finding)}" if named.finding.judge_id else ""
     return Row(
         cells=(
             Cell(text=named.finding.variant or "", detail=judge, title=named.finding.judge_id or ""),

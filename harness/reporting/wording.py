@@ -43,7 +43,7 @@ def statement(index: Index, named: Named) -> Statement:
         number=index.write(finding),
         reason=_reason(index, finding, label),
         settle=verdict.settle if verdict else "",
-        marks=_marks(finding, label),
+        marks=_marks(index, finding, label),
     )
 
 
@@ -114,8 +114,8 @@ def _reason(index: Index, finding: Finding, label: VerdictLabel) -> str:
     return "No verdict was drawn from this contrast." if label == "exploratory" else ""
 
 
-def _marks(finding: Finding, label: VerdictLabel) -> tuple[str, ...]:
-    marks = []
+def _marks(index: Index, finding: Finding, label: VerdictLabel) -> tuple[str, ...]:
+    marks = [f"judge {index.judge(finding)}"] if finding.judge_id is not None else []
     if finding.verdict is not None:
         if not finding.verdict.in_family:
             marks.append("not declared")

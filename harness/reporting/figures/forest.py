@@ -86,7 +86,8 @@ def _draw(
 def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Layout, scale: float, top: float) -> None:
     estimate = said.named.finding.estimate
     arms = index.arms(said.named.finding)
-    name = f"{arms[0]} − {arms[1]}" if arms else said.named.finding.contrast or ""
+    judge = f", {index.judge(said.named.finding)}" if said.named.finding.judge_id else ""
+    name = f"{arms[0]} − {arms[1]}{judge}" if arms else f"{said.named.finding.contrast}{judge}"
     y = top + (52 if layout.is_narrow else layout.row / 2)
     verdict = VERDICT_WORDS[said.label]
     if layout.is_narrow:
