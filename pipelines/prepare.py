@@ -31,7 +31,7 @@ from pipelines.corpus.corpus import ClusterUnit, Corpus, CorpusKind, ReplyRule
 from pipelines.corpus.reading import read_corpus
 from pipelines.corpus.scenes import with_scenes_joined
 from pipelines.duplicates import Duplicate, Rule, describe, find_duplicates
-from pipelines.splits import Splits, split_corpus, with_clusters_to_resample
+from pipelines.splits import Splits, split_corpus, whole_corpus, with_clusters_to_resample
 from pipelines.turns import NO_REPLY, Turns, Windows, limited, turns_of, windows_of
 from pipelines.windows import WindowWriter, Written
 
@@ -59,6 +59,7 @@ class PrepareConfig(pydantic.BaseModel):
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of the films
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     min_test_films: Annotated[int, Field(ge=1)] = 10  # TEST is filled up to this where the corpus allows
+    whole_split: Split | None = None  # the whole corpus is this split, e.g. a test file of the user's own
     join_scenes: bool = False  # whether conversations that continue one another become one
     limit: Annotated[int, Field(ge=1)] | None = None  # windows per split, drawn by the seed
     lenient: bool = False  # skip and count what cannot be read
@@ -146,7 +147,10 @@ def run(
     corpus = with_clusters_to_resample(corpus or read_corpus(config.corpus, lenient=config.lenient))
     corpus = with_scenes_joined(corpus) if config.join_scenes else corpus
     shares = {"test_share": config.test_share, "validation_share": config.validation_share}
-    splits = split_corpus(corpus, seed=config.seed, min_test_clusters=config.min_test_films, **shares)
+    if config.whole_split is not None:
+        splits = whole_corpus(corpus, config.whole_split)
+    else:
+        splits = split_corpus(corpus, seed=config.seed, min_test_clusters=config.min_test_films, **shares)
 
     # windows
     turns = turns_of(corpus)

@@ -100,7 +100,8 @@ def split_corpus(
 
 def whole_corpus(corpus: Corpus, split: Split) -> Splits:
     """Every cluster in one split, e.g. a test file of the caller's own."""
-    return Splits(assigned=dict.fromkeys(corpus.clusters, split), unit=corpus.cluster_unit)
+    notes = (THESE_FILMS_ONLY,) if corpus.cluster_unit == "conversation" else ()
+    return Splits(assigned=dict.fromkeys(corpus.clusters, split), unit=corpus.cluster_unit, notes=notes)
 
 
 def _draw(
