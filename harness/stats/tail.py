@@ -1,0 +1,234 @@
+"""The low tail: how often is a reply bad, where do quantiles move, does the tail fall more than the peak rises?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from harness.errors import InputError
+from harness.stats.paired import contrast_of_differences
+from harness.stats.proportions import proportion_estimate
+from harness.stats.quantiles import check_probability, quantile_of_sorted
+from harness.stats.results import TestResult
+from harness.stats.rows import (
+    Codes,
+    Floats,
+    Labels,
+    check_count,
+    check_level,
+    check_n_missing,
+    check_same_length,
+    check_values,
+    cluster_counts,
+    code_labels,
+)
+from harness.types import Estimate
+
+Link = Literal["logit", "probit"]
+LINKS: tuple[Link, ...] = ("logit", "probit")
+MIN_DISTINCT = 20  # fewer different values: quantiles jump, and their bands mean nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantileContrast:
+    """Differences of quantiles between two arms."""
+
+    probabilities: tuple[float, ...]
+    pointwise: tuple[Estimate, ...]  # each interval right with the stated confidence
+    simultaneous: tuple[Estimate, ...]  # all of them together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailAsymmetry:
+    """Whether the low tail falls more than the peak rises, beyond what a common shift would do."""
+
+    test: TestResult  # on the logit scale: fall of the low log-odds − rise of the high log-odds
+    sensitivity: TestResult  # the same with probits
+    low_change: Estimate  # treatment − control in the share at or below `low`: description, not a claim
+    high_change: Estimate  # treatment − control in the share at or above `high`: description, not a claim
+
+
+def low_quality_rate(
+    values: ArrayLike, threshold: float, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
+) -> Estimate:
+    """Share of rows with a value at or below `threshold`."""
+    array = check_values("values", values)
+    return proportion_estimate(
+        (array <= threshold).astype(np.float64),
+        clusters=clusters,
+        level=level,
+        n_missing=n_missing,
+        method=f"share at or below {threshold:g}, CR2 + Satterthwaite by cluster, logit t",
+    )
+
+
+def low_quality_contrast(
+    treatment: ArrayLike,
+    control: ArrayLike,
+    threshold: float,
+    *,
+    clusters: Labels,
+    level: float = 0.95,
+    n_missing: int = 0,
+) -> TestResult:
+    """Paired difference of the two arms' shares at or below `threshold`, CR2 + Satterthwaite."""
+    first, second = check_values("treatment", treatment), check_values("control", control)
+    check_same_length(treatment=first, control=second, clusters=clusters)
+    return contrast_of_differences(
+        (first <= threshold).astype(np.float64) - (second <= threshold),
+        clusters=clusters,
+        level=check_level(level),
+        n_missing=check_n_missing(n_missing),
+        scale=1.0,
+        method=f"paired difference of shares at or below {threshold:g}, CR2 + Satterthwaite by cluster",
+    )
+
+
+def tail_asymmetry(
+    treatment: ArrayLike,
+    control: ArrayLike,
+    *,
+    clusters: Labels,
+    low: float = 2,
+    high: float = 4,
+    level: float = 0.95,
+    n_missing: int = 0,
+) -> TailAsymmetry:
+    """Does the share at or below `low` fall more than the share at or above `high` rises, on a common latent scale?
+
+    Under proportional odds (one latent shift of the whole distribution) the treatment changes the log-odds of
+    "at or below low" by −Δ and of "at or above high" by +Δ. The statistic is their sum with the sign turned,
+
+        −[logit P_t(≤ low) − logit P_c(≤ low)] − [logit P_t(≥ high) − logit P_c(≥ high)],
+
+    0 under a common shift, positive when the low tail falls more than the peak rises: the arm's departure from
+    proportional odds in a partial proportional odds model (Peterson & Harrell 1990) with these two cuts, which for
+    one binary arm has this closed form. Errors: linearised row by row, then CR2 + Satterthwaite by cluster. Raw changes
+    of the shares are description only: a pure shift makes either tail look stronger, depending on where it starts.
+    Raises InputError when a share is 0 or 1, where log-odds are not defined.
+    """
+    first, second = check_values("treatment", treatment), check_values("control", control)
+    check_same_length(treatment=first, control=second, clusters=clusters)
+    if low >= high:
+        raise InputError(f"`low` must be below `high`, got {low:g} and {high:g}: on 1–5 scores take 2 and 4")
+    arms = [((arm <= low).astype(np.float64), (arm >= high).astype(np.float64)) for arm in (first, second)]
+    contrast = partial(
+        contrast_of_differences, clusters=clusters, level=check_level(level), n_missing=check_n_missing(n_missing)
+    )
+    low_change, high_change = (contrast(arms[0][k] - arms[1][k], scale=1.0).estimate for k in (0, 1))
+    name = f"departure from a common shift at ≤ {low:g} and ≥ {high:g}"
+    tests = [
+        contrast(
+            _transformed(arms[1][0], link)
+            - _transformed(arms[0][0], link)
+            + _transformed(arms[1][1], link)
+            - _transformed(arms[0][1], link),
+            method=f"{name}, {link}, CR2 + Satterthwaite by cluster",
+        )
+        for link in LINKS
+    ]
+    return TailAsymmetry(
+        test=tests[0],
+        sensitivity=tests[1],
+        low_change=low_change,
+        high_change=high_change,
+    )
+
+
+def quantile_contrasts(
+    treatment: ArrayLike,
+    control: ArrayLike,
+    *,
+    clusters: Labels,
+    rng: np.random.Generator,
+    probabilities: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9),
+    level: float = 0.95,
+    n_missing: int = 0,
+    n_resamples: int = 2_000,
+) -> QuantileContrast:
+    """Differences of the arms' quantiles with pointwise and simultaneous (sup-t) bands, clusters resampled jointly.
+
+    For continuous scores only. Bands: difference ± q · bootstrap se, with q the `level` quantile over resamples of the
+    studentised distance, per quantile (pointwise) and of its maximum over quantiles (simultaneous; Montiel Olea &
+    Plagborg-Møller 2019). Rows need not be paired, but clusters must be shared. Raises InputError under 20 different
+    values, where quantiles jump by whole points and bands degenerate: use `low_quality_rate`.
+    """
+    first, second = check_values("treatment", treatment), check_values("control", control)
+    check_same_length(treatment=first, control=second, clusters=clusters)
+    check_level(level)
+    check_count("n_resamples", n_resamples, minimum=200)
+    wanted = tuple(check_probability(p) for p in probabilities)
+    n_distinct = len(np.unique(np.concatenate([first, second])))
+    if n_distinct < MIN_DISTINCT:
+        raise InputError(
+            f"`treatment` and `control` must be continuous scores, got {n_distinct} different values: quantile bands "
+            "degenerate there, compare `low_quality_rate` instead"
+        )
+    coded = code_labels("clusters", clusters)
+    if coded.n_labels < 2:
+        raise InputError("`clusters` must be at least 2 for a band, got 1: report the two quantiles as they are")
+    observed = np.array(
+        [quantile_of_sorted(np.sort(first), p) - quantile_of_sorted(np.sort(second), p) for p in wanted]
+    )
+    draws = [
+        _resampled_quantiles(first, counts, coded.codes, wanted)
+        - _resampled_quantiles(second, counts, coded.codes, wanted)
+        for counts in cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng)
+    ]
+    moved = np.concatenate(draws) - observed  # [resamples, quantiles]
+    se = moved.std(axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distances = np.where(se > 0, np.abs(moved) / se, 0.0)
+    apart = np.quantile(distances, level, axis=0)
+    together = np.full(len(wanted), np.quantile(distances.max(axis=1), level))
+    bands = [
+        tuple(
+            Estimate(
+                value=float(observed[k]),
+                low=float(observed[k] - reach[k] * se[k]),
+                high=float(observed[k] + reach[k] * se[k]),
+                level=level,
+                n=len(first),
+                n_clusters=coded.n_labels,
+                n_missing=check_n_missing(n_missing),
+                method=f"difference of {wanted[k]:g} quantiles, cluster bootstrap, {name}",
+                se=float(se[k]),
+            )
+            for k in range(len(wanted))
+        )
+        for name, reach in (("pointwise", apart), (f"simultaneous over {len(wanted)}", together))
+    ]
+    return QuantileContrast(probabilities=wanted, pointwise=bands[0], simultaneous=bands[1])
+
+
+def _resampled_quantiles(values: Floats, counts: Floats, codes: Codes, wanted: tuple[float, ...]) -> Floats:
+    """Quantiles [resamples, wanted] of rows weighted by how often their cluster was drawn."""
+    order = np.argsort(values, kind="stable")
+    ordered, result = values[order], np.empty((len(counts), len(wanted)))
+    block = max(1, 1_000_000 // len(values))
+    for start in range(0, len(counts), block):
+        reached = np.cumsum(counts[start : start + block][:, codes[order]], axis=1)
+        for k, probability in enumerate(wanted):
+            target = np.ceil(np.round(probability * reached[:, -1:], 9))
+            result[start : start + block, k] = ordered[np.argmax(reached >= target, axis=1)]
+    return result
+
+
+def _transformed(hits: Floats, link: Link) -> Floats:
+    """Per row, its share of `link(mean of hits)`: the mean over rows is the transformed share (linearised)."""
+    share = float(hits.mean())
+    if not 0 < share < 1:
+        raise InputError(
+            f"`treatment` and `control` must each have rows on both sides of both cuts, got a share of {share:g}: move "
+            "`low` or `high`, or report `low_quality_rate`"
+        )
+    if link == "logit":
+        return math.log(share / (1 - share)) + (hits - share) / (share * (1 - share))
+    z = float(special.ndtri(share))
+    return z + (hits - share) / (math.exp(-z * z / 2) / math.sqrt(2 * math.pi))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from harness.errors import InputError
+from harness.stats import low_quality_contrast, low_quality_rate, quantile_contrasts, tail_asymmetry
+
+CUTS = np.array([-1.2, -0.3, 1.6, 2.6])
+
+
+def ordinal(latent: np.ndarray) -> np.ndarray:
+    return 1.0 + (latent[:, None] > CUTS).sum(axis=1)
+
+
+def paired_marks(seed: int, *, shift: float = 0.0, n_clusters: int = 25, rows: int = 12) -> tuple:
+    """1–5 marks with logistic noise, so that a latent shift is exactly proportional odds."""
+    rng = np.random.default_rng(seed)
+    clusters = np.repeat(np.arange(n_clusters), rows)
+    n = len(clusters)
+    return ordinal(rng.logistic(size=n) + shift), ordinal(rng.logistic(size=n)), clusters
+
+
+def test_low_quality_rate_counts_the_threshold_itself() -> None:
+    estimate = low_quality_rate([1, 2, 3, 4, 2, 5], 2, clusters=[1, 1, 2, 2, 3, 3])
+    assert estimate.value == pytest.approx(0.5)
+    contrast = low_quality_contrast([3, 3, 1, 3], [1, 3, 1, 1], 2, clusters=[1, 2, 3, 4])
+    assert contrast.estimate.value == pytest.approx(-0.5)
+
+
+def test_asymmetry_value_against_statsmodels_logits_and_probits() -> None:
+    treatment, control, clusters = paired_marks(1, shift=0.5)
+    result = tail_asymmetry(treatment, control, clusters=clusters)
+    arm = sm.add_constant(np.repeat([1.0, 0.0], len(treatment)))
+    both = np.concatenate([treatment, control])
+    for test, model in ((result.test, sm.Logit), (result.sensitivity, sm.Probit)):
+        low = model((both <= 2).astype(float), arm).fit(disp=0).params[1]
+        high = model((both >= 4).astype(float), arm).fit(disp=0).params[1]
+        assert test.estimate.value == pytest.approx(-low - high, abs=1e-6)
+
+
+def test_asymmetry_error_against_a_cluster_bootstrap() -> None:
+    treatment, control, clusters = paired_marks(2, shift=0.3, n_clusters=40, rows=10)
+    rng = np.random.default_rng(0)
+    arms = np.stack([treatment, control]).reshape(2, 40, 10)
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        shares = np.stack([(drawn <= 2).mean(axis=(2, 3)), (drawn >= 4).mean(axis=(2, 3))])  # [cut, arm, resample]
+        logits = np.log(shares / (1 - shares))
+        return (logits[:, 1] - logits[:, 0]).sum(axis=0)
+
+    drawn = statistic(arms[:, rng.integers(40, size=(2_000, 40))])
+    assert tail_asymmetry(treatment, control, clusters=clusters).test.estimate.se == pytest.approx(
+        drawn.std(), rel=0.08
+    )
+
+
+def test_a_pure_shift_changes_the_tails_unequally_and_is_no_asymmetry() -> None:
+    n_draws, n_false, gaps = 500, 0, []
+    for seed in range(n_draws):
+        treatment, control, clusters = paired_marks(seed, shift=0.5)
+        result = tail_asymmetry(treatment, control, clusters=clusters)
+        n_false += (result.test.p_value or 1) < 0.05
+        gaps.append(-result.low_change.value - result.high_change.value)
+    assert n_false / n_draws <= 0.06 + 0.03
+    assert np.mean(gaps) > 0.02  # the raw changes alone would claim that the tail falls more
+
+
+def test_a_tail_that_falls_alone_is_found() -> None:
+    rng = np.random.default_rng(3)
+    latent = rng.logistic(size=1200)
+    clusters = np.arange(1200) // 30
+    treatment = ordinal(np.where(latent < -0.3, latent + 0.9, latent))
+    result = tail_asymmetry(treatment, ordinal(rng.logistic(size=1200)), clusters=clusters)
+    assert result.test.estimate.low > 0
+    assert result.test.p_value < 0.01
+    assert result.sensitivity.estimate.low > 0
+
+
+def test_turning_the_scale_turns_the_asymmetry() -> None:
+    treatment, control, clusters = paired_marks(4, shift=0.4)
+    one = tail_asymmetry(treatment, control, clusters=clusters).test.estimate
+    other = tail_asymmetry(6 - treatment, 6 - control, clusters=clusters).test.estimate
+    assert (one.value, one.low) == pytest.approx((other.value, other.low))  # both tails trade places and sign
+    swapped = tail_asymmetry(control, treatment, clusters=clusters).test.estimate
+    assert one.value == pytest.approx(-swapped.value)
+
+
+def test_an_empty_tail_is_refused() -> None:
+    with pytest.raises(InputError, match="move `low` or `high`"):
+        tail_asymmetry([3, 3, 4], [3, 2, 4], clusters=[1, 2, 3])
+    with pytest.raises(InputError, match="must be below"):
+        tail_asymmetry([3, 3, 4], [3, 2, 4], clusters=[1, 2, 3], low=4, high=2)
+
+
+def test_quantile_contrasts_by_value_and_bands() -> None:
+    rng = np.random.default_rng(5)
+    clusters = np.arange(300) // 10
+    control = rng.normal(size=300)
+    result = quantile_contrasts(control + 1, control, clusters=clusters, rng=rng, n_resamples=300)
+    assert [e.value for e in result.pointwise] == pytest.approx([1.0] * 5)
+    other = rng.normal(size=300)
+    result = quantile_contrasts(control, other, clusters=clusters, rng=rng, probabilities=(0.25, 0.75), n_resamples=500)
+    for p, estimate, band in zip((0.25, 0.75), result.pointwise, result.simultaneous, strict=True):
+        expected = np.quantile(control, p, method="inverted_cdf") - np.quantile(other, p, method="inverted_cdf")
+        assert estimate.value == pytest.approx(expected)
+        assert band.low <= estimate.low < estimate.high <= band.high
+
+
+def test_quantile_bands_refuse_a_five_point_scale() -> None:
+    treatment, control, clusters = paired_marks(6)
+    with pytest.raises(InputError, match="low_quality_rate"):
+        quantile_contrasts(treatment, control, clusters=clusters, rng=np.random.default_rng(0))
+
+
+def test_simultaneous_bands_cover_all_quantiles_at_once() -> None:
+    rng = np.random.default_rng(7)
+    n_draws, hits = 200, 0
+    for _ in range(n_draws):
+        a, b = rng.normal(size=(2, 240))
+        result = quantile_contrasts(
+            a, b, clusters=np.arange(240) // 6, rng=rng, probabilities=(0.25, 0.5, 0.75), n_resamples=300
+        )
+        hits += all(band.low <= 0 <= band.high for band in result.simultaneous)
+    assert hits / n_draws >= 0.95 - 0.05
