@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
     from harness.stats.correlation import pearson, spearman
     from harness.stats.crossed import crossed_mean, rater_contrast, seed_contrast
     from harness.stats.discrimination import concordance, roc_auc
@@ -28,25 +29,50 @@ if TYPE_CHECKING:
     from harness.stats.ranks import wilcoxon
     from harness.stats.results import TestResult
     from harness.stats.signflip import is_reachable, require_reachable, sign_flip
+    from harness.stats.strength_bootstrap import bootstrap_contrast
+    from harness.stats.tail import (
+        QuantileContrast,
+        TailAsymmetry,
+        low_quality_contrast,
+        low_quality_rate,
+        quantile_contrasts,
+        tail_asymmetry,
+    )
     from harness.stats.verdicts import clusters_to_settle, verdict
+    from harness.stats.votes import Votes, WinRate, binomial_p_value, read_votes, win_rate
 
 __all__ = [
+    "GoodnessOfFit",
+    "QuantileContrast",
+    "StrengthFit",
+    "TailAsymmetry",
     "TestResult",
+    "Unfitted",
+    "Votes",
+    "WinRate",
     "adjust",
+    "binomial_p_value",
+    "bootstrap_contrast",
     "cliffs_delta",
     "clusters_to_settle",
     "cohens_dz",
     "concordance",
     "contrast_of_differences",
     "crossed_mean",
+    "find_unconnected",
+    "fit_strengths",
     "intraclass_correlation",
     "is_reachable",
+    "low_quality_contrast",
+    "low_quality_rate",
     "mean_estimate",
     "paired_contrast",
     "pearson",
     "proportion_estimate",
+    "quantile_contrasts",
     "quantile_estimate",
     "rater_contrast",
+    "read_votes",
     "require_reachable",
     "roc_auc",
     "seed_contrast",
@@ -54,28 +80,45 @@ __all__ = [
     "smallest_effect_in_units",
     "spearman",
     "superiority",
+    "tail_asymmetry",
     "verdict",
     "wilcoxon",
     "wilson_interval",
+    "win_rate",
 ]
 
 _HOME = {
+    "GoodnessOfFit": "bradley_terry",
+    "QuantileContrast": "tail",
+    "StrengthFit": "bradley_terry",
+    "TailAsymmetry": "tail",
     "TestResult": "results",
+    "Unfitted": "bradley_terry",
+    "Votes": "votes",
+    "WinRate": "votes",
     "adjust": "multiplicity",
+    "binomial_p_value": "votes",
+    "bootstrap_contrast": "strength_bootstrap",
     "cliffs_delta": "effect_sizes",
     "clusters_to_settle": "verdicts",
     "cohens_dz": "effect_sizes",
     "concordance": "discrimination",
     "contrast_of_differences": "paired",
     "crossed_mean": "crossed",
+    "find_unconnected": "bradley_terry",
+    "fit_strengths": "bradley_terry",
     "intraclass_correlation": "effect_sizes",
     "is_reachable": "signflip",
+    "low_quality_contrast": "tail",
+    "low_quality_rate": "tail",
     "mean_estimate": "means",
     "paired_contrast": "paired",
     "pearson": "correlation",
     "proportion_estimate": "proportions",
+    "quantile_contrasts": "tail",
     "quantile_estimate": "quantiles",
     "rater_contrast": "crossed",
+    "read_votes": "votes",
     "require_reachable": "signflip",
     "roc_auc": "discrimination",
     "seed_contrast": "crossed",
@@ -83,9 +126,11 @@ _HOME = {
     "smallest_effect_in_units": "effect_sizes",
     "spearman": "correlation",
     "superiority": "effect_sizes",
+    "tail_asymmetry": "tail",
     "verdict": "verdicts",
     "wilcoxon": "ranks",
     "wilson_interval": "proportions",
+    "win_rate": "votes",
 }
 
 

@@ -1,0 +1,246 @@
+"""Strengths from pairwise votes: Bradley–Terry with ties (Davidson), position and length, errors by cluster.
+
+With log-strengths θ and log ν = τ (Davidson 1970, doi:10.1080/01621459.1970.10481082):
+
+    P(left) ∝ e^η,  P(right) ∝ e^(−η),  P(tie) ∝ e^τ,   η = (θ_left − θ_right + position + length · Δlength) / 2
+
+which is his π_i : π_j : ν √(π_i π_j). Ties are outcomes of their own, not half points: half points claim more certainty
+than the votes hold. Without ties it is Bradley & Terry (1952). A log-linear model, so Newton's method finds the one
+maximum. The sandwich variance sums scores within clusters, G / (G − 1), t with G − 1 degrees of freedom; with raters it
+is two-way, with min(raters, clusters) − 1. Strengths are differences to the mean of all variants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from harness.errors import InputError
+from harness.stats.crossed import MIN_RATERS
+from harness.stats.davidson import Cells, design_matrix, information_matrix, maximise, outcome_probabilities, tabulate
+from harness.stats.intervals import t_interval, t_p_value
+from harness.stats.paired import ONE_CLUSTER
+from harness.stats.results import TestResult
+from harness.stats.rows import Coded, Floats, check_level
+from harness.stats.votes import BOTH_BAD, RIGHT, TIE, Votes
+from harness.types import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodnessOfFit:
+    """Pearson's test of the fitted outcome shares per pair; as if votes were independent, so a rough guide."""
+
+    statistic: float
+    df: int
+    p_value: float | None  # None with no degrees of freedom left
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrengthFit:
+    """A fitted model of the votes; strengths are log-odds relative to the mean of all variants."""
+
+    variants: tuple[Hashable, ...]
+    strengths: tuple[Estimate, ...]  # in the order of `variants`
+    tie: Estimate | None  # log ν; None without ties
+    position: Estimate | None  # log-odds of the left side between equals
+    length: Estimate | None  # log-odds per unit of length difference
+    goodness: GoodnessOfFit
+    parameters: Floats  # [variants + tie + position + length]
+    covariance: NDArray[np.float64] | None  # of `parameters`; None with one cluster
+    df: float
+    level: float
+    template: Estimate  # n, clusters and notes that every contrast inherits
+
+    def contrast(self, variant: Hashable, opponent: Hashable) -> TestResult:
+        """Log-odds that `variant` beats `opponent` in a decisive vote without side advantage, with its test."""
+        weights = np.zeros(len(self.parameters))
+        for name, sign in ((variant, 1.0), (opponent, -1.0)):
+            if name not in self.variants:
+                raise InputError(f"`variant` must be one of {list(self.variants)}, got {name!r}: check its name")
+            weights[self.variants.index(name)] += sign
+        estimate = _combined(self, weights, "log-odds between two variants")
+        if not estimate.se:
+            return TestResult(estimate=estimate, p_value=None, statistic=None, note="; ".join(estimate.notes))
+        statistic = estimate.value / estimate.se
+        return TestResult(estimate=estimate, p_value=t_p_value(statistic, self.df), statistic=statistic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfitted:
+    """Why there are no strengths: what was never compared, or never lost."""
+
+    groups: tuple[tuple[Hashable, ...], ...]  # variants that can be ranked among each other
+    reason: str
+
+
+def fit_strengths(
+    votes: Votes,
+    *,
+    level: float = 0.95,
+    with_position: bool = True,
+    with_both_bad: bool = True,
+) -> StrengthFit | Unfitted:
+    """Strengths of all variants with clustered intervals, or the reason why the votes do not determine them.
+
+    Args:
+        votes: from `read_votes`; a length covariate is used when the votes carry one, raters when they do.
+        level: confidence level.
+        with_position: estimate the advantage of the left side.
+        with_both_bad: count "both bad" as a tie (default) or leave those votes out, as sensitivity.
+    """
+    check_level(level)
+    used = votes if with_both_bad else votes.taken(votes.winner != BOTH_BAD)
+    if len(used) == 0:
+        raise InputError('`votes` must hold votes besides "both bad", got none: collect more')
+    if isinstance(missing := find_unconnected(used), Unfitted):
+        return missing
+    cells = tabulate(used, with_position=with_position)
+    parameters = maximise(cells)
+    if parameters is None:
+        return Unfitted(groups=(used.variants,), reason="the votes are separated: one side or length always wins")
+    return _described(used, cells, parameters, level=level)
+
+
+def find_unconnected(votes: Votes) -> Unfitted | None:
+    """Variants that no chain of comparisons, or no chain of wins and ties in both directions, connects (Ford 1957)."""
+    size = len(votes.variants)
+    winners = np.where(votes.outcome == RIGHT, votes.right, votes.left)
+    losers = np.where(votes.outcome == RIGHT, votes.left, votes.right)
+    tied = votes.outcome == TIE
+    edges = np.unique(np.concatenate([winners * size + losers, (losers * size + winners)[tied]]))
+    graph = coo_array((np.ones(len(edges)), (edges // size, edges % size)), shape=(size, size))
+    for kind, reason in (
+        ("weak", "some variants were never compared, directly or through others"),
+        ("strong", "some variants never lost or tied against the others: their strength has no upper end"),
+    ):
+        n_groups, group = connected_components(graph, directed=True, connection=kind)
+        if n_groups > 1:
+            names = [tuple(votes.variants[i] for i in np.flatnonzero(group == g)) for g in range(n_groups)]
+            return Unfitted(groups=tuple(sorted(names, key=lambda one: (-len(one), str(one)))), reason=reason)
+    return None
+
+
+def _scores(votes: Votes, cells: Cells, p: Floats, groups: Coded) -> Floats:
+    """[groups, parameters] sums of the votes' scores."""
+    k, size, codes = cells.n_variants, groups.n_labels, groups.codes
+    weights = np.ones(len(votes)) if votes.weights is None else votes.weights
+    sign = np.array([1.0, -1.0, 0.0])[votes.outcome]
+    slope = weights * (sign - (p[:, 0] - p[:, 1])[cells.cell]) / 2
+    scores = np.zeros((size, cells.n_parameters))
+    by_side = [np.bincount(codes * k + side, weights=slope, minlength=size * k) for side in (votes.left, votes.right)]
+    scores[:, :k] = (by_side[0] - by_side[1]).reshape(size, k)
+    if cells.has_ties:
+        scores[:, k] = np.bincount(codes, weights=weights * ((votes.outcome == TIE) - p[cells.cell, 2]), minlength=size)
+    for j in range(len(cells.names)):
+        column = slope if cells.names[j] == "position" else slope * cells.extra[cells.cell, j]
+        scores[:, k + cells.has_ties + j] = np.bincount(codes, weights=column, minlength=size)
+    return scores
+
+
+def _meat(votes: Votes, cells: Cells, p: Floats) -> Floats:
+    """Sum of squared cluster scores, two-way when raters are known; a part that turns negative is not subtracted."""
+    groupings = [votes.clusters]
+    if votes.raters is not None and votes.raters.n_labels > 1:
+        both = votes.clusters.codes * votes.raters.n_labels + votes.raters.codes
+        kept, codes = np.unique(both, return_inverse=True)
+        groupings += [votes.raters, Coded(codes=codes.astype(np.intp), labels=tuple(range(len(kept))))]
+    parts = []
+    for groups in groupings:
+        scores = _scores(votes, cells, p, groups)
+        parts.append(scores.T @ scores * groups.n_labels / (groups.n_labels - 1))
+    if len(parts) == 1:
+        return parts[0]
+    total = parts[0] + parts[1] - parts[2]
+    return total if np.all(np.diag(total) >= np.maximum(np.diag(parts[0]), np.diag(parts[1]))) else parts[0] + parts[1]
+
+
+def _described(votes: Votes, cells: Cells, parameters: Floats, *, level: float) -> StrengthFit:
+    k = cells.n_variants
+    p = outcome_probabilities(cells, parameters)
+    n_groups = votes.clusters.n_labels
+    covariance, df = None, math.inf
+    if n_groups > 1:
+        bread = np.linalg.inv(information_matrix(cells, p, design_matrix(cells)))
+        covariance = bread @ _meat(votes, cells, p) @ bread
+        n_levels = n_groups if votes.raters is None else min(n_groups, max(2, votes.raters.n_labels))
+        df = float(n_levels - 1)
+    fit = StrengthFit(
+        variants=votes.variants,
+        strengths=(),
+        tie=None,
+        position=None,
+        length=None,
+        goodness=_goodness(cells, p),
+        parameters=parameters,
+        covariance=covariance,
+        df=df,
+        level=level,
+        template=_template(votes, covariance is not None, level),
+    )
+    return _with_estimates(fit, cells, k)
+
+
+def _with_estimates(fit: StrengthFit, cells: Cells, k: int) -> StrengthFit:
+    unit = np.eye(len(fit.parameters))
+    mean = np.zeros(len(fit.parameters))
+    mean[:k] = 1 / k
+    extra = {name: _combined(fit, unit[k + cells.has_ties + j], name) for j, name in enumerate(cells.names)}
+    return replace(
+        fit,
+        strengths=tuple(_combined(fit, unit[i] - mean, "strength") for i in range(k)),
+        tie=_combined(fit, unit[k], "log tie parameter") if cells.has_ties else None,
+        position=extra.get("position"),
+        length=extra.get("length"),
+    )
+
+
+def _template(votes: Votes, has_interval: bool, level: float) -> Estimate:
+    raters = votes.raters.n_labels if votes.raters is not None else None
+    notes = [] if has_interval else [ONE_CLUSTER]
+    if raters is not None and raters < MIN_RATERS:
+        notes.append(f"panel-conditional: about these {raters} raters")
+    return Estimate(
+        value=0.0,
+        low=None,
+        high=None,
+        level=level,
+        n=len(votes),
+        n_clusters=votes.clusters.n_labels,
+        n_missing=votes.n_missing,
+        method="Davidson" if (votes.outcome == TIE).any() else "Bradley–Terry",
+        notes=tuple(notes),
+    )
+
+
+def _combined(fit: StrengthFit, weights: Floats, name: str) -> Estimate:
+    """A linear combination of the parameters with its interval."""
+    value = float(weights @ fit.parameters)
+    method = f"{name}, {fit.template.method}, sandwich by cluster"
+    if fit.covariance is None:
+        return replace(fit.template, value=value, method=method)
+    se = math.sqrt(max(0.0, float(weights @ fit.covariance @ weights)))
+    ends = t_interval(value, se, fit.df, level=fit.level)
+    return replace(fit.template, value=value, low=ends.low, high=ends.high, se=se, df=fit.df, method=method)
+
+
+def _goodness(cells: Cells, p: Floats) -> GoodnessOfFit:
+    """Pearson's statistic over (left, right) pairs and outcomes; cells that differ in length only are added up."""
+    pair = np.unique(cells.left * cells.n_variants + cells.right, return_inverse=True)[1]
+    seen, fitted = np.zeros((pair.max() + 1, 3)), np.zeros((pair.max() + 1, 3))
+    np.add.at(seen, pair, cells.counts)
+    np.add.at(fitted, pair, cells.counts.sum(axis=1, keepdims=True) * p)
+    used = fitted > 0
+    statistic = float(np.sum((seen[used] - fitted[used]) ** 2 / fitted[used]))
+    df = len(seen) * (2 if cells.has_ties else 1) - (cells.n_parameters - 1)
+    is_small = bool((fitted[used] < 5).any())
+    note = "as if votes were independent" + ("; some expected counts under 5" if is_small else "")
+    p_value = float(special.chdtrc(df, statistic)) if df > 0 else None
+    return GoodnessOfFit(statistic=statistic, df=max(0, df), p_value=p_value, note=note)

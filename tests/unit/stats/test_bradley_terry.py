@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.stats import StrengthFit, Unfitted, Votes, bootstrap_contrast, fit_strengths, read_votes
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "stats"
+
+
+def pudding(*, weighted: bool = False) -> Votes:
+    left, right, winner, weights = [], [], [], []
+    with (GOLDEN / "pudding.csv").open() as file:
+        for row in csv.DictReader(file):
+            for name, column in (("left", "first_wins"), ("right", "second_wins"), ("tie", "ties")):
+                count = int(row[column])
+                repeats = 1 if weighted else count
+                left += [row["first"]] * repeats
+                right += [row["second"]] * repeats
+                winner += [name] * repeats
+                weights += [count if weighted else 1] * repeats
+    return read_votes(left, right, winner, clusters=range(len(left)), weights=weights)
+
+
+def fitted(votes: Votes, **options: bool) -> StrengthFit:
+    fit = fit_strengths(votes, **options)
+    assert isinstance(fit, StrengthFit)
+    return fit
+
+
+def simulated(seed: int, n: int = 1500, *, ties: bool = True, n_clusters: int = 50, advantage: float = 0.0) -> Votes:
+    rng = np.random.default_rng(seed)
+    strength = np.array([0.5, 0.0, -0.5])
+    left = rng.integers(3, size=n)
+    right = (left + rng.integers(1, 3, size=n)) % 3
+    clusters = rng.integers(n_clusters, size=n)
+    eta = (strength[left] - strength[right] + advantage) / 2
+    weights = np.column_stack([np.exp(eta), np.exp(-eta), np.full(n, 0.7 * ties)])
+    drawn = (rng.random(n)[:, None] > np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)).sum(axis=1)
+    names = np.array(["a", "b", "c"])
+    return read_votes(names[left], names[right], np.array(["left", "right", "tie"])[drawn], clusters=clusters)
+
+
+def test_davidsons_puddings_against_the_published_fit_and_statsmodels() -> None:
+    golden = json.loads((GOLDEN / "pudding.json").read_text())
+    fit = fitted(pudding(), with_position=False)
+    worth = np.exp(fit.parameters[:6]) / np.exp(fit.parameters[:6]).sum()
+    assert worth == pytest.approx(golden["published"]["worth"], abs=3e-5)  # printed after seven iterations
+    assert np.exp(fit.tie.value) == pytest.approx(golden["published"]["tie"], abs=1e-4)
+    assert worth == pytest.approx(golden["statsmodels"]["worth"], rel=1e-8)
+    assert np.exp(fit.tie.value) == pytest.approx(golden["statsmodels"]["tie"], rel=1e-8)
+    assert fit.goodness.statistic == pytest.approx(golden["statsmodels"]["pearson"], rel=1e-8)
+    assert fit.goodness.df == 24
+    # one vote a cluster: the sandwich estimates what the model assumes
+    assert fit.contrast("6", "1").estimate.se == pytest.approx(golden["statsmodels"]["model_se_6_minus_1"], rel=0.05)
+
+
+def test_counts_as_weights_give_the_same_strengths() -> None:
+    one, other = fitted(pudding()), fitted(pudding(weighted=True))
+    assert one.parameters == pytest.approx(other.parameters, abs=1e-9)
+
+
+def test_without_ties_against_evalica() -> None:
+    golden = json.loads((GOLDEN / "evalica.json").read_text())
+    left, right, winner = zip(*golden["votes"], strict=True)
+    fit = fitted(read_votes(left, right, winner, clusters=range(len(left))), with_position=False)
+    assert fit.tie is None
+    for name, estimate in zip(fit.variants, fit.strengths, strict=True):
+        assert estimate.value == pytest.approx(golden["strengths"][name], abs=1e-6)
+
+
+def test_two_variants_by_hand() -> None:
+    # 6 wins, 3 losses, 4 ties: θ_a − θ_b = log 2, log ν = log(4 / √18)
+    votes = read_votes(["a"] * 13, ["b"] * 13, ["left"] * 6 + ["right"] * 3 + ["tie"] * 4, clusters=range(13))
+    fit = fitted(votes, with_position=False)
+    assert fit.contrast("a", "b").estimate.value == pytest.approx(np.log(2))
+    assert fit.tie.value == pytest.approx(np.log(4 / np.sqrt(18)))
+    assert sum(e.value for e in fit.strengths) == pytest.approx(0)
+    assert fit.goodness.p_value is None
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 500))
+def test_swapping_sides_relabelling_and_permuting(seed: int) -> None:
+    votes = simulated(seed, 400)
+    names = np.array(["a", "b", "c"])
+    left, right, winner = names[votes.left], names[votes.right], np.array(["left", "right", "tie"])[votes.winner]
+    clusters = votes.clusters.codes
+    one = fitted(votes)
+    swap = {"left": "right", "right": "left", "tie": "tie"}
+    order = np.random.default_rng(seed).permutation(400)
+    relabel = {"a": "z", "b": "y", "c": "x"}
+    other = fitted(
+        read_votes(
+            [relabel[x] for x in right[order]],
+            [relabel[x] for x in left[order]],
+            [swap[w] for w in winner[order]],
+            clusters=[f"film {c}" for c in clusters[order]],
+        )
+    )
+    mine, theirs = one.contrast("a", "c"), other.contrast("z", "x")
+    assert mine.estimate.value == pytest.approx(theirs.estimate.value, abs=1e-8)
+    assert mine.estimate.se == pytest.approx(theirs.estimate.se, rel=1e-6)
+    assert one.position.value == pytest.approx(-other.position.value, abs=1e-8)
+
+
+def test_repeating_a_clusters_votes_everywhere_does_not_make_surer() -> None:
+    votes = simulated(1)
+    twice = votes.taken(np.tile(np.arange(len(votes)), 2))
+    assert fitted(twice).contrast("a", "b").estimate.se == pytest.approx(fitted(votes).contrast("a", "b").estimate.se)
+
+
+def test_merging_files_is_adding_votes() -> None:
+    votes = simulated(2)
+    rows = np.arange(len(votes))
+    merged = votes.taken(np.concatenate([rows[700:], rows[:700]]))
+    assert fitted(merged).parameters == pytest.approx(fitted(votes).parameters, abs=1e-9)
+
+
+def test_position_and_length_advantages_are_recovered() -> None:
+    rng = np.random.default_rng(3)
+    n = 6000
+    length = rng.normal(0, 20, size=n)
+    first = rng.random(n) < 0.5
+    a_left = np.where(first, "a", "b")
+    strength = np.where(first, 1, -1) * 0.4  # a over b
+    eta = (strength + 0.3 + 0.03 * length) / 2
+    weights = np.column_stack([np.exp(eta), np.exp(-eta), np.full(n, 0.5)])
+    drawn = (rng.random(n)[:, None] > np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)).sum(axis=1)
+    winner = np.array(["left", "right", "tie"])[drawn]
+    votes = read_votes(a_left, np.where(first, "b", "a"), winner, clusters=np.arange(n) // 30, length_difference=length)
+    fit = fitted(votes)
+    assert fit.contrast("a", "b").estimate.low < 0.4 < fit.contrast("a", "b").estimate.high
+    assert fit.position.low < 0.3 < fit.position.high
+    assert fit.length.low < 0.03 < fit.length.high
+    assert fit.tie.low < np.log(0.5) < fit.tie.high
+
+
+def test_both_bad_is_a_tie_or_left_out() -> None:
+    votes = read_votes(
+        ["a"] * 9, ["b"] * 9, ["left"] * 3 + ["right"] * 2 + ["tie", "both_bad", "both_bad", "tie"], clusters=range(9)
+    )
+    assert fitted(votes, with_position=False).tie.value == pytest.approx(np.log(4 / np.sqrt(6)))
+    assert fitted(votes, with_position=False, with_both_bad=False).tie.value == pytest.approx(np.log(2 / np.sqrt(6)))
+
+
+def test_disconnected_variants_are_reported_not_fitted() -> None:
+    votes = read_votes(["a", "b", "c", "d"], ["b", "a", "d", "c"], ["left"] * 4, clusters=range(4))
+    result = fit_strengths(votes)
+    assert isinstance(result, Unfitted)
+    assert "never compared" in result.reason
+    assert result.groups == (("a", "b"), ("c", "d"))
+
+
+def test_an_unbeaten_variant_is_reported_not_fitted() -> None:
+    votes = read_votes(["a", "b", "c"], ["b", "c", "b"], ["left"] * 3, clusters=range(3))
+    result = fit_strengths(votes)
+    assert isinstance(result, Unfitted)
+    assert "never lost" in result.reason
+    assert result.groups == (("b", "c"), ("a",))
+
+
+def test_a_side_that_always_wins_is_reported_not_fitted() -> None:
+    votes = read_votes(["a", "b"] * 10, ["b", "a"] * 10, ["left"] * 20, clusters=range(20))
+    result = fit_strengths(votes)
+    assert isinstance(result, Unfitted)
+    assert "separated" in result.reason
+    assert isinstance(fit_strengths(votes, with_position=False), StrengthFit)
+
+
+def test_one_cluster_gives_no_interval() -> None:
+    fit = fitted(simulated(4, 200, n_clusters=1))
+    assert (fit.strengths[0].low, fit.contrast("a", "b").p_value) == (None, None)
+    with pytest.raises(InputError, match="at least 2 clusters"):
+        bootstrap_contrast(simulated(4, 200, n_clusters=1), fit, "a", "b", rng=np.random.default_rng(0))
+
+
+def test_bootstrap_agrees_with_the_sandwich() -> None:
+    votes = simulated(5, 2000, n_clusters=60)
+    fit = fitted(votes)
+    boot = bootstrap_contrast(votes, fit, "a", "c", rng=np.random.default_rng(0), n_resamples=500)
+    sandwich = fit.contrast("a", "c").estimate
+    assert boot.value == sandwich.value
+    assert boot.se == pytest.approx(sandwich.se, rel=0.12)
+    assert boot.low < boot.value < boot.high
+
+
+def test_crossed_raters_widen_the_interval() -> None:
+    rng = np.random.default_rng(6)
+    raters, prompts = np.repeat(np.arange(4), 100), np.tile(np.arange(100), 4)
+    taste = np.array([1.5, 0.5, -0.5, 1.0])[raters]
+    winner = np.where(rng.random(400) < 1 / (1 + np.exp(-taste)), "left", "right")
+    crossed = fitted(read_votes(["a"] * 400, ["b"] * 400, winner, clusters=prompts, raters=raters), with_position=False)
+    alone = fitted(read_votes(["a"] * 400, ["b"] * 400, winner, clusters=prompts), with_position=False)
+    assert crossed.contrast("a", "b").estimate.se > 2 * alone.contrast("a", "b").estimate.se
+    assert crossed.df == 3
+    assert "these 4 raters" in crossed.strengths[0].notes[0]
+
+
+def test_intervals_cover_a_true_contrast() -> None:
+    hits = [
+        (estimate := fitted(simulated(seed, 600, n_clusters=30)).contrast("a", "c").estimate).low <= 1 <= estimate.high
+        for seed in range(500)
+    ]
+    assert 0.93 - 0.03 <= np.mean(hits) <= 0.985
