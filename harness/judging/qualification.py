@@ -181,7 +181,7 @@ def _settle(auc: Estimate, *, n_pairs: int, n_controls: int, min_auc: float) -> 
     if auc.low is None or auc.high is None:
         return "controls from a second film, without which there is no interval"
     distance = abs(auc.value - min_auc)
-    reach = auc.value - auc.low if auc.value > min_auc else auc.high - auc.value
+    reach = max(auc.value - auc.low, auc.high - auc.value)  # the longer side: the interval is skewed while it is wide
     n_needed = math.inf if distance < 1e-9 else math.ceil(1.05 * n_pairs * (reach / distance) ** 2)
     if n_needed > MAX_SETTLE:
         return f"no number of controls in reach: the AUC lies on the threshold of {min_auc:g}"

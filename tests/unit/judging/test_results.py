@@ -1,0 +1,81 @@
+"""Items are blind, and every score finds its generation again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import ScriptedJudge
+
+from harness.artifacts import read_parquet, write_parquet
+from harness.errors import InputError
+from harness.judging import ScoredGeneration, item_id, join_scores, judged_items, load_criterion
+from harness.types import FinishReason, Generation, Message, Prompt
+
+
+def prompt(name: str) -> Prompt:
+    messages = (Message(role="user", content=f"said {name}"),)
+    return Prompt(id=name, messages=messages, split="test", cluster=f"film-{name}", reference="secret reference")
+
+
+def generation(name: str, variant: str, *, draw: int = 0, finish_reason: FinishReason = "stop") -> Generation:
+    return Generation(
+        prompt_id=name,
+        variant=variant,
+        draw=draw,
+        text=f"{variant} says {name} {draw}",
+        seed=0,
+        n_tokens=3,
+        finish_reason=finish_reason,
+        cluster=f"film-{name}",
+    )
+
+
+PROMPTS = [prompt("p1"), prompt("p2")]
+GENERATIONS = [generation(p, v, draw=d) for v in ("base", "sft") for p in ("p2", "p1") for d in (0, 1)]
+
+
+def test_items_are_blind_and_grouped_by_prompt() -> None:
+    items = judged_items(PROMPTS, GENERATIONS)
+    assert [i.cluster for i in items] == ["film-p1"] * 4 + ["film-p2"] * 4
+    assert len({i.id for i in items}) == 8
+    assert not any("base" in i.id or "sft" in i.id or "secret" in repr(i) for i in items)
+    assert judged_items(PROMPTS, GENERATIONS[::-1])[0].id in {i.id for i in items}
+
+
+def test_how_a_generation_ended_reaches_the_judge() -> None:
+    cut = generation("p1", "base", finish_reason="length")
+    failed = generation("p2", "base", finish_reason="error")
+    one, two = judged_items(PROMPTS, [cut, failed])
+    assert one.is_truncated
+    assert two.reply == ""
+
+
+def test_scores_find_their_rows_and_survive_a_file(tmp_path: Path) -> None:
+    judge = ScriptedJudge(
+        value=lambda item, criterion: None if "p2 1" in item.reply else float(len(item.reply)),
+        criteria=(load_criterion("coherence"), load_criterion("fluency")),
+    )
+    rows = join_scores(GENERATIONS, judge.score(judged_items(PROMPTS, GENERATIONS)))
+    assert len(rows) == 16
+    texts = {(g.prompt_id, g.variant, g.draw): g.text for g in GENERATIONS}
+    for row in rows:
+        text = texts[row.prompt_id, row.variant, row.draw]
+        assert row.value == (None if "p2 1" in text else len(text))
+    write_parquet(tmp_path / "scores.parquet", rows, ScoredGeneration)
+    assert read_parquet(tmp_path / "scores.parquet", ScoredGeneration) == rows
+
+
+def test_strangers_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^`p9` must be one of the prompts"):
+        judged_items(PROMPTS, [generation("p9", "base")])
+    scores = ScriptedJudge(value=lambda i, c: 1.0, criteria=(load_criterion("fluency"),)).score(
+        judged_items(PROMPTS, GENERATIONS)
+    )
+    with pytest.raises(InputError, match="must be the item of one of the generations"):
+        join_scores(GENERATIONS[:1], scores)
+
+
+def test_ids_depend_on_what_is_judged_alone() -> None:
+    assert item_id(GENERATIONS[0]) == item_id(GENERATIONS[0])
+    assert item_id(generation("p1", "base")) != item_id(generation("p1", "base", draw=1))
