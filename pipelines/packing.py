@@ -92,11 +92,6 @@ def best_fit_decreasing(lengths: Sequence[int], *, pack_tokens: int) -> tuple[tu
     return tuple(tuple(pack) for pack in packs)
 
 
-def token_counts(examples: Examples) -> list[int]:
-    """Tokens of every example, by row."""
-    return [len(examples[row].input_ids) for row in range(len(examples))]
-
-
 def plan_packs(
     lengths: Sequence[int], *, pack_tokens: int, train_tokens: int | None, epochs: int | None, seed: int
 ) -> tuple[Pack, ...]:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_folder, digest_json, write_json
+from harness.artifacts import digest_file, digest_json, write_json
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.types import Progress
 from pipelines.modeling import attach_lora, load_base, resolve_runtime
-from pipelines.packing import plan_packs, plan_sample, token_counts
+from pipelines.packing import plan_packs, plan_sample
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.meter import Meter
 from pipelines.training.quiet import quiet
 from pipelines.training.recipe import SftRecipe
-from pipelines.windows import read_examples
+from pipelines.windows import examples_file, read_examples
 
 if TYPE_CHECKING:
     from pipelines.training.summary import SftSummary
+
+REVISION = 1  # raise when the same recipe and data would give another adapter
 
 
 @quiet()
@@ -57,9 +60,15 @@ def run(
     began = time.perf_counter()
     # data
     train, validation = read_examples(prepared, "train"), read_examples(prepared, "validation")
-    packs = plan_packs(token_counts(train), **recipe.data.model_dump(), seed=recipe.seed)
+    packs = plan_packs(
+        train.lengths.tolist(),
+        pack_tokens=recipe.data.pack_tokens,
+        train_tokens=recipe.data.train_tokens,
+        epochs=recipe.data.epochs,
+        seed=recipe.seed,
+    )
     validation_packs = plan_sample(
-        token_counts(validation),
+        validation.lengths.tolist(),
         pack_tokens=recipe.data.pack_tokens,
         max_tokens=recipe.validation.max_tokens,
         seed=recipe.seed,
@@ -73,7 +82,10 @@ def run(
 
     # trainer
     checkpoints = folder / "checkpoints"
-    identity = digest_json({"recipe": recipe.model_dump(), "data": digest_folder(prepared), "base": base.digest})
+    data = [digest_file(examples_file(prepared, split)) for split in ("train", "validation")]
+    identity = digest_json(
+        {"recipe": recipe.model_dump(), "data": data, "base": base.digest, "runtime": asdict(runtime)}
+    )
     checkpoint = open_checkpoints(checkpoints, identity=identity)
     meter = Meter.restored(checkpoint.progress if checkpoint else {})
     trainer = PackedSFTTrainer(
