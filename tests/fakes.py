@@ -85,6 +85,7 @@ class UniformModel:
             key=request.key,
             draw=request.draw,
             adapter=request.adapter,
+            tag=request.tag,
             text=text,
             n_tokens=len(letters) + (finish == "stop"),
             finish_reason=finish,

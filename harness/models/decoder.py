@@ -32,6 +32,7 @@ class Job:
     draw: int
     adapter: str | None
     ids: tuple[int, ...]  # the rendered prompt
+    tag: str = ""  # the request's
 
 
 @dataclass(slots=True, kw_only=True)

@@ -228,7 +228,7 @@ class LocalModel:
         self._require_room(request.key, len(ids) + decoding.max_new_tokens)
         if request.adapter is not None:
             self._bank.require(request.adapter)
-        return Job(index=index, key=request.key, draw=request.draw, adapter=request.adapter, ids=ids)
+        return Job(index=index, key=request.key, draw=request.draw, adapter=request.adapter, ids=ids, tag=request.tag)
 
     def _streams(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that may share a batch: all that can be mixed, then each other adapter alone."""
@@ -249,6 +249,7 @@ class LocalModel:
             text=text[: min(cuts)].strip() if cuts else text.strip(),
             n_tokens=len(line.tokens),
             finish_reason=line.finish or "unknown",
+            tag=line.job.tag,
         )
 
     # ── exact probabilities ──────────────────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,7 @@ class ReplyRequest:
     messages: Sequence[Mapping[str, str]]  # the complete chat, system message and shots included
     draw: int = 0
     adapter: str | None = None  # as `adapter_name` names it; None is the bare base
+    tag: str = ""  # whatever the asker needs to know its reply again; decides nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Reply:
     n_tokens: int | None  # generated tokens, end token included; None where unknown
     finish_reason: FinishReason
     error: str = ""  # one sentence when `finish_reason` is "error"
+    tag: str = ""  # the request's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

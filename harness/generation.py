@@ -1,0 +1,181 @@
+"""Variants × prompts → generations: resumable, of the allowed splits only, each with how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.artifacts import Journal
+from harness.errors import InputError, SplitError
+from harness.models.chat import chat_messages
+from harness.models.protocol import LanguageModel, OnProgress, Reply, ReplyRequest, adapter_name, require
+from harness.types import Decoding, Generation, Progress, Prompt, Split, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationCount:
+    """How a variant's replies ended."""
+
+    variant: str
+    n: int  # generations, failed ones included
+    n_cut_off: int  # ran into the length cap
+    n_failed: int  # finish reason "error": missing in every measure
+    n_tokens: int  # generated tokens where known
+
+    @property
+    def share_cut_off(self) -> float | None:
+        """Share of the replies that came which ran into the cap; None when none came."""
+        n_came = self.n - self.n_failed
+        return self.n_cut_off / n_came if n_came else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Which generation a reply is."""
+
+    variant: str
+    prompt_id: str
+    draw: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """What progress shows: counted along, so that showing it costs nothing."""
+
+    n: int = 0
+    n_cut_off: int = 0
+
+    def add(self, generation: Generation) -> None:
+        self.n += 1
+        self.n_cut_off += generation.finish_reason == "length"
+
+
+def generate(
+    model: LanguageModel,
+    variants: Sequence[Variant],
+    prompts: Sequence[Prompt],
+    *,
+    decoding: Decoding,
+    allowed_splits: Collection[Split],
+    journal: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Generation]:
+    """Generate for every variant, prompt and draw, in this order.
+
+    Args:
+        model: answers for all the variants: one base with their adapters added, an endpoint, or a file.
+        variants: what is compared.
+        prompts: of the allowed splits.
+        decoding: shared by all variants.
+        allowed_splits: the splits that may be seen here.
+        journal: file that keeps what is complete; called again after a kill, only the rest is generated.
+        on_progress: gets replies done of all, with the rate and the share cut off so far.
+
+    Raises:
+        SplitError: a prompt is of another split.
+        InputError: ids or names stand twice, or the journal is of another decoding.
+    """
+    _validate(variants, prompts, allowed_splits)
+    require(model, "generate", who="generation")
+    store = None if journal is None else Journal(journal, Generation)
+    done = {} if store is None else _resume(store, decoding)
+    clusters = {prompt.id: prompt.cluster for prompt in prompts}
+    wanted = {
+        _Place(variant=variant.name, prompt_id=prompt.id, draw=draw): (variant, prompt)
+        for variant in variants
+        for prompt in prompts
+        for draw in range(decoding.n_draws)
+    }
+    missing = [place for place in wanted if place not in done]
+    requests = [_request(*wanted[place], draw=place.draw) for place in missing]
+    tally = _Tally()
+    for generation in done.values():
+        tally.add(generation)
+
+    def keep(reply: Reply) -> None:
+        generation = Generation(
+            prompt_id=reply.key,
+            variant=reply.tag,
+            draw=reply.draw,
+            text=reply.text,
+            seed=decoding.seed,
+            n_tokens=reply.n_tokens,
+            finish_reason=reply.finish_reason,
+            cluster=clusters[reply.key],
+        )
+        if store is not None:
+            store.append(generation)
+        done[_place(generation)] = generation
+        tally.add(generation)
+
+    if requests:
+        relay = None if on_progress is None else _relay(on_progress, len(wanted) - len(missing), len(wanted), tally)
+        model.generate(requests, decoding=decoding, on_reply=keep, on_progress=relay)
+    return [done[place] for place in wanted]
+
+
+def count(generations: Iterable[Generation]) -> list[GenerationCount]:
+    """How each variant's replies ended, in the order in which variants first appear."""
+    groups: dict[str, list[Generation]] = {}
+    for generation in generations:
+        groups.setdefault(generation.variant, []).append(generation)
+    return [
+        GenerationCount(
+            variant=variant,
+            n=len(group),
+            n_cut_off=sum(g.finish_reason == "length" for g in group),
+            n_failed=sum(g.finish_reason == "error" for g in group),
+            n_tokens=sum(g.n_tokens or 0 for g in group),
+        )
+        for variant, group in groups.items()
+    ]
+
+
+def _validate(variants: Sequence[Variant], prompts: Sequence[Prompt], allowed_splits: Collection[Split]) -> None:
+    for prompt in prompts:
+        if prompt.split not in allowed_splits:
+            raise SplitError(
+                f"`{prompt.id}` must be of split {' or '.join(sorted(allowed_splits))} here, got {prompt.split}; "
+                "choose other prompts"
+            )
+    for what, names in (("variants", [v.name for v in variants]), ("prompts", [p.id for p in prompts])):
+        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        if twice is not None:
+            raise InputError(f"`{what}` must all be different, got `{twice}` twice; drop one or rename it")
+
+
+def _resume(store: Journal[Generation], decoding: Decoding) -> dict[_Place, Generation]:
+    done: dict[_Place, Generation] = {}
+    for generation in store.records():
+        if generation.seed != decoding.seed:
+            raise InputError(
+                f"`{store.path}` must be of seed {decoding.seed} to be continued, got seed {generation.seed}; "
+                "delete it or name another file"
+            )
+        done[_place(generation)] = generation
+    return done
+
+
+def _place(generation: Generation) -> _Place:
+    return _Place(variant=generation.variant, prompt_id=generation.prompt_id, draw=generation.draw)
+
+
+def _request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
+    return ReplyRequest(
+        key=prompt.id,
+        draw=draw,
+        messages=chat_messages(prompt.messages, system=variant.system, shots=variant.shots),
+        adapter=None if variant.adapter is None else adapter_name(variant.adapter),
+        tag=variant.name,
+    )
+
+
+def _relay(on_progress: OnProgress, n_before: int, n_total: int, tally: _Tally) -> Callable[[Progress], None]:
+    """Progress of the whole instead of the rest, with the share cut off so far."""
+
+    def relay(progress: Progress) -> None:
+        note = f"{progress.note}, {tally.n_cut_off / max(tally.n, 1):.0%} cut off"
+        on_progress(Progress(done=n_before + progress.done, total=n_total, unit=progress.unit, note=note))
+
+    return relay

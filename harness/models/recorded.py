@@ -1,0 +1,175 @@
+"""Generations made elsewhere: a JSONL file that answers like a model, as far as it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from harness.errors import CorpusError, InputError
+from harness.models.metering import Meter
+from harness.models.protocol import (
+    Capability,
+    Continuation,
+    ContinuationRequest,
+    OnProgress,
+    OnReply,
+    OptionProbabilities,
+    OptionRequest,
+    Reply,
+    ReplyRequest,
+    require,
+)
+from harness.types import BaseModel, Decoding, FinishReason
+
+_KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens"}
+
+
+class RecordedModel:
+    """Looks replies up by prompt and draw; implements `LanguageModel` with `generate` alone.
+
+    A prompt that the file lacks becomes a reply with finish reason `error`: missing, and counted as such.
+    """
+
+    supports: frozenset[Capability] = frozenset({"generate"})
+    base: BaseModel | None = None
+
+    def __init__(self, path: Path, replies: Mapping[tuple[str, int], Reply]) -> None:
+        """See `load`."""
+        self.path = path
+        self._replies = replies
+
+    @classmethod
+    def load(cls, path: Path) -> RecordedModel:
+        """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`.
+
+        Raises:
+            InputError: there is no such file.
+            CorpusError: the file is empty or a line breaks the format; it names file, line and reason.
+        """
+        if not path.is_file():
+            raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
+        replies: dict[tuple[str, int], Reply] = {}
+        lines: dict[tuple[str, int], int] = {}
+        # Not splitlines: U+2028 and its kin may stand raw inside a reply.
+        for number, text in enumerate(_text(path).split("\n"), start=1):
+            if not text.strip():
+                continue
+            reply = _read(path, number, text)
+            key = (reply.key, reply.draw)
+            if key in replies:
+                raise CorpusError(path, f"`{reply.key}` draw {reply.draw} stands on line {lines[key]} too", line=number)
+            replies[key], lines[key] = reply, number
+        if not replies:
+            raise CorpusError(path, "must hold at least one generation, got none")
+        return cls(path, replies)
+
+    @property
+    def n_generations(self) -> int:
+        """Generations in the file."""
+        return len(self._replies)
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """The recorded replies; decoding was somebody else's and is not looked at.
+
+        Raises:
+            InputError: not one of the requested prompts is in the file, so it belongs to other data.
+        """
+        if requests and not any((r.key, r.draw) in self._replies for r in requests):
+            wanted, has = requests[0].key, next(iter(self._replies))[0]
+            raise InputError(
+                f"`{self.path}` must hold generations for the prompts at hand, got none of {len(requests)} "
+                f"(the first prompt is `{wanted}`, the file begins with `{has}`); use the ids of the prepared prompts"
+            )
+        meter = Meter(len(requests), "replies", on_progress)
+        replies = []
+        for request in requests:
+            recorded = self._replies.get((request.key, request.draw))
+            reply = replace(recorded, tag=request.tag) if recorded else _missing(request)
+            replies.append(reply)
+            if on_reply is not None:
+                on_reply(reply)
+            meter.advance(1, reply.n_tokens or 0)
+        return replies
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """Not there: raises UnavailableError."""
+        require(self, "continuation_logprobs", who=self.path.name)
+        return []
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """Not there: raises UnavailableError."""
+        require(self, "option_probabilities", who=self.path.name)
+        return []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise CorpusError(path, f"must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
+
+
+def _read(path: Path, number: int, text: str) -> Reply:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise CorpusError(path, f"must be JSON, it is not: {err.msg}", line=number) from err
+    reason = _fault(row)
+    if reason:
+        raise CorpusError(path, reason, line=number)
+    return Reply(
+        key=row["prompt_id"],
+        draw=row.get("draw", 0),
+        adapter=None,
+        text=row["text"].strip(),
+        n_tokens=row.get("n_tokens"),
+        finish_reason=cast(FinishReason, row.get("finish_reason") or "unknown"),
+    )
+
+
+def _fault(row: Any) -> str:
+    """What breaks the format, or nothing."""
+    if not isinstance(row, dict):
+        return f"must be an object with `prompt_id` and `text`, got {type(row).__name__}"
+    if unknown := sorted(set(row) - _KEYS):
+        return f"must hold no keys but {', '.join(sorted(_KEYS))}, got `{unknown[0]}`"
+    for key in ("prompt_id", "text"):
+        if not isinstance(row.get(key), str):
+            return f"`{key}` must be a string, got {row.get(key)!r}"
+    for key in ("draw", "n_tokens"):
+        value = row.get(key, 0)
+        if value is None and key == "n_tokens":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            return f"`{key}` must be a whole number of 0 or more, got {value!r}"
+    finish = row.get("finish_reason")
+    if finish is not None and finish not in get_args(FinishReason):
+        return f"`finish_reason` must be one of {', '.join(get_args(FinishReason))}, got {finish!r}"
+    return ""
+
+
+def _missing(request: ReplyRequest) -> Reply:
+    return Reply(
+        key=request.key,
+        draw=request.draw,
+        adapter=request.adapter,
+        tag=request.tag,
+        text="",
+        n_tokens=None,
+        finish_reason="error",
+        error="the file has no generation for this prompt and draw",
+    )
