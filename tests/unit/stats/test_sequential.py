@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.stats import BettingSequence, DecisiveVotes, DifferenceSequence, Look
+
+
+def fed(values: np.ndarray | list[float], **options: float) -> Look:
+    race = BettingSequence(**options)
+    for value in values:
+        look = race.update(float(value))
+    return look
+
+
+def test_the_first_bet_by_hand() -> None:
+    # variance 1/4, t = 1: bet = √(2 ln 40 / (¼ ln 2)) = 6.5, capped at ½ / ½ = 1; capital (1 + ½ + 1 − ½) / 2 = 1
+    assert fed([1.0]).e_value == pytest.approx(1.0)
+    # second: mean estimate (½ + 1) / 2 = ¾, variance (¼ + 1/16) / 2; bet still capped at 1: (1.5² + 0.5²) / 2
+    assert fed([1.0, 1.0]).e_value == pytest.approx((1.5**2 + 0.5**2) / 2)
+
+
+@settings(max_examples=25)
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_swapping_the_sides_mirrors_everything(values: list[float]) -> None:
+    one, other = fed(values), fed([1 - v for v in values])
+    assert one.e_value == pytest.approx(other.e_value, rel=1e-6)
+    assert one.estimate.low == pytest.approx(1 - other.estimate.high, abs=1e-9)
+    assert one.estimate.low <= one.estimate.value <= one.estimate.high
+
+
+def test_an_interval_never_widens_and_a_decision_stays() -> None:
+    race = BettingSequence()
+    low, high, stopped = 0.0, 1.0, False
+    for value in np.random.default_rng(0).choice([0.5, 1.0, 0.0], p=[0.3, 0.5, 0.2], size=300):
+        look = race.update(value)
+        assert look.estimate.high - look.estimate.low <= high - low + 1e-12
+        stopped = stopped or look.advice.action == "stop"
+        assert (look.advice.action == "stop") == stopped
+        low, high = look.estimate.low, look.estimate.high
+    assert stopped
+    assert high - low < 0.5
+    assert look.p_value <= 0.05
+
+
+def test_type_one_error_with_peeking_after_every_prompt_stays_under_five_percent() -> None:
+    rng = np.random.default_rng(1)
+    n_draws, n_false = 250, 0
+    for _ in range(n_draws):
+        prompts = rng.beta(1.5, 1.5, size=120)  # prompts differ, on average even
+        values = rng.binomial(3, prompts) / 3  # three raters each
+        race = BettingSequence()
+        n_false += any(race.update(v).e_value >= 20 for v in values)
+    assert n_false / n_draws <= 0.05
+
+
+def test_a_finite_set_of_prompts_ends_in_certainty() -> None:
+    values = np.random.default_rng(2).choice([0.0, 0.5, 1.0], size=60)
+    look = fed(values, n_prompts=60)
+    assert look.estimate.low == pytest.approx(values.mean(), abs=0.002)
+    assert look.estimate.high == pytest.approx(values.mean(), abs=0.002)
+    race = BettingSequence(n_prompts=1)
+    race.update(0.5)
+    with pytest.raises(InputError, match="raise `n_prompts`"):
+        race.update(0.5)
+
+
+def test_finite_sets_keep_the_error_rate() -> None:
+    rng = np.random.default_rng(3)
+    n_draws, n_false = 200, 0
+    for _ in range(n_draws):
+        half = rng.choice([0.0, 1 / 3, 2 / 3, 1.0], size=40)
+        prompts = rng.permutation(np.concatenate([half, 1 - half]))  # mean exactly ½
+        race = BettingSequence(n_prompts=80)
+        n_false += any(race.update(v).e_value >= 20 for v in prompts[:79])
+    assert n_false / n_draws <= 0.05
+
+
+def test_confidence_sequences_hold_the_mean_at_every_look() -> None:
+    rng = np.random.default_rng(4)
+    n_draws, n_missed = 150, 0
+    for _ in range(n_draws):
+        race = BettingSequence()
+        looks = [race.update(v).estimate for v in rng.beta(2, 1, size=100)]
+        n_missed += any(not look.low <= 2 / 3 <= look.high for look in looks)
+    assert n_missed / n_draws <= 0.05
+
+
+def test_expected_prompts_left_are_of_the_right_size() -> None:
+    rng = np.random.default_rng(5)
+    waited, foreseen = [], []
+    for _ in range(40):
+        race = BettingSequence()
+        for n in range(1, 2000):
+            look = race.update(float(rng.random() < 0.65))
+            if n == 20 and look.advice.expected_more:
+                foreseen.append(look.advice.expected_more)
+            if look.advice.action == "stop":
+                waited.append(n)
+                break
+    assert len(waited) == 40
+    assert 0.3 < np.median(foreseen) / np.median(waited) < 3
+
+
+def test_beta_binomial_against_its_definition() -> None:
+    race = DecisiveVotes()
+    for i in range(20):
+        look = race.update(i, i % 4 != 3)
+    # ∫ p^15 (1 − p)^5 dp · 2^20
+    assert look.e_value == pytest.approx(2**20 * math.exp(_log_beta(16, 6)))
+    assert look.estimate.low < 0.75 < look.estimate.high
+    race = DecisiveVotes()
+    for i in range(12):
+        look = race.update(i, True)
+    # ∫ p^12 dp / low^12 = 20
+    assert look.estimate.low == pytest.approx((1 / 13 / 20) ** (1 / 12))
+    assert look.estimate.high == 1
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def test_a_prompt_that_votes_twice_is_refused() -> None:
+    race = DecisiveVotes()
+    race.update("p1", True)
+    with pytest.raises(InputError, match="prompt means"):
+        race.update("p1", True)
+
+
+def test_beta_binomial_keeps_its_error_rate_and_stops_as_fast_as_documented() -> None:
+    rng = np.random.default_rng(6)
+
+    def stops(p: float, n: int) -> list[int]:
+        found = []
+        for _ in range(300):
+            race = DecisiveVotes()
+            found.append(next((i for i in range(n) if race.update(i, rng.random() < p).e_value >= 20), n))
+        return found
+
+    assert np.mean([stop < 200 for stop in stops(0.5, 200)]) <= 0.05
+    assert 60 <= np.median(stops(0.65, 300)) <= 110  # 83 in the literature of this project
+
+
+def test_difference_sequence_is_asymptotic_and_says_so() -> None:
+    rng = np.random.default_rng(7)
+    race = DifferenceSequence()
+    looks = [race.update(x) for x in rng.normal(0.2, 1, size=400)]
+    assert looks[28].low is None
+    assert looks[29].low is not None
+    assert "no finite-sample claim" in looks[-1].notes[0]
+    fixed = 1.96 / math.sqrt(400)
+    assert 1.2 * fixed < looks[-1].high - looks[-1].value < 2.5 * fixed
+    values = rng.normal(size=50)
+    race = DifferenceSequence()
+    last = [race.update(x) for x in values][-1]
+    assert last.value == pytest.approx(values.mean())
+
+
+def test_difference_sequences_hold_the_mean_at_every_look() -> None:
+    rng = np.random.default_rng(8)
+    n_missed = 0
+    for _ in range(300):
+        race = DifferenceSequence(tightest_at=150)
+        looks = [race.update(x) for x in rng.exponential(size=300)]
+        n_missed += any(look.low is not None and not look.low <= 1 <= look.high for look in looks)
+    assert n_missed / 300 <= 0.07
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_values_outside_the_unit_interval_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="ties as 0"):
+        BettingSequence().update(value)
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        BettingSequence(null=1.0)
+    with pytest.raises(InputError, match="finite"):
+        DifferenceSequence().update(math.inf)
