@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.intervals import t_interval
+from harness.stats.intervals import fisher_interval
 from harness.stats.paired import ONE_CLUSTER
 from harness.stats.rows import (
     Coded,
@@ -146,8 +144,8 @@ def _estimate(
     low = high = None
     if se is not None and not notes:
         df = coded.n_labels - 1
-        ends = t_interval(math.atanh(value), se / (1 - value**2), df, level=level)
-        low, high = math.tanh(ends.low), math.tanh(ends.high)
+        ends = fisher_interval(value, se, df, level=level)
+        low, high = ends.low, ends.high
     elif not notes:
         notes = ["most resamples have no spread: no interval"]
     return Estimate(

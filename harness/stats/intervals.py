@@ -47,6 +47,12 @@ def share_interval(share: float, se: float, df: float, *, n_clusters: int, level
     return Interval(low=float(special.expit(ends.low)), high=float(special.expit(ends.high)))
 
 
+def fisher_interval(value: float, se: float, df: float, *, level: float) -> Interval:
+    """Interval of a correlation or agreement in (−1, 1): t interval on Fisher's z scale, se carried by 1 / (1 − v²)."""
+    ends = t_interval(math.atanh(value), se / (1 - value**2), df, level=level)
+    return Interval(low=math.tanh(ends.low), high=math.tanh(ends.high))
+
+
 def beta_interval(hits: float, trials: float, *, level: float) -> Interval:
     """Clopper–Pearson interval; `hits` and `trials` may be effective, real-valued counts (Korn & Graubard 1998)."""
     tail = (1 - level) / 2

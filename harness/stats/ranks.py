@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from harness.errors import InputError
-from harness.stats.intervals import t_interval, t_p_value
+from harness.stats.intervals import fisher_interval, t_p_value
 from harness.stats.paired import ONE_CLUSTER
 from harness.stats.results import TestResult
 from harness.stats.rows import (
@@ -60,12 +60,12 @@ def wilcoxon(
     if n_clusters > 1 and abs(effect) < 1:
         spread = signed - effect * total
         se = math.sqrt(float(spread @ spread) * n_clusters / (n_clusters - 1)) / float(total.sum())
-        ends = t_interval(math.atanh(effect), se / (1 - effect**2), n_clusters - 1, level=level)
+        ends = fisher_interval(effect, se, n_clusters - 1, level=level)
     notes = [ONE_CLUSTER] if n_clusters == 1 else ["all differences point one way: no interval"] if se is None else []
     estimate = Estimate(
         value=effect,
-        low=None if ends is None else math.tanh(ends.low),
-        high=None if ends is None else math.tanh(ends.high),
+        low=None if ends is None else ends.low,
+        high=None if ends is None else ends.high,
         level=level,
         n=len(differences),
         n_clusters=n_clusters,

@@ -1,4 +1,4 @@
-"""Davidson's chocolate puddings, fitted by an outside tool and by a published one; writes pudding.json beside this file.
+"""Davidson's chocolate puddings by an outside tool and as published; writes pudding.json beside this file.
 
 Data: Davidson (1970), JASA 65:317, as distributed with the R package PlackettLuce (`data(pudding)`).
 `published` is the output that the package's vignette prints (`PlackettLuce(R, npseudo = 0, maxit = 7)`, "the same worth

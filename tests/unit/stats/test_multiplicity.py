@@ -23,6 +23,7 @@ def test_holm_by_hand() -> None:
 def test_against_statsmodels_and_scipy(p: list[float]) -> None:
     assert adjust(p) == pytest.approx(list(multipletests(p, method="holm")[1]))
     assert adjust(p, method="bh") == pytest.approx(list(false_discovery_control(p)))
+    assert adjust(p, method="by") == pytest.approx(list(false_discovery_control(p, method="by")))
 
 
 @given(p=P_VALUES, seed=st.integers(0, 999))
@@ -45,5 +46,5 @@ def test_values_outside_the_unit_interval_are_refused(p: list[float]) -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(InputError, match="holm or bh"):
+    with pytest.raises(InputError, match="holm, bh or by"):
         adjust([0.1], method="bonferroni")  # type: ignore[arg-type]

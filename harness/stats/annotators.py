@@ -1,0 +1,195 @@
+"""Judge against people: the alternative-annotator test, raters' repeatability, Bland–Altman bias."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from harness.errors import InputError
+from harness.stats.intervals import t_quantile
+from harness.stats.multiplicity import adjust
+from harness.stats.paired import contrast_of_differences
+from harness.stats.proportions import proportion_estimate
+from harness.stats.rows import (
+    Floats,
+    Labels,
+    check_level,
+    check_n_missing,
+    check_same_length,
+    check_values,
+)
+from harness.types import Estimate
+
+Alignment = Literal["exact", "distance"]
+PASSING_SHARE = 0.5  # of annotators that the judge must not lose to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotatorTest:
+    """Is the judge as good a stand-in as this annotator, by the other annotators' marks?"""
+
+    annotator: Hashable
+    advantage: Estimate  # share of items where the judge is at least as close − the same share for the annotator
+    p_value: float | None  # one-sided, H0: advantage ≤ −ε
+    p_adjusted: float | None  # Benjamini–Yekutieli over annotators
+    is_beaten: bool  # the judge may replace this annotator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlternativeAnnotator:
+    """The alternative-annotator test with each annotator's own test."""
+
+    winning_share: float  # ω: annotators that the judge may replace; with three it takes four values
+    is_passed: bool  # ω ≥ 0.5
+    epsilon: float
+    tests: tuple[AnnotatorTest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlandAltman:
+    """Bias and limits of agreement of two measurements of the same items."""
+
+    bias: Estimate  # mean of first − second
+    lower: Estimate  # bias − 1.96 sd: 95 % of differences lie above
+    upper: Estimate
+
+
+def alternative_annotator(
+    judge: ArrayLike,
+    marks: Mapping[Hashable, ArrayLike],
+    *,
+    clusters: Labels,
+    epsilon: float,
+    alignment: Alignment = "distance",
+    level: float = 0.95,
+) -> AlternativeAnnotator:
+    """May the judge stand in for a human annotator? (Calderon, Reichart & Dror 2025, arXiv 2501.10970)
+
+    For each annotator j the others' marks are the yardstick. On every item the judge and j are compared: closer (or as
+    close) scores 1. `advantage` is the judge's share minus j's; H0: advantage ≤ −ε, t test with errors by cluster (the
+    paper's items are independent; CR2 + Satterthwaite here), Benjamini–Yekutieli over annotators. ε is what a human
+    costs over a judge, declared before (0.2 for experts, 0.15 skilled, 0.1 crowd in the paper).
+
+    Args:
+        judge: [n] marks of the judge.
+        marks: annotator → [n] marks on the same items, at least three annotators, no gaps.
+        clusters: [n] films.
+        epsilon: in [0, 1), declared beforehand.
+        alignment: "distance" (negative root mean square to the others) or "exact" (share of others with the same mark).
+        level: of each test.
+    """
+    scores = check_values("judge", judge)
+    if len(marks) < 3:
+        raise InputError(f"`marks` must hold at least 3 annotators, got {len(marks)}: collect another's marks")
+    if not 0 <= epsilon < 1:
+        raise InputError(f"`epsilon` must lie in [0, 1), got {epsilon}: declare 0.1 to 0.2 before looking")
+    if alignment not in ("distance", "exact"):
+        raise InputError(f"`alignment` must be distance or exact, got {alignment!r}: distance suits 1–5 marks")
+    check_level(level)
+    table = {name: check_values(f"marks of {name}", column) for name, column in marks.items()}
+    check_same_length(judge=scores, clusters=clusters, **{f"marks of {name}": column for name, column in table.items()})
+    found = []
+    for name in table:
+        others = np.stack([column for other, column in table.items() if other != name])  # [others, n]
+        gap = _alignment(scores, others, alignment) - _alignment(table[name], others, alignment)
+        wins = (gap >= -1e-12).astype(np.float64) - (gap <= 1e-12)
+        found.append(_against(name, wins, clusters, epsilon, level))
+    tested = [test.p_value for test in found if test.p_value is not None]
+    adjusted = iter(adjust(tested, method="by"))
+    tests = tuple(_decided(test, None if test.p_value is None else next(adjusted), level) for test in found)
+    share = sum(test.is_beaten for test in tests) / len(tests)
+    return AlternativeAnnotator(winning_share=share, is_passed=share >= PASSING_SHARE, epsilon=epsilon, tests=tests)
+
+
+def repeatability(
+    first: Sequence[Hashable] | NDArray[Any],
+    second: Sequence[Hashable] | NDArray[Any],
+    *,
+    clusters: Labels,
+    level: float = 0.95,
+    n_missing: int = 0,
+) -> Estimate:
+    """Share of items that one rater (or judge) marked the same twice."""
+    check_same_length(first=first, second=second, clusters=clusters)
+    same = [float(a == b) for a, b in zip(first, second, strict=True)]
+    return proportion_estimate(
+        same,
+        clusters=clusters,
+        level=level,
+        n_missing=n_missing,
+        method="share marked the same twice, CR2 + Satterthwaite by cluster, logit t",
+    )
+
+
+def bland_altman(
+    first: ArrayLike, second: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
+) -> BlandAltman:
+    """Bias of `first` against `second` and the limits that hold 95 % of differences (Bland & Altman 1986, 1999).
+
+    Limits: bias ± 1.96 sd, normal differences; their intervals by the delta method with CR2 errors by cluster.
+    """
+    a, b = check_values("first", first, minimum=3), check_values("second", second, minimum=3)
+    check_same_length(first=a, second=b, clusters=clusters)
+    check_level(level)
+    differences = a - b
+    spread = float(differences.std(ddof=1))
+    scale = float(max(np.abs(a).max(), np.abs(b).max()))
+
+    def about(values: Floats, method: str) -> Estimate:
+        return contrast_of_differences(
+            values, clusters=clusters, level=level, n_missing=check_n_missing(n_missing), scale=scale, method=method
+        ).estimate
+
+    centred = differences - differences.mean()
+    widening = spread + (centred**2 / spread - spread) / 2 if spread > 0 else np.zeros(len(differences))
+    reach = t_quantile(0.975, np.inf)
+    return BlandAltman(
+        bias=about(differences, "mean difference, CR2 + Satterthwaite by cluster"),
+        lower=_limit(about(differences - reach * widening, "limit"), float(differences.mean()) - reach * spread),
+        upper=_limit(about(differences + reach * widening, "limit"), float(differences.mean()) + reach * spread),
+    )
+
+
+def _limit(estimate: Estimate, value: float) -> Estimate:
+    """The linearised limit moved onto its exact value (they differ by the n − 1 in the standard deviation)."""
+    moved = value - estimate.value
+    return replace(
+        estimate,
+        value=value,
+        low=None if estimate.low is None else estimate.low + moved,
+        high=None if estimate.high is None else estimate.high + moved,
+        method="limit of agreement, normal differences, delta method, CR2 by cluster",
+    )
+
+
+def _alignment(marks: Floats, others: Floats, alignment: Alignment) -> Floats:
+    """[n] how well marks fit the others' marks of the same item: higher is closer."""
+    if alignment == "exact":
+        return np.asarray(np.mean(others == marks, axis=0))
+    return -np.asarray(np.sqrt(np.mean((others - marks) ** 2, axis=0)))
+
+
+def _against(name: Hashable, wins: Floats, clusters: Labels, epsilon: float, level: float) -> AnnotatorTest:
+    result = contrast_of_differences(
+        wins, clusters=clusters, level=level, scale=1.0, method="advantage of the judge, CR2 + Satterthwaite by cluster"
+    )
+    estimate = result.estimate
+    p_value = None
+    if estimate.se is not None and estimate.df is not None:
+        p_value = _one_sided(estimate.value + epsilon, estimate.se, estimate.df)
+    return AnnotatorTest(annotator=name, advantage=estimate, p_value=p_value, p_adjusted=None, is_beaten=False)
+
+
+def _one_sided(distance: float, se: float, df: float) -> float:
+    if se == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(special.stdtr(df, -distance / se))
+
+
+def _decided(test: AnnotatorTest, p_adjusted: float | None, level: float) -> AnnotatorTest:
+    return replace(test, p_adjusted=p_adjusted, is_beaten=p_adjusted is not None and p_adjusted < 1 - level)
