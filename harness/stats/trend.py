@@ -1,0 +1,223 @@
+"""Trends over ordered arms (0.5B, 1.5B, 3B; NEFTune 0, 5, 10, 15), and how much training seeds matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from harness.errors import InputError
+from harness.stats.paired import contrast_of_differences
+from harness.stats.results import TestResult
+from harness.stats.rows import (
+    Floats,
+    Labels,
+    check_count,
+    check_level,
+    check_same_length,
+    check_values,
+    code_labels,
+)
+from harness.types import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedComponents:
+    """Variance of film means from training seed, film and the rest (their interaction and sampling)."""
+
+    seed: Estimate  # variance between seeds
+    film: float  # variance between films
+    rest: float  # variance of a film's mean around both
+    seed_share: float  # of the variance of one seed's overall mean, the part that more films would not remove
+
+
+def page_trend(
+    values: ArrayLike,
+    arms: Sequence[Hashable],
+    order: Sequence[Hashable],
+    *,
+    clusters: Labels,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_permutations: int = 20_000,
+) -> TestResult:
+    """Page's trend test (1963) over arms in `order`, films as blocks: ranks of an arm's film means within each film.
+
+    The estimate is Page's average rank correlation between `order` and the film's own ranking (1: every film rises),
+    a mean over films with its t interval. The p value is two-sided, from permuting the arms within each film
+    (`n_permutations` drawn, the observed one counted). Films that lack an arm are left out and counted as missing.
+    Raises InputError with fewer than three arms or an arm that `order` does not name.
+    """
+    array = check_values("values", values)
+    check_same_length(values=array, arms=arms, clusters=clusters)
+    check_level(level)
+    check_count("n_permutations", n_permutations, minimum=1_000)
+    means, n_missing = _film_means(array, arms, order, clusters)
+    ranks = stats.rankdata(means, axis=1)  # [films, arms], mid-ranks
+    steps = np.arange(1, len(order) + 1) - (len(order) + 1) / 2
+    per_film = ranks @ steps / float(steps @ steps)  # rank correlation of each film with the order
+    result = contrast_of_differences(
+        per_film,
+        clusters=np.arange(len(per_film)),
+        level=level,
+        n_missing=n_missing,
+        scale=1.0,
+        method="Page's average rank correlation over film means, t over films",
+    )
+    permuted = np.zeros(n_permutations)
+    for row in ranks:
+        shuffled = rng.permuted(np.broadcast_to(row, (n_permutations, len(row))), axis=1)
+        permuted += shuffled @ steps
+    observed = abs(float((ranks @ steps).sum()))
+    p_value = (1 + np.count_nonzero(np.abs(permuted) >= observed - 1e-9)) / (1 + n_permutations)
+    return TestResult(
+        estimate=result.estimate,
+        p_value=float(p_value),
+        statistic=float((ranks @ np.arange(1, len(order) + 1)).sum()),
+        note="arms permuted within film; statistic is Page's L",
+    )
+
+
+def jonckheere(
+    values: ArrayLike,
+    arms: Sequence[Hashable],
+    order: Sequence[Hashable],
+    *,
+    runs: Sequence[Hashable],
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_permutations: int = 20_000,
+) -> TestResult:
+    """Jonckheere–Terpstra trend test over independent training runs, one value a run; two-sided permutation p value.
+
+    The estimate is (concordant − discordant) / pairs of runs of different arms, in [−1, 1]; few runs carry no interval.
+    Rows of one run are not independent: a run that comes twice is refused.
+    """
+    array = check_values("values", values, minimum=3)
+    check_same_length(values=array, arms=arms, runs=runs)
+    check_level(level)
+    if len(set(runs)) != len(array):
+        raise InputError("`runs` must name each training run once, got repeats: average a run's rows first")
+    rank_of = _order(order)
+    level_of = np.array([_rank(rank_of, arm) for arm in arms])
+    pairs = np.sign(level_of[:, None] - level_of[None, :])
+    signs = np.sign(array[:, None] - array[None, :])
+    n_pairs = np.count_nonzero(pairs) / 2
+    if n_pairs == 0:
+        raise InputError("`arms` must hold at least 2 of `order`, got one: a trend needs levels")
+    score = float(np.sum(pairs * signs)) / 2
+    permuted = np.array([_score(level_of[rng.permutation(len(array))], signs) for _ in range(n_permutations)])
+    p_value = (1 + np.count_nonzero(np.abs(permuted) >= abs(score) - 1e-9)) / (1 + n_permutations)
+    estimate = Estimate(
+        value=score / n_pairs,
+        low=None,
+        high=None,
+        level=level,
+        n=len(array),
+        n_clusters=len(array),
+        n_missing=0,
+        method="Jonckheere–Terpstra over training runs, permutation",
+        notes=("rank test over few runs: no interval",),
+    )
+    statistic = (score + n_pairs) / 2
+    return TestResult(
+        estimate=estimate, p_value=float(p_value), statistic=statistic, note="statistic is Jonckheere's J"
+    )
+
+
+def seed_components(values: ArrayLike, *, seeds: Labels, clusters: Labels, level: float = 0.95) -> SeedComponents:
+    """Variance components of film means over crossed seeds and films (two-way random effects, ANOVA estimators).
+
+    The interval of the seed variance is Williams' and Tukey's (1962, 1951), which takes normal effects; with three
+    seeds it spans orders of magnitude, and that is the message. Films that lack a seed are left out and counted as
+    missing.
+    """
+    array = check_values("values", values)
+    check_same_length(values=array, seeds=seeds, clusters=clusters)
+    check_level(level)
+    coded = code_labels("seeds", seeds)
+    if coded.n_labels < 2:
+        raise InputError(f"`seeds` must be at least 2, got {coded.n_labels}: add seeds")
+    means, n_missing = _film_means(array, [coded.labels[i] for i in coded.codes], coded.labels, clusters)
+    table = means.T  # [seeds, films]
+    n_seeds, n_films = table.shape
+    if n_films < 2:
+        raise InputError("`clusters` must hold at least 2 films with every seed, got 1: generate for more films")
+    by_seed, by_film, centre = table.mean(axis=1), table.mean(axis=0), float(table.mean())
+    ms_seed = n_films * float(np.sum((by_seed - centre) ** 2)) / (n_seeds - 1)
+    ms_film = n_seeds * float(np.sum((by_film - centre) ** 2)) / (n_films - 1)
+    df_rest = (n_seeds - 1) * (n_films - 1)
+    ms_rest = float(np.sum((table - by_seed[:, None] - by_film[None, :] + centre) ** 2)) / df_rest
+    seed = max(0.0, (ms_seed - ms_rest) / n_films)
+    ends = [_williams_tukey(ms_seed, ms_rest, n_seeds, n_films, df_rest, q) for q in ((1 + level) / 2, (1 - level) / 2)]
+    estimate = Estimate(
+        value=seed,
+        low=ends[0],
+        high=ends[1],
+        level=level,
+        n=n_seeds * n_films,
+        n_clusters=n_seeds,
+        n_missing=n_missing,
+        method="variance between seeds, ANOVA, Williams–Tukey interval",
+        df=float(n_seeds - 1),
+        notes=(f"{n_seeds} seeds: {n_seeds - 1} degrees of freedom",),
+    )
+    total = seed + ms_rest / n_films
+    return SeedComponents(
+        seed=estimate,
+        film=max(0.0, (ms_film - ms_rest) / n_seeds),
+        rest=ms_rest,
+        seed_share=seed / total if total > 0 else 0.0,
+    )
+
+
+def _williams_tukey(ms_seed: float, ms_rest: float, n_seeds: int, n_films: int, df_rest: int, q: float) -> float:
+    chi2 = float(special.chdtri(n_seeds - 1, 1 - q))
+    f = float(special.fdtri(n_seeds - 1, df_rest, q))
+    return max(0.0, (n_seeds - 1) * (ms_seed - f * ms_rest) / (n_films * chi2))
+
+
+def _film_means(
+    values: Floats, arms: Sequence[Hashable], order: Sequence[Hashable], clusters: Labels
+) -> tuple[Floats, int]:
+    """[complete films, arms in order] means, and the number of films left out."""
+    rank_of = _order(order)
+    column = np.array([_rank(rank_of, arm) for arm in arms])
+    coded = code_labels("clusters", clusters)
+    cell = coded.codes * len(order) + column
+    size = coded.n_labels * len(order)
+    counts = np.bincount(cell, minlength=size).reshape(-1, len(order))
+    sums = np.bincount(cell, weights=values, minlength=size).reshape(-1, len(order))
+    complete = (counts > 0).all(axis=1)
+    if not complete.any():
+        raise InputError("`clusters` must hold a film with every arm, got none: generate for the same films")
+    return sums[complete] / counts[complete], int((~complete).sum())
+
+
+def _order(order: Sequence[Hashable]) -> dict[Hashable, int]:
+    if len(set(order)) != len(order) or len(order) < 2:
+        raise InputError(f"`order` must name at least 2 different arms, got {list(order)}: smallest first")
+    return {arm: i for i, arm in enumerate(order)}
+
+
+def _rank(rank_of: dict[Hashable, int], arm: Hashable) -> int:
+    if arm not in rank_of:
+        raise InputError(f"`order` must name every arm, got a row of {arm!r}: add it or drop its rows")
+    return rank_of[arm]
+
+
+def _score(level_of: np.ndarray, signs: Floats) -> float:
+    return float(np.sum(np.sign(level_of[:, None] - level_of[None, :]) * signs)) / 2
+
+
+def jonckheere_normal_p(statistic: float, sizes: Sequence[int]) -> float:
+    """Two-sided p value of J by its normal approximation without ties; to check the permutations against tables."""
+    n = np.asarray(sizes, dtype=np.float64)
+    total = float(n.sum())
+    mean = (total**2 - float(np.sum(n**2))) / 4
+    variance = (total**2 * (2 * total + 3) - float(np.sum(n**2 * (2 * n + 3)))) / 72
+    return float(2 * special.ndtr(-abs(statistic - mean) / math.sqrt(variance)))
