@@ -1,0 +1,253 @@
+"""How many prompts, what can be seen, how surely: planning before anything is run.
+
+Paired scores: variance of a prompt's difference between arms as in Miller (arXiv 2411.00640, on paired differences and
+resampling), with films as clusters:
+
+    Var(d̄) = [ω² (1 + (m − 1) ICC) + σ_A²/K + σ_B²/K] / n
+
+ω: standard deviation of the true difference over prompts, σ: of repeats (draws) within a prompt, K draws, m prompts a
+film. Tests are t tests with films − 1 degrees of freedom, power by the noncentral t, not the normal: with few films
+that matters. Votes: the sign test's normal formula over decisive votes, divided by the share of decisive votes,
+multiplied by 1 + (m − 1) ICC for m votes a rater.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from harness.errors import InputError
+from harness.stats.intervals import t_quantile
+from harness.stats.rows import (
+    Floats,
+    Labels,
+    check_count,
+    check_level,
+    check_positive,
+    check_same_length,
+    check_values,
+    code_labels,
+    sum_clusters,
+)
+
+MAX_PROMPTS = 10_000_000
+BEYOND = 30.0  # standard errors: more than the noncentral t can compute, and power is 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDesign:
+    """What is known of paired scores before the run; standard deviations in the unit of the scores."""
+
+    sd_difference: float  # ω: of the true difference over prompts
+    sd_repeat: float = 0.0  # of one arm's score over draws of the same prompt
+    n_draws: int = 1  # draws per prompt and arm
+    prompts_per_film: float = 1.0
+    icc: float = 0.0  # intraclass correlation of differences within a film
+    level: float = 0.95
+    n_tests: int = 1  # size of the declared family: the first step of Holm
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        check_count("n_draws", self.n_draws)
+        check_count("n_tests", self.n_tests)
+        if self.sd_difference < 0 or self.sd_repeat < 0 or self.sd_difference + self.sd_repeat == 0:
+            raise InputError(
+                f"`sd_difference` and `sd_repeat` must be 0 or more and not both 0, got {self.sd_difference} and "
+                f"{self.sd_repeat}: take them from a pilot"
+            )
+        if self.prompts_per_film < 1 or not 0 <= self.icc <= 1:
+            raise InputError(
+                f"`prompts_per_film` must be at least 1 and `icc` lie in [0, 1], got {self.prompts_per_film} and "
+                f"{self.icc}: take them from a pilot"
+            )
+
+    @property
+    def variance_per_prompt(self) -> float:
+        """n · Var(mean difference)."""
+        inflated = self.sd_difference**2 * (1 + (self.prompts_per_film - 1) * self.icc)
+        return inflated + 2 * self.sd_repeat**2 / self.n_draws
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerAnswer:
+    """One planning question, answered."""
+
+    n: int  # prompts, or votes
+    n_films: int | None
+    effect: float  # true difference, or win share among decisive votes
+    power: float
+    sentence: str
+
+
+def paired_power(design: PairedDesign, *, effect: float, n_prompts: int) -> PowerAnswer:
+    """Probability that a true difference of `effect` is called with `n_prompts` prompts."""
+    check_positive("effect", effect)
+    check_count("n_prompts", n_prompts, minimum=2)
+    power = _power(design, effect, n_prompts)
+    films = _films(design, n_prompts)
+    sentence = (
+        f"{n_prompts:,} prompts from {films:,} films show a true difference of {effect:g} with power {power:.0%}."
+    )
+    return PowerAnswer(n=n_prompts, n_films=films, effect=effect, power=power, sentence=sentence)
+
+
+def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.8) -> PowerAnswer:
+    """Smallest number of prompts that shows a true difference of `effect` with `power`."""
+    check_positive("effect", effect)
+    _check_power(power)
+    low, high = 2, 4
+    while _power(design, effect, high) < power:
+        low, high = high, high * 2
+        if high > MAX_PROMPTS:
+            raise InputError(f"`effect` of {effect:g} would take over {MAX_PROMPTS:,} prompts: ask for a larger one")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(design, effect, middle) >= power else (middle, high)
+    films = _films(design, high)
+    sentence = (
+        f"To show a true difference of {effect:g} with power {power:.0%}, judge {high:,} prompts from {films:,} films."
+    )
+    return PowerAnswer(n=high, n_films=films, effect=effect, power=_power(design, effect, high), sentence=sentence)
+
+
+def paired_detectable(design: PairedDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
+    """Smallest true difference that `n_prompts` prompts show with `power`."""
+    check_count("n_prompts", n_prompts, minimum=2)
+    _check_power(power)
+    low, high = 0.0, math.sqrt(design.variance_per_prompt)
+    while _power(design, high, n_prompts) < power:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(design, middle, n_prompts) >= power else (middle, high)
+    films = _films(design, n_prompts)
+    sentence = (
+        f"{n_prompts:,} prompts from {films:,} films show a true difference of {high:.3g} or more "
+        f"with power {power:.0%}."
+    )
+    return PowerAnswer(n=n_prompts, n_films=films, effect=high, power=power, sentence=sentence)
+
+
+def votes_sample_size(
+    win_share: float,
+    *,
+    power: float = 0.8,
+    tie_share: float = 0.0,
+    votes_per_rater: float = 1.0,
+    icc: float = 0.0,
+    level: float = 0.95,
+    n_tests: int = 1,
+) -> PowerAnswer:
+    """Votes that show a true win share among decisive votes of `win_share` against one half."""
+    _check_power(power)
+    _check_votes(win_share, tie_share, votes_per_rater, icc)
+    z = t_quantile(1 - (1 - check_level(level)) / (2 * check_count("n_tests", n_tests)), math.inf)
+    spread = math.sqrt(win_share * (1 - win_share))
+    decisive = ((z / 2 + t_quantile(power, math.inf) * spread) / abs(win_share - 0.5)) ** 2
+    n = math.ceil(decisive / (1 - tie_share) * (1 + (votes_per_rater - 1) * icc) - 1e-9)
+    sentence = f"To show that {win_share:.0%} of decisive votes are won, with power {power:.0%}, collect {n:,} votes"
+    sentence += f" ({tie_share:.0%} of them ties)." if tie_share else "."
+    return PowerAnswer(n=n, n_films=None, effect=win_share, power=power, sentence=sentence)
+
+
+def votes_power(
+    win_share: float,
+    *,
+    n_votes: int,
+    tie_share: float = 0.0,
+    votes_per_rater: float = 1.0,
+    icc: float = 0.0,
+    level: float = 0.95,
+    n_tests: int = 1,
+) -> PowerAnswer:
+    """Probability that `n_votes` votes show a true win share of `win_share` among decisive ones."""
+    _check_votes(win_share, tie_share, votes_per_rater, icc)
+    check_count("n_votes", n_votes)
+    z = t_quantile(1 - (1 - check_level(level)) / (2 * check_count("n_tests", n_tests)), math.inf)
+    decisive = n_votes * (1 - tie_share) / (1 + (votes_per_rater - 1) * icc)
+    reach = math.sqrt(decisive) * abs(win_share - 0.5) - z / 2
+    power = float(special.ndtr(reach / math.sqrt(win_share * (1 - win_share))))
+    sentence = f"{n_votes:,} votes show a true win share of {win_share:.0%} with power {power:.0%}."
+    return PowerAnswer(n=n_votes, n_films=None, effect=win_share, power=power, sentence=sentence)
+
+
+def pilot_power(
+    differences: ArrayLike,
+    *,
+    clusters: Labels,
+    effect: float,
+    n_clusters: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_tests: int = 1,
+    n_draws: int = 2_000,
+) -> PowerAnswer:
+    """Power by simulation: films drawn from a pilot, mean difference set to `effect`, the CR2-t test on each draw.
+
+    Assumes nothing about the shape of the differences, but a pilot of few films knows little about films.
+    """
+    values = check_values("differences", differences, minimum=2)
+    check_same_length(differences=values, clusters=clusters)
+    check_positive("effect", effect)
+    check_count("n_clusters", n_clusters, minimum=2)
+    check_count("n_draws", n_draws, minimum=100)
+    tail = (1 - check_level(level)) / (2 * check_count("n_tests", n_tests))
+    pilot = sum_clusters(values, code_labels("clusters", clusters))
+    if pilot.n_clusters < 3:
+        raise InputError(f"`clusters` must be at least 3 in a pilot, got {pilot.n_clusters}: pilot more films")
+    drawn = rng.integers(pilot.n_clusters, size=(n_draws, n_clusters))
+    sizes = pilot.sizes[drawn]
+    sums = pilot.residual_sums[drawn] + effect * sizes
+    power = float(np.mean(_cr2_p_values(sums, sizes) < 2 * tail))
+    n_prompts = round(float(sizes.sum(axis=1).mean()))
+    sentence = (
+        f"{n_clusters:,} films like the pilot's (about {n_prompts:,} prompts) show a true difference of {effect:g} "
+        f"with power {power:.0%}."
+    )
+    return PowerAnswer(n=n_prompts, n_films=n_clusters, effect=effect, power=power, sentence=sentence)
+
+
+def _cr2_p_values(sums: Floats, sizes: Floats) -> Floats:
+    """Two-sided CR2 + Satterthwaite p value per row of cluster sums and sizes [draws, clusters]; see `paired`."""
+    n = sizes.sum(axis=1, keepdims=True)
+    mean = sums.sum(axis=1, keepdims=True) / n
+    c = 1 / (1 - sizes / n)
+    variance = np.sum(c * (sums - mean * sizes) ** 2, axis=1) / n[:, 0] ** 2
+    cross = np.sum(c * sizes**2, axis=1) ** 2 - np.sum(c**2 * sizes**4, axis=1)
+    df = n[:, 0] ** 2 / (np.sum(sizes**2, axis=1) + cross / n[:, 0] ** 2)
+    with np.errstate(divide="ignore"):
+        return np.asarray(2 * special.stdtr(df, -np.abs(mean[:, 0]) / np.sqrt(variance)))
+
+
+def _power(design: PairedDesign, effect: float, n_prompts: int) -> float:
+    df = max(1, _films(design, n_prompts) - 1)
+    critical = t_quantile(1 - (1 - design.level) / (2 * design.n_tests), df)
+    shift = effect / math.sqrt(design.variance_per_prompt / n_prompts)
+    if shift > BEYOND:
+        return 1.0
+    above = 1 - float(special.nctdtr(df, shift, critical))
+    below = float(special.nctdtr(df, shift, -critical)) if shift < 3 else 0.0  # under 1e-6 there, and hard to compute
+    return above + below
+
+
+def _films(design: PairedDesign, n_prompts: int) -> int:
+    return max(2, math.floor(n_prompts / design.prompts_per_film))
+
+
+def _check_power(power: float) -> None:
+    if not 0.05 < power < 1:
+        raise InputError(f"`power` must lie between 0.05 and 1, got {power}: 0.8 is usual")
+
+
+def _check_votes(win_share: float, tie_share: float, votes_per_rater: float, icc: float) -> None:
+    if not 0 < win_share < 1 or win_share == 0.5:
+        raise InputError(f"`win_share` must lie in (0, 1) and differ from 0.5, got {win_share}: 0.6 is clear")
+    if not 0 <= tie_share < 1 or votes_per_rater < 1 or not 0 <= icc <= 1:
+        raise InputError(
+            f"`tie_share` must lie in [0, 1), `votes_per_rater` be at least 1 and `icc` lie in [0, 1], got "
+            f"{tie_share}, {votes_per_rater} and {icc}: take them from a pilot"
+        )

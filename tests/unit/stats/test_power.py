@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.power import TTestPower
+
+from harness.errors import InputError
+from harness.stats import (
+    PairedDesign,
+    contrast_of_differences,
+    paired_detectable,
+    paired_power,
+    paired_sample_size,
+    pilot_power,
+    votes_power,
+    votes_sample_size,
+)
+
+
+@given(n=st.integers(5, 400), effect=st.floats(0.05, 0.5))
+def test_paired_power_against_statsmodels(n: int, effect: float) -> None:
+    theirs = TTestPower().power(effect_size=effect, nobs=n, alpha=0.05)
+    ours = paired_power(PairedDesign(sd_difference=1.0), effect=effect, n_prompts=n).power
+    if not np.isnan(theirs):  # its noncentral t gives up far out
+        assert ours == pytest.approx(theirs, abs=2e-6)
+    assert 0 < ours <= 1
+
+
+def test_sample_size_against_statsmodels_and_back() -> None:
+    design = PairedDesign(sd_difference=0.8)
+    answer = paired_sample_size(design, effect=0.2)
+    theirs = TTestPower().solve_power(effect_size=0.25, power=0.8, alpha=0.05)
+    assert answer.n == int(np.ceil(theirs))
+    assert paired_detectable(design, n_prompts=answer.n).effect == pytest.approx(0.2, rel=0.01)
+    assert answer.sentence == "To show a true difference of 0.2 with power 80%, judge 128 prompts from 128 films."
+
+
+def test_variance_of_the_design_by_hand() -> None:
+    # ω² (1 + 9 · 0.2) + 2 σ² / K = 1 · 2.8 + 2 · 0.5 / 4
+    design = PairedDesign(sd_difference=1, sd_repeat=np.sqrt(0.5), n_draws=4, prompts_per_film=10, icc=0.2)
+    assert design.variance_per_prompt == pytest.approx(3.05)
+
+
+def test_planned_power_is_reached_in_simulation_with_films() -> None:
+    design = PairedDesign(sd_difference=1, sd_repeat=0.5, n_draws=2, prompts_per_film=5, icc=0.3)
+    n = paired_sample_size(design, effect=0.3).n // 5 * 5 + 5
+    rng = np.random.default_rng(0)
+    films, hits = np.arange(n) // 5, 0
+    for _ in range(1_000):
+        true = 0.3 + np.sqrt(0.3) * rng.normal(size=n // 5)[films] + np.sqrt(0.7) * rng.normal(size=n)
+        seen = true + 0.5 * (rng.normal(size=(2, n)) - rng.normal(size=(2, n))).mean(axis=0)
+        hits += contrast_of_differences(seen, clusters=films).p_value < 0.05
+    assert hits / 1_000 == pytest.approx(0.8, abs=0.045)
+
+
+@pytest.mark.parametrize(("share", "votes"), [(0.55, 783), (0.60, 194), (0.65, 85), (0.70, 47)])
+def test_votes_against_the_published_numbers(share: float, votes: int) -> None:
+    assert votes_sample_size(share).n == votes
+    assert votes_power(share, n_votes=votes).power == pytest.approx(0.8, abs=0.01)
+    assert votes_sample_size(1 - share).n == votes
+
+
+def test_ties_and_raters_inflate_the_votes() -> None:
+    answer = votes_sample_size(0.6, tie_share=0.25, votes_per_rater=11, icc=0.1)
+    assert answer.n == pytest.approx(193.9 / 0.75 * 2, abs=1)
+    assert "25% of them ties" in answer.sentence
+    again = votes_power(0.6, n_votes=answer.n, tie_share=0.25, votes_per_rater=11, icc=0.1)
+    assert again.power == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_family_costs_votes_and_prompts() -> None:
+    assert votes_sample_size(0.6, n_tests=4).n > votes_sample_size(0.6).n
+    alone, four = PairedDesign(sd_difference=1), PairedDesign(sd_difference=1, n_tests=4)
+    assert paired_sample_size(four, effect=0.2).n > paired_sample_size(alone, effect=0.2).n
+
+
+def test_pilot_power_agrees_with_the_formula_for_normal_differences() -> None:
+    rng = np.random.default_rng(1)
+    pilot = rng.normal(0.1, 1, size=2_000)
+    answer = pilot_power(pilot, clusters=range(2_000), effect=0.4, n_clusters=50, rng=rng)
+    formula = paired_power(PairedDesign(sd_difference=1), effect=0.4, n_prompts=50)
+    assert answer.power == pytest.approx(formula.power, abs=0.05)
+    assert answer.n_films == 50
+
+
+def test_pilot_power_grows_with_effect_and_films() -> None:
+    rng = np.random.default_rng(2)
+    pilot, clusters = rng.exponential(size=60), np.arange(60) // 5
+    powers = [
+        pilot_power(pilot, clusters=clusters, effect=effect, n_clusters=n, rng=rng).power
+        for effect, n in ((0.2, 10), (0.5, 10), (0.5, 40))
+    ]
+    assert powers == sorted(powers)
+
+
+def test_unusable_plans_are_refused() -> None:
+    with pytest.raises(InputError, match="not both 0"):
+        PairedDesign(sd_difference=0)
+    with pytest.raises(InputError, match="from a pilot"):
+        PairedDesign(sd_difference=1, icc=2)
+    with pytest.raises(InputError, match="above 0"):
+        paired_power(PairedDesign(sd_difference=1), effect=0, n_prompts=10)
+    with pytest.raises(InputError, match="larger one"):
+        paired_sample_size(PairedDesign(sd_difference=1), effect=1e-6)
+    with pytest.raises(InputError, match="differ from 0"):
+        votes_sample_size(0.5)
+    with pytest.raises(InputError, match="pilot more films"):
+        pilot_power([1, 2], clusters=[1, 2], effect=1, n_clusters=5, rng=np.random.default_rng(0))
