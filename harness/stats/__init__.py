@@ -10,6 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.stats.agreement import cohens_kappa, fleiss_kappa, krippendorff_alpha
+    from harness.stats.annotators import (
+        AlternativeAnnotator,
+        AnnotatorTest,
+        BlandAltman,
+        alternative_annotator,
+        bland_altman,
+        repeatability,
+    )
+    from harness.stats.bca import mean_estimate_bca
     from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
     from harness.stats.correlation import pearson, spearman
     from harness.stats.crossed import crossed_mean, rater_contrast, seed_contrast
@@ -24,10 +34,23 @@ if TYPE_CHECKING:
     from harness.stats.means import mean_estimate
     from harness.stats.multiplicity import adjust
     from harness.stats.paired import contrast_of_differences, paired_contrast
+    from harness.stats.power import (
+        PairedDesign,
+        PowerAnswer,
+        paired_detectable,
+        paired_power,
+        paired_sample_size,
+        pilot_power,
+        votes_power,
+        votes_sample_size,
+    )
+    from harness.stats.ppi import PoweredMean, powered_contrast, powered_mean
     from harness.stats.proportions import proportion_estimate, wilson_interval
     from harness.stats.quantiles import quantile_estimate
     from harness.stats.ranks import wilcoxon
     from harness.stats.results import TestResult
+    from harness.stats.sequential import Advice, BettingSequence, Look
+    from harness.stats.sequential_votes import DecisiveVotes, DifferenceSequence
     from harness.stats.signflip import is_reachable, require_reachable, sign_flip
     from harness.stats.strength_bootstrap import bootstrap_contrast
     from harness.stats.tail import (
@@ -38,12 +61,25 @@ if TYPE_CHECKING:
         quantile_contrasts,
         tail_asymmetry,
     )
+    from harness.stats.trend import SeedComponents, jonckheere, page_trend, seed_components
     from harness.stats.verdicts import clusters_to_settle, verdict
     from harness.stats.votes import Votes, WinRate, binomial_p_value, read_votes, win_rate
 
 __all__ = [
+    "Advice",
+    "AlternativeAnnotator",
+    "AnnotatorTest",
+    "BettingSequence",
+    "BlandAltman",
+    "DecisiveVotes",
+    "DifferenceSequence",
     "GoodnessOfFit",
+    "Look",
+    "PairedDesign",
+    "PowerAnswer",
+    "PoweredMean",
     "QuantileContrast",
+    "SeedComponents",
     "StrengthFit",
     "TailAsymmetry",
     "TestResult",
@@ -51,30 +87,46 @@ __all__ = [
     "Votes",
     "WinRate",
     "adjust",
+    "alternative_annotator",
     "binomial_p_value",
+    "bland_altman",
     "bootstrap_contrast",
     "cliffs_delta",
     "clusters_to_settle",
     "cohens_dz",
+    "cohens_kappa",
     "concordance",
     "contrast_of_differences",
     "crossed_mean",
     "find_unconnected",
     "fit_strengths",
+    "fleiss_kappa",
     "intraclass_correlation",
     "is_reachable",
+    "jonckheere",
+    "krippendorff_alpha",
     "low_quality_contrast",
     "low_quality_rate",
     "mean_estimate",
+    "mean_estimate_bca",
+    "page_trend",
     "paired_contrast",
+    "paired_detectable",
+    "paired_power",
+    "paired_sample_size",
     "pearson",
+    "pilot_power",
+    "powered_contrast",
+    "powered_mean",
     "proportion_estimate",
     "quantile_contrasts",
     "quantile_estimate",
     "rater_contrast",
     "read_votes",
+    "repeatability",
     "require_reachable",
     "roc_auc",
+    "seed_components",
     "seed_contrast",
     "sign_flip",
     "smallest_effect_in_units",
@@ -82,14 +134,28 @@ __all__ = [
     "superiority",
     "tail_asymmetry",
     "verdict",
+    "votes_power",
+    "votes_sample_size",
     "wilcoxon",
     "wilson_interval",
     "win_rate",
 ]
 
 _HOME = {
+    "Advice": "sequential",
+    "AlternativeAnnotator": "annotators",
+    "AnnotatorTest": "annotators",
+    "BettingSequence": "sequential",
+    "BlandAltman": "annotators",
+    "DecisiveVotes": "sequential_votes",
+    "DifferenceSequence": "sequential_votes",
     "GoodnessOfFit": "bradley_terry",
+    "Look": "sequential",
+    "PairedDesign": "power",
+    "PowerAnswer": "power",
+    "PoweredMean": "ppi",
     "QuantileContrast": "tail",
+    "SeedComponents": "trend",
     "StrengthFit": "bradley_terry",
     "TailAsymmetry": "tail",
     "TestResult": "results",
@@ -97,30 +163,46 @@ _HOME = {
     "Votes": "votes",
     "WinRate": "votes",
     "adjust": "multiplicity",
+    "alternative_annotator": "annotators",
     "binomial_p_value": "votes",
+    "bland_altman": "annotators",
     "bootstrap_contrast": "strength_bootstrap",
     "cliffs_delta": "effect_sizes",
     "clusters_to_settle": "verdicts",
     "cohens_dz": "effect_sizes",
+    "cohens_kappa": "agreement",
     "concordance": "discrimination",
     "contrast_of_differences": "paired",
     "crossed_mean": "crossed",
     "find_unconnected": "bradley_terry",
     "fit_strengths": "bradley_terry",
+    "fleiss_kappa": "agreement",
     "intraclass_correlation": "effect_sizes",
     "is_reachable": "signflip",
+    "jonckheere": "trend",
+    "krippendorff_alpha": "agreement",
     "low_quality_contrast": "tail",
     "low_quality_rate": "tail",
     "mean_estimate": "means",
+    "mean_estimate_bca": "bca",
+    "page_trend": "trend",
     "paired_contrast": "paired",
+    "paired_detectable": "power",
+    "paired_power": "power",
+    "paired_sample_size": "power",
     "pearson": "correlation",
+    "pilot_power": "power",
+    "powered_contrast": "ppi",
+    "powered_mean": "ppi",
     "proportion_estimate": "proportions",
     "quantile_contrasts": "tail",
     "quantile_estimate": "quantiles",
     "rater_contrast": "crossed",
     "read_votes": "votes",
+    "repeatability": "annotators",
     "require_reachable": "signflip",
     "roc_auc": "discrimination",
+    "seed_components": "trend",
     "seed_contrast": "crossed",
     "sign_flip": "signflip",
     "smallest_effect_in_units": "effect_sizes",
@@ -128,6 +210,8 @@ _HOME = {
     "superiority": "effect_sizes",
     "tail_asymmetry": "tail",
     "verdict": "verdicts",
+    "votes_power": "power",
+    "votes_sample_size": "power",
     "wilcoxon": "ranks",
     "wilson_interval": "proportions",
     "win_rate": "votes",
