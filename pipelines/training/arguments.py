@@ -14,7 +14,8 @@ _OPTIMIZERS = {"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_ad
 
 def resolve_optimizer(recipe: SftRecipe, runtime: Runtime) -> str:
     """The optimiser by transformers' name; 8-bit states live on CUDA only."""
-    return _OPTIMIZERS[recipe.optimizer.name if runtime.device == "cuda" else "adamw"]
+    wanted = recipe.optimizer.name
+    return _OPTIMIZERS[wanted if runtime.device == "cuda" else "adamw"]
 
 
 def training_arguments(recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> Any:

@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 import torch
+from fakes import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
 from harness.types import Example
 from pipelines.packing import Pack, best_fit_decreasing, flatten, plan_packs, plan_sample
-from fakes import tiny_model
 
 
 def example(length: int, *, n_prompt: int = 1, first: int = 5) -> Example:
