@@ -1,0 +1,99 @@
+"""Held-out loss: how surprised a model is by what the human wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
+from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress, require
+from harness.types import Message, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutLoss:
+    """The loss of one human reply. The end token is part of it: knowing when to stop is part of the reply."""
+
+    prompt_id: str
+    cluster: str
+    bits_per_byte: float | None  # −Σ log2 p / UTF-8 bytes of the reply; None (missing) without a reference
+    nats_per_token: float | None  # −Σ ln p / tokens; compares only between models of one tokenizer
+    total_bits: float | None
+    n_bytes: int  # UTF-8 bytes of the reply, 0 when missing
+    n_tokens: int  # end token included, 0 when missing
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp(nats per token): per token, so only between models of one tokenizer."""
+        return None if self.nats_per_token is None else math.exp(self.nats_per_token)
+
+
+def heldout_losses(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    system: str | None = DIALOGUE_SYSTEM,
+    shots: Sequence[Sequence[Message]] = (),
+    adapter: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[HeldoutLoss]:
+    """One row per prompt, in their order. An empty or absent reference is missing, not a loss of 0.
+
+    Bits per byte instead of per token let models with different tokenizers be compared (Gao et al., 2101.00027,
+    section 3.1).
+
+    Args:
+        model: one that `supports` exact continuation log-probabilities.
+        prompts: with their human replies as `reference`.
+        system: the variant's system prompt; the same one as in training and generation.
+        shots: the variant's few-shot exchanges.
+        adapter: as `protocol.adapter_name` names it; None is the bare base.
+        on_progress: gets tokens read of all.
+
+    Raises:
+        UnavailableError: the model gives no exact log-probabilities.
+    """
+    require(model, "continuation_logprobs", who="heldout_loss")
+    asked = [prompt for prompt in prompts if (prompt.reference or "").strip()]
+    requests = [
+        ContinuationRequest(
+            key=prompt.id,
+            messages=chat_messages(prompt.messages, system=system, shots=shots),
+            reply=_reference(prompt),
+            adapter=adapter,
+        )
+        for prompt in asked
+    ]
+    found = model.continuation_logprobs(requests, on_progress=on_progress)
+    by_id = {prompt.id: continuation for prompt, continuation in zip(asked, found, strict=True)}
+    return [_row(prompt, by_id.get(prompt.id)) for prompt in prompts]
+
+
+def _reference(prompt: Prompt) -> str:
+    return (prompt.reference or "").strip()
+
+
+def _row(prompt: Prompt, continuation: Continuation | None) -> HeldoutLoss:
+    if continuation is None:
+        return HeldoutLoss(
+            prompt_id=prompt.id,
+            cluster=prompt.cluster,
+            bits_per_byte=None,
+            nats_per_token=None,
+            total_bits=None,
+            n_bytes=0,
+            n_tokens=0,
+        )
+    nats = -math.fsum((*continuation.logprobs, continuation.end_logprob))
+    n_bytes = len(_reference(prompt).encode())
+    n_tokens = continuation.n_tokens + 1
+    return HeldoutLoss(
+        prompt_id=prompt.id,
+        cluster=prompt.cluster,
+        bits_per_byte=nats / math.log(2) / n_bytes,
+        nats_per_token=nats / n_tokens,
+        total_bits=nats / math.log(2),
+        n_bytes=n_bytes,
+        n_tokens=n_tokens,
+    )
