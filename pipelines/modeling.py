@@ -46,8 +46,12 @@ def resolve_runtime(*, precision: str, attention: str) -> Runtime:
     import torch
 
     device: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        raise UnavailableError(
+            f"one training uses one GPU, got {torch.cuda.device_count()} visible: set CUDA_VISIBLE_DEVICES to one"
+        )
     resolved: Literal["bf16", "fp32"] = "fp32" if precision == "fp32" else "bf16"
-    if precision == "auto" and device == "cpu":
+    if precision == "auto" and (device == "cpu" or not torch.cuda.is_bf16_supported()):
         resolved = "fp32"
     has_flash = device == "cuda" and resolved == "bf16" and importlib.util.find_spec("flash_attn") is not None
     if attention == "flash_attention_2" and not has_flash:
