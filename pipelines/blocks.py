@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
-from harness.models.chat import chat_format, chat_messages, neutralise, render
+from harness.models.chat import chat_format, chat_messages, neutralise, render, reply_ids
 from harness.types import Message, Progress
 from pipelines.turns import NO_REPLY, Integers, Turns, Windows, roles_of
 
@@ -58,7 +57,7 @@ class Pieces:
     user_close: TokenIds
     assistant_open: TokenIds
     assistant_close: TokenIds
-    end: TokenIds  # what of `assistant_close` belongs to a completion: the end token, no line break after it
+    end: TokenIds  # what of `assistant_close` belongs to a completion: the end token alone, no line break after it
 
 
 class WindowRenderer(Protocol):
@@ -227,25 +226,16 @@ class RenderedWindows:
         return len(self._with_reply(turns, window, 0).ids)
 
     def _with_reply(self, turns: Turns, windows: Windows, i: int) -> _Rendered:
+        """The reply is tokenised by itself: a model that generates begins it after the prompt's last token, too."""
         prompt = self._prompt(turns, windows, i)
-        chat = [*self._chat(turns, windows, i), {"role": "assistant", "content": turns.texts[windows.replies[i]]}]
-        whole = render(self._tokenizer, chat, reply_follows=False)
-        if whole[: len(prompt)] != prompt or self._end_id not in whole[len(prompt) :]:
-            raise ConfigError(
-                f"`{windows.prompt_ids[i]}` must render as prompt, reply and end token in this order, got "
-                f"{self._tokenizer.decode(list(whole))!r}; use a base whose chat template does not rewrite turns"
-            )
-        end = whole.index(self._end_id, len(prompt)) + 1
-        return _Rendered(whole[:end], len(prompt))
+        reply = reply_ids(self._tokenizer, turns.texts[windows.replies[i]])
+        return _Rendered((*prompt, *reply, self._end_id), len(prompt))
 
     def _prompt(self, turns: Turns, windows: Windows, i: int) -> tuple[int, ...]:
-        return render(self._tokenizer, self._chat(turns, windows, i))
-
-    def _chat(self, turns: Turns, windows: Windows, i: int) -> list[dict[str, str]]:
         history = range(int(windows.first[i]), int(windows.last[i]) + 1)
         roles = roles_of(turns, windows, i)
         messages = [Message(role=role, content=turns.texts[t]) for t, role in zip(history, roles, strict=True)]
-        return chat_messages(messages, system=self._system)
+        return render(self._tokenizer, chat_messages(messages, system=self._system))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,16 +282,13 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, system: str) -> Pieces | None:
         return None
     parts = (prefix, user_open, user_close, assistant_open, assistant_close)
     ids = [np.array(tokenizer.encode(part, add_special_tokens=False), dtype=np.int32) for part in parts]
-    ends = np.flatnonzero(ids[4] == chat_format(tokenizer).end_id)
-    if not len(ends):
-        return None
     return Pieces(
         prefix=ids[0],
         user_open=ids[1],
         user_close=ids[2],
         assistant_open=ids[3],
         assistant_close=ids[4],
-        end=ids[4][: ends[0] + 1],
+        end=np.array([chat_format(tokenizer).end_id], dtype=np.int32),
     )
 
 

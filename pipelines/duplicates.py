@@ -11,6 +11,7 @@ nothing about it when it is tested on the same. Two rules, both over lower-case 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def _trigrams(text: tuple[str, ...], numbers: dict[str, int]) -> Iterator[int]:
 def _candidates(sets: Sequence[frozenset[int]], n_left: int) -> Iterator[tuple[int, int]]:
     """Pairs (left, right) that may contain one another, each once.
 
-    If 80 % of A's n trigrams stand in B, then at least one of A's ⌊0.2 n⌋ + 1 rarest does (prefix filtering,
+    If 80 % of A's n trigrams stand in B, then one of A's n − ⌈0.8 n⌉ + 1 rarest does (prefix filtering,
     Chaudhuri, Ganti & Kaushik 2006), and rare trigrams point at few texts.
     """
     frequency: dict[int, int] = {}
@@ -160,7 +161,7 @@ def _candidates(sets: Sequence[frozenset[int]], n_left: int) -> Iterator[tuple[i
     pairs: set[tuple[int, int]] = set()
     for number, trigrams in enumerate(sets):
         others = holders[int(number < n_left)]
-        n_rarest = int((1 - MIN_CONTAINMENT) * len(trigrams)) + 1
+        n_rarest = len(trigrams) - math.ceil(MIN_CONTAINMENT * len(trigrams) - 1e-9) + 1
         for trigram in sorted(trigrams, key=lambda t: (frequency[t], t))[:n_rarest]:
             for other in others.get(trigram, ())[:_MAX_TEXTS_PER_TRIGRAM]:
                 pairs.add((min(number, other), max(number, other) - n_left))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from harness.seeding import stream
 from harness.types import Adapter, BaseModel, Message, Prompt, Variant
 
 if TYPE_CHECKING:
+    from harness.models.local import Dtype, LocalModel
     from harness.models.protocol import LanguageModel
     from harness.tracking import Tracking
 
@@ -24,45 +25,55 @@ SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """A variant's model in memory and the name of the adapter to ask for."""
+class TokenizerSource:
+    """A base by name, for its tokenizer."""
 
-    model: LanguageModel
-    adapter: str | None
+    base: str
+    revision: str | None
 
 
 class ModelPool:
     """Each base once in memory, its adapters beside it; nothing is loaded before it is asked."""
 
-    def __init__(self, say: Callable[[str], None] | None = None) -> None:
-        self._models: dict[str, LanguageModel] = {}
-        self._say = say or (lambda text: None)
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str], LocalModel] = {}
 
-    def base(self, base: BaseModel) -> LanguageModel:
-        """A base model, loaded on first use."""
-        if base.digest not in self._models:
-            from harness.models.local import LocalModel
+    def base(self, base: BaseModel, *, dtype: Dtype = "auto") -> LocalModel:
+        """A base model, loaded on first use; the same weights in the same precision are loaded once."""
+        from harness.models.local import LocalModel
 
-            self._say(f"loading {base.source}")
-            self._models[base.digest] = LocalModel.load(base)
-        return self._models[base.digest]
+        key = (base.digest, _precision(dtype))
+        if key not in self._models:
+            self._models[key] = LocalModel.load(base, dtype=dtype)
+        return self._models[key]
 
-    def of(self, variant: Variant) -> Loaded:
-        """The model of a variant, its adapter attached."""
+    def of(self, variant: Variant) -> LanguageModel:
+        """The model that answers for a variant, its adapter attached."""
         if variant.kind == "endpoint":
             from harness.models.endpoint import EndpointModel
 
-            return Loaded(model=EndpointModel(base_url=variant.endpoint or "", model=variant.model or ""), adapter=None)
+            return EndpointModel(base_url=variant.endpoint or "", model=variant.model or "")
+        if variant.kind == "file":
+            from harness.models.recorded import RecordedModel
+
+            return RecordedModel.load(Path(variant.path or ""))
         if variant.base is None:
-            raise InputError(f"`{variant.name}` is a file of generations: there is no model to ask")
+            raise InputError(f"`{variant.name}` must name a base model; it has none")
         model = self.base(variant.base)
-        if variant.adapter is None:
-            return Loaded(model=model, adapter=None)
-        return Loaded(model=model, adapter=model.add_adapter(variant.adapter))  # type: ignore[attr-defined]
+        if variant.adapter is not None:
+            model.add_adapter(variant.adapter)
+        return model
 
     def clear(self) -> None:
         """Let go of every model."""
         self._models.clear()
+
+
+def _precision(dtype: Dtype) -> str:
+    """What `auto` means on this machine, so that a judge and a variant of one base share it."""
+    import torch
+
+    return dtype if dtype != "auto" else "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 def resolve_variant(
@@ -100,7 +111,7 @@ def resolve_variant(
             shots=shots,
             digest=digest_json(identity),
         )
-    adapter = _adapter(design, tracking)
+    adapter = adapter_of(design, tracking) if design.adapter is not None else None
     base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
     identity = {"base": base.digest, "adapter": adapter.digest if adapter else None, **spoken}
     return Variant(
@@ -108,21 +119,35 @@ def resolve_variant(
     )
 
 
-def _adapter(design: VariantDesign, tracking: Tracking) -> Adapter | None:
-    if design.adapter is None:
-        return None
-    folder = Path(design.adapter)
-    if folder.is_dir():
-        return open_adapter(folder, base=None if design.base is None else resolve_base(design.base))
-    if is_registry_name(design.adapter):
-        return resolve(tracking, design.adapter)
-    raise InputError(f"`{design.adapter}` must be a PEFT folder, `name@alias` or `name/version`; it is none of them")
+def adapter_of(design: VariantDesign, tracking: Tracking) -> Adapter:
+    """The adapter that a declaration names: a PEFT folder, or one of the registry.
+
+    Raises:
+        InputError: it is neither.
+    """
+    named = design.adapter or ""
+    if Path(named).is_dir():
+        return open_adapter(Path(named), base=None if design.base is None else resolve_base(design.base))
+    if is_registry_name(named):
+        return resolve(tracking, named)
+    raise InputError(f"`{named}` must be a PEFT folder, `name@alias` or `name/version`; it is none of them")
 
 
 def _file_variant(name: str, path: Path) -> Variant:
     if not path.is_file():
         raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
     return Variant(name=name, kind="file", path=str(path), digest=digest_file(path))
+
+
+def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> TokenizerSource:
+    """The base whose tokenizer measures windows: that of the first variant with a model, else the embedded one's."""
+    for declared in designs:
+        if declared.model is not None:
+            return TokenizerSource(base=declared.model, revision=declared.revision)
+        if declared.adapter is not None:
+            base = adapter_of(declared, tracking).base
+            return TokenizerSource(base=base.source, revision=base.revision)
+    return TokenizerSource(base="embedded", revision=None)
 
 
 def parse_variant(text: str) -> VariantDesign:

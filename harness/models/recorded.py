@@ -71,6 +71,11 @@ class RecordedModel:
         """Generations in the file."""
         return len(self._replies)
 
+    @property
+    def prompt_ids(self) -> frozenset[str]:
+        """The prompts that the file answers."""
+        return frozenset(key for key, _ in self._replies)
+
     def generate(
         self,
         requests: Sequence[ReplyRequest],

@@ -56,8 +56,8 @@ def fail(text: str) -> None:
     stderr().print(Text("error: ", style="bold red").append(Text(text, style="default")), soft_wrap=True)
 
 
-def emit(result: Mapping[str, Any]) -> None:
-    """One JSON object on stdout: the last thing a verb prints."""
+def emit(result: Mapping[str, Any] | Sequence[Any]) -> None:
+    """The result as JSON on stdout: the last thing a verb prints."""
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 
@@ -83,7 +83,8 @@ def progress(label: str) -> Iterator[OnProgress]:
         with _lines(label) as on_progress:
             yield on_progress
         return
-    from rich.progress import BarColumn, Progress as Bar, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         SpinnerColumn(),

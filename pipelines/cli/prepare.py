@@ -24,23 +24,22 @@ def prepare(
 
     Ends with one JSON object on stdout: what was found, repaired, skipped and split.
     """
-    from harness.artifacts import read_json
+    from harness.artifacts import to_json
     from pipelines.cli.session import open_session
-    from pipelines.prepare import SUMMARY_FILE, PrepareConfig
+    from pipelines.prepare import PrepareConfig, read_summary
     from pipelines.stages import prepare_stage
 
     config = PrepareConfig(
         corpus=corpus,
         base=base,
-        revision=revision,
+        base_revision=revision,
         max_tokens=max_tokens,
         seed=seed,
         limit=limit,
         lenient=lenient,
     )
     result = prepare_stage(open_session(force=force), config, adopt=True)
-    summary = read_json(result.folder / SUMMARY_FILE)
-    if not json:
-        for note in summary.get("warnings", ()):
-            say(f"[yellow]![/yellow] {note}")
-    emit({"run_id": result.run_id, "reused": result.reused, "folder": str(result.folder), **summary})
+    summary = read_summary(result.folder)
+    if not json and summary.verdict_limit:
+        say(f"[yellow]![/yellow] verdicts on this corpus: {summary.verdict_limit}")
+    emit({"run_id": result.run_id, "reused": result.reused, "folder": str(result.folder), **to_json(summary)})

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 OnProgress = Callable[[Progress], None]
 
 _ATTEMPTS = 5
-_CHUNK = 1 << 16
 _MAX_UNPACKED = 4 << 30  # bytes; the largest of these corpora has a tenth of it
 
 
@@ -158,7 +157,7 @@ def _continue(
         _write_note(archive, url, response)
         with archive.open("r+b" if is_rest else "wb") as file:
             file.seek(have)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as it arrives: what a buffer holds is lost in a cut
                 file.write(chunk)
                 have += len(chunk)
                 if on_progress is not None:

@@ -1,0 +1,252 @@
+"""The last stage: rows become findings, findings become the record that every report is drawn from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness.ablation.analysis import MeasureRule, analyse, label_films, smallest_effect_in_units
+from harness.ablation.design import EvaluationDesign
+from harness.ablation.measures import CATALOGUE
+from harness.artifacts import digest_json, read_json, to_json, write_json
+from harness.provenance import versions
+from harness.reporting import record as records
+from harness.reporting.render import read_record, write_report
+from harness.seeding import stream
+from harness.stats import mean_estimate
+from harness.tracking import Stage, StageResult
+from harness.types import Estimate, Finding, Generation, Grain
+from pipelines import recording
+from pipelines.measuring import Measured
+from pipelines.reports import ANALYSIS, RECORD
+from pipelines.session import OnProgress, Session
+
+if TYPE_CHECKING:
+    from harness.reporting.record import ReportRecord
+
+REVISION = 1
+N_SAMPLES = 8
+# Variants and data enter the fingerprint by their digests, not by where they lie.
+_ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
+SELF_FAMILY_CAVEAT = (
+    "The judge shares its model family with the variants, so its scores support no verdict here: verdicts rest on the "
+    "held-out loss of human replies and on measures that need no judge."
+)
+
+
+def analyse_stage(
+    session: Session,
+    design: EvaluationDesign,
+    *,
+    measured: Measured,
+    prepared: StageResult,
+    training: StageResult | None,
+    began: float,
+) -> ReportRecord:
+    """Findings, record and report of an evaluation, as a stage of its own; every run of it is a look at TEST."""
+    declaration = design.declaration_digest()
+    test_digest = digest_json([prompt.id for prompt in measured.heldout])
+    inputs = {f"{s.name}:{place}": s.digest for place, s in enumerate(session.done) if s.name != ANALYSIS}
+    settings = design.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE)
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        stage.set_tag("test_prompts", test_digest)
+        looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=test_digest)}
+        findings = _findings(design, measured, prepared)
+        record = _record(session, design, measured, prepared, training, findings, run_id=stage.run_id, began=began)
+        record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
+        write_json(stage.folder / RECORD, record)
+        write_report(record, stage.folder)
+        for finding in findings:
+            subject = finding.variant or finding.contrast
+            stage.log_metric(f"{finding.name}/{subject}", finding.estimate.value)
+
+    result = session.stage(
+        ANALYSIS,
+        label="Estimate and report",
+        revision=REVISION,
+        config={"design": settings, "variants": {n: v.digest for n, v in measured.variants.items()}},
+        inputs=inputs,
+        work=work,
+        tags={"declaration": declaration},
+    )
+    return read_record(result.folder / RECORD)
+
+
+def measure_rules(design: EvaluationDesign, measured: Measured) -> dict[str, MeasureRule]:
+    """How each measure is read, and what it may claim."""
+    rules = {}
+    for name, declared in design.measures.items():
+        known = CATALOGUE.get(name)
+        judge = measured.judges.get(name)
+        rules[name] = MeasureRule(
+            name=name,
+            unit=judge.unit if judge else known.unit if known else "",
+            better=declared.better or (known.better if known else None),
+            smallest_effect=declared.smallest_effect,
+            exploratory_reason=judge.exploratory_reason if judge else "",
+        )
+    return rules
+
+
+def _findings(design: EvaluationDesign, measured: Measured, prepared: StageResult) -> tuple[Finding, ...]:
+    findings = analyse(
+        measured.arms,
+        rules=measure_rules(design, measured),
+        contrasts=design.contrasts,
+        control=design.control,
+        family=design.family,
+        min_clusters=design.data.min_clusters,
+        rng=stream(design.seed, "estimates"),
+    )
+    for note in read_json(prepared.folder / "summary.json")["notes"]:
+        findings = label_films(findings, note)
+    return findings
+
+
+def _record(
+    session: Session,
+    design: EvaluationDesign,
+    measured: Measured,
+    prepared: StageResult,
+    training: StageResult | None,
+    findings: tuple[Finding, ...],
+    *,
+    run_id: str,
+    began: float,
+) -> ReportRecord:
+    generations = {name: replies.generations for name, replies in measured.replies.items()}
+    n_expected = len(measured.prompts) * design.decoding.n_draws
+    facts = [recording.training_facts(session.tracking, v, training) for v in measured.variants.values()]
+    is_trained = any(fact.n_tokens for fact in facts)
+    judges = tuple({judge.row.judge_id: judge.row for judge in measured.judges.values()}.values())
+    return records.ReportRecord(
+        title=design.name,
+        question=design.question,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_id=run_id,
+        profile=design.name,
+        caveat=SELF_FAMILY_CAVEAT if any(judge.is_self_family for judge in judges) else "",
+        findings=findings,
+        contrasts=tuple(contrast.noun() for contrast in design.contrasts),
+        variants=tuple(_variant_row(name, measured, design) for name in measured.variants),
+        measures=_measures(design, measured),
+        primary=design.family.measures[0] if design.family.measures else None,
+        decoding=design.decoding.noun(seed=design.seed),
+        judges=judges,
+        qualifications=measured.qualifications,
+        distributions=tuple(
+            records.distribution(arm.measure, arm.variant, [row.value for row in arm.rows]) for arm in measured.arms
+        ),
+        curves=tuple(fact.curve for fact in facts if fact.curve is not None),
+        samples=recording.samples(
+            measured.prompts, generations, measured.scores, film_titles=recording.titles(prepared), n=N_SAMPLES
+        ),
+        sampling=f"the first {N_SAMPLES} prompts of a draw that takes films in turn, seed {design.seed}",
+        missing=recording.missing_rows(generations, measured.scores, n_expected),
+        stages=recording.stage_lines(session.done),
+        data=recording.data_card(prepared),
+        audit=tuple(row for fact in facts for row in fact.audit),
+        n_training_seeds=1 if is_trained else None,
+        limitations=_limitations(design, measured, is_trained=is_trained),
+        config=to_json(design.model_dump(mode="json", by_alias=True)),
+        versions=versions(),
+        cost=_cost(session, facts, began),
+    )
+
+
+def _measures(design: EvaluationDesign, measured: Measured) -> tuple[records.Measure, ...]:
+    control = {arm.measure: arm for arm in measured.arms if arm.variant == design.control}
+    shown = []
+    for name, declared in design.measures.items():
+        known, judge = CATALOGUE.get(name), measured.judges.get(name)
+        effect = declared.smallest_effect
+        shown.append(
+            records.Measure(
+                name=name,
+                label=known.label if known else name.replace("_", " ").capitalize(),
+                unit=judge.unit if judge else known.unit if known else "",
+                better=declared.better or (known.better if known else None),
+                description=judge.description if judge else known.description if known else "Imported scores.",
+                smallest_effect=effect.noun() if effect else None,
+                band=smallest_effect_in_units(effect, control.get(name)),
+                grain=known.grain if known else Grain.REPLY,
+                criterion=judge.criterion if judge else None,
+            )
+        )
+    return tuple(shown)
+
+
+def _variant_row(name: str, measured: Measured, design: EvaluationDesign) -> records.VariantRow:
+    variant, replies = measured.variants[name], measured.replies[name].generations
+    n_expected = len(measured.prompts) * design.decoding.n_draws
+    return records.VariantRow(
+        name=name,
+        description=recording.describe_variant(variant),
+        base=recording.base_name(variant),
+        adapter=recording.adapter_label(variant),
+        digest=variant.digest,
+        n_generations=len(replies),
+        cut_off=_cut_off(replies, design),
+        n_missing=n_expected - sum(g.finish_reason != "error" for g in replies),
+    )
+
+
+def _cut_off(replies: tuple[Generation, ...], design: EvaluationDesign) -> Estimate | None:
+    known = [g for g in replies if g.finish_reason in ("stop", "length")]
+    if not known:
+        return None
+    return mean_estimate(
+        [float(g.finish_reason == "length") for g in known],
+        clusters=[g.cluster for g in known],
+        rng=stream(design.seed, "cut off"),
+        level=design.family.level,
+        n_missing=len(replies) - len(known),
+    )
+
+
+def _declaration(measured: Measured, digest: str, *, n_looks: int) -> records.Declaration:
+    """Declared before, when every generation was made under this very declaration; after, when one was not."""
+    made_under = set(measured.declarations)
+    is_before = made_under <= {digest}
+    return records.Declaration(status="before" if is_before else "after", digest=digest, n_test_looks=n_looks)
+
+
+def _limitations(design: EvaluationDesign, measured: Measured, *, is_trained: bool) -> tuple[str, ...]:
+    said = [
+        "The intervals speak of films like these: films were resampled, and what holds for other text is not known.",
+    ]
+    if is_trained:
+        said.append("One training run stands behind each adapter: the verdicts are about these adapters.")
+    if any(judge.row.is_self_family for judge in measured.judges.values()):
+        said.append("The judge is of the variants' own family; models rate their own kind too high.")
+    if measured.judges:
+        said.append("Controls show that a judge sees planted faults, not that it agrees with people.")
+    if not any(judge.can_claim for judge in measured.judges.values()):
+        said.append("No judge supports a claim here: nothing is said about how people would like the replies.")
+    if design.decoding.n_draws == 1 and design.decoding.temperature > 0:
+        said.append("One reply was drawn per prompt: the chance of the draw is part of every interval.")
+    return tuple(said)
+
+
+def _cost(session: Session, facts: list[recording.TrainingFacts], began: float) -> records.Cost:
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    work = sum(stage.seconds for stage in session.done) or time.perf_counter() - began
+    return records.Cost(
+        seconds=work, device=_device(), peak_bytes=peak, n_train_tokens=sum(f.n_tokens or 0 for f in facts) or None
+    )
+
+
+def _device() -> str:
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
+    return f"{os.cpu_count()} CPU cores"

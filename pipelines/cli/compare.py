@@ -1,0 +1,72 @@
+"""`screentest compare`: two variants, one question, a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import ForceOption, JsonOption, SeedOption, fail
+
+GATE_EXIT = 3
+
+
+def compare(
+    control: Annotated[
+        str,
+        typer.Argument(
+            help="The control: `base`, a hub id, a folder (PEFT adapter or checkpoint), `name@alias`, "
+            "a .jsonl of generations, or http://host/v1#model.",
+            metavar="A",
+        ),
+    ],
+    treatment: Annotated[str, typer.Argument(help="What should be better; named in the same ways.", metavar="B")],
+    data: Annotated[
+        Path | None, typer.Option(help="JSONL of test prompts with human replies: `messages` or `prompt`/`completion`.")
+    ] = None,
+    corpus: Annotated[str | None, typer.Option(help="Or a corpus, whose TEST films are used.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base of adapters that name none.")] = None,
+    judge: Annotated[list[Path] | None, typer.Option(help="A judge's folder; may be given more than once.")] = None,
+    prompts: Annotated[int, typer.Option(help="Prompts to generate on.", min=2)] = 60,
+    min_effect: Annotated[
+        float, typer.Option(help="Smallest difference in held-out loss that matters, bits per byte.", min=0.0001)
+    ] = 0.02,
+    max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit 3 when B is worse on any declared measure: for use in CI.")
+    ] = False,
+    seed: SeedOption = 7,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Is B better than A? Two variants, one question, a verdict with its interval, and a report.
+
+    screentest compare base ./adapter --data test.jsonl
+    """
+    from pipelines.cli.outcome import show
+    from pipelines.cli.session import open_command
+    from pipelines.compare import build_design, worse_measures
+    from pipelines.evaluate import run
+
+    design = build_design(
+        control,
+        treatment,
+        data=data,
+        corpus=corpus,
+        base=base,
+        judges=tuple(judge or ()),
+        n_prompts=prompts,
+        min_effect=min_effect,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    with open_command("compare", force=force) as session:
+        evaluated = run(session, design, folder=Path.cwd())
+    show(session, evaluated, json=json)
+    worse = worse_measures(evaluated.record)
+    if gate and worse:
+        fail(f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}")
+        raise typer.Exit(GATE_EXIT)

@@ -1,0 +1,33 @@
+"""`screentest evaluate`: an experiment file into a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import ForceOption, JsonOption, LimitOption
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/inference_comparison.yaml.")],
+    profile: Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Instead of the file's corpus.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0)] = None,
+    limit: LimitOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Generate, judge and estimate: every variant of an experiment on the same held-out prompts.
+
+    What is compared, which contrasts count and how large a difference matters stand in the file, before the run.
+    """
+    from pipelines.cli.outcome import show
+    from pipelines.cli.session import open_command
+    from pipelines.evaluate import load_design, run
+
+    design = load_design(file, profile=profile, corpus=corpus, seed=seed)
+    with open_command("evaluate", force=force) as session:
+        evaluated = run(session, design, folder=file.resolve().parent, limit=limit)
+    show(session, evaluated, json=json)

@@ -1,0 +1,63 @@
+"""`screentest generate`: one variant's replies to held-out prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, SeedOption, emit, say
+
+
+def generate(
+    variant: Annotated[
+        str,
+        typer.Argument(help="`base`, a hub id, a folder, `name@alias`, `name/version`, or http://host/v1#model."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Also write the replies here, as JSONL.")] = None,
+    corpus: CorpusOption = "sample",
+    data: Annotated[Path | None, typer.Option(help="Instead of a corpus: a JSONL of test prompts.")] = None,
+    prompts: Annotated[int, typer.Option(help="How many, drawn evenly over films.", min=1)] = 60,
+    shots: Annotated[int, typer.Option(help="Few-shot exchanges from TRAIN put before every prompt.", min=0)] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95,
+    seed: SeedOption = 7,
+    limit: LimitOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Generate replies to TEST prompts. Killed at any moment, the same command goes on where it was.
+
+    The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
+    """
+    from harness.artifacts import read_parquet, write_jsonl
+    from harness.types import Generation
+    from pipelines.cli.session import open_session
+    from pipelines.generate import GenerateConfig, run
+    from pipelines.rows import GENERATIONS
+
+    config = GenerateConfig(
+        variant=variant,
+        corpus=None if data is not None else corpus,
+        file=None if data is None else str(data),
+        prompts=prompts,
+        shots=shots,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        limit=limit,
+    )
+    result = run(open_session(force=force), config)
+    generations = read_parquet(result.folder / GENERATIONS, Generation)
+    if out is not None:
+        write_jsonl(out, generations)
+    n_cut = sum(g.finish_reason == "length" for g in generations)
+    say(f"{len(generations)} replies, {n_cut} cut off{f', in {out}' if out else ''}")
+    if json:
+        emit({"run_id": result.run_id, "reused": result.reused, "replies": len(generations), "cut_off": n_cut})
+    elif out is None:
+        for generation in generations[:10]:
+            typer.echo(f"{generation.prompt_id}\t{generation.text}")

@@ -1,0 +1,59 @@
+"""How a verb shows a finished evaluation: verdicts first, then where the report lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cli.console import emit, say, stdout, table
+
+if TYPE_CHECKING:
+    from pipelines.evaluate import Evaluated
+    from pipelines.session import Session
+
+
+def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
+    """Verdicts as a table and the report's path; with `json`, one object instead."""
+    if json:
+        emit(outcome(session, evaluated))
+        return
+    from harness.reporting.findings import index
+
+    indexed = index(evaluated.record)
+    rows = []
+    for named in indexed.of_contrasts():
+        finding, written = named.finding, indexed.write(named.finding)
+        verdict = finding.verdict.label if finding.verdict else ""
+        measure = indexed.measures[finding.name].label
+        rows.append((measure, finding.contrast or "", written.effect, written.rows, verdict))
+    table("", ("Measure", "Contrast", "Difference, 95 % interval", "n", "Verdict"), rows)
+    if evaluated.record.caveat:
+        say(f"[yellow]![/yellow] {evaluated.record.caveat}")
+    stdout().print(f"report: {evaluated.files.html}", soft_wrap=True)
+
+
+def outcome(session: Session, evaluated: Evaluated) -> dict[str, Any]:
+    """The result as others script against it."""
+    from harness.reporting.findings import findings_json
+
+    return {
+        "report": str(evaluated.files.html),
+        "run_id": session.parent,
+        "experiment_id": session.tracking.run(session.parent).experiment_id if session.parent else None,
+        "elapsed_seconds": round(evaluated.seconds, 2),
+        "stages": [
+            {
+                "name": stage.name,
+                "run_id": stage.run_id,
+                "reused": stage.reused,
+                "reused_from": stage.source_run_id if stage.reused else None,
+                "seconds": round(stage.seconds, 3),
+                "fingerprint": stage.fingerprint,
+            }
+            for stage in session.done
+        ],
+        "variants": [
+            {"name": v.name, "description": v.description, "base": v.base, "adapter": v.adapter, "digest": v.digest}
+            for v in evaluated.record.variants
+        ],
+        "estimates": findings_json(evaluated.record),
+    }

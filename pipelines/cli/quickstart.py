@@ -1,0 +1,32 @@
+"""`screentest quickstart`: the whole story in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, SeedOption
+
+
+def quickstart(
+    corpus: CorpusOption = "sample",
+    recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
+    seed: SeedOption = 7,
+    limit: LimitOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train an adapter, compare it with its base on held-out films, and write a report: minutes, no GPU, no key.
+
+    prepare → fine-tune with NEFTune → register → generate for base and adapter → judge with controls → report.
+    A second call reuses every stage.
+    """
+    from pipelines.cli.outcome import show
+    from pipelines.cli.session import open_command
+    from pipelines.quickstart import run
+
+    with open_command("quickstart", force=force) as session:
+        evaluated = run(session, corpus=corpus, recipe=recipe, seed=seed, limit=limit)
+    show(session, evaluated, json=json)

@@ -1,0 +1,31 @@
+"""`screentest report`: a finished evaluation as HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import JsonOption, emit, say
+
+
+def report(
+    run: Annotated[
+        str, typer.Argument(help="Run of an evaluation, comparison or quickstart; `latest` is the newest.")
+    ] = "latest",
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; mlruns/reports/<name> when left out.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
+    from harness.tracking import Tracking
+    from pipelines.reports import export_report, record_of
+
+    tracking = Tracking()
+    record = record_of(tracking, run)
+    files = export_report(tracking, record, folder=out)
+    say(f"report: [bold]{files.html}[/bold]")
+    if json:
+        emit({"report": str(files.html), "markdown": str(files.markdown), "json": str(files.json)})
+    else:
+        typer.echo(str(files.html))

@@ -1,0 +1,62 @@
+"""`screentest sft`: a recipe and a corpus into a registered adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+
+
+def sft(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
+    corpus: CorpusOption = "sample",
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split by film.", min=0)] = 7,
+    limit: LimitOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Fine-tune a base on a corpus and register the adapter as `<recipe>@candidate`.
+
+    Killed at any moment, the same command goes on from the last checkpoint.
+    """
+    from harness.artifacts import to_json
+    from pipelines.cli.session import open_session
+    from pipelines.config import load_yaml
+    from pipelines.prepare import PrepareConfig
+    from pipelines.stages import prepare_stage, published_adapter, sft_stage, training_record
+    from pipelines.training.recipe import SftRecipe
+
+    chosen = load_yaml(recipe, SftRecipe)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    session = open_session(force=force)
+    config = PrepareConfig(
+        corpus=corpus,
+        base=chosen.base.source,
+        base_revision=chosen.base.revision,
+        max_tokens=chosen.data.pack_tokens,
+        seed=split_seed,
+        limit=limit,
+    )
+    trained = sft_stage(session, chosen, prepare_stage(session, config), adopt=True)
+    adapter = published_adapter(session, trained)
+    training = training_record(trained.folder)
+    say(
+        f"[bold]{adapter.name}/{adapter.version}[/bold]: validation loss {training['validation_loss_before']:.3f} → "
+        f"{training['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
+        f"next: screentest compare base {adapter.name}/{adapter.version} --corpus {corpus}"
+    )
+    if json:
+        emit(
+            {
+                "run_id": trained.run_id,
+                "reused": trained.reused,
+                "adapter": f"{adapter.name}/{adapter.version}",
+                "digest": adapter.digest,
+                "training": {k: v for k, v in to_json(training).items() if k != "curves"},
+            }
+        )

@@ -1,0 +1,118 @@
+"""Generate, judge, estimate: an experiment's variants on the same held-out prompts, to a report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.ablation.design import EvaluationDesign
+from harness.config import parse, read_yaml
+from harness.errors import ConfigError
+from harness.reporting.render import ReportFiles
+from pipelines.analyse import analyse_stage
+from pipelines.drawing import draw_prompts
+from pipelines.measuring import Measured, measure
+from pipelines.prepare import read_summary
+from pipelines.reports import export_report
+from pipelines.session import Session
+from pipelines.stages import prepare_config, prepare_stage, prompts_of
+from pipelines.variants import resolve_variant, tokenizer_source
+
+if TYPE_CHECKING:
+    from harness.reporting.record import ReportRecord
+    from harness.tracking import StageResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """A finished evaluation."""
+
+    record: ReportRecord
+    files: ReportFiles
+    seconds: float  # wall time of this call
+
+
+def load_design(
+    file: Path, *, profile: str | None = None, corpus: str | None = None, seed: int | None = None
+) -> EvaluationDesign:
+    """An experiment file with a profile's settings laid over it.
+
+    Raises:
+        ConfigError: the file breaks a rule, or has no profile of that name.
+    """
+    data = read_yaml(file)
+    profiles = data.get("profiles") or {}
+    if profile is not None:
+        if profile not in profiles:
+            raise ConfigError(f"`{file}`: `profile` must be one of {', '.join(profiles) or 'none'}, got {profile!r}")
+        data = _overlaid(data, profiles[profile] or {})
+    if corpus is not None:
+        data = _overlaid(data, {"data": {"corpus": corpus}})
+    if seed is not None:
+        data = data | {"seed": seed}
+    return parse(data, EvaluationDesign, where=str(file))
+
+
+def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Evaluated:
+    """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from."""
+    ordered = [design.variants[design.control], *design.variants.values()]
+    config = prepare_config(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
+    return evaluate_prepared(session, design, prepared=prepare_stage(session, config), folder=folder)
+
+
+def evaluate_prepared(
+    session: Session,
+    design: EvaluationDesign,
+    *,
+    prepared: StageResult,
+    folder: Path,
+    training: StageResult | None = None,
+) -> Evaluated:
+    """Evaluate an experiment on a prepared corpus."""
+    began = time.perf_counter()
+
+    # prompts
+    test = prompts_of(prepared, "test")
+    n_heldout = max(design.data.heldout_prompts or design.data.prompts, design.data.prompts)
+    heldout = draw_prompts(test, n=n_heldout, seed=design.seed)
+    prompts = heldout[: design.data.prompts]
+
+    # variants
+    system = read_summary(prepared.folder).system
+    variants = {
+        name: resolve_variant(
+            name,
+            declared,
+            tracking=session.tracking,
+            system=system,
+            shots_from=lambda: prompts_of(prepared, "train"),
+            seed=design.seed,
+        )
+        for name, declared in design.variants.items()
+    }
+
+    # rows
+    measured: Measured = measure(
+        session, design, variants=variants, prompts=prompts, heldout=heldout, prepared=prepared, folder=folder
+    )
+
+    # numbers
+    record = analyse_stage(session, design, measured=measured, prepared=prepared, training=training, began=began)
+    files = export_report(session.tracking, record)
+    return Evaluated(record=record, files=files, seconds=time.perf_counter() - began)
+
+
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `above` over those of `below`, mappings merged key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        # A variant is of one kind: naming another replaces it whole.
+        merged[key] = _overlaid(merged[key], value) if both and not _is_variant(value) else value
+    return merged
+
+
+def _is_variant(value: dict[str, Any]) -> bool:
+    return bool(value.keys() & {"model", "adapter", "endpoint", "generations"})

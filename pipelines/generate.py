@@ -1,0 +1,53 @@
+"""Replies of one variant, outside an experiment: what `screentest generate` runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.ablation.design import DataDesign, DecodingDesign
+from harness.config import StrictConfig
+from harness.tracking import StageResult
+from harness.types import Decoding
+from pipelines.drawing import draw_prompts
+from pipelines.measuring import generate_stage
+from pipelines.prepare import read_summary
+from pipelines.session import Session
+from pipelines.stages import prepare_config, prepare_stage, prompts_of
+from pipelines.variants import parse_variant, resolve_variant, tokenizer_source
+
+
+class GenerateConfig(StrictConfig):
+    """Every setting of a generation."""
+
+    variant: str
+    corpus: str | None
+    file: str | None
+    prompts: int
+    shots: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    limit: int | None
+
+
+def run(session: Session, config: GenerateConfig) -> StageResult:
+    """Prepare the prompts, then generate on TEST."""
+    declared = parse_variant(config.variant).model_copy(update={"shots": config.shots})
+    data = DataDesign(corpus=config.corpus, file=config.file, prompts=config.prompts, seed=config.seed)
+    prepared = prepare_stage(
+        session, prepare_config(data, base=tokenizer_source([declared], session.tracking), limit=config.limit)
+    )
+    variant = resolve_variant(
+        Path(config.variant).name,
+        declared,
+        tracking=session.tracking,
+        system=read_summary(prepared.folder).system,
+        shots_from=lambda: prompts_of(prepared, "train"),
+        seed=config.seed,
+    )
+    prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
+    decoding: Decoding = DecodingDesign(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+    ).noun(seed=config.seed)
+    return generate_stage(session, variant, prompts, decoding=decoding, adopt=True)

@@ -1,0 +1,178 @@
+"""Judges in an experiment: which measure each serves, what it may claim, its scores and its qualification as stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.ablation.design import EvaluationDesign
+from harness.artifacts import from_json, read_json, write_json, write_parquet
+from harness.errors import ConfigError
+from harness.judging.build import build_judge, judge_id
+from harness.judging.controls.planting import make_control_set
+from harness.judging.qualification import is_self_judging, qualify
+from harness.judging.results import ScoredGeneration, join_scores, judged_items
+from harness.judging.spec import JudgeSpec, load_judge_spec
+from harness.models.bases import resolve_base
+from harness.reporting.record import JudgeRow
+from harness.seeding import stream
+from harness.tracking import Stage, StageResult
+from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
+from pipelines.rows import SCORES, Replies
+from pipelines.session import OnProgress, Session
+from pipelines.stages import prompts_of
+
+if TYPE_CHECKING:
+    from harness.judging.protocol import Judge
+
+SCORE_REVISION = 1
+QUALIFY_REVISION = 1
+QUALIFICATIONS = "qualifications.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUse:
+    """One measure's judge: who it is, what it scores, and what may be concluded from it."""
+
+    measure: str
+    criterion: str
+    spec: JudgeSpec
+    base: BaseModel
+    judge_id: str
+    is_self_family: bool
+    status: QualificationStatus | None = None  # on this criterion; None: not looked at yet
+    status_reason: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What a score is in."""
+        return "nats per token" if self.spec.method == "likelihood" else "points"
+
+    @property
+    def description(self) -> str:
+        """One sentence for a reader."""
+        return next(c.definition for c in self.spec.criteria if c.name == self.criterion)
+
+    @property
+    def exploratory_reason(self) -> str:
+        """Why this measure may claim nothing; empty where it may."""
+        if self.is_self_family:
+            return (
+                f"The judge is of the family it judges ({self.base.family}): its scores are shown, they claim nothing."
+            )
+        if self.status != "qualified":
+            state = (self.status or "unknown").replace("_", " ")
+            return f"The judge is {state} on {self.criterion}: {self.status_reason or 'no controls were run'}"
+        return ""
+
+    @property
+    def can_claim(self) -> bool:
+        """Whether its scores may support a verdict."""
+        return not self.exploratory_reason
+
+    @property
+    def row(self) -> JudgeRow:
+        """The judge as a report shows it."""
+        reason = f"It shares the family {self.base.family} with a variant." if self.is_self_family else ""
+        return JudgeRow(
+            judge_id=self.judge_id,
+            name=self.spec.name,
+            description=f"{self.spec.method}, {self.base.source}",
+            family=self.base.family,
+            mode=self.spec.mode,
+            is_self_family=self.is_self_family,
+            exploratory_reason=reason,
+        )
+
+    def under(self, qualifications: Sequence[Qualification]) -> JudgeUse:
+        """The same use, knowing how the judge did on its controls."""
+        for found in qualifications:
+            if (found.judge_id, found.criterion) == (self.judge_id, self.criterion):
+                return replace(self, status=found.status, status_reason=found.reason)
+        return self
+
+
+def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path) -> dict[str, JudgeUse]:
+    """The judge of each measure that has one; judges are found relative to the experiment file."""
+    families = [v.base.family if v.base else None for v in variants.values()]
+    uses = {}
+    for name, declared in design.measures.items():
+        if declared.judge is None:
+            continue
+        spec = load_judge_spec(folder / declared.judge)
+        criterion = declared.criterion or name
+        known = [c.name for c in spec.criteria]
+        if criterion not in known:
+            raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
+        base = resolve_base(spec.model.source, revision=spec.model.revision)
+        uses[name] = JudgeUse(
+            measure=name,
+            criterion=criterion,
+            spec=spec,
+            base=base,
+            judge_id=judge_id(spec, base=base),
+            is_self_family=is_self_judging(base.family, families),
+        )
+    return uses
+
+
+def score_stage(
+    session: Session, use: JudgeUse, *, replies: Mapping[str, Replies], prompts: Sequence[Prompt]
+) -> StageResult:
+    """Every criterion of a judge on every reply of every variant: replies to one prompt share its encoding."""
+    generations: list[Generation] = [g for reply in replies.values() for g in reply.generations]
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        scores = _judge(session, use).score(judged_items(prompts, generations), on_progress=on_progress)
+        rows = join_scores(generations, scores)
+        write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
+        stage.set_tag("judge_id", use.judge_id)
+        stage.log_metric("missing", sum(row.value is None for row in rows))
+
+    return session.stage(
+        "judge",
+        label=f"Judge ({use.spec.name})",
+        revision=SCORE_REVISION,
+        config={"judge_id": use.judge_id},
+        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
+        work=work,
+    )
+
+
+def qualify_stage(
+    session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int
+) -> tuple[Qualification, ...]:
+    """Planted controls on human replies of TRAIN and VALIDATION films; TEST is never looked at."""
+    rule = use.spec.qualification
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
+        criteria = [c.name for c in use.spec.criteria]
+        controls = make_control_set(prompts, seed=seed, n=n, criteria=criteria)
+        found = qualify(
+            _judge(session, use),
+            controls,
+            rng=stream(seed, "qualify"),
+            min_auc=rule.min_auc,
+            on_progress=on_progress,
+        )
+        write_json(stage.folder / QUALIFICATIONS, found)
+        stage.set_tag("judge_id", use.judge_id)
+        for qualification in found:
+            stage.set_tag(f"qualified.{qualification.criterion}", qualification.status)
+
+    result = session.stage(
+        "qualify",
+        label=f"Controls ({use.spec.name})",
+        revision=QUALIFY_REVISION,
+        config={"judge_id": use.judge_id, "n": n, "seed": seed, "min_auc": rule.min_auc},
+        inputs={"prepared": prepared.digest},
+        work=work,
+    )
+    return tuple(from_json(Qualification, row) for row in read_json(result.folder / QUALIFICATIONS))
+
+
+def _judge(session: Session, use: JudgeUse) -> Judge:
+    return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))

@@ -1,0 +1,191 @@
+"""From variants and prompts to rows: replies, held-out losses, reply metrics and judges' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.ablation.analysis import MeasuredArm
+from harness.ablation.design import EvaluationDesign
+from harness.ablation.measures import CATALOGUE
+from harness.artifacts import digest_json, read_parquet, to_json, write_parquet
+from harness.generation import count, generate
+from harness.judging.results import ScoredGeneration
+from harness.metrics.diversity import FilmDiversity, film_diversity
+from harness.metrics.heldout import HeldoutLoss, heldout_losses
+from harness.metrics.replies import ReplyMetrics, reply_metrics
+from harness.models.protocol import adapter_name
+from harness.tracking import Stage, StageResult
+from harness.types import Decoding, Generation, Prompt, Qualification, Split, Variant
+from pipelines import rows
+from pipelines.judges import JudgeUse, judge_uses, qualify_stage, score_stage
+from pipelines.rows import Replies
+from pipelines.session import OnProgress, Session
+
+JOURNAL = "generations.jsonl"
+TEST_ONLY: tuple[Split, ...] = ("test",)
+GENERATE_REVISION = 1
+HELDOUT_REVISION = 1
+METRICS_REVISION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Everything an analysis needs, with the stages it stands in."""
+
+    variants: Mapping[str, Variant]
+    prompts: Sequence[Prompt]  # generated on
+    heldout: Sequence[Prompt]  # whose human replies were scored; begins with `prompts`
+    replies: Mapping[str, Replies]
+    arms: tuple[MeasuredArm, ...]
+    scores: tuple[ScoredGeneration, ...]
+    judges: Mapping[str, JudgeUse]  # measure -> how its judge is used
+    qualifications: tuple[Qualification, ...]
+    declarations: tuple[str, ...]  # under which each variant's replies were generated
+
+
+def measure(
+    session: Session,
+    design: EvaluationDesign,
+    *,
+    variants: Mapping[str, Variant],
+    prompts: Sequence[Prompt],
+    heldout: Sequence[Prompt],
+    prepared: StageResult,
+    folder: Path,
+) -> Measured:
+    """Run every stage between variants and analysis; each is reused where its result stands."""
+    declaration = design.declaration_digest()
+    decoding = design.decoding.noun(seed=design.seed)
+    replies = {
+        name: rows.read_replies(
+            name, generate_stage(session, variant, prompts, decoding=decoding, declaration=declaration)
+        )
+        for name, variant in variants.items()
+    }
+    names = tuple(variants)
+    arms: list[MeasuredArm] = []
+    if "heldout_loss" in design.measures:
+        for variant in variants.values():
+            if variant.kind == "model":
+                arms.append(rows.heldout_arm(variant.name, heldout_stage(session, variant, heldout)))
+    arms += rows.metric_arms(metrics_stage(session, replies, prompts), variants=names, wanted=_catalogued(design))
+    for name, declared in design.measures.items():
+        if declared.scores is not None:
+            arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
+    uses = judge_uses(design, variants=variants, folder=folder)
+    scores: list[ScoredGeneration] = []
+    qualifications: list[Qualification] = []
+    for use in {use.judge_id: use for use in uses.values()}.values():
+        scored = score_stage(session, use, replies=replies, prompts=prompts)
+        qualifications += qualify_stage(session, use, prepared=prepared, n=design.controls, seed=design.seed)
+        scores += read_parquet(scored.folder / rows.SCORES, ScoredGeneration)
+        served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
+        arms += rows.score_arms(scored, measures=served, variants=names)
+    return Measured(
+        variants=variants,
+        prompts=prompts,
+        heldout=heldout,
+        replies=replies,
+        arms=tuple(arms),
+        scores=tuple(scores),
+        judges={name: use.under(qualifications) for name, use in uses.items()},
+        qualifications=tuple(qualifications),
+        declarations=tuple(
+            session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "") for reply in replies.values()
+        ),
+    )
+
+
+def _catalogued(design: EvaluationDesign) -> tuple[str, ...]:
+    return tuple(n for n, m in design.measures.items() if n in CATALOGUE and m.judge is None and m.scores is None)
+
+
+def generate_stage(
+    session: Session,
+    variant: Variant,
+    prompts: Sequence[Prompt],
+    *,
+    decoding: Decoding,
+    declaration: str = "",
+    adopt: bool = False,
+) -> StageResult:
+    """A variant's replies to TEST prompts, each kept as soon as it is complete."""
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        journal = stage.folder / JOURNAL
+        generations = generate(
+            session.pool.of(variant),
+            [variant],
+            prompts,
+            decoding=decoding,
+            allowed_splits=TEST_ONLY,
+            journal=journal,
+            on_progress=on_progress,
+        )
+        write_parquet(stage.folder / rows.GENERATIONS, generations, Generation)
+        journal.unlink(missing_ok=True)
+        for counted in count(generations):
+            stage.log_metric("replies", counted.n)
+            stage.log_metric("cut_off", counted.n_cut_off)
+            stage.log_metric("failed", counted.n_failed)
+            stage.log_metric("tokens", counted.n_tokens)
+
+    return session.stage(
+        "generate",
+        label=f"Generate ({variant.name})",
+        revision=GENERATE_REVISION,
+        config={"variant": variant.name, "decoding": to_json(decoding)},
+        inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
+        work=work,
+        tags={"declaration": declaration},
+        adopt=adopt,
+    )
+
+
+def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt]) -> StageResult:
+    """How surprised a variant is by each human reply."""
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        losses = heldout_losses(
+            session.pool.of(variant),
+            prompts,
+            system=variant.system,
+            shots=variant.shots,
+            adapter=None if variant.adapter is None else adapter_name(variant.adapter),
+            on_progress=on_progress,
+        )
+        write_parquet(stage.folder / rows.HELDOUT, losses, HeldoutLoss)
+
+    return session.stage(
+        "heldout",
+        label=f"Held-out loss ({variant.name})",
+        revision=HELDOUT_REVISION,
+        config={},
+        inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
+        work=work,
+    )
+
+
+def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
+    """The measures that need no judge. All variants at once: diversity is taken at a common number of n-grams."""
+    generations = [g for reply in replies.values() for g in reply.generations]
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        write_parquet(stage.folder / rows.REPLY_METRICS, reply_metrics(generations, prompts), ReplyMetrics)
+        write_parquet(stage.folder / rows.DIVERSITY, film_diversity(generations), FilmDiversity)
+
+    return session.stage(
+        "metrics",
+        label="Reply metrics",
+        revision=METRICS_REVISION,
+        config={},
+        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
+        work=work,
+    )
+
+
+def prompts_digest(prompts: Sequence[Prompt]) -> str:
+    """Identity of the prompts that were asked, references included."""
+    return digest_json(list(prompts))

@@ -1,0 +1,246 @@
+"""The parts of a report record that are not numbers: who was compared, what they said, what was missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import read_json, read_manifest
+from harness.judging.results import ScoredGeneration
+from harness.reporting.record import (
+    AuditRow,
+    CurvePoint,
+    DataCard,
+    Line,
+    LossCurve,
+    MissingRow,
+    Sample,
+    SampleReply,
+    SampleScore,
+    SplitRow,
+    StageLine,
+)
+from harness.tracking import StageResult, Tracking
+from harness.types import SPLITS, Generation, Message, Prompt, Variant
+
+MISSING_WHY: Mapping[str, str] = {
+    "low_mass": "too little of the probability lay on the score tokens",
+    "empty": "the reply is empty",
+    "truncated": "the reply was cut off",
+    "refused": "the judge refused",
+    "failed": "the judge failed",
+    "unparsable": "the judge's answer holds no score",
+    "unsupported": "the judge cannot score this",
+    "error": "the reply could not be generated",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """What a report says of the training behind a variant."""
+
+    curve: LossCurve | None
+    audit: tuple[AuditRow, ...]
+    n_tokens: int | None
+
+
+def describe_variant(variant: Variant) -> str:
+    """A variant in a few words."""
+    if variant.kind == "file":
+        return f"generations from {Path(variant.path or '').name}"
+    if variant.kind == "endpoint":
+        return f"{variant.model} behind an endpoint"
+    parts = ["the base" if variant.adapter is None else "base + LoRA adapter"]
+    if variant.shots:
+        parts.append(f"{len(variant.shots)} examples in the prompt")
+    return ", ".join(parts)
+
+
+def base_name(variant: Variant) -> str:
+    """The base as printed."""
+    if variant.base is None:
+        return variant.model or "unknown"
+    revision = f" @ {variant.base.revision[:8]}" if variant.base.revision else ""
+    return f"{variant.base.source}{revision}"
+
+
+def adapter_label(variant: Variant) -> str | None:
+    """The adapter as printed."""
+    if variant.adapter is None:
+        return None
+    version = f"/{variant.adapter.version}" if variant.adapter.version else ""
+    return f"{variant.adapter.name}{version}"
+
+
+def data_card(prepared: StageResult) -> DataCard:
+    """Where the text came from, from what `prepare` counted."""
+    summary = read_json(prepared.folder / "summary.json")
+    splits = summary["splits"]
+    limit = summary["verdict_limit"]
+    removed = sum(count for reason, count in summary["left_out"].items() if "nearly the same" in reason)
+    notes = tuple(f"{reason}: {count:,}" for reason, count in summary["repaired"].items())
+    return DataCard(
+        corpus=summary["corpus"],
+        digest=summary["corpus_digest"],
+        splits=tuple(
+            SplitRow(
+                split=name,
+                n_films=splits[name]["n_clusters"],
+                n_conversations=splits[name]["n_conversations"],
+                n_prompts=splits[name]["windows"]["n_prompts"],
+            )
+            for name in SPLITS
+        ),
+        cluster_noun=summary["cluster_unit"],
+        n_duplicates_removed=removed,
+        n_skipped=sum(summary["skipped"].values()),
+        warnings=((f"Verdicts: {limit}.",) if limit else ()) + tuple(summary["notes"]) + notes,
+    )
+
+
+def titles(prepared: StageResult) -> dict[str, str]:
+    """Film id → title."""
+    rows = read_json(prepared.folder / "clusters.json")
+    return {row["id"]: row["title"] or row["id"] for row in rows}
+
+
+def stage_lines(stages: Sequence[StageResult]) -> tuple[StageLine, ...]:
+    """The lineage: every stage under the numbers, by the run that did the work."""
+    return tuple(
+        StageLine(
+            name=stage.name,
+            run_id=stage.source_run_id,
+            is_reused=stage.reused,
+            fingerprint=stage.fingerprint,
+            seconds=stage.seconds,
+            inputs=dict(stage.inputs),
+            artifacts=read_manifest(stage.folder),
+        )
+        for stage in stages
+    )
+
+
+def samples(
+    prompts: Sequence[Prompt],
+    generations: Mapping[str, Sequence[Generation]],
+    scores: Sequence[ScoredGeneration],
+    *,
+    film_titles: Mapping[str, str],
+    n: int,
+) -> tuple[Sample, ...]:
+    """The first `n` prompts with every variant's reply; the prompts are drawn, so the first are a fair sample."""
+    by_reply: dict[tuple[str, str], list[SampleScore]] = {}
+    for score in scores:
+        if score.draw == 0:
+            marks = by_reply.setdefault((score.prompt_id, score.variant), [])
+            marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
+    replies = {(g.prompt_id, name): g for name, group in generations.items() for g in group if g.draw == 0}
+    return tuple(
+        Sample(
+            prompt_id=prompt.id,
+            title=film_titles.get(prompt.cluster, prompt.cluster),
+            history=tuple(Line(speaker=_speaker(m), text=m.content) for m in prompt.messages),
+            reference=None if prompt.reference is None else Line(speaker=_answerer(prompt), text=prompt.reference),
+            replies=tuple(
+                SampleReply(
+                    variant=name,
+                    text=replies[prompt.id, name].text,
+                    finish_reason=replies[prompt.id, name].finish_reason,
+                    scores=tuple(by_reply.get((prompt.id, name), ())),
+                )
+                for name in generations
+                if (prompt.id, name) in replies
+            ),
+        )
+        for prompt in prompts[:n]
+    )
+
+
+def missing_rows(
+    generations: Mapping[str, Sequence[Generation]], scores: Sequence[ScoredGeneration], n_expected: int
+) -> tuple[MissingRow, ...]:
+    """What should be there and is not, by variant and reason."""
+    rows = []
+    for name, group in generations.items():
+        failed = sum(g.finish_reason == "error" for g in group)
+        if failed or len(group) < n_expected:
+            absent = failed + n_expected - len(group)
+            rows.append(MissingRow(what=f"replies of {name}", n=absent, of=n_expected, why=MISSING_WHY["error"]))
+    total = Counter((s.judge_id, s.criterion, s.variant) for s in scores)
+    lost = Counter((s.judge_id, s.criterion, s.variant, s.status) for s in scores if s.value is None)
+    for (judge, criterion, variant, status), n in sorted(lost.items()):
+        what = f"{criterion} by {judge}, {variant}"
+        rows.append(
+            MissingRow(what=what, n=n, of=total[judge, criterion, variant], why=MISSING_WHY.get(status, status))
+        )
+    return tuple(rows)
+
+
+def training_facts(tracking: Tracking, variant: Variant, training: StageResult | None) -> TrainingFacts:
+    """Curves and checks of the training behind a variant; nothing where it was not trained here."""
+    folder = _training_folder(tracking, variant, training)
+    if folder is None or variant.adapter is None:
+        return TrainingFacts(curve=None, audit=(), n_tokens=None)
+    record: dict[str, Any] = read_json(folder / "training.json")
+    curve = LossCurve(
+        name=variant.name,
+        train=_points(record["curves"], "train"),
+        validation=_points(record["curves"], "validation"),
+        best_step=record["best_step"],
+    )
+    return TrainingFacts(curve=curve, audit=_training_audit(record, variant), n_tokens=record["n_tokens"])
+
+
+def _training_folder(tracking: Tracking, variant: Variant, training: StageResult | None) -> Path | None:
+    if variant.adapter is None:
+        return None
+    if training is not None:
+        return training.folder
+    name = f"{variant.adapter.name}/{variant.adapter.version}"
+    for info in tracking.find(stage="sft", adapter=name):
+        folder = tracking.folder(info.run_id)
+        if (folder / "training.json").is_file():
+            return folder
+    return None
+
+
+def _points(curves: Sequence[Mapping[str, Any]], kind: str) -> tuple[CurvePoint, ...]:
+    return tuple(CurvePoint(step=p["step"], value=p["value"]) for p in curves if p["name"] == f"{kind}/loss")
+
+
+def _training_audit(record: Mapping[str, Any], variant: Variant) -> tuple[AuditRow, ...]:
+    noise = record["neftune"]
+    moved = record["validation_loss_before"] - record["validation_loss"]
+    return (
+        AuditRow(
+            label=f"{variant.name}: padding is at most 2 % of training tokens",
+            is_passed=record["padding_share"] <= 0.02,
+            detail=f"{record['padding_share']:.1%} of the positions computed",
+        ),
+        AuditRow(
+            label=f"{variant.name}: the adapter moved its validation loss",
+            is_passed=moved > 0,
+            detail=f"{record['validation_loss_before']:.3f} → {record['validation_loss']:.3f} nats per token at step "
+            f"{record['best_step']} of {record['n_planned_steps']}",
+        ),
+        AuditRow(
+            label=f"{variant.name}: NEFTune noise per token",
+            is_passed=None if noise is None else noise["applied"] > 0,
+            detail="off"
+            if noise is None
+            else f"uniform ± {noise['applied']:.2g} on every embedding coordinate, α = {noise['alpha']:g} "
+            f"(± {noise['unpacked']:.2g} had the examples not been packed)",
+        ),
+    )
+
+
+def _speaker(message: Message) -> str:
+    return message.name or ""
+
+
+def _answerer(prompt: Prompt) -> str:
+    """The character who answers: the one whose lines are the assistant's."""
+    return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")

@@ -1,0 +1,140 @@
+"""The stages of data and training as MLflow runs: which configuration and which inputs decide each result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.ablation.design import DataDesign
+from harness.artifacts import digest_json, read_json, write_json
+from harness.errors import InputError
+from harness.models.bases import resolve_base
+from harness.registry import model_card, open_adapter, publish, resolve
+from harness.tracking import Stage, StageResult
+from harness.types import Adapter, BaseModel, Prompt, Split
+from pipelines.prepare import PrepareConfig
+from pipelines.session import OnProgress, Session
+from pipelines.training.recipe import SftRecipe
+from pipelines.variants import TokenizerSource
+
+PUBLISHED = "published.json"  # inside a training stage: which registry version holds its adapter
+
+
+def prepare_config(data: DataDesign, *, base: TokenizerSource, limit: int | None) -> PrepareConfig:
+    """How an experiment's data are prepared: a corpus is split, a file is TEST as a whole."""
+    return PrepareConfig(
+        corpus=data.file or data.corpus or "sample",
+        whole_split="test" if data.file is not None else None,
+        base=base.base,
+        base_revision=base.revision,
+        max_tokens=data.max_tokens,
+        seed=data.seed,
+        limit=limit,
+    )
+
+
+def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = False) -> StageResult:
+    """Corpus → splits, prompts and windows. Decided by the corpus's content, not by where it lies."""
+    from pipelines import prepare
+    from pipelines.corpus.reading import read_corpus
+
+    corpus = read_corpus(config.corpus, lenient=config.lenient)
+    base = resolve_base(config.base, revision=config.base_revision)
+    settings = config.model_dump(mode="json", exclude={"corpus", "base", "base_revision"})
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = prepare.run(config, folder=stage.folder, on_progress=on_progress, corpus=corpus)
+        stage.set_tag("corpus", summary.corpus)
+        for name, counts in {"repaired": summary.repaired, "skipped": summary.skipped, "seen": summary.seen}.items():
+            stage.log_params({f"{name}.{key}": value for key, value in counts.items()})
+        for split, held in summary.splits.items():
+            stage.log_metric(f"{split}_windows", held.windows.n_prompts)
+            stage.log_metric(f"{split}_clusters", held.n_clusters)
+
+    return session.stage(
+        "prepare",
+        label="Prepare",
+        revision=prepare.REVISION,
+        config=settings,
+        inputs={"corpus": corpus.digest, "tokenizer": base.digest},
+        work=work,
+        adopt=adopt,
+    )
+
+
+def prompts_of(prepared: StageResult, split: Split) -> list[Prompt]:
+    """The prompts of one split of a prepared corpus."""
+    from pipelines.windows import read_prompts
+
+    return read_prompts(prepared.folder, split)
+
+
+def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, adopt: bool = False) -> StageResult:
+    """Windows + recipe → adapter, published in the registry under the recipe's name."""
+    from pipelines import sft
+
+    base = resolve_base(recipe.base.source, revision=recipe.base.revision)
+    _require_same_tokenizer(base, prepared)
+    settings = recipe.model_dump(mode="json", exclude={"base"})
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = sft.run(
+            recipe,
+            prepared=prepared.folder,
+            folder=stage.folder,
+            on_progress=on_progress,
+            on_metric=stage.log_metric,
+        )
+        adapter = replace(
+            open_adapter(stage.folder / "adapter", base=base),
+            recipe_digest=digest_json({"recipe": settings, "base": base.digest}),
+            data_digest=prepared.digest,
+        )
+        metrics = {
+            "validation_loss": summary.validation_loss,
+            "validation_bits_per_byte": summary.validation_bits_per_byte,
+        }
+        facts = {
+            "Method": f"SFT, {'QLoRA (NF4)' if recipe.quantization == 'nf4' else 'LoRA'}, rank {recipe.lora.rank}"
+            + (f", NEFTune {recipe.neftune_alpha:g}" if recipe.neftune_alpha else ""),
+            "Tokens seen": f"{summary.n_tokens:,}",
+            "Steps": f"{summary.n_steps:,}",
+            "Seed": str(recipe.seed),
+        }
+        card = model_card(adapter, name=recipe.name, facts=facts, metrics=metrics)
+        published = publish(
+            session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
+        )
+        stage.set_tag("adapter", f"{published.name}/{published.version}")
+        for name, value in metrics.items():
+            stage.log_metric(f"final_{name}", value)
+        write_json(stage.folder / PUBLISHED, {"adapter": f"{published.name}/{published.version}"})
+
+    return session.stage(
+        "sft",
+        label="Fine-tune",
+        revision=sft.REVISION,
+        config=settings,
+        inputs={"prepared": prepared.digest, "base": base.digest},
+        work=work,
+        adopt=adopt,
+    )
+
+
+def published_adapter(session: Session, trained: StageResult) -> Adapter:
+    """The registry's adapter of a training stage."""
+    return resolve(session.tracking, read_json(trained.folder / PUBLISHED)["adapter"])
+
+
+def training_record(folder: Path) -> dict[str, Any]:
+    """What a training left to be read: its `training.json`."""
+    return dict(read_json(folder / "training.json"))
+
+
+def _require_same_tokenizer(base: BaseModel, prepared: StageResult) -> None:
+    if prepared.inputs.get("tokenizer") != base.digest:
+        raise InputError(
+            f"`{base.source}` must be the base whose tokenizer cut the windows; "
+            "run `screentest prepare` with the base of the recipe"
+        )
