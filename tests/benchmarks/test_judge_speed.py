@@ -1,0 +1,118 @@
+"""The likelihood judge over a bare forward pass, as ratios measured in one run.
+
+`pytest tests/benchmarks/test_judge_speed.py -s` prints both: over the same tokens read whole (the judge reads shared
+beginnings once), and per token that really goes through the model (what reading, packing and sorting cost).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.judging import build_judge, judged_items, load_judge_spec
+from harness.judging.controls import reviewed_contradictions
+from harness.judging.likelihood import NO_HISTORY
+from harness.models import scoring
+from harness.models.bases import base_folder, resolve_base
+from harness.models.chat import chat_messages, render, reply_ids
+from harness.models.local import LocalModel
+from harness.types import Generation, JudgedItem, Prompt
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+JUDGE = Path(__file__).resolve().parents[2] / "experiments" / "judges" / "embedded-likelihood"
+N_PROMPTS = 16
+ROUNDS = 3  # interleaved; the best of each counts, since other work on the machine only ever slows
+BATCH = 16
+AT_LEAST = 0.8
+
+
+def evaluation_items() -> list[JudgedItem]:
+    """Three replies to every prompt, as an evaluation of three variants has."""
+    items = reviewed_contradictions()[:N_PROMPTS]
+    prompts = [Prompt(id=c.id, messages=c.messages, split="validation", cluster=c.cluster) for c in items]
+    replies = [(c.true_reply, c.control_reply, f"{c.control_reply} {c.true_reply}") for c in items]
+    return judged_items(
+        prompts,
+        [
+            Generation(
+                prompt_id=prompt.id,
+                variant=f"variant {i}",
+                draw=0,
+                text=text,
+                seed=0,
+                n_tokens=None,
+                finish_reason="stop",
+                cluster=prompt.cluster,
+            )
+            for prompt, texts in zip(prompts, replies, strict=True)
+            for i, text in enumerate(texts)
+        ],
+    )
+
+
+def sequences(model: LocalModel, items: Sequence[JudgedItem]) -> list[tuple[int, ...]]:
+    """Token ids of both passes over every item, each read whole, shortest first."""
+    ids = [
+        render(model.tokenizer, chat_messages(history)) + reply_ids(model.tokenizer, item.reply)
+        for item in items
+        for history in (item.messages, NO_HISTORY)
+    ]
+    return sorted(ids, key=len)
+
+
+def bare(weights: Any, ids: Sequence[Sequence[int]], *, batch: int = BATCH) -> float:
+    """Real tokens per second of plain forward passes over batches of similar length."""
+    import torch
+
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, len(ids), batch):
+            rows = ids[start : start + batch]
+            width = max(map(len, rows))
+            inputs = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+            weights(input_ids=inputs, attention_mask=mask, use_cache=False)
+    return sum(map(len, ids)) / (time.perf_counter() - began)
+
+
+def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = resolve_base("embedded")
+    model = LocalModel.load(base, dtype="float32", device="cpu")
+    weights = AutoModelForCausalLM.from_pretrained(base_folder(base), dtype=torch.float32).eval()
+    judge = build_judge(load_judge_spec(JUDGE), model=model)
+    items = evaluation_items()
+    ids = sequences(model, items)
+    n_nodes: list[int] = []
+    build_packs = scoring.build_packs
+
+    def counted(*args: Any, **options: Any) -> Any:
+        packs = build_packs(*args, **options)
+        n_nodes.append(sum(pack.n_nodes for pack in packs))
+        return packs
+
+    monkeypatch.setattr(scoring, "build_packs", counted)
+    whole, dense, seconds = [], [], []
+    for _ in range(ROUNDS):
+        whole.append(bare(weights, ids))
+        dense.append(bare(weights, [list(range(1000, 1384))] * 2, batch=1))
+        began = time.perf_counter()
+        judge.score(items)
+        seconds.append(time.perf_counter() - began)
+    n_tokens = sum(map(len, ids))
+    read, through = n_tokens / min(seconds), n_nodes[-1] / min(seconds)
+    print(
+        f"\nbare, same tokens {max(whole):6.0f} tokens/s   judge {read:6.0f} tokens/s   ratio {read / max(whole):.2f}"
+    )
+    print(
+        f"bare, one long row {max(dense):6.0f} tokens/s   judge {through:6.0f} tokens/s   ratio {through / max(dense):.2f}"
+    )
+    print(f"{n_tokens} tokens read, {n_nodes[-1]} through the model, {len(items)} replies")
+    assert read / max(whole) >= AT_LEAST
