@@ -190,6 +190,7 @@ class JudgedItem:
     reply: str
     cluster: str
     is_truncated: bool = False  # finish_reason was "length"
+    criteria: tuple[str, ...] = ()  # score these of the judge's criteria only; empty is all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
