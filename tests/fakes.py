@@ -278,7 +278,12 @@ class ScriptedJudge:
     ) -> list[Score]:
         """All criteria of the first item, then those of the second."""
         self.calls.append(len(items))
-        return [self._score(item, criterion.name) for item in items for criterion in self.criteria]
+        return [
+            self._score(item, criterion.name)
+            for item in items
+            for criterion in self.criteria
+            if not item.criteria or criterion.name in item.criteria
+        ]
 
     def _score(self, item: JudgedItem, criterion: str) -> Score:
         value = self.value(item, criterion)

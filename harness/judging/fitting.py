@@ -19,6 +19,7 @@ class FittedItem:
     messages: tuple[Message, ...]  # neutralised
     reply: str  # neutralised
     is_truncated: bool
+    criteria: tuple[Criterion, ...]  # to score it on
     status: ScoreStatus = "ok"
     reason: str = ""
 
@@ -27,7 +28,7 @@ class FittedItem:
         return missing_score(self.id, criterion, self.status, self.reason, judge_id=judge_id, mode=mode)
 
 
-def fit(item: JudgedItem, *, max_bytes: int) -> FittedItem:
+def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> FittedItem:
     """Neutralise an item and drop its oldest turns until conversation and reply have at most `max_bytes` of UTF-8.
 
     The last turn and the reply are never shortened: a judge must not mark as whole what it saw in part. Where they do
@@ -35,7 +36,13 @@ def fit(item: JudgedItem, *, max_bytes: int) -> FittedItem:
     `unsupported`.
     """
     messages = tuple(replace(m, content=neutralise(m.content), name=None) for m in item.messages)
-    fitted = FittedItem(id=item.id, messages=messages, reply=neutralise(item.reply), is_truncated=item.is_truncated)
+    fitted = FittedItem(
+        id=item.id,
+        messages=messages,
+        reply=neutralise(item.reply),
+        is_truncated=item.is_truncated,
+        criteria=tuple(c for c in criteria if not item.criteria or c.name in item.criteria),
+    )
     if not fitted.reply:
         return replace(fitted, status="empty", reason="the reply has no visible text")
     if not messages or messages[-1].role != "user" or any(m.role == "system" for m in messages):

@@ -24,7 +24,7 @@ from harness.judging.fitting import FittedItem, fit, missing_score
 from harness.judging.isolation import Outcome, call_isolating
 from harness.judging.protocol import OnProgress
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
-from harness.types import Criterion, JudgedItem, Message, Score
+from harness.types import Criterion, JudgedItem, Message, Progress, Score
 
 MODE = "exact"
 REVISION = 1  # raise when a change of this file changes scores; part of the judge's id
@@ -57,16 +57,20 @@ class GEvalJudge:
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`."""
-        fitted = [fit(item, max_bytes=self.max_bytes) for item in items]
-        # Criterion by criterion, so that prompts with a common beginning stand together.
-        asked = [(criterion, item) for criterion in self.criteria for item in fitted if item.status == "ok"]
-        requests = [render(self.template, criterion, item) for criterion, item in asked]
-        answers = call(self.model, requests, on_progress=on_progress)
-        outcomes = {(item.id, c.name): answer for (c, item), answer in zip(asked, answers, strict=True)}
+        fitted = [fit(item, criteria=self.criteria, max_bytes=self.max_bytes) for item in items]
+        usable = [item for item in fitted if item.status == "ok"]
+        outcomes: dict[tuple[str, str], Outcome[OptionProbabilities]] = {}
+        for number, criterion in enumerate(self.criteria):
+            # One call per criterion: all its questions begin with the same definition and steps, encoded once.
+            asked = [item for item in usable if criterion in item.criteria]
+            requests = [render(self.template, criterion, item) for item in asked]
+            progress = _part_of(on_progress, number, len(self.criteria), criterion)
+            answers = call(self.model, requests, on_progress=progress)
+            outcomes |= {(item.id, criterion.name): a for item, a in zip(asked, answers, strict=True)}
         return [
             self._score(item, criterion, outcomes.get((item.id, criterion.name)))
             for item in fitted
-            for criterion in self.criteria
+            for criterion in item.criteria
         ]
 
     def _score(self, item: FittedItem, criterion: Criterion, outcome: Outcome[OptionProbabilities] | None) -> Score:
@@ -172,6 +176,19 @@ def check_score_tokens(model: LanguageModel, criteria: Sequence[Criterion]) -> N
         except InputError as err:
             low, high = criterion.scale
             raise JudgeError(f"`scale` [{low}, {high}] cannot be read from this model: {err}; choose another") from err
+
+
+def _part_of(on_progress: OnProgress | None, number: int, n_parts: int, criterion: Criterion) -> OnProgress | None:
+    """Progress of one criterion as a part of the whole."""
+    if on_progress is None:
+        return None
+
+    def report(progress: Progress) -> None:
+        done, total = number * progress.total + progress.done, n_parts * progress.total
+        note = f"{criterion.name}, {progress.note}" if progress.note else criterion.name
+        on_progress(Progress(done=done, total=total, unit=progress.unit, note=note))
+
+    return report
 
 
 def _line(message: Message) -> str:

@@ -48,16 +48,15 @@ class LikelihoodJudge:
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`. Equal replies are scored once without history, whatever conversation they stand in."""
-        fitted = [fit(item, max_bytes=self.max_bytes) for item in items]
+        fitted = [fit(item, criteria=self.criteria, max_bytes=self.max_bytes) for item in items]
         passes = self._run(fitted, on_progress=on_progress)
-        return [self._score(item, criterion, passes) for item in fitted for criterion in self.criteria]
+        return [self._score(item, criterion, passes) for item in fitted for criterion in item.criteria]
 
     def _run(self, items: Sequence[FittedItem], *, on_progress: OnProgress | None) -> _Passes:
         """Both passes over every different reply, in one call so that the model can batch them."""
         usable = [item for item in items if item.status == "ok"]
-        pairs: dict[tuple[tuple[Message, ...], str], None] = {(NO_HISTORY, item.reply): None for item in usable}
-        if any(c.name == "coherence" for c in self.criteria):
-            pairs |= {(item.messages, item.reply): None for item in usable}
+        asked = ((history, item.reply) for item in usable for c in item.criteria for history in _histories(item, c))
+        pairs = dict.fromkeys(asked)  # each once, in order
         requests = [
             ContinuationRequest(key=str(i), messages=chat_messages(messages, system=DIALOGUE_SYSTEM), reply=reply)
             for i, (messages, reply) in enumerate(pairs)
@@ -70,8 +69,7 @@ class LikelihoodJudge:
     def _score(self, item: FittedItem, criterion: Criterion, passes: _Passes) -> Score:
         if item.status != "ok":
             return item.missing(criterion, judge_id=self.id, mode=MODE)
-        histories = [item.messages, NO_HISTORY] if criterion.name == "coherence" else [NO_HISTORY]
-        outcomes = [passes[history, item.reply] for history in histories]
+        outcomes = [passes[history, item.reply] for history in _histories(item, criterion)]
         answers = [outcome.answer for outcome in outcomes if outcome.answer is not None]
         if len(answers) < len(outcomes):
             error = next(outcome.error for outcome in outcomes if outcome.answer is None)
@@ -94,3 +92,8 @@ class LikelihoodJudge:
             mode=MODE,
             reason=item.reason,
         )
+
+
+def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, ...], ...]:
+    """After which histories a criterion needs the reply's likelihood; the first counts, the second is taken off."""
+    return (item.messages, NO_HISTORY) if criterion.name == "coherence" else (NO_HISTORY,)

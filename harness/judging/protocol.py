@@ -29,6 +29,8 @@ class Judge(Protocol):
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """One score per item and criterion: all criteria of the first item, then those of the second, and so on.
 
+        An item that names criteria is scored on these alone, in the judge's order.
+
         A reply that cannot be scored gives a missing score with its status; one bad item never spoils the call. Items
         that share a conversation are cheaper in one call than in several. Raises JudgeError only when no item at all
         can be scored, e.g. because a score is not a single token of the model.

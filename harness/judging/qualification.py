@@ -243,15 +243,21 @@ def _length_sensitivity(
 
 
 def _judged_items(controls: Sequence[ControlItem]) -> dict[tuple[tuple[Message, ...], str], JudgedItem]:
-    """Every different reply in its context once, contexts kept together."""
-    keys: dict[tuple[Message, ...], dict[str, str]] = {}
+    """Every different reply in its context once, with the criteria it is a control of; contexts kept together."""
+    contexts: dict[tuple[Message, ...], dict[str, list[ControlItem]]] = {}
     for control in controls:
         for reply in (control.true_reply, control.control_reply):
-            keys.setdefault(control.messages, {}).setdefault(reply, control.cluster)
+            contexts.setdefault(control.messages, {}).setdefault(reply, []).append(control)
     return {
-        (messages, reply): JudgedItem(id=f"control-{i}-{j}", messages=messages, reply=reply, cluster=cluster)
-        for i, (messages, replies) in enumerate(keys.items())
-        for j, (reply, cluster) in enumerate(replies.items())
+        (messages, reply): JudgedItem(
+            id=f"control-{i}-{j}",
+            messages=messages,
+            reply=reply,
+            cluster=of[0].cluster,
+            criteria=tuple(sorted({c.criterion for c in of})),
+        )
+        for i, (messages, replies) in enumerate(contexts.items())
+        for j, (reply, of) in enumerate(replies.items())
     }
 
 

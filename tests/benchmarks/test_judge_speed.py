@@ -16,7 +16,7 @@ import pytest
 from harness.judging import build_judge, judged_items, load_judge_spec
 from harness.judging.controls import reviewed_contradictions
 from harness.judging.likelihood import NO_HISTORY
-from harness.models import scoring
+from harness.models import scoring, tree
 from harness.models.bases import base_folder, resolve_base
 from harness.models.chat import chat_messages, render, reply_ids
 from harness.models.local import LocalModel
@@ -86,15 +86,14 @@ def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pyt
 
     base = resolve_base("embedded")
     model = LocalModel.load(base, dtype="float32", device="cpu")
-    weights = AutoModelForCausalLM.from_pretrained(base_folder(base), dtype=torch.float32).eval()
+    weights: Any = AutoModelForCausalLM.from_pretrained(base_folder(base), dtype=torch.float32)
     judge = build_judge(load_judge_spec(JUDGE), model=model)
     items = evaluation_items()
     ids = sequences(model, items)
     n_nodes: list[int] = []
-    build_packs = scoring.build_packs
 
     def counted(*args: Any, **options: Any) -> Any:
-        packs = build_packs(*args, **options)
+        packs = tree.build_packs(*args, **options)
         n_nodes.append(sum(pack.n_nodes for pack in packs))
         return packs
 
@@ -108,11 +107,7 @@ def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pyt
         seconds.append(time.perf_counter() - began)
     n_tokens = sum(map(len, ids))
     read, through = n_tokens / min(seconds), n_nodes[-1] / min(seconds)
-    print(
-        f"\nbare, same tokens {max(whole):6.0f} tokens/s   judge {read:6.0f} tokens/s   ratio {read / max(whole):.2f}"
-    )
-    print(
-        f"bare, one long row {max(dense):6.0f} tokens/s   judge {through:6.0f} tokens/s   ratio {through / max(dense):.2f}"
-    )
-    print(f"{n_tokens} tokens read, {n_nodes[-1]} through the model, {len(items)} replies")
+    for name, plain, ours in (("same tokens", max(whole), read), ("one long row", max(dense), through)):
+        print(f"\nbare, {name}: {plain:.0f} tokens/s; judge {ours:.0f}; ratio {ours / plain:.2f}", end="")
+    print(f"\n{n_tokens} tokens read, {n_nodes[-1]} through the model, {len(items)} replies")
     assert read / max(whole) >= AT_LEAST

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def bare_logprob(model: LocalModel, said: Sequence[dict[str, str]], reply: str) 
 
     from harness.models.bases import base_folder
 
-    weights = AutoModelForCausalLM.from_pretrained(base_folder(resolve_base("embedded")), dtype=torch.float32).eval()
+    weights: Any = AutoModelForCausalLM.from_pretrained(base_folder(resolve_base("embedded")), dtype=torch.float32)
     chat = [{"role": "system", "content": DIALOGUE_SYSTEM}, *said]
     text = model.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     before = model.tokenizer.encode(text, add_special_tokens=False)

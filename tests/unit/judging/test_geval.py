@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from harness.judging import geval, load_criterion, shipped_criteria
 from harness.judging.fitting import FittedItem, fit
 from harness.judging.geval import GEvalJudge, ScoreDistribution
-from harness.models.protocol import LanguageModel, OptionProbabilities
-from harness.types import JudgedItem, Message
+from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
+from harness.types import JudgedItem, Message, Progress
 
 PROMPT = Path(__file__).resolve().parents[3] / "experiments" / "judges" / "embedded-geval" / "prompt.txt"
 TEMPLATE = geval.read_template(PROMPT.read_text(encoding="utf-8"))
@@ -30,7 +31,7 @@ def item(reply: str, said: str = "Where is the boat?", *, name: str = "i", is_tr
 
 
 def fitted(reply: str, said: str = "Where is the boat?", **kwargs: bool) -> FittedItem:
-    return fit(item(reply, said, **kwargs), max_bytes=6000)
+    return fit(item(reply, said, **kwargs), criteria=CRITERIA, max_bytes=6000)
 
 
 def judge(model: LanguageModel) -> GEvalJudge:
@@ -70,7 +71,7 @@ def test_a_cut_reply_is_marked_where_graded_text_cannot_forge_it() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))
 def test_hostile_text_does_not_change_the_form(text: str) -> None:
-    hostile = fit(item(text, text or "well"), max_bytes=6000)
+    hostile = fit(item(text, text or "well"), criteria=CRITERIA, max_bytes=6000)
     if hostile.status != "ok":
         assert hostile.status in ("empty", "truncated", "unsupported")
         return
@@ -181,3 +182,25 @@ def test_a_model_that_does_not_answer_the_question_scores_nothing() -> None:
 def test_a_failing_item_spoils_no_other() -> None:
     scores = judge(WordModel(refuses="curse")).score([item("curse", name="a"), item("fine", name="b")])
     assert {s.item_id: s.status for s in scores} == {"a": "failed", "b": "ok"}
+
+
+def test_an_item_can_ask_for_some_criteria_only() -> None:
+    model = WordModel()
+    asked = replace(item("It sank.", name="a"), criteria=("relevance", "fluency"))
+    assert [(s.item_id, s.criterion) for s in judge(model).score([asked])] == [("a", "fluency"), ("a", "relevance")]
+    assert len(model.seen) == 2
+
+
+def test_progress_runs_once_from_start_to_end() -> None:
+    class Reporting(WordModel):
+        def option_probabilities(
+            self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+        ) -> list[OptionProbabilities]:
+            assert on_progress is not None
+            on_progress(Progress(done=100, total=100, unit="tokens"))
+            return WordModel.option_probabilities(self, requests)
+
+    seen: list[Progress] = []
+    judge(Reporting()).score([item("It sank.")], on_progress=seen.append)
+    assert [(p.done, p.total) for p in seen] == [(100, 400), (200, 400), (300, 400), (400, 400)]
+    assert [p.note for p in seen] == [c.name for c in CRITERIA]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from fakes import FAKE_BASE, UniformModel, WordModel
@@ -65,6 +66,13 @@ def test_fluency_alone_needs_no_conversation() -> None:
     model = WordModel()
     only = LikelihoodJudge(id="j@0", family="fake", criteria=(FLUENCY,), model=model, max_bytes=6000)
     assert [s.value for s in only.score([item("our boat sank")])] == [-3.0]
+    assert len(model.seen) == 1
+
+
+def test_an_item_can_ask_for_one_criterion_and_costs_no_more() -> None:
+    model = WordModel()
+    scores = judge(model).score([replace(item("our boat sank"), criteria=("fluency",))])
+    assert [s.criterion for s in scores] == ["fluency"]
     assert len(model.seen) == 1
 
 
