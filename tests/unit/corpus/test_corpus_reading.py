@@ -1,0 +1,70 @@
+"""One way in: names, folders, and what is said when there is nothing to read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from corpora import cornell_files
+
+from harness.errors import CorpusError, UnavailableError
+from harness.settings import Settings
+from pipelines.corpus.reading import read_corpus
+
+
+class TestSample:
+    """The sample is a promise: original films, in the real format, without a wart."""
+
+    def test_it_is_large_enough_to_test_on(self) -> None:
+        corpus = read_corpus("sample")
+        assert corpus.source == corpus.name == "sample"
+        assert len(corpus.clusters) >= 24
+        assert len(corpus.conversations) >= 96
+        assert corpus.n_utterances >= 1200
+        assert not corpus.repaired
+        assert not corpus.skipped
+
+    def test_it_reads_like_dialogue(self) -> None:
+        texts = [u.text for c in read_corpus("sample").conversations for u in c.utterances]
+        lengths = sorted(len(text.split()) for text in texts)
+        assert 6 <= lengths[len(lengths) // 2] <= 14
+        assert len({t.lower() for t in texts}) > 0.97 * len(texts)
+        assert not [t for t in texts if re.search(r"[\[\]{}<>#*]", t)]
+
+    def test_every_film_is_described(self) -> None:
+        corpus = read_corpus("sample")
+        assert set(corpus.films) == set(corpus.clusters)
+        assert all(film.year and film.genres for film in corpus.films.values())
+
+
+@pytest.mark.parametrize("name", ["cornell", "convokit"])
+def test_a_corpus_that_was_not_fetched(tmp_path: Path, name: str) -> None:
+    settings = Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path)})
+    with pytest.raises(UnavailableError, match=f"screentest data fetch {name}.*--corpus"):
+        read_corpus(name, settings=settings)
+
+
+def test_a_corpus_that_was_fetched(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path)})
+    cornell_files(tmp_path / "corpora" / "cornell")
+    assert read_corpus("cornell", settings=settings).name == "cornell"
+
+
+def test_a_folder_that_is_called_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cornell_files(tmp_path / "sample")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_corpus("./sample").conversations) == 2
+    assert len(read_corpus(Path("sample")).conversations) == 2
+    assert len(read_corpus("sample").conversations) > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nowhere", "got no such file"), ("a.txt", r"must be a .zip or a .jsonl, got `a.txt`"), ("empty", "got nothing")],
+)
+def test_what_is_no_corpus(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=reason):
+        read_corpus(tmp_path / name)
