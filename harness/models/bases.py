@@ -44,7 +44,7 @@ def resolve_base(source: str, *, revision: str | None = None, settings: Settings
         if revision is not None:
             raise InputError(f"`revision` must be left out for `embedded`, got `{revision}`; the wheel decides it")
         return BaseModel(source=EMBEDDED, revision=None, digest=embedded_digest(), family=FAMILY)
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         if revision is not None:
             raise InputError(f"`revision` must be left out for the folder `{source}`, got `{revision}`")
         folder = Path(source).resolve()

@@ -1,0 +1,152 @@
+"""Generations: of the allowed splits only, in order, and the same after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes import UniformModel
+
+from harness.artifacts import read_jsonl
+from harness.errors import InputError, SplitError, UnavailableError
+from harness.generation import count, generate
+from harness.models.protocol import Reply, ReplyRequest
+from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Progress, Prompt, Variant
+
+BASE = BaseModel(source="fake", revision=None, digest="b" * 64, family="fake")
+ADAPTER = Adapter(name="sft", version="1", path="", digest="a" * 64, base=BASE)
+PLAIN = Variant(name="base", kind="model", base=BASE, system="Continue.")
+TUNED = Variant(name="sft", kind="model", base=BASE, adapter=ADAPTER, system="Continue.")
+SHOTS = Variant(
+    name="base-shots",
+    kind="model",
+    base=BASE,
+    system="Continue.",
+    shots=((Message(role="user", content="Hi."), Message(role="assistant", content="Go.")),),
+)
+PROMPTS = tuple(
+    Prompt(id=f"p{i}", messages=(Message(role="user", content=f"Line {i}"),), split="test", cluster=f"f{i % 3}")
+    for i in range(6)
+)
+DECODING = Decoding(max_new_tokens=12, n_draws=2, seed=5)
+
+
+class _Dying(UniformModel):
+    """Is killed after a number of replies."""
+
+    def generate(  # type: ignore[override]
+        self, requests: list[ReplyRequest], *, on_reply: Callable[[Reply], None], **options: object
+    ) -> list[Reply]:
+        seen = 0
+
+        def dying(reply: Reply) -> None:
+            nonlocal seen
+            if seen == 7:
+                raise KeyboardInterrupt
+            seen += 1
+            on_reply(reply)
+
+        return UniformModel().generate(requests, on_reply=dying, decoding=DECODING)
+
+
+def _run(model: UniformModel, journal: Path | None = None, **changes: object) -> list[Generation]:
+    options: dict[str, object] = {"decoding": DECODING, "allowed_splits": {"test"}, "journal": journal, **changes}
+    return generate(model, [PLAIN, TUNED, SHOTS], PROMPTS, **options)  # type: ignore[arg-type]
+
+
+def test_every_variant_prompt_and_draw_once_and_in_order() -> None:
+    generations = _run(UniformModel())
+    assert [(g.variant, g.prompt_id, g.draw) for g in generations] == [
+        (v, p.id, d) for v in ("base", "sft", "base-shots") for p in PROMPTS for d in (0, 1)
+    ]
+    assert {(g.prompt_id, g.cluster) for g in generations} == {(p.id, p.cluster) for p in PROMPTS}
+    assert {g.seed for g in generations} == {5}
+
+
+def test_each_variant_is_asked_in_its_own_words() -> None:
+    asked: list[ReplyRequest] = []
+
+    class Listening(UniformModel):
+        def generate(self, requests, **options):  # type: ignore[no-untyped-def,override]
+            asked.extend(requests)
+            return super().generate(requests, **options)
+
+    _run(Listening())
+    by_tag = {r.tag: r for r in asked if r.key == "p0"}
+    assert [m["content"] for m in by_tag["base"].messages] == ["Continue.", "Line 0"]
+    assert [m["content"] for m in by_tag["base-shots"].messages] == ["Continue.", "Hi.", "Go.", "Line 0"]
+    assert (by_tag["base"].adapter, by_tag["sft"].adapter) == (None, "sft/1#aaaaaaaaaaaa")
+
+
+def test_a_killed_run_resumes_with_the_same_records_and_nothing_twice(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        _run(_Dying(), journal)
+    with journal.open("ab") as stream:
+        stream.write(b'{"prompt_id": "torn')
+    second = UniformModel()
+    assert _run(second, journal) == _run(UniformModel())
+    assert len(second.calls) == 36 - 7
+    assert len(read_jsonl(journal, Generation)) == 36
+    third = UniformModel()
+    _run(third, journal)
+    assert third.calls == []
+
+
+def test_a_journal_of_another_seed_is_refused(tmp_path: Path) -> None:
+    _run(UniformModel(), tmp_path / "j.jsonl")
+    with pytest.raises(InputError, match="must be of seed 6"):
+        _run(UniformModel(), tmp_path / "j.jsonl", decoding=dataclasses.replace(DECODING, seed=6))
+
+
+def test_a_prompt_of_another_split_is_refused_before_anything_is_generated() -> None:
+    model = UniformModel()
+    with pytest.raises(SplitError, match="`p0` must be of split train or validation here, got test"):
+        _run(model, allowed_splits={"train", "validation"})
+    assert model.calls == []
+
+
+def test_names_and_ids_must_differ() -> None:
+    with pytest.raises(InputError, match="`variants` must all be different"):
+        generate(UniformModel(), [PLAIN, PLAIN], PROMPTS, decoding=DECODING, allowed_splits={"test"})
+    with pytest.raises(InputError, match="`prompts` must all be different"):
+        generate(UniformModel(), [PLAIN], PROMPTS * 2, decoding=DECODING, allowed_splits={"test"})
+
+
+def test_a_model_that_generates_nothing_is_refused() -> None:
+    with pytest.raises(UnavailableError, match="needs a model with `generate`"):
+        _run(UniformModel(supports=frozenset({"continuation_logprobs"})))
+
+
+def test_progress_counts_what_stood_before(tmp_path: Path) -> None:
+    journal = tmp_path / "j.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        _run(_Dying(), journal)
+    shown: list[Progress] = []
+
+    class Showing(UniformModel):
+        def generate(self, requests, *, on_progress, **options):  # type: ignore[no-untyped-def,override]
+            replies = super().generate(requests, **options)
+            on_progress(Progress(done=len(replies), total=len(replies), unit="replies", note="9 tokens/s"))
+            return replies
+
+    generations = _run(Showing(), journal, on_progress=shown.append)
+    share = sum(g.finish_reason == "length" for g in generations) / len(generations)
+    assert shown == [Progress(done=36, total=36, unit="replies", note=f"9 tokens/s, {share:.0%} cut off")]
+
+
+def test_counts_leave_failed_replies_out_of_the_share_cut_off() -> None:
+    one = Generation(
+        prompt_id="p", variant="v", draw=0, text="x", seed=0, n_tokens=4, finish_reason="length", cluster="f"
+    )
+    group = [
+        one,
+        dataclasses.replace(one, draw=1, finish_reason="stop"),
+        dataclasses.replace(one, draw=2, finish_reason="error", n_tokens=None),
+    ]
+    [found] = count(group)
+    assert (found.n, found.n_cut_off, found.n_failed, found.n_tokens) == (3, 1, 1, 8)
+    assert found.share_cut_off == pytest.approx(1 / 2)
+    assert count(group[2:])[0].share_cut_off is None
