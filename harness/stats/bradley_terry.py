@@ -4,10 +4,10 @@ With log-strengths θ and log ν = τ (Davidson 1970, doi:10.1080/01621459.1970.
 
     P(left) ∝ e^η,  P(right) ∝ e^(−η),  P(tie) ∝ e^τ,   η = (θ_left − θ_right + position + length · Δlength) / 2
 
-which is his π_i : π_j : ν √(π_i π_j). Ties are outcomes of their own, not half points, which pull all
-strengths towards each other. Without ties it is Bradley & Terry (1952). A log-linear model, so Newton's method finds the one
-maximum. The sandwich variance sums scores within clusters, G / (G − 1), t with G − 1 degrees of freedom; with raters it
-is two-way, with min(raters, clusters) − 1. Strengths are differences to the mean of all variants.
+which is his π_i : π_j : ν √(π_i π_j). Ties are outcomes of their own, not half points, which pull all strengths towards
+each other. Without ties it is Bradley & Terry (1952). A log-linear model, so Newton's method finds the one maximum. The
+sandwich variance sums scores within clusters, G / (G − 1), t with G − 1 degrees of freedom; with raters it is two-way,
+with min(raters, clusters) − 1. Strengths are differences to the mean of all variants.
 """
 
 from __future__ import annotations

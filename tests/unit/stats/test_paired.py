@@ -108,6 +108,16 @@ def test_repeating_every_row_inside_its_cluster_changes_nothing(seed: int, copie
     assert many.estimate.n == copies * one.estimate.n
 
 
+@given(sizes=CLUSTERS, seed=st.integers(0, 10_000))
+def test_more_films_like_these_make_surer(sizes: list[int], seed: int) -> None:
+    a, b, clusters = rows(sizes, seed)
+    one = paired_contrast(a, b, clusters=clusters)
+    twice = paired_contrast(np.tile(a, 2), np.tile(b, 2), clusters=np.concatenate([clusters, clusters + 99]))
+    assert twice.estimate.value == pytest.approx(one.estimate.value)
+    assert twice.estimate.se < one.estimate.se
+    assert twice.estimate.df > one.estimate.df
+
+
 def test_one_cluster_gives_no_interval() -> None:
     result = paired_contrast([1, 2, 3], [0, 0, 0], clusters=["a", "a", "a"], n_missing=2)
     assert result.estimate.value == 2

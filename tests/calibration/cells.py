@@ -1,0 +1,458 @@
+"""Every simulated cell: what is drawn, which methods look at it, how often each is right.
+
+A cell returns counts per method; `run.py` turns them into the page. Each method sees the same draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from families import FAMILIES, Floats, davidson_votes, latent, layout, paired, votes
+from scipy import special
+
+from harness import stats
+from harness.stats.bca import bca_interval
+from harness.stats.paired import contrast_of_differences
+from harness.stats.rows import code_labels, sum_clusters
+from harness.types import Estimate
+
+FILMS = (8, 20, 60)
+ICCS = (0.0, 0.1, 0.3)
+RESAMPLES = 1_000  # of each bootstrap; 10,000 in real use, which moves coverage by less than the draws can tell
+Z = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One simulated situation."""
+
+    table: str  # which table of the page
+    name: str  # its row there
+    simulate: Callable[[int, np.random.Generator], dict[str, int]]  # draws → method → count
+    counts: str = "covered"  # or "rejected"
+    target_low: float | None = None  # of the project's own method, as a share of draws
+    target_high: float | None = None
+    why: str = ""  # explains a miss that is known
+
+
+def covers(estimate: Estimate, truth: float) -> bool:
+    """Whether the interval holds the truth; no interval holds nothing."""
+    return estimate.low is not None and estimate.high is not None and estimate.low <= truth <= estimate.high
+
+
+def all_cells() -> Iterator[Cell]:
+    """In the order of the page."""
+    yield from mean_cells()
+    yield from contrast_cells()
+    yield from rate_cells()
+    yield from vote_cells()
+    yield from sequence_cells()
+    yield from other_cells()
+
+
+def mean_cells() -> Iterator[Cell]:
+    for name in ("normal", "ordinal 1–5", "exponential", "lognormal"):
+        for n_films in FILMS:
+            for icc in ICCS:
+                target = {"lognormal": None, "exponential": 0.91}.get(name, 0.91 if n_films == 8 else 0.93)
+                high = 0.97 if name in ("normal", "ordinal 1–5") else None
+                yield Cell(
+                    table="means",
+                    name=f"{name}, {n_films} films, ICC {icc:g}",
+                    simulate=_mean(name, n_films, icc),
+                    target_low=target,
+                    target_high=high,
+                )
+
+
+def _mean(name: str, n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    family = FAMILIES[name]
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            films = layout(n_films, rng)
+            values = family.of_normal(latent(films, icc, rng))
+            boot = stats.mean_estimate(values, clusters=films.codes, rng=rng, n_resamples=RESAMPLES)
+            hits["bootstrap-t"] += covers(boot, family.mean)
+            cr2 = contrast_of_differences(values, clusters=films.codes).estimate
+            hits["CR2-t"] += covers(cr2, family.mean)
+            bca = bca_interval(
+                sum_clusters(values, code_labels("clusters", films.codes)), rng=rng, level=0.95, n_resamples=RESAMPLES
+            )
+            hits["BCa by film"] += bca.low <= family.mean <= bca.high
+            hits["rows independent"] += _z_covers(values, family.mean)
+        return dict(hits)
+
+    return simulate
+
+
+def contrast_cells() -> Iterator[Cell]:
+    for name in ("normal", "ordinal 1–5", "exponential", "lognormal"):
+        for n_films in FILMS:
+            for icc in ICCS:
+                yield Cell(
+                    table="contrasts",
+                    name=f"{name}, {n_films} films, ICC {icc:g}",
+                    simulate=_contrast(name, n_films, icc),
+                    target_low=None if name == "lognormal" else 0.91 if n_films == 8 else 0.93,
+                    target_high=None if name == "lognormal" else 0.97,
+                    why=(
+                        "with heavy-tailed differences in 8 films one film decides both the mean and its error, and t "
+                        "intervals become too wide rather than too narrow"
+                        if n_films == 8
+                        else ""
+                    ),
+                )
+    for n_films in FILMS:
+        for skewed in (False, True):
+            yield Cell(
+                table="type I error of tests",
+                name=("mean-zero skew (stress)" if skewed else "labels swapped") + f", {n_films} films, ICC 0.3",
+                simulate=_tests(n_films, skewed=skewed),
+                counts="rejected",
+                target_high=None if skewed else 0.06,
+            )
+
+
+def _contrast(name: str, n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    family = FAMILIES[name]
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            films = layout(n_films, rng)
+            a, b = (family.of_normal(z) for z in paired(films, icc, rng))
+            hits["CR2-t"] += covers(stats.paired_contrast(a, b, clusters=films.codes).estimate, 0.0)
+            hits["rows independent"] += _z_covers(a - b, 0.0)
+            unpaired = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+            hits["unpaired z"] += abs(a.mean() - b.mean()) <= Z * unpaired
+        return dict(hits)
+
+    return simulate
+
+
+def _tests(n_films: int, *, skewed: bool) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    """Differences of equal arms (their labels may be swapped), or skewed differences whose mean is 0."""
+    family = FAMILIES["exponential"]
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            films = layout(n_films, rng)
+            if skewed:
+                a, b = family.of_normal(latent(films, 0.3, rng)), np.ones(len(films.codes))
+            else:
+                a, b = (family.of_normal(z) for z in paired(films, 0.3, rng))
+            flip = stats.sign_flip(a, b, clusters=films.codes, rng=rng, n_flips=999)
+            hits["sign-flip"] += flip.p_value <= 0.05
+            hits["CR2-t"] += stats.paired_contrast(a, b, clusters=films.codes).p_value < 0.05
+            hits["Wilcoxon by film"] += stats.wilcoxon(a, b, clusters=films.codes).p_value < 0.05
+            hits["rows independent"] += not _z_covers(a - b, 0.0)
+        return dict(hits)
+
+    return simulate
+
+
+def rate_cells() -> Iterator[Cell]:
+    for n_films in FILMS:
+        for icc in ICCS:
+            yield Cell(table="rates", name=f"5 % rate, {n_films} films, ICC {icc:g}", simulate=_rate(n_films, icc))
+
+
+def _rate(n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    family = FAMILIES["5 % rate"]
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            films = layout(n_films, rng)
+            values = family.of_normal(latent(films, icc, rng))
+            hits["logit t"] += covers(stats.proportion_estimate(values, clusters=films.codes), family.mean)
+            hits["CR2-t"] += covers(contrast_of_differences(values, clusters=films.codes).estimate, family.mean)
+            sums = sum_clusters(values, code_labels("clusters", films.codes))
+            bca = bca_interval(sums, rng=rng, level=0.95, n_resamples=RESAMPLES)
+            hits["BCa by film"] += bca.low <= family.mean <= bca.high
+            wilson = stats.wilson_interval(float(values.sum()), len(values))
+            hits["Wilson, rows independent"] += wilson.low <= family.mean <= wilson.high
+        return dict(hits)
+
+    return simulate
+
+
+def vote_cells() -> Iterator[Cell]:
+    for n_raters, n_prompts in ((3, 40), (12, 40), (30, 60)):
+        yield Cell(
+            table="win rates",
+            name=f"{n_raters} raters × {n_prompts} prompts",
+            simulate=_win_rate(n_raters, n_prompts),
+            target_low=0.91 if n_raters < 10 else 0.93,
+            why="the larger of the one-way variances is kept where inclusion and exclusion leave less: too wide",
+        )
+    for n_films, film_sd in ((20, 0.0), (20, 1.0), (60, 1.0)):
+        yield Cell(
+            table="strengths",
+            name=f"600 votes, {n_films} films" + (", films differ" if film_sd else ""),
+            simulate=_strength(n_films, film_sd),
+            target_low=0.93,
+        )
+
+
+def _win_rate(n_raters: int, n_prompts: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            won, raters, prompts = votes(n_raters, n_prompts, rng)
+            values = won.astype(np.float64)
+            sides = (["a"] * len(won), ["b"] * len(won), np.where(won, "left", "right"))
+            crossed = stats.win_rate(stats.read_votes(*sides, clusters=prompts, raters=raters), "a", "b")
+            hits["rater × prompt"] += covers(crossed.decisive, 0.5)
+            hits["by prompt only"] += covers(stats.proportion_estimate(values, clusters=prompts), 0.5)
+            hits["votes independent"] += covers(crossed.naive, 0.5)
+        return dict(hits)
+
+    return simulate
+
+
+def _strength(n_films: int, film_sd: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    truth = _marginal_difference(0.6, film_sd)
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        names = np.array(["left", "right", "tie"])
+        for _ in range(n_draws):
+            outcome, films = davidson_votes(600, n_films, rng, difference=0.6, film_sd=film_sd)
+            read = stats.read_votes(["a"] * 600, ["b"] * 600, names[outcome], clusters=films)
+            fit = stats.fit_strengths(read, with_position=False)
+            assert isinstance(fit, stats.StrengthFit)
+            hits["Davidson by film"] += covers(fit.contrast("a", "b").estimate, truth)
+            wins, losses, ties = np.bincount(outcome, minlength=3)
+            hits["votes independent"] += abs(math.log(wins / losses) - truth) <= Z * math.sqrt(1 / wins + 1 / losses)
+            half_w, half_l = wins + ties / 2, losses + ties / 2
+            hits["ties as half points"] += abs(math.log(half_w / half_l) - truth) <= Z * math.sqrt(
+                1 / half_w + 1 / half_l
+            )
+        return dict(hits)
+
+    return simulate
+
+
+def _marginal_difference(difference: float, film_sd: float) -> float:
+    """Log odds of a win over a loss when the films' own differences are averaged out (Gauss–Hermite)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    eta = (difference + film_sd * nodes) / 2
+    total = np.exp(eta) + np.exp(-eta) + 1
+    return float(math.log(weights @ (np.exp(eta) / total)) - math.log(weights @ (np.exp(-eta) / total)))
+
+
+def sequence_cells() -> Iterator[Cell]:
+    yield Cell(
+        table="peeking",
+        name="prompt means of 3 raters, a look after each of 200 prompts",
+        simulate=_peeking(n_prompts=200, n_raters=3),
+        counts="rejected",
+        target_high=0.05,
+    )
+    yield Cell(
+        table="peeking",
+        name="all 200 prompts of a finite set",
+        simulate=_peeking_set(n_prompts=200),
+        counts="rejected",
+        target_high=0.05,
+    )
+    yield Cell(
+        table="peeking",
+        name="one decisive vote a prompt, a look after each of 300",
+        simulate=_peeking_votes(300),
+        counts="rejected",
+        target_high=0.05,
+    )
+    yield Cell(
+        table="peeking",
+        name="paired differences (exponential), a look after each of 30 … 500",
+        simulate=_peeking_differences(500),
+        counts="rejected",
+    )
+
+
+def _peeking(*, n_prompts: int, n_raters: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    """The panel's prompt means are even on average; raters agree on a prompt more than chance."""
+
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            shares = rng.beta(1, 1, size=n_prompts)
+            wins = rng.binomial(n_raters, shares)
+            race = stats.BettingSequence()
+            hits["betting on prompt means"] += any(race.update(w / n_raters).p_value <= 0.05 for w in wins)
+            total, n = np.cumsum(wins), n_raters * np.arange(1, n_prompts + 1)
+            z = np.abs(total - n / 2) / np.sqrt(n / 4)
+            hits["z on votes at every look"] += bool((z[9:] > Z).any())
+            log_e = special.betaln(total + 1, n - total + 1) + n * math.log(2)
+            hits["beta-binomial on repeated votes"] += bool((log_e >= math.log(20)).any())
+        return dict(hits)
+
+    return simulate
+
+
+def _peeking_set(*, n_prompts: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            half = rng.integers(0, 4, size=n_prompts // 2) / 3
+            prompts = rng.permutation(np.concatenate([half, 1 - half]))
+            race = stats.BettingSequence(n_prompts=n_prompts)
+            hits["betting on prompt means"] += any(race.update(float(v)).p_value <= 0.05 for v in prompts)
+            n = np.arange(1, n_prompts + 1)
+            z = np.abs(np.cumsum(prompts) - n / 2) / np.sqrt(n * prompts.var())
+            hits["z on prompts at every look"] += bool((z[9:] > Z).any())
+        return dict(hits)
+
+    return simulate
+
+
+def _peeking_votes(n_votes: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            won = rng.random(n_votes) < 0.5
+            race = stats.DecisiveVotes()
+            hits["beta-binomial"] += any(race.update(i, bool(w)).p_value <= 0.05 for i, w in enumerate(won))
+            n = np.arange(1, n_votes + 1)
+            z = np.abs(np.cumsum(won) - n / 2) / np.sqrt(n / 4)
+            hits["z on votes at every tenth look"] += bool((z[9::10] > Z).any())
+        return dict(hits)
+
+    return simulate
+
+
+def _peeking_differences(n: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+        hits: Counter[str] = Counter()
+        for _ in range(n_draws):
+            values = rng.exponential(size=n) - 1
+            race = stats.DifferenceSequence()
+            looks = (race.update(value) for value in values)
+            hits["asymptotic sequence"] += any(look.low is not None and not covers(look, 0.0) for look in looks)
+            count = np.arange(1, n + 1)
+            mean = np.cumsum(values) / count
+            spread = np.sqrt(np.maximum(np.cumsum(values**2) / count - mean**2, 1e-12))
+            hits["z at every look"] += bool((np.abs(mean) > Z * spread / np.sqrt(count))[29:].any())
+        return dict(hits)
+
+    return simulate
+
+
+def other_cells() -> Iterator[Cell]:
+    for name, simulate, low in (
+        ("AUC 0.76, 20 films, ICC 0.25", _auc, 0.93),
+        ("Spearman 0.58, 20 films of 3", _spearman, 0.93),
+        ("lower decile, 30 films of 10, ICC 0.2", _decile, 0.93),
+        ("Cohen's kappa 0.49, 25 films of 4", _kappa, 0.93),
+        ("PPI++ mean, 60 films, 15 % marked, biased judge", _powered, 0.93),
+        ("three seeds × 20 films", _seeds, 0.91),
+    ):
+        yield Cell(table="other intervals", name=name, simulate=simulate, target_low=low)
+    yield Cell(
+        table="tail asymmetry",
+        name="pure latent shift of 0.5, 60 films of 30",
+        simulate=_asymmetry,
+        counts="rejected",
+        target_high=0.06,
+    )
+
+
+def _auc(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    films, truth = np.repeat(np.arange(20), 5), float(special.ndtr(1 / math.sqrt(2)))
+    for _ in range(n_draws):
+        film = 0.5 * rng.standard_normal((2, 20))
+        high = 1 + film[0][films] + math.sqrt(0.75) * rng.standard_normal(100)
+        low = film[1][films] + math.sqrt(0.75) * rng.standard_normal(100)
+        ours = stats.roc_auc(high, low, positive_clusters=films, negative_clusters=films)
+        hits["ours"] += covers(ours, truth)
+        rows = range(100)
+        alone = stats.roc_auc(high, low, positive_clusters=rows, negative_clusters=[f"n{i}" for i in rows])
+        hits["rows independent"] += covers(alone, truth)
+    return dict(hits)
+
+
+def _spearman(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    films, truth = np.repeat(np.arange(20), 3), 6 / math.pi * math.asin(0.3)
+    for _ in range(n_draws):
+        common = rng.standard_normal(20)[films]
+        x = math.sqrt(0.3) * common + math.sqrt(0.7) * rng.standard_normal(60)
+        y = 0.6 * x + 0.8 * (math.sqrt(0.3) * rng.standard_normal(20)[films] + math.sqrt(0.7) * rng.standard_normal(60))
+        ours = stats.spearman(x, y, clusters=films, rng=rng, n_resamples=400)
+        hits["ours"] += covers(ours, truth)
+        half = Z / math.sqrt(57)
+        centre = math.atanh(ours.value)
+        hits["rows independent"] += math.tanh(centre - half) <= truth <= math.tanh(centre + half)
+    return dict(hits)
+
+
+def _decile(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    films, truth = np.repeat(np.arange(30), 10), float(special.ndtri(0.1))
+    for _ in range(n_draws):
+        values = math.sqrt(0.2) * rng.standard_normal(30)[films] + math.sqrt(0.8) * rng.standard_normal(300)
+        hits["ours"] += covers(stats.quantile_estimate(values, 0.1, clusters=films), truth)
+        hits["rows independent"] += covers(stats.quantile_estimate(values, 0.1, clusters=np.arange(300)), truth)
+    return dict(hits)
+
+
+def _kappa(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    films = np.arange(100) // 4
+    for _ in range(n_draws):
+        truth = rng.integers(2, size=100)
+        raters = np.where(rng.random((2, 100)) < 0.15, 1 - truth, truth)
+        ours = stats.cohens_kappa(raters[0], raters[1], clusters=films, rng=rng, n_resamples=400)
+        hits["ours"] += covers(ours, 0.49)
+    return dict(hits)
+
+
+def _powered(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    films = np.arange(600) // 10
+    for _ in range(n_draws):
+        truth = 3 + 0.4 * rng.standard_normal(60)[films] + rng.standard_normal(600)
+        judge = truth + 0.5 + 0.4 * rng.standard_normal(600)
+        human = np.where(rng.random(600) < 0.15, truth, np.nan)
+        result = stats.powered_mean(judge, human, probabilities=0.15, clusters=films)
+        hits["ours"] += covers(result.test.estimate, 3.0)
+        hits["judge at its word"] += covers(result.judge_only, 3.0)
+    return dict(hits)
+
+
+def _seeds(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    hits: Counter[str] = Counter()
+    seeds, films = np.repeat(np.arange(3), 20), np.tile(np.arange(20), 3)
+    for _ in range(n_draws):
+        values = 0.3 * rng.standard_normal(3)[seeds] + 0.5 * rng.standard_normal(20)[films] + rng.standard_normal(60)
+        hits["ours"] += covers(stats.seed_contrast(values, seeds=seeds, clusters=films).estimate, 0.0)
+        hits["by film only"] += covers(contrast_of_differences(values, clusters=films).estimate, 0.0)
+    return dict(hits)
+
+
+def _asymmetry(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+    """Logistic marks with a common shift: no asymmetry is there, though the raw changes differ."""
+    hits: Counter[str] = Counter()
+    cuts = np.array([-1.2, -0.3, 1.6, 2.6])
+    films = np.repeat(np.arange(60), 30)
+    for _ in range(n_draws):
+        a, b = (1.0 + np.searchsorted(cuts, rng.logistic(size=1800) + shift) for shift in (0.5, 0.0))
+        result = stats.tail_asymmetry(a, b, clusters=films)
+        hits["log-odds by film"] += result.test.p_value < 0.05
+        change = -((a <= 2).astype(float) - (b <= 2)) - ((a >= 4).astype(float) - (b >= 4))
+        hits["raw changes compared"] += contrast_of_differences(change, clusters=films).p_value < 0.05
+    return dict(hits)
+
+
+def _z_covers(values: Floats, truth: float) -> bool:
+    return bool(abs(values.mean() - truth) <= Z * values.std(ddof=1) / math.sqrt(len(values)))
