@@ -103,8 +103,9 @@ class AdapterBank:
         """Evaluate without gradients, and leave the model as it was found: a trainer may own it."""
         import torch
 
-        modules = [m for m in self._bare.modules() if m.training]
-        trainable = [p for p in self._bare.parameters() if p.requires_grad]
+        root = self._bare if self._peft is None else self._peft
+        modules = [m for m in root.modules() if m.training]
+        trainable = [p for p in root.parameters() if p.requires_grad]
         active = None if self._peft is None else self._peft.active_adapter
         self._current = _UNKNOWN  # its owner may have switched since
         for module in modules:
@@ -116,7 +117,7 @@ class AdapterBank:
             if self._peft is not None:
                 self._peft.base_model.enable_adapter_layers()
                 self._peft.set_adapter(active)
-                for parameter in self._bare.parameters():
+                for parameter in root.parameters():
                     parameter.requires_grad = False
             for parameter in trainable:
                 parameter.requires_grad = True

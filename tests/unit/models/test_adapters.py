@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes import tiny_adapter, tiny_checkpoint
+
+from harness.artifacts import digest_folder
+from harness.errors import InputError, IntegrityError
+from harness.models.bases import resolve_base
+from harness.models.local import LocalModel
+from harness.types import Adapter, BaseModel
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, tiny_adapters: tuple[Adapter, ...]) -> Adapter:
+    """A copy that a test may spoil."""
+    folder = shutil.copytree(tiny_adapters[0].path, tmp_path / "copy")
+    return dataclasses.replace(tiny_adapters[0], path=str(folder))
+
+
+def _resealed(adapter: Adapter) -> Adapter:
+    return dataclasses.replace(adapter, digest=digest_folder(Path(adapter.path)))
+
+
+def _with_config(adapter: Adapter, **changes: object) -> Adapter:
+    path = Path(adapter.path) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return _resealed(adapter)
+
+
+def test_adding_twice_is_adding_once(tiny_base: BaseModel, adapter: Adapter) -> None:
+    model = LocalModel.load(tiny_base)
+    assert model.add_adapter(adapter) == model.add_adapter(adapter)
+    assert len(model.adapters) == 1
+    with pytest.raises(InputError, match="must name one adapter"):
+        model.add_adapter(dataclasses.replace(adapter, digest="0" * 64), name=model.adapters[0])
+
+
+def test_a_changed_file_is_refused(tiny_base: BaseModel, adapter: Adapter) -> None:
+    (Path(adapter.path) / "README.md").write_text("changed")
+    with pytest.raises(IntegrityError, match="must have the digest on record"):
+        LocalModel.load(tiny_base).add_adapter(adapter)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "code.py", "deep/state.pkl"])
+def test_a_file_that_can_execute_is_refused(tiny_base: BaseModel, adapter: Adapter, name: str) -> None:
+    path = Path(adapter.path) / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+    with pytest.raises(InputError, match="no file that can execute"):
+        LocalModel.load(tiny_base).add_adapter(_resealed(adapter))
+
+
+def test_pickled_weights_alone_are_refused(tiny_base: BaseModel, adapter: Adapter) -> None:
+    weights = Path(adapter.path) / "adapter_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(InputError, match="save the adapter as safetensors"):
+        LocalModel.load(tiny_base).add_adapter(_resealed(adapter))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"peft_type": "IA3"}, "must be a LoRA"), ({"bias": "all"}, "leave the base untouched")]
+)
+def test_another_kind_of_adapter_is_refused(
+    tiny_base: BaseModel, adapter: Adapter, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        LocalModel.load(tiny_base).add_adapter(_with_config(adapter, **changes))
+
+
+def test_another_base_is_refused(tiny_base: BaseModel, adapter: Adapter, tmp_path: Path) -> None:
+    other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=9)))
+    with pytest.raises(InputError, match="must run on its own base"):
+        LocalModel.load(other).add_adapter(adapter)
+
+
+@pytest.mark.parametrize("changes", [{"r": 5}, {"target_modules": ["q_proj"]}, {"target_modules": ["nobody"]}])
+def test_weights_that_do_not_fit_the_layers_are_refused(
+    tiny_base: BaseModel, adapter: Adapter, changes: dict[str, object]
+) -> None:
+    with pytest.raises(InputError, match=r"must fit the base model's layers|must hold a weight for each"):
+        LocalModel.load(tiny_base).add_adapter(_with_config(adapter, **changes))
+
+
+def test_a_folder_without_config_is_refused(tiny_base: BaseModel, tmp_path: Path) -> None:
+    empty = Adapter(name="x", version=None, path=str(tmp_path), digest="", base=tiny_base)
+    with pytest.raises(InputError, match=r"must hold `adapter_config.json`"):
+        LocalModel.load(tiny_base).add_adapter(empty)
+
+
+def test_the_base_stays_the_base_after_adapters_came(tiny_base: BaseModel, tmp_path: Path) -> None:
+    from harness.models.protocol import ContinuationRequest
+
+    model = LocalModel.load(tiny_base)
+    request = ContinuationRequest(key="k", messages=[{"role": "user", "content": "hi"}], reply="there")
+    before = model.continuation_logprobs([request])
+    model.add_adapter(tiny_adapter(tmp_path / "a", tiny_base))
+    assert model.continuation_logprobs([request]) == before
