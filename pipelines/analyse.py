@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.ablation.analysis import MeasureRule, analyse, label_films, smallest_effect_in_units
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
-from harness.artifacts import digest_json, read_json, to_json, write_json
+from harness.artifacts import digest_json, read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.render import read_record, write_report
@@ -57,7 +57,6 @@ def analyse_stage(
         findings = _findings(design, measured, prepared)
         record = _record(session, design, measured, prepared, training, findings, run_id=stage.run_id, began=began)
         record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
-        write_json(stage.folder / RECORD, record)
         write_report(record, stage.folder)
         for finding in findings:
             subject = finding.variant or finding.contrast

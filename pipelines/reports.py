@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.tracking import RunInfo, Tracking
 
 ANALYSIS = "analyse"  # the stage whose run holds a record
-RECORD = "record.json"
+RECORD = "report.json"
 
 
 def record_of(tracking: Tracking, run_id: str) -> ReportRecord:
