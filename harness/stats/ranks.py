@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from harness.stats.intervals import fisher_interval, t_p_value
 from harness.stats.paired import ONE_CLUSTER
 from harness.stats.results import TestResult
 from harness.stats.rows import (
+    Floats,
     Labels,
     check_level,
     check_n_missing,
@@ -49,33 +51,41 @@ def wilcoxon(
     coded = code_labels("clusters", clusters)
     ranks = np.zeros(len(differences))
     ranks[is_apart] = rankdata(np.abs(differences[is_apart]))
-    signed = np.bincount(coded.codes, weights=np.sign(differences) * ranks, minlength=coded.n_labels)
-    total = np.bincount(coded.codes, weights=ranks, minlength=coded.n_labels)
-    effect = float(signed.sum() / total.sum())
+    parts = (np.sign(differences) * ranks, ranks)
+    signed, total = (
+        np.asarray(np.bincount(coded.codes, weights=part, minlength=coded.n_labels), dtype=np.float64) for part in parts
+    )
     null_se = math.sqrt(float(signed @ signed))
     statistic = float(signed.sum()) / null_se if null_se > 0 else 0.0
-    n_clusters = coded.n_labels
     n_ties = int(np.count_nonzero(~is_apart))
+    estimate = _rank_biserial(signed, total, n=len(differences), n_missing=check_n_missing(n_missing), level=level)
+    if n_ties:
+        estimate = replace(estimate, notes=(*estimate.notes, f"{n_ties} ties left out of the ranks"))
+    p_value = None if coded.n_labels == 1 else t_p_value(statistic, math.inf)
+    return TestResult(
+        estimate=estimate, p_value=p_value, statistic=statistic, note="tests symmetry about 0, not a mean"
+    )
+
+
+def _rank_biserial(signed: Floats, total: Floats, *, n: int, n_missing: int, level: float) -> Estimate:
+    """Σ signed ranks / Σ ranks from their sums per cluster; the ranks are taken as given."""
+    n_clusters, effect = len(signed), float(signed.sum() / total.sum())
     ends = se = None
+    notes = [ONE_CLUSTER] if n_clusters == 1 else ["all differences point one way: no interval"]
     if n_clusters > 1 and abs(effect) < 1:
         spread = signed - effect * total
         se = math.sqrt(float(spread @ spread) * n_clusters / (n_clusters - 1)) / float(total.sum())
-        ends = fisher_interval(effect, se, n_clusters - 1, level=level)
-    notes = [ONE_CLUSTER] if n_clusters == 1 else ["all differences point one way: no interval"] if se is None else []
-    estimate = Estimate(
+        ends, notes = fisher_interval(effect, se, n_clusters - 1, level=level), []
+    return Estimate(
         value=effect,
         low=None if ends is None else ends.low,
         high=None if ends is None else ends.high,
         level=level,
-        n=len(differences),
+        n=n,
         n_clusters=n_clusters,
-        n_missing=check_n_missing(n_missing),
+        n_missing=n_missing,
         method="matched-pairs rank-biserial correlation, clustered signed ranks",
         df=None if ends is None else float(n_clusters - 1),
         se=se,
-        notes=(*notes, *([f"{n_ties} ties left out of the ranks"] if n_ties else [])),
-    )
-    p_value = None if n_clusters == 1 else t_p_value(statistic, math.inf)
-    return TestResult(
-        estimate=estimate, p_value=p_value, statistic=statistic, note="tests symmetry about 0, not a mean"
+        notes=tuple(notes),
     )

@@ -50,6 +50,7 @@ def sign_flip(
     """
     check_level(level)
     check_count("family_size", family_size)
+    check_count("n_flips", n_flips, minimum=99)
     base = paired_contrast(treatment, control, clusters=clusters, level=level, n_missing=n_missing)
     n_clusters = base.estimate.n_clusters
     if not is_reachable(n_clusters, family_size=family_size, level=level):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -182,29 +182,45 @@ def quantile_contrasts(
         for counts in cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng)
     ]
     moved = np.concatenate(draws) - observed  # [resamples, quantiles]
+    template = Estimate(
+        value=0.0,
+        low=None,
+        high=None,
+        level=level,
+        n=len(first),
+        n_clusters=coded.n_labels,
+        n_missing=check_n_missing(n_missing),
+        method="",
+    )
+    return _bands(wanted, observed, moved, template)
+
+
+def _bands(wanted: tuple[float, ...], observed: Floats, moved: Floats, template: Estimate) -> QuantileContrast:
+    """Pointwise and sup-t bands from how far each resample moved the differences [resamples, quantiles]."""
     se = moved.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.where(se > 0, np.abs(moved) / se, 0.0)
-    apart = np.quantile(distances, level, axis=0)
-    together = np.full(len(wanted), np.quantile(distances.max(axis=1), level))
-    bands = [
-        tuple(
-            Estimate(
+    apart = np.quantile(distances, template.level, axis=0)
+    together = np.full(len(wanted), np.quantile(distances.max(axis=1), template.level))
+
+    def band(name: str, reach: Floats) -> tuple[Estimate, ...]:
+        return tuple(
+            replace(
+                template,
                 value=float(observed[k]),
                 low=float(observed[k] - reach[k] * se[k]),
                 high=float(observed[k] + reach[k] * se[k]),
-                level=level,
-                n=len(first),
-                n_clusters=coded.n_labels,
-                n_missing=check_n_missing(n_missing),
-                method=f"difference of {wanted[k]:g} quantiles, cluster bootstrap, {name}",
                 se=float(se[k]),
+                method=f"difference of {wanted[k]:g} quantiles, cluster bootstrap, {name}",
             )
             for k in range(len(wanted))
         )
-        for name, reach in (("pointwise", apart), (f"simultaneous over {len(wanted)}", together))
-    ]
-    return QuantileContrast(probabilities=wanted, pointwise=bands[0], simultaneous=bands[1])
+
+    return QuantileContrast(
+        probabilities=wanted,
+        pointwise=band("pointwise", apart),
+        simultaneous=band(f"simultaneous over {len(wanted)}", together),
+    )
 
 
 def _resampled_quantiles(values: Floats, counts: Floats, codes: Codes, wanted: tuple[float, ...]) -> Floats:
