@@ -15,7 +15,7 @@ from harness.artifacts import read_json
 from harness.types import Adapter, BaseModel, Decoding, Message
 
 
-class AdapterModel(PythonModel):  # type: ignore[misc]
+class AdapterModel(PythonModel):
     """Answers each row of a `prompt` column with the adapter's reply."""
 
     def load_context(self, context: PythonModelContext) -> None:

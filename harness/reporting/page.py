@@ -66,7 +66,7 @@ class Page:
     index: Index
     sections: tuple[Section, ...]
     lead: tuple[Statement, ...]  # contrasts of the primary measure
-    others: tuple[Statement, ...]
+    others: tuple[Statement, ...]  # declared contrasts of the other measures; the table below has the exploratory ones
     summary: str
     notes: tuple[str, ...]
     contrasts: Table
@@ -100,7 +100,7 @@ def page(record: ReportRecord) -> Page:
         index=found,
         sections=(),
         lead=tuple(s for s in statements if s.named.finding.name == first),
-        others=tuple(s for s in statements if s.named.finding.name != first),
+        others=tuple(s for s in statements if s.named.finding.name != first and _is_declared(s)),
         summary=summary(statements),
         notes=tuple(note for note in notes if note),
         contrasts=contrasts_table(found),
@@ -190,6 +190,11 @@ def _decoding(record: ReportRecord) -> str:
     how = "greedy" if d.temperature == 0 else f"temperature {d.temperature:g}, top-p {d.top_p:g}"
     draws = "one draw a prompt" if d.n_draws == 1 else f"{d.n_draws} draws a prompt"
     return f"At most {d.max_new_tokens} new tokens, {how}, seed {d.seed}, {draws}."
+
+
+def _is_declared(said: Statement) -> bool:
+    verdict = said.named.finding.verdict
+    return verdict is not None and verdict.in_family
 
 
 def _with_sections(laid: Page) -> Page:
