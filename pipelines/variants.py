@@ -15,6 +15,7 @@ from harness.models.chat import DIALOGUE_SYSTEM
 from harness.registry import is_registry_name, open_adapter, resolve
 from harness.seeding import stream
 from harness.types import Adapter, BaseModel, Message, Prompt, Variant
+from pipelines.training.quiet import quiet
 
 if TYPE_CHECKING:
     from harness.models.local import Dtype, LocalModel
@@ -44,7 +45,8 @@ class ModelPool:
 
         key = (base.digest, _precision(dtype))
         if key not in self._models:
-            self._models[key] = LocalModel.load(base, dtype=dtype)
+            with quiet():
+                self._models[key] = LocalModel.load(base, dtype=dtype)
         return self._models[key]
 
     def of(self, variant: Variant) -> LanguageModel:
