@@ -14,13 +14,13 @@ from harness.artifacts import digest_json, read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.render import read_record, write_report
+from harness.reporting.runs import ANALYSIS, RECORD
 from harness.seeding import stream
 from harness.stats import mean_estimate
 from harness.tracking import Stage, StageResult
 from harness.types import Estimate, Finding, Generation, Grain
 from pipelines import recording
 from pipelines.measuring import Measured
-from pipelines.reports import ANALYSIS, RECORD
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from harness.ablation.design import EvaluationDesign
 from harness.config import parse, read_yaml
 from harness.errors import ConfigError
 from harness.reporting.render import ReportFiles
+from harness.reporting.runs import export_report
 from pipelines.analyse import analyse_stage
 from pipelines.drawing import draw_prompts
 from pipelines.measuring import Measured, measure
 from pipelines.prepare import read_summary
-from pipelines.reports import export_report
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import resolve_variant, tokenizer_source

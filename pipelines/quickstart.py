@@ -6,6 +6,8 @@ from pathlib import Path
 
 from harness.ablation.design import EvaluationDesign, VariantDesign
 from harness.config import load_yaml
+from harness.errors import ConfigError
+from harness.models.embedded import EMBEDDED
 from pipelines.evaluate import Evaluated, evaluate_prepared
 from pipelines.experiments import experiments_folder
 from pipelines.prepare import PrepareConfig
@@ -19,12 +21,25 @@ TRAINED = "sft"  # the variant of the design that is trained here
 
 
 def run(
-    session: Session, *, corpus: str, recipe: Path | None = None, seed: int = 7, limit: int | None = None
+    session: Session,
+    *,
+    corpus: str,
+    recipe: Path | None = None,
+    experiment: Path | None = None,
+    seed: int = 7,
+    limit: int | None = None,
 ) -> Evaluated:
-    """Train on a corpus and compare with the base on films that were held out."""
-    folder = experiments_folder()
-    design = load_yaml(folder / DESIGN_FILE, EvaluationDesign)
-    chosen = load_yaml(recipe or folder / RECIPE_FILE, SftRecipe).model_copy(update={"seed": seed})
+    """Train on a corpus and compare with the base on films that were held out.
+
+    Raises:
+        ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the adapter in.
+    """
+    file = experiment or experiments_folder() / DESIGN_FILE
+    design = load_yaml(file, EvaluationDesign)
+    if TRAINED not in design.variants:
+        names = ", ".join(design.variants)
+        raise ConfigError(f"`{file}`: `variants` must have `{TRAINED}`, the adapter that is trained here; got {names}")
+    chosen = load_yaml(recipe or experiments_folder() / RECIPE_FILE, SftRecipe).model_copy(update={"seed": seed})
 
     # data
     config = PrepareConfig(
@@ -43,9 +58,9 @@ def run(
 
     # evaluation
     variants = dict(design.variants) | {TRAINED: VariantDesign(adapter=f"{adapter.name}/{adapter.version}")}
-    if chosen.base.source != "embedded":
+    if chosen.base.source != EMBEDDED:
         other = {"model": chosen.base.source, "revision": chosen.base.revision}
-        variants = {n: v.model_copy(update=other) if v.model is not None else v for n, v in variants.items()}
-    data = design.data.model_copy(update={"corpus": corpus, "seed": seed})
+        variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
+    data = design.data.model_copy(update={"corpus": corpus, "file": None, "seed": seed})
     design = design.model_copy(update={"variants": variants, "seed": seed, "data": data})
-    return evaluate_prepared(session, design, prepared=prepared, folder=folder, training=trained)
+    return evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent, training=trained)

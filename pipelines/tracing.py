@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import digest_file
 from harness.errors import InputError
 from harness.reporting.findings import index
-from pipelines.reports import record_of
+from harness.reporting.runs import record_of
 
 if TYPE_CHECKING:
     from harness.tracking import Tracking

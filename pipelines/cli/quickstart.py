@@ -13,6 +13,13 @@ from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOp
 def quickstart(
     corpus: CorpusOption = "sample",
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another experiment than the one that ships: its variant `sft` is the adapter trained here, "
+            "`model: embedded` the recipe's base."
+        ),
+    ] = None,
     seed: SeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
@@ -28,5 +35,5 @@ def quickstart(
     from pipelines.quickstart import run
 
     with open_command("quickstart", force=force) as session:
-        evaluated = run(session, corpus=corpus, recipe=recipe, seed=seed, limit=limit)
+        evaluated = run(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
     show(session, evaluated, json=json)

@@ -18,8 +18,8 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
+    from harness.reporting.runs import export_report, record_of
     from harness.tracking import Tracking
-    from pipelines.reports import export_report, record_of
 
     tracking = Tracking()
     record = record_of(tracking, run)

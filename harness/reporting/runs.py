@@ -40,6 +40,11 @@ def analysis_of(tracking: Tracking, info: RunInfo) -> RunInfo:
     return tracking.source_of(below[-1])
 
 
+def analyses(tracking: Tracking, *, limit: int = 100) -> list[RunInfo]:
+    """Finished analyses, newest first; runs that only point at an earlier one are left out."""
+    return [info for info in tracking.find(stage=ANALYSIS, limit=limit) if "reused_from" not in info.tags]
+
+
 def export_report(tracking: Tracking, record: ReportRecord, *, folder: Path | None = None) -> ReportFiles:
     """Write HTML, Markdown and JSON into a folder, by default `<home>/reports/<title>`."""
     target = folder or tracking.settings.home / "reports" / slug(record.title)

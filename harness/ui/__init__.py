@@ -1,0 +1,1 @@
+"""Streamlit pages: the logic under app.py."""

@@ -1,0 +1,40 @@
+"""The reports page: every finished evaluation of this store, newest first, shown as it was rendered."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.components.v1 import html
+
+from harness.errors import ScreentestError
+from harness.reporting.runs import analyses, record_of
+from harness.tracking import RunInfo, Tracking
+
+PAGE_HEIGHT = 1400  # pixels; the report scrolls inside
+
+
+def show() -> None:
+    """Choose an evaluation and read its report."""
+    st.title("Reports")
+    tracking = Tracking()
+    try:
+        runs = analyses(tracking)
+    except ScreentestError as err:
+        st.error(str(err))
+        return
+    if not runs:
+        st.info("Nothing has been evaluated yet. Run `screentest quickstart` and come back.")
+        return
+    chosen = st.selectbox("Evaluation", runs, format_func=lambda info: _label(tracking, info))
+    page = (tracking.folder(chosen.run_id) / "report.html").read_text(encoding="utf-8")
+    st.download_button("Download this report", page, file_name="report.html", mime="text/html")
+    html(page, height=PAGE_HEIGHT, scrolling=True)
+
+
+@st.cache_data(show_spinner=False)
+def _labels(home: str, run_id: str) -> str:
+    record = record_of(Tracking(), run_id)
+    return f"{record.title} · {record.created[:16].replace('T', ' ')} · {record.question}"
+
+
+def _label(tracking: Tracking, info: RunInfo) -> str:
+    return _labels(str(tracking.settings.home), info.run_id)
