@@ -13,6 +13,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from harness.settings import Settings
 EXPERIMENT = "screentest"
 ADOPT_VARIABLE = "MLFLOW_RUN_ID"
 _PARAM_LIMIT = 500
+_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")  # MLflow refuses the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ class Stage:
         """Record parameters; long values are cut, they stand whole in `stage.json`."""
         from mlflow.entities import Param
 
-        items = [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
+        items = [Param(_NOT_IN_NAMES.sub("_", key), str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
         for start in range(0, len(items), 100):  # MLflow takes 100 a call
             self._client.log_batch(self.run_id, params=items[start : start + 100])
 

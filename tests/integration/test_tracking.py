@@ -69,6 +69,16 @@ def test_a_stage_whose_files_are_gone_runs_again(tracking: Tracking) -> None:
     assert not run(tracking, config={"case": "gone"}).reused
 
 
+def test_names_that_mlflow_refuses_are_written_plainly(tracking: Tracking) -> None:
+    def work(stage: Stage) -> None:
+        write_answer(stage)
+        stage.log_params({"repaired.lines with <u>, <b> or <i> tags": 3})
+
+    result = run(tracking, config={"case": "names"}, work=work)
+    params = tracking.client.get_run(result.run_id).data.params
+    assert params["repaired.lines with _u__ _b_ or _i_ tags"] == "3"
+
+
 def test_artifacts_lie_under_the_home(tracking: Tracking) -> None:
     assert tracking.settings.artifacts in run(tracking, config={"case": "place"}).folder.parents
 
