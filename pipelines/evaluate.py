@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pipelines.analyse import analyse_stage
 from pipelines.drawing import draw_prompts
 from pipelines.measuring import Measured, measure
 from pipelines.prepare import read_summary
+from pipelines.seen import refuse_seen
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import resolve_variant, tokenizer_source
@@ -31,7 +32,7 @@ class Evaluated:
 
     record: ReportRecord
     files: ReportFiles
-    seconds: float  # wall time of this call
+    seconds: float  # wall time of the whole command, training included
 
 
 def load_design(
@@ -57,9 +58,11 @@ def load_design(
 
 def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Evaluated:
     """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from."""
+    began = time.perf_counter()
     ordered = [design.variants[design.control], *design.variants.values()]
     config = prepare_config(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
-    return evaluate_prepared(session, design, prepared=prepare_stage(session, config), folder=folder)
+    evaluated = evaluate_prepared(session, design, prepared=prepare_stage(session, config), folder=folder)
+    return replace(evaluated, seconds=time.perf_counter() - began)
 
 
 def evaluate_prepared(
@@ -92,6 +95,7 @@ def evaluate_prepared(
         )
         for name, declared in design.variants.items()
     }
+    refuse_seen(session.tracking, variants.values(), prepared=prepared, test=heldout)
 
     # rows
     measured: Measured = measure(

@@ -7,10 +7,11 @@ from pathlib import Path
 from harness.ablation.design import DataDesign, DecodingDesign
 from harness.config import StrictConfig
 from harness.tracking import StageResult
-from harness.types import Decoding
+from harness.types import Decoding, Generation
 from pipelines.drawing import draw_prompts
 from pipelines.measuring import generate_stage
 from pipelines.prepare import read_summary
+from pipelines.seen import refuse_seen
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import parse_variant, resolve_variant, tokenizer_source
@@ -34,7 +35,8 @@ class GenerateConfig(StrictConfig):
 def run(session: Session, config: GenerateConfig) -> StageResult:
     """Prepare the prompts, then generate on TEST."""
     declared = parse_variant(config.variant).model_copy(update={"shots": config.shots})
-    data = DataDesign(corpus=config.corpus, file=config.file, prompts=config.prompts, seed=config.seed)
+    # Not the seed of the draw: it would split the corpus anew and ask an adapter about its own TRAIN films.
+    data = DataDesign(corpus=config.corpus, file=config.file, prompts=config.prompts)
     prepared = prepare_stage(
         session, prepare_config(data, base=tokenizer_source([declared], session.tracking), limit=config.limit)
     )
@@ -47,7 +49,19 @@ def run(session: Session, config: GenerateConfig) -> StageResult:
         seed=config.seed,
     )
     prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
+    refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts)
     decoding: Decoding = DecodingDesign(
         max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
     ).noun(seed=config.seed)
     return generate_stage(session, variant, prompts, decoding=decoding, adopt=True)
+
+
+def recorded(generation: Generation) -> dict[str, object]:
+    """A reply as a file of generations holds it, so that the file can be a variant elsewhere."""
+    return {
+        "prompt_id": generation.prompt_id,
+        "text": generation.text,
+        "draw": generation.draw,
+        "finish_reason": generation.finish_reason,
+        "n_tokens": generation.n_tokens,
+    }

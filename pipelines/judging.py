@@ -20,7 +20,6 @@ from harness.types import Estimate, Qualification
 from pipelines import rows
 from pipelines.judges import JudgeUse, qualify_stage, score_stage
 from pipelines.measuring import generate_stage
-from pipelines.prepare import PrepareConfig
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import TokenizerSource, resolve_variant
@@ -47,7 +46,8 @@ def score_file(
         InputError: the file holds no reply to a prompt of this data.
     """
     use = _use(load_judge_spec(judge))
-    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None, seed=seed)
+    # Without the seed: it is that of draws, and would split the corpus anew.
+    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
     base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
     prepared = prepare_stage(session, prepare_config(source, base=base, limit=None))
     variant = resolve_variant(
@@ -84,8 +84,8 @@ def score_file(
 def qualify_judge(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films."""
     use = _use(load_judge_spec(judge))
-    config = PrepareConfig(corpus=corpus, base=use.spec.model.source, base_revision=use.spec.model.revision, seed=seed)
-    prepared = prepare_stage(session, config)
+    base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
+    prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=base, limit=None))
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from harness.ablation.design import EvaluationDesign, VariantDesign
@@ -34,6 +36,7 @@ def run(
     Raises:
         ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the adapter in.
     """
+    began = time.perf_counter()
     file = experiment or experiments_folder() / DESIGN_FILE
     design = load_yaml(file, EvaluationDesign)
     if TRAINED not in design.variants:
@@ -63,4 +66,5 @@ def run(
         variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
     data = design.data.model_copy(update={"corpus": corpus, "file": None, "seed": seed})
     design = design.model_copy(update={"variants": variants, "seed": seed, "data": data})
-    return evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent, training=trained)
+    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent, training=trained)
+    return replace(evaluated, seconds=time.perf_counter() - began)

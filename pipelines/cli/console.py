@@ -23,7 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0)]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
 LimitOption = Annotated[
-    int | None, typer.Option(help="Use at most this many conversations: for trying things out.", min=1)
+    int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
 ]
 CorpusOption = Annotated[
     str, typer.Option(help="`sample`, `cornell`, a folder or zip in Cornell's format, ConvoKit, or a .jsonl file.")

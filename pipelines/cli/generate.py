@@ -20,9 +20,9 @@ def generate(
     data: Annotated[Path | None, typer.Option(help="Instead of a corpus: a JSONL of test prompts.")] = None,
     prompts: Annotated[int, typer.Option(help="How many, drawn evenly over films.", min=1)] = 60,
     shots: Annotated[int, typer.Option(help="Few-shot exchanges from TRAIN put before every prompt.", min=0)] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.95,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)] = 0.95,
     seed: SeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
@@ -35,7 +35,7 @@ def generate(
     from harness.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
     from pipelines.cli.session import open_session
-    from pipelines.generate import GenerateConfig, run
+    from pipelines.generate import GenerateConfig, recorded, run
     from pipelines.rows import GENERATIONS
 
     config = GenerateConfig(
@@ -53,7 +53,7 @@ def generate(
     result = run(open_session(force=force), config)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:
-        write_jsonl(out, generations)
+        write_jsonl(out, [recorded(generation) for generation in generations])
     n_cut = sum(g.finish_reason == "length" for g in generations)
     say(f"{len(generations)} replies, {n_cut} cut off{f', in {out}' if out else ''}")
     if json:
