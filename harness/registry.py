@@ -23,10 +23,11 @@ from harness.errors import InputError, IntegrityError
 from harness.models.bases import resolve_base
 from harness.provenance import git_commit, versions
 from harness.tracking import Tracking
-from harness.types import Adapter, BaseModel, JsonObject
+from harness.types import Adapter, BaseModel, Decoding, JsonObject
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 CANDIDATE, CHAMPION = "candidate", "champion"
+_PARAMS = {"max_new_tokens": "long", "temperature": "double", "top_p": "double", "seed": "long"}  # of the pyfunc
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
@@ -141,10 +142,13 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
     client = tracking.client  # sets the process-wide store that log_model uses
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema
+    from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
+    usual = Decoding()
     signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "prompt")]), outputs=Schema([ColSpec("string", "reply")])
+        inputs=Schema([ColSpec("string", "prompt")]),
+        outputs=Schema([ColSpec("string", "reply")]),
+        params=ParamSchema([ParamSpec(key, kind, getattr(usual, key)) for key, kind in _PARAMS.items()]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from harness.artifacts import read_json
@@ -28,8 +29,9 @@ class AdapterModel(PythonModel):
         self._model = LocalModel.load(base)
         self._adapter = self._model.add_adapter(adapter)
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
-        """Reply to each prompt; `params` may set any field of `Decoding`."""
+    # MLflow makes a schema of `model_input`'s type, and warns where it cannot; a frame is left to the signature.
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> list[str]:
+        """Reply to each prompt; `params`, a mapping, may set what the signature lists."""
         from harness.models.chat import chat_messages
         from harness.models.protocol import ReplyRequest
 
