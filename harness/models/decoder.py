@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import DynamicCache
 
+_ENCODED_AT_ONCE = 8192  # prompt tokens of a forward pass
 _WORTH_SHARING = 8  # tokens: a shorter common beginning is not encoded apart
 
 
@@ -92,7 +93,9 @@ class Decoder:
             if not running and not waiting:
                 return
             n_free = self._room(waiting, running, lines)
-            if n_free and (not running or (self._can_join and n_free >= max(1, self._limits.n_rows // 8))):
+            # Joining copies the cache, so a few rows wait for each other, but never for the end of the batch.
+            is_worth_it = n_free >= min(len(waiting), max(1, self._limits.n_rows // 8))
+            if n_free and (not running or (self._can_join and is_worth_it)):
                 lines, rows = self._refill(waiting, n_free, lines, rows, running, on_line)
             elif rows is not None and 2 * len(running) <= len(lines):
                 rows = select(rows, running, trim=self._can_join)
@@ -122,12 +125,19 @@ class Decoder:
         parts = [] if rows is None or not running else [select(rows, running, trim=self._can_join)]
         kept = [lines[i] for i in running]
         for name in dict.fromkeys(job.adapter for job in fresh):
-            started = [Line(job=job) for job in fresh if job.adapter == name]
-            part, logits = self._encode(started, name)
-            self._take(started, pick_for(started, logits, self._decoding), on_line)
-            kept += started
-            parts.append(part)
+            for started in self._portions([Line(job=job) for job in fresh if job.adapter == name]):
+                part, logits = self._encode(started, name)
+                self._take(started, pick_for(started, logits, self._decoding), on_line)
+                kept += started
+                parts.append(part)
         return kept, join(parts)
+
+    def _portions(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
+        """Lines to be encoded together: so many that the activations of long prompts stay small."""
+        if not self._can_join:
+            return [lines]
+        n_rows = max(1, _ENCODED_AT_ONCE // max(len(line.job.ids) for line in lines))
+        return [lines[start : start + n_rows] for start in range(0, len(lines), n_rows)]
 
     def _encode(self, lines: Sequence[Line], name: str | None) -> tuple[Rows, Tensor]:
         """Prefill: the batch's cache, and the logits after each prompt, [rows, vocabulary].

@@ -62,16 +62,12 @@ class Scorer:
             on_done(sum(len(questions[b.index].ids) for b in pack.branches))
         return answers
 
-    def padded(
-        self, questions: Sequence[Question], adapter: str | None, on_done: OnDone, *, n_rows: int = 16
-    ) -> list[Answer]:
+    def padded(self, questions: Sequence[Question], adapter: str | None, on_done: OnDone) -> list[Answer]:
         """Answers through plain batches, padded on the right: for every other model, and to check `packed` against."""
         import torch
 
         answers: list[Answer] = [[] for _ in questions]
-        order = sorted(range(len(questions)), key=lambda i: len(questions[i].ids))
-        for start in range(0, len(order), n_rows):
-            chosen = order[start : start + n_rows]
+        for chosen in self._batches(questions):
             batch = [questions[i].ids for i in chosen]
             width = max(map(len, batch))
             ids = torch.tensor([list(b) + [self._pad_id] * (width - len(b)) for b in batch], device=self._device)
@@ -85,6 +81,16 @@ class Scorer:
                 answers[i] = _read(logits[row, question.first - 1 : stop], question.wanted)
             on_done(sum(map(len, batch)))
         return answers
+
+    def _batches(self, questions: Sequence[Question]) -> list[list[int]]:
+        """Questions of similar length, as many to a batch as the limit of nodes allows once padded."""
+        batches: list[list[int]] = []
+        for i in sorted(range(len(questions)), key=lambda i: len(questions[i].ids)):
+            if batches and (len(batches[-1]) + 1) * len(questions[i].ids) <= self._limit:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
 
     def _n_prefix(self, questions: Sequence[Question]) -> int:
         """Length of the beginning that all questions share and in which none of them asks anything."""

@@ -194,3 +194,12 @@ def test_adapters_are_named_for_their_weights(tiny_base: BaseModel) -> None:
     one = Adapter(name="sft", version="3", path="", digest="a" * 64, base=tiny_base)
     assert adapter_name(one) == "sft/3#aaaaaaaaaaaa"
     assert adapter_name(dataclasses.replace(one, version=None)) == "sft#aaaaaaaaaaaa"
+
+
+def test_prompts_encoded_in_portions_give_the_same_replies(
+    tiny_local: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = _requests(12)
+    whole = tiny_local.generate(requests, decoding=DECODING)
+    monkeypatch.setattr("harness.models.decoder._ENCODED_AT_ONCE", 150)
+    assert tiny_local.generate(requests, decoding=DECODING) == whole
