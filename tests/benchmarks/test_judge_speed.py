@@ -25,8 +25,8 @@ from harness.types import Generation, JudgedItem, Prompt
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 JUDGE = Path(__file__).resolve().parents[2] / "experiments" / "judges" / "embedded-likelihood"
-N_PROMPTS = 16
-ROUNDS = 3  # interleaved; the best of each counts, since other work on the machine only ever slows
+N_PROMPTS = 12
+ROUNDS = 2  # interleaved; the best of each counts, since other work on the machine only ever slows
 BATCH = 16
 AT_LEAST = 0.8
 

@@ -97,7 +97,7 @@ def test_sharing_contexts_changes_no_score(likelihood: Judge) -> None:
 
 
 def test_its_controls_show_its_power_and_that_it_is_fooled(likelihood: Judge) -> None:
-    controls = make_control_set(PROMPTS, seed=0, n=24, criteria=["coherence", "fluency"])
+    controls = make_control_set(PROMPTS, seed=0, n=16, criteria=["coherence", "fluency"])
     coherence, fluency = qualify(likelihood, controls, rng=stream(0, "t"))
     power = {f.family: f.auc.value for f in fluency.families}
     assert power["shuffled_words"] > 0.9
