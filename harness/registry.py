@@ -108,6 +108,7 @@ def publish(
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"`name` must be letters, digits, dots, dashes and underscores, got {name!r}")
+    adapter = replace(adapter, digest=_stored_digest(Path(adapter.path)))
     for record in records(tracking, name=name):
         if record.digest == adapter.digest:
             return resolve(tracking, f"{name}/{record.version}")
@@ -137,6 +138,12 @@ def publish(
     return resolve(tracking, f"{name}/{version}")
 
 
+def _stored_digest(folder: Path) -> str:
+    """Digest of what is stored of a folder: PEFT, people and hubs put READMEs and more beside an adapter."""
+    every = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    return digest_folder(folder, leave_out=[name for name in every if name not in ADAPTER_FILES])
+
+
 def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     client = tracking.client  # sets the process-wide store that log_model uses
@@ -155,7 +162,6 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
         folder.mkdir()
         for file in ADAPTER_FILES:
             shutil.copyfile(Path(adapter.path) / file, folder / file)
-        metadata["adapter"]["digest"] = digest_folder(folder)
         write_json(Path(scratch) / "adapter.json", metadata)
         (Path(scratch) / "README.md").write_text(card, encoding="utf-8")
         with _quiet(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
