@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 0 done, 1 failed, 2 wrong usage or input, 3 a gate that did not pass."""
@@ -22,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ScreentestError as err:
         fail(str(err))
         sys.exit(err.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer turns an interrupt into this code without a word.
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
         fail("stopped; what is done is kept, and the same command goes on from there")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `screentest … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

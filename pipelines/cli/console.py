@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.types import Progress
-
 if TYPE_CHECKING:
     from rich.console import Console
 
-OnProgress = Callable[[Progress], None]
+    from harness.types import Progress
+
+    OnProgress = Callable[[Progress], None]
 
 # The options that many verbs share, spelled once.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
