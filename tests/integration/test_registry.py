@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -82,7 +83,7 @@ def test_what_is_resolved_is_what_was_published(tracking, folders, base):
 
 def test_what_lies_beside_an_adapter_is_no_part_of_it(tracking, folders, tmp_path):
     """PEFT writes a README beside the weights, and people and hubs put more there."""
-    export_of(folders[0], tmp_path / "busy")
+    shutil.copytree(folders[0], tmp_path / "busy")
     (tmp_path / "busy" / "notes.txt").write_text("mine")
     first, again = published(tracking, folders[0], "busy"), published(tracking, tmp_path / "busy", "busy")
     assert (first.digest, first.version) == (again.digest, again.version)
