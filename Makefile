@@ -7,6 +7,8 @@ CORPUS ?= sample
 STAMP := $(VENV)/installed
 STORE = sqlite:///$(CURDIR)/mlruns/mlflow.db
 PYTEST := $(BIN)/python -m pytest
+# Two workers with one thread each: two workers with two threads each fight over two cores.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test check unit bench mlflow-run clean
@@ -40,10 +42,10 @@ check: setup ## format, lint, types, layers
 	$(BIN)/lint-imports --no-cache
 
 test: check ## check, then every test
-	$(PYTEST) tests --ignore=tests/benchmarks
+	$(PARALLEL) tests --ignore=tests/benchmarks
 
 unit: setup ## the fast tests
-	$(PYTEST) tests/unit -n 2
+	$(PARALLEL) tests/unit
 
 bench: setup ## benchmarks, as ratios measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-disable-gc -s
