@@ -144,7 +144,8 @@ def _record(
             measured.prompts, generations, measured.scores, film_titles=recording.titles(prepared), n=N_SAMPLES
         ),
         sampling=f"the first {N_SAMPLES} prompts of a draw that takes films in turn, seed {design.seed}",
-        missing=recording.missing_rows(generations, measured.scores, n_expected),
+        missing=recording.missing_rows(generations, measured.scores, n_expected)
+        + recording.missing_references(measured.arms),
         stages=recording.stage_lines(session.done),
         data=recording.data_card(prepared),
         audit=tuple(row for fact in facts for row in fact.audit),

@@ -40,7 +40,7 @@ def read_imported(path: Path) -> list[ImportedScore]:
         raise InputError(f"`{path}` must be an existing JSONL file; there is none")
     scores: list[ImportedScore] = []
     seen: dict[tuple[str, str, int], int] = {}
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, text in enumerate(_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         try:
@@ -81,6 +81,13 @@ def import_stage(session: Session, path: Path, *, measure: str) -> StageResult:
 def read_scores(folder: Path) -> list[ImportedScore]:
     """The rows that `import_stage` stored."""
     return read_parquet(folder / SCORES_FILE, ImportedScore)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise InputError(f"`{path}` must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
 
 
 def _row(data: Any) -> ImportedScore:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.ablation.analysis import MeasuredArm
 from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
 from harness.reporting.record import (
@@ -177,6 +178,15 @@ def missing_rows(
             MissingRow(what=what, n=n, of=total[judge, criterion, variant], why=MISSING_WHY.get(status, status))
         )
     return tuple(rows)
+
+
+def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:
+    """Prompts whose human reply could not be scored, because there is none."""
+    return tuple(
+        MissingRow(what=f"held-out loss of {arm.variant}", n=n, of=len(arm.rows), why="the prompt has no human reply")
+        for arm in arms
+        if arm.measure == "heldout_loss" and (n := sum(row.value is None for row in arm.rows))
+    )
 
 
 def training_facts(tracking: Tracking, variant: Variant, training: StageResult | None) -> TrainingFacts:

@@ -170,7 +170,7 @@ def parse_variant(text: str) -> VariantDesign:
             raise InputError(f"`{text}` must name the model after a #, e.g. {url}#my-model")
         return VariantDesign(endpoint=url, endpoint_model=model)
     path = Path(text)
-    if path.is_dir():
+    if text and path.is_dir():
         is_adapter = (path / "adapter_config.json").is_file()
         return VariantDesign(adapter=text) if is_adapter else VariantDesign(model=text)
     if text.endswith(".jsonl"):
