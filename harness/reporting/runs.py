@@ -46,7 +46,7 @@ def analyses(tracking: Tracking, *, limit: int = 100) -> list[RunInfo]:
 
 
 def export_report(tracking: Tracking, record: ReportRecord, *, folder: Path | None = None) -> ReportFiles:
-    """Write HTML, Markdown and JSON into a folder, by default `<home>/reports/<title>`."""
-    target = folder or tracking.settings.home / "reports" / slug(record.title)
+    """Write HTML, Markdown and JSON into a folder, by default `<home>/reports/<title>-<run>`."""
+    target = folder or tracking.settings.home / "reports" / f"{slug(record.title)}-{record.run_id[:8]}"
     target.mkdir(parents=True, exist_ok=True)
     return write_report(record, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,10 @@ def report(
         str, typer.Argument(help="Run of an evaluation, comparison or quickstart; `latest` is the newest.")
     ] = "latest",
     out: Annotated[Path | None, typer.Option(help="Folder to write into; mlruns/reports/<name> when left out.")] = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples/--no-samples", help="With or without text, for corpora that may not be published."),
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
@@ -23,6 +28,8 @@ def report(
 
     tracking = Tracking()
     record = record_of(tracking, run)
+    if not samples:
+        record = replace(record, samples=(), sampling="")
     files = export_report(tracking, record, folder=out)
     say(f"report: [bold]{files.html}[/bold]")
     if json:
