@@ -1,0 +1,232 @@
+"""`screentest compare`: two variants, one question, on a tiny base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import tiny_adapter, tiny_checkpoint
+from stories import Ran, fresh_home, screentest
+
+from harness.models.bases import resolve_base
+
+pytestmark = pytest.mark.slow
+
+TEXT = "the boat is in since noon and nobody kept a letter for you my dear so why are we still here tonight"
+WORDS = TEXT.split()
+
+
+def prompts_file(file: Path, *, films: int, rows: int = 3) -> Path:
+    """Prompts with human replies, three a film, each different from all others."""
+    lines = []
+    for film in range(films):
+        for row in range(rows):
+            said = [WORDS[(film * 7 + row * 5 + i * (film + 2)) % len(WORDS)] for i in range(9)]
+            lines.append(
+                {
+                    "id": f"f{film}-{row}",
+                    "cluster": f"film-{film}",
+                    "prompt": f"{film} {' '.join(said[:5])}?",
+                    "completion": f"{' '.join(said[5:])} {row}.",
+                }
+            )
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def spoil(folder: Path, *, size: float) -> Path:
+    """Make an adapter bad: large random weights."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "adapter_model.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    save_file({k: torch.randn(v.shape, generator=generator) * size for k, v in load_file(path).items()}, path)
+    return folder
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.home = fresh_home(folder / "home")
+        self.base = tiny_checkpoint(folder / "base")
+        base = resolve_base(str(self.base))
+        tiny_adapter(folder / "adapter", base)
+        self.adapter = folder / "adapter"
+        tiny_adapter(folder / "bad", base)
+        self.bad = spoil(folder / "bad", size=3.0)
+        self.data = prompts_file(folder / "test.jsonl", films=12)
+        self.folder = folder
+
+    def compare(self, a: object, b: object, *more: object, data: Path | None = None) -> Ran:
+        few = ("--prompts", 24, "--max-new-tokens", 6)
+        return screentest("compare", a, b, "--data", data or self.data, *few, *more, home=self.home)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("compare"))
+
+
+def number(result: dict[str, Any], key: str) -> dict[str, Any]:
+    (found,) = [e for e in result["estimates"] if e["name"] == key and "contrast" in e]
+    return found
+
+
+def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world):
+    result = world.compare(world.base, world.adapter, "--json").json
+    assert Path(result["report"]).is_file()
+    assert [v["name"] for v in result["variants"]] == ["base", "adapter"]
+    assert result["variants"][1]["adapter"] == "adapter"
+    loss = number(result, "heldout_loss")
+    assert loss["contrast"] == "adapter-base"
+    assert (loss["n"], loss["n_clusters"], loss["n_missing"]) == (24, 12, 0)
+    assert loss["in_family"]
+    assert loss["verdict"] in ("better", "worse", "equivalent", "inconclusive")
+    assert loss["low"] < loss["value"] < loss["high"]
+
+
+def test_without_json_a_person_gets_a_table_and_where_the_report_lies(world):
+    ran = world.compare(world.base, world.adapter)
+    assert ran.code == 0, ran.stderr
+    assert "adapter-base" in ran.stdout
+    assert "report: " in ran.stdout
+    assert "reused" in ran.stderr
+
+
+def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world):
+    ran = world.compare(world.base, world.bad, "--json")
+    assert number(ran.json, "heldout_loss")["verdict"] == "worse"
+    gated = world.compare(world.base, world.bad, "--gate")
+    assert gated.code == 3
+    assert "the gate is closed" in gated.stderr
+    assert "heldout_loss" in gated.stderr
+    # The result is told all the same: a pipeline that stops wants to know why.
+    assert "report: " in gated.stdout
+
+
+def test_the_gate_stays_open_for_what_is_better(world):
+    """The same pair the other way round."""
+    ran = world.compare(world.bad, world.base, "--gate")
+    assert ran.code == 0, ran.stderr
+
+
+def test_a_base_is_given_by_hand_where_the_adapter_names_none(world, tmp_path):
+    nameless = tmp_path / "nameless"
+    nameless.mkdir()
+    for file in world.adapter.iterdir():
+        (nameless / file.name).write_bytes(file.read_bytes())
+    config = nameless / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": None}))
+    refused = world.compare(world.base, nameless)
+    assert (refused.code, "--base" in refused.stderr) == (2, True)
+    named = world.compare(world.base, nameless, "--base", world.base, "--json").json
+    same = world.compare(world.base, world.adapter, "--json").json
+    assert number(named, "heldout_loss")["value"] == number(same, "heldout_loss")["value"]
+
+
+def test_an_adapter_that_peft_saved_is_taken_with_its_readme(world):
+    assert (world.adapter / "README.md").is_file()
+
+
+def test_a_checkpoint_is_a_variant(world, tmp_path):
+    other = tiny_checkpoint(tmp_path / "checkpoint", seed=5)
+    result = world.compare(world.base, other, "--json").json
+    assert result["variants"][1]["description"] == "the base"
+    assert result["variants"][1]["base"] == str(other)
+    assert number(result, "heldout_loss")["value"] != 0
+
+
+def test_replies_made_elsewhere_are_a_variant_without_held_out_loss(world, tmp_path):
+    replies = tmp_path / "replies.jsonl"
+    rows = [json.loads(line) for line in world.data.read_text().splitlines()]
+    # A row's own id is its prompt's: whoever wrote the file can name its prompts elsewhere.
+    answered = [{"prompt_id": row["id"], "text": row["completion"], "finish_reason": "stop"} for row in rows[:-3]]
+    replies.write_text("".join(json.dumps(row) + "\n" for row in answered))
+    result = world.compare(world.base, replies, "--json", "--prompts", 36).json
+    assert "heldout_loss" not in {e["name"] for e in result["estimates"]}
+    cut = number(result, "cut_off")
+    assert cut["in_family"]
+    assert cut["n_missing"] == 3  # prompts that the file does not answer
+    assert cut["verdict"] in ("better", "equivalent", "inconclusive")
+    (row,) = [v for v in result["variants"] if v["name"] == "replies"]
+    assert row["description"] == "generations from replies.jsonl"
+
+
+def test_what_generate_writes_is_a_variant(world, tmp_path):
+    common = ("--data", world.data, "--prompts", 24, "--max-new-tokens", 6)
+    made = screentest("generate", world.base, *common, "--out", tmp_path / "own.jsonl", home=world.home)
+    assert made.code == 0, made.stderr
+    result = world.compare(world.base, tmp_path / "own.jsonl", "--json").json
+    assert number(result, "cut_off")["value"] == 0  # the same replies, found by prompt
+
+
+def test_identical_sides_are_refused(world):
+    for sides in ((world.base, world.base), (world.adapter, world.adapter), ("base", "embedded")):
+        ran = world.compare(*sides)
+        assert ran.code == 2
+        assert "must differ" in ran.stderr
+
+
+def test_no_data_is_refused(world):
+    ran = screentest("compare", world.base, world.adapter, home=world.home)
+    assert ran.code == 2
+    assert "--data" in ran.stderr
+
+
+def test_a_row_without_a_human_reply_is_no_prompt_to_score(world, tmp_path):
+    data = tmp_path / "test.jsonl"
+    data.write_text('{"prompt": "Hello?"}\n{"prompt": "Who is there?"}\n')
+    result = world.compare(world.base, world.adapter, "--json", data=data).json
+    assert "heldout_loss" not in {e["name"] for e in result["estimates"]}
+    record = json.loads(Path(result["report"]).with_name("report.json").read_text())["record"]
+    lost = {row["what"]: (row["n"], row["of"], row["why"]) for row in record["missing"]}
+    assert lost["held-out loss of base"] == (2, 2, "the prompt has no human reply")
+
+
+def test_fewer_than_ten_films_support_no_verdict(world, tmp_path):
+    data = prompts_file(tmp_path / "eight.jsonl", films=8)
+    result = world.compare(world.base, world.bad, "--json", data=data).json
+    loss = number(result, "heldout_loss")
+    assert loss["n_clusters"] == 8
+    assert loss["verdict"] == "inconclusive"
+    assert "too few clusters" in loss["reason"].lower()
+    assert "2 more clusters" in loss["settle"]
+    assert world.compare(world.base, world.bad, "--gate", data=data).code == 0  # no verdict closes no gate
+
+
+def test_fewer_than_six_films_speak_of_these_films_only(world, tmp_path):
+    data = prompts_file(tmp_path / "four.jsonl", films=4, rows=6)
+    result = world.compare(world.base, world.bad, "--json", data=data).json
+    for estimate in result["estimates"]:
+        assert "these films only" in estimate["notes"]
+    loss = number(result, "heldout_loss")
+    assert (loss["n"], loss["n_clusters"]) == (24, 24)  # rows stand for films
+    assert "these films only" in Path(result["report"]).read_text()
+
+
+def test_one_film_gives_no_interval_of_films(world, tmp_path):
+    data = prompts_file(tmp_path / "one.jsonl", films=1, rows=1)
+    result = world.compare(world.base, world.adapter, "--json", data=data).json
+    loss = number(result, "heldout_loss")
+    assert (loss["n"], loss["low"], loss["high"]) == (1, None, None)
+    assert loss["verdict"] == "inconclusive"
+
+
+def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world, tmp_path):
+    folder = tmp_path / "tiny-judge"
+    folder.mkdir()
+    (folder / "judge.yaml").write_text(
+        "schema: 1\nname: tiny-judge\nmethod: likelihood\nmode: likelihood\n"
+        f"model: {{source: '{world.base}', dtype: float32}}\nfamily: llama\ncriteria: [fluency]\n"
+        "max_bytes: 256\nqualification: {min_auc: 0.60, n_controls: 8}\nruntime: {batch_tokens: 2048}\n"
+    )
+    ran = screentest(
+        "compare", world.base, world.bad, "--corpus", "sample", "--judge", folder, "--prompts", 12,
+        "--max-new-tokens", 4, "--json", home=world.home,
+    )  # fmt: skip
+    fluency = number(ran.json, "fluency")
+    assert fluency["verdict"] == "exploratory"
+    assert "family" in fluency["reason"]
+    assert fluency["judge_id"].startswith("tiny-judge")

@@ -1,0 +1,183 @@
+"""Every file under experiments/, MLproject and the README is what the code can read and run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+import yaml
+from stories import EXPERIMENTS, REPOSITORY
+
+from harness.ablation.design import EvaluationDesign
+from harness.config import load_yaml
+from harness.judging.spec import load_judge_spec
+from pipelines.evaluate import load_design
+from pipelines.training.recipe import SftRecipe
+from pipelines.variants import parse_variant
+
+RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
+JUDGES = sorted(path.parent for path in (EXPERIMENTS / "judges").glob("*/judge.yaml"))
+DESIGNS = sorted([*EXPERIMENTS.glob("*.yaml"), *(EXPERIMENTS / "ablations").glob("*.yaml")])
+PROJECT: dict[str, Any] = yaml.safe_load((REPOSITORY / "MLproject").read_text())
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(EXPERIMENTS).as_posix()
+
+
+# ── experiments ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
+    every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
+    known = sorted([*RECIPES, *DESIGNS, *(folder / "judge.yaml" for folder in JUDGES)])
+    assert every == known
+    assert (len(RECIPES), len(JUDGES), len(DESIGNS)) == (4, 2, 2)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_every_recipe_loads(path):
+    recipe = load_yaml(path, SftRecipe)
+    assert recipe.name.startswith(path.stem)
+    assert (recipe.base.revision is None) == (recipe.base.source == "embedded")  # a hub id is pinned to a commit
+
+
+@pytest.mark.parametrize("folder", JUDGES, ids=name_of)
+def test_every_judge_loads(folder):
+    assert load_judge_spec(folder).name == folder.name
+
+
+@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
+def test_every_experiment_loads_with_each_of_its_profiles(path):
+    profiles = yaml.safe_load(path.read_text()).get("profiles") or {}
+    for profile in (None, *profiles):
+        design = load_design(path, profile=profile)
+        assert isinstance(design, EvaluationDesign)
+        for name, measure in design.measures.items():
+            if measure.judge is not None:
+                spec = load_judge_spec(path.parent / measure.judge)
+                assert (measure.criterion or name) in {c.name for c in spec.criteria}
+
+
+@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
+def test_a_profile_cannot_change_what_was_declared(path):
+    """Profiles are sizes and models; a contrast that exists in one of them only would be chosen after the data."""
+    plain = load_design(path)
+    for profile in plain.profiles:
+        assert load_design(path, profile=profile).declaration_digest() == plain.declaration_digest()
+
+
+@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
+def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
+    names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
+    plain = load_design(path)
+    for design in (plain, *(load_design(path, profile=profile) for profile in plain.profiles)):
+        for variant in design.variants.values():
+            if variant.adapter is not None:
+                assert parse_variant(variant.adapter).adapter == variant.adapter
+                assert variant.adapter.partition("@")[0] in names
+
+
+@pytest.mark.parametrize("path", [*RECIPES, *DESIGNS, *(f / "judge.yaml" for f in JUDGES)], ids=name_of)
+def test_a_file_begins_with_its_question_and_its_command_and_is_short(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 70
+    comments = [line for line in lines[:4] if line.startswith("#")]
+    assert comments[0].endswith("?") or comments[0].endswith(".")
+    (command,) = [line for line in comments if "screentest " in line]
+    words = shlex.split(command[command.index("screentest ") :])
+    check_command(words)
+    named = [word for word in words if word.startswith("experiments/")]
+    for word in named:
+        assert (REPOSITORY / word).exists(), word
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_command(words: list[str]) -> None:
+    """The words are a verb of `screentest` with options that it has."""
+    from pipelines.cli.application import app
+
+    command: Any = typer.main.get_command(app)
+    assert words[0] == "screentest"
+    rest = words[1:]
+    while hasattr(command, "commands"):
+        assert rest, f"{' '.join(words)}: no verb"
+        assert rest[0] in command.commands, f"{' '.join(words)}: no verb {rest[0]}"
+        command = command.commands[rest.pop(0)]
+    check_options(command, rest, " ".join(words))
+
+
+def check_options(command: click.Command, words: list[str], shown: str) -> None:
+    flags = {option: p for p in command.params for option in p.opts if option.startswith("-")}
+    n_arguments, expecting = 0, False
+    for word in words:
+        if expecting:
+            expecting = False
+        elif word.startswith("-"):
+            assert word in {*flags, "--help"}, f"{shown}: no option {word}"
+            expecting = word != "--help" and not getattr(flags[word], "is_flag", False)
+        else:
+            n_arguments += 1
+    arguments = [p for p in command.params if not any(o.startswith("-") for o in p.opts)]
+    assert not expecting, f"{shown}: an option lacks its value"
+    assert sum(p.required for p in arguments) <= n_arguments <= len(arguments), f"{shown}: {n_arguments} arguments"
+
+
+@pytest.mark.parametrize("name", PROJECT["entry_points"])
+def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name):
+    entry = PROJECT["entry_points"][name]
+    used = set(re.findall(r"\{(\w+)\}", entry["command"]))
+    assert used == set(entry["parameters"])
+    for parameter in entry["parameters"].values():
+        assert parameter["type"] in ("string", "float", "path", "uri")
+        assert "default" in parameter
+    values = {key: str(p["default"]) for key, p in entry["parameters"].items()}
+    check_command(shlex.split(entry["command"].format(**values)))
+    for key, parameter in entry["parameters"].items():
+        if parameter["type"] == "path":
+            assert (REPOSITORY / values[key]).exists()
+
+
+def test_the_entry_points_are_those_that_others_script_against():
+    assert set(PROJECT["entry_points"]) == {"main", "prepare", "sft", "evaluate", "report"}
+    assert (REPOSITORY / PROJECT["python_env"]).is_file()
+
+
+def fenced(text: str) -> list[str]:
+    """Lines inside code fences and inline code."""
+    blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return lines + re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+
+
+README = fenced((REPOSITORY / "README.md").read_text())
+
+
+def test_every_command_of_the_readme_is_one():
+    commands = [line for line in README if line.strip().startswith("screentest ")]
+    assert commands
+    for line in commands:
+        words = shlex.split(line.strip(), comments=True)
+        if "|" not in line and "…" not in line and len(words) > 1:
+            check_command(words)
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M))
+    named = {m for line in README for m in re.findall(r"(?:^|\s)make ([a-z-]+)", line)}
+    assert {"quickstart", "test"} <= named
+    assert named <= targets
+
+
+def test_every_make_target_says_what_it_does():
+    lines = (REPOSITORY / "Makefile").read_text().splitlines()
+    for target in re.findall(r"^\.PHONY: (.*)$", "\n".join(lines), flags=re.M)[0].split():
+        (line,) = [text for text in lines if text.startswith(f"{target}:")]
+        assert "## " in line

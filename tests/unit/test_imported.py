@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from fakes import tiny_checkpoint
+from stories import fresh_home, screentest, tiny_experiment
+
+from harness.errors import InputError
+from pipelines.imported import ImportedScore, read_imported
+
+GOOD = {"prompt_id": "p1", "variant": "base", "value": 0.5}
+
+
+def written(file: Path, *rows: object) -> Path:
+    file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return file
+
+
+def test_rows_are_read_with_what_they_leave_out(tmp_path):
+    file = written(
+        tmp_path / "s.jsonl",
+        GOOD,
+        "",
+        {**GOOD, "value": None, "draw": 1, "cluster": "m1"},
+        {**GOOD, "variant": "sft", "value": 2},
+    )
+    first, second, third = read_imported(file)
+    assert first == ImportedScore(prompt_id="p1", variant="base", value=0.5, draw=0, cluster=None)
+    assert second == ImportedScore(prompt_id="p1", variant="base", value=None, draw=1, cluster="m1")
+    assert (third.value, type(third.value)) == (2.0, float)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("{not json", "Expecting"),
+        ("17", "got int"),
+        ("[1]", "got list"),
+        ({"prompt_id": "p1", "variant": "a"}, "no ['value']"),
+        ({**GOOD, "score": 1}, "unknown ['score']"),
+        ({**GOOD, "value": "0.5"}, "`value`"),
+        ({**GOOD, "value": True}, "`value`"),
+        ('{"prompt_id": "p1", "variant": "a", "value": NaN}', "`value`"),
+        ('{"prompt_id": "p1", "variant": "a", "value": 1e999}', "`value`"),
+        ({**GOOD, "draw": -1}, "`draw`"),
+        ({**GOOD, "draw": 0.5}, "`draw`"),
+        ({**GOOD, "draw": True}, "`draw`"),
+        ({**GOOD, "prompt_id": ""}, "`prompt_id`"),
+        ({**GOOD, "prompt_id": 7}, "`prompt_id`"),
+        ({**GOOD, "variant": None}, "`variant`"),
+        ({**GOOD, "cluster": 3}, "`cluster`"),
+        (GOOD, "line 1"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_reason(tmp_path, row, reason):
+    file = written(tmp_path / "scores.jsonl", GOOD, row)
+    with pytest.raises(InputError) as caught:
+        read_imported(file)
+    assert str(caught.value).startswith(f"`{file}` line 2: ")
+    assert reason in str(caught.value)
+
+
+def test_a_file_that_is_empty_missing_or_no_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one row"):
+        read_imported(written(tmp_path / "empty.jsonl", ""))
+    with pytest.raises(InputError, match="there is none"):
+        read_imported(tmp_path / "nothing.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt_id": "caf\xe9", "variant": "a", "value": 1}\n')
+    with pytest.raises(InputError, match="UTF-8"):
+        read_imported(tmp_path / "latin.jsonl")
+
+
+# ── in an evaluation ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return fresh_home(tmp_path_factory.mktemp("imported") / "mlruns")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    tiny_checkpoint(folder / "base")
+    tiny_checkpoint(folder / "other", seed=3)
+    return folder
+
+
+def design(folder: Path, *, scores: str, name: str) -> Path:
+    variants = {"base": {"model": str(folder / "base")}, "other": {"model": str(folder / "other")}}
+    data = {"prompts": 20, "max_tokens": 300, "min_clusters": 10}
+    return tiny_experiment(
+        folder / name,
+        variants=variants,
+        data=data,
+        decoding={"max_new_tokens": 3},
+        measures={"taste": {"scores": scores, "better": "higher"}, "length": {}},
+        contrasts=[{"name": "other-base", "arms": ["other", "base"]}],
+        family={"measures": ["taste"]},
+    )
+
+
+def prompts(folder: Path, home: Path) -> list[str]:
+    """The prompts that the experiment draws, as a person finds them: by generating once."""
+    plain = yaml.safe_load(design(folder, scores="x", name="plain.yaml").read_text())
+    plain["measures"], plain["family"] = {"length": {}, "cut_off": {}}, {"measures": ["cut_off"]}
+    (folder / "plain.yaml").write_text(yaml.safe_dump(plain))
+    result = screentest("evaluate", folder / "plain.yaml", "--limit", 40, "--json", home=home).json
+    walked = screentest("trace", result["run_id"], "length/base", "--json", home=home).json
+    return [row["prompt_id"] for row in walked["sources"][0]["rows"]]
+
+
+def test_imported_scores_are_estimated_like_our_own(folder, home, tmp_path):
+    ids = prompts(folder, home)
+    assert len(ids) == 20
+    rows = [{"prompt_id": i, "variant": "base", "value": 1.0 + k / 10} for k, i in enumerate(ids)]
+    rows += [{"prompt_id": i, "variant": "other", "value": 2.0 + k / 7} for k, i in enumerate(ids)]
+    rows[0]["value"] = None  # missing with a word
+    del rows[-1]  # missing without one
+    file = written(tmp_path / "taste.jsonl", *rows)
+    imported = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json
+    assert (imported["rows"], imported["reused"]) == (39, False)
+    again = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json
+    assert again["reused"]
+
+    # The run that points at the one that did the work is as good a name for the scores.
+    for run_id in (imported["run_id"], again["run_id"]):
+        file = design(folder, scores=run_id, name="scored.yaml")
+        result = screentest("evaluate", file, "--limit", 40, "--json", home=home).json
+        found = {e["key"]: e for e in result["estimates"]}
+        assert found["taste/base"]["value"] == pytest.approx(1 + sum(k / 10 for k in range(1, 20)) / 19)
+        assert (found["taste/base"]["n"], found["taste/base"]["n_missing"]) == (19, 1)
+        contrast = found["taste/other-base"]
+        assert contrast["value"] == pytest.approx(sum(1 + k / 7 - k / 10 for k in range(1, 19)) / 18)
+        assert (contrast["n"], contrast["n_missing"]) == (18, 2)
+        assert contrast["verdict"] == "better"
+        walked = screentest("trace", result["run_id"], "taste/other", "--json", home=home).json
+        assert walked["sources"][0]["artifact"] == "imported_scores.parquet"
+        assert walked["sources"][0]["is_intact"]
+
+
+def test_scores_of_other_data_or_of_no_import_are_refused(folder, home, tmp_path):
+    file = written(tmp_path / "alien.jsonl", {"prompt_id": "alien", "variant": "base", "value": 1})
+    run_id = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json["run_id"]
+    ran = screentest("evaluate", design(folder, scores=run_id, name="a.yaml"), "--limit", 40, home=home)
+    assert (ran.code, "must hold values for variant `base`" in ran.stderr) == (2, True)
+
+    other = screentest("prepare", "--base", folder / "base", "--limit", 20, home=home).stdout
+    file = design(folder, scores=json.loads(other)["run_id"], name="b.yaml")
+    ran = screentest("evaluate", file, "--limit", 40, home=home)
+    assert (ran.code, "scores import" in ran.stderr) == (2, True)
+
+    ran = screentest("evaluate", design(folder, scores="0" * 32, name="c.yaml"), "--limit", 40, home=home)
+    assert ran.code == 2
