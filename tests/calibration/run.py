@@ -53,8 +53,8 @@ leaderboard rows amounts to: too wide when arms are alike, too narrow when films
     "type I error of tests": """The stress rows have skewed differences with mean 0: the arms are then not
 exchangeable, which is what sign-flip and Wilcoxon test. Rejecting is no error of theirs there, but no evidence about a
 mean either.""",
-    "rates": """No method reaches 95 % with few films that differ: the films without a single hit hide the rate. Such
-rates carry a warning under 20 films.""",
+    "rates": """The logit interval is the only one near 95 % when films differ; it pays in width, and under 20 films its
+rates carry a warning, since a film without a single hit says little.""",
     "win rates": """Three raters leave two degrees of freedom; the interval is wide because three people say little
 about people.""",
     "strengths": """The truth is the log-odds of a win against a loss over all films. Half points for ties aim at
