@@ -21,6 +21,7 @@ from harness.tracking import Stage, StageResult
 from harness.types import Estimate, Finding, Generation, Grain
 from pipelines import recording
 from pipelines.measuring import Measured
+from pipelines.memory import peak_bytes
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
@@ -232,13 +233,12 @@ def _limitations(design: EvaluationDesign, measured: Measured, *, is_trained: bo
 
 
 def _cost(session: Session, facts: list[recording.TrainingFacts], began: float) -> records.Cost:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     work = sum(stage.seconds for stage in session.done) or time.perf_counter() - began
     return records.Cost(
-        seconds=work, device=_device(), peak_bytes=peak, n_train_tokens=sum(f.n_tokens or 0 for f in facts) or None
+        seconds=work,
+        device=_device(),
+        peak_bytes=peak_bytes(),
+        n_train_tokens=sum(f.n_tokens or 0 for f in facts) or None,
     )
 
 

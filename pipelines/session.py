@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Progress
+from pipelines.memory import peak_bytes, release
 from pipelines.variants import ModelPool
 
 OnProgress = Callable[[Progress], None]
@@ -50,6 +51,8 @@ class Session:
         def worked(stage: Stage) -> None:
             with self.show(label) as on_progress:
                 work(stage, on_progress)
+            stage.log_metric("peak_memory_bytes", peak_bytes())
+            release()
 
         result = self.tracking.stage(
             name,

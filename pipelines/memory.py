@@ -1,0 +1,30 @@
+"""Memory between stages: what the process has held at most, and giving back what a finished stage no longer needs."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+import sys
+
+
+def peak_bytes() -> int:
+    """Largest resident set of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def release() -> None:
+    """Free what nobody refers to and hand it back to the system.
+
+    A trainer and its model refer to each other, so they wait for the collector; glibc keeps freed memory for itself
+    until it is told to trim, and the next stage's needs would come on top of it.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
