@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check unit bench mlflow-run clean
+.PHONY: help setup quickstart test check unit bench calibrate mlflow-run clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ unit: setup ## the fast tests
 
 bench: setup ## benchmarks, as ratios measured in one run
 	$(PYTEST) tests/benchmarks --benchmark-disable-gc -s
+
+calibrate: setup ## simulate how often the statistics are right; writes docs/calibration.md, resumes
+	$(BIN)/python tests/calibration/run.py --draws 5000
 
 mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
 	mkdir -p mlruns
