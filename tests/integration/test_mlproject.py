@@ -1,0 +1,110 @@
+"""`mlflow run .` in a copy of the checkout: the child adopts the run and the store that it inherits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import tiny_checkpoint
+from stories import FOREIGN, REPOSITORY
+
+from harness.settings import Settings
+from harness.tracking import Tracking
+
+pytestmark = pytest.mark.slow
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """What `mlflow run` looks at, with the experiments beside it."""
+    folder = tmp_path_factory.mktemp("project") / "checkout"
+    folder.mkdir()
+    for name in ("MLproject", "python_env.yaml"):
+        shutil.copyfile(REPOSITORY / name, folder / name)
+    for name in ("experiments", "harness", "pipelines"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "mlruns").mkdir()  # as `make mlflow-run` does; the store in it is made by MLflow
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    """As the activated environment gives it."""
+    kept = {k: v for k, v in os.environ.items() if k not in FOREIGN and not k.startswith("SCREENTEST_")}
+    uri = f"sqlite:///{checkout / 'mlruns' / 'mlflow.db'}"
+    return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(checkout)}
+
+
+def mlflow_run(checkout: Path, entry: str, *parameters: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "mlflow"), "run", ".", "--env-manager", "local", "-e", entry]
+    for parameter in parameters:
+        command += ["-P", parameter]
+    return subprocess.run(
+        command, cwd=checkout, env=environment(checkout), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(checkout, base) -> subprocess.CompletedProcess[str]:
+    done = mlflow_run(checkout, "prepare", "corpus=sample", f"base={base}")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def tracking(checkout, ran) -> Tracking:
+    return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(checkout / "mlruns")}))
+
+
+def test_the_child_adopts_the_run_that_mlflow_made(ran, tracking):
+    (run,) = tracking.find(stage="prepare", status=None)
+    assert run.status == "FINISHED"
+    assert run.tags["mlflow.project.entryPoint"] == "prepare"  # MLflow's own mark and ours on one run
+    assert run.tags["output_digest"]
+    assert run.tags["corpus"] == "sample"
+    assert run.run_id in ran.stdout
+    assert tracking.client.get_run(run.run_id).data.params["corpus"] == "sample"
+
+
+def test_everything_lies_under_the_one_home(ran, tracking, checkout):
+    (run,) = tracking.find(stage="prepare", status=None)
+    folder = tracking.folder(run.run_id)
+    assert (folder / "manifest.json").is_file()
+    assert (folder / "summary.json").is_file()
+    assert folder.is_relative_to(checkout / "mlruns")
+    # A store of MLflow's own making would lie here.
+    assert not (checkout / "mlflow.db").exists()
+
+
+def test_a_stage_of_another_road_is_reused(ran, checkout, base, tracking):
+    """`screentest prepare` with nothing set finds what `mlflow run` has done, in an experiment of our own."""
+    env = {k: v for k, v in environment(checkout).items() if k != "MLFLOW_TRACKING_URI"}
+    program = "from pipelines.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "prepare", "--corpus", "sample", "--base", str(base), "--seed", "7"],
+        cwd=checkout, env=env, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["reused"] is True
+    experiment = tracking.client.get_experiment(tracking.run(result["run_id"]).experiment_id)
+    assert experiment.name == "screentest"
+    assert experiment.artifact_location == (checkout / "mlruns" / "artifacts" / "screentest").as_uri()
+
+
+def test_a_run_that_fails_fails_for_mlflow_too(checkout, ran, tracking):
+    done = mlflow_run(checkout, "prepare", "corpus=casablanca")
+    assert done.returncode != 0
+    assert "`casablanca`" in done.stderr
+    newest = tracking.find(status=None, limit=1)[0]
+    assert newest.status == "FAILED"
