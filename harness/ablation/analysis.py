@@ -116,35 +116,15 @@ def per_prompt(rows: Sequence[Row]) -> dict[str, Row]:
     return merged
 
 
-def spread(rows: Sequence[Row]) -> float | None:
-    """Standard deviation over prompts, for smallest effects in units of the control; None under two prompts."""
-    import statistics
-
-    values = [row.value for row in per_prompt(rows).values() if row.value is not None]
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
 def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:
-    """A declared smallest effect as a number in the measure's own unit; None where it cannot be known."""
+    """A declared smallest effect as a number in the measure's own unit; None where none was declared or known."""
     if effect is None:
         return None
-    if effect.unit == "sd_of_control":
-        deviation = spread(control.rows) if control is not None else None
-        return effect.value * deviation if deviation else None
-    if effect.unit == "quantile_of_control":
-        return _quantile_step(control, effect.value)
-    return effect.value
-
-
-def _quantile_step(control: MeasuredArm | None, share: float) -> float | None:
-    """The shift that moves the control's median up by `share` of its distribution."""
-    import numpy as np
-
-    values = [] if control is None else [r.value for r in per_prompt(control.rows).values() if r.value is not None]
-    if len(values) < 2 or not 0 < share < 0.5:
-        return None
-    low, high = np.quantile(values, [0.5, 0.5 + share])
-    return float(high - low) or None
+    rows = [] if control is None else list(per_prompt(control.rows).values())
+    values = [row.value for row in rows if row.value is not None]
+    if effect.unit in ("sd_of_control", "quantile_of_control") and (len(values) < 2 or len(set(values)) == 1):
+        return None  # a control that does not vary has no such unit
+    return stats.smallest_effect_in_units(effect.noun(), values)
 
 
 def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, rng: np.random.Generator) -> Finding | None:
