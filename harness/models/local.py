@@ -42,7 +42,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _PACKABLE = frozenset({"llama", "qwen2", "qwen3", "mistral"})
 # On two cores a step with 32 rows takes hardly longer than one with 8. The tokens bound the cache: 0.7 GB for the
 # embedded model on the CPU, 1.2 GB for Qwen 2.5 3B on CUDA.
-_LIMITS = {"cpu": Limits(n_rows=32, n_tokens=16_384), "cuda": Limits(n_rows=64, n_tokens=32_768)}
+_LIMITS = {"cpu": Limits(n_rows=32, n_tokens=8_192), "cuda": Limits(n_rows=64, n_tokens=32_768)}
 _PACK_NODES = {"cpu": 384, "cuda": 2048}
 
 
