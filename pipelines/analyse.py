@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.ablation.analysis import MeasureRule, analyse, label_films, smallest_effect_in_units
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
-from harness.artifacts import digest_json, read_json, to_json
+from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.render import read_record, write_report
@@ -48,7 +48,7 @@ def analyse_stage(
 ) -> ReportRecord:
     """Findings, record and report of an evaluation, as a stage of its own; every run of it is a look at TEST."""
     declaration = design.declaration_digest()
-    test_digest = digest_json([prompt.id for prompt in measured.heldout])
+    test_digest = prepared.digest  # any draw from this TEST split is a look at it
     inputs = {f"{s.name}:{place}": s.digest for place, s in enumerate(session.done) if s.name != ANALYSIS}
     settings = design.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE)
 
