@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "corpus" / "sample" / "movie_lines.txt"
 DECODING = Decoding(max_new_tokens=48)
-N_PROMPTS = 64
+N_PROMPTS = 48
 SCORING_BATCH = 16
 
 
