@@ -1,0 +1,108 @@
+"""The SQL store behind `SCREENTEST_DATABASE_URL`: the judge cache and the ratings, one schema, migrated on opening.
+
+SQLite by default, with a write-ahead log so that readers never wait for a writer; PostgreSQL when the address says so.
+Tables are made and changed by the numbered migrations under `harness/migrations/versions` alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "screentest_version"  # MLflow may keep `alembic_version` in the same PostgreSQL database
+BUSY_SECONDS = 30
+
+_migrating = threading.Lock()  # Alembic keeps the current migration in module state
+
+
+def open_database(url: str) -> Engine:
+    """An engine on the store at its newest schema; rows that stand there stay.
+
+    Raises:
+        UnavailableError: the address cannot be reached, or its driver is not installed.
+    """
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        address = make_url(url)
+        is_sqlite = address.get_backend_name() == "sqlite"
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        if is_sqlite and address.database:
+            _make_folder(Path(address.database).parent)
+        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else {"pool_pre_ping": True}
+        engine = create_engine(address, **options)
+    except (ArgumentError, NoSuchModuleError) as err:
+        raise UnavailableError(
+            f"`SCREENTEST_DATABASE_URL` must be an address such as sqlite:///mlruns/screentest.db or "
+            f"postgresql://user@host/name, got one that SQLAlchemy cannot read ({type(err).__name__})"
+        ) from err
+    except ImportError as err:
+        raise UnavailableError("PostgreSQL needs its driver: pip install 'screentest[postgres]'") from err
+    if is_sqlite:
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    try:
+        migrate(engine)
+    except SQLAlchemyError as err:
+        shown = address.render_as_string(hide_password=True)
+        raise UnavailableError(f"`{shown}` must be a reachable database: {str(err).splitlines()[0]}") from err
+    return engine
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema to a revision; concurrent callers wait for each other, in this process and in others."""
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import text
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with _migrating, writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(727274)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that will write: on SQLite it waits for its turn at the start, never half-way through.
+
+    A deferred transaction that reads first and writes later fails at once when another has written in between, and no
+    busy timeout helps. `engine.begin()` remains the way to read.
+    """
+    with engine.connect().execution_options(is_write=True) as connection, connection.begin():
+        yield connection
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UnavailableError(f"`{folder}` must be a folder that can be made for the store: {err.strerror}") from err
+
+
+def _configure_sqlite(connection: Any, record: object) -> None:
+    """Per connection: readers beside one writer, foreign keys held, transactions that begin when we say so."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_write = connection.get_execution_options().get("is_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
