@@ -9,7 +9,16 @@ from pathlib import Path
 from harness.artifacts import Journal
 from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
-from harness.models.protocol import LanguageModel, OnProgress, Reply, ReplyRequest, adapter_name, require
+from harness.models.protocol import (
+    Agreement,
+    LanguageModel,
+    OnProgress,
+    Repeatable,
+    Reply,
+    ReplyRequest,
+    adapter_name,
+    require,
+)
 from harness.types import Decoding, Generation, Progress, Prompt, Split, Variant
 
 
@@ -113,6 +122,25 @@ def generate(
         relay = None if on_progress is None else _relay(on_progress, len(wanted) - len(missing), len(wanted), tally)
         model.generate(requests, decoding=decoding, on_reply=keep, on_progress=relay)
     return [done[place] for place in wanted]
+
+
+def agreement(
+    model: LanguageModel,
+    variant: Variant,
+    prompts: Sequence[Prompt],
+    generations: Sequence[Generation],
+    *,
+    decoding: Decoding,
+) -> Agreement | None:
+    """How often a reply is the same when generated alone; None where that is certain, or the model cannot say."""
+    if not isinstance(model, Repeatable) or model.is_batch_invariant:
+        return None
+    by_id = {prompt.id: prompt for prompt in prompts}
+    whole = [g for g in generations if g.finish_reason != "error"]
+    if not whole:
+        return None
+    requests = [_request(variant, by_id[g.prompt_id], draw=g.draw) for g in whole]
+    return model.agreement_rate(requests, [g.text for g in whole], decoding=decoding)
 
 
 def count(generations: Iterable[Generation]) -> list[GenerationCount]:

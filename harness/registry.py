@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import digest_folder, read_json, to_json, write_json
+from harness.artifacts import read_json, to_json, write_json
 from harness.errors import InputError, IntegrityError
+from harness.models.adapters import ADAPTER_FILES, adapter_digest
 from harness.models.bases import resolve_base
 from harness.provenance import git_commit, versions
 from harness.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding, JsonObject
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 CANDIDATE, CHAMPION = "candidate", "champion"
 _PARAMS = {"max_new_tokens": "long", "temperature": "double", "top_p": "double", "seed": "long"}  # of the pyfunc
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
@@ -66,7 +66,7 @@ def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
         if not source:
             raise InputError(f"`{folder}` must name its base in adapter_config.json, got none; give --base")
         base = resolve_base(str(source), revision=config.get("revision"))
-    return Adapter(name=folder.resolve().name, version=None, path=str(folder), digest=digest_folder(folder), base=base)
+    return Adapter(name=folder.resolve().name, version=None, path=str(folder), digest=adapter_digest(folder), base=base)
 
 
 def _adapter_config(folder: Path) -> JsonObject:
@@ -108,7 +108,7 @@ def publish(
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"`name` must be letters, digits, dots, dashes and underscores, got {name!r}")
-    adapter = replace(adapter, digest=_stored_digest(Path(adapter.path)))
+    adapter = replace(adapter, digest=adapter_digest(Path(adapter.path)))
     for record in records(tracking, name=name):
         if record.digest == adapter.digest:
             return resolve(tracking, f"{name}/{record.version}")
@@ -136,12 +136,6 @@ def publish(
             tracking.client.set_model_version_tag(name, version, key, value)
     tracking.client.set_registered_model_alias(name, CANDIDATE, version)
     return resolve(tracking, f"{name}/{version}")
-
-
-def _stored_digest(folder: Path) -> str:
-    """Digest of what is stored of a folder: PEFT, people and hubs put READMEs and more beside an adapter."""
-    every = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return digest_folder(folder, leave_out=[name for name in every if name not in ADAPTER_FILES])
 
 
 def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
@@ -256,7 +250,7 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
         "base": BaseModel(**record["adapter"]["base"]),
     }
     adapter = Adapter(**data)
-    found = digest_folder(folder / "adapter")
+    found = adapter_digest(folder / "adapter")
     if found != adapter.digest or found != item.tags.get("digest", found):
         raise IntegrityError(
             f"`{reference}` was published with digest {adapter.digest[:12]} and its files have {found[:12]}: "

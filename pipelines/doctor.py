@@ -106,6 +106,10 @@ def _four_bit() -> Check:
             advice="pip install bitsandbytes, or set `quantization: none` in the recipe",
         )
     import torch
+
+    from harness.models.quantization import import_bitsandbytes
+
+    import_bitsandbytes()
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
     weights = torch.linspace(-1, 1, 4096).reshape(64, 64)

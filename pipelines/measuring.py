@@ -10,7 +10,7 @@ from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
 from harness.artifacts import digest_json, read_parquet, to_json, write_parquet
-from harness.generation import count, generate
+from harness.generation import agreement, count, generate
 from harness.judging.results import ScoredGeneration
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
@@ -131,6 +131,13 @@ def generate_stage(
             stage.log_metric("cut_off", counted.n_cut_off)
             stage.log_metric("failed", counted.n_failed)
             stage.log_metric("tokens", counted.n_tokens)
+        repeated = agreement(session.pool.of(variant), variant, prompts, generations, decoding=decoding)
+        if repeated is not None:
+            stage.log_metric("agreement_alone", repeated.share)
+            session.say(
+                f"  {variant.name}: {repeated.n_same} of {repeated.n} replies are the same when generated alone; "
+                "on this device and precision rounding depends on the batch"
+            )
 
     return session.stage(
         "generate",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, UnavailableError
 from harness.models.bases import base_folder
+from harness.models.quantization import nf4_config
 from harness.seeding import derive
 from harness.types import BaseModel
 
@@ -68,27 +69,14 @@ def resolve_runtime(*, precision: str, attention: str) -> Runtime:
 
 
 def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4", "none"]) -> Any:
-    """The base model, frozen, on its device; safetensors only, no remote code.
-
-    nf4 stores linear layers as 4-bit NormalFloat blocks whose scales are quantised once more (arXiv 2305.14314);
-    embeddings, norms and the head keep `runtime.dtype`.
-    """
+    """The base model, frozen, on its device; safetensors only, no remote code."""
     import transformers
 
-    config = None
-    if quantization == "nf4":
-        four_bit: Any = transformers.BitsAndBytesConfig
-        config = four_bit(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=runtime.dtype,
-        )
     model = transformers.AutoModelForCausalLM.from_pretrained(
         base_folder(base),
         dtype=runtime.dtype,
         attn_implementation=runtime.attention,
-        quantization_config=config,
+        quantization_config=nf4_config(runtime.dtype) if quantization == "nf4" else None,
         device_map={"": runtime.device},
         use_safetensors=True,
         trust_remote_code=False,

@@ -183,7 +183,7 @@ def tiny_adapter(
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from harness.artifacts import digest_folder
+    from harness.models.adapters import adapter_digest
 
     model: Any = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", use_dora=use_dora)
@@ -194,7 +194,7 @@ def tiny_adapter(
             if "lora_B" in parameter_name:
                 torch.nn.init.normal_(parameter, std=0.2)
     tuned.save_pretrained(folder)
-    return Adapter(name=name, version=None, path=str(folder), digest=digest_folder(folder), base=base)
+    return Adapter(name=name, version=None, path=str(folder), digest=adapter_digest(folder), base=base)
 
 
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+ADAPTER_FILES = (_CONFIG, _WEIGHTS)  # what an adapter is; PEFT, people and hubs put READMEs and more beside them
 _EXECUTABLE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".py")
 _NOT_MIXABLE = ("use_dora", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens", "arrow_config")
 _UNKNOWN = "\x00unknown"
 _BASE = "__base__"  # PEFT's name for a row without adapter
+
+
+def adapter_digest(folder: Path) -> str:
+    """sha256 over an adapter's two files: the same in a bare folder and in the registry, whatever lies beside them."""
+    every = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    return digest_folder(folder, leave_out=[name for name in every if name not in ADAPTER_FILES])
 
 
 class AdapterBank:
@@ -180,7 +187,7 @@ def _validate(adapter: Adapter, folder: Path, config: Mapping[str, Any], base: B
             f"`{adapter.name}` must leave the base untouched when it is off, got one that trains biases or repeats "
             "layers; merge it into a full checkpoint instead"
         )
-    found = digest_folder(folder)
+    found = adapter_digest(folder)
     if found != adapter.digest:
         raise IntegrityError(
             f"`{folder}` must have the digest on record {adapter.digest[:12]}…, got {found[:12]}…; "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, InputError
@@ -16,6 +15,7 @@ from harness.models.decoder import Decoder, Job, Limits, Line
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
 from harness.models.metering import Meter
 from harness.models.protocol import (
+    Agreement,
     Capability,
     Continuation,
     ContinuationRequest,
@@ -26,6 +26,7 @@ from harness.models.protocol import (
     Reply,
     ReplyRequest,
 )
+from harness.models.quantization import nf4_config
 from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question
@@ -44,19 +45,6 @@ _PACKABLE = frozenset({"llama", "qwen2", "qwen3", "mistral"})
 # embedded model on the CPU, 1.2 GB for Qwen 2.5 3B on CUDA.
 _LIMITS = {"cpu": Limits(n_rows=32, n_tokens=8_192), "cuda": Limits(n_rows=64, n_tokens=32_768)}
 _PACK_NODES = {"cpu": 384, "cuda": 2048}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How often a reply generated alone equals the one generated in its batch."""
-
-    n: int  # replies that were generated again
-    n_same: int
-
-    @property
-    def share(self) -> float:
-        """Share of replies that agree, 0 to 1."""
-        return self.n_same / self.n
 
 
 class LocalModel:
@@ -106,19 +94,13 @@ class LocalModel:
             UnavailableError: the device, the attention or the weights are not there.
         """
         import torch
-        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+        from transformers import AutoModelForCausalLM
 
         where = resolve_device(device)
         kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where == "cuda" else torch.float32
         options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention(attention, where)}
         if quantization == "nf4":
-            make_quantization: Any = BitsAndBytesConfig
-            options["quantization_config"] = make_quantization(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=kind,
-            )
+            options["quantization_config"] = nf4_config(kind)
             options["device_map"] = {"": where}
         folder = base_folder(base, settings=settings)
         with without_bars():
@@ -196,8 +178,13 @@ class LocalModel:
                 self._decoder(decoding, limits).run(stream, finish)
         return [replies[index] for index in range(len(jobs))]
 
+    @property
+    def is_batch_invariant(self) -> bool:
+        """Whether a reply is the same at any batch size and order: so on the CPU in float32, promised nowhere else."""
+        return self._device == "cpu" and str(self._config.dtype) in ("torch.float32", "float32")
+
     def agreement_rate(
-        self, requests: Sequence[ReplyRequest], replies: Sequence[Reply], *, decoding: Decoding, n: int = 16
+        self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
     ) -> Agreement:
         """Generate a seeded sample of replies again, each alone, and count how many are the same.
 
@@ -209,7 +196,7 @@ class LocalModel:
         random.Random(derive(decoding.seed, "agreement")).shuffle(order)
         sample = order[:n]
         n_same = sum(
-            self.generate([requests[i]], decoding=decoding, batch_size=1)[0].text == replies[i].text for i in sample
+            self.generate([requests[i]], decoding=decoding, batch_size=1)[0].text == replies[i] for i in sample
         )
         return Agreement(n=len(sample), n_same=n_same)
 

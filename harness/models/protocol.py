@@ -93,6 +93,19 @@ class OptionProbabilities:
     entropy: float  # of `probabilities`, nats: 0 is certain, ln(number of options) is undecided
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How often a reply generated alone equals the one generated in its batch."""
+
+    n: int  # replies that were generated again
+    n_same: int
+
+    @property
+    def share(self) -> float:
+        """Share of replies that agree, 0 to 1."""
+        return self.n_same / self.n
+
+
 OnReply = Callable[[Reply], None]
 OnProgress = Callable[[Progress], None]
 
@@ -128,6 +141,20 @@ class LanguageModel(Protocol):
         self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
     ) -> list[OptionProbabilities]:
         """Exact closed-set next-token probabilities, in the order of the requests."""
+
+
+@runtime_checkable
+class Repeatable(Protocol):
+    """A model that can say whether its replies depend on the batch they were generated in."""
+
+    @property
+    def is_batch_invariant(self) -> bool:
+        """Whether a reply is the same at any batch size and order; else the agreement is measured and shown."""
+
+    def agreement_rate(
+        self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
+    ) -> Agreement:
+        """Generate a seeded sample of replies again, each alone, and count how many are the same."""
 
 
 def adapter_name(adapter: Adapter) -> str:

@@ -65,7 +65,7 @@ def test_replies_do_not_hang_on_batch_size_or_order(model: LocalModel) -> None:
     requests = [ReplyRequest(key=f"p{i}", messages=chat) for i, chat in enumerate(CHATS)]
     together = model.generate(requests, decoding=decoding)
     assert model.generate(requests[::-1], decoding=decoding, batch_size=4)[::-1] == together
-    assert model.agreement_rate(requests, together, decoding=decoding, n=2).share == 1
+    assert model.agreement_rate(requests, [r.text for r in together], decoding=decoding, n=2).share == 1
 
 
 def test_packed_scores_are_those_of_each_sequence_alone(model: LocalModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from fakes import UniformModel
 
 from harness.artifacts import read_jsonl
 from harness.errors import InputError, SplitError, UnavailableError
-from harness.generation import count, generate
-from harness.models.protocol import Reply, ReplyRequest
+from harness.generation import agreement, count, generate
+from harness.models.protocol import Agreement, Reply, ReplyRequest
 from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Progress, Prompt, Variant
 
 BASE = BaseModel(source="fake", revision=None, digest="b" * 64, family="fake")
@@ -150,3 +150,26 @@ def test_counts_leave_failed_replies_out_of_the_share_cut_off() -> None:
     assert (found.n, found.n_cut_off, found.n_failed, found.n_tokens) == (3, 1, 1, 8)
     assert found.share_cut_off == pytest.approx(1 / 2)
     assert count(group[2:])[0].share_cut_off is None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Rounding(UniformModel):
+    """A model whose replies hang on their batch: every third is another when generated alone."""
+
+    is_batch_invariant: bool = False
+
+    def agreement_rate(
+        self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
+    ) -> Agreement:
+        alone = [reply.text for reply in self.generate(requests, decoding=decoding)]
+        assert alone == list(replies)  # the requests rebuilt from generations are those that made them
+        return Agreement(n=n, n_same=sum(i % 3 > 0 for i in range(n)))
+
+
+def test_agreement_is_asked_of_models_that_do_not_promise_it() -> None:
+    model = _Rounding()
+    made = generate(model, [SHOTS], PROMPTS, decoding=DECODING, allowed_splits=("test",))
+    found = agreement(model, SHOTS, PROMPTS, made, decoding=DECODING)
+    assert found == Agreement(n=16, n_same=10)
+    assert agreement(UniformModel(), SHOTS, PROMPTS, made, decoding=DECODING) is None
+    assert agreement(_Rounding(is_batch_invariant=True), SHOTS, PROMPTS, made, decoding=DECODING) is None

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from fakes import tiny_adapter, tiny_checkpoint
 
-from harness.artifacts import digest_folder
 from harness.errors import InputError, IntegrityError
+from harness.models.adapters import adapter_digest
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
+from harness.registry import open_adapter
 from harness.types import Adapter, BaseModel
 
 
@@ -23,7 +24,7 @@ def adapter(tmp_path: Path, tiny_adapters: tuple[Adapter, ...]) -> Adapter:
 
 
 def _resealed(adapter: Adapter) -> Adapter:
-    return dataclasses.replace(adapter, digest=digest_folder(Path(adapter.path)))
+    return dataclasses.replace(adapter, digest=adapter_digest(Path(adapter.path)))
 
 
 def _with_config(adapter: Adapter, **changes: object) -> Adapter:
@@ -41,9 +42,16 @@ def test_adding_twice_is_adding_once(tiny_base: BaseModel, adapter: Adapter) -> 
 
 
 def test_a_changed_file_is_refused(tiny_base: BaseModel, adapter: Adapter) -> None:
-    (Path(adapter.path) / "README.md").write_text("changed")
+    config = Path(adapter.path) / "adapter_config.json"
+    config.write_text(config.read_text() + " ")
     with pytest.raises(IntegrityError, match="must have the digest on record"):
         LocalModel.load(tiny_base).add_adapter(adapter)
+
+
+def test_a_readme_beside_an_adapter_changes_nothing(tiny_base: BaseModel, adapter: Adapter) -> None:
+    (Path(adapter.path) / "README.md").write_text("changed")
+    assert open_adapter(Path(adapter.path), base=tiny_base).digest == adapter.digest
+    assert LocalModel.load(tiny_base).add_adapter(adapter)
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "code.py", "deep/state.pkl"])

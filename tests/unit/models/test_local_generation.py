@@ -130,9 +130,15 @@ def test_few_tokens_leave_a_reply_cut_off_and_say_so(tiny_local: LocalModel) -> 
 def test_agreement_is_one_here_and_notices_a_changed_reply(tiny_local: LocalModel) -> None:
     requests = _requests(6)
     replies = tiny_local.generate(requests, decoding=DECODING)
-    assert tiny_local.agreement_rate(requests, replies, decoding=DECODING).share == 1
-    changed = [dataclasses.replace(r, text="other") for r in replies]
-    assert tiny_local.agreement_rate(requests, changed, decoding=DECODING, n=4).n_same == 0
+    assert tiny_local.agreement_rate(requests, [r.text for r in replies], decoding=DECODING).share == 1
+    assert tiny_local.agreement_rate(requests, ["other"] * 6, decoding=DECODING, n=4).n_same == 0
+
+
+def test_only_the_cpu_in_float32_promises_the_same_replies_in_any_batch(
+    tiny_local: LocalModel, tiny_base: BaseModel
+) -> None:
+    assert tiny_local.is_batch_invariant
+    assert not LocalModel.load(tiny_base, dtype="bfloat16").is_batch_invariant
 
 
 def test_a_prompt_without_room_for_its_reply_is_refused(tiny_local: LocalModel) -> None:

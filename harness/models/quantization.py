@@ -1,0 +1,49 @@
+"""4-bit bases: NormalFloat blocks whose scales are quantised once more (QLoRA, arXiv 2305.14314, section 3)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def nf4_config(dtype: torch.dtype) -> Any:
+    """What transformers needs to load linear layers as NF4 with double quantisation, computed with in `dtype`.
+
+    Embeddings, norms and the head are not quantised.
+    """
+    import_bitsandbytes()
+    from transformers import BitsAndBytesConfig
+
+    config: Any = BitsAndBytesConfig
+    return config(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def import_bitsandbytes() -> None:
+    """Import it without its download: on processors with AVX512-BF16 it fetches compiled code from a hub at import.
+
+    Nothing that can execute is loaded here, so the package it would fetch with is hidden for the moment; its own
+    kernel serves instead, and its warning about that says nothing a user could act on.
+    """
+    if "bitsandbytes" in sys.modules:
+        return
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level, fetcher = logger.level, sys.modules.get("kernels")
+    logger.setLevel(logging.ERROR)
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        logger.setLevel(level)
+        if fetcher is None:
+            del sys.modules["kernels"]
+        else:
+            sys.modules["kernels"] = fetcher
