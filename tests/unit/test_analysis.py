@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.ablation.analysis import MeasuredArm, MeasureRule, Row, analyse, per_prompt, smallest_effect_in_units
+from harness.ablation.analysis import MeasuredArm, MeasureRule, analyse, smallest_effect_in_units
 from harness.ablation.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
+from harness.ablation.rows import Row, Rows, per_prompt
 from harness.config import parse
 from harness.errors import ConfigError, InputError
 from harness.types import Finding
@@ -19,7 +20,7 @@ def an_arm(variant: str, shift: float, *, n_films: int = 12, missing: tuple[str,
         for prompt in range(5):
             name, value = f"p{film}-{prompt}", float(rng.normal() + shift + 0.1 * np.sin(7 * film * shift + prompt))
             rows.append(Row(prompt_id=name, cluster=f"m{film}", value=None if name in missing else value))
-    return MeasuredArm(measure="loss", variant=variant, rows=tuple(rows), sources=())
+    return MeasuredArm(measure="loss", variant=variant, rows=Rows.of(rows), sources=())
 
 
 def run(
@@ -66,8 +67,27 @@ def test_too_few_films_support_no_verdict() -> None:
 
 def test_draws_of_a_prompt_count_once() -> None:
     rows = [Row(prompt_id="p", cluster="m", value=v, draw=i) for i, v in enumerate((1.0, 3.0, None))]
-    assert per_prompt(rows)["p"].value == 2.0
-    assert per_prompt(rows[2:])["p"].value is None
+    assert list(per_prompt(Rows.of(rows))) == [Row(prompt_id="p", cluster="m", value=2.0)]
+    assert list(per_prompt(Rows.of(rows[2:]))) == [Row(prompt_id="p", cluster="m", value=None)]
+
+
+def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
+    """One reply in 60 is cut off: the interval stays inside [0, 1], and 12 films are too few for its coverage."""
+    rows = [Row(prompt_id=f"p{i}", cluster=f"m{i % 12}", value=float(i == 7)) for i in range(60)]
+    arm = MeasuredArm(measure="cut_off", variant="base", rows=Rows.of(rows), sources=())
+    (finding,) = analyse(
+        (arm,),
+        rules={"cut_off": MeasureRule(name="cut_off", unit="share", better="lower", is_rate=True)},
+        contrasts=(),
+        control="base",
+        family=FamilyDesign(measures=()),
+        min_clusters=10,
+        rng=np.random.default_rng(0),
+    )
+    assert finding.estimate.low is not None
+    assert 0 < finding.estimate.low < finding.estimate.value == pytest.approx(1 / 60)
+    assert "logit" in finding.estimate.method
+    assert finding.estimate.notes == ("rare in 12 clusters: coverage is below nominal",)
 
 
 def test_one_arm_twice_is_refused() -> None:
