@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pytest
 import yaml
-from fakes import tiny_checkpoint
+from fakes import tiny_adapter, tiny_checkpoint
 from panels import Clock, favouring, hidden, rate_all
 from sqlalchemy import Engine
 from stories import Ran, fresh_home, screentest
@@ -19,6 +19,7 @@ from stories import Ran, fresh_home, screentest
 from harness.artifacts import write_parquet
 from harness.database import open_database
 from harness.judging.results import ScoredGeneration
+from harness.models.bases import resolve_base
 from harness.ratings.casting import Cast, cast_rating
 from harness.ratings.items import SHUFFLED
 from harness.ratings.serving import RatingTask, next_task
@@ -345,3 +346,24 @@ def test_scores_of_other_replies_are_refused(world: World, store: Engine) -> Non
     ran = world.run("judge", "validate", "other", "--scores", f"dpo={run}")
     assert (ran.code, "the replies that were rated" in ran.stderr) == (2, True)
     assert find_study(store, "other").is_open
+
+
+def test_a_study_of_a_finished_evaluation(world: World, store: Engine) -> None:
+    """`source: {run: latest}`: the generations of the evaluation's own runs, under its own variants' names."""
+    folder = world.folder / "adapter"
+    tiny_adapter(folder, resolve_base(str(world.base)))
+    compared = world.run(
+        "compare", world.base, folder, "--data", world.folder / "test.jsonl", "--prompts", 20, "--max-new-tokens", 6,
+        "--json",
+    ).json  # fmt: skip
+    changes = {"source": {"run": "latest"}, "variants": ["adapter", "base"], "target": {"prompts": 12}, "attention": 1}
+    tokens = world.create("evaluated", **changes)
+    study = find_study(store, "evaluated")
+    generated = {s["run_id"] for s in compared["stages"] if s["name"] == "generate"}
+    assert set(study.provenance["generations"]) == generated
+    assert len(study.provenance["population"]) + study.provenance["left_out"] == 20
+    task = next_task(store, tokens[0])
+    assert isinstance(task, RatingTask)
+    rate_all(store, tokens[0], favouring("adapter"), clock=Clock(step=3.0))
+    (pair,) = world.run("study", "status", "evaluated", "--json").json["pairs"]
+    assert (pair["variant"], pair["opponent"], pair["win"]["decisive"]["value"]) == ("adapter", "base", 1.0)
