@@ -20,6 +20,7 @@ ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
 Direction = Literal["higher", "lower"]
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
+VoteVerdict = Literal["left", "right", "tie", "both_bad"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -234,7 +235,7 @@ class Rating:
 
     comparison_id: str
     rater: str
-    verdict: Literal["left", "right", "tie", "both_bad"] | None
+    verdict: VoteVerdict | None
     marks: Mapping[str, int] = field(default_factory=dict)
     is_rehearsal: bool = False
 

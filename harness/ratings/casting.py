@@ -1,0 +1,206 @@
+"""`cast_rating`: the one door through which every vote, mark, skip, change and undo enters the store.
+
+A call either stores exactly one row or raises a named refusal and stores nothing. The idempotency key makes a repeated
+call (a double click, a retry after a lost connection) give the first call's receipt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from harness.database import writing
+from harness.ratings.leases import due_slot, mark_seen
+from harness.ratings.links import Entrant, enter
+from harness.ratings.refusals import (
+    AlreadyRatedError,
+    InvalidRatingError,
+    KeyReusedError,
+    NotAssignedError,
+    OutOfOrderError,
+    TakenOverError,
+)
+from harness.ratings.schema import ratings, shows, slots, studies
+from harness.ratings.studies import Clock
+from harness.types import VoteVerdict
+
+Action = Literal["vote", "skip", "change", "undo"]
+VERDICTS: tuple[VoteVerdict, ...] = get_args(VoteVerdict)
+MAX_KEY = 80
+MAX_REASON = 500
+_STATE = {"vote": "rated", "change": "rated", "skip": "skipped", "undo": "pending"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """What a rater did."""
+
+    key: str  # idempotency key: new for every deed, the same for its retries
+    action: Action
+    slot: str | None = None  # None for undo: the newest deed is taken back
+    verdict: VoteVerdict | None = None  # as seen: sides, not variants
+    marks: Mapping[str, int] = field(default_factory=dict)  # criterion -> mark
+    reason: str = ""  # of a skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The acknowledgement: the row is on disk."""
+
+    rating_id: int
+    slot: str
+    is_new: bool  # False: this key was here before
+
+
+def cast_rating(engine: Engine, token: str, cast: Cast, *, clock: Clock = time.time) -> Receipt:
+    """Store one deed of a rater.
+
+    Raises:
+        UnknownLinkError, RevokedLinkError, StudyClosedError: see `links.enter`.
+        NotAssignedError, TakenOverError: the slot is somebody else's.
+        OutOfOrderError: the slot is not the one that is due, was never shown, or there is nothing to undo.
+        AlreadyRatedError: the slot has its rating.
+        InvalidRatingError: the rating does not fit what was shown.
+        KeyReusedError: the key came before with another rating.
+    """
+    if not 0 < len(cast.key) <= MAX_KEY:
+        raise InvalidRatingError(f"`key` must hold 1 to {MAX_KEY} characters, got {len(cast.key)}")
+    try:
+        return _cast(engine, token, cast, clock())
+    except IntegrityError:
+        # Another tab was faster by a moment; now its row is there to be seen.
+        return _cast(engine, token, cast, clock())
+
+
+def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
+    with writing(engine) as connection:
+        entrant = enter(connection, token, lock=True)
+        if (known := _known(connection, entrant, cast)) is not None:
+            return known
+        slot = _slot(connection, entrant, cast)
+        newest = newest_rating(connection, slot.id)
+        _check_order(connection, entrant, cast, slot)
+        _check_rating(connection, cast, slot)
+        shown_at = _first_shown(connection, slot.id, entrant, since=newest)
+        values = {
+            "slot_id": slot.id,
+            "rater_id": entrant.rater_id,
+            "key": cast.key,
+            "action": cast.action,
+            "verdict": cast.verdict,
+            "marks": dict(cast.marks),
+            "reason": cast.reason,
+            "shown_at": shown_at,
+            "cast_at": now,
+            "is_rehearsal": entrant.is_rehearsal,
+            "supersedes": None if newest is None else newest.id,
+        }
+        rating_id = connection.execute(insert(ratings).values(**values).returning(ratings.c.id)).scalar_one()
+        connection.execute(update(slots).where(slots.c.id == slot.id).values(state=_STATE[cast.action]))
+        mark_seen(connection, entrant.rater_id, now=now)
+    return Receipt(rating_id=int(rating_id), slot=slot.id, is_new=True)
+
+
+def newest_rating(connection: Connection, slot_id: str) -> Any | None:
+    """The row that says how a slot stands."""
+    of_slot = select(ratings).where(ratings.c.slot_id == slot_id).order_by(ratings.c.id.desc()).limit(1)
+    return connection.execute(of_slot).one_or_none()
+
+
+def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | None:
+    """The receipt of an earlier call with this key."""
+    mine = (ratings.c.rater_id == entrant.rater_id) & (ratings.c.key == cast.key)
+    row = connection.execute(select(ratings).where(mine)).one_or_none()
+    if row is None:
+        return None
+    same = (row.action, row.verdict, row.marks, row.reason) == (
+        cast.action,
+        cast.verdict,
+        dict(cast.marks),
+        cast.reason,
+    )
+    if not same or (cast.slot is not None and row.slot_id != cast.slot):
+        raise KeyReusedError("`key` must be new for a new rating, got one that another rating came under")
+    return Receipt(rating_id=int(row.id), slot=row.slot_id, is_new=False)
+
+
+def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
+    if cast.action == "undo":
+        return _last_done(connection, entrant)
+    row = connection.execute(select(slots).where(slots.c.id == (cast.slot or "")).with_for_update()).one_or_none()
+    if row is None or row.rater_id != entrant.rater_id:
+        raise NotAssignedError("`slot` must be one of this rater's, got another; load the page again")
+    if row.state == "released":
+        raise TakenOverError("the item went to another rater while this page was left alone; load the page again")
+    return row
+
+
+def _last_done(connection: Connection, entrant: Entrant) -> Any:
+    """The slot of the newest deed that still stands."""
+    stands = slots.c.state.in_(("rated", "skipped")) & (slots.c.rater_id == entrant.rater_id)
+    newest = (
+        select(slots, func.max(ratings.c.id).label("newest"))
+        .join(ratings, ratings.c.slot_id == slots.c.id)
+        .where(stands)
+        .group_by(*slots.c)
+        .order_by(func.max(ratings.c.id).desc())
+        .limit(1)
+    )
+    row = connection.execute(newest).one_or_none()
+    if row is None:
+        raise OutOfOrderError("there is nothing to undo yet")
+    return row
+
+
+def _check_order(connection: Connection, entrant: Entrant, cast: Cast, slot: Any) -> None:
+    is_done = slot.state in ("rated", "skipped")
+    if cast.action == "change" and not is_done:
+        raise OutOfOrderError("a change needs a rating to change, and this slot has none; cast a vote instead")
+    if cast.action in ("change", "undo"):
+        return
+    if is_done:
+        raise AlreadyRatedError("this slot has its rating already, and it is kept; undo it to rate it anew")
+    due = due_slot(connection, entrant.rater_id)
+    if due is None or due.id != slot.id:
+        raise OutOfOrderError("`slot` must be the one that is due, got a later one; load the page again")
+
+
+def _check_rating(connection: Connection, cast: Cast, slot: Any) -> None:
+    study = connection.execute(select(studies.c.kind, studies.c.criteria).where(studies.c.id == slot.study_id)).one()
+    if len(cast.reason) > MAX_REASON:
+        raise InvalidRatingError(f"`reason` must hold at most {MAX_REASON} characters, got {len(cast.reason)}")
+    if cast.action in ("skip", "undo"):
+        if cast.verdict is not None or cast.marks:
+            raise InvalidRatingError(f"`verdict` and `marks` must be empty for {cast.action}")
+        if cast.action == "skip" and not cast.reason.strip():
+            raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
+        return
+    if study.kind != "likert":
+        if cast.verdict not in VERDICTS or cast.marks:
+            raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
+        return
+    scales = {c["name"]: c["scale"] for c in study.criteria}
+    if cast.verdict is not None or set(cast.marks) != set(scales):
+        raise InvalidRatingError(f"`marks` must hold one mark for each of {', '.join(scales)}, got {dict(cast.marks)}")
+    for name, mark in cast.marks.items():
+        low, high = scales[name]
+        if isinstance(mark, bool) or not isinstance(mark, int) or not low <= mark <= high:
+            raise InvalidRatingError(f"mark of `{name}` must be a whole number from {low} to {high}, got {mark!r}")
+
+
+def _first_shown(connection: Connection, slot_id: str, entrant: Entrant, *, since: Any | None) -> float:
+    """When the rater first saw the slot (again, after an undo)."""
+    seen = select(func.min(shows.c.shown_at)).where(shows.c.slot_id == slot_id, shows.c.rater_id == entrant.rater_id)
+    if since is not None and since.action == "undo":
+        again = connection.execute(seen.where(shows.c.shown_at >= since.cast_at)).scalar()
+        if again is not None:
+            return float(again)
+    first = connection.execute(seen).scalar()
+    if first is None:
+        raise OutOfOrderError("`slot` must have been shown before it is rated, got one that was not; load the page")
+    return float(first)
