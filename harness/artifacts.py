@@ -14,7 +14,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -203,12 +203,13 @@ def write_parquet(path: Path, nouns: Iterable[object], kind: type) -> int:
     return len(rows)
 
 
-def read_parquet(path: Path, kind: type[T]) -> list[T]:
-    """Every noun of a Parquet file that `write_parquet` wrote."""
+def read_parquet(path: Path, kind: type[T], *, where: Mapping[str, Collection[str]] | None = None) -> list[T]:
+    """Every noun of a Parquet file that `write_parquet` wrote; with `where`, those whose texts are among the given."""
     import pyarrow.parquet as pq
 
     mappings = [name for name, hint in typing.get_type_hints(kind).items() if _is_mapping(hint)]
-    rows = pq.read_table(path).to_pylist()
+    filters = [(column, "in", list(wanted)) for column, wanted in (where or {}).items()]
+    rows = pq.read_table(path, filters=filters or None).to_pylist()
     for row in rows:
         for name in mappings:
             row[name] = dict(row[name])

@@ -138,14 +138,18 @@ def _record(
         judges=judges,
         qualifications=measured.qualifications,
         distributions=tuple(
-            records.distribution(arm.measure, arm.variant, [row.value for row in arm.rows]) for arm in measured.arms
+            records.distribution(arm.measure, arm.variant, arm.rows.as_list()) for arm in measured.arms
         ),
         curves=tuple(fact.curve for fact in facts if fact.curve is not None),
         samples=recording.samples(
-            measured.prompts, generations, measured.scores, film_titles=recording.titles(prepared), n=N_SAMPLES
+            measured.prompts,
+            generations,
+            measured.scores.of_prompts([prompt.id for prompt in measured.prompts[:N_SAMPLES]]),
+            film_titles=recording.titles(prepared),
+            n=N_SAMPLES,
         ),
         sampling=f"the first {N_SAMPLES} prompts of a draw that takes films in turn, seed {design.seed}",
-        missing=recording.missing_rows(generations, measured.scores, n_expected)
+        missing=recording.missing_rows(generations, measured.scores.lost(), n_expected)
         + recording.missing_references(measured.arms),
         stages=recording.stage_lines(session.done),
         data=recording.data_card(prepared),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.ablation.analysis import per_prompt
 from harness.ablation.design import DataDesign, DecodingDesign, VariantDesign
+from harness.ablation.rows import per_prompt
 from harness.errors import InputError
 from harness.judging.build import judge_id
 from harness.judging.spec import JudgeSpec, load_judge_spec
@@ -69,14 +69,14 @@ def score_file(
     measures = {c.name: _use(use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
-        merged = list(per_prompt(arm.rows).values())
-        present = [(row.value, row.cluster) for row in merged if row.value is not None]
-        if present:
+        merged = per_prompt(arm.rows)
+        there = merged.there()
+        if len(there):
             estimates[arm.measure] = mean_estimate(
-                [value for value, _ in present],
-                clusters=[cluster for _, cluster in present],
+                there.values,
+                clusters=there.clusters.codes,
                 rng=stream(seed, "judge run"),
-                n_missing=len(merged) - len(present),
+                n_missing=merged.n_missing,
             )
     return Scored(stage=scored, judge_id=use.judge_id, unit=use.unit, estimates=estimates)
 

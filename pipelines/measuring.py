@@ -9,9 +9,8 @@ from pathlib import Path
 from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
-from harness.artifacts import digest_json, read_parquet, to_json, write_parquet
+from harness.artifacts import digest_json, to_json, write_parquet
 from harness.generation import agreement, count, generate
-from harness.judging.results import ScoredGeneration
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
@@ -21,6 +20,7 @@ from harness.types import Decoding, Generation, Prompt, Qualification, Split, Va
 from pipelines import rows
 from pipelines.judges import JudgeUse, judge_uses, qualify_stage, score_stage
 from pipelines.rows import Replies
+from pipelines.scoretable import ScoreFiles
 from pipelines.session import OnProgress, Session
 
 JOURNAL = "generations.jsonl"
@@ -39,7 +39,7 @@ class Measured:
     heldout: Sequence[Prompt]  # whose human replies were scored; begins with `prompts`
     replies: Mapping[str, Replies]
     arms: tuple[MeasuredArm, ...]
-    scores: tuple[ScoredGeneration, ...]
+    scores: ScoreFiles
     judges: Mapping[str, JudgeUse]  # measure -> how its judge is used
     qualifications: tuple[Qualification, ...]
     declarations: tuple[str, ...]  # under which each variant's replies were generated
@@ -75,21 +75,20 @@ def measure(
         if declared.scores is not None:
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
     uses = judge_uses(design, variants=variants, folder=folder)
-    scores: list[ScoredGeneration] = []
+    scored: list[StageResult] = []
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
-        scored = score_stage(session, use, replies=replies, prompts=prompts)
+        scored.append(score_stage(session, use, replies=replies, prompts=prompts))
         qualifications += qualify_stage(session, use, prepared=prepared, n=design.controls, seed=design.seed)
-        scores += read_parquet(scored.folder / rows.SCORES, ScoredGeneration)
         served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
-        arms += rows.score_arms(scored, measures=served, variants=names)
+        arms += rows.score_arms(scored[-1], measures=served, variants=names)
     return Measured(
         variants=variants,
         prompts=prompts,
         heldout=heldout,
         replies=replies,
         arms=tuple(arms),
-        scores=tuple(scores),
+        scores=ScoreFiles(files=tuple(stage.folder / rows.SCORES for stage in scored)),
         judges={name: use.under(qualifications) for name, use in uses.items()},
         qualifications=tuple(qualifications),
         declarations=tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.reporting.record import (
 )
 from harness.tracking import StageResult, Tracking
 from harness.types import SPLITS, Generation, Message, Prompt, Variant
+from pipelines.scoretable import LostScores
 
 MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
@@ -132,7 +132,10 @@ def samples(
     film_titles: Mapping[str, str],
     n: int,
 ) -> tuple[Sample, ...]:
-    """The first `n` prompts with every variant's reply; the prompts are drawn, so the first are a fair sample."""
+    """The first `n` prompts with every variant's reply; the prompts are drawn, so the first are a fair sample.
+
+    `scores` need be those of these prompts only.
+    """
     by_reply: dict[tuple[str, str], list[SampleScore]] = {}
     for score in scores:
         if score.draw == 0:
@@ -161,7 +164,7 @@ def samples(
 
 
 def missing_rows(
-    generations: Mapping[str, Sequence[Generation]], scores: Sequence[ScoredGeneration], n_expected: int
+    generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores], n_expected: int
 ) -> tuple[MissingRow, ...]:
     """What should be there and is not, by variant and reason."""
     rows = []
@@ -170,13 +173,15 @@ def missing_rows(
         if failed or len(group) < n_expected:
             absent = failed + n_expected - len(group)
             rows.append(MissingRow(what=f"replies of {name}", n=absent, of=n_expected, why=MISSING_WHY["error"]))
-    total = Counter((s.judge_id, s.criterion, s.variant) for s in scores)
-    lost = Counter((s.judge_id, s.criterion, s.variant, s.status) for s in scores if s.value is None)
-    for (judge, criterion, variant, status), n in sorted(lost.items()):
-        what = f"{criterion} by {judge}, {variant}"
-        rows.append(
-            MissingRow(what=what, n=n, of=total[judge, criterion, variant], why=MISSING_WHY.get(status, status))
+    rows += [
+        MissingRow(
+            what=f"{score.criterion} by {score.judge_id}, {score.variant}",
+            n=score.n,
+            of=score.of,
+            why=MISSING_WHY.get(score.status, score.status),
         )
+        for score in lost
+    ]
     return tuple(rows)
 
 
@@ -185,7 +190,7 @@ def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:
     return tuple(
         MissingRow(what=f"held-out loss of {arm.variant}", n=n, of=len(arm.rows), why="the prompt has no human reply")
         for arm in arms
-        if arm.measure == "heldout_loss" and (n := sum(row.value is None for row in arm.rows))
+        if arm.measure == "heldout_loss" and (n := arm.rows.n_missing)
     )
 
 

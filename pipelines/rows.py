@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.ablation.analysis import MeasuredArm, Row
+from harness.ablation.analysis import MeasuredArm
 from harness.ablation.measures import CATALOGUE
+from harness.ablation.rows import Row, Rows
 from harness.artifacts import read_manifest, read_parquet
 from harness.errors import InputError
-from harness.judging.results import ScoredGeneration
-from harness.metrics.diversity import FilmDiversity
-from harness.metrics.heldout import HeldoutLoss
-from harness.metrics.replies import ReplyMetrics
 from harness.types import Generation, Source
+from pipelines.columns import read_columns
 from pipelines.imported import SCORES_FILE, read_scores
 
 if TYPE_CHECKING:
@@ -45,56 +43,43 @@ def read_replies(variant: str, stage: StageResult) -> Replies:
 
 def heldout_arm(variant: str, stage: StageResult) -> MeasuredArm:
     """Held-out loss of a variant, a row per human reply."""
-    losses = read_parquet(stage.folder / HELDOUT, HeldoutLoss)
     return MeasuredArm(
         measure="heldout_loss",
         variant=variant,
-        rows=tuple(Row(prompt_id=r.prompt_id, cluster=r.cluster, value=r.bits_per_byte) for r in losses),
+        rows=read_columns(stage.folder / HELDOUT, values=("bits_per_byte",)).rows("bits_per_byte"),
         sources=(_source(stage, HELDOUT),),
     )
 
 
 def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
     """The measures that need no judge: a row per reply or, for diversity, a jackknife value per film."""
-    replies = read_parquet(stage.folder / REPLY_METRICS, ReplyMetrics)
-    films = read_parquet(stage.folder / DIVERSITY, FilmDiversity)
     arms = []
-    for name in wanted:
-        origin = CATALOGUE[name].origin
-        for variant in variants:
-            if origin == "replies":
-                file = REPLY_METRICS
-                rows = [
-                    Row(prompt_id=r.prompt_id, cluster=r.cluster, value=getattr(r, name), draw=r.draw)
-                    for r in replies
-                    if r.variant == variant
-                ]
-            elif origin == "variant":
-                file = DIVERSITY
-                rows = [
-                    Row(prompt_id=f.cluster, cluster=f.cluster, value=getattr(f, name))
-                    for f in films
-                    if f.variant == variant
-                ]
-            else:
-                continue
-            sources = (_source(stage, file, variant=variant),)
-            arms.append(MeasuredArm(measure=name, variant=variant, rows=tuple(rows), sources=sources))
-    return arms
+    for origin, file, prompt in (("replies", REPLY_METRICS, "prompt_id"), ("variant", DIVERSITY, "cluster")):
+        names = [name for name in wanted if CATALOGUE[name].origin == origin]
+        if not names:
+            continue
+        columns = read_columns(stage.folder / file, values=names, prompt=prompt)
+        arms += [
+            MeasuredArm(
+                measure=name,
+                variant=variant,
+                rows=columns.rows(name, variant=variant),
+                sources=(_source(stage, file, variant=variant),),
+            )
+            for name in names
+            for variant in variants
+        ]
+    return sorted(arms, key=lambda arm: wanted.index(arm.measure))
 
 
 def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants: Sequence[str]) -> list[MeasuredArm]:
     """A judge's scores, a row per reply, for each measure that it serves."""
-    scores = read_parquet(stage.folder / SCORES, ScoredGeneration)
+    columns = read_columns(stage.folder / SCORES, values=("value",))
     return [
         MeasuredArm(
             measure=name,
             variant=variant,
-            rows=tuple(
-                Row(prompt_id=s.prompt_id, cluster=s.cluster, value=s.value, draw=s.draw)
-                for s in scores
-                if s.variant == variant and s.criterion == use.criterion
-            ),
+            rows=columns.rows("value", variant=variant, criterion=use.criterion),
             sources=(_source(stage, SCORES, variant=variant, criterion=use.criterion),),
             judge_id=use.judge_id,
         )
@@ -117,7 +102,7 @@ def imported_arms(tracking: Tracking, measure: str, run_id: str, replies: Mappin
     digest = read_manifest(folder)[SCORES_FILE]
     arms = []
     for variant, reply in replies.items():
-        rows = tuple(
+        rows = Rows.of(
             Row(
                 prompt_id=g.prompt_id,
                 cluster=g.cluster,
@@ -126,7 +111,7 @@ def imported_arms(tracking: Tracking, measure: str, run_id: str, replies: Mappin
             )
             for g in reply.generations
         )
-        if all(row.value is None for row in rows):
+        if rows.n_missing == len(rows):
             raise InputError(f"measure `{measure}`: run {run_id} must hold values for variant `{variant}`; it has none")
         source = Source(run_id=info.run_id, artifact=SCORES_FILE, where={"variant": variant}, digest=digest)
         arms.append(MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,)))

@@ -6,13 +6,13 @@ rows belong together (the same prompt), what is missing, which contrasts form th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.ablation.design import ContrastDesign, EffectDesign, FamilyDesign
+from harness.ablation.rows import Rows, pair, per_prompt
 from harness.errors import InputError
 from harness.types import Direction, Estimate, Finding, Source, Verdict
 
@@ -23,22 +23,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One value under a number; missing stays missing."""
-
-    prompt_id: str
-    cluster: str
-    value: float | None
-    draw: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredArm:
     """The rows of one measure and one variant, and where they are stored."""
 
     measure: str
     variant: str
-    rows: tuple[Row, ...]
+    rows: Rows
     sources: tuple[Source, ...]
     judge_id: str | None = None
 
@@ -80,9 +70,10 @@ def analyse(
     Draws of one prompt are averaged first, so that a prompt counts once however often it was drawn. A contrast pairs
     prompts that both arms have; prompts that one of them lacks are counted as missing.
     """
-    by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
-    if len(by_key) != len(arms):
+    if len({(arm.measure, arm.variant, arm.judge_id) for arm in arms}) != len(arms):
         raise InputError("`arms` must hold one entry per measure, variant and judge; one stands twice")
+    arms = [replace(arm, rows=per_prompt(arm.rows)) for arm in arms]
+    by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
     findings = [_of_variant(arm, rules[arm.measure], level=family.level, rng=rng) for arm in arms]
     pending = [
         found
@@ -104,40 +95,22 @@ def analyse(
     )
 
 
-def per_prompt(rows: Sequence[Row]) -> dict[str, Row]:
-    """One row a prompt: the mean over its draws that have a value; missing where none has."""
-    draws: dict[str, list[Row]] = {}
-    for row in rows:
-        draws.setdefault(row.prompt_id, []).append(row)
-    merged = {}
-    for prompt_id, group in draws.items():
-        values = [row.value for row in group if row.value is not None]
-        merged[prompt_id] = replace(group[0], draw=0, value=math.fsum(values) / len(values) if values else None)
-    return merged
-
-
 def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:
     """A declared smallest effect as a number in the measure's own unit; None where none was declared or known."""
     if effect is None:
         return None
-    rows = [] if control is None else list(per_prompt(control.rows).values())
-    values = [row.value for row in rows if row.value is not None]
-    if effect.unit in ("sd_of_control", "quantile_of_control") and (len(values) < 2 or len(set(values)) == 1):
+    values: list[float] = [] if control is None else per_prompt(control.rows).there().values.tolist()
+    if effect.unit in ("sd_of_control", "quantile_of_control") and len(set(values)) < 2:
         return None  # a control that does not vary has no such unit
     return stats.smallest_effect_in_units(effect.noun(), values)
 
 
 def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, rng: np.random.Generator) -> Finding | None:
-    rows = list(per_prompt(arm.rows).values())
-    present = [(row.value, row.cluster) for row in rows if row.value is not None]
-    if not present:
+    there = arm.rows.there()
+    if not len(there):
         return None
     estimate = stats.mean_estimate(
-        [value for value, _ in present],
-        clusters=[cluster for _, cluster in present],
-        rng=rng,
-        level=level,
-        n_missing=len(rows) - len(present),
+        there.values, clusters=there.clusters.codes, rng=rng, level=level, n_missing=arm.rows.n_missing
     )
     return Finding(
         name=arm.measure,
@@ -161,20 +134,11 @@ def _of_contrast(
 ) -> _Pending | None:
     if treatment is None or reference is None:
         return None
-    first, second = per_prompt(treatment.rows), per_prompt(reference.rows)
-    pairs = [
-        (a, b, first[key].cluster)
-        for key in sorted(first.keys() & second.keys())
-        if (a := first[key].value) is not None and (b := second[key].value) is not None
-    ]
-    if not pairs:
+    pairs = pair(treatment.rows, reference.rows)
+    if not len(pairs.treatment):
         return None
     test = stats.paired_contrast(
-        [a for a, _, _ in pairs],
-        [b for _, b, _ in pairs],
-        clusters=[cluster for _, _, cluster in pairs],
-        level=family.level,
-        n_missing=len(first.keys() | second.keys()) - len(pairs),
+        pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.n_missing
     )
     finding = Finding(
         name=rule.name,

@@ -136,6 +136,14 @@ def sum_clusters(values: Floats, clusters: Coded) -> ClusterSums:
     return ClusterSums(sums=shifted + origin * sizes, sizes=sizes, mean=mean)
 
 
+def mean_per_label(values: Floats, labels: Coded) -> Floats:
+    """[labels] mean of the values of each label; NaN for a label without one."""
+    counts = np.bincount(labels.codes, minlength=labels.n_labels)
+    sums = np.bincount(labels.codes, weights=values, minlength=labels.n_labels)
+    means: Floats = np.divide(sums, counts, out=np.full(labels.n_labels, np.nan), where=counts > 0)
+    return means
+
+
 def cluster_counts(n_clusters: int, *, n_resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
     """Blocks of a matrix [resamples, clusters]: how often each cluster was drawn; blocks keep memory under ~100 MB."""
     block = max(1, min(n_resamples, 2_000_000 // n_clusters))

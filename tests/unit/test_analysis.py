@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.ablation.analysis import MeasuredArm, MeasureRule, Row, analyse, per_prompt, smallest_effect_in_units
+from harness.ablation.analysis import MeasuredArm, MeasureRule, analyse, smallest_effect_in_units
 from harness.ablation.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
+from harness.ablation.rows import Row, Rows, per_prompt
 from harness.config import parse
 from harness.errors import ConfigError, InputError
 from harness.types import Finding
@@ -19,7 +20,7 @@ def an_arm(variant: str, shift: float, *, n_films: int = 12, missing: tuple[str,
         for prompt in range(5):
             name, value = f"p{film}-{prompt}", float(rng.normal() + shift + 0.1 * np.sin(7 * film * shift + prompt))
             rows.append(Row(prompt_id=name, cluster=f"m{film}", value=None if name in missing else value))
-    return MeasuredArm(measure="loss", variant=variant, rows=tuple(rows), sources=())
+    return MeasuredArm(measure="loss", variant=variant, rows=Rows.of(rows), sources=())
 
 
 def run(
@@ -66,8 +67,8 @@ def test_too_few_films_support_no_verdict() -> None:
 
 def test_draws_of_a_prompt_count_once() -> None:
     rows = [Row(prompt_id="p", cluster="m", value=v, draw=i) for i, v in enumerate((1.0, 3.0, None))]
-    assert per_prompt(rows)["p"].value == 2.0
-    assert per_prompt(rows[2:])["p"].value is None
+    assert list(per_prompt(Rows.of(rows))) == [Row(prompt_id="p", cluster="m", value=2.0)]
+    assert list(per_prompt(Rows.of(rows[2:]))) == [Row(prompt_id="p", cluster="m", value=None)]
 
 
 def test_one_arm_twice_is_refused() -> None:
