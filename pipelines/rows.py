@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.ablation.analysis import MeasuredArm
@@ -116,6 +117,14 @@ def imported_arms(tracking: Tracking, measure: str, run_id: str, replies: Mappin
         source = Source(run_id=info.run_id, artifact=SCORES_FILE, where={"variant": variant}, digest=digest)
         arms.append(MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,)))
     return arms
+
+
+def rows_of_source(folder: Path, source: Source, *, measure: str) -> Rows:
+    """The rows under a variant's number, from the folder of the run that its source names."""
+    file = source.artifact
+    column = {HELDOUT: "bits_per_byte", SCORES: "value", SCORES_FILE: "value"}.get(file, measure)
+    prompt = "cluster" if file == DIVERSITY else "prompt_id"
+    return read_columns(folder / file, values=(column,), prompt=prompt).rows(column, **source.where)
 
 
 def _source(stage: StageResult, artifact: str, **where: str) -> Source:

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from harness.stats.means import mean_estimate
     from harness.stats.multiplicity import adjust
     from harness.stats.paired import contrast_of_differences, paired_contrast
+    from harness.stats.pilot import pilot_detectable, pilot_power, pilot_sample_size
     from harness.stats.power import (
         PairedDesign,
         PowerAnswer,
         paired_detectable,
         paired_power,
         paired_sample_size,
-        pilot_power,
+        votes_detectable,
         votes_power,
         votes_sample_size,
     )
@@ -115,7 +116,9 @@ __all__ = [
     "paired_power",
     "paired_sample_size",
     "pearson",
+    "pilot_detectable",
     "pilot_power",
+    "pilot_sample_size",
     "powered_contrast",
     "powered_mean",
     "proportion_estimate",
@@ -134,6 +137,7 @@ __all__ = [
     "superiority",
     "tail_asymmetry",
     "verdict",
+    "votes_detectable",
     "votes_power",
     "votes_sample_size",
     "wilcoxon",
@@ -191,7 +195,9 @@ _HOME = {
     "paired_power": "power",
     "paired_sample_size": "power",
     "pearson": "correlation",
-    "pilot_power": "power",
+    "pilot_detectable": "pilot",
+    "pilot_power": "pilot",
+    "pilot_sample_size": "pilot",
     "powered_contrast": "ppi",
     "powered_mean": "ppi",
     "proportion_estimate": "proportions",
@@ -210,6 +216,7 @@ _HOME = {
     "superiority": "effect_sizes",
     "tail_asymmetry": "tail",
     "verdict": "verdicts",
+    "votes_detectable": "power",
     "votes_power": "power",
     "votes_sample_size": "power",
     "wilcoxon": "ranks",

@@ -8,7 +8,7 @@ resampling), with films as clusters:
 ω: standard deviation of the true difference over prompts, σ: of repeats (draws) within a prompt, K draws, m prompts a
 film. Tests are t tests with films − 1 degrees of freedom, power by the noncentral t, not the normal: with few films
 that matters. Votes: the sign test's normal formula over decisive votes, divided by the share of decisive votes,
-multiplied by 1 + (m − 1) ICC for m votes a rater.
+multiplied by 1 + (m − 1) ICC for m votes a rater. From pilot data without a formula: `pilot`.
 """
 
 from __future__ import annotations
@@ -16,25 +16,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special
 
 from harness.errors import InputError
 from harness.stats.intervals import t_quantile
-from harness.stats.rows import (
-    Floats,
-    Labels,
-    check_count,
-    check_level,
-    check_positive,
-    check_same_length,
-    check_values,
-    code_labels,
-    sum_clusters,
-)
+from harness.stats.rows import check_count, check_level, check_positive
 
 MAX_PROMPTS = 10_000_000
+BISECTIONS = 50
 BEYOND = 30.0  # standard errors: more than the noncentral t can compute, and power is 1
 
 
@@ -98,7 +87,7 @@ def paired_power(design: PairedDesign, *, effect: float, n_prompts: int) -> Powe
 def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.8) -> PowerAnswer:
     """Smallest number of prompts that shows a true difference of `effect` with `power`."""
     check_positive("effect", effect)
-    _check_power(power)
+    check_power(power)
     low, high = 2, 4
     while _power(design, effect, high) < power:
         low, high = high, high * 2
@@ -117,11 +106,11 @@ def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.
 def paired_detectable(design: PairedDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
     """Smallest true difference that `n_prompts` prompts show with `power`."""
     check_count("n_prompts", n_prompts, minimum=2)
-    _check_power(power)
+    check_power(power)
     low, high = 0.0, math.sqrt(design.variance_per_prompt)
     while _power(design, high, n_prompts) < power:
         high *= 2
-    for _ in range(60):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if _power(design, middle, n_prompts) >= power else (middle, high)
     films = _films(design, n_prompts)
@@ -143,7 +132,7 @@ def votes_sample_size(
     n_tests: int = 1,
 ) -> PowerAnswer:
     """Votes that show a true win share among decisive votes of `win_share` against one half."""
-    _check_power(power)
+    check_power(power)
     _check_votes(win_share, tie_share, votes_per_rater, icc)
     z = t_quantile(1 - (1 - check_level(level)) / (2 * check_count("n_tests", n_tests)), math.inf)
     spread = math.sqrt(win_share * (1 - win_share))
@@ -175,52 +164,46 @@ def votes_power(
     return PowerAnswer(n=n_votes, n_films=None, effect=win_share, power=power, sentence=sentence)
 
 
-def pilot_power(
-    differences: ArrayLike,
+def votes_detectable(
     *,
-    clusters: Labels,
-    effect: float,
-    n_clusters: int,
-    rng: np.random.Generator,
+    n_votes: int,
+    power: float = 0.8,
+    tie_share: float = 0.0,
+    votes_per_rater: float = 1.0,
+    icc: float = 0.0,
     level: float = 0.95,
     n_tests: int = 1,
-    n_draws: int = 2_000,
 ) -> PowerAnswer:
-    """Power by simulation: films drawn from a pilot, mean difference set to `effect`, the CR2-t test on each draw.
+    """Smallest win share above one half, among decisive votes, that `n_votes` votes show with `power`.
 
-    Assumes nothing about the shape of the differences, but a pilot of few films knows little about films.
+    Raises InputError where the votes are so few that even winning all of them shows nothing.
     """
-    values = check_values("differences", differences, minimum=2)
-    check_same_length(differences=values, clusters=clusters)
-    check_positive("effect", effect)
-    check_count("n_clusters", n_clusters, minimum=2)
-    check_count("n_draws", n_draws, minimum=100)
-    tail = (1 - check_level(level)) / (2 * check_count("n_tests", n_tests))
-    pilot = sum_clusters(values, code_labels("clusters", clusters))
-    if pilot.n_clusters < 3:
-        raise InputError(f"`clusters` must be at least 3 in a pilot, got {pilot.n_clusters}: pilot more films")
-    drawn = rng.integers(pilot.n_clusters, size=(n_draws, n_clusters))
-    sizes = pilot.sizes[drawn]
-    sums = pilot.residual_sums[drawn] + effect * sizes
-    power = float(np.mean(_cr2_p_values(sums, sizes) < 2 * tail))
-    n_prompts = round(float(sizes.sum(axis=1).mean()))
+    check_power(power)
+
+    def reached(share: float) -> float:
+        return votes_power(
+            share,
+            n_votes=n_votes,
+            tie_share=tie_share,
+            votes_per_rater=votes_per_rater,
+            icc=icc,
+            level=level,
+            n_tests=n_tests,
+        ).power
+
+    low, high = 0.5, 1 - 1e-9
+    if reached(high) < power:
+        raise InputError(
+            f"`n_votes` must be enough to show that all decisive votes are won, got {n_votes}: collect more"
+        )
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if middle > low and reached(middle) >= power else (middle, high)
     sentence = (
-        f"{n_clusters:,} films like the pilot's (about {n_prompts:,} prompts) show a true difference of {effect:g} "
-        f"with power {power:.0%}."
+        f"{n_votes:,} votes show a true win share of {high:.1%} or more (or of {1 - high:.1%} or less) with power "
+        f"{power:.0%}."
     )
-    return PowerAnswer(n=n_prompts, n_films=n_clusters, effect=effect, power=power, sentence=sentence)
-
-
-def _cr2_p_values(sums: Floats, sizes: Floats) -> Floats:
-    """Two-sided CR2 + Satterthwaite p value per row of cluster sums and sizes [draws, clusters]; see `paired`."""
-    n = sizes.sum(axis=1, keepdims=True)
-    mean = sums.sum(axis=1, keepdims=True) / n
-    c = 1 / (1 - sizes / n)
-    variance = np.sum(c * (sums - mean * sizes) ** 2, axis=1) / n[:, 0] ** 2
-    cross = np.sum(c * sizes**2, axis=1) ** 2 - np.sum(c**2 * sizes**4, axis=1)
-    df = n[:, 0] ** 2 / (np.sum(sizes**2, axis=1) + cross / n[:, 0] ** 2)
-    with np.errstate(divide="ignore"):
-        return np.asarray(2 * special.stdtr(df, -np.abs(mean[:, 0]) / np.sqrt(variance)))
+    return PowerAnswer(n=n_votes, n_films=None, effect=high, power=power, sentence=sentence)
 
 
 def _power(design: PairedDesign, effect: float, n_prompts: int) -> float:
@@ -238,7 +221,8 @@ def _films(design: PairedDesign, n_prompts: int) -> int:
     return max(2, math.floor(n_prompts / design.prompts_per_film))
 
 
-def _check_power(power: float) -> None:
+def check_power(power: float) -> None:
+    """`power` as a probability worth planning for."""
     if not 0.05 < power < 1:
         raise InputError(f"`power` must lie between 0.05 and 1, got {power}: 0.8 is usual")
 

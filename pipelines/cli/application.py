@@ -14,6 +14,7 @@ from pipelines.cli import (
     evaluate,
     generate,
     judge,
+    power,
     prepare,
     quickstart,
     report,
@@ -66,5 +67,6 @@ app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
+app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
 app.command("report", rich_help_panel="Reading results")(report.report)
 app.command("trace", rich_help_panel="Reading results")(trace.trace)

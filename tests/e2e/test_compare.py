@@ -95,6 +95,19 @@ def test_without_json_a_person_gets_a_table_and_where_the_report_lies(world):
     assert "reused" in ran.stderr
 
 
+def test_a_finished_comparison_is_a_pilot_for_the_next(world):
+    run = world.compare(world.base, world.adapter, "--json").json["run_id"]
+    for measure in ("heldout_loss", "length", "distinct_2"):  # a file of rows each
+        asked = ("power", "simulate", run, "--measure", measure, "--films", 40)
+        ran = screentest(*asked, "--json", home=world.home)
+        assert ran.json["n_films"] == 40
+        assert ran.json["effect"] > 0
+        assert "12 films; base − adapter" in ran.stderr
+    said = screentest("power", "simulate", run, "--measure", "charm", "--films", 40, home=world.home)
+    assert said.code == 2
+    assert "heldout_loss" in said.stderr
+
+
 def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world):
     ran = world.compare(world.base, world.bad, "--json")
     assert number(ran.json, "heldout_loss")["verdict"] == "worse"

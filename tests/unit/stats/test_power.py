@@ -13,7 +13,10 @@ from harness.stats import (
     paired_detectable,
     paired_power,
     paired_sample_size,
+    pilot_detectable,
     pilot_power,
+    pilot_sample_size,
+    votes_detectable,
     votes_power,
     votes_sample_size,
 )
@@ -108,3 +111,35 @@ def test_unusable_plans_are_refused() -> None:
         votes_sample_size(0.5)
     with pytest.raises(InputError, match="pilot more films"):
         pilot_power([1, 2], clusters=[1, 2], effect=1, n_clusters=5, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="collect more"):
+        votes_detectable(n_votes=3)
+    with pytest.raises(InputError, match="without variance"):
+        pilot_detectable([1, 1, 1], clusters=[1, 2, 3], n_clusters=5, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="larger one"):
+        pilot_sample_size([0, 1, 2], clusters=[1, 2, 3], effect=1e-4, rng=np.random.default_rng(0), n_draws=100)
+
+
+@pytest.mark.parametrize(("share", "votes"), [(0.55, 783), (0.60, 194), (0.65, 85), (0.70, 47)])
+def test_detectable_share_inverts_the_published_numbers(share: float, votes: int) -> None:
+    answer = votes_detectable(n_votes=votes)
+    assert answer.effect == pytest.approx(share, abs=0.002)
+    assert votes_power(answer.effect, n_votes=votes).power == pytest.approx(0.8, abs=1e-6)
+
+
+def test_a_pilots_three_answers_fit_together() -> None:
+    rng = np.random.default_rng(4)
+    films = np.repeat(np.arange(30), 5)
+    pilot = 3.0 + 0.6 * rng.normal(size=30)[films] + rng.normal(size=150)  # its own mean must not matter
+    size = pilot_sample_size(pilot, clusters=films, effect=0.4, rng=rng)
+    assert size.n_films is not None
+    assert size.n == pytest.approx(5 * size.n_films, abs=1)
+    power = pilot_power(pilot, clusters=films, effect=0.4, n_clusters=size.n_films, rng=rng).power
+    assert power == pytest.approx(0.8, abs=0.04)
+    detectable = pilot_detectable(pilot, clusters=films, n_clusters=size.n_films, rng=rng)
+    assert detectable.effect == pytest.approx(0.4, rel=0.06)
+    assert detectable.power >= 0.8
+    # Rescaling the pilot rescales what it shows; the same stream gives the same draws.
+    small, large = (
+        pilot_detectable(c * pilot, clusters=films, n_clusters=20, rng=np.random.default_rng(9)).effect for c in (1, 10)
+    )
+    assert large == pytest.approx(10 * small, rel=1e-6)

@@ -1,0 +1,184 @@
+"""Pilot data for planning: paired differences from a file of scores or votes, or from a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.ablation.rows import Row, Rows, pair, per_prompt
+from harness.errors import InputError
+from harness.reporting.runs import record_of
+from harness.stats import read_votes
+from pipelines.imported import read_imported
+from pipelines.rows import rows_of_source
+
+if TYPE_CHECKING:
+    from harness.stats.rows import Codes, Floats
+    from harness.tracking import Tracking
+
+VOTE_KEYS = {"prompt_id", "left", "right", "winner", "cluster", "rater"}
+POINTS = (1.0, 0.0, 0.5, 0.5)  # of the left side for left, right, tie, both bad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pilot:
+    """Differences treatment − control, one a prompt, with the films that they come from."""
+
+    differences: Floats  # [n]
+    clusters: Codes | Sequence[Hashable]  # [n]
+    treatment: str
+    control: str
+    n_missing: int  # prompts without a difference
+    unit: str  # what a difference is in, as said to a person
+
+
+def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
+    """JSONL of scores (`prompt_id`, `variant`, `value`) or of votes (`prompt_id`, `left`, `right`, `winner`).
+
+    A row without `cluster` is a film of its own.
+
+    Raises:
+        InputError: neither kind of file, a bad row, or variants that it does not hold.
+    """
+    first = _first_row(path)
+    if "winner" in first:
+        return _from_votes(path, treatment=treatment, control=control)
+    if "value" in first:
+        return _from_scores(path, treatment=treatment, control=control)
+    raise InputError(f"`{path}` line 1: a row holds `value` (scores) or `winner` (votes), got {sorted(first)}")
+
+
+def read_pilot_run(
+    tracking: Tracking, run: str, *, measure: str | None, treatment: str | None, control: str | None
+) -> Pilot:
+    """One measure of a finished evaluation, from the rows under its numbers.
+
+    Raises:
+        InputError: no such run, measure or variant; the message lists those there are.
+    """
+    record = record_of(tracking, run)
+    sources = {(f.name, f.variant): f.sources for f in record.findings if f.variant is not None}
+    names = list(dict.fromkeys(name for name, _ in sources))
+    if measure not in names:
+        raise InputError(f"`--measure` must be one of {', '.join(names)}, got {measure}")
+    variants = [variant for name, variant in sources if name == measure and variant is not None]
+    a, b = _two_of(variants, treatment, control)
+    arms = []
+    for variant in (a, b):
+        (source,) = sources[measure, variant]
+        arms.append(rows_of_source(tracking.folder(source.run_id), source, measure=measure))
+    unit = next((m.unit for m in record.measures if m.name == measure), "")
+    return _paired(arms[0], arms[1], treatment=a, control=b, unit=unit)
+
+
+def _from_scores(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
+    scores = read_imported(path)
+    a, b = _two_of(list(dict.fromkeys(score.variant for score in scores)), treatment, control)
+    arms = [
+        Rows.of(
+            Row(prompt_id=s.prompt_id, cluster=s.cluster or f"prompt {s.prompt_id}", value=s.value, draw=s.draw)
+            for s in scores
+            if s.variant == variant
+        )
+        for variant in (a, b)
+    ]
+    return _paired(arms[0], arms[1], treatment=a, control=b, unit="")
+
+
+def _paired(first: Rows, second: Rows, *, treatment: str, control: str, unit: str) -> Pilot:
+    pairs = pair(per_prompt(first), per_prompt(second))
+    if not len(pairs.treatment):
+        raise InputError(f"`{treatment}` and `{control}` must share prompts with a value; they share none")
+    return Pilot(
+        differences=pairs.treatment - pairs.control,
+        clusters=pairs.clusters,
+        treatment=treatment,
+        control=control,
+        n_missing=pairs.n_missing,
+        unit=unit,
+    )
+
+
+def _from_votes(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
+    """Prompt means of votes, ties ½, less one half: 0.1 is 60 % of the points."""
+    rows = _vote_rows(path)
+    a, b = _two_of(list(dict.fromkeys(row[side] for row in rows for side in ("left", "right"))), treatment, control)
+    met = [row for row in rows if {row["left"], row["right"]} == {a, b}]
+    if not met:
+        raise InputError(f"`{path}` must hold votes of `{a}` against `{b}`, got none")
+    # Reading them as votes refuses an unknown winner and a variant against itself.
+    votes = read_votes(*([row[key] for row in met] for key in ("left", "right", "winner")), clusters=range(len(met)))
+    left = np.array(POINTS)[votes.winner]
+    points = np.where([row["left"] == a for row in met], left, 1 - left) - 0.5
+    merged = per_prompt(
+        Rows.of(
+            Row(prompt_id=row["prompt_id"], cluster=row.get("cluster") or f"prompt {row['prompt_id']}", value=value)
+            for row, value in zip(met, points.tolist(), strict=True)
+        )
+    )
+    return Pilot(
+        differences=merged.values,
+        clusters=merged.clusters.codes,
+        treatment=a,
+        control=b,
+        n_missing=0,
+        unit="share of votes above one half",
+    )
+
+
+def _vote_rows(path: Path) -> list[Mapping[str, Any]]:
+    rows = []
+    for number, text in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if not text.strip():
+            continue
+        row = _object(path, number, text)
+        unknown, lacking = row.keys() - VOTE_KEYS, {"prompt_id", "left", "right", "winner"} - row.keys()
+        if unknown or lacking:
+            what = f"unknown {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
+            raise InputError(f"`{path}` line {number}: a vote has the keys {', '.join(sorted(VOTE_KEYS))}; got {what}")
+        if wrong := [key for key, value in row.items() if not isinstance(value, str) or not value]:
+            raise InputError(f"`{path}` line {number}: `{wrong[0]}` must be a text, got {row[wrong[0]]!r}")
+        rows.append(row)
+    return rows
+
+
+def _first_row(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise InputError(f"`{path}` must be a JSONL file or a run; there is no such file")
+    try:
+        text = next((line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()), "")
+    except UnicodeDecodeError as err:
+        raise InputError(f"`{path}` must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
+    if not text:
+        raise InputError(f"`{path}` must hold at least one row; it is empty")
+    return _object(path, 1, text)
+
+
+def _object(path: Path, number: int, text: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise InputError(f"`{path}` line {number}: not JSON ({err.msg})") from err
+    if not isinstance(row, dict):
+        raise InputError(f"`{path}` line {number}: a row is an object, got {type(row).__name__}")
+    return row
+
+
+def _two_of(variants: Sequence[str], treatment: str | None, control: str | None) -> tuple[str, str]:
+    """The two arms to compare; both may be left out where there are only two."""
+    if treatment is None and control is None and len(variants) == 2:
+        return variants[0], variants[1]
+    listed = ", ".join(variants)
+    if treatment is None or control is None:
+        raise InputError(f"`--treatment` and `--control` must name two of the variants {listed}")
+    for option, name in (("--treatment", treatment), ("--control", control)):
+        if name not in variants:
+            raise InputError(f"`{option}` must be one of {listed}, got {name}")
+    if treatment == control:
+        raise InputError(f"`--treatment` and `--control` must differ, got {treatment} twice")
+    return treatment, control
