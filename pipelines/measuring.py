@@ -27,7 +27,7 @@ JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
 GENERATE_REVISION = 1
 HELDOUT_REVISION = 1
-METRICS_REVISION = 1
+METRICS_REVISION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from harness.errors import InputError
 from harness.metrics.words import Gram, grams, words
 from harness.types import Generation
 
 _MAX_ORDER = 4  # self-BLEU: BLEU-4
+ONE = 1 << 256  # 1 in the fixed-point arithmetic of distinct-n
 _SMOOTHING = 0.1  # Chen & Cherry 2014, method 1, as in the released self-BLEU code
 
 
@@ -83,18 +85,19 @@ def distinct(texts: Sequence[Sequence[str]], *, n: int, size: int | None = None)
 
     With `size`, the expected share among that many n-grams drawn without replacement:
     Σ over types of [1 − C(N − Nᵢ, size) / C(N, size)] / size (Hurlbert 1971). None when there are fewer than `size`.
+    Computed in integers and rounded once at the end, so that texts which are equally diverse give the same number.
     """
     counts = Counter(gram for text in texts for gram in grams(text, n))
     total = counts.total()
     size = total if size is None else size
     if size < 1 or total < size:
         return None
-    log_all = _log_choose(total, size)
-    expected = math.fsum(
-        n_types * (1 - (math.exp(_log_choose(total - count, size) - log_all) if total - count >= size else 0.0))
-        for count, n_types in Counter(counts.values()).items()
-    )
-    return expected / size
+    n_types = Counter(counts.values())  # of each frequency
+    expected, unseen = 0, ONE  # unseen: share of draws without a type, C(N − frequency, size) / C(N, size)
+    for frequency in range(1, max(n_types) + 1):
+        unseen = unseen * max(0, total - size - frequency + 1) // (total - frequency + 1)
+        expected += n_types[frequency] * (ONE - unseen)
+    return expected / (size * ONE)
 
 
 def self_bleu(films: Mapping[str, Sequence[Sequence[str]]]) -> float | None:
@@ -146,6 +149,7 @@ def _jackknife(
 
 
 def _centred(whole: float | None, left_out: Mapping[str, float | None]) -> dict[str, float]:
+    """θ + (G−1)·(mean of θ₍₋g₎ − θ₍₋g₎) of each film g."""
     if whole is None:
         return {}
     if len(left_out) == 1:
@@ -153,8 +157,9 @@ def _centred(whole: float | None, left_out: Mapping[str, float | None]) -> dict[
     known = {film: value for film, value in left_out.items() if value is not None}
     if len(known) < len(left_out):
         return {}
-    mean = math.fsum(known.values()) / len(known)
-    return {film: whole + (len(known) - 1) * (mean - value) for film, value in known.items()}
+    # Exact until the last step: rounding would be blown up by the number of films, and differ between equal variants.
+    mean = sum(map(Fraction, known.values())) / len(known)
+    return {film: float(whole + (len(known) - 1) * (mean - Fraction(value))) for film, value in known.items()}
 
 
 def _self_bleu_values(films: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, float]:
@@ -162,17 +167,19 @@ def _self_bleu_values(films: Mapping[str, Sequence[Sequence[str]]]) -> dict[str,
     if len(films) < 3:
         return {}
     tops = _top_counts(films)
-    sums = dict.fromkeys(films, 0.0)  # of the values of each film's replies
-    changes = dict.fromkeys(films, 0.0)  # of the values of all other films' replies when this film is out
+    values: dict[str, list[float]] = {film: [] for film in films}  # of each film's replies
+    changes: dict[str, list[float]] = {film: [] for film in films}  # of all other films' replies when this film is out
     n_replies = {film: sum(map(bool, texts)) for film, texts in films.items()}
     for film, texts in films.items():
         for reply in (_orders(text) for text in texts if text):
             value = _bleu(reply, tops, own=film, without=None)
-            sums[film] += value
+            values[film].append(value)
             for leaned_on in _leaned_on(reply, tops, own=film):
-                changes[leaned_on] += _bleu(reply, tops, own=film, without=leaned_on) - value
+                changes[leaned_on].append(_bleu(reply, tops, own=film, without=leaned_on) - value)
+    # fsum rounds once, so that the order of the replies does not matter.
+    sums, moved = ({film: math.fsum(own) for film, own in part.items()} for part in (values, changes))
     total, n = math.fsum(sums.values()), sum(n_replies.values())
-    left_out = {film: (total - sums[film] + changes[film]) / (n - n_replies[film]) for film in films}
+    left_out = {film: (total - sums[film] + moved[film]) / (n - n_replies[film]) for film in films}
     return _centred(total / n, left_out)
 
 
@@ -211,7 +218,3 @@ def _bleu(reply: Orders, tops: Tops, *, own: str, without: str | None) -> float:
         )
         logs.append(math.log((clipped or _SMOOTHING) / counts.total()))
     return math.exp(math.fsum(logs) / len(logs))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

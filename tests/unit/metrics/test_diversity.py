@@ -98,6 +98,34 @@ def test_jackknife_values_are_those_of_leaving_each_film_out() -> None:
     )
 
 
+def test_variants_as_diverse_as_each_other_differ_by_exactly_nothing() -> None:
+    """Other words and another number of them, no pair twice in either: rounding must not pass for a difference."""
+    rng = np.random.default_rng(1)
+
+    def replies(variant: str, n_words: int) -> list[Generation]:
+        words = iter(rng.permutation([f"{variant}{i}" for i in range(24 * n_words)]).tolist())
+        return [
+            generation(f"p{i}", f"f{i % 12}", " ".join(next(words) for _ in range(n_words)), variant=variant)
+            for i in range(24)
+        ]
+
+    rows = film_diversity([*replies("a", 7), *replies("b", 11)])
+    for measure in ("distinct_1", "distinct_2"):
+        a, b = ([getattr(r, measure) for r in rows if r.variant == v] for v in "ab")
+        assert a == b == [1.0] * 12
+        test = paired_contrast(a, b, clusters=range(12))
+        assert (test.estimate.value, test.p_value) == (0.0, 1.0)
+
+
+@given(texts=st.lists(st.lists(st.sampled_from("abcde"), min_size=4, max_size=6), min_size=9, max_size=9))
+def test_the_same_replies_in_another_order_give_the_same_rows(texts: list[list[str]]) -> None:
+    first = [generation(f"p{i}", f"f{i % 3}", " ".join(t), variant="a") for i, t in enumerate(texts)]
+    second = [generation(g.prompt_id, g.cluster, g.text, variant="b") for g in reversed(first)]
+    rows = film_diversity([*first, *second])
+    of = {v: [(r.cluster, r.distinct_1, r.distinct_2, r.self_bleu) for r in rows if r.variant == v] for v in "ab"}
+    assert of["a"] == of["b"]
+
+
 def test_longer_replies_of_the_same_words_are_not_called_less_diverse() -> None:
     """Plain distinct-1 halves when replies double in length; at a common size the two variants agree."""
     rng = np.random.default_rng(0)
