@@ -16,7 +16,7 @@ from harness.reporting import record as records
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
 from harness.seeding import stream
-from harness.stats import mean_estimate
+from harness.stats import proportion_estimate
 from harness.tracking import Stage, StageResult
 from harness.types import Estimate, Finding, Generation, Grain
 from pipelines import recording
@@ -27,7 +27,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 1
+REVISION = 2
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -86,6 +86,7 @@ def measure_rules(design: EvaluationDesign, measured: Measured) -> dict[str, Mea
             unit=judge.unit if judge else known.unit if known else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect,
+            is_rate=known.is_rate if known and not judge and declared.scores is None else False,
             exploratory_reason=judge.exploratory_reason if judge else "",
         )
     return rules
@@ -203,10 +204,9 @@ def _cut_off(replies: tuple[Generation, ...], design: EvaluationDesign) -> Estim
     known = [g for g in replies if g.finish_reason in ("stop", "length")]
     if not known:
         return None
-    return mean_estimate(
+    return proportion_estimate(
         [float(g.finish_reason == "length") for g in known],
         clusters=[g.cluster for g in known],
-        rng=stream(design.seed, "cut off"),
         level=design.family.level,
         n_missing=len(replies) - len(known),
     )

@@ -41,6 +41,7 @@ class MeasureRule:
     unit: str
     better: Direction | None
     smallest_effect: EffectDesign | None = None
+    is_rate: bool = False  # every row is a share in [0, 1]
     exploratory_reason: str = ""  # why it may claim nothing; empty: it may
 
 
@@ -109,9 +110,11 @@ def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, rng: np.ra
     there = arm.rows.there()
     if not len(there):
         return None
-    estimate = stats.mean_estimate(
-        there.values, clusters=there.clusters.codes, rng=rng, level=level, n_missing=arm.rows.n_missing
-    )
+    values, clusters, n_missing = there.values, there.clusters.codes, arm.rows.n_missing
+    if rule.is_rate:
+        estimate = stats.proportion_estimate(values, clusters=clusters, level=level, n_missing=n_missing)
+    else:
+        estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
     return Finding(
         name=arm.measure,
         estimate=estimate,

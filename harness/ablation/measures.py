@@ -23,6 +23,7 @@ class CataloguedMeasure:
     description: str
     origin: Origin  # heldout: human replies; replies: one value a generation; variant: one value for all of them
     grain: Grain = Grain.PROMPT
+    is_rate: bool = False  # every row is a share in [0, 1]: its mean is a rate, with a rate's interval and warning
 
 
 _ALL = (
@@ -69,6 +70,7 @@ _ALL = (
         description="Share of a reply's word n-grams that it has said before: loops show here.",
         origin="replies",
         grain=Grain.REPLY,
+        is_rate=True,
     ),
     CataloguedMeasure(
         name="echo",
@@ -78,6 +80,7 @@ _ALL = (
         description="Share of a reply's word n-grams copied from the conversation so far.",
         origin="replies",
         grain=Grain.REPLY,
+        is_rate=True,
     ),
     CataloguedMeasure(
         name="length",
@@ -96,6 +99,7 @@ _ALL = (
         description="Share of replies that ran into the length cap instead of ending.",
         origin="replies",
         grain=Grain.REPLY,
+        is_rate=True,
     ),
 )
 

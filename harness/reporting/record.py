@@ -1,9 +1,9 @@
 """What a report is made of: one `ReportRecord`, filled by whatever ran, drawn by `harness.reporting.render`.
 
 The record holds nouns and nothing drawn, so that HTML, Markdown and JSON say the same and a page can be drawn again
-years later from its JSON. Standard library only. Every number that a reader may quote is an `Estimate` (inside a
-`Finding`, a `ControlResult` or a row here); plain floats appear only as rows under a picture: single observations,
-traces, seconds.
+years later from its JSON. Importing it takes the standard library only. Every number that a reader may quote is an
+`Estimate` (inside a `Finding`, a `ControlResult` or a row here); plain floats appear only as rows under a picture:
+single observations, traces, seconds.
 """
 
 from __future__ import annotations
@@ -265,8 +265,6 @@ class ReportRecord:
 def distribution(measure: str, variant: str, values: Sequence[float | None]) -> Distribution:
     """Store rows as they are when few, as quantiles when many; None is missing.
 
-    Quantiles interpolate linearly between order statistics (Hyndman & Fan 1996, type 7).
-
     Raises:
         InputError: a value is NaN or infinite; a missing row is None.
     """
@@ -276,9 +274,7 @@ def distribution(measure: str, variant: str, values: Sequence[float | None]) -> 
     n_missing = len(values) - len(rows)
     if len(rows) <= MAX_POINTS:
         return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, values=tuple(rows))
-    quantiles = []
-    for step in range(N_QUANTILES):
-        position = (len(rows) - 1) * step / (N_QUANTILES - 1)
-        below = min(int(position), len(rows) - 2)
-        quantiles.append(rows[below] + (position - below) * (rows[below + 1] - rows[below]))
-    return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, quantiles=tuple(quantiles))
+    from harness.stats.quantiles import interpolated_quantiles
+
+    quantiles = interpolated_quantiles(rows, [step / (N_QUANTILES - 1) for step in range(N_QUANTILES)])
+    return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, quantiles=quantiles)

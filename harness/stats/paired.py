@@ -94,6 +94,9 @@ def contrast_of_differences(
 ) -> TestResult:
     """`paired_contrast` for differences that were already taken; `scale` is the size of the numbers subtracted."""
     values = check_values("differences", differences)
+    check_same_length(differences=values, clusters=clusters)
+    check_level(level)
+    check_n_missing(n_missing)
     sums = sum_clusters(values, code_labels("clusters", clusters))
     size = float(np.abs(values).max()) if scale is None else scale
     if sums.n_clusters == 1:

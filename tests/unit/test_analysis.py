@@ -71,6 +71,25 @@ def test_draws_of_a_prompt_count_once() -> None:
     assert list(per_prompt(Rows.of(rows[2:]))) == [Row(prompt_id="p", cluster="m", value=None)]
 
 
+def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
+    """One reply in 60 is cut off: the interval stays inside [0, 1], and 12 films are too few for its coverage."""
+    rows = [Row(prompt_id=f"p{i}", cluster=f"m{i % 12}", value=float(i == 7)) for i in range(60)]
+    arm = MeasuredArm(measure="cut_off", variant="base", rows=Rows.of(rows), sources=())
+    (finding,) = analyse(
+        (arm,),
+        rules={"cut_off": MeasureRule(name="cut_off", unit="share", better="lower", is_rate=True)},
+        contrasts=(),
+        control="base",
+        family=FamilyDesign(measures=()),
+        min_clusters=10,
+        rng=np.random.default_rng(0),
+    )
+    assert finding.estimate.low is not None
+    assert 0 < finding.estimate.low < finding.estimate.value == pytest.approx(1 / 60)
+    assert "logit" in finding.estimate.method
+    assert finding.estimate.notes == ("rare in 12 clusters: coverage is below nominal",)
+
+
 def test_one_arm_twice_is_refused() -> None:
     with pytest.raises(InputError, match="stands twice"):
         run(an_arm("sft", 0.0), an_arm("sft", 0.0))

@@ -56,13 +56,9 @@ def dots(distribution: Distribution) -> tuple[float, ...]:
     source = distribution.values or distribution.quantiles
     if len(distribution.values) == distribution.n <= MAX_DOTS or not source:
         return source
-    last = len(source) - 1
-    picked = []
-    for i in range(_N_QUANTILE_DOTS):
-        position = last * (i + 0.5) / _N_QUANTILE_DOTS
-        below = min(int(position), last - 1)
-        picked.append(source[below] + (position - below) * (source[below + 1] - source[below]))
-    return tuple(picked)
+    from harness.stats.quantiles import interpolated_quantiles
+
+    return interpolated_quantiles(source, [(i + 0.5) / _N_QUANTILE_DOTS for i in range(_N_QUANTILE_DOTS)])
 
 
 def _draw(

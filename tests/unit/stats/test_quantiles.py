@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.stats import quantile_estimate
+from harness.stats.quantiles import interpolated_quantiles
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 60), probability=st.floats(0.05, 0.95))
@@ -46,3 +47,12 @@ def test_intervals_cover_the_lower_decile_with_clusters() -> None:
         estimate = quantile_estimate(values, 0.1, clusters=clusters)
         hits += bool(estimate.low <= -1.2815516 <= estimate.high)
     assert 0.93 - 0.025 <= hits / n_draws <= 0.99
+
+
+@given(values=st.lists(st.floats(-9, 9), min_size=2, max_size=30), q=st.floats(0, 1))
+def test_interpolated_quantiles_by_hand(values: list[float], q: float) -> None:
+    ordered = sorted(values)
+    position = q * (len(ordered) - 1)
+    below = min(int(position), len(ordered) - 2)
+    expected = ordered[below] + (position - below) * (ordered[below + 1] - ordered[below])
+    assert interpolated_quantiles(ordered, [q]) == pytest.approx((expected,), abs=1e-12)
