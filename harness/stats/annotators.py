@@ -22,6 +22,7 @@ from harness.stats.rows import (
     check_n_missing,
     check_same_length,
     check_values,
+    code_labels,
 )
 from harness.types import Estimate
 
@@ -116,7 +117,8 @@ def repeatability(
 ) -> Estimate:
     """Share of items that one rater (or judge) marked the same twice."""
     check_same_length(first=first, second=second, clusters=clusters)
-    same = [float(a == b) for a, b in zip(first, second, strict=True)]
+    marks = code_labels("first and second", [*first, *second]).codes
+    same = (marks[: len(first)] == marks[len(first) :]).astype(np.float64)
     return proportion_estimate(
         same,
         clusters=clusters,

@@ -11,6 +11,7 @@ from harness.stats.sequential import TOO_EARLY, Advice, Look
 from harness.types import Estimate
 
 MIN_DIFFERENCES = 30  # before this the asymptotic sequence says nothing
+MAX_FORESEEN = 1_000_000  # differences: a decision further off is not foreseen
 
 
 class DecisiveVotes:
@@ -123,9 +124,7 @@ class DifferenceSequence:
         """The mean with its confidence sequence now."""
         n, half = self._n, None
         if n >= MIN_DIFFERENCES:
-            scale = n * self._rho2 + 1
-            width = 2 * scale / (n**2 * self._rho2) * math.log(math.sqrt(scale) / (1 - self.level))
-            half = math.sqrt(self._squares / n * width)
+            half = self._half_width(n)
         return Estimate(
             value=self._mean,
             low=None if half is None else self._mean - half,
@@ -137,3 +136,25 @@ class DifferenceSequence:
             method="asymptotic confidence sequence of paired differences",
             notes=(f"no interval before {MIN_DIFFERENCES}" if half is None else "asymptotic: no finite-sample claim",),
         )
+
+    def advice(self) -> Advice:
+        """Stop once the interval excludes 0; else how many differences like these would still be needed."""
+        n, gap = self._n, abs(self._mean)
+        if n >= MIN_DIFFERENCES and self._half_width(n) < gap:
+            side = "above" if self._mean > 0 else "below"
+            return Advice(action="stop", reason=f"The mean difference is {side} 0, asymptotically.", expected_more=0)
+        if n < MIN_DIFFERENCES or self._half_width(MAX_FORESEEN) >= gap:
+            return Advice(action="continue", reason=TOO_EARLY, expected_more=None)
+        low, high = n, MAX_FORESEEN
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._half_width(middle) < gap else (middle, high)
+        return Advice(
+            action="continue", reason=f"About {high - n} more differences like these.", expected_more=high - n
+        )
+
+    def _half_width(self, n: int) -> float:
+        """Of the interval after `n` differences that scatter as those so far."""
+        scale = n * self._rho2 + 1
+        width = 2 * scale / (n**2 * self._rho2) * math.log(math.sqrt(scale) / (1 - self.level))
+        return math.sqrt(self._squares / max(1, self._n) * width)

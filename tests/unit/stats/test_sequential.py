@@ -183,3 +183,29 @@ def test_options_are_checked() -> None:
         BettingSequence(null=1.0)
     with pytest.raises(InputError, match="finite"):
         DifferenceSequence().update(math.inf)
+
+
+def test_difference_sequence_foresees_how_many_more_it_takes() -> None:
+    rng = np.random.default_rng(8)
+    race, promised = DifferenceSequence(), []
+    assert race.advice().expected_more is None
+    for n in range(1, 5_000):
+        race.update(float(rng.normal(0.2, 1)))
+        advice = race.advice()
+        if advice.action == "stop":
+            assert "above 0" in advice.reason
+            assert race.look().low > 0
+            break
+        if n >= 60 and advice.expected_more is not None:
+            promised.append(n + advice.expected_more)
+    # Halfway there, what was promised is of the size of what it took.
+    halfway = promised[len(promised) // 2]
+    assert n / 2 < halfway < 2 * n
+    assert DifferenceSequence().advice().action == "continue"
+
+
+def test_a_difference_of_nothing_is_not_foreseen() -> None:
+    race = DifferenceSequence()
+    for i in range(100):
+        race.update((-1.0) ** i)
+    assert race.advice().expected_more is None
