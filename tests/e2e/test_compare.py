@@ -227,14 +227,30 @@ def test_one_film_gives_no_interval_of_films(world, tmp_path):
     assert loss["verdict"] == "inconclusive"
 
 
-def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world, tmp_path):
-    folder = tmp_path / "tiny-judge"
+def tiny_judge(folder: Path, base: Path) -> Path:
     folder.mkdir()
     (folder / "judge.yaml").write_text(
         "schema: 1\nname: tiny-judge\nmethod: likelihood\nmode: likelihood\n"
-        f"model: {{source: '{world.base}', dtype: float32}}\nfamily: llama\ncriteria: [fluency]\n"
+        f"model: {{source: '{base}', dtype: float32}}\nfamily: llama\ncriteria: [fluency]\n"
         "max_bytes: 256\nqualification: {min_auc: 0.60, n_controls: 8}\nruntime: {batch_tokens: 2048}\n"
     )
+    return folder
+
+
+def test_judge_run_estimates_the_replies_of_a_file_and_counts_what_it_could_not_score(world, tmp_path):
+    prompts = [json.loads(line) for line in world.data.read_text().splitlines()]
+    replies = tmp_path / "replies.jsonl"
+    rows = [{"prompt_id": p["id"], "text": p["completion"] if place else ""} for place, p in enumerate(prompts)]
+    replies.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("judge", "run", tiny_judge(tmp_path / "tiny-judge", world.base), "--generations", replies)
+    ran = screentest(*words, "--data", world.data, "--json", home=world.home)
+    (fluency,) = ran.json["estimates"]
+    assert (fluency["name"], fluency["n"], fluency["n_clusters"], fluency["n_missing"]) == ("fluency", 35, 12, 1)
+    assert fluency["low"] < fluency["value"] < fluency["high"] < 0
+
+
+def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world, tmp_path):
+    folder = tiny_judge(tmp_path / "tiny-judge", world.base)
     ran = screentest(
         "compare", world.base, world.bad, "--corpus", "sample", "--judge", folder, "--prompts", 12,
         "--max-new-tokens", 4, "--json", home=world.home,
