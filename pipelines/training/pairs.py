@@ -1,8 +1,9 @@
 """Preference pairs as token ids, and several of them as one row in which what two replies share stands once.
 
 TRL runs a pair as two padded rows, each with the whole prompt. Prompts are four fifths of a film dialogue's tokens.
-Here prompt, chosen and rejected form a tree in one row (`harness.models.tree`): a token sees its own ancestors alone and
-has its own depth as position, so every logit is what it would be in a row of its own, for a little over half the work.
+Here prompt, chosen and rejected form a tree in one row (`harness.models.tree`): a token sees its own ancestors alone
+and has its own depth as position, so every logit is what it would be in a row of its own, for a little over half the
+work.
 """
 
 from __future__ import annotations

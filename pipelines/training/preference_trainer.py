@@ -2,9 +2,10 @@
 
 TRL 1.16 runs prompt and reply of each side as padded rows of their own; takes entropy, mean logit and top-1 of every
 reply token over the whole vocabulary at every step; asks the reference again at every step unless told otherwise, and
-then stores its answers in a cache outside the run; rounds the adapter of a 4-bit base to bfloat16. Here what two replies share is computed once, the reference answers once and its answers lie with the
-checkpoints, and what is measured is measured on held-out pairs. What remains TRL's and transformers': the frozen copy
-of the adapter that is the reference, the loop, accumulation, clipping, schedule and autocast.
+then stores its answers in a cache outside the run; rounds the adapter of a 4-bit base to bfloat16. Here what two
+replies share is computed once, the reference answers once and its answers lie with the checkpoints, and what is
+measured is measured on held-out pairs. What remains TRL's and transformers': the frozen copy of the adapter that is
+the reference, the loop, accumulation, clipping, schedule and autocast.
 """
 
 from __future__ import annotations
