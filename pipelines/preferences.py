@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.artifacts import from_json, read_json, write_json
+from harness.errors import InputError
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
@@ -147,6 +148,9 @@ def run(
         if on_progress is not None:
             on_progress(Progress(done=min(len(tally.pairs), config.n_pairs), total=config.n_pairs, unit="pairs"))
     pairs = tally.pairs[: config.n_pairs]
+    if not pairs:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in tally.dropped.items() if n) or "none was short enough"
+        raise InputError(f"no pair could be made of {tally.n_prompts} prompts: {reasons}")
     summary = tally.summary(config, pairs, ranker.id)
     write_pairs(folder, pairs, system=system)
     write_json(folder / "audit.json", audit_pairs(pairs, seed=config.seed))
