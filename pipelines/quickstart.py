@@ -29,7 +29,6 @@ PREFERENCE_FILE = Path("recipes") / "dpo" / "embedded.yaml"
 TRAINED = "sft"  # the variant of the design that is trained here
 PREFERRED = "dpo"  # the one that is trained on preferences on top of it, where the design has it
 SPARE_PAIRS = 4  # held-out pairs come film by film, so a film may bring more than were asked for
-PROMPT_TOKENS = 160  # a pair with a longer prompt costs more than it teaches on a CPU
 
 
 def run(
@@ -91,7 +90,7 @@ def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
         method="reference",
         n_pairs=wanted,
         n_candidates=1,
-        max_prompt_tokens=PROMPT_TOKENS,
+        max_prompt_tokens=recipe.data.max_tokens // 2,  # the rest is for the replies
         max_new_tokens=64,
         seed=recipe.seed,
     )
