@@ -101,8 +101,8 @@ def _trainable_through(model: Any) -> Any:
     """Keep 4-bit layers in the format that gradients pass.
 
     On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for inference at its first pass in evaluation
-    mode, and never back: scales are rounded to bfloat16, and from then on no gradient passes the layer, without a word.
-    A training validates before its first step.
+    mode: scales are rounded to bfloat16 for good, and no gradient passes the layer until its state is next saved. A
+    training validates before its first step.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
