@@ -18,10 +18,12 @@ from harness.config import load_yaml
 from harness.judging.spec import load_judge_spec, shipped_criteria
 from harness.ratings.design import StudyDesign
 from pipelines.evaluate import load_design
+from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 from pipelines.variants import parse_variant
 
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
+PREFERENCES = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))
 JUDGES = sorted(path.parent for path in (EXPERIMENTS / "judges").glob("*/judge.yaml"))
 DESIGNS = sorted([*EXPERIMENTS.glob("*.yaml"), *(EXPERIMENTS / "ablations").glob("*.yaml")])
 STUDIES = sorted((EXPERIMENTS / "studies").glob("*.yaml"))
@@ -37,9 +39,9 @@ def name_of(path: Path) -> str:
 
 def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
-    known = sorted([*RECIPES, *DESIGNS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
+    known = sorted([*RECIPES, *PREFERENCES, *DESIGNS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
     assert every == known
-    assert (len(RECIPES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 2, 2, 2)
+    assert (len(RECIPES), len(PREFERENCES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 4, 2, 2, 2)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
@@ -47,6 +49,13 @@ def test_every_recipe_loads(path):
     recipe = load_yaml(path, SftRecipe)
     assert recipe.name.startswith(path.stem)
     assert (recipe.base.revision is None) == (recipe.base.source == "embedded")  # a hub id is pinned to a commit
+
+
+@pytest.mark.parametrize("path", PREFERENCES, ids=name_of)
+def test_every_preference_recipe_loads_and_names_a_parent_that_has_a_recipe(path):
+    recipe = load_yaml(path, DpoRecipe)
+    assert recipe.name.startswith(path.stem)
+    assert recipe.parent.removesuffix("@candidate") in {load_yaml(other, SftRecipe).name for other in RECIPES}
 
 
 @pytest.mark.parametrize("folder", JUDGES, ids=name_of)
@@ -84,6 +93,7 @@ def test_a_profile_cannot_change_what_was_declared(path):
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
 def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
     names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
+    names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
     plain = load_design(path)
     for design in (plain, *(load_design(path, profile=profile) for profile in plain.profiles)):
         for variant in design.variants.values():
@@ -92,7 +102,9 @@ def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
                 assert variant.adapter.partition("@")[0] in names
 
 
-@pytest.mark.parametrize("path", [*RECIPES, *DESIGNS, *STUDIES, *(f / "judge.yaml" for f in JUDGES)], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [*RECIPES, *PREFERENCES, *DESIGNS, *STUDIES, *(f / "judge.yaml" for f in JUDGES)], ids=name_of
+)
 def test_a_file_begins_with_its_question_and_its_command_and_is_short(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 70
@@ -155,7 +167,7 @@ def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name
 
 
 def test_the_entry_points_are_those_that_others_script_against():
-    assert set(PROJECT["entry_points"]) == {"main", "prepare", "sft", "evaluate", "report"}
+    assert set(PROJECT["entry_points"]) == {"main", "prepare", "sft", "pairs", "dpo", "evaluate", "report"}
     assert (REPOSITORY / PROJECT["python_env"]).is_file()
 
 
