@@ -8,16 +8,19 @@ from typing import Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
-from harness.judging import geval, likelihood
+from harness.judging import geval, likelihood, remote_reading
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
+from harness.judging.remote_reading import LogprobsReader, SampledReader
 from harness.judging.spec import ASKING_METHODS, EndpointChoice, JudgeSpec
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint.address import base_url
+from harness.models.endpoint.desk import Desk
 from harness.models.protocol import LanguageModel, require
 from harness.types import BaseModel
 
 ID_DIGITS = 8
+RemoteReader = LogprobsReader | SampledReader
 
 
 def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeSpec:
@@ -31,14 +34,27 @@ def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeS
     return spec.model_copy(update={"mode": mode})
 
 
-def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge:
-    """The judge that `spec` describes, on a loaded model (the bare base: adapters do not judge).
+def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Judge:
+    """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or through a desk.
 
-    Raises ConfigError when the model is of another family than the spec says, UnavailableError when it lacks a
-    capability, and JudgeError when it is missing, of unknown weights, or does not write the scores as single tokens.
+    Args:
+        spec: what the judge's folder says.
+        model: of a local judge.
+        desk: of a judge behind an endpoint, whose mode is resolved.
+
+    Raises:
+        ConfigError: the model is of another family than the spec says.
+        UnavailableError: the model lacks a capability.
+        JudgeError: model or desk is missing, the weights are unknown, or a score is not a single token.
     """
+    if isinstance(spec.model, EndpointChoice):
+        return _remote(spec, spec.model.name, desk)
     if model is None:
         raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
+    return _local(resolve_mode(spec, has_logprobs=lambda: False), model)
+
+
+def _local(spec: JudgeSpec, model: LanguageModel) -> Judge:
     base = model.base
     if base is None:
         raise JudgeError(
@@ -46,7 +62,6 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge
         )
     if base.family != spec.family:
         raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
     name = judge_id(spec, base=base)
     if spec.method == "likelihood":
         require(model, "continuation_logprobs", who=spec.name)
@@ -56,6 +71,21 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge
     require(model, "option_probabilities", who=spec.name)
     geval.check_score_tokens(model, spec.criteria)
     return _geval(spec, name, ExactReader(model=model))
+
+
+def _remote(spec: JudgeSpec, model: str, desk: Desk | None) -> Judge:
+    if desk is None:
+        raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{model}`")
+    return _geval(spec, judge_id(spec), remote_reader(spec, model, desk))
+
+
+def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
+    """How a judge behind an endpoint reads its answers; JudgeError while its mode is `auto`."""
+    if spec.mode == "logprobs":
+        return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs)
+    if spec.mode == "sampled":
+        return SampledReader(desk=desk, model=model, n_draws=spec.n_draws, temperature=spec.temperature)
+    raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
 
 
 def _geval(spec: JudgeSpec, name: str, reader: OptionReader) -> geval.GEvalJudge:
@@ -114,6 +144,9 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
 
 def _asking(spec: JudgeSpec) -> dict[str, Any]:
     """What a mode adds to what decides a score."""
+    if spec.mode == "exact":
+        return {}
+    decides: dict[str, Any] = {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
     if spec.mode == "sampled":
-        return {"n_draws": spec.n_draws, "temperature": spec.temperature}
-    return {"top_logprobs": spec.top_logprobs} if spec.mode == "logprobs" else {}
+        return decides | {"n_draws": spec.n_draws, "temperature": spec.temperature}
+    return decides | {"top_logprobs": spec.top_logprobs}
