@@ -183,7 +183,9 @@ class ChatClient:
             fault = Fault(action="retry", reason=f"no answer within {self._timeout_s:g} seconds", is_lost=is_lost)
         except openai.APIConnectionError as err:
             kind = type(err.__cause__ or err).__name__
-            fault = Fault(action="retry", reason=f"the connection broke ({kind})", is_lost=kind != "ConnectError")
+            is_lost = kind != "ConnectError"
+            self._is_reached = self._is_reached or is_lost
+            fault = Fault(action="retry", reason=f"the connection broke ({kind})", is_lost=is_lost)
         return _Attempt(answer=answer, fault=fault, seconds=time.monotonic() - began)
 
     def _status_fault(self, err: APIStatusError) -> Fault:
