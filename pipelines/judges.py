@@ -94,7 +94,9 @@ class JudgeUse:
         return self
 
 
-def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path) -> dict[str, JudgeUse]:
+def judge_uses(
+    session: Session, design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path
+) -> dict[str, JudgeUse]:
     """The judge of each measure that has one; judges are found relative to the experiment file."""
     families = [v.base.family if v.base else None for v in variants.values()]
     uses = {}
@@ -106,14 +108,22 @@ def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], fol
         known = [c.name for c in spec.criteria]
         if criterion not in known:
             raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
-        uses[name] = judge_use(spec, measure=name, criterion=criterion, families=families)
+        uses[name] = judge_use(session, spec, measure=name, criterion=criterion, families=families)
     return uses
 
 
-def judge_use(spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()) -> JudgeUse:
-    """A judge on one criterion; `families` are those of what it judges, None where unknown."""
+def judge_use(
+    session: Session, spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()
+) -> JudgeUse:
+    """A judge on one criterion; `families` are those of what it judges, None where unknown.
+
+    Mode `auto` is resolved here, before the id is hashed, and said.
+    """
     base = local_base(spec)
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
+    resolved = resolve_mode(spec, has_logprobs=lambda: session.spending.has_logprobs(spec))
+    if resolved.mode != spec.mode:
+        session.say(f"  {spec.name}: mode auto is {resolved.mode} on {spec.source}")
+    spec = resolved
     return JudgeUse(
         measure=measure,
         criterion=criterion,
@@ -167,6 +177,7 @@ def qualify_stage(
         found = qualify(
             _judge(session, use),
             controls,
+            again=_judge(session, use, repetition=1) if use.base is None else None,
             rng=stream(seed, "qualify"),
             min_auc=rule.min_auc,
             on_progress=on_progress,
@@ -187,7 +198,7 @@ def qualify_stage(
     return tuple(from_json(Qualification, row) for row in read_json(result.folder / QUALIFICATIONS))
 
 
-def _judge(session: Session, use: JudgeUse) -> Judge:
+def _judge(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_judge(use.spec)
+        return build_judge(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
     return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))

@@ -20,9 +20,12 @@ class ChatCall:
     body: Mapping[str, Any]  # the whole JSON body: model, messages, everything that decides the answer
     draw: int = 0  # tells apart independent answers to one body
 
-    def key(self, url: str) -> str:
-        """sha256 over everything that decides the answer: server, body, draw."""
-        return digest_json([REVISION, url, self.body, self.draw])
+    def key(self, url: str, *, repetition: int = 0) -> str:
+        """sha256 over everything that decides the answer: server, body, draw.
+
+        A higher `repetition` is the same question asked anew, to see whether it is answered alike.
+        """
+        return digest_json([REVISION, url, self.body, self.draw, repetition])
 
     @property
     def n_bytes(self) -> int:

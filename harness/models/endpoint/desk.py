@@ -45,6 +45,7 @@ class Desk:
         price: Price | None = None,
         budget: Budget | None = None,
         reuses: bool = True,
+        repetition: int = 0,
     ) -> None:
         """Put store, price and budget around a client.
 
@@ -55,6 +56,7 @@ class Desk:
             price: of the model; None where it is unknown.
             budget: of the whole command.
             reuses: whether an answer of the store counts and an answer is put there; charges always are.
+            repetition: 1 asks everything a second time, whatever the store has of the first.
 
         Raises:
             ConfigError: there is a budget and no price.
@@ -62,7 +64,7 @@ class Desk:
         if budget is not None and price is None:
             raise ConfigError(
                 f"`--budget-usd` needs the price of `{client.model}` at {client.url}, which is unknown; "
-                "give `runtime: {usd_per_million_tokens: {input: …, output: …}}` in judge.yaml, or leave the budget out"
+                "for a judge give `runtime: {usd_per_million_tokens: {input: …, output: …}}`, or leave the budget out"
             )
         self.client = client
         self.price = price
@@ -70,10 +72,11 @@ class Desk:
         self._store = store
         self._budget = budget
         self._reuses = reuses
+        self._repetition = repetition
 
     def plan(self, calls: Sequence[ChatCall]) -> CallPlan:
         """What `ask` would send; sends nothing."""
-        keys = [call.key(self.client.url) for call in calls]
+        keys = self._keys(calls)
         known = self._known(keys)
         fresh = list({key: call for key, call in zip(keys, calls, strict=True) if key not in known}.values())
         n_input, n_output = sum(c.n_input_at_most for c in fresh), sum(c.n_output_at_most for c in fresh)
@@ -93,7 +96,7 @@ class Desk:
             UnavailableError: the endpoint cannot be used at all.
             BudgetError: the next call could cross the budget.
         """
-        keys = [call.key(self.client.url) for call in calls]
+        keys = self._keys(calls)
         places: dict[str, list[int]] = {}
         for place, key in enumerate(keys):
             places.setdefault(key, []).append(place)
@@ -113,6 +116,9 @@ class Desk:
         if len(results) < len(places) and self._budget is not None:
             raise self._budget.reached(len(places) - len(results))
         return [results[key] for key in keys]
+
+    def _keys(self, calls: Sequence[ChatCall]) -> list[str]:
+        return [call.key(self.client.url, repetition=self._repetition) for call in calls]
 
     def _known(self, keys: Iterable[str]) -> dict[str, JsonObject]:
         return self._store.answers(keys) if self._store is not None and self._reuses else {}

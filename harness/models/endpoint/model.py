@@ -8,7 +8,7 @@ from typing import Any
 from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.desk import CallPlan, Desk
 from harness.models.endpoint.prices import Price
 from harness.models.endpoint.store import CallStore
 from harness.models.metering import Meter
@@ -106,6 +106,10 @@ class EndpointModel:
 
         self._desk.ask([self.call(request, decoding) for request in requests], on_done=finish)
         return [replies[i] for i in range(len(requests))]
+
+    def plan(self, requests: Sequence[ReplyRequest], *, decoding: Decoding) -> CallPlan:
+        """What `generate` would send; sends nothing."""
+        return self._desk.plan([self.call(request, decoding) for request in requests])
 
     def call(self, request: ReplyRequest, decoding: Decoding) -> ChatCall:
         """The request as it is sent."""

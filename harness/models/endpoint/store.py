@@ -78,8 +78,15 @@ class CallStore:
             if charges:
                 connection.execute(_calls().insert(), [{**asdict(charge), "ended_at": now} for charge in charges])
 
-    def total(self, *, purpose: str | None = None) -> LedgerTotal:
-        """Sums over the ledger, of one purpose or of all."""
+    def last_row(self) -> int:
+        """Number of the ledger's newest row; 0 where there is none."""
+        from sqlalchemy import func, select
+
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.max(_calls().c.id))).scalar() or 0
+
+    def total(self, *, purpose: str | None = None, after: int = 0) -> LedgerTotal:
+        """Sums over the ledger's rows after a number, of one purpose or of all."""
         from sqlalchemy import and_, func, select
 
         c = _calls().c
@@ -90,7 +97,7 @@ class CallStore:
             func.coalesce(func.sum(c.n_output), 0),
             func.coalesce(func.sum(c.usd), 0.0),
             func.count().filter(and_(c.error == "", c.usd.is_(None))),
-        ).select_from(_calls())
+        ).where(c.id > after)
         if purpose is not None:
             query = query.where(c.purpose == purpose)
         with self._engine.connect() as connection:
