@@ -97,7 +97,7 @@ def generate(
         for draw in range(decoding.n_draws)
     }
     missing = [place for place in wanted if place not in done]
-    requests = [_request(*wanted[place], draw=place.draw) for place in missing]
+    requests = [reply_request(*wanted[place], draw=place.draw) for place in missing]
     tally = _Tally()
     for generation in done.values():
         tally.add(generation)
@@ -139,7 +139,7 @@ def agreement(
     whole = [g for g in generations if g.finish_reason != "error"]
     if not whole:
         return None
-    requests = [_request(variant, by_id[g.prompt_id], draw=g.draw) for g in whole]
+    requests = [reply_request(variant, by_id[g.prompt_id], draw=g.draw) for g in whole]
     return model.agreement_rate(requests, [g.text for g in whole], decoding=decoding)
 
 
@@ -189,7 +189,8 @@ def _place(generation: Generation) -> _Place:
     return _Place(variant=generation.variant, prompt_id=generation.prompt_id, draw=generation.draw)
 
 
-def _request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
+def reply_request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
+    """How a variant is asked for a draw of its reply to a prompt."""
     return ReplyRequest(
         key=prompt.id,
         draw=draw,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 from harness.ablation.design import DataDesign, DecodingDesign, VariantDesign
 from harness.ablation.rows import per_prompt
 from harness.errors import InputError
-from harness.judging.build import judge_id
-from harness.judging.spec import JudgeSpec, load_judge_spec
-from harness.models.bases import resolve_base
+from harness.judging.results import judged_items
+from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
+from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
 from harness.stats import mean_estimate
 from harness.tracking import StageResult
-from harness.types import Estimate, Qualification
+from harness.types import Estimate, Prompt, Qualification
 from pipelines import rows
-from pipelines.judges import JudgeUse, qualify_stage, score_stage
+from pipelines.costing import plan_controls, plan_scores
+from pipelines.judges import JudgeUse, judge_use, qualify_stage, score_stage
 from pipelines.measuring import generate_stage
 from pipelines.session import Session
+from pipelines.spending import Planned
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import TokenizerSource, resolve_variant
 
@@ -37,6 +39,14 @@ class Scored:
     estimates: Mapping[str, Estimate]  # by criterion; one that no reply has a score for is left out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """Replies of a file and the TEST prompts that they answer."""
+
+    replies: rows.Replies
+    prompts: Sequence[Prompt]
+
+
 def score_file(
     session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
 ) -> Scored:
@@ -45,28 +55,10 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
-    use = _use(load_judge_spec(judge))
-    # Without the seed: it is that of draws, and would split the corpus anew.
-    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
-    base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
-    prepared = prepare_stage(session, prepare_config(source, base=base, limit=None))
-    variant = resolve_variant(
-        REPLIES,
-        VariantDesign(generations=str(generations)),
-        tracking=session.tracking,
-        system=None,
-        shots_from=lambda: prompts_of(prepared, "train"),
-        seed=seed,
-    )
-    from harness.models.recorded import RecordedModel
-
-    answered = RecordedModel.load(generations).prompt_ids
-    prompts = [p for p in prompts_of(prepared, "test") if p.id in answered]
-    if not prompts:
-        raise InputError(f"`{generations}` must hold replies to TEST prompts of this data; none of its ids is one")
-    made = generate_stage(session, variant, prompts, decoding=DecodingDesign().noun(seed=seed))
-    scored = score_stage(session, use, replies={REPLIES: rows.read_replies(REPLIES, made)}, prompts=prompts)
-    measures = {c.name: _use(use.spec, criterion=c.name) for c in use.spec.criteria}
+    use = _use(session, load_judge_spec(judge))
+    made = _recorded(session, use.spec, generations=generations, corpus=corpus, data=data, seed=seed)
+    scored = score_stage(session, use, replies={REPLIES: made.replies}, prompts=made.prompts)
+    measures = {c.name: _use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = per_prompt(arm.rows)
@@ -81,13 +73,56 @@ def score_file(
     return Scored(stage=scored, judge_id=use.judge_id, unit=use.unit, estimates=estimates)
 
 
+def plan_file(
+    session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
+) -> list[Planned]:
+    """What scoring a file of replies would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    made = _recorded(session, spec, generations=generations, corpus=corpus, data=data, seed=seed)
+    return plan_scores(session, spec, judged_items(made.prompts, made.replies.generations))
+
+
+def _recorded(
+    session: Session, spec: JudgeSpec, *, generations: Path, corpus: str, data: Path | None, seed: int
+) -> _Recorded:
+    from harness.models.recorded import RecordedModel
+
+    # Without the seed: it is that of draws, and would split the corpus anew.
+    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
+    prepared = prepare_stage(session, prepare_config(source, base=_tokenizer(spec), limit=None))
+    variant = resolve_variant(
+        REPLIES,
+        VariantDesign(generations=str(generations)),
+        tracking=session.tracking,
+        system=None,
+        shots_from=lambda: prompts_of(prepared, "train"),
+        seed=seed,
+    )
+    answered = RecordedModel.load(generations).prompt_ids
+    prompts = [p for p in prompts_of(prepared, "test") if p.id in answered]
+    if not prompts:
+        raise InputError(f"`{generations}` must hold replies to TEST prompts of this data; none of its ids is one")
+    made = generate_stage(session, variant, prompts, decoding=DecodingDesign().noun(seed=seed))
+    return _Recorded(replies=rows.read_replies(REPLIES, made), prompts=prompts)
+
+
 def qualify_judge(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films."""
-    use = _use(load_judge_spec(judge))
-    base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
-    prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=base, limit=None))
+    use = _use(session, load_judge_spec(judge))
+    prepared = _prepared(session, use.spec, corpus)
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
+
+
+def plan_qualification(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> list[Planned]:
+    """What a judge's controls would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    n = spec.qualification.n_controls if n is None else n
+    return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed)
 
 
 def qualification_json(qualification: Qualification) -> dict[str, Any]:
@@ -120,14 +155,17 @@ def qualification_json(qualification: Qualification) -> dict[str, Any]:
     }
 
 
-def _use(spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
-    base = resolve_base(spec.model.source, revision=spec.model.revision)
+def _use(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
     name = criterion or spec.criteria[0].name
-    return JudgeUse(
-        measure=name,
-        criterion=name,
-        spec=spec,
-        base=base,
-        judge_id=judge_id(spec, base=base),
-        is_self_family=False,
-    )
+    return judge_use(session, spec, measure=name, criterion=name)
+
+
+def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:
+    return prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=_tokenizer(spec), limit=None))
+
+
+def _tokenizer(spec: JudgeSpec) -> TokenizerSource:
+    """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
+    if isinstance(spec.model, LocalChoice):
+        return TokenizerSource(base=spec.model.source, revision=spec.model.revision)
+    return TokenizerSource(base=EMBEDDED, revision=None)

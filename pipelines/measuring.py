@@ -74,7 +74,7 @@ def measure(
     for name, declared in design.measures.items():
         if declared.scores is not None:
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
-    uses = judge_uses(design, variants=variants, folder=folder)
+    uses = judge_uses(session, design, variants=variants, folder=folder)
     scored: list[StageResult] = []
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
@@ -114,8 +114,9 @@ def generate_stage(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         journal = stage.folder / JOURNAL
+        model = session.pool.of(variant, spending=session.spending)
         generations = generate(
-            session.pool.of(variant),
+            model,
             [variant],
             prompts,
             decoding=decoding,
@@ -130,7 +131,7 @@ def generate_stage(
             stage.log_metric("cut_off", counted.n_cut_off)
             stage.log_metric("failed", counted.n_failed)
             stage.log_metric("tokens", counted.n_tokens)
-        repeated = agreement(session.pool.of(variant), variant, prompts, generations, decoding=decoding)
+        repeated = agreement(model, variant, prompts, generations, decoding=decoding)
         if repeated is not None:
             stage.log_metric("agreement_alone", repeated.share)
             session.say(
@@ -155,7 +156,7 @@ def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt])
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         losses = heldout_losses(
-            session.pool.of(variant),
+            session.pool.of(variant, spending=session.spending),
             prompts,
             system=variant.system,
             shots=variant.shots,

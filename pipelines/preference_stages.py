@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import digest_file, digest_json, from_json, read_json, write_json
 from harness.errors import InputError
+from harness.judging.spec import load_judge_spec
 from harness.models.bases import resolve_base
 from harness.registry import model_card, open_adapter, publish
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
+from pipelines.judges import JudgeUse, judge_of, judge_use
 from pipelines.preferences import PairsConfig
 from pipelines.prepare import PrepareConfig
+from pipelines.ranking import REFERENCE, ReferenceRanker, ScoreRanker
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
 from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
@@ -104,13 +107,20 @@ def pairs_stage(
     """TRAIN prompts + the SFT adapter (+ a judge) → preference pairs with their audit."""
     from pipelines import preferences
 
-    ranker = preferences.ranker_identity(config)
+    use = _judge_of_pairs(session, config)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         summary = preferences.run(
-            config, prepared=prepared.folder, parent=parent, pool=session.pool, folder=stage.folder,
+            config,
+            prepared=prepared.folder,
+            parent=parent,
+            model=session.pool.of(preferences.candidates_of(parent, system=None), spending=session.spending),
+            ranker=ReferenceRanker()
+            if use is None
+            else ScoreRanker(judge=judge_of(session, use), criterion=use.criterion),
+            folder=stage.folder,
             on_progress=on_progress,
-        )  # fmt: skip
+        )
         for name, count in preferences.counts(summary).items():
             stage.log_metric(name, count)
 
@@ -118,11 +128,21 @@ def pairs_stage(
         "pairs",
         label="Preference pairs",
         revision=preferences.REVISION,
-        config=config.model_dump(mode="json", exclude={"judge"}) | {"ranker": ranker},
+        config=config.model_dump(mode="json", exclude={"judge"})
+        | {"ranker": REFERENCE if use is None else f"{use.judge_id}/{use.criterion}"},
         inputs={"prepared": prepared.digest, "parent": parent.digest},
         work=work,
         adopt=adopt,
     )
+
+
+def _judge_of_pairs(session: Session, config: PairsConfig) -> JudgeUse | None:
+    """Who prefers, its mode resolved; None where the human reply is preferred to a sample."""
+    if config.method == "reference":
+        return None
+    spec = load_judge_spec(Path(config.judge or ""))
+    criterion = config.criterion or spec.criteria[0].name
+    return judge_use(session, spec, measure=criterion, criterion=criterion)
 
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:

@@ -28,12 +28,11 @@ from pipelines.drawing import draw_prompts
 from pipelines.held_out import held_out_prompts, near_held_out, require_apart
 from pipelines.pair_files import import_file, write_pairs
 from pipelines.prepare import read_summary
-from pipelines.ranking import Choice, Ranker, ReferenceRanker, ScoreRanker
+from pipelines.ranking import Choice, Ranker
 from pipelines.windows import read_prompts
 
 if TYPE_CHECKING:
-    from harness.judging.spec import JudgeSpec
-    from pipelines.variants import ModelPool
+    from harness.models.protocol import LanguageModel
 
 REVISION = 1  # raise when the same config, data and parent would give other pairs
 SUMMARY = "summary.json"
@@ -100,10 +99,10 @@ def run(
     *,
     prepared: Path,
     parent: Adapter,
-    pool: ModelPool,
+    model: LanguageModel,
+    ranker: Ranker,
     folder: Path,
     on_progress: Callable[[Progress], None] | None = None,
-    ranker: Ranker | None = None,
 ) -> PairsSummary:
     """Make pairs of TRAIN prompts into `folder`; killed at any moment, the next call goes on where it was.
 
@@ -114,21 +113,19 @@ def run(
         config: every setting.
         prepared: folder of windows, as `prepare` writes it.
         parent: the SFT adapter whose replies are the candidates.
-        pool: where models are loaded.
+        model: of the parent's base, the parent added.
+        ranker: who prefers.
         folder: where the pairs go.
         on_progress: told of pairs made of those wanted.
-        ranker: who prefers, where the caller has it already; else the config's.
 
     Raises:
-        SplitError: a prompt of another split than TRAIN. ConfigError: the judge does not score the criterion.
+        SplitError: a prompt of another split than TRAIN.
         InputError: no pair could be made.
     """
     from pipelines.pair_audit import audit_pairs
 
     system = read_summary(prepared).system
-    variant = Variant(name=CANDIDATES, kind="model", base=parent.base, adapter=parent, system=system)
-    model = pool.of(variant)
-    ranker = ranker or _ranker(config, pool)
+    variant = candidates_of(parent, system=system)
     train = read_prompts(prepared, "train")
     prompts = draw_prompts(train, n=len(train), seed=config.seed, allowed=("train",))
     short = _short(prompts, parent, system=system, most=config.max_prompt_tokens)
@@ -193,21 +190,14 @@ def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
     return summary
 
 
+def candidates_of(parent: Adapter, *, system: str | None) -> Variant:
+    """The variant whose replies are the candidates: the parent, prompted as it was trained."""
+    return Variant(name=CANDIDATES, kind="model", base=parent.base, adapter=parent, system=system)
+
+
 def read_pairs_summary(folder: Path) -> PairsSummary:
     """What was recorded of the pairs in a folder."""
     return from_json(PairsSummary, read_json(folder / SUMMARY))
-
-
-def ranker_identity(config: PairsConfig) -> str:
-    """Who prefers, by id, without loading anything: `reference`, or `judge id/criterion`."""
-    if config.method == "reference":
-        return ReferenceRanker().id
-    from harness.judging.build import judge_id
-    from harness.models.bases import resolve_base
-
-    spec = _judge_spec(config)
-    base = resolve_base(spec.model.source, revision=spec.model.revision)
-    return f"{judge_id(spec, base=base)}/{config.criterion or spec.criteria[0].name}"
 
 
 def counts(summary: PairsSummary) -> dict[str, int]:
@@ -330,21 +320,3 @@ def _short(prompts: Sequence[Prompt], parent: Adapter, *, system: str, most: int
     for prompt in prompts:
         if len(render(tokenizer, chat_messages(prompt.messages, system=system))) <= most:
             yield prompt
-
-
-def _judge_spec(config: PairsConfig) -> JudgeSpec:
-    from harness.judging.spec import load_judge_spec
-
-    return load_judge_spec(Path(config.judge or ""))
-
-
-def _ranker(config: PairsConfig, pool: ModelPool) -> Ranker:
-    if config.method == "reference":
-        return ReferenceRanker()
-    from harness.judging.build import build_judge
-    from harness.models.bases import resolve_base
-
-    spec = _judge_spec(config)
-    base = resolve_base(spec.model.source, revision=spec.model.revision)
-    judge = build_judge(spec, model=pool.base(base, dtype=spec.model.dtype))
-    return ScoreRanker(judge=judge, criterion=config.criterion or spec.criteria[0].name)

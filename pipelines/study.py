@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from harness.errors import InputError
 from harness.judging.controls import faults
-from harness.judging.spec import load_criterion
+from harness.judging.criterion_files import load_criterion
 from harness.ratings.design import PanelDesign, StudyDesign, TargetDesign
 from harness.ratings.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
 from harness.ratings.studies import Created, NewStudy, create_study

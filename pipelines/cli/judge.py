@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, SeedOption, emit, say, stdout, table
+from pipelines.cli.console import (
+    BudgetOption,
+    CorpusOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    emit,
+    say,
+    stdout,
+    table,
+)
 
 app = typer.Typer(help="Run and qualify judges.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -24,15 +35,24 @@ def run(
     ],
     corpus: CorpusOption = "sample",
     data: Annotated[Path | None, typer.Option(help="Instead of a corpus: the JSONL of test prompts.")] = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score replies on every criterion of a judge. A reply that cannot be scored is missing, with its reason."""
     from pipelines.cli.session import open_session
-    from pipelines.judging import score_file
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.judging import plan_file, score_file
 
-    scored = score_file(open_session(force=force), judge, generations=generations, corpus=corpus, data=data, seed=seed)
+    session = open_session(force=force, budget_usd=budget_usd)
+    if dry_run:
+        planned = plan_file(session, judge, generations=generations, corpus=corpus, data=data, seed=seed)
+        show_plan(planned, json=json)
+        return
+    scored = score_file(session, judge, generations=generations, corpus=corpus, data=data, seed=seed)
+    say_spent(session)
     if json:
         emit(
             {
@@ -60,6 +80,8 @@ def qualify(
     n_controls: Annotated[
         int | None, typer.Option(help="True replies per control family; the judge's own setting when left out.", min=2)
     ] = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -67,9 +89,15 @@ def qualify(
     """Can this judge tell true replies from planted faults? Qualified, not qualified or inconclusive, per criterion."""
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
-    from pipelines.judging import qualification_json, qualify_judge
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.judging import plan_qualification, qualification_json, qualify_judge
 
-    found = qualify_judge(open_session(force=force), judge, corpus=corpus, n=n_controls, seed=seed)
+    session = open_session(force=force, budget_usd=budget_usd)
+    if dry_run:
+        show_plan(plan_qualification(session, judge, corpus=corpus, n=n_controls, seed=seed), json=json)
+        return
+    found = qualify_judge(session, judge, corpus=corpus, n=n_controls, seed=seed)
+    say_spent(session)
     if json:
         emit([qualification_json(q) for q in found])
         return

@@ -15,7 +15,8 @@ from stories import EXPERIMENTS, REPOSITORY
 
 from harness.ablation.design import EvaluationDesign
 from harness.config import load_yaml
-from harness.judging.spec import load_judge_spec, shipped_criteria
+from harness.judging.criterion_files import shipped_criteria
+from harness.judging.spec import load_judge_spec
 from harness.ratings.design import StudyDesign
 from pipelines.evaluate import load_design
 from pipelines.training.dpo_recipe import DpoRecipe
@@ -41,7 +42,7 @@ def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
     known = sorted([*RECIPES, *PREFERENCES, *DESIGNS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
     assert every == known
-    assert (len(RECIPES), len(PREFERENCES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 4, 2, 2, 2)
+    assert (len(RECIPES), len(PREFERENCES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 4, 5, 2, 2)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)

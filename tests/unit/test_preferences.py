@@ -55,16 +55,6 @@ class Talker(UniformModel):
         return replies
 
 
-@dataclass(kw_only=True)
-class Pool:
-    """Gives the one model that a test has."""
-
-    model: Any
-
-    def of(self, variant: Any) -> Any:
-        return self.model
-
-
 def by_draw(item: JudgedItem, criterion: str) -> float | None:
     """Three is best, one is worst; the second is not scored."""
     return {"one": 1.0, "two": None, "three": 3.0, "four": 9.0}[item.reply.split()[-1]]
@@ -96,7 +86,7 @@ def build(folder: Path, prepared: Path, parent: Adapter, *, judge: ScriptedJudge
     judge = judge or ScriptedJudge(value=by_draw, criteria=(COHERENCE, FLUENCY))
     folder.mkdir(parents=True, exist_ok=True)
     return preferences.run(
-        config(**changes), prepared=prepared, parent=parent, pool=Pool(model=model or Talker()),  # type: ignore[arg-type]
+        config(**changes), prepared=prepared, parent=parent, model=model or Talker(),  # type: ignore[arg-type]
         folder=folder, ranker=ScoreRanker(judge=judge, criterion="coherence"),
     )  # fmt: skip
 
@@ -210,7 +200,7 @@ def test_prompts_of_another_split_are_refused(prepared, parent, tmp_path, monkey
 
 def test_the_human_reply_against_a_sample(prepared, parent, tmp_path):
     chosen = PairsConfig(method="reference", n_pairs=10, n_candidates=1)
-    preferences.run(chosen, prepared=prepared, parent=parent, pool=Pool(model=Talker()), folder=tmp_path)  # type: ignore[arg-type]
+    preferences.run(chosen, prepared=prepared, parent=parent, model=Talker(), ranker=ReferenceRanker(), folder=tmp_path)  # type: ignore[arg-type]
     for made in read_pairs(tmp_path):
         assert made.chosen == (made.prompt.reference or "").strip()
         assert made.rejected == "reply number one"
@@ -252,7 +242,7 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepar
             }
 
     summary = preferences.run(
-        config(n_pairs=10), prepared=prepared, parent=parent, pool=Pool(model=Talker()), folder=tmp_path,  # type: ignore[arg-type]
+        config(n_pairs=10), prepared=prepared, parent=parent, model=Talker(), folder=tmp_path,  # type: ignore[arg-type]
         ranker=Compares(),
     )  # fmt: skip
     assert summary.dropped["the verdict turned with the sides"] > 0

@@ -12,6 +12,7 @@ from harness.models.chat import DIALOGUE_SYSTEM
 from harness.settings import Settings
 from harness.tracking import Tracking
 from harness.types import Message, Prompt, Split, Variant
+from pipelines.spending import Spending
 from pipelines.variants import ModelPool, draw_shots, parse_variant, resolve_variant, tokenizer_source
 
 
@@ -136,9 +137,11 @@ def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder, track
     pool = ModelPool()
     plain = resolved(VariantDesign(model=str(folder / "base")), tracking)
     tuned = resolved(VariantDesign(adapter=str(folder / "adapter")), tracking)
-    assert pool.of(plain) is pool.of(tuned) is pool.of(tuned)
+    spending = Spending()
+    first, second, third = (pool.of(variant, spending=spending) for variant in (plain, tuned, tuned))
+    assert first is second is third
     pool.clear()
-    assert pool.of(plain) is not None
+    assert pool.of(plain, spending=spending) is not first
 
 
 # ── few-shot exchanges ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -135,7 +135,7 @@ def test_a_store_from_before_ratings_gains_them_and_loses_nothing(tmp_path: Path
             connection.execute(text(f"DROP TABLE {name}"))
         connection.execute(text("CREATE TABLE somebody_elses (x INTEGER)"))
         connection.execute(text("INSERT INTO somebody_elses VALUES (1), (2)"))
-        connection.execute(text("UPDATE screentest_version SET version_num = '0001'"))
+        connection.execute(text("UPDATE screentest_version SET version_num = '0002'"))
     migrate(engine)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM somebody_elses")).scalar_one() == 2
