@@ -1,0 +1,165 @@
+"""The stages of preferences as MLflow runs: pairs from TRAIN prompts, DPO and its control on top of an SFT adapter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import digest_file, digest_json, write_json
+from harness.errors import InputError
+from harness.models.bases import resolve_base
+from harness.registry import model_card, open_adapter, publish
+from harness.tracking import Stage, StageResult
+from harness.types import Adapter
+from pipelines.preferences import PairsConfig
+from pipelines.session import OnProgress, Session
+from pipelines.stages import PUBLISHED
+from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.variants import adapter_of, parse_variant
+
+
+def parent_of(session: Session, recipe: DpoRecipe, *, named: str | None = None) -> Adapter:
+    """The adapter that a recipe continues from; `named` takes the place of the recipe's own."""
+    return adapter_of(parse_variant(named or recipe.parent), session.tracking)
+
+
+def pairs_stage(
+    session: Session, config: PairsConfig, *, prepared: StageResult, parent: Adapter, adopt: bool = False
+) -> StageResult:
+    """TRAIN prompts + the SFT adapter (+ a judge) → preference pairs with their audit."""
+    from pipelines import preferences
+
+    ranker = preferences.ranker_identity(config)
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = preferences.run(
+            config, prepared=prepared.folder, parent=parent, pool=session.pool, folder=stage.folder,
+            on_progress=on_progress,
+        )  # fmt: skip
+        for name, count in preferences.counts(summary).items():
+            stage.log_metric(name, count)
+
+    return session.stage(
+        "pairs",
+        label="Preference pairs",
+        revision=preferences.REVISION,
+        config=config.model_dump(mode="json", exclude={"judge"}) | {"ranker": ranker},
+        inputs={"prepared": prepared.digest, "parent": parent.digest},
+        work=work,
+        adopt=adopt,
+    )
+
+
+def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:
+    """Preferences made elsewhere → pairs with their audit; refused when one is near a held-out row."""
+    from pipelines import preferences
+
+    if not file.is_file():
+        raise InputError(f"`{file}` must be an existing JSONL file of preferences; there is none")
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        preferences.import_pairs(file, prepared=prepared.folder, folder=stage.folder)
+
+    return session.stage(
+        "pairs",
+        label="Import preferences",
+        revision=preferences.REVISION,
+        config={"method": "import"},
+        inputs={"prepared": prepared.digest, "file": digest_file(file)},
+        work=work,
+        adopt=adopt,
+    )
+
+
+def dpo_stage(
+    session: Session,
+    recipe: DpoRecipe,
+    *,
+    prepared: StageResult,
+    parent: Adapter,
+    pairs: StageResult,
+    adopt: bool = False,
+) -> StageResult:
+    """Pairs + recipe + SFT adapter → adapter, published under the recipe's name with the SFT adapter as its parent."""
+    return _preference_training(
+        session, recipe, name="dpo", label="Train on preferences", prepared=prepared, parent=parent, pairs=pairs,
+        adopt=adopt,
+    )  # fmt: skip
+
+
+def chosen_sft_stage(
+    session: Session,
+    recipe: DpoRecipe,
+    *,
+    prepared: StageResult,
+    parent: Adapter,
+    pairs: StageResult,
+    adopt: bool = False,
+) -> StageResult:
+    """DPO's control: further SFT on the chosen replies, with the prompts, order, steps and rates of `recipe`."""
+    return _preference_training(
+        session, recipe.as_control(), name="chosen_sft", label="Train on chosen replies", prepared=prepared,
+        parent=parent, pairs=pairs, adopt=adopt,
+    )  # fmt: skip
+
+
+def _preference_training(
+    session: Session,
+    recipe: DpoRecipe,
+    *,
+    name: str,
+    label: str,
+    prepared: StageResult,
+    parent: Adapter,
+    pairs: StageResult,
+    adopt: bool,
+) -> StageResult:
+    from pipelines import dpo
+
+    base = resolve_base(recipe.base.source, revision=recipe.base.revision)
+    dpo.require_same_base(parent, base)
+    settings = recipe.model_dump(mode="json", exclude={"base", "parent"})
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = dpo.run(
+            recipe,
+            prepared=prepared.folder,
+            pairs=pairs.folder,
+            parent=parent,
+            folder=stage.folder,
+            on_progress=on_progress,
+            on_metric=stage.log_metric,
+        )
+        adapter = replace(
+            open_adapter(stage.folder / "adapter", base=base),
+            recipe_digest=digest_json({"recipe": settings, "base": base.digest}),
+            data_digest=prepared.digest,
+            parent=parent.digest,
+        )
+        metrics = dpo.headline(summary)
+        facts: dict[str, Any] = {
+            "Method": dpo.describe(recipe),
+            "Parent": f"{parent.name}/{parent.version}" if parent.version else parent.name,
+            "Pairs": f"{summary.n_pairs:,}",
+            "Steps": f"{summary.n_steps:,}",
+            "Seed": str(recipe.seed),
+        }
+        card = model_card(adapter, name=recipe.name, facts=facts, metrics=metrics)
+        published = publish(
+            session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
+        )
+        stage.set_tag("adapter", f"{published.name}/{published.version}")
+        for key, value in metrics.items():
+            stage.log_metric(f"final_{key}", value)
+        write_json(stage.folder / PUBLISHED, {"adapter": f"{published.name}/{published.version}"})
+
+    return session.stage(
+        name,
+        label=label,
+        revision=dpo.REVISION,
+        config=settings,
+        inputs={"prepared": prepared.digest, "pairs": pairs.digest, "parent": parent.digest, "base": base.digest},
+        work=work,
+        adopt=adopt,
+    )

@@ -1,0 +1,72 @@
+"""The recipe of a preference training: every setting, none with a default, in the order of the SFT recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.config import StrictConfig
+from pipelines.training.recipe import BaseSettings, OptimizerSettings, Positive
+
+LossType = Literal["sigmoid", "hinge", "ipo", "robust", "sft"]
+
+
+class PairSettings(StrictConfig):
+    """Which pairs are seen, and in rows of what size."""
+
+    n_pairs: Positive | None  # drawn evenly over films, after those held out; null takes all
+    epochs: Positive
+    pairs_per_pack: Positive  # pairs in one row; a row is a micro-batch
+    max_tokens: Positive  # of a prompt with its longer reply; a longer pair is left out and counted
+
+
+class LossSettings(StrictConfig):
+    """What is minimised. `sft` is the control: likelihood of the chosen replies alone, all else the same."""
+
+    type: LossType
+    beta: Annotated[float, Field(gt=0)]  # how dearly leaving the reference is paid
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # assumed share of pairs whose preference is wrong
+    ld_alpha: Annotated[float, Field(ge=0, le=1)] | None  # weight of tokens beyond the shorter reply; null counts all
+
+    @model_validator(mode="after")
+    def _smooths_where_it_can(self) -> Self:
+        if self.label_smoothing and self.type not in ("sigmoid", "robust"):
+            raise ValueError(f"`label_smoothing` must be 0 with `type: {self.type}`, which does not know it")
+        if self.ld_alpha is not None and self.type == "sft":
+            raise ValueError("`ld_alpha` must be null with `type: sft`, which compares no lengths")
+        return self
+
+
+class PreferenceValidation(StrictConfig):
+    """Held-out pairs and replies before, during and after; their films give no training pair."""
+
+    every_steps: Positive
+    n_pairs: Positive  # at least so many, from films of their own
+    n_replies: Annotated[int, Field(ge=0)]  # replies generated to their prompts, for reply length; 0 is none
+    max_new_tokens: Positive  # of these replies
+    keep: Literal["last", "best"]  # whose weights: the last step's, or the step's of the lowest validation loss
+
+
+class DpoRecipe(StrictConfig):
+    """Everything that decides a preference training, apart from prepared data, parent and pairs."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    base: BaseSettings
+    parent: Annotated[str, Field(min_length=1)]  # the adapter that goes on and is the reference: name@alias, name/version
+    quantization: Literal["nf4", "none"]  # as the parent was trained
+    precision: Literal["auto", "bf16", "fp32"]  # auto: bf16 on CUDA, fp32 elsewhere
+    attention: Literal["auto", "sdpa", "eager"]  # auto: sdpa, since FlashAttention takes no tree of replies
+    data: PairSettings
+    optimizer: OptimizerSettings
+    loss: LossSettings
+    gradient_checkpointing: bool
+    validation: PreferenceValidation
+    checkpoint_steps: Positive
+    log_steps: Positive
+    seed: int
+
+    def as_control(self) -> DpoRecipe:
+        """Further SFT on the chosen replies: the same pairs, order, steps and rates; the loss alone is another."""
+        loss = LossSettings(type="sft", beta=self.loss.beta, label_smoothing=0.0, ld_alpha=None)
+        return self.model_copy(update={"name": f"{self.name}-chosen-sft", "loss": loss})
