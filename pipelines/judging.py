@@ -45,7 +45,7 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
-    use = _use(load_judge_spec(judge))
+    use = use_of(load_judge_spec(judge))
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
     base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
@@ -66,7 +66,7 @@ def score_file(
         raise InputError(f"`{generations}` must hold replies to TEST prompts of this data; none of its ids is one")
     made = generate_stage(session, variant, prompts, decoding=DecodingDesign().noun(seed=seed))
     scored = score_stage(session, use, replies={REPLIES: rows.read_replies(REPLIES, made)}, prompts=prompts)
-    measures = {c.name: _use(use.spec, criterion=c.name) for c in use.spec.criteria}
+    measures = {c.name: use_of(use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = list(per_prompt(arm.rows).values())
@@ -83,7 +83,7 @@ def score_file(
 
 def qualify_judge(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films."""
-    use = _use(load_judge_spec(judge))
+    use = use_of(load_judge_spec(judge))
     base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
     prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=base, limit=None))
     n = use.spec.qualification.n_controls if n is None else n
@@ -120,7 +120,8 @@ def qualification_json(qualification: Qualification) -> dict[str, Any]:
     }
 
 
-def _use(spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+def use_of(spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
     base = resolve_base(spec.model.source, revision=spec.model.revision)
     name = criterion or spec.criteria[0].name
     return JudgeUse(

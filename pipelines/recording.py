@@ -13,10 +13,8 @@ from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
 from harness.reporting.record import (
     AuditRow,
-    CurvePoint,
     DataCard,
     Line,
-    LossCurve,
     MissingRow,
     Sample,
     SampleReply,
@@ -24,6 +22,7 @@ from harness.reporting.record import (
     SplitRow,
     StageLine,
 )
+from harness.reporting.traces import CurvePoint, LossCurve
 from harness.tracking import StageResult, Tracking
 from harness.types import SPLITS, Generation, Message, Prompt, Variant
 

@@ -26,7 +26,7 @@ from harness.errors import ConfigError
 from harness.stats import require_reachable
 
 StageName = Literal["sft", "dpo", "chosen_sft"]
-SECTIONS = ("sft", "dpo", "chosen_sft", "pairs", "decoding", "base")
+SECTIONS = ("sft", "dpo", "pairs", "decoding")
 PLAIN_KEYS = ("base", "stages")  # overrides without a dot
 OWN_VALUE = "the recipe's own value"  # what an arm has where it overrides nothing
 
@@ -59,9 +59,7 @@ class RecipesDesign(StrictConfig):
     """Recipes that arms share, relative to the experiment file."""
 
     sft: str | None = None
-    dpo: str | None = None
-    chosen_sft: str | None = None
-    pairs: str | None = None
+    dpo: str | None = None  # of `dpo` and of its control `chosen_sft`
 
 
 class TestDesign(StrictConfig):
@@ -111,7 +109,8 @@ class AblationDesign(StrictConfig):
     seeds: tuple[Seed, ...] = Field(min_length=1)
     stages: tuple[StageName, ...] = ("sft",)  # what an arm goes through unless it says otherwise
     recipes: RecipesDesign = RecipesDesign()
-    bases: dict[Name, BaseDesign] = Field(default_factory=dict)
+    pairs: dict[str, Any] = Field(default_factory=dict)  # how preference pairs are made
+    bases: dict[Name, BaseDesign] = Field(default_factory=dict)  # for arms that name one: `base: small`
     data: CorpusDesign = CorpusDesign()
     test: TestDesign = TestDesign()
     decoding: DecodingDesign = DecodingDesign()
@@ -147,7 +146,7 @@ class AblationDesign(StrictConfig):
                 raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
         scored = [name for name, measure in self.measures.items() if measure.scores is not None]
         if scored:
-            raise ValueError(f"measure `{scored[0]}`: imported `scores` belong to replies that exist already; use a judge")
+            raise ValueError(f"measure `{scored[0]}`: imported `scores` are of replies that exist already; use a judge")
         return self
 
     @property
@@ -246,7 +245,8 @@ def _check_factors(design: AblationDesign) -> None:
 def _check_bases(design: AblationDesign) -> None:
     for arm in design.arms:
         named = design.settings_of(arm).get("base")
-        if named is not None and named not in design.bases and design.bases:
+        # A file may leave its bases to the profiles.
+        if named is not None and design.bases and named not in design.bases:
             raise ValueError(f"arm {arm!r} names the base {named!r}; there are {', '.join(design.bases)}")
 
 
@@ -258,4 +258,3 @@ def _check_trend(design: AblationDesign) -> None:
         raise ValueError(f"`trend` names the arm {strangers[0]!r}; there are {', '.join(design.arms)}")
     if len(set(design.trend)) < 3 or len(set(design.trend)) != len(design.trend):
         raise ValueError(f"`trend` must name at least three different arms in order, got {list(design.trend)}")
-

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import (
+    ablate,
     adapters,
     compare,
     data,
@@ -64,6 +65,7 @@ app.command("sft", rich_help_panel="Data and training")(sft.sft)
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
+app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.command("report", rich_help_panel="Reading results")(report.report)
