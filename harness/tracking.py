@@ -94,6 +94,7 @@ class Tracking:
     def client(self) -> Any:
         """MLflow's client for runs and registry."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
         self.settings.home.mkdir(parents=True, exist_ok=True)
         _quieten()
         import mlflow
