@@ -20,10 +20,12 @@ from harness.ablation.design import (
     check_references,
     declaration_digest,
 )
+from harness.ablation.measures import CATALOGUE
 from harness.artifacts import digest_json
 from harness.config import StrictConfig
 from harness.errors import ConfigError
 from harness.stats import require_reachable
+from harness.types import Direction
 
 StageName = Literal["sft", "dpo", "chosen_sft"]
 SECTIONS = ("sft", "dpo", "pairs", "decoding")
@@ -144,6 +146,8 @@ class AblationDesign(StrictConfig):
             names = [contrast.name for contrast in self.contrasts]
             if self.tail.contrast not in names or self.tail.measure not in self.measures:
                 raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
+            if _better(self, self.tail.measure) != "higher":
+                raise ValueError(f"`tail` needs a measure of which more is better; {self.tail.measure!r} is none")
         scored = [name for name, measure in self.measures.items() if measure.scores is not None]
         if scored:
             raise ValueError(f"measure `{scored[0]}`: imported `scores` are of replies that exist already; use a judge")
@@ -209,6 +213,11 @@ def _replaced(data: Mapping[str, Any], path: list[str], value: Any, dotted: str)
     if not isinstance(below, Mapping):
         raise ConfigError(f"`{dotted}`: nothing reads `{rest[0]}`; `{key}` holds a single value")
     return {**data, key: _replaced(below, rest, value, dotted)}
+
+
+def _better(design: AblationDesign, measure: str) -> Direction | None:
+    declared = design.measures[measure].better
+    return declared or (CATALOGUE[measure].better if measure in CATALOGUE else None)
 
 
 def _check_keys(overrides: list[dict[str, Any]]) -> None:

@@ -141,8 +141,8 @@ def _tail_table(found: Index, tail: TailRow | None) -> Table:
         ]
     what = "" if tail is None else f"{_label(found, tail.measure)}, {tail.contrast}: {tail.note}. "
     return Table(
-        caption=f"{what}0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more than "
-        "the peak rises. The changes of the shares describe and claim nothing.",
+        caption=f"{what}0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more "
+        "than the peak rises. The changes of the shares describe and claim nothing.",
         head=("Tail", "Effect", "Interval", "Rows / clusters"),
         groups=(Group(rows=tuple(rows)),),
         is_cards=True,
@@ -156,12 +156,13 @@ def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
             f"{_label(found, t.measure)}: {' → '.join(t.order)}",
             t.estimate,
             detail="; ".join(part for part in (t.basis, _p(t.p_value), t.note) if part),
+            rows="" if t.estimate.has_interval else write_count(t.estimate.n, "run"),
         )
         for t in trends
     )
     return Table(
-        caption="Rank correlation with the declared order: 1 rises with every step, −1 falls. Permutation p values, not "
-        "in the family.",
+        caption="Rank correlation with the declared order: 1 rises with every step, −1 falls. Permutation p values, "
+        "not in the family.",
         head=("Trend", "Correlation", "Interval", "Rows / clusters"),
         groups=(Group(rows=rows),),
         is_cards=True,
@@ -197,13 +198,21 @@ def _work_line(record: AblationRecord) -> str:
     reused = f", {work.n_reused} of them done before" if work.n_reused else ""
     retried = f", {write_count(work.n_retries, 'retry')}" if work.n_retries else ""
     return (
-        f"{write_count(work.n_stages, 'distinct stage')}{reused}{retried}: {write_seconds(work.stage_seconds)} of work, "
-        f"{write_seconds(work.wall_seconds)} on the clock with {write_count(work.n_workers, 'worker')} ({work.executor})."
+        f"{write_count(work.n_stages, 'distinct stage')}{reused}{retried}: {write_seconds(work.stage_seconds)} of "
+        f"work, {write_seconds(work.wall_seconds)} on the clock with {write_count(work.n_workers, 'worker')} "
+        f"({work.executor})."
     )
 
 
 def _estimate_row(
-    found: Index, name: str, estimate: Estimate, *, unit: str = "", detail: str = "", grain: Grain = Grain.PROMPT
+    found: Index,
+    name: str,
+    estimate: Estimate,
+    *,
+    unit: str = "",
+    detail: str = "",
+    grain: Grain = Grain.PROMPT,
+    rows: str = "",
 ) -> Row:
     written = write_estimate(estimate, unit=unit, is_difference=True, grain=grain, cluster_noun=found.cluster_noun)
     freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
@@ -212,7 +221,7 @@ def _estimate_row(
             Cell(text=name, detail=detail),
             Cell(text=written.amount, is_number=True),
             Cell(text=written.interval, detail=freedom, is_number=written.has_interval),
-            Cell(text=written.rows, detail=written.missing, is_number=True),
+            Cell(text=rows or written.rows, detail=written.missing, is_number=True),
         )
     )
 

@@ -220,13 +220,20 @@ def _variant_row(design: AblationDesign, collected: Collected, arm: str) -> reco
     return records.VariantRow(
         name=arm,
         description=recording.describe_variant(cells[0].variant),
-        base=recording.base_name(cells[0].variant),
+        base=_base_label(design, arm) or recording.base_name(cells[0].variant),
         adapter=", ".join(adapters) or None,
         digest=cells[0].variant.digest,
         n_generations=len(replies),
         cut_off=_cut_off(cells, design),
         n_missing=n_expected - sum(g.finish_reason != "error" for g in replies),
     )
+
+
+def _base_label(design: AblationDesign, arm: str) -> str:
+    """A base that was trained here, by its name in the file; empty for one that has a name of its own."""
+    named = design.settings_of(arm).get("base")
+    is_own = named in design.bases and design.bases[named].pretrain is not None
+    return f"{named}, trained here from nothing" if is_own else ""
 
 
 def _cut_off(cells: list[CellRows], design: AblationDesign) -> Estimate | None:

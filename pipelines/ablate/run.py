@@ -204,7 +204,7 @@ def _require_same_test(store: Tracking, design: AblationDesign, plan: Plan, ran:
         if digest != asked[first]:
             raise InputError(
                 f"arms `{first}` and `{arm}` have different TEST prompts, so that they cannot be compared: the "
-                "tokenizers of their bases cut the windows differently; raise `data.max_tokens` until every history fits"
+                "tokenizers of their bases cut the windows differently; raise `data.max_tokens` until all fit"
             )
 
 
