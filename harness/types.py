@@ -85,6 +85,15 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A reply that stood for choice when a preference was made."""
+
+    text: str
+    score: float | None  # in the judge's units; None where it has none
+    n_tokens: int | None  # generated tokens, end token included; None where unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreferencePair:
     """A prompt with a preferred and a rejected reply."""
 
@@ -94,6 +103,8 @@ class PreferencePair:
     margin: float | None  # preference strength in the judge's units; None where unknown
     preferred_by: str  # judge id, "reference" or "import"
     reason: str = ""
+    candidates: tuple[Candidate, ...] = ()  # all that stood for choice, the human reply excluded
+    orders_agree: bool | None = None  # whether the verdict held with sides swapped; None where no sides were shown
 
 
 # ── models and variants ──────────────────────────────────────────────────────────────────────────────────────────────

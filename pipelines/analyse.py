@@ -20,6 +20,7 @@ from harness.stats import mean_estimate
 from harness.tracking import Stage, StageResult
 from harness.types import Estimate, Finding, Generation, Grain
 from pipelines import recording
+from pipelines.audit import training_audit
 from pipelines.measuring import Measured
 from pipelines.memory import peak_bytes
 from pipelines.session import OnProgress, Session
@@ -27,7 +28,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 1
+REVISION = 2
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -43,7 +44,6 @@ def analyse_stage(
     *,
     measured: Measured,
     prepared: StageResult,
-    training: StageResult | None,
     began: float,
 ) -> ReportRecord:
     """Findings, record and report of an evaluation, as a stage of its own; every run of it is a look at TEST."""
@@ -56,7 +56,7 @@ def analyse_stage(
         stage.set_tag("test_prompts", test_digest)
         looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=test_digest)}
         findings = _findings(design, measured, prepared)
-        record = _record(session, design, measured, prepared, training, findings, run_id=stage.run_id, began=began)
+        record = _record(session, design, measured, prepared, findings, run_id=stage.run_id, began=began)
         record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
         write_report(record, stage.folder)
         for finding in findings:
@@ -111,7 +111,6 @@ def _record(
     design: EvaluationDesign,
     measured: Measured,
     prepared: StageResult,
-    training: StageResult | None,
     findings: tuple[Finding, ...],
     *,
     run_id: str,
@@ -119,7 +118,7 @@ def _record(
 ) -> ReportRecord:
     generations = {name: replies.generations for name, replies in measured.replies.items()}
     n_expected = len(measured.prompts) * design.decoding.n_draws
-    facts = [recording.training_facts(session.tracking, v, training) for v in measured.variants.values()]
+    facts = [recording.training_facts(session.tracking, v) for v in measured.variants.values()]
     is_trained = any(fact.n_tokens for fact in facts)
     judges = tuple({judge.row.judge_id: judge.row for judge in measured.judges.values()}.values())
     return records.ReportRecord(
@@ -149,9 +148,9 @@ def _record(
         + recording.missing_references(measured.arms),
         stages=recording.stage_lines(session.done),
         data=recording.data_card(prepared),
-        audit=tuple(row for fact in facts for row in fact.audit),
+        audit=training_audit(session.tracking, measured.variants.values(), prepared=prepared),
         n_training_seeds=1 if is_trained else None,
-        limitations=_limitations(design, measured, is_trained=is_trained),
+        limitations=_limitations(design, measured, facts),
         config=to_json(design.model_dump(mode="json", by_alias=True)),
         versions=versions(),
         cost=_cost(session, facts, began),
@@ -215,12 +214,13 @@ def _declaration(measured: Measured, digest: str, *, n_looks: int) -> records.De
     return records.Declaration(status="before" if is_before else "after", digest=digest, n_test_looks=n_looks)
 
 
-def _limitations(design: EvaluationDesign, measured: Measured, *, is_trained: bool) -> tuple[str, ...]:
+def _limitations(design: EvaluationDesign, measured: Measured, facts: list[recording.TrainingFacts]) -> tuple[str, ...]:
     said = [
         "The intervals speak of films like these: films were resampled, and what holds for other text is not known.",
     ]
-    if is_trained:
+    if any(fact.n_tokens for fact in facts):
         said.append("One training run stands behind each adapter: the verdicts are about these adapters.")
+    said += [caveat for fact in facts for caveat in fact.caveats]
     if any(judge.row.is_self_family for judge in measured.judges.values()):
         said.append("The judge is of the variants' own family; models rate their own kind too high.")
     if measured.judges:

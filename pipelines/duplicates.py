@@ -82,6 +82,15 @@ def words(text: str) -> list[str]:
     return _WORD.findall(_APOSTROPHE.sub("", text.lower()))
 
 
+def is_near_copy(reply: str, other: str) -> bool:
+    """Whether two texts are nearly the same by the rule *reply*: 8 words, and 80 % of the shorter's trigrams."""
+    one, two = sorted((words(reply), words(other)), key=len)
+    if len(one) < MIN_WORDS:
+        return False
+    wanted, there = (set(zip(text, text[1:], text[2:], strict=False)) for text in (one, two))
+    return len(wanted & there) >= MIN_CONTAINMENT * len(wanted)
+
+
 def describe(duplicates: Sequence[Duplicate], splits: _Codes) -> dict[str, int]:
     """How many of each kind, e.g. `reply: train in test`."""
     counts: dict[str, int] = {}

@@ -81,7 +81,6 @@ def evaluate_prepared(
     *,
     prepared: StageResult,
     folder: Path,
-    training: StageResult | None = None,
 ) -> Evaluated:
     """Evaluate an experiment on a prepared corpus."""
     began = time.perf_counter()
@@ -113,7 +112,7 @@ def evaluate_prepared(
     )
 
     # numbers
-    record = analyse_stage(session, design, measured=measured, prepared=prepared, training=training, began=began)
+    record = analyse_stage(session, design, measured=measured, prepared=prepared, began=began)
     files = export_report(session.tracking, record)
     return Evaluated(record=record, files=files, seconds=time.perf_counter() - began)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import ConfigError, UnavailableError
+from harness.artifacts import digest_folder
+from harness.errors import ConfigError, InputError, IntegrityError, UnavailableError
 from harness.models.bases import base_folder
 from harness.seeding import derive
-from harness.types import BaseModel
+from harness.types import Adapter, BaseModel
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,37 @@ def attach_lora(model: Any, lora: LoraSettings, *, base: BaseModel, seed: int) -
     adapted.peft_config["default"].base_model_name_or_path = portable_name(base)
     adapted.peft_config["default"].revision = base.revision
     return adapted
+
+
+def attach_adapter(model: Any, adapter: Adapter) -> Any:
+    """A trained adapter on its frozen base, trainable again; its files are checked first.
+
+    Raises:
+        IntegrityError: they do not have the digest on record.
+        InputError: they do not fit the base.
+    """
+    from peft import PeftModel
+
+    require_digest(adapter)
+    try:
+        return PeftModel.from_pretrained(model, adapter.path, is_trainable=True)
+    except (ValueError, RuntimeError) as err:  # PEFT's for unknown target modules, torch's for other shapes
+        reason = " ".join(str(err).split())[:300]
+        raise InputError(f"`{adapter.name}` must fit the base's layers, it does not: {reason}") from err
+
+
+def require_digest(adapter: Adapter) -> None:
+    """Refuse files that are not those on record.
+
+    Raises:
+        IntegrityError: an adapter's folder has another digest.
+    """
+    found = digest_folder(Path(adapter.path))
+    if found != adapter.digest:
+        raise IntegrityError(
+            f"`{adapter.path}` must have the digest on record {adapter.digest[:12]}, got {found[:12]}; "
+            "restore the files or register the adapter again"
+        )
 
 
 def portable_name(base: BaseModel) -> str:

@@ -2,26 +2,100 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, write_json
+from harness.artifacts import digest_file, digest_json, from_json, read_json, write_json
 from harness.errors import InputError
 from harness.models.bases import resolve_base
 from harness.registry import model_card, open_adapter, publish
 from harness.tracking import Stage, StageResult
-from harness.types import Adapter
+from harness.types import Adapter, Variant
 from pipelines.preferences import PairsConfig
+from pipelines.prepare import PrepareConfig
+from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
-from pipelines.stages import PUBLISHED
+from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.variants import adapter_of, parse_variant
+
+if TYPE_CHECKING:
+    from pipelines.pair_audit import PairAudit
 
 
 def parent_of(session: Session, recipe: DpoRecipe, *, named: str | None = None) -> Adapter:
     """The adapter that a recipe continues from; `named` takes the place of the recipe's own."""
-    return adapter_of(parse_variant(named or recipe.parent), session.tracking)
+    return parent_of_name(session, named or recipe.parent)
+
+
+def parent_of_name(session: Session, named: str) -> Adapter:
+    """The adapter that a text names: of the registry, or a PEFT folder.
+
+    Raises:
+        InputError: it names something else.
+    """
+    declared = parse_variant(named)
+    if declared.adapter is None:
+        raise InputError(f"`parent` must be an SFT adapter (name@alias, name/version or a PEFT folder), got {named!r}")
+    return adapter_of(declared, session.tracking)
+
+
+def prepared_for(session: Session, parent: Adapter, *, corpus: str, seed: int, limit: int | None) -> StageResult:
+    """The prepared corpus of a parent: the one that it was trained on where that is known, else prepared here.
+
+    Raises:
+        SplitError: `corpus` is what the parent was trained on, split otherwise.
+    """
+    config = PrepareConfig(
+        corpus=corpus, base=parent.base.source, base_revision=parent.base.revision, seed=seed, limit=limit
+    )
+    prepared = prepare_stage(session, config)
+    variant = Variant(name=parent.name, kind="model", base=parent.base, adapter=parent)
+    refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts_of(prepared, "test"))
+    return prepared
+
+
+def named_pairs(
+    session: Session, named: str | None, *, prepared: StageResult, parent: Adapter, default: PairsConfig
+) -> StageResult:
+    """Pairs by run id, from a JSONL file, or made as `default` says."""
+    if named is None:
+        return pairs_stage(session, default, prepared=prepared, parent=parent)
+    if named.endswith(".jsonl"):
+        return import_stage(session, Path(named), prepared=prepared)
+    return _stage_of(session, named)
+
+
+def audit_of(session: Session, named: str) -> PairAudit:
+    """The audit of a run's pairs, or of a JSONL file that was not imported."""
+    from pipelines.pair_audit import PairAudit, audit_pairs
+    from pipelines.pair_files import import_file
+
+    if named.endswith(".jsonl"):
+        return audit_pairs(import_file(Path(named)).pairs, seed=0)
+    return from_json(PairAudit, read_json(_stage_of(session, named).folder / "audit.json"))
+
+
+def _stage_of(session: Session, run_id: str) -> StageResult:
+    """A finished pairs stage by the id of its run."""
+    info = session.tracking.source_of(session.tracking.run(run_id))
+    if info.stage != "pairs" or "output_digest" not in info.tags:
+        raise InputError(
+            f"`{run_id}` must be a finished run of `screentest pairs`, got one of {info.stage or 'nothing'}"
+        )
+    return StageResult(
+        name="pairs",
+        run_id=info.run_id,
+        source_run_id=info.run_id,
+        reused=True,
+        folder=session.tracking.folder(info.run_id),
+        digest=info.tags["output_digest"],
+        fingerprint=info.tags["fingerprint"],
+        seconds=float(info.tags.get("seconds", 0.0)),
+        inputs=json.loads(info.tags["inputs"]),
+    )
 
 
 def pairs_stage(
@@ -122,6 +196,7 @@ def _preference_training(
     settings = recipe.model_dump(mode="json", exclude={"base", "parent"})
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
+        session.pool.clear()  # a training needs the memory of the models that were loaded to generate
         summary = dpo.run(
             recipe,
             prepared=prepared.folder,

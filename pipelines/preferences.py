@@ -1,14 +1,44 @@
-"""Preference pairs from TRAIN prompts: candidates ranked by a judge, or the human reply against a sample."""
+"""Preference pairs from TRAIN prompts: candidates ranked by a judge, the human reply against a sample, or imported.
+
+| file | what |
+|---|---|
+| `pairs.jsonl` | one pair a line in TRL's form, with judge, margin, words, candidates |
+| `audit.json` | what distinguishes chosen from rejected replies (`pipelines.pair_audit`) |
+| `summary.json` | how many prompts were asked, and why some gave no pair |
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from harness.artifacts import from_json, read_json, write_json
+from harness.generation import generate
+from harness.models.chat import chat_messages, render
+from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
 from pipelines.config import StrictConfig
+from pipelines.drawing import draw_prompts
+from pipelines.held_out import near_held_out, require_apart
+from pipelines.pair_files import import_file, write_pairs
+from pipelines.prepare import read_summary
+from pipelines.ranking import Choice, Ranker, ReferenceRanker, ScoreRanker
+from pipelines.windows import read_prompts
+
+if TYPE_CHECKING:
+    from harness.judging.spec import JudgeSpec
+    from pipelines.variants import ModelPool
 
 REVISION = 1  # raise when the same config, data and parent would give other pairs
+SUMMARY = "summary.json"
+CANDIDATES = "candidates"  # the variant's name in the journal
+TRAIN_ONLY: tuple[Split, ...] = ("train",)
+_BLOCK = (8, 64)  # prompts that are asked together: fewest, most
 
 
 class PairsConfig(StrictConfig):
@@ -16,8 +46,8 @@ class PairsConfig(StrictConfig):
 
     method: Literal["judge", "reference"] = "judge"  # the judge's best against its worst, or the human against a sample
     n_pairs: Annotated[int, Field(ge=1)] = 10_000  # wanted; prompts are drawn until there are so many, or none is left
-    n_candidates: Annotated[int, Field(ge=1, le=64)] = 4  # replies of the parent a prompt; `reference` takes one
-    judge: str | None = None  # folder of a judge; with `judge` alone
+    n_candidates: Annotated[int, Field(ge=1, le=64)] = 4  # replies of the parent to each prompt
+    judge: str | None = None  # folder of a judge
     criterion: str | None = None  # of that judge; its first when left out
     min_margin: Annotated[float, Field(ge=0)] = 0.0  # in the judge's units; a smaller difference makes no pair
     max_prompt_tokens: Annotated[int, Field(ge=8)] = 384  # a longer prompt is passed over
@@ -25,3 +55,292 @@ class PairsConfig(StrictConfig):
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> Self:
+        if self.method == "judge" and self.judge is None:
+            raise ValueError("`judge` must name a judge's folder with `method: judge`")
+        if self.method == "judge" and self.n_candidates < 2:
+            raise ValueError("`n_candidates` must be at least 2 with `method: judge`, or there is nothing to rank")
+        if self.method == "reference" and (self.judge or self.criterion or self.min_margin):
+            raise ValueError("`judge`, `criterion` and `min_margin` have no meaning with `method: reference`")
+        return self
+
+    def noun(self) -> Decoding:
+        """How candidates are drawn."""
+        return Decoding(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            n_draws=self.n_candidates,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsSummary:
+    """Where the pairs came from and what it took; `summary.json`."""
+
+    method: str  # "judge", "reference" or "import"
+    preferred_by: str  # judge id, "reference", or what the imported rows say
+    n_pairs: int
+    n_films: int
+    n_prompts: int  # asked
+    n_generations: int  # candidates generated
+    n_generated_tokens: int
+    n_cut_off: int  # candidates that ran into the length cap and stood back
+    n_judged: int  # candidates that a judge was shown
+    dropped: Mapping[str, int]  # prompts without a pair, by reason
+    n_own_system: int = 0  # imported rows whose system message gave way to that of the data
+
+
+def run(
+    config: PairsConfig,
+    *,
+    prepared: Path,
+    parent: Adapter,
+    pool: ModelPool,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    ranker: Ranker | None = None,
+) -> PairsSummary:
+    """Make pairs of TRAIN prompts into `folder`; killed at any moment, the next call goes on where it was.
+
+    Prompts are drawn with films taking turns and asked block by block. A candidate that was cut off or failed stands
+    back; a pair that a held-out row nearly repeats is dropped.
+
+    Args:
+        config: every setting.
+        prepared: folder of windows, as `prepare` writes it.
+        parent: the SFT adapter whose replies are the candidates.
+        pool: where models are loaded.
+        folder: where the pairs go.
+        on_progress: told of pairs made of those wanted.
+        ranker: who prefers, where the caller has it already; else the config's.
+
+    Raises:
+        SplitError: a prompt of another split than TRAIN. ConfigError: the judge does not score the criterion.
+        InputError: no pair could be made.
+    """
+    from pipelines.pair_audit import audit_pairs
+
+    system = read_summary(prepared).system
+    variant = Variant(name=CANDIDATES, kind="model", base=parent.base, adapter=parent, system=system)
+    model = pool.of(variant)
+    ranker = ranker or _ranker(config, pool)
+    train = read_prompts(prepared, "train")
+    prompts = draw_prompts(train, n=len(train), seed=config.seed, allowed=("train",))
+    short = _short(prompts, parent, system=system, most=config.max_prompt_tokens)
+    tally = _Tally()
+    for number, size in enumerate(_sizes(config.n_pairs, tally)):
+        block = [prompt for _, prompt in zip(range(size), short, strict=False)]
+        if not block:
+            break
+        journals = [folder / f"{name}-{number:05}.jsonl" for name in (CANDIDATES, "scores")]
+        generations = generate(
+            model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journals[0]
+        )
+        standing = tally.ask(block, generations)
+        choices = ranker.choose(block, standing, journal=journals[1])
+        tally.judge(standing, is_judged=config.method == "judge")
+        tally.keep(block, choices, ranker.id, min_margin=config.min_margin, prepared=prepared)
+        if on_progress is not None:
+            on_progress(Progress(done=min(len(tally.pairs), config.n_pairs), total=config.n_pairs, unit="pairs"))
+    pairs = tally.pairs[: config.n_pairs]
+    summary = tally.summary(config, pairs, ranker.id)
+    write_pairs(folder, pairs, system=system)
+    write_json(folder / "audit.json", audit_pairs(pairs, seed=config.seed))
+    write_json(folder / SUMMARY, summary)
+    for journal in folder.glob("*-[0-9][0-9][0-9][0-9][0-9].jsonl"):
+        journal.unlink()
+    return summary
+
+
+def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
+    """Preferences made elsewhere into `folder`, refused when a row is held out, or nearly.
+
+    A row whose prompt id is one of the TRAIN prompts gets that prompt's film and human reply.
+
+    Raises:
+        InputError: the file breaks the format. SplitError: a row is near a row of VALIDATION or TEST.
+    """
+    from pipelines.pair_audit import audit_pairs
+
+    imported = import_file(file)
+    require_apart(imported.pairs, prepared)
+    known = {prompt.id: prompt for prompt in read_prompts(prepared, "train")}
+    pairs = [_placed(pair, known.get(pair.prompt.id)) for pair in imported.pairs]
+    write_pairs(folder, pairs, system=read_summary(prepared).system)
+    write_json(folder / "audit.json", audit_pairs(pairs, seed=0))
+    summary = PairsSummary(
+        method="import",
+        preferred_by=", ".join(sorted({pair.preferred_by for pair in pairs})),
+        n_pairs=len(pairs),
+        n_films=len({pair.prompt.cluster for pair in pairs}),
+        n_prompts=len({pair.prompt.id for pair in pairs}),
+        n_generations=0,
+        n_generated_tokens=0,
+        n_cut_off=0,
+        n_judged=0,
+        dropped={},
+        n_own_system=imported.n_own_system,
+    )
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def read_pairs_summary(folder: Path) -> PairsSummary:
+    """What was recorded of the pairs in a folder."""
+    return from_json(PairsSummary, read_json(folder / SUMMARY))
+
+
+def ranker_identity(config: PairsConfig) -> str:
+    """Who prefers, by id, without loading anything: `reference`, or `judge id/criterion`."""
+    if config.method == "reference":
+        return ReferenceRanker().id
+    from harness.judging.build import judge_id
+    from harness.models.bases import resolve_base
+
+    spec = _judge_spec(config)
+    base = resolve_base(spec.model.source, revision=spec.model.revision)
+    return f"{judge_id(spec, base=base)}/{config.criterion or spec.criteria[0].name}"
+
+
+def counts(summary: PairsSummary) -> dict[str, int]:
+    """What it took, for the run's metrics."""
+    return {
+        "pairs": summary.n_pairs,
+        "prompts": summary.n_prompts,
+        "generations": summary.n_generations,
+        "generated_tokens": summary.n_generated_tokens,
+        "cut_off": summary.n_cut_off,
+        "judged": summary.n_judged,
+    }
+
+
+class _Tally:
+    """Pairs so far, and what became of the prompts that gave none."""
+
+    def __init__(self) -> None:
+        self.pairs: list[PreferencePair] = []
+        self.n_prompts = self.n_generations = self.n_tokens = self.n_cut_off = self.n_judged = 0
+        self.dropped: Counter[str] = Counter()
+
+    def ask(self, block: Sequence[Prompt], generations: Sequence[Generation]) -> dict[str, list[Generation]]:
+        """Count what was generated; the complete replies by prompt."""
+        self.n_prompts += len(block)
+        self.n_generations += len(generations)
+        self.n_tokens += sum(g.n_tokens or 0 for g in generations)
+        self.n_cut_off += sum(g.finish_reason == "length" for g in generations)
+        standing: dict[str, list[Generation]] = {prompt.id: [] for prompt in block}
+        for g in generations:
+            if g.finish_reason in ("stop", "unknown") and g.text.strip():
+                standing[g.prompt_id].append(g)
+        return standing
+
+    def judge(self, standing: Mapping[str, Sequence[Generation]], *, is_judged: bool) -> None:
+        """Count what the judge was shown."""
+        self.n_judged += sum(map(len, standing.values())) if is_judged else 0
+
+    def keep(
+        self,
+        block: Sequence[Prompt],
+        choices: Mapping[str, Choice | None],
+        ranker: str,
+        *,
+        min_margin: float,
+        prepared: Path,
+    ) -> None:
+        """Take the clear choices in, and count the others by reason."""
+        clear = []
+        for prompt in block:
+            choice = choices[prompt.id]
+            reason = _why_not(choice, min_margin=min_margin)
+            if choice is None or reason:
+                self.dropped[reason] += 1
+            else:
+                clear.append(_pair(prompt, choice, ranker))
+        near = {row.row for row in near_held_out(clear, prepared)}
+        self.dropped["nearly the same as a held-out row"] += len(near)
+        self.pairs += [pair for row, pair in enumerate(clear) if row not in near]
+
+    def summary(self, config: PairsConfig, pairs: Sequence[PreferencePair], ranker: str) -> PairsSummary:
+        """What it took."""
+        return PairsSummary(
+            method=config.method,
+            preferred_by=ranker,
+            n_pairs=len(pairs),
+            n_films=len({pair.prompt.cluster for pair in pairs}),
+            n_prompts=self.n_prompts,
+            n_generations=self.n_generations,
+            n_generated_tokens=self.n_tokens,
+            n_cut_off=self.n_cut_off,
+            n_judged=self.n_judged,
+            dropped={reason: n for reason, n in sorted(self.dropped.items()) if n},
+        )
+
+
+def _why_not(choice: Choice | None, *, min_margin: float) -> str:
+    if choice is None:
+        return "no two different complete replies of different rank"
+    if choice.orders_agree is False:
+        return "the verdict turned with the sides"
+    if choice.margin is not None and choice.margin < min_margin:
+        return "margin below `min_margin`"
+    return ""
+
+
+def _pair(prompt: Prompt, choice: Choice, ranker: str) -> PreferencePair:
+    return PreferencePair(
+        prompt=prompt,
+        chosen=choice.chosen,
+        rejected=choice.rejected,
+        margin=choice.margin,
+        preferred_by=ranker,
+        reason=choice.reason,
+        candidates=choice.candidates,
+        orders_agree=choice.orders_agree,
+    )
+
+
+def _placed(pair: PreferencePair, known: Prompt | None) -> PreferencePair:
+    if known is None:
+        return pair
+    reference = pair.prompt.reference or known.reference
+    return replace(pair, prompt=replace(pair.prompt, cluster=known.cluster, reference=reference))
+
+
+def _sizes(n_wanted: int, tally: _Tally) -> Iterator[int]:
+    """Prompts of the next block: what is lacking, by the share of prompts that gave a pair so far."""
+    while len(tally.pairs) < n_wanted:
+        share = (len(tally.pairs) + 1) / (tally.n_prompts + 1)
+        wanted = math.ceil((n_wanted - len(tally.pairs)) / share)
+        yield min(max(wanted, _BLOCK[0]), _BLOCK[1])
+
+
+def _short(prompts: Sequence[Prompt], parent: Adapter, *, system: str, most: int) -> Iterator[Prompt]:
+    """The prompts that are short enough, measured as they are asked for."""
+    from harness.models.bases import load_tokenizer
+
+    tokenizer = load_tokenizer(parent.base)
+    for prompt in prompts:
+        if len(render(tokenizer, chat_messages(prompt.messages, system=system))) <= most:
+            yield prompt
+
+
+def _judge_spec(config: PairsConfig) -> JudgeSpec:
+    from harness.judging.spec import load_judge_spec
+
+    return load_judge_spec(Path(config.judge or ""))
+
+
+def _ranker(config: PairsConfig, pool: ModelPool) -> Ranker:
+    if config.method == "reference":
+        return ReferenceRanker()
+    from harness.judging.build import build_judge
+    from harness.models.bases import resolve_base
+
+    spec = _judge_spec(config)
+    base = resolve_base(spec.model.source, revision=spec.model.revision)
+    judge = build_judge(spec, model=pool.base(base, dtype=spec.model.dtype))
+    return ScoreRanker(judge=judge, criterion=config.criterion or spec.criteria[0].name)

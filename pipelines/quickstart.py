@@ -1,25 +1,35 @@
-"""The whole story in one call: prepare, fine-tune, register, generate, judge, report."""
+"""The whole story in one call: prepare, fine-tune, prefer, register, generate, judge, report."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.ablation.design import EvaluationDesign, VariantDesign
 from harness.config import load_yaml
 from harness.errors import ConfigError
 from harness.models.embedded import EMBEDDED
+from harness.tracking import StageResult
+from harness.types import Adapter
 from pipelines.evaluate import Evaluated, evaluate_prepared
 from pipelines.experiments import experiments_folder
+from pipelines.preference_stages import dpo_stage, pairs_stage
+from pipelines.preferences import PairsConfig
 from pipelines.prepare import PrepareConfig
 from pipelines.session import Session
 from pipelines.stages import prepare_stage, published_adapter, sft_stage
+from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 
 DESIGN_FILE = "quickstart.yaml"
 RECIPE_FILE = Path("recipes") / "sft" / "embedded.yaml"
+PREFERENCE_FILE = Path("recipes") / "dpo" / "embedded.yaml"
 TRAINED = "sft"  # the variant of the design that is trained here
+PREFERRED = "dpo"  # the one that is trained on preferences on top of it, where the design has it
+SPARE_PAIRS = 4  # held-out pairs come film by film, so a film may bring more than were asked for
+PROMPT_TOKENS = 160  # a pair with a longer prompt costs more than it teaches on a CPU
 
 
 def run(
@@ -27,6 +37,7 @@ def run(
     *,
     corpus: str,
     recipe: Path | None = None,
+    dpo_recipe: Path | None = None,
     experiment: Path | None = None,
     seed: int = 7,
     limit: int | None = None,
@@ -43,6 +54,7 @@ def run(
         names = ", ".join(design.variants)
         raise ConfigError(f"`{file}`: `variants` must have `{TRAINED}`, the adapter that is trained here; got {names}")
     chosen = load_yaml(recipe or experiments_folder() / RECIPE_FILE, SftRecipe).model_copy(update={"seed": seed})
+    preference = _preference_recipe(dpo_recipe, chosen)
 
     # data
     config = PrepareConfig(
@@ -56,15 +68,48 @@ def run(
     prepared = prepare_stage(session, config)
 
     # training
-    trained = sft_stage(session, chosen, prepared)
-    adapter = published_adapter(session, trained)
+    adapter = published_adapter(session, sft_stage(session, chosen, prepared))
+    trained = {TRAINED: _declared(adapter)}
+    if PREFERRED in design.variants:
+        trained[PREFERRED] = _declared(_prefer(session, preference, prepared=prepared, parent=adapter))
 
     # evaluation
-    variants = dict(design.variants) | {TRAINED: VariantDesign(adapter=f"{adapter.name}/{adapter.version}")}
+    variants = dict(design.variants) | trained
     if chosen.base.source != EMBEDDED:
         other = {"model": chosen.base.source, "revision": chosen.base.revision}
         variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
     data = design.data.model_copy(update={"corpus": corpus, "file": None, "seed": seed})
     design = design.model_copy(update={"variants": variants, "seed": seed, "data": data})
-    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent, training=trained)
+    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent)
     return replace(evaluated, seconds=time.perf_counter() - began)
+
+
+def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
+    """The human reply against one sample. The embedded judge is of the generator's family and likes echoes best."""
+    wanted = (recipe.data.n_pairs or 48) + recipe.validation.n_pairs + SPARE_PAIRS
+    return PairsConfig(
+        method="reference",
+        n_pairs=wanted,
+        n_candidates=1,
+        max_prompt_tokens=PROMPT_TOKENS,
+        max_new_tokens=64,
+        seed=recipe.seed,
+    )
+
+
+def _prefer(session: Session, recipe: DpoRecipe, *, prepared: StageResult, parent: Adapter) -> Adapter:
+    pairs = pairs_stage(session, quick_pairs(recipe), prepared=prepared, parent=parent)
+    return published_adapter(session, dpo_stage(session, recipe, prepared=prepared, parent=parent, pairs=pairs))
+
+
+def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:
+    """The preference recipe, on the base and the seed of the fine-tuning that it continues."""
+    recipe = load_yaml(file or experiments_folder() / PREFERENCE_FILE, DpoRecipe)
+    shared: dict[str, Any] = {"seed": sft.seed}
+    if file is None:
+        shared |= {"base": sft.base, "quantization": sft.quantization, "precision": sft.precision}
+    return recipe.model_copy(update=shared)
+
+
+def _declared(adapter: Adapter) -> VariantDesign:
+    return VariantDesign(adapter=f"{adapter.name}/{adapter.version}")

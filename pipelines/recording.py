@@ -12,7 +12,6 @@ from harness.ablation.analysis import MeasuredArm
 from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
 from harness.reporting.record import (
-    AuditRow,
     DataCard,
     Line,
     MissingRow,
@@ -25,6 +24,8 @@ from harness.reporting.record import (
 from harness.reporting.traces import CurvePoint, LossCurve
 from harness.tracking import StageResult, Tracking
 from harness.types import SPLITS, Generation, Message, Prompt, Variant
+from pipelines.lineage import DPO, Training, pairs_behind, training_of
+from pipelines.ranking import REFERENCE
 
 MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
@@ -43,8 +44,8 @@ class TrainingFacts:
     """What a report says of the training behind a variant."""
 
     curve: LossCurve | None
-    audit: tuple[AuditRow, ...]
     n_tokens: int | None
+    caveats: tuple[str, ...]  # what its data cannot show
 
 
 def describe_variant(variant: Variant) -> str:
@@ -188,62 +189,44 @@ def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:
     )
 
 
-def training_facts(tracking: Tracking, variant: Variant, training: StageResult | None) -> TrainingFacts:
-    """Curves and checks of the training behind a variant; nothing where it was not trained here."""
-    folder = _training_folder(tracking, variant, training)
-    if folder is None or variant.adapter is None:
-        return TrainingFacts(curve=None, audit=(), n_tokens=None)
-    record: dict[str, Any] = read_json(folder / "training.json")
+def training_facts(tracking: Tracking, variant: Variant) -> TrainingFacts:
+    """Curve and token count of the training behind a variant; nothing where it was not trained here."""
+    training = None if variant.adapter is None else training_of(tracking, variant.adapter)
+    if training is None:
+        return TrainingFacts(curve=None, n_tokens=None, caveats=())
+    record = training.record
     curve = LossCurve(
         name=variant.name,
         train=_points(record["curves"], "train"),
         validation=_points(record["curves"], "validation"),
         best_step=record["best_step"],
+        unit="Preference loss per pair" if training.stage == DPO else "Nats per token",
     )
-    return TrainingFacts(curve=curve, audit=_training_audit(record, variant), n_tokens=record["n_tokens"])
+    caveats = _pair_caveats(tracking, training, variant.name) if training.is_preference else ()
+    return TrainingFacts(curve=curve, n_tokens=record["n_tokens"], caveats=caveats)
 
 
-def _training_folder(tracking: Tracking, variant: Variant, training: StageResult | None) -> Path | None:
-    if variant.adapter is None:
-        return None
-    if training is not None:
-        return training.folder
-    name = f"{variant.adapter.name}/{variant.adapter.version}"
-    for info in tracking.find(stage="sft", adapter=name):
-        folder = tracking.folder(info.run_id)
-        if (folder / "training.json").is_file():
-            return folder
-    return None
+def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:
+    """What the pairs behind a variant could teach beside quality."""
+    folder = pairs_behind(tracking, training)
+    if folder is None:
+        return ()
+    audit = read_json(folder / "audit.json")
+    said = " ".join(bias["sentence"] for bias in audit["biases"])
+    if audit["preferred_by"] == REFERENCE:
+        return (
+            f"{name} learned to prefer people's replies to samples of the model it started from. Nobody judged which "
+            "is better, so it shows that preference training works and how far it moves the model, not that people "
+            f"like the replies more. Of its {audit['n_pairs']} pairs: {said}",
+        )
+    return (
+        f"{name} learned the preferences of {audit['preferred_by']}, not people's. Of its {audit['n_pairs']} pairs: "
+        f"{said or 'no systematic bias was found.'}",
+    )
 
 
 def _points(curves: Sequence[Mapping[str, Any]], kind: str) -> tuple[CurvePoint, ...]:
     return tuple(CurvePoint(step=p["step"], value=p["value"]) for p in curves if p["name"] == f"{kind}/loss")
-
-
-def _training_audit(record: Mapping[str, Any], variant: Variant) -> tuple[AuditRow, ...]:
-    noise = record["neftune"]
-    moved = record["validation_loss_before"] - record["validation_loss"]
-    return (
-        AuditRow(
-            label=f"{variant.name}: padding is at most 2 % of training tokens",
-            is_passed=record["padding_share"] <= 0.02,
-            detail=f"{record['padding_share']:.1%} of the positions computed",
-        ),
-        AuditRow(
-            label=f"{variant.name}: the adapter moved its validation loss",
-            is_passed=moved > 0,
-            detail=f"{record['validation_loss_before']:.3f} → {record['validation_loss']:.3f} nats per token at step "
-            f"{record['best_step']} of {record['n_planned_steps']}",
-        ),
-        AuditRow(
-            label=f"{variant.name}: NEFTune noise per token",
-            is_passed=None if noise is None else noise["applied"] > 0,
-            detail="off"
-            if noise is None
-            else f"uniform ± {noise['applied']:.2g} on every embedding coordinate, α = {noise['alpha']:g} "
-            f"(± {noise['unpacked']:.2g} had the examples not been packed)",
-        ),
-    )
 
 
 def _speaker(message: Message) -> str:

@@ -98,7 +98,14 @@ def run(
         validation_packs=validation_packs,
         is_variable_length=runtime.is_variable_length,
         meter=meter,
-        callbacks=training_callbacks(recipe, checkpoints, packs, meter, on_progress=on_progress, on_metric=on_metric),
+        callbacks=training_callbacks(
+            checkpoints,
+            meter,
+            n_tokens=sum(pack.n_tokens for pack in packs),
+            patience=recipe.validation.patience,
+            on_progress=on_progress,
+            on_metric=on_metric,
+        ),
     )
 
     # train

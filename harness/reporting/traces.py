@@ -21,4 +21,5 @@ class LossCurve:
     train: tuple[CurvePoint, ...] = ()
     validation: tuple[CurvePoint, ...] = ()
     x_unit: str = "steps"  # or "tokens"
+    unit: str = "Nats per token"  # of the loss
     best_step: float | None = None  # the checkpoint that was kept

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         smallest_effect_in_units,
         superiority,
     )
+    from harness.stats.log_odds import log_odds_ratio
     from harness.stats.means import mean_estimate
     from harness.stats.multiplicity import adjust
     from harness.stats.paired import contrast_of_differences, paired_contrast
@@ -105,6 +106,7 @@ __all__ = [
     "is_reachable",
     "jonckheere",
     "krippendorff_alpha",
+    "log_odds_ratio",
     "low_quality_contrast",
     "low_quality_rate",
     "mean_estimate",
@@ -181,6 +183,7 @@ _HOME = {
     "is_reachable": "signflip",
     "jonckheere": "trend",
     "krippendorff_alpha": "agreement",
+    "log_odds_ratio": "log_odds",
     "low_quality_contrast": "tail",
     "low_quality_rate": "tail",
     "mean_estimate": "means",

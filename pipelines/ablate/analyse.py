@@ -149,7 +149,7 @@ def _record(
         data=recording.data_card(prepared),
         audit=training.audit,
         n_training_seeds=len(design.seeds) if is_trained else None,
-        limitations=_limitations(design, collected, is_trained=is_trained),
+        limitations=_limitations(design, collected, is_trained=is_trained) + training.caveats,
         config=to_json(design.model_dump(mode="json", by_alias=True)),
         versions=versions(),
         cost=records.Cost(

@@ -16,6 +16,7 @@ from harness.types import Decoding
 from pipelines import recording
 from pipelines.ablate.collect import Collected, generations_of
 from pipelines.ablate.plan import Plan, Task, stages_of
+from pipelines.audit import training_audit
 from pipelines.pretrain import PRETRAINING
 
 STAGE_WORDS = {"sft": "SFT", "dpo": "DPO", "chosen_sft": "SFT on chosen replies", "pretrain": "Pretraining"}
@@ -28,6 +29,7 @@ class Trainings:
 
     curves: tuple[ArmCurves, ...]
     audit: tuple[AuditRow, ...]
+    caveats: tuple[str, ...]  # what pairs could teach beside quality, of each arm's first seed
     n_tokens: int  # of distinct trainings
     by_task: Mapping[str, int]  # tokens of each
 
@@ -95,16 +97,21 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
                 if cell.name not in collected.lost:
                     curve = _curve(task, record, name=f"seed {cell.seed}")
                     curves.setdefault((cell.arm, STAGE_WORDS[task.kind]), []).append(curve)
-    audit = []
-    for arm in dict.fromkeys(found.cell.arm for found in collected.cells):
-        found = collected.of_arm(arm)[0]
-        audit += recording.training_facts(tracking, found.variant, None).audit
+    variants = [replace(found.variant, name=found.cell.name) for found in collected.cells]
+    prepared = next((collected.results[found.cell.prepared] for found in collected.cells), None)
+    audit = () if prepared is None else training_audit(tracking, variants, prepared=prepared)
+    facts = {
+        found.variant.digest: recording.training_facts(tracking, replace(found.variant, name=found.cell.arm))
+        for arm in dict.fromkeys(found.cell.arm for found in collected.cells)
+        for found in collected.of_arm(arm)[:1]
+    }
     return Trainings(
         curves=tuple(
             ArmCurves(arm=arm, stage=stage, curves=tuple(dict.fromkeys(drawn)))
             for (arm, stage), drawn in curves.items()
         ),
-        audit=tuple(audit),
+        audit=audit,
+        caveats=tuple(said for fact in facts.values() for said in fact.caveats),
         n_tokens=sum(by_task.values()),
         by_task=by_task,
     )
@@ -148,4 +155,5 @@ def _curve(task: Task, record: Mapping[str, Any], *, name: str) -> LossCurve:
             CurvePoint(step=p["step"], value=p["value"]) for p in points if p["name"] == "validation/loss"
         ),
         best_step=record.get("best_step"),
+        unit="Preference loss per pair" if task.kind == "dpo" else "Nats per token",
     )

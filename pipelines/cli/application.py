@@ -12,9 +12,11 @@ from pipelines.cli import (
     compare,
     data,
     doctor,
+    dpo,
     evaluate,
     generate,
     judge,
+    pairs,
     prepare,
     quickstart,
     report,
@@ -62,6 +64,8 @@ app.command("doctor", rich_help_panel="Start here")(doctor.doctor)
 app.add_typer(data.app, name="data", rich_help_panel="Data and training")
 app.command("prepare", rich_help_panel="Data and training")(prepare.prepare)
 app.command("sft", rich_help_panel="Data and training")(sft.sft)
+app.add_typer(pairs.app, name="pairs", rich_help_panel="Data and training")
+app.command("dpo", rich_help_panel="Data and training")(dpo.dpo)
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")

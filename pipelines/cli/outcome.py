@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cli.auditing import show_audit
 from pipelines.cli.console import emit, say, stdout, table
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
         measure = indexed.measures[finding.name].label
         rows.append((measure, finding.contrast or "", written.effect, written.rows, verdict))
     table("", ("Measure", "Contrast", "Difference, 95 % interval", "n", "Verdict"), rows)
+    show_audit(evaluated.record.audit)
     if evaluated.record.caveat:
         say(f"[yellow]![/yellow] {evaluated.record.caveat}")
     stdout().print(f"report: {evaluated.files.html}", soft_wrap=True)

@@ -13,11 +13,14 @@ from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOp
 def quickstart(
     corpus: CorpusOption = "sample",
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
+    dpo_recipe: Annotated[
+        Path | None, typer.Option(help="Another preference recipe than the embedded model's.")
+    ] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(
             help="Another experiment than the one that ships: its variant `sft` is the adapter trained here, "
-            "`model: embedded` the recipe's base."
+            "`dpo` the one trained on preferences on top of it, `model: embedded` the recipe's base."
         ),
     ] = None,
     seed: SeedOption = 7,
@@ -25,9 +28,9 @@ def quickstart(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train an adapter, compare it with its base on held-out films, and write a report: minutes, no GPU, no key.
+    """Train adapters, compare them with their base on held-out films, and write a report: minutes, no GPU, no key.
 
-    prepare → fine-tune with NEFTune → register → generate for base and adapter → judge with controls → report.
+    prepare → fine-tune with NEFTune → preference pairs → DPO → register → generate → judge with controls → report.
     A second call reuses every stage.
     """
     from pipelines.cli.outcome import show
@@ -35,5 +38,7 @@ def quickstart(
     from pipelines.quickstart import run
 
     with open_command("quickstart", force=force) as session:
-        evaluated = run(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
+        evaluated = run(
+            session, corpus=corpus, recipe=recipe, dpo_recipe=dpo_recipe, experiment=experiment, seed=seed, limit=limit
+        )
     show(session, evaluated, json=json)

@@ -24,6 +24,8 @@ def sft(
     Killed at any moment, the same command goes on from the last checkpoint.
     """
     from harness.artifacts import to_json
+    from pipelines.audit import adapter_audit
+    from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
     from pipelines.config import load_yaml
     from pipelines.prepare import PrepareConfig
@@ -42,15 +44,19 @@ def sft(
         seed=split_seed,
         limit=limit,
     )
-    trained = sft_stage(session, chosen, prepare_stage(session, config), adopt=True)
+    prepared = prepare_stage(session, config)
+    trained = sft_stage(session, chosen, prepared, adopt=True)
     adapter = published_adapter(session, trained)
     training = training_record(trained.folder)
+    audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
     say(
         f"[bold]{adapter.name}/{adapter.version}[/bold]: validation loss {training['validation_loss_before']:.3f} → "
         f"{training['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
         f"next: screentest compare base {adapter.name}/{adapter.version} --corpus {corpus}"
     )
-    if json:
+    if not json:
+        show_audit(audit)
+    else:
         emit(
             {
                 "run_id": trained.run_id,
@@ -58,5 +64,6 @@ def sft(
                 "adapter": f"{adapter.name}/{adapter.version}",
                 "digest": adapter.digest,
                 "training": {k: v for k, v in to_json(training).items() if k != "curves"},
+                "audit": audit_json(audit),
             }
         )

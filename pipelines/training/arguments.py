@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.modeling import Runtime
+from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 _OPTIMIZERS = {"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
 
 
-def resolve_optimizer(recipe: SftRecipe, runtime: Runtime) -> str:
+def resolve_optimizer(recipe: SftRecipe | DpoRecipe, runtime: Runtime) -> str:
     """The optimiser by transformers' name; 8-bit states live on CUDA only."""
     wanted = recipe.optimizer.name
     return _OPTIMIZERS[wanted if runtime.device == "cuda" else "adamw"]
@@ -23,6 +24,30 @@ def training_arguments(recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_
     from trl.trainer.sft_config import SFTConfig
 
     return SFTConfig(
+        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed),
+        neftune_noise_alpha=recipe.neftune_alpha,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def preference_arguments(recipe: DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> Any:
+    """A `DPOConfig`; the reference's log-probabilities are ours, so TRL must not compute them again."""
+    from trl.trainer.dpo_config import DPOConfig
+
+    return DPOConfig(
+        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed),
+        beta=recipe.loss.beta,
+        label_smoothing=recipe.loss.label_smoothing,
+        ld_alpha=recipe.loss.ld_alpha,
+        loss_type=[recipe.loss.type],
+        precompute_ref_log_probs=False,
+        disable_dropout=True,  # log-ratios of two passes with different noise would not be 0 at step 0
+    )
+
+
+def _shared(recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> dict[str, Any]:
+    """What every training is told."""
+    return dict(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # one pack is one row
         gradient_accumulation_steps=recipe.optimizer.packs_per_step,
@@ -33,7 +58,6 @@ def training_arguments(recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_
         weight_decay=recipe.optimizer.weight_decay,
         max_grad_norm=recipe.optimizer.max_grad_norm,
         optim=resolve_optimizer(recipe, runtime),
-        neftune_noise_alpha=recipe.neftune_alpha,
         gradient_checkpointing=recipe.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
         bf16=runtime.precision == "bf16",
@@ -50,7 +74,6 @@ def training_arguments(recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         train_sampling_strategy="sequential",  # the plan is shuffled already
         dataloader_pin_memory=runtime.device == "cuda",

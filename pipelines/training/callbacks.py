@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,10 @@ from transformers import TrainerCallback
 
 from harness.errors import StageError
 from harness.types import Progress
-from pipelines.packing import Pack
 from pipelines.training.adapter import load_adapter_weights, save_adapter
 from pipelines.training.checkpoints import mark_complete
 from pipelines.training.history import METRICS, best_step, validations
 from pipelines.training.meter import Meter
-from pipelines.training.recipe import SftRecipe
 
 OnProgress = Callable[[Progress], None]
 OnMetric = Callable[[str, float, int], None]
@@ -120,18 +118,18 @@ class CheckpointMark(TrainerCallback):
 
 
 def training_callbacks(
-    recipe: SftRecipe,
     folder: Path,
-    packs: Sequence[Pack],
     meter: Meter,
     *,
+    n_tokens: int,
+    keeps_best: bool = True,
+    patience: int | None = None,
     on_progress: OnProgress | None,
     on_metric: OnMetric | None,
 ) -> list[Any]:
-    """The callbacks of a training with checkpoints in `folder`, in the order in which they must stand."""
-    total = sum(pack.n_tokens for pack in packs)
+    """The callbacks of a training of `n_tokens` with checkpoints in `folder`, in the order in which they must stand."""
     return [
-        Reporter(meter=meter, total=total, on_progress=on_progress, on_metric=on_metric),
-        BestAdapter(folder, patience=recipe.validation.patience),
+        Reporter(meter=meter, total=n_tokens, on_progress=on_progress, on_metric=on_metric),
+        *([BestAdapter(folder, patience=patience)] if keeps_best else []),
         CheckpointMark(folder, meter=meter),
     ]

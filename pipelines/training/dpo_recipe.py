@@ -53,7 +53,9 @@ class DpoRecipe(StrictConfig):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     base: BaseSettings
-    parent: Annotated[str, Field(min_length=1)]  # the adapter that goes on and is the reference: name@alias, name/version
+    parent: Annotated[
+        str, Field(min_length=1)
+    ]  # the adapter that goes on and is the reference: name@alias, name/version
     quantization: Literal["nf4", "none"]  # as the parent was trained
     precision: Literal["auto", "bf16", "fp32"]  # auto: bf16 on CUDA, fp32 elsewhere
     attention: Literal["auto", "sdpa", "eager"]  # auto: sdpa, since FlashAttention takes no tree of replies

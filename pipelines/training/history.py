@@ -12,8 +12,21 @@ METRICS = {
     "loss": "train/loss",  # nats per loss token, mean over the steps since the last entry
     "learning_rate": "train/learning_rate",
     "grad_norm": "train/grad_norm",  # before clipping
-    "eval_loss": "validation/loss",  # nats per loss token
+    "eval_loss": "validation/loss",  # nats per loss token; of a preference training, its own loss per pair
     "eval_bits_per_byte": "validation/bits_per_byte",
+    **{
+        f"{mode}{key}": f"{'validation' if mode else 'train'}/{key}"
+        for mode in ("", "eval_")
+        for key in (
+            "reward_margin",  # beta times (log-ratio of chosen minus log-ratio of rejected), nats, mean over pairs
+            "reward_accuracy",  # share of pairs whose chosen reply gained more on the reference than the rejected
+            "chosen_log_ratio",  # policy over reference, nats a reply
+            "rejected_log_ratio",
+        )
+    },
+    "eval_kl": "validation/kl",  # KL(policy, reference) in nats a token, at the tokens of held-out replies
+    "eval_reply_tokens": "validation/reply_tokens",  # mean length of replies generated to held-out prompts
+    "eval_cut_off": "validation/cut_off",  # share of these that ran into the cap
 }
 
 

@@ -12,19 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from transformers import PrinterCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
 from harness.errors import SplitError
 from harness.types import Example, Split
 from pipelines.packing import Examples, FlatPack, Pack, flatten
-from pipelines.training.adapter import load_adapter_weights, save_adapter
+from pipelines.training.lean import LeanTrainer, trainable_weights
 from pipelines.training.meter import Meter
 from pipelines.training.neftune import noise_bound
 
@@ -51,10 +49,8 @@ class HeldoutLoss:
 _SFTTrainer: Any = SFTTrainer  # loosely typed upstream
 
 
-class PackedSFTTrainer(_SFTTrainer):  # type: ignore[misc]
+class PackedSFTTrainer(LeanTrainer, _SFTTrainer):  # type: ignore[misc]
     """Trains on packs in the given order, one a micro-batch; the loss is the mean over trained tokens of the step."""
-
-    loss_is_scaled_for_ga = True  # `compute_loss` divides by the loss tokens of all packs of the optimiser step
 
     def __init__(
         self,
@@ -74,7 +70,7 @@ class PackedSFTTrainer(_SFTTrainer):  # type: ignore[misc]
         self.validation, self.validation_packs = validation, validation_packs
         self.is_variable_length = is_variable_length
         self.meter = meter
-        trainable = {name: value.data for name, value in model.named_parameters() if value.requires_grad}
+        trainable = trainable_weights(model)
         super().__init__(
             model,
             args=args,
@@ -84,10 +80,7 @@ class PackedSFTTrainer(_SFTTrainer):  # type: ignore[misc]
             processing_class=tokenizer,
             callbacks=list(callbacks),
         )
-        for name, value in self.model.named_parameters():
-            if value.requires_grad:
-                value.data = trainable[name]  # TRL has rounded them to bfloat16
-        self.remove_callback(PrinterCallback)
+        self.keep_precision(trainable)
         self.width = self.model.get_input_embeddings().embedding_dim
 
     def _collate(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
@@ -147,22 +140,6 @@ class PackedSFTTrainer(_SFTTrainer):  # type: ignore[misc]
             self.log(metrics)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: it walks every parameter at every step and nobody reads it."""
-        return 0
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Not written: the registry writes the card of what is published."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing leaves the machine."""
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        save_adapter(self.model, Path(output_dir or self.args.output_dir))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_adapter_weights(self.model, Path(resume_from_checkpoint))
 
 
 def _take(examples: Examples, pack: Pack, *, split: Split) -> list[Example]:

@@ -56,7 +56,7 @@ def _figure(curves: ArmCurves, bands: Mapping[str, tuple[BandPoint, ...]], value
     return Figure(
         wide=_draw(curves, bands[curves.arm], values, width=_WIDE, id=f"{id}-w"),
         narrow=_draw(curves, bands[curves.arm], values, width=_NARROW, id=f"{id}-n"),
-        caption=f"Validation loss, nats per token: mean of {n} {'seed' if n == 1 else 'seeds'}, and their range. A "
+        caption=f"Validation, {curves.curves[0].unit.lower()}: mean of {n} {'seed' if n == 1 else 'seeds'}, and their range. A "
         "trace, no interval.",
         title=f"{curves.arm}: {curves.stage}",
     )

@@ -18,7 +18,7 @@ def loss_curve(curve: LossCurve, *, id: str) -> Figure:
     return Figure(
         wide=_draw(curve, width=_WIDE, id=f"{id}-w"),
         narrow=_draw(curve, width=_NARROW, id=f"{id}-n"),
-        caption="Nats per token. A trace of one run, no interval.",
+        caption=f"{curve.unit}. A trace of one run, no interval.",
         title=curve.name,
     )
 

@@ -1,0 +1,243 @@
+"""Training audit: whether arms differ in what they should differ in, and in nothing else. Pass, fail or not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.artifacts import digest_json, read_json
+from harness.reporting.record import AuditRow
+from harness.tracking import StageResult, Tracking
+from harness.types import Adapter, Variant
+from pipelines.held_out import near_held_out
+from pipelines.lineage import Training, pairs_behind, training_of
+from pipelines.pair_files import read_pairs
+from pipelines.training.adapter import WEIGHTS
+from pipelines.windows import read_examples
+
+MAX_PADDING = 0.02
+MAX_TOKEN_GAP = 0.01  # budgets end at the last example that fits, so equal budgets differ by a window at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedArm:
+    """A variant whose adapter was trained here."""
+
+    name: str
+    adapter: Adapter
+    training: Training
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Its `training.json`."""
+        return self.training.record
+
+
+def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult) -> tuple[AuditRow, ...]:
+    """Every check on the variants that were trained here; none of them gives no rows.
+
+    A check that needs two arms to compare is left out where there is one.
+    """
+    arms = trained_arms(tracking, variants)
+    sft = [arm for arm in arms if not arm.training.is_preference]
+    preference = [arm for arm in arms if arm.training.is_preference]
+    rows: list[AuditRow] = []
+    for arm in sft:
+        rows += [_padding(arm), _moved(arm), _neftune(arm)]
+    for arm in preference:
+        rows += [_reference(arm), _gained(arm)]
+    if len(sft) > 1:
+        rows += [_same_packing(sft), _same_tokens(sft)]
+    if len(preference) > 1:
+        rows += [_same_rows(preference), _same_pairs(preference)]
+    rows += [_differs_from_base(arm) for arm in arms]
+    rows += _seeds(arms)
+    if arms:
+        rows.append(_examples_apart(prepared))
+    rows += [_pairs_apart(tracking, arm, prepared) for arm in preference]
+    return tuple(rows)
+
+
+def trained_arms(tracking: Tracking, variants: Iterable[Variant]) -> list[TrainedArm]:
+    """The variants with an adapter that was trained here."""
+    found = []
+    for variant in variants:
+        training = None if variant.adapter is None else training_of(tracking, variant.adapter)
+        if variant.adapter is not None and training is not None:
+            found.append(TrainedArm(name=variant.name, adapter=variant.adapter, training=training))
+    return found
+
+
+def adapter_audit(tracking: Tracking, adapters: Sequence[Adapter], *, prepared: StageResult) -> tuple[AuditRow, ...]:
+    """The audit of adapters by themselves, as `screentest sft` and `screentest dpo` print it."""
+    variants = [Variant(name=a.name, kind="model", base=a.base, adapter=a) for a in adapters]
+    return training_audit(tracking, variants, prepared=prepared)
+
+
+# ── one arm ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _padding(arm: TrainedArm) -> AuditRow:
+    share = arm.record["padding_share"]
+    return AuditRow(
+        label=f"{arm.name}: padding is at most {MAX_PADDING:.0%} of training tokens",
+        is_passed=share <= MAX_PADDING,
+        detail=f"{share:.1%} of the positions computed",
+    )
+
+
+def _moved(arm: TrainedArm) -> AuditRow:
+    record = arm.record
+    return AuditRow(
+        label=f"{arm.name}: the adapter moved its validation loss",
+        is_passed=record["validation_loss"] < record["validation_loss_before"],
+        detail=f"{record['validation_loss_before']:.3f} → {record['validation_loss']:.3f} nats per token at step "
+        f"{record['best_step']} of {record['n_planned_steps']}",
+    )
+
+
+def _neftune(arm: TrainedArm) -> AuditRow:
+    noise = arm.record["neftune"]
+    detail = "off"
+    if noise is not None:
+        detail = (
+            f"uniform ± {noise['applied']:.2g} on every embedding coordinate, α = {noise['alpha']:g} "
+            f"(± {noise['unpacked']:.2g} had the examples not been packed)"
+        )
+    is_wanted = arm.training.settings["neftune_alpha"] is not None
+    return AuditRow(
+        label=f"{arm.name}: NEFTune noise per token is what the recipe says",
+        is_passed=(noise is not None and noise["applied"] > 0) == is_wanted,
+        detail=detail,
+    )
+
+
+def _reference(arm: TrainedArm) -> AuditRow:
+    seen = arm.record["reference"]
+    is_same = seen["parent"] == arm.adapter.parent and seen["n_tensors"] > 0
+    return AuditRow(
+        label=f"{arm.name}: the reference is the frozen SFT adapter",
+        is_passed=is_same and seen["largest_log_ratio"] <= seen["tolerance"],
+        detail=f"{seen['n_tensors']} tensors as in the parent's file; largest log-ratio of {2 * seen['n_pairs']} "
+        f"replies at step 0: {seen['largest_log_ratio']:.2g} nats",
+    )
+
+
+def _gained(arm: TrainedArm) -> AuditRow:
+    heldout = arm.record["heldout"]
+    lengths = (arm.record["reply_tokens_before"], arm.record["reply_tokens"])
+    said = "" if None in lengths else f", replies {lengths[0]:.1f} → {lengths[1]:.1f} tokens"
+    return AuditRow(
+        label=f"{arm.name}: chosen replies gained on rejected ones, on pairs held out from training",
+        is_passed=heldout["reward_margin"] > 0,
+        detail=f"margin {heldout['reward_margin']:.3f}, accuracy {heldout['reward_accuracy']:.0%} of "
+        f"{arm.record['n_validation_pairs']} pairs, KL to the reference {heldout['kl']:.3f} nats a token{said}",
+    )
+
+
+def _differs_from_base(arm: TrainedArm) -> AuditRow:
+    largest = _largest_update(arm)
+    is_new = arm.adapter.parent is None or arm.adapter.parent != arm.adapter.digest
+    return AuditRow(
+        label=f"{arm.name}: the adapter differs from its base" + ("" if arm.adapter.parent is None else " and parent"),
+        is_passed=largest > 0 and is_new,
+        detail=f"largest weight of the adapters' output side {largest:.2g}; adapter {arm.adapter.digest[:12]}",
+    )
+
+
+def _largest_update(arm: TrainedArm) -> float:
+    """Largest |B|; with B = 0 a LoRA adapter is its base."""
+    from safetensors.torch import load_file
+
+    weights = load_file(arm.training.adapter_folder / WEIGHTS)
+    return max((float(tensor.abs().max()) for name, tensor in weights.items() if "lora_B" in name), default=0.0)
+
+
+# ── arms against each other ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _same_packing(arms: Sequence[TrainedArm]) -> AuditRow:
+    each = {arm.name: (arm.training.settings["data"]["pack_tokens"], arm.record["attention"]) for arm in arms}
+    return _equal(
+        "SFT arms pack alike and attend alike", {name: f"{size} tokens, {kind}" for name, (size, kind) in each.items()}
+    )
+
+
+def _same_tokens(arms: Sequence[TrainedArm]) -> AuditRow:
+    counts = {arm.name: (arm.record["n_tokens"], arm.record["n_loss_tokens"]) for arm in arms}
+    gaps = [1 - min(column) / max(column) for column in zip(*counts.values(), strict=True)]
+    listed = ", ".join(f"{name} {seen:,} ({loss:,} under loss)" for name, (seen, loss) in counts.items())
+    # Which windows a seed draws decides how many of their tokens are replies, so seeds may differ there.
+    seeds = {arm.record["seed"] for arm in arms}
+    return AuditRow(
+        label=f"SFT arms saw as many tokens as each other, to {MAX_TOKEN_GAP:.0%}",
+        is_passed=gaps[0] <= MAX_TOKEN_GAP and (gaps[1] <= MAX_TOKEN_GAP or len(seeds) > 1),
+        detail=listed,
+    )
+
+
+def _same_rows(arms: Sequence[TrainedArm]) -> AuditRow:
+    each = {
+        arm.name: f"{arm.training.settings['data']['pairs_per_pack']} pairs, {arm.record['attention']}" for arm in arms
+    }
+    return _equal("preference arms lay out rows alike and attend alike", each)
+
+
+def _same_pairs(arms: Sequence[TrainedArm]) -> AuditRow:
+    each = {arm.name: (arm.record["n_pairs"], arm.record["n_steps"], arm.training.inputs["pairs"][:8]) for arm in arms}
+    said = {name: f"{n} pairs of {digest} in {steps} steps" for name, (n, steps, digest) in each.items()}
+    return _equal("preference arms saw the same pairs in as many steps", said)
+
+
+def _seeds(arms: Sequence[TrainedArm]) -> list[AuditRow]:
+    """Arms that share everything but the seed must differ in it, and in their weights."""
+    groups: dict[str, list[TrainedArm]] = {}
+    for arm in arms:
+        settings = {key: value for key, value in arm.training.settings.items() if key not in ("seed", "name")}
+        groups.setdefault(digest_json([arm.training.stage, settings]), []).append(arm)
+    rows = []
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        seeds, digests = {arm.record["seed"] for arm in group}, {arm.adapter.digest for arm in group}
+        listed = ", ".join(f"{arm.name}: seed {arm.record['seed']}, {arm.adapter.digest[:8]}" for arm in group)
+        rows.append(
+            AuditRow(
+                label="arms of one recipe differ in seed and in weights",
+                is_passed=len(seeds) == len(digests) == len(group),
+                detail=listed,
+            )
+        )
+    return rows
+
+
+def _equal(label: str, each: Mapping[str, str]) -> AuditRow:
+    values = set(each.values())
+    detail = values.copy().pop() if len(values) == 1 else ", ".join(f"{name}: {said}" for name, said in each.items())
+    return AuditRow(label=label, is_passed=len(values) == 1, detail=detail)
+
+
+# ── rows and what is held out ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _examples_apart(prepared: StageResult) -> AuditRow:
+    """`prepare` names the near-duplicates that it took out of TRAIN; none may stand among the training examples."""
+    found = {row["prompt_id"] for row in read_json(prepared.folder / "duplicates.json") if row["split"] == "train"}
+    examples = read_examples(prepared.folder, "train")
+    left = found.intersection(examples.prompt_ids.to_pylist())
+    return AuditRow(
+        label="no training example is near a row of VALIDATION or TEST",
+        is_passed=not left,
+        detail=f"{len(found)} near-duplicates were found, {len(left)} of them stand among {len(examples):,} examples",
+    )
+
+
+def _pairs_apart(tracking: Tracking, arm: TrainedArm, prepared: StageResult) -> AuditRow:
+    folder = pairs_behind(tracking, arm.training)
+    label = f"{arm.name}: no preference row is near a row of VALIDATION or TEST"
+    if folder is None:
+        return AuditRow(label=label, is_passed=None, detail="the pairs are not there any more")
+    pairs = read_pairs(folder)
+    near = near_held_out(pairs, prepared.folder)
+    return AuditRow(label=label, is_passed=not near, detail=f"{len(near)} of {len(pairs):,} rows")

@@ -1,0 +1,80 @@
+"""`screentest dpo`: pairs and a recipe into an adapter on top of an SFT adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+
+
+def dpo(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/dpo/embedded.yaml.")],
+    corpus: CorpusOption = "sample",
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="Run id of `pairs build` or `pairs import`, or a JSONL file of preferences. "
+            "Left out: the human reply against a sample of the parent."
+        ),
+    ] = None,
+    parent: Annotated[str | None, typer.Option(help="Instead of the recipe's parent: an SFT adapter.")] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Further SFT on the chosen replies instead: same pairs, order and steps.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split by film, as the parent was trained.", min=0)] = 7,
+    limit: LimitOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train an SFT adapter on preferences and register it as `<recipe>@candidate`, the SFT adapter as its parent.
+
+    Killed at any moment, the same command goes on from the last checkpoint.
+    """
+    from harness.artifacts import to_json
+    from pipelines.audit import adapter_audit
+    from pipelines.cli.auditing import audit_json, show_audit
+    from pipelines.cli.session import open_session
+    from pipelines.config import load_yaml
+    from pipelines.preference_stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
+    from pipelines.quickstart import quick_pairs
+    from pipelines.stages import published_adapter, training_record
+    from pipelines.training.dpo_recipe import DpoRecipe
+
+    chosen = load_yaml(recipe, DpoRecipe)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    session = open_session(force=force)
+    start = parent_of(session, chosen, named=parent)
+    prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
+    rows = named_pairs(session, pairs, prepared=prepared, parent=start, default=quick_pairs(chosen))
+    train = chosen_sft_stage if control else dpo_stage
+    trained = train(session, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
+    adapter = published_adapter(session, trained)
+    training = training_record(trained.folder)
+    audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
+    heldout = training["heldout"]
+    say(
+        f"[bold]{adapter.name}/{adapter.version}[/bold]: reward margin {heldout['reward_margin']:.3f}, accuracy "
+        f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {training['n_validation_pairs']} "
+        f"held-out pairs (no interval: not a result)\n"
+        f"next: screentest compare {start.name}/{start.version} {adapter.name}/{adapter.version} --corpus {corpus}"
+    )
+    if not json:
+        show_audit(audit)
+        return
+    emit(
+        {
+            "run_id": trained.run_id,
+            "reused": trained.reused,
+            "adapter": f"{adapter.name}/{adapter.version}",
+            "digest": adapter.digest,
+            "parent": adapter.parent,
+            "pairs_run_id": rows.run_id,
+            "training": {k: v for k, v in to_json(training).items() if k != "curves"},
+            "audit": audit_json(audit),
+        }
+    )

@@ -1,0 +1,168 @@
+"""Preference training: pairs, an SFT adapter and a recipe in, an adapter and its curves out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.artifacts import digest_file, digest_json, write_json
+from harness.errors import InputError
+from harness.models.bases import load_tokenizer, resolve_base
+from harness.types import Adapter, BaseModel, Progress
+from pipelines.modeling import attach_adapter, load_base, resolve_runtime
+from pipelines.pair_files import PAIRS, read_pairs
+from pipelines.pair_plan import plan_pairs
+from pipelines.training.checkpoints import open_checkpoints
+from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.training.meter import Meter
+from pipelines.training.quiet import quiet
+
+if TYPE_CHECKING:
+    from pipelines.training.preference_summary import DpoSummary
+
+REVISION = 1  # raise when the same recipe, parent and pairs would give another adapter
+
+
+@quiet()
+def run(
+    recipe: DpoRecipe,
+    *,
+    prepared: Path,
+    pairs: Path,
+    parent: Adapter,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_metric: Callable[[str, float, int], None] | None = None,
+) -> DpoSummary:
+    """Train the parent on into `folder/adapter` and write `folder/training.json`.
+
+    Killed at any moment, the next call with the same arguments resumes from the last complete checkpoint and ends with
+    the same adapter (bit for bit on a CPU in float32).
+
+    Args:
+        recipe: every setting of the training.
+        prepared: folder of windows, as `prepare` writes it; held-out rows near a pair are a reason to refuse.
+        pairs: folder of pairs, as the pairs stage writes it.
+        parent: the SFT adapter: where the policy starts, and, frozen, the reference.
+        folder: where adapter, summary and (while it runs) checkpoints go.
+        on_progress: told of every row, in tokens.
+        on_metric: told of every logged value: name, value, optimiser steps done.
+
+    Raises:
+        InputError: the parent is of another base, or chosen and rejected of a pair are the same.
+        SplitError: a pair of another split than TRAIN, or near a row of one.
+        ConfigError: the pairs cannot meet a setting.
+        IntegrityError: `folder` holds checkpoints of another run, or the policy does not start as the reference.
+        StageError: the loss is no number any more.
+    """
+    from pipelines.training.adapter import save_adapter
+    from pipelines.training.arguments import preference_arguments
+    from pipelines.training.callbacks import training_callbacks
+    from pipelines.training.preference_summary import summarise
+    from pipelines.training.preference_trainer import PreferenceTrainer
+    from pipelines.training.reference import ask_reference
+
+    began = time.perf_counter()
+    # data
+    base = resolve_base(recipe.base.source, revision=recipe.base.revision)
+    require_same_base(parent, base)
+    tokenizer = load_tokenizer(base)
+    plan = plan_pairs(
+        read_pairs(pairs),
+        tokenizer=tokenizer,
+        prepared=prepared,
+        settings=recipe.data,
+        n_validation=recipe.validation.n_pairs,
+        seed=recipe.seed,
+    )
+
+    # model
+    runtime = resolve_runtime(
+        precision=recipe.precision, attention="sdpa" if recipe.attention == "auto" else recipe.attention
+    )
+    model = load_base(base, runtime=runtime, quantization=recipe.quantization)
+    model = attach_adapter(model, parent)
+
+    # trainer
+    checkpoints = folder / "checkpoints"
+    identity = digest_json(
+        {
+            "recipe": recipe.model_dump(exclude={"parent"}),
+            "data": digest_file(pairs / PAIRS),
+            "base": base.digest,
+            "parent": parent.digest,
+            "runtime": asdict(runtime),
+        }
+    )
+    checkpoint = open_checkpoints(checkpoints, identity=identity)
+    meter = Meter.restored(checkpoint.progress if checkpoint else {})
+    trainer = PreferenceTrainer(
+        model,
+        args=preference_arguments(recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None),
+        tokenizer=tokenizer,
+        recipe=recipe,
+        pairs=plan.train,
+        packs=plan.packs,
+        validation=plan.validation,
+        meter=meter,
+        callbacks=training_callbacks(
+            checkpoints,
+            meter,
+            n_tokens=plan.n_tokens,
+            keeps_best=recipe.validation.keep == "best",
+            on_progress=on_progress,
+            on_metric=on_metric,
+        ),
+    )
+    identical = ask_reference(trainer, parent=parent, folder=checkpoints, precision=runtime.precision)
+
+    # train
+    trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
+
+    # save
+    save_adapter(trainer.model, folder / "adapter")
+
+    # summary
+    summary = summarise(
+        trainer, plan, base=base, parent=parent, reference=identical, runtime=runtime, checkpoint=checkpoint,
+        began=began,
+    )  # fmt: skip
+    write_json(folder / "training.json", summary)
+    shutil.rmtree(checkpoints)
+    return summary
+
+
+def require_same_base(parent: Adapter, base: BaseModel) -> None:
+    """Refuse a parent that was trained on another base.
+
+    Raises:
+        InputError: it was.
+    """
+    if parent.base.digest != base.digest:
+        raise InputError(
+            f"`parent` must be an adapter of the recipe's base {base.source} ({base.digest[:12]}), got {parent.name} "
+            f"of {parent.base.source} ({parent.base.digest[:12]}); fine-tune that base first, or name its adapter"
+        )
+
+
+def headline(summary: DpoSummary) -> Mapping[str, float]:
+    """The figures worth a column in the registry."""
+    return {
+        "validation_reward_margin": summary.heldout.reward_margin,
+        "validation_reward_accuracy": summary.heldout.reward_accuracy,
+        "validation_kl": summary.heldout.kl,
+    }
+
+
+def describe(recipe: DpoRecipe) -> str:
+    """The method in a few words."""
+    loss = recipe.loss
+    if loss.type == "sft":
+        return "further SFT on chosen replies"
+    smoothed = f", label smoothing {loss.label_smoothing:g}" if loss.label_smoothing else ""
+    lengths = "" if loss.ld_alpha is None else f", length-desensitised {loss.ld_alpha:g}"
+    return f"DPO, {loss.type} loss, β = {loss.beta:g}{smoothed}{lengths}"

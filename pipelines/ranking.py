@@ -1,0 +1,159 @@
+"""Who prefers: a judge's scores, or the human before a sample. A judge that compares two replies fits the same seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.artifacts import Journal
+from harness.errors import ConfigError
+from harness.judging.results import item_id, judged_items
+from harness.types import Candidate, Generation, Progress, Prompt, Score
+from pipelines.duplicates import words
+
+if TYPE_CHECKING:
+    from harness.judging.protocol import Judge
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A preference between two replies to one prompt."""
+
+    chosen: str
+    rejected: str
+    margin: float | None  # in the ranker's units; None where it has none
+    candidates: tuple[Candidate, ...]  # all that stood for choice
+    orders_agree: bool | None = None  # of a ranker that shows two replies side by side
+    reason: str = ""
+
+
+class Ranker(Protocol):
+    """Prefers among the candidates of each prompt."""
+
+    @property
+    def id(self) -> str:
+        """Who prefers: a judge's id, or `reference`."""
+
+    def choose(
+        self,
+        prompts: Sequence[Prompt],
+        candidates: Mapping[str, Sequence[Generation]],
+        *,
+        journal: Path,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Choice | None]:
+        """A choice per prompt id, None where no two candidates differ in rank.
+
+        Args:
+            prompts: what was asked.
+            candidates: complete replies, by prompt id.
+            journal: file that keeps what is judged; called again after a kill, it is not judged twice.
+            on_progress: told how far the judge is.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRanker:
+    """The human reply before a sample: needs no judge, and knows nothing but who wrote which."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return REFERENCE
+
+    def choose(
+        self,
+        prompts: Sequence[Prompt],
+        candidates: Mapping[str, Sequence[Generation]],
+        *,
+        journal: Path,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Choice | None]:
+        """The reference against the first candidate that differs from it."""
+        chosen: dict[str, Choice | None] = {}
+        for prompt in prompts:
+            reference = (prompt.reference or "").strip()
+            other = next((g for g in candidates[prompt.id] if words(g.text) != words(reference)), None)
+            if other is None or not reference:
+                chosen[prompt.id] = None
+                continue
+            stood = tuple(_candidate(g, None) for g in candidates[prompt.id])
+            chosen[prompt.id] = Choice(chosen=reference, rejected=other.text, margin=None, candidates=stood)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRanker:
+    """A judge that scores single replies: its best against its worst."""
+
+    judge: Judge
+    criterion: str
+
+    def __post_init__(self) -> None:
+        known = [c.name for c in self.judge.criteria]
+        if self.criterion not in known:
+            raise ConfigError(
+                f"`criterion` must be one that {self.judge.id} scores, {', '.join(known)}, got {self.criterion!r}"
+            )
+
+    @property
+    def id(self) -> str:
+        """The judge's."""
+        return self.judge.id
+
+    def choose(
+        self,
+        prompts: Sequence[Prompt],
+        candidates: Mapping[str, Sequence[Generation]],
+        *,
+        journal: Path,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Choice | None]:
+        """Highest against lowest score; a candidate without a score stands back, and so does the rest of a tie."""
+        asked = [g for prompt in prompts for g in candidates[prompt.id]]
+        scores = self._scores(prompts, asked, journal=journal, on_progress=on_progress)
+        return {prompt.id: self._choice([(g, scores[item_id(g)]) for g in candidates[prompt.id]]) for prompt in prompts}
+
+    def _scores(
+        self,
+        prompts: Sequence[Prompt],
+        asked: Sequence[Generation],
+        *,
+        journal: Path,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> dict[str, float | None]:
+        store = Journal(journal, Score)
+        done = {score.item_id: score for score in store.records()}
+        left = [g for g in asked if item_id(g) not in done]
+        if left:
+            needed = {g.prompt_id for g in left}
+            items = judged_items([prompt for prompt in prompts if prompt.id in needed], left)
+            wanted = [replace(item, criteria=(self.criterion,)) for item in items]
+            fresh = self.judge.score(wanted, on_progress=on_progress)
+            store.append(*fresh)
+            done |= {score.item_id: score for score in fresh}
+        return {item_id(g): done[item_id(g)].value for g in asked}
+
+    def _choice(self, scored: Sequence[tuple[Generation, float | None]]) -> Choice | None:
+        present = [(value, g) for g, value in scored if value is not None]
+        if len(present) < 2:
+            return None
+        best, worst = (pick(present, key=lambda pair: pair[0]) for pick in (max, min))
+        margin = best[0] - worst[0]
+        if margin <= 0 or words(best[1].text) == words(worst[1].text):
+            return None
+        return Choice(
+            chosen=best[1].text,
+            rejected=worst[1].text,
+            margin=margin,
+            candidates=tuple(_candidate(g, value) for g, value in scored),
+            reason=f"{self.criterion} {best[0]:.3g} against {worst[0]:.3g}",
+        )
+
+
+def _candidate(generation: Generation, score: float | None) -> Candidate:
+    return Candidate(text=generation.text, score=score, n_tokens=generation.n_tokens)

@@ -1,0 +1,76 @@
+"""Losses over pairs of replies, from the log-probabilities of policy and reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch.nn.functional import logsigmoid, relu
+
+from pipelines.training.dpo_recipe import LossSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScores:
+    """Log-probabilities of P pairs, in nats, summed over the tokens of each reply, end token included."""
+
+    chosen: Tensor  # (P,) under the policy
+    rejected: Tensor  # (P,)
+    reference_chosen: Tensor  # (P,) under the reference
+    reference_rejected: Tensor  # (P,)
+    n_chosen: Tensor  # (P,) tokens
+    n_rejected: Tensor  # (P,)
+
+    @property
+    def chosen_log_ratio(self) -> Tensor:
+        """log policy − log reference of the chosen replies, (P,)."""
+        return self.chosen - self.reference_chosen
+
+    @property
+    def rejected_log_ratio(self) -> Tensor:
+        """log policy − log reference of the rejected replies, (P,)."""
+        return self.rejected - self.reference_rejected
+
+    @property
+    def gap(self) -> Tensor:
+        """How much more the chosen reply gained on the reference than the rejected one, nats, (P,)."""
+        return self.chosen_log_ratio - self.rejected_log_ratio
+
+
+def pair_losses(scores: PairScores, loss: LossSettings) -> Tensor:
+    """The loss of each pair, (P,), with δ = `gap`, β and ε = label smoothing.
+
+    - `sigmoid`: −(1−ε) log σ(βδ) − ε log σ(−βδ); DPO (arXiv 2305.18290, equation 7) and, with ε, its conservative
+      form for noisy preferences (Mitchell 2023, "A note on DPO with noisy preferences"). TRL 1.16 ignores ε here.
+    - `robust`: [−(1−ε) log σ(βδ) + ε log σ(−βδ)] / (1−2ε) (arXiv 2403.00409), unbiased under that noise.
+    - `hinge`: max(0, 1 − βδ) (SLiC, arXiv 2305.10425, normalised by the reference as in arXiv 2309.06657).
+    - `ipo`: (δ̄ − 1/(2β))² (arXiv 2310.12036, equation 17), with log-ratios a token as TRL takes them.
+    - `sft`: −log policy(chosen), in nats a reply; the control, which knows no reference.
+    """
+    if loss.type == "sft":
+        return -scores.chosen
+    if loss.type == "ipo":
+        per_token = scores.chosen_log_ratio / scores.n_chosen - scores.rejected_log_ratio / scores.n_rejected
+        return (per_token - 1 / (2 * loss.beta)) ** 2
+    pull = loss.beta * scores.gap
+    if loss.type == "hinge":
+        return relu(1 - pull)
+    right, wrong = -logsigmoid(pull), -logsigmoid(-pull)
+    smoothing = loss.label_smoothing
+    if loss.type == "robust":
+        return ((1 - smoothing) * right - smoothing * wrong) / (1 - 2 * smoothing)
+    return (1 - smoothing) * right + smoothing * wrong
+
+
+def token_weights(n_chosen: int, n_rejected: int, ld_alpha: float | None) -> tuple[list[float], list[float]]:
+    """What each token of the two replies counts in the sums.
+
+    Length-desensitised DPO (arXiv 2409.06411, section 3): tokens beyond the length of the shorter reply count
+    `ld_alpha`, so that a long reply does not move the loss by its length alone. None counts every token fully.
+    """
+    shared = min(n_chosen, n_rejected)
+    beyond = 1.0 if ld_alpha is None else ld_alpha
+    return tuple([1.0] * shared + [beyond] * (n - shared) for n in (n_chosen, n_rejected))  # type: ignore[return-value]

@@ -1,0 +1,273 @@
+"""TRL's DPOTrainer on rows of pairs, without the work that nobody reads.
+
+TRL 1.16 runs prompt and reply of each side as padded rows of their own; takes entropy, mean logit and top-1 of every
+reply token over the whole vocabulary at every step; asks the reference again at every step unless told otherwise, and
+then stores its answers in a cache outside the run; rounds the adapter of a 4-bit base to bfloat16. Here what two
+replies share is computed once, the reference answers once and its answers lie with the checkpoints, and what is
+measured is measured on held-out pairs. What remains TRL's and transformers': the frozen copy of the adapter that is
+the reference, the loop, accumulation, clipping, schedule and autocast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from harness.models.local import LocalModel
+from harness.models.protocol import ReplyRequest
+from harness.types import Decoding
+from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.training.lean import LeanTrainer, trainable_weights
+from pipelines.training.meter import Meter
+from pipelines.training.pairs import PairIds, lay_out
+from pipelines.training.preference_loss import PairScores, pair_losses
+
+POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
+_KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutPairs:
+    """What the policy does on pairs that it was not trained on."""
+
+    loss: float  # the recipe's, mean over pairs (`sft`: over tokens of chosen replies)
+    reward_margin: float  # beta times the gap, nats, mean over pairs
+    reward_accuracy: float  # share of pairs with a positive gap; a gap of 0 counts one half
+    chosen_log_ratio: float  # policy over reference, nats a reply
+    rejected_log_ratio: float
+    kl: float  # KL(policy, reference), nats a token, exact over the vocabulary, mean over the tokens of both replies
+
+
+_DPOTrainer: Any = DPOTrainer  # loosely typed upstream
+
+
+class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
+    """Trains on packs of pairs in the given order; the loss is the mean over the pairs of the optimiser step."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        args: Any,
+        tokenizer: Any,
+        recipe: DpoRecipe,
+        pairs: Sequence[PairIds],
+        packs: Sequence[Sequence[int]],
+        validation: Sequence[PairIds],
+        meter: Meter,
+        callbacks: Sequence[Any],
+    ) -> None:
+        self.recipe = recipe
+        self.pairs, self.packs, self.validation = pairs, packs, validation
+        self.meter = meter
+        self.reference: torch.Tensor | None = None  # (pairs, 2) log-probabilities of chosen and rejected
+        self.validation_reference: torch.Tensor | None = None
+        trainable = trainable_weights(model)
+        super().__init__(
+            model,
+            args=args,
+            data_collator=self._collate,
+            train_dataset=Dataset.from_dict({"pack": list(range(len(packs)))}),
+            eval_dataset=Dataset.from_dict({"pack": [0]}),  # unread: `evaluate` goes over the held-out pairs itself
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+        )
+        self.keep_precision(trainable)
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset  # pairs are tokenised already, in the one way that the whole project does it
+
+    # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _collate(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """The one pack of a micro-batch as tensors."""
+        (row,) = rows
+        chosen = self.packs[row["pack"]]
+        if self.reference is None:
+            raise RuntimeError("`reference` must be set before training")
+        return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[list(chosen)]}
+
+    def _inputs(self, pairs: Sequence[PairIds]) -> dict[str, Any]:
+        row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha)
+        read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights, "lengths": row.lengths}
+        return {**row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
+
+    def _logits(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """(L, vocabulary) at the positions that predict reply tokens."""
+        names = ("input_ids", "position_ids", "attention_mask", "logits_to_keep", "use_cache")
+        logits: torch.Tensor = model(**{name: inputs[name] for name in names}).logits[0]
+        return logits
+
+    def _sums(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Log-probability of each reply, weighted by token, (2P,): chosen first."""
+        logits = self._logits(model, inputs).float()
+        of_target = logits.gather(1, inputs["targets"][:, None])[:, 0] - logits.logsumexp(dim=1)
+        sums = torch.zeros(len(inputs["lengths"]), device=logits.device)
+        return sums.index_add(0, inputs["sequences"], of_target * inputs["weights"])
+
+    def _scores(self, model: Any, inputs: dict[str, Any]) -> PairScores:
+        chosen, rejected = self._sums(model, inputs).chunk(2)
+        n_chosen, n_rejected = inputs["lengths"].chunk(2)
+        reference = inputs["reference"]
+        return PairScores(
+            chosen=chosen,
+            rejected=rejected,
+            reference_chosen=reference[:, 0],
+            reference_rejected=reference[:, 1],
+            n_chosen=n_chosen,
+            n_rejected=n_rejected,
+        )
+
+    # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        return torch.tensor(sum(self._n_items(inputs) for inputs in batch_samples), device=device)
+
+    def _n_items(self, inputs: dict[str, Any]) -> int:
+        """What the loss is a mean over: pairs, or the tokens of chosen replies."""
+        n_chosen = inputs["lengths"].chunk(2)[0]
+        return int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(n_chosen)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """The recipe's loss, over the pairs of the whole optimiser step."""
+        scores = self._scores(model, inputs)
+        for name, value in _means(scores, beta=self.recipe.loss.beta).items():
+            self._metrics["train"][name].append(value)
+        n_items = self._n_items(inputs) if num_items_in_batch is None else num_items_in_batch
+        return pair_losses(scores, self.recipe.loss).sum() / n_items
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One row of pairs forward and backward, and what it adds to the tally."""
+        n_tokens, n_positions, n_loss_tokens = inputs["n_tokens"], inputs["input_ids"].numel(), len(inputs["targets"])
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.meter.n_tokens += n_tokens
+        self.meter.n_positions += n_positions
+        self.meter.n_loss_tokens += n_loss_tokens
+        return loss
+
+    # ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def log_probabilities(self, pairs: Sequence[PairIds], *, adapter: str) -> torch.Tensor:
+        """Log-probabilities of chosen and rejected replies under one adapter, (pairs, 2), without gradient."""
+        found = []
+        with self._asking(adapter):
+            for group in _groups(pairs, self.recipe.data.pairs_per_pack):
+                inputs = self._prepare_inputs(self._inputs(group))
+                found.append(torch.stack(self._sums(self.model, inputs).chunk(2), dim=1).cpu())
+        return torch.cat(found)
+
+    @contextlib.contextmanager
+    def _asking(self, adapter: str) -> Iterator[None]:
+        """Evaluate with one of the adapters; policy and gradients are put back."""
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager(), active_adapter(self.model, adapter):
+            yield
+
+    # ── validation ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def heldout_pairs(self) -> HeldoutPairs:
+        """Loss, margins and divergence on the held-out pairs; exact means over pairs and tokens."""
+        if self.validation_reference is None:
+            raise RuntimeError("`validation_reference` must be set before validation")
+        losses, n_items, divergence, n_tokens = 0.0, 0, 0.0, 0
+        gathered: list[PairScores] = []
+        begin = 0
+        for group in _groups(self.validation, self.recipe.data.pairs_per_pack):
+            inputs = self._prepare_inputs(self._inputs(group))
+            reference = self.validation_reference[begin : begin + len(group)].to(self.args.device)
+            begin += len(group)
+            with self._asking(POLICY):
+                scores = self._scores(self.model, {**inputs, "reference": reference})
+                policy = self._logits(self.model, inputs)
+            with self._asking(REFERENCE):
+                divergence += _divergence(policy, self._logits(self.model, inputs))
+            losses += float(pair_losses(scores, self.recipe.loss).sum())
+            n_items += self._n_items(inputs)
+            n_tokens += len(inputs["targets"])
+            gathered.append(scores)
+        means = _mean_of(gathered, beta=self.recipe.loss.beta)
+        return HeldoutPairs(loss=losses / n_items, kl=divergence / n_tokens, **means)
+
+    def reply_lengths(self) -> dict[str, float]:
+        """Mean length of the policy's own replies to held-out prompts, and the share that ran into the cap."""
+        asked = {pair.prompt_id: pair for pair in self.validation}.values()
+        requests = [
+            ReplyRequest(key=pair.prompt_id, messages=pair.chat, adapter=POLICY)
+            for pair in list(asked)[: self.recipe.validation.n_replies]
+        ]
+        if not requests:
+            return {}
+        cap = self.recipe.validation.max_new_tokens
+        model = LocalModel.from_modules(self.model, self.processing_class)
+        replies = model.generate(requests, decoding=Decoding(max_new_tokens=cap, seed=self.recipe.seed))
+        return {
+            "eval_reply_tokens": sum(reply.n_tokens or 0 for reply in replies) / len(replies),
+            "eval_cut_off": sum(reply.finish_reason == "length" for reply in replies) / len(replies),
+        }
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Held-out pairs and replies in the log."""
+        with self.meter.paused():
+            found = self.heldout_pairs()
+            metrics = {f"eval_{name}": getattr(found, name) for name in HeldoutPairs.__slots__}
+            metrics |= self.reply_lengths()
+            self.model.eval()  # by its mode TRL tells which log is written
+            self.log(metrics)
+            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+@contextlib.contextmanager
+def active_adapter(model: Any, name: str) -> Iterator[None]:
+    """Run with another adapter, then go back to the policy, which alone is trainable."""
+    if name == POLICY:
+        yield
+        return
+    model.set_adapter(name, inference_mode=True)
+    try:
+        yield
+    finally:
+        model.set_adapter(POLICY)
+
+
+def _groups(pairs: Sequence[PairIds], size: int) -> Iterator[Sequence[PairIds]]:
+    for begin in range(0, len(pairs), size):
+        yield pairs[begin : begin + size]
+
+
+def _means(scores: PairScores, *, beta: float) -> dict[str, float]:
+    gap = scores.gap.detach()
+    wins = (gap > 0).float() + 0.5 * (gap == 0).float()
+    return {
+        "reward_margin": float(beta * gap.mean()),
+        "reward_accuracy": float(wins.mean()),
+        "chosen_log_ratio": float(scores.chosen_log_ratio.detach().mean()),
+        "rejected_log_ratio": float(scores.rejected_log_ratio.detach().mean()),
+    }
+
+
+def _mean_of(gathered: Sequence[PairScores], *, beta: float) -> dict[str, float]:
+    """Means over the pairs of all groups."""
+    sizes = [len(scores.chosen) for scores in gathered]
+    each = [_means(scores, beta=beta) for scores in gathered]
+    return {
+        name: math.fsum(n * means[name] for n, means in zip(sizes, each, strict=True)) / sum(sizes) for name in each[0]
+    }
+
+
+def _divergence(policy: torch.Tensor, reference: torch.Tensor) -> float:
+    """KL(policy, reference) summed over positions, nats."""
+    total = 0.0
+    for p, q in zip(torch.split(policy, _KL_POSITIONS), torch.split(reference, _KL_POSITIONS), strict=True):
+        log_p, log_q = p.float().log_softmax(dim=1), q.float().log_softmax(dim=1)
+        total += float((log_p.exp() * (log_p - log_q)).sum())
+    return total
