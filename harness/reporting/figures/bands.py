@@ -52,12 +52,11 @@ def band_figures(drawn: Sequence[ArmCurves]) -> tuple[Figure, ...]:
 
 
 def _figure(curves: ArmCurves, bands: Mapping[str, tuple[BandPoint, ...]], values: list[float], *, id: str) -> Figure:
-    n = len(curves.curves)
+    n, unit = len(curves.curves), curves.curves[0].unit.lower()
     return Figure(
         wide=_draw(curves, bands[curves.arm], values, width=_WIDE, id=f"{id}-w"),
         narrow=_draw(curves, bands[curves.arm], values, width=_NARROW, id=f"{id}-n"),
-        caption=f"Validation, {curves.curves[0].unit.lower()}: mean of {n} {'seed' if n == 1 else 'seeds'}, and their range. A "
-        "trace, no interval.",
+        caption=f"Validation, {unit}: mean and range of {n} {'seed' if n == 1 else 'seeds'}. A trace, no interval.",
         title=f"{curves.arm}: {curves.stage}",
     )
 
