@@ -207,15 +207,15 @@ def _train(
     sft = builder.add("sft", recipe, {**roots, "prepared": prepared}, f"SFT {shown}")
     if stages == ("sft",):
         return sft
+    preference_data = override(_recipe(design, "dpo", folder), settings, section="dpo") | {"seed": seed}
     pairs_data = override(_pairs_defaults(), {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
     pairs_data = override(pairs_data, settings, section="pairs") | {"seed": seed}
     if pairs_data["judge"] is not None:
         pairs_data |= {"judge": str(folder / str(pairs_data["judge"]))}
     pairs_config = parse(pairs_data, PairsConfig, where=where).model_dump(mode="json")
     pairs = builder.add("pairs", pairs_config, {"prepared": prepared, "parent": sft}, f"Pairs {shown}")
-    data = override(_recipe(design, "dpo", folder), settings, section="dpo") | {"seed": seed}
-    data = data | {"base": recipe["base"], "quantization": recipe["quantization"], "parent": "parent/1"}
-    preference = parse(data, DpoRecipe, where=where).model_dump(mode="json")
+    same = {"base": recipe["base"], "quantization": recipe["quantization"], "parent": "parent/1"}
+    preference = parse(preference_data | same, DpoRecipe, where=where).model_dump(mode="json")
     last: TaskKind = "dpo" if stages[-1] == "dpo" else "chosen_sft"
     needs = {**roots, "prepared": prepared, "parent": sft, "pairs": pairs}
     return builder.add(last, preference, needs, f"{'DPO' if last == 'dpo' else 'Chosen SFT'} {shown}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,8 @@ def arm_rows(design: AblationDesign, plan: Plan, collected: Collected, trainings
             ArmRow(
                 name=arm,
                 settings=tuple(
-                    Setting(key=key, value=written(settings.get(key, OWN_VALUE))) for key in design.declared_factors
+                    Setting(key=key, value=_shown(key, settings, stages_of(design, arm)))
+                    for key in design.declared_factors
                 ),
                 stages=", ".join(STAGE_WORDS[stage] for stage in stages_of(design, arm)) or "none",
                 n_seeds=len(cells) - n_lost,
@@ -137,6 +138,13 @@ def written(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(key: str, settings: Mapping[str, Any], stages: Sequence[str]) -> str:
+    """A factor's value in an arm; a dash where the arm has no stage that would read it."""
+    section = key.partition(".")[0]
+    is_unread = (section == "sft" and not stages) or (section in ("dpo", "pairs") and len(stages) < 2)
+    return "—" if is_unread else written(settings.get(key, OWN_VALUE))
 
 
 def _curve(task: Task, record: Mapping[str, Any], *, name: str) -> LossCurve:

@@ -220,12 +220,12 @@ def _store(settings: Settings, executor: Executor) -> Iterator[Settings]:
 
 
 def _workers(executor: Executor, settings: Settings) -> Workers:
-    n_threads = max(1, (os.cpu_count() or 1) // executor.n_workers)
+    n_threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // executor.n_workers))
     shared = {
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "SCREENTEST_HOME": str(settings.home),
         "SCREENTEST_CACHE": str(settings.cache),
-        "OMP_NUM_THREADS": str(n_threads),
+        "OMP_NUM_THREADS": n_threads,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TOKENIZERS_PARALLELISM": "false",
     }
