@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -24,6 +25,7 @@ class _Slot:
 
     number: int
     process: subprocess.Popen[str]
+    listener: threading.Thread
     log: Path
     ticket: Ticket | None = None
 
@@ -44,11 +46,10 @@ class LocalWorkers:
         slot = next(slot for slot in self._slots if slot.ticket is None)
         slot.ticket = ticket
         if slot.process.stdin is not None:
-            try:
+            # A process that has died is in the queue already, and its ticket fails with it.
+            with contextlib.suppress(BrokenPipeError):
                 slot.process.stdin.write(json.dumps(to_json(ticket)) + "\n")
                 slot.process.stdin.flush()
-            except BrokenPipeError:
-                pass  # its end of life is in the queue already, and the ticket fails with it
 
     def wait(self) -> list[Event]:
         """Events of every process; a death is the failure of its ticket."""
@@ -81,6 +82,7 @@ class LocalWorkers:
             except subprocess.TimeoutExpired:
                 slot.process.kill()
                 slot.process.wait()
+            slot.listener.join()
 
     def _open(self, number: int) -> _Slot:
         log = self._logs / f"worker-{number}.log"
@@ -94,18 +96,22 @@ class LocalWorkers:
                 text=True,
                 env=environment,
             )
-        threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
-        return _Slot(number=number, process=process, log=log)
+        listener = threading.Thread(target=self._listen, args=(number, process), daemon=True)
+        listener.start()
+        return _Slot(number=number, process=process, listener=listener, log=log)
 
     def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            self._events.put((number, from_json(Event, json.loads(line))))
+        if process.stdout is not None:
+            with process.stdout as lines:
+                for line in lines:
+                    self._events.put((number, from_json(Event, json.loads(line))))
         self._events.put((number, None))
 
     def _buried(self, slot: _Slot) -> list[Event]:
         code = slot.process.wait()
-        if slot.process.stdin is not None and slot.process.stdin.closed:
-            return []
+        if slot.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                slot.process.stdin.close()
         ticket = slot.ticket
         self._slots[slot.number] = self._open(slot.number)
         if ticket is None:

@@ -53,9 +53,10 @@ class Screen:
             self._shares.pop(event.key, None)
         else:
             self._shares.pop(event.key, None)
+            # What stands on a failed stage fails with its words; saying them once is enough.
+            if event.message not in self._failed.values():
+                self._say(f"  [red]✗[/red] {self._plan.tasks[event.key].label}: {event.message}")
             self._failed[event.key] = event.message
-            label = self._plan.tasks[event.key].label
-            self._say(f"  [red]✗[/red] {label}: {event.message}")
         if self._live is not None:
             self._live.update(self.table())
         elif time.monotonic() - self._told > LINE_SECONDS:
