@@ -14,6 +14,7 @@ from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
+from harness.reporting.numbers import write_count
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
 from harness.seeding import stream
@@ -115,8 +116,7 @@ def _record(
     judges = tuple({use.row.judge_id: use.row for use in collected.uses.values()}.values())
     shown = _shown_cells(design, collected)
     generations = {found.cell.arm: generations_of(found) for found in shown if generations_of(found)}
-    named = {found.variant.name: found.cell.arm for found in shown}
-    scores = [replace(s, variant=named[s.variant]) for s in collected.scores if s.variant in named]
+    scores = [replace(s, variant=found.cell.arm) for found in shown for s in collected.scores[found.cell.name]]
     self_family = SELF_FAMILY_CAVEAT if any(use.is_self_family for use in collected.uses.values()) else ""
     training = portrait.trainings(session.tracking, plan, collected)
     return records.ReportRecord(
@@ -157,7 +157,7 @@ def _record(
             device=device_name(),
             peak_bytes=peak_bytes(),
             n_train_tokens=training.n_tokens or None,
-            note=f"{work.wall_seconds:.0f} s on the clock with {work.n_workers} workers",
+            note=f"{work.wall_seconds:.0f} s on the clock with {write_count(work.n_workers, 'worker')}",
         ),
         ablation=AblationRecord(
             factors=design.declared_factors,
@@ -265,7 +265,7 @@ def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bo
         said.append("One training seed: the verdicts are about these adapters, not about the recipes behind them.")
     elif is_trained and n < 6:
         said.append(
-            f"{n} training seeds leave {n - 1} degrees of freedom: an interval is about "
+            f"{n} training seeds leave {write_count(n - 1, 'degree')} of freedom: an interval is about "
             f"{_width(n, design.family.level):.1f} times as wide as many seeds would give."
         )
     if collected.lost:

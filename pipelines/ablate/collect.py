@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness.ablation.analysis import MeasuredArm
 from harness.ablation.arms import AblationDesign
@@ -43,7 +44,7 @@ class Collected:
     cells: tuple[CellRows, ...]  # that came through
     lost: Mapping[str, str]  # cell → why it is missing
     prompts: Sequence[Prompt]
-    scores: tuple[ScoredGeneration, ...]
+    scores: Mapping[str, tuple[ScoredGeneration, ...]]  # cell → every judge's scores on its replies
     uses: Mapping[str, JudgeUse]  # measure → how its judge is used
     qualifications: tuple[Qualification, ...]
     results: Mapping[str, StageResult]  # task → its stage
@@ -71,15 +72,14 @@ def collect(
     uses = {}
     for name, declared in design.measures.items():
         if declared.judge is not None:
-            spec_file = plan.tasks[plan.qualify[declared.judge]].settings["judge"]
-            use = use_of(load_judge_spec(spec_file), criterion=declared.criterion or name)
+            judge = Path(plan.tasks[plan.qualify[declared.judge]].settings["judge"])
+            use = use_of(load_judge_spec(judge), criterion=declared.criterion or name)
             use = replace(use, measure=name, is_self_family=is_self_judging(use.base.family, families))
             uses[name] = use.under(qualifications)
     arms: list[SeededArm] = []
     if "heldout_loss" in design.measures:
         arms += _seeded(design, "heldout_loss", plan, {c.cell.name: _heldout(c, results) for c in cells})
     arms += _metrics(session, design, plan, cells, prompts)
-    scores: list[ScoredGeneration] = []
     for name, use in uses.items():
         folder = design.measures[name].judge or ""
         measured = {}
@@ -88,18 +88,20 @@ def collect(
             (arm,) = rows.score_arms(result, measures={name: use}, variants=(found.variant.name,))
             measured[found.cell.name] = arm
         arms += _seeded(design, name, plan, measured, judge_id=use.judge_id)
-    seen: set[str] = set()
-    for found in cells:
-        for key in found.cell.judged.values():
-            if key not in seen:
-                seen.add(key)
-                scores += read_parquet(results[key].folder / rows.SCORES, ScoredGeneration)
+    scores = {
+        found.cell.name: tuple(
+            score
+            for key in found.cell.judged.values()
+            for score in read_parquet(results[key].folder / rows.SCORES, ScoredGeneration)
+        )
+        for found in cells
+    }
     return Collected(
         arms=tuple(arms),
         cells=cells,
         lost=lost,
         prompts=prompts,
-        scores=tuple(scores),
+        scores=scores,
         uses=uses,
         qualifications=qualifications,
         results=results,

@@ -98,9 +98,14 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
                 if cell.name not in collected.lost:
                     curve = _curve(task, record, name=f"seed {cell.seed}")
                     curves.setdefault((cell.arm, STAGE_WORDS[task.kind]), []).append(curve)
-    variants = [replace(found.variant, name=found.cell.name) for found in collected.cells]
+    # Arms that differ after the training share an adapter: it is checked once, under the first of them.
+    variants = {
+        found.variant.adapter.digest: replace(found.variant, name=found.cell.name)
+        for found in reversed(collected.cells)
+        if found.variant.adapter is not None
+    }
     prepared = next((collected.results[found.cell.prepared] for found in collected.cells), None)
-    audit = () if prepared is None else training_audit(tracking, variants, prepared=prepared)
+    audit = () if prepared is None else training_audit(tracking, reversed(variants.values()), prepared=prepared)
     facts = {
         found.variant.digest: recording.training_facts(tracking, replace(found.variant, name=found.cell.arm))
         for arm in dict.fromkeys(found.cell.arm for found in collected.cells)
@@ -126,8 +131,7 @@ def missing(design: AblationDesign, collected: Collected) -> tuple[MissingRow, .
     ]
     generations = {f"{c.cell.name}": generations_of(c) for c in collected.cells if c.replies is not None}
     n_expected = len(collected.prompts) * design.decoding.n_draws
-    names = {c.variant.name: c.cell.name for c in collected.cells}
-    scored = [replace(s, variant=names[s.variant]) for s in collected.scores if s.variant in names]
+    scored = [replace(s, variant=name) for name, scores in collected.scores.items() for s in scores]
     return (*lost, *recording.missing_rows(generations, scored, n_expected))
 
 

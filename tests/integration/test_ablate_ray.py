@@ -52,10 +52,6 @@ def test_two_nodes_run_an_ablation(cluster: str, tmp_path: Path):
     assert result["missing"] == {}
     assert result["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
     assert {e["key"] for e in result["estimates"]} >= {"heldout_loss/a5-none"}
-    # The same through local processes says the same, and finds everything done.
-    again = screentest("ablate", file, "--workers", 1, "--limit", 40, "--json", home=home).json
-    assert all(stage["reused"] for stage in again["stages"])
-    assert [e["value"] for e in again["estimates"]] == [e["value"] for e in result["estimates"]]
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     assert store.find(status="RUNNING") == []
 
