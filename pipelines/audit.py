@@ -10,7 +10,7 @@ from harness.artifacts import digest_json, read_json
 from harness.reporting.record import AuditRow
 from harness.tracking import StageResult, Tracking
 from harness.types import Adapter, Variant
-from pipelines.held_out import near_held_out
+from pipelines.held_out import held_out_prompts, near_held_out
 from pipelines.lineage import Training, pairs_behind, training_of
 from pipelines.pair_files import read_pairs
 from pipelines.training.adapter import WEIGHTS
@@ -239,5 +239,5 @@ def _pairs_apart(tracking: Tracking, arm: TrainedArm, prepared: StageResult) -> 
     if folder is None:
         return AuditRow(label=label, is_passed=None, detail="the pairs are not there any more")
     pairs = read_pairs(folder)
-    near = near_held_out(pairs, prepared.folder)
+    near = near_held_out(pairs, held_out_prompts(prepared.folder))
     return AuditRow(label=label, is_passed=not near, detail=f"{len(near)} of {len(pairs):,} rows")

@@ -27,9 +27,13 @@ class NearRow:
     why: str  # "prompt" (the same id), "exchange" or "reply", as `pipelines.duplicates` has it
 
 
-def near_held_out(pairs: Sequence[PreferencePair], prepared: Path) -> list[NearRow]:
+def held_out_prompts(prepared: Path) -> list[Prompt]:
+    """The prompts of VALIDATION and TEST, with their human replies."""
+    return [prompt for split in HELD_OUT for prompt in read_prompts(prepared, split)]
+
+
+def near_held_out(pairs: Sequence[PreferencePair], held: Sequence[Prompt]) -> list[NearRow]:
     """Pairs whose prompt is held out, or of whose exchanges or replies a held-out row is a near-duplicate."""
-    held = [prompt for split in HELD_OUT for prompt in read_prompts(prepared, split)]
     known = {prompt.id: prompt for prompt in held}
     found = {
         row: NearRow(row=row, prompt_id=pair.prompt.id, other_prompt_id=pair.prompt.id, other_split=split, why="prompt")
@@ -62,7 +66,7 @@ def require_apart(pairs: Sequence[PreferencePair], prepared: Path) -> None:
     Raises:
         SplitError: at least one does.
     """
-    near = near_held_out(pairs, prepared)
+    near = near_held_out(pairs, held_out_prompts(prepared))
     if near:
         first = near[0]
         how = "is" if first.why == "prompt" else f"has nearly the same {first.why} as"

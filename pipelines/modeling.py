@@ -94,7 +94,20 @@ def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4",
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return model.requires_grad_(False)
+    return _trainable_through(model.requires_grad_(False))
+
+
+def _trainable_through(model: Any) -> Any:
+    """Keep 4-bit layers in the format that gradients pass.
+
+    On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for inference at its first pass in evaluation
+    mode: scales are rounded to bfloat16 for good, and no gradient passes the layer until its state is next saved. A
+    training validates before its first step.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def attach_lora(model: Any, lora: LoraSettings, *, base: BaseModel, seed: int) -> Any:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.artifacts import from_json, read_json, write_json
+from harness.errors import InputError
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
 from pipelines.config import StrictConfig
 from pipelines.drawing import draw_prompts
-from pipelines.held_out import near_held_out, require_apart
+from pipelines.held_out import held_out_prompts, near_held_out, require_apart
 from pipelines.pair_files import import_file, write_pairs
 from pipelines.prepare import read_summary
 from pipelines.ranking import Choice, Ranker, ReferenceRanker, ScoreRanker
@@ -131,7 +132,7 @@ def run(
     train = read_prompts(prepared, "train")
     prompts = draw_prompts(train, n=len(train), seed=config.seed, allowed=("train",))
     short = _short(prompts, parent, system=system, most=config.max_prompt_tokens)
-    tally = _Tally()
+    tally = _Tally(held_out_prompts(prepared))
     for number, size in enumerate(_sizes(config.n_pairs, tally)):
         block = [prompt for _, prompt in zip(range(size), short, strict=False)]
         if not block:
@@ -143,10 +144,13 @@ def run(
         standing = tally.ask(block, generations)
         choices = ranker.choose(block, standing, journal=journals[1])
         tally.judge(standing, is_judged=config.method == "judge")
-        tally.keep(block, choices, ranker.id, min_margin=config.min_margin, prepared=prepared)
+        tally.keep(block, choices, ranker.id, min_margin=config.min_margin)
         if on_progress is not None:
             on_progress(Progress(done=min(len(tally.pairs), config.n_pairs), total=config.n_pairs, unit="pairs"))
     pairs = tally.pairs[: config.n_pairs]
+    if not pairs:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in tally.dropped.items() if n) or "none was short enough"
+        raise InputError(f"no pair could be made of {tally.n_prompts} prompts: {reasons}")
     summary = tally.summary(config, pairs, ranker.id)
     write_pairs(folder, pairs, system=system)
     write_json(folder / "audit.json", audit_pairs(pairs, seed=config.seed))
@@ -221,7 +225,8 @@ def counts(summary: PairsSummary) -> dict[str, int]:
 class _Tally:
     """Pairs so far, and what became of the prompts that gave none."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: Sequence[Prompt]) -> None:
+        self._held = held
         self.pairs: list[PreferencePair] = []
         self.n_prompts = self.n_generations = self.n_tokens = self.n_cut_off = self.n_judged = 0
         self.dropped: Counter[str] = Counter()
@@ -249,7 +254,6 @@ class _Tally:
         ranker: str,
         *,
         min_margin: float,
-        prepared: Path,
     ) -> None:
         """Take the clear choices in, and count the others by reason."""
         clear = []
@@ -260,7 +264,7 @@ class _Tally:
                 self.dropped[reason] += 1
             else:
                 clear.append(_pair(prompt, choice, ranker))
-        near = {row.row for row in near_held_out(clear, prepared)}
+        near = {row.row for row in near_held_out(clear, self._held)}
         self.dropped["nearly the same as a held-out row"] += len(near)
         self.pairs += [pair for row, pair in enumerate(clear) if row not in near]
 

@@ -28,8 +28,8 @@ RECIPE_FILE = Path("recipes") / "sft" / "embedded.yaml"
 PREFERENCE_FILE = Path("recipes") / "dpo" / "embedded.yaml"
 TRAINED = "sft"  # the variant of the design that is trained here
 PREFERRED = "dpo"  # the one that is trained on preferences on top of it, where the design has it
+ALL_PAIRS = 10_000  # where a recipe takes all there are: as many as the paper made
 SPARE_PAIRS = 4  # held-out pairs come film by film, so a film may bring more than were asked for
-PROMPT_TOKENS = 160  # a pair with a longer prompt costs more than it teaches on a CPU
 
 
 def run(
@@ -86,12 +86,13 @@ def run(
 
 def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
     """The human reply against one sample. The embedded judge is of the generator's family and likes echoes best."""
-    wanted = (recipe.data.n_pairs or 48) + recipe.validation.n_pairs + SPARE_PAIRS
+    few = recipe.data.n_pairs
+    wanted = ALL_PAIRS if few is None else few + recipe.validation.n_pairs + SPARE_PAIRS
     return PairsConfig(
         method="reference",
         n_pairs=wanted,
         n_candidates=1,
-        max_prompt_tokens=PROMPT_TOKENS,
+        max_prompt_tokens=recipe.data.max_tokens // 2,  # the rest is for the replies
         max_new_tokens=64,
         seed=recipe.seed,
     )

@@ -23,7 +23,7 @@ from pipelines.windows import examples_file, read_examples
 if TYPE_CHECKING:
     from pipelines.training.summary import SftSummary
 
-REVISION = 1  # raise when the same recipe and data would give another adapter
+REVISION = 2  # raise when the same recipe and data would give another adapter
 
 
 @quiet()

@@ -120,9 +120,38 @@ def tiny_recipe(file: Path, base: Path, **changes: Any) -> Path:
     return file
 
 
-def tiny_experiment(file: Path, **changes: Any) -> Path:
-    """The quickstart's experiment without judges, and with little to generate."""
+def tiny_preference_recipe(file: Path, base: Path, **changes: Any) -> Path:
+    """The preference recipe that ships, on a tiny base and few pairs; `changes` name leaves as `section__key`."""
+    data = yaml.safe_load((EXPERIMENTS / "recipes" / "dpo" / "embedded.yaml").read_text())
+    tiny = {
+        "name": "tiny-dpo",
+        "base__source": str(base),
+        "parent": "tiny-sft@candidate",
+        "quantization": "none",
+        "data__n_pairs": 8,
+        "data__max_tokens": 480,
+        "data__pairs_per_pack": 2,
+        "validation__n_pairs": 2,
+        "validation__n_replies": 2,
+        "validation__max_new_tokens": 8,
+        "checkpoint_steps": 1,
+    }
+    for name, value in {**tiny, **changes}.items():
+        section, _, key = name.partition("__")
+        if key:
+            data[section][key] = value
+        else:
+            data[section] = value
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+def tiny_experiment(file: Path, *, prefers: bool = False, **changes: Any) -> Path:
+    """The quickstart's experiment without judges, and with little to generate; without DPO unless it `prefers`."""
     data = yaml.safe_load((EXPERIMENTS / "quickstart.yaml").read_text())
+    if not prefers:
+        del data["variants"]["dpo"]
+        data["contrasts"] = [contrast for contrast in data["contrasts"] if "dpo" not in contrast["arms"]]
     data["measures"] = {name: m for name, m in data["measures"].items() if "judge" not in m}
     data["variants"]["base-few-shot"]["shots"] = 1
     data["data"] |= {"prompts": 24, "heldout_prompts": 30, "max_tokens": 300}

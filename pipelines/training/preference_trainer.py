@@ -105,15 +105,15 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         logits: torch.Tensor = model(**{name: inputs[name] for name in names}).logits[0]
         return logits
 
-    def _sums(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Log-probability of each reply, weighted by token, (2P,): chosen first."""
-        logits = self._logits(model, inputs).float()
+        logits = logits.float()
         of_target = logits.gather(1, inputs["targets"][:, None])[:, 0] - logits.logsumexp(dim=1)
         sums = torch.zeros(len(inputs["lengths"]), device=logits.device)
         return sums.index_add(0, inputs["sequences"], of_target * inputs["weights"])
 
-    def _scores(self, model: Any, inputs: dict[str, Any]) -> PairScores:
-        chosen, rejected = self._sums(model, inputs).chunk(2)
+    def _scores(self, logits: torch.Tensor, inputs: dict[str, Any]) -> PairScores:
+        chosen, rejected = self._sums(logits, inputs).chunk(2)
         n_chosen, n_rejected = inputs["lengths"].chunk(2)
         reference = inputs["reference"]
         return PairScores(
@@ -139,7 +139,7 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The recipe's loss, over the pairs of the whole optimiser step."""
-        scores = self._scores(model, inputs)
+        scores = self._scores(self._logits(model, inputs), inputs)
         for name, value in _means(scores, beta=self.recipe.loss.beta).items():
             self._metrics["train"][name].append(value)
         n_items = self._n_items(inputs) if num_items_in_batch is None else num_items_in_batch
@@ -162,7 +162,7 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         with self._asking(adapter):
             for group in _groups(pairs, self.recipe.data.pairs_per_pack):
                 inputs = self._prepare_inputs(self._inputs(group))
-                found.append(torch.stack(self._sums(self.model, inputs).chunk(2), dim=1).cpu())
+                found.append(torch.stack(self._sums(self._logits(self.model, inputs), inputs).chunk(2), dim=1).cpu())
         return torch.cat(found)
 
     @contextlib.contextmanager
@@ -186,8 +186,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
             reference = self.validation_reference[begin : begin + len(group)].to(self.args.device)
             begin += len(group)
             with self._asking(POLICY):
-                scores = self._scores(self.model, {**inputs, "reference": reference})
                 policy = self._logits(self.model, inputs)
+                scores = self._scores(policy, {**inputs, "reference": reference})
             with self._asking(REFERENCE):
                 divergence += _divergence(policy, self._logits(self.model, inputs))
             losses += float(pair_losses(scores, self.recipe.loss).sum())

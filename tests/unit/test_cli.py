@@ -42,7 +42,7 @@ def test_the_verbs_are_those_that_others_script_against():
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
         "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "evaluate", "scores import",
-        "report", "trace",
+        "report", "trace", "pairs build", "pairs import", "pairs audit", "dpo",
     }  # fmt: skip
 
 
@@ -126,7 +126,9 @@ def bad(tmp_path_factory) -> Path:
         "experiment-unknown.yaml": experiment + "colour: red\n",
         "experiment-arm.yaml": experiment.replace("arms: [sft, base]", "arms: [sft, bas]"),
         "experiment-judge.yaml": experiment.replace("judges/embedded-likelihood", "judges/nobody"),
-        "no-sft.yaml": experiment.replace("  sft: {", "  tuned: {").replace("[sft,", "[tuned,"),
+        "no-sft.yaml": experiment.replace("  sft: {", "  tuned: {")
+        .replace("[sft,", "[tuned,")
+        .replace(" sft]", " tuned]"),
         "rows.jsonl": '{"prompt_id": "p1", "variant": "a", "value": 1}\n{"prompt_id": "p1", "variant": "a"}\n',
         "empty.jsonl": "",
         "numbers.jsonl": '{"prompt": "Hello?", "completion": "Yes."}\n17\n',
@@ -188,6 +190,17 @@ WRONG = {
     "scores file is missing": ("scores", "import", "{bad}/nothing.jsonl", "--measure", "m"),
     "scores with a bad row": ("scores", "import", "{bad}/rows.jsonl", "--measure", "m"),
     "scores without a measure": ("scores", "import", "{bad}/rows.jsonl"),
+    "preference recipe is missing": ("dpo", "{bad}/nothing.yaml"),
+    "preference recipe is of another kind": ("dpo", "{experiments}/recipes/sft/embedded.yaml"),
+    "preference recipe without a parent": ("dpo", "{experiments}/recipes/dpo/embedded.yaml"),
+    "preferences of nobody's adapter": ("pairs", "build", "--parent", "nobody@candidate", "--method", "reference"),
+    "preferences of a judge that is not named": ("pairs", "build"),
+    "preferences of a judge that is missing": ("pairs", "build", "--judge", "{bad}/folder"),
+    "preferences without a margin to speak of": ("pairs", "build", "--method", "reference", "--min-margin", "1"),
+    "preference file is missing": ("pairs", "audit", "{bad}/nothing.jsonl"),
+    "preference file is empty": ("pairs", "audit", "{bad}/empty.jsonl"),
+    "preference file is another": ("pairs", "audit", "{bad}/numbers.jsonl"),
+    "preferences of no run": ("pairs", "audit", "0123456789abcdef0123456789abcdef"),
     "data of no known source": ("data", "fetch", "casablanca"),
 }
 

@@ -24,8 +24,8 @@ from pipelines.training.recipe import SftRecipe
 from pipelines.variants import parse_variant
 
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
+PREFERENCES = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))
 JUDGES = sorted(path.parent for path in (EXPERIMENTS / "judges").glob("*/judge.yaml"))
-PREFERENCE = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))
 PRETRAINING = sorted((EXPERIMENTS / "recipes" / "pretrain").glob("*.yaml"))
 ABLATIONS = sorted((EXPERIMENTS / "ablations").glob("*.yaml"))
 STUDIES = sorted(EXPERIMENTS / f"{name}.yaml" for name in ("cross_evaluator", "preference_audit"))
@@ -42,10 +42,10 @@ def name_of(path: Path) -> str:
 
 def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
-    recipes = [*RECIPES, *PREFERENCE, *PRETRAINING]
+    recipes = [*RECIPES, *PREFERENCES, *PRETRAINING]
     known = sorted([*recipes, *DESIGNS, *ABLATIONS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
     assert every == known
-    assert (len(RECIPES), len(PREFERENCE), len(PRETRAINING)) == (6, 4, 3)
+    assert (len(RECIPES), len(PREFERENCES), len(PRETRAINING)) == (6, 4, 3)
     assert (len(JUDGES), len(DESIGNS), len(ABLATIONS)) == (2, 2, 5)
 
 
@@ -55,6 +55,13 @@ def test_every_recipe_loads(path):
     assert recipe.name.startswith(path.stem)
     is_here = recipe.base.source in ("embedded", "pretrained")  # an ablation puts what it has pretrained there
     assert (recipe.base.revision is None) == is_here  # a hub id is pinned to a commit
+
+
+@pytest.mark.parametrize("path", PREFERENCES, ids=name_of)
+def test_every_preference_recipe_loads_and_names_a_parent_that_has_a_recipe(path):
+    recipe = load_yaml(path, DpoRecipe)
+    assert recipe.name.startswith(path.stem)
+    assert recipe.parent.removesuffix("@candidate") in {load_yaml(other, SftRecipe).name for other in RECIPES}
 
 
 @pytest.mark.parametrize("folder", JUDGES, ids=name_of)
@@ -102,7 +109,7 @@ def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
 def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
     names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
-    names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCE}
+    names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
     plain = load_design(path)
     for design in (plain, *(load_design(path, profile=profile) for profile in plain.profiles)):
         for variant in design.variants.values():
@@ -111,7 +118,7 @@ def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
                 assert variant.adapter.partition("@")[0] in names
 
 
-COMMANDED = [*RECIPES, *PRETRAINING, *DESIGNS, *ABLATIONS, *(folder / "judge.yaml" for folder in JUDGES)]
+COMMANDED = [*RECIPES, *PREFERENCES, *PRETRAINING, *DESIGNS, *ABLATIONS, *(folder / "judge.yaml" for folder in JUDGES)]
 
 
 @pytest.mark.parametrize("path", COMMANDED, ids=name_of)

@@ -453,3 +453,35 @@ def test_every_key_is_read_by_a_training(base, prepared, tmp_path, monkeypatch):
 def test_a_recipe_that_breaks_a_rule_is_refused(base, changes, words):
     with pytest.raises(ConfigError, match=words):
         recipe(base, **changes)
+
+
+def test_gradients_pass_a_4_bit_base_after_a_validation(base):
+    """bitsandbytes repacks 4-bit layers on some CPUs in evaluation mode; no gradient passes them after that."""
+    from harness.models.bases import resolve_base
+    from pipelines.modeling import attach_lora, load_base, resolve_runtime
+
+    chosen = recipe(base, quantization="nf4")
+    named = resolve_base(str(base))
+    model = load_base(named, runtime=resolve_runtime(precision="fp32", attention="sdpa"), quantization="nf4")
+    model = attach_lora(model, chosen.lora, base=named, seed=0).eval()
+    ids = torch.tensor([[11, 12, 13, 14, 15]])
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return model(ids).logits
+
+    before = logits()
+    embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+    model(inputs_embeds=embedded).logits.logsumexp(-1).sum().backward()
+    first = embedded.grad.clone()
+    assert float(first.abs().max()) > 0
+    with torch.no_grad():
+        model(ids)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    embedded.grad = None
+    model(inputs_embeds=embedded).logits.logsumexp(-1).sum().backward()
+    assert torch.allclose(embedded.grad, first, atol=1e-5)
+    assert torch.equal(logits(), before)

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import tiny_checkpoint
+from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe, settings, tiny_base
+from pydantic import BaseModel
+
+from harness.artifacts import digest_folder
+from harness.errors import ConfigError, InputError, IntegrityError, SplitError, StageError
+from harness.models.bases import load_tokenizer, resolve_base
+from harness.types import Adapter
+from pipelines import dpo
+from pipelines.config import load_yaml, parse
+from pipelines.pair_plan import plan_pairs
+from pipelines.training import recipe as recipe_module
+from pipelines.training.checkpoints import MARK
+from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.windows import read_prompts
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = sorted((REPOSITORY / "experiments" / "recipes" / "dpo").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, base) -> Path:
+    return prepared_sample(tmp_path_factory.mktemp("prepared"), base)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory, base) -> Adapter:
+    return parent_of(tmp_path_factory.mktemp("parent"), base)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    return pairs_folder(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def trained(base, prepared, parent, pairs, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=folder)
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def curve(record: dict[str, Any], name: str) -> dict[int, float]:
+    return {point["step"]: point["value"] for point in record["curves"] if point["name"] == name}
+
+
+# ── what a training leaves ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_learns_the_preference_and_leaves_two_adapter_files_and_a_summary(trained, parent):
+    record = json.loads((trained / "training.json").read_text())
+    assert sorted(file.name for file in trained.iterdir()) == ["adapter", "training.json"]
+    assert sorted(file.name for file in (trained / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert record["heldout"]["reward_margin"] > 0.1
+    assert record["heldout"]["reward_accuracy"] == 1.0
+    assert record["validation_loss"] < record["validation_loss_before"]
+    assert record["parent"] == parent.digest
+    assert record["n_pairs"] == 20
+    assert record["n_validation_pairs"] == 5
+    assert weights(trained / "adapter").keys() == weights(Path(parent.path)).keys()
+
+
+def test_the_policy_starts_as_the_reference(trained):
+    """At step 0 every log-ratio is 0: the loss is log 2, margin and divergence are 0 (arXiv 2305.18290)."""
+    record = json.loads((trained / "training.json").read_text())
+    assert record["reference"]["largest_log_ratio"] == 0
+    assert record["reference"]["n_tensors"] == 28  # 7 linear layers in each of 2 blocks, two matrices each
+    assert curve(record, "validation/loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert curve(record, "train/loss")[1] == pytest.approx(math.log(2), abs=1e-6)
+    for name in ("reward_margin", "chosen_log_ratio", "rejected_log_ratio", "kl"):
+        assert curve(record, f"validation/{name}")[0] == 0
+    assert curve(record, "validation/reward_accuracy")[0] == 0.5  # all ties
+    assert curve(record, "validation/kl")[record["n_steps"]] > 0
+
+
+def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared, parent, pairs):
+    """Loss, margin and divergence, recomputed with transformers and PEFT alone, each reply in a row of its own."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from pipelines.pair_files import read_pairs
+
+    chosen = recipe(base)
+    plan = plan_pairs(
+        read_pairs(pairs), tokenizer=load_tokenizer(resolve_base(str(base))), prepared=prepared, settings=chosen.data,
+        n_validation=5, seed=0,
+    )  # fmt: skip
+
+    def logps(folder: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder).eval()
+        found = []
+        for ids in plan.validation:
+            for reply in (ids.chosen, ids.rejected):
+                row = torch.tensor([(*ids.prompt, *reply)])
+                with torch.no_grad():
+                    at = torch.log_softmax(model(row).logits[0, len(ids.prompt) - 1 : -1], dim=-1)
+                found.append((at, at.gather(1, torch.tensor(reply)[:, None]).sum()))
+        return found
+
+    policy, reference = logps(trained / "adapter"), logps(Path(parent.path))
+    ratios = torch.stack([p[1] - r[1] for p, r in zip(policy, reference, strict=True)])
+    gaps = ratios[0::2] - ratios[1::2]
+    divergence = [(p[0].exp() * (p[0] - r[0])).sum() for p, r in zip(policy, reference, strict=True)]
+    n_tokens = sum(len(p[0]) for p in policy)
+    heldout = json.loads((trained / "training.json").read_text())["heldout"]
+    assert heldout["reward_margin"] == pytest.approx(0.1 * float(gaps.mean()), abs=1e-4)
+    assert heldout["loss"] == pytest.approx(float(-torch.nn.functional.logsigmoid(0.1 * gaps).mean()), abs=1e-5)
+    assert heldout["kl"] == pytest.approx(float(sum(divergence)) / n_tokens, abs=1e-5)
+
+
+def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(base, prepared, parent, pairs, trained, tmp_path):
+    torch.manual_seed(99)  # what ran before does not matter
+    for name, seed in (("again", 0), ("other", 1)):
+        dpo.run(recipe(base, seed=seed), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
+    assert digest_folder(tmp_path / "again" / "adapter") == digest_folder(trained / "adapter")
+    assert digest_folder(tmp_path / "other" / "adapter") != digest_folder(trained / "adapter")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss__type": "hinge"},
+        {"loss__type": "ipo"},
+        {"loss__type": "robust", "loss__label_smoothing": 0.1},
+        {"loss__label_smoothing": 0.1},
+        {"loss__ld_alpha": 0.3},
+        {"loss__type": "sft"},
+        {"quantization": "nf4"},
+        {"gradient_checkpointing": True},
+        {"attention": "eager"},
+        {"validation__keep": "best"},
+    ],
+    ids=str,
+)
+def test_every_setting_trains(changes, base, prepared, parent, pairs, tmp_path):
+    summary = dpo.run(recipe(base, **changes), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+    assert summary.heldout.reward_margin > 0
+    assert summary.validation_loss < summary.validation_loss_before
+    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "adapter").values())
+
+
+def test_rows_of_many_pairs_train_as_rows_of_one(base, prepared, parent, pairs, tmp_path):
+    """Four pairs a step, in one row or in four: the same gradient, so the same adapter to rounding."""
+    for name, per_pack, packs in (("one", 1, 4), ("four", 4, 1)):
+        chosen = recipe(base, data__pairs_per_pack=per_pack, optimizer__packs_per_step=packs, data__epochs=1)
+        dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
+    one, four = (weights(tmp_path / name / "adapter") for name in ("one", "four"))
+    assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
+
+
+def test_the_control_differs_from_dpo_in_its_loss_alone(base):
+    chosen = recipe(base)
+    control = chosen.as_control()
+    differing = {key for key, value in control.model_dump().items() if value != chosen.model_dump()[key]}
+    assert differing == {"name", "loss"}
+    assert control.loss.type == "sft"
+
+
+def test_it_reports_progress_and_metrics_and_prints_nothing(base, prepared, parent, pairs, tmp_path, capfd):
+    progress, metrics = [], []
+    dpo.run(
+        recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path, on_progress=progress.append,
+        on_metric=lambda *metric: metrics.append(metric),
+    )  # fmt: skip
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert progress[-1].done == progress[-1].total
+    names = {name for name, _, _ in metrics}
+    measured = {"loss", "reward_margin", "reward_accuracy", "chosen_log_ratio", "rejected_log_ratio"}
+    assert {f"train/{name}" for name in measured} <= names
+    assert {f"validation/{name}" for name in (*measured, "kl", "reply_tokens", "cut_off")} <= names
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_parent_of_another_base_is_refused(base, prepared, pairs, tmp_path):
+    other = tiny_checkpoint(tmp_path / "other", seed=1)
+    stranger = parent_of(tmp_path / "stranger", other)
+    with pytest.raises(InputError, match="`parent` must be an adapter of the recipe's base"):
+        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=stranger, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_parent_whose_files_were_altered_is_refused(base, prepared, parent, pairs, tmp_path):
+    altered = replace(parent, digest="0" * 64)
+    with pytest.raises(IntegrityError, match="must have the digest on record"):
+        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=altered, folder=tmp_path)
+
+
+def test_a_policy_that_does_not_start_as_the_reference_is_refused(base, prepared, parent, pairs, tmp_path, monkeypatch):
+    from pipelines.training import preference_trainer
+
+    real = preference_trainer.active_adapter
+
+    def wrong(model: Any, name: str) -> Any:  # the bare base answers in the reference's place: the usual mistake
+        return model.disable_adapter() if name == preference_trainer.REFERENCE else real(model, name)
+
+    monkeypatch.setattr(preference_trainer, "active_adapter", wrong)
+    with pytest.raises(IntegrityError, match="at step 0 every log-ratio must be 0, got"):
+        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+
+
+def test_a_reference_with_other_weights_than_the_parents_file_is_refused(
+    base, prepared, parent, pairs, tmp_path, monkeypatch
+):
+    other = parent_of(tmp_path / "other", base, seed=5)
+    real = dpo.attach_adapter
+    monkeypatch.setattr(dpo, "attach_adapter", lambda model, adapter: real(model, other))
+    with pytest.raises(IntegrityError, match="must have the 28 tensors of the parent adapter, got 0 that are the same"):
+        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / "out")
+
+
+def test_identical_replies_are_refused(base, prepared, parent, tmp_path):
+    folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, chosen="the same", rejected="the same ")])
+    with pytest.raises(InputError, match=r"`pairs.jsonl` line 2: `chosen` and `rejected` must differ"):
+        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_pairs_near_a_held_out_row_are_refused(split, base, prepared, parent, tmp_path):
+    held = max(read_prompts(prepared, split), key=lambda prompt: len((prompt.reference or "").split()))
+    near = pair(1, rejected=f"{held.reference} Well?")
+    folder = pairs_folder(tmp_path / "pairs", [pair(0), near])
+    with pytest.raises(SplitError, match=f"`p1` has nearly the same reply as `{held.id}` of {split}"):
+        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+    itself = pair(2, prompt=replace(pair(2).prompt, id=held.id))
+    with pytest.raises(SplitError, match=f"`{held.id}` is `{held.id}` of {split}"):
+        dpo.run(
+            recipe(base), prepared=prepared, pairs=pairs_folder(tmp_path / "own", [itself]), parent=parent,
+            folder=tmp_path / "out",
+        )  # fmt: skip
+
+
+def test_a_row_that_says_it_is_of_test_is_refused(base, prepared, parent, tmp_path):
+    folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, prompt=replace(pair(1).prompt, split="test"))])
+    with pytest.raises(SplitError, match="line 2: preferences must be of the train split, got test"):
+        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+
+
+def test_too_few_films_to_hold_any_out_are_refused(base, prepared, parent, tmp_path):
+    folder = pairs_folder(tmp_path / "pairs", [pair(row) for row in (0, 6, 12)])  # one film
+    with pytest.raises(ConfigError, match=r"`validation.n_pairs` must leave films to train on, got 5 for 3 pairs of 1"):
+        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base, prepared, parent, pairs, tmp_path, monkeypatch):
+    from pipelines.training import preference_trainer
+
+    real = preference_trainer.pair_losses
+    monkeypatch.setattr(
+        preference_trainer,
+        "pair_losses",
+        lambda scores, loss: real(scores, loss) * (math.nan if scores.chosen.requires_grad else 1),
+    )
+    with pytest.raises(StageError, match="`train/loss` must stay a number, got nan at step 1"):
+        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+
+
+# ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_held_out_pairs_are_of_films_of_their_own_and_long_pairs_are_counted(base, prepared):
+    pairs = [*(pair(row) for row in range(30)), pair(31, chosen="x" * 300)]
+    plan = plan_pairs(
+        pairs, tokenizer=load_tokenizer(resolve_base(str(base))), prepared=prepared, settings=recipe(base).data,
+        n_validation=5, seed=0,
+    )  # fmt: skip
+    assert plan.n_too_long == 1
+    assert {p.cluster for p in plan.train} & {p.cluster for p in plan.validation} == set()
+    seen = [row for pack in plan.packs for row in pack]
+    assert sorted(seen) == sorted([*range(20), *range(20)])  # two epochs of 20 pairs
+    assert seen[:20] != seen[20:]
+    assert len({p.cluster for p in plan.train}) == 5
+
+
+# ── resuming ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from harness.artifacts import from_json
+from harness.types import Adapter
+from pipelines import dpo
+from pipelines.config import parse
+from pipelines.training.dpo_recipe import DpoRecipe
+
+def kill(name, value, step):
+    if name == "train/loss" and step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+data, parent = json.loads(sys.argv[1]), from_json(Adapter, json.loads(sys.argv[2]))
+prepared, pairs, folder = map(Path, sys.argv[3:])
+recipe = parse(data, DpoRecipe, where="test")
+dpo.run(recipe, prepared=prepared, pairs=pairs, parent=parent, folder=folder, on_metric=kill)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_same_adapter(base, prepared, parent, pairs, trained, tmp_path):
+    from harness.artifacts import to_json
+
+    arguments = [json.dumps(settings(base)), json.dumps(to_json(parent)), str(prepared), str(pairs), str(tmp_path)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "checkpoints" / "checkpoint-4" / MARK).exists()
+    assert (tmp_path / "checkpoints" / "reference.safetensors").exists()
+    assert not any(file.suffix == ".bin" for file in tmp_path.rglob("*"))  # no pickled arguments
+    summary = dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+    undisturbed = json.loads((trained / "training.json").read_text())
+    assert summary.resumed_from == 4
+    assert digest_folder(tmp_path / "adapter") == digest_folder(trained / "adapter")
+    assert (summary.n_tokens, summary.n_loss_tokens) == (undisturbed["n_tokens"], undisturbed["n_loss_tokens"])
+    assert [(p.name, p.step, p.value) for p in summary.curves] == [
+        (p["name"], p["step"], p["value"]) for p in undisturbed["curves"]
+    ]
+
+
+# ── recipes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_continues_the_sft_recipe_of_its_name(path):
+    from pipelines.training.recipe import SftRecipe
+
+    loaded = load_yaml(path, DpoRecipe)
+    sft = load_yaml(path.parents[1] / "sft" / path.name, SftRecipe)
+    assert loaded.base == sft.base
+    assert loaded.quantization == sft.quantization
+    assert loaded.parent == f"{sft.name}@candidate"
+    assert path.read_text().splitlines()[1] == f"# Run: screentest dpo {path.relative_to(REPOSITORY).as_posix()}"
+
+
+def test_the_sizes_of_qwen_differ_in_what_their_size_asks_for_alone():
+    recipes = [load_yaml(path, DpoRecipe).model_dump() for path in RECIPES if path.stem.startswith("qwen")]
+    for other in recipes[1:]:
+        assert {key for key in other if other[key] != recipes[0][key]} <= {"name", "base", "parent"}
+
+
+def leaves(kind: type[BaseModel]) -> set[tuple[str, str]]:
+    found = set()
+    for key, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= leaves(field.annotation)
+        else:
+            found.add((kind.__name__, key))
+    return found
+
+
+def test_every_key_is_read_by_a_training(base, prepared, parent, pairs, tmp_path, monkeypatch):
+    from harness.tracking import Tracking
+    from pipelines.preference_stages import parent_of as parent_named
+    from pipelines.session import Session
+
+    read = set()
+
+    def record(self: BaseModel, name: str) -> Any:
+        read.add((type(self).__name__, name))
+        return object.__getattribute__(self, name)
+
+    monkeypatch.setattr(recipe_module.StrictConfig, "__getattribute__", record, raising=False)
+    chosen = recipe(base, parent=parent.path, data__epochs=1)
+    read.clear()
+    assert parent_named(Session(tracking=Tracking()), chosen).digest == parent.digest
+    dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+    assert leaves(DpoRecipe) - read == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lora": {}}, "`lora` is not a key of DpoRecipe"),
+        ({"loss__beta": 0.0}, "`loss.beta`"),
+        ({"loss__type": "ipo", "loss__label_smoothing": 0.1}, "`label_smoothing` must be 0 with `type: ipo`"),
+        ({"loss__type": "sft", "loss__ld_alpha": 0.5}, "`ld_alpha` must be null with `type: sft`"),
+        ({"validation__keep": "first"}, "`validation.keep`"),
+    ],
+    ids=str,
+)
+def test_a_recipe_that_breaks_a_rule_is_refused(base, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        parse(settings(base, **changes), DpoRecipe, where="test")

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import ScriptedJudge, UniformModel
+from preference_data import SYSTEM, pair, prepared_sample, tiny_base
+
+from harness.errors import ConfigError, InputError, SplitError
+from harness.models.protocol import Reply, ReplyRequest
+from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
+from pipelines import preferences
+from pipelines.config import parse
+from pipelines.pair_files import PAIRS, import_file, read_pairs, write_pairs
+from pipelines.preferences import PairsConfig, read_pairs_summary
+from pipelines.ranking import Choice, ReferenceRanker, ScoreRanker
+from pipelines.windows import read_prompts
+
+COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
+FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())
+
+
+class Killed(BaseException):
+    """What a kill is to a test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talker(UniformModel):
+    """Replies with the draw's number, so that a judge can tell them apart; the last draw runs into the cap."""
+
+    die_after: int | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def generate(self, requests: Sequence[ReplyRequest], *, decoding: Decoding, on_reply: Any = None,
+                 on_progress: Any = None) -> list[Reply]:  # fmt: skip
+        replies = []
+        for request in requests:
+            if self.die_after is not None and len(self.asked) >= self.die_after:
+                raise Killed
+            self.asked.append(f"{request.key}/{request.draw}")
+            is_cut = request.draw == 3
+            reply = Reply(
+                key=request.key, draw=request.draw, adapter=request.adapter, tag=request.tag, n_tokens=5,
+                text=f"reply number {['one', 'two', 'three', 'four'][request.draw]}",
+                finish_reason="length" if is_cut else "stop",
+            )  # fmt: skip
+            replies.append(reply)
+            if on_reply is not None:
+                on_reply(reply)
+        return replies
+
+
+@dataclass(kw_only=True)
+class Pool:
+    """Gives the one model that a test has."""
+
+    model: Any
+
+    def of(self, variant: Any) -> Any:
+        return self.model
+
+
+def by_draw(item: JudgedItem, criterion: str) -> float | None:
+    """Three is best, one is worst; the second is not scored."""
+    return {"one": 1.0, "two": None, "three": 3.0, "four": 9.0}[item.reply.split()[-1]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, base) -> Path:
+    return prepared_sample(tmp_path_factory.mktemp("prepared"), base)
+
+
+@pytest.fixture(scope="module")
+def parent(base) -> Adapter:
+    from harness.models.bases import resolve_base
+
+    return Adapter(name="tiny-sft", version="1", path="", digest="a" * 64, base=resolve_base(str(base)))
+
+
+def config(**changes: Any) -> PairsConfig:
+    return PairsConfig(**({"judge": "unused", "n_pairs": 20} | changes))
+
+
+def build(folder: Path, prepared: Path, parent: Adapter, *, judge: ScriptedJudge | None = None,
+          model: Talker | None = None, **changes: Any) -> preferences.PairsSummary:  # fmt: skip
+    judge = judge or ScriptedJudge(value=by_draw, criteria=(COHERENCE, FLUENCY))
+    folder.mkdir(parents=True, exist_ok=True)
+    return preferences.run(
+        config(**changes), prepared=prepared, parent=parent, pool=Pool(model=model or Talker()),  # type: ignore[arg-type]
+        folder=folder, ranker=ScoreRanker(judge=judge, criterion="coherence"),
+    )  # fmt: skip
+
+
+# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_best_against_the_worst_with_all_that_is_known_of_the_choice(prepared, parent, tmp_path):
+    summary = build(tmp_path, prepared, parent)
+    pairs = read_pairs(tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["audit.json", "pairs.jsonl", "summary.json"]
+    assert len(pairs) == summary.n_pairs == 20
+    assert summary == read_pairs_summary(tmp_path)
+    for made in pairs:
+        assert (made.chosen, made.rejected) == ("reply number three", "reply number one")
+        assert made.margin == 2.0
+        assert made.preferred_by == "scripted@00000000"
+        assert [(c.text.split()[-1], c.score) for c in made.candidates] == [("one", 1.0), ("two", None), ("three", 3.0)]
+    train = {p.id: p for p in read_prompts(prepared, "train")}
+    assert all(train[p.prompt.id].cluster == p.prompt.cluster for p in pairs)
+    assert len({p.prompt.cluster for p in pairs}) > 5  # films take turns
+    assert summary.n_generations == 4 * summary.n_prompts
+    assert summary.n_cut_off == summary.n_prompts  # the fourth draw, which stood back
+    assert summary.n_judged == 3 * summary.n_prompts
+    assert summary.n_generated_tokens == 5 * summary.n_generations
+
+
+def test_trl_reads_what_is_written(prepared, parent, tmp_path):
+    from datasets import Dataset
+    from trl.data_utils import is_conversational
+
+    build(tmp_path, prepared, parent)
+    rows = [json.loads(line) for line in (tmp_path / PAIRS).read_text().splitlines()]
+    dataset = Dataset.from_list(rows)
+    assert {"prompt", "chosen", "rejected"} <= set(dataset.column_names)
+    assert is_conversational(dataset[0])
+    assert rows[0]["prompt"][0]["role"] == "system"
+    assert rows[0]["prompt"][-1]["role"] == "user"
+    assert [m["role"] for m in rows[0]["chosen"]] == ["assistant"]
+    assert rows[0]["words"] == {"chosen": 3, "rejected": 3}
+
+
+def test_only_the_criterion_asked_for_is_judged(prepared, parent, tmp_path):
+    seen: set[tuple[str, ...]] = set()
+
+    def value(item: JudgedItem, criterion: str) -> float | None:
+        seen.add(item.criteria)
+        return by_draw(item, criterion)
+
+    build(tmp_path, prepared, parent, judge=ScriptedJudge(value=value, criteria=(COHERENCE, FLUENCY)))
+    assert seen == {("coherence",)}
+
+
+def test_a_margin_that_is_not_clear_makes_no_pair(prepared, parent, tmp_path):
+    with pytest.raises(InputError, match=r"no pair could be made of \d+ prompts"):
+        build(tmp_path, prepared, parent, min_margin=2.5)
+
+
+def test_equal_scores_make_no_pair(prepared, parent, tmp_path):
+    judge = ScriptedJudge(value=lambda item, criterion: 1.0, criteria=(COHERENCE,))
+    with pytest.raises(InputError, match="no two different complete replies of different rank"):
+        build(tmp_path, prepared, parent, judge=judge)
+
+
+@pytest.mark.parametrize("die_after", [3, 50, 100])
+def test_killed_anywhere_it_resumes_to_the_same_pairs_and_asks_nothing_twice(die_after, prepared, parent, tmp_path):
+    build(tmp_path / "whole", prepared, parent)
+    first = Talker(die_after=die_after)
+    folder = tmp_path / "killed"
+    try:
+        build(folder, prepared, parent, model=first)
+    except Killed:
+        second = Talker()
+        build(folder, prepared, parent, model=second)
+        assert set(first.asked) & set(second.asked) == set()
+    assert (folder / PAIRS).read_bytes() == (tmp_path / "whole" / PAIRS).read_bytes()
+
+
+def test_what_was_judged_before_a_kill_is_not_judged_again(prepared, parent, tmp_path):
+    def half(item: JudgedItem, criterion: str) -> float | None:
+        """Every other prompt ends in a tie, so that one block is not enough."""
+        return by_draw(item, criterion) if len(item.messages[-1].content) % 2 else 1.0
+
+    n_before = itertools.count()
+
+    def dying(item: JudgedItem, criterion: str) -> float | None:
+        if next(n_before) >= 70:  # 20 prompts of three candidates are a block
+            raise Killed
+        return half(item, criterion)
+
+    sizes = {"n_pairs": 20, "max_prompt_tokens": 2000}
+    with pytest.raises(Killed):
+        build(tmp_path, prepared, parent, judge=ScriptedJudge(value=dying, criteria=(COHERENCE,)), **sizes)
+    done = sum(len(read_lines(f)) for f in tmp_path.glob("scores-*.jsonl"))
+    again = ScriptedJudge(value=half, criteria=(COHERENCE,))
+    summary = build(tmp_path, prepared, parent, judge=again, **sizes)
+    assert done == 60
+    assert sum(again.calls) == summary.n_judged - done
+
+
+def read_lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line]
+
+
+def test_prompts_of_another_split_are_refused(prepared, parent, tmp_path, monkeypatch):
+    real = preferences.read_prompts
+    monkeypatch.setattr(preferences, "read_prompts", lambda folder, split: real(folder, "test"))
+    with pytest.raises(SplitError, match="must be of train, got some of test"):
+        build(tmp_path, prepared, parent)
+
+
+def test_the_human_reply_against_a_sample(prepared, parent, tmp_path):
+    chosen = PairsConfig(method="reference", n_pairs=10, n_candidates=1)
+    preferences.run(chosen, prepared=prepared, parent=parent, pool=Pool(model=Talker()), folder=tmp_path)  # type: ignore[arg-type]
+    for made in read_pairs(tmp_path):
+        assert made.chosen == (made.prompt.reference or "").strip()
+        assert made.rejected == "reply number one"
+        assert (made.preferred_by, made.margin) == ("reference", None)
+    summary = read_pairs_summary(tmp_path)
+    assert summary.n_judged == 0
+
+
+def test_a_candidate_near_a_held_out_reply_is_dropped(prepared, parent, tmp_path):
+    held = max(read_prompts(prepared, "test"), key=lambda p: len((p.reference or "").split())).reference or ""
+
+    class Thief(Talker):
+        def generate(self, requests: Any, **kwargs: Any) -> list[Reply]:
+            on_reply = kwargs.pop("on_reply")
+            replies = super().generate(requests, on_reply=None, **kwargs)
+            stolen = [replace(r, text=held) if r.draw == 2 and n % 8 == 2 else r for n, r in enumerate(replies)]
+            for reply in stolen:
+                on_reply(reply)
+            return stolen
+
+    def value(item: JudgedItem, criterion: str) -> float | None:
+        return 3.0 if item.reply == held else by_draw(item, criterion)
+
+    judge = ScriptedJudge(value=value, criteria=(COHERENCE,))
+    summary = build(tmp_path, prepared, parent, model=Thief(), judge=judge)
+    assert summary.dropped["nearly the same as a held-out row"] > 0
+    assert all(held not in (p.chosen, p.rejected) for p in read_pairs(tmp_path))
+
+
+def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepared, parent, tmp_path):
+    class Compares:
+        id = "pairwise@00000000"
+
+        def choose(self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]], *, journal: Path,
+                   on_progress: Any = None) -> dict[str, Choice | None]:  # fmt: skip
+            return {
+                p.id: Choice(chosen="yes", rejected="no", margin=None, candidates=(), orders_agree=place % 2 == 0)
+                for place, p in enumerate(prompts)
+            }
+
+    summary = preferences.run(
+        config(n_pairs=10), prepared=prepared, parent=parent, pool=Pool(model=Talker()), folder=tmp_path,  # type: ignore[arg-type]
+        ranker=Compares(),
+    )  # fmt: skip
+    assert summary.dropped["the verdict turned with the sides"] > 0
+    assert all(p.orders_agree for p in read_pairs(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "judge"}, "`judge` must name a judge's folder"),
+        ({"method": "judge", "judge": "j", "n_candidates": 1}, "`n_candidates` must be at least 2"),
+        ({"method": "reference", "min_margin": 0.5}, "have no meaning with `method: reference`"),
+        ({"method": "guess"}, "`method`"),
+        ({"method": "reference", "n": 3}, "`n` is not a key of PairsConfig"),
+    ],
+    ids=str,
+)
+def test_settings_that_break_a_rule_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        parse(changes, PairsConfig, where="test")
+
+
+def test_a_criterion_that_the_judge_does_not_score_is_refused():
+    with pytest.raises(
+        ConfigError, match="`criterion` must be one that scripted@00000000 scores, coherence, got 'wit'"
+    ):
+        ScoreRanker(judge=ScriptedJudge(value=by_draw, criteria=(COHERENCE,)), criterion="wit")
+
+
+def test_a_sample_that_repeats_the_reference_makes_no_pair():
+    prompt = pair(0).prompt
+    same = Generation(
+        prompt_id="p0", variant="v", draw=0, text="yes 0", seed=0, n_tokens=3, finish_reason="stop", cluster="m0"
+    )
+    assert ReferenceRanker().choose([prompt], {"p0": [same]}, journal=Path("unused")) == {"p0": None}
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    pairs = [pair(0), pair(1, margin=None, preferred_by="reference", orders_agree=True, reason="why")]
+    write_pairs(tmp_path, pairs, system=SYSTEM)
+    assert list(read_pairs(tmp_path)) == pairs
+
+
+ASK = [{"role": "user", "content": "Where?"}]
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Where?", "chosen": "Here.", "rejected": "No."},
+        {"prompt": ASK, "chosen": answer("Here."), "rejected": answer("No.")},
+        {"prompt": [{"role": "system", "content": "Be brief."}, *ASK], "chosen": "Here.", "rejected": answer("No.")},
+        {"chosen": ASK + answer("Here."), "rejected": ASK + answer("No.")},
+    ],
+    ids=["text", "messages", "system and mixed", "implicit prompt"],
+)
+def test_every_form_of_preferences_is_imported(row, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(row) + "\n\n")
+    imported = import_file(file)
+    (only,) = imported.pairs
+    assert [(m.role, m.content) for m in only.prompt.messages] == [("user", "Where?")]
+    assert (only.chosen, only.rejected, only.preferred_by) == ("Here.", "No.", "import")
+    assert (only.prompt.id, only.prompt.cluster) == ("row-1", "row-1")
+    assert imported.n_own_system == ("system" in json.dumps(row.get("prompt", "")))
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "words"),
+    [
+        ('{"prompt": "a", "chosen": "b", "rejected": " b "}', InputError, "must differ, they are the same"),
+        ('{"prompt": "a", "chosen": "b"}', InputError, "`rejected` must be given; the keys are prompt, chosen"),
+        ('{"prompt": "a", "chosen": "b", "rejected": ""}', InputError, "`rejected` must not be empty"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c", "split": "test"}', SplitError, "got test: TEST and"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "x"}', InputError, "`margin` must be float"),
+        ('{"prompt": [], "chosen": "b", "rejected": "c"}', InputError, "`prompt` must be text or a list of messages"),
+        ('{"prompt": [{"role": "assistant", "content": "a"}], "chosen": "b", "rejected": "c"}', InputError,
+         "`prompt` must end with the user's turn"),
+        ('{"chosen": "b", "rejected": "c"}', InputError, "`chosen` must be text or a list of messages, got str"),
+        ("{nonsense", InputError, "not JSON"),
+        ('["a"]', InputError, "must be an object, got list"),
+    ],
+)  # fmt: skip
+def test_a_row_that_breaks_the_format_is_named_by_its_line(line, error, words, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' + line)
+    with pytest.raises(error, match=words) as raised:
+        import_file(file)
+    assert "`mine.jsonl` line 2" in str(raised.value)
+
+
+def test_an_empty_or_absent_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must be an existing JSONL file of preferences"):
+        import_file(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="must hold at least one preference"):
+        import_file(tmp_path / "empty.jsonl")
+
+
+def test_an_import_is_placed_beside_its_prompt_and_refused_near_held_out_rows(prepared, tmp_path):
+    known = next(p for p in read_prompts(prepared, "train") if p.reference)
+    mine = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in (mine | {"prompt_id": known.id}, mine)))
+    (tmp_path / "out").mkdir()
+    summary = preferences.import_pairs(file, prepared=prepared, folder=tmp_path / "out")
+    first, second = read_pairs(tmp_path / "out")
+    assert (first.prompt.cluster, first.prompt.reference) == (known.cluster, known.reference)
+    assert second.prompt.cluster == "row-2"
+    assert (summary.method, summary.n_pairs) == ("import", 2)
+    held = next(p for p in read_prompts(prepared, "validation") if p.reference)
+    file.write_text(json.dumps(mine | {"prompt_id": held.id}))
+    with pytest.raises(SplitError, match="must keep away from VALIDATION and TEST, got 1 of 1"):
+        preferences.import_pairs(file, prepared=prepared, folder=tmp_path / "out")
