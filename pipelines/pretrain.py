@@ -177,7 +177,8 @@ def _model(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     shape = recipe.architecture
-    config: Any = Qwen2Config(
+    configure: Any = Qwen2Config  # loosely typed upstream
+    config = configure(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
         intermediate_size=shape.mlp_width,
@@ -220,7 +221,7 @@ def _rate(step: int, n_steps: int, recipe: PretrainRecipe) -> float:
 def _step(model: Any, batch: Rows, optimizer: Any, schedule: Any, recipe: PretrainRecipe) -> float:
     import torch
 
-    loss = _nats(model, batch)
+    loss: Any = _nats(model, batch)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise StageError(f"the loss of `{recipe.name}` is no number any more: lower `learning_rate`")

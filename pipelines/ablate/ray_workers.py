@@ -32,7 +32,7 @@ class RayWorkers:
         if self._owns_cluster:
             self._connect(n, address or os.environ.get("RAY_ADDRESS"))
         self._refuse_foreign_nodes(environment)
-        total = ray.cluster_resources()
+        total = self._ray.cluster_resources()
         self._gpus = min(1.0, float(total.get("GPU", 0.0))) if gpus is None else gpus
         if self._gpus > total.get("GPU", 0.0):
             raise InputError(
