@@ -200,8 +200,10 @@ def _test(rows: Differences, *, family: AblationFamily, n_tests: int, rng: np.ra
         test = stats.seed_contrast(
             rows.values, seeds=rows.seeds, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
         )
-        # Films are what a claim is counted in; the seeds stand in the degrees of freedom and in the note.
-        return replace(test, estimate=replace(test.estimate, n_clusters=rows.n_clusters))
+        # Films are what a claim is counted in; the seeds stand in the degrees of freedom and in the notes.
+        each = f"each of {len(set(rows.prompts))} rows once a seed"
+        notes = (*test.estimate.notes, each)
+        return replace(test, estimate=replace(test.estimate, n_clusters=rows.n_clusters, notes=notes))
     return stats.paired_contrast(
         rows.treatment, rows.reference, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 ExecutorName = Literal["local", "ray"]
 COMMAND = "ablate"
+DRIVER = "driver"  # tag: host and process that drives the run
 N_ATTEMPTS = 2
 
 
@@ -103,7 +105,9 @@ def run(
     tracking.experiment_id()  # made here, so that its artifacts lie in the home whoever logs
     with _store(tracking.settings, executor) as settings:
         store = Tracking(settings)
+        _bury_dead_drivers(store)
         tags = {"declaration": design.declaration_digest(), "ablation": design.name, "profile": profile or ""}
+        tags[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"
         with (
             store.command(COMMAND, tags=tags) as parent,
             _child_runs(store, design, plan, parent.run_id) as cells,
@@ -242,6 +246,20 @@ def _workers(executor: Executor, settings: Settings) -> Workers:
 def _named_bases(plan: Plan) -> dict[str, str | None]:
     bases = [task.settings["base"] for task in plan.tasks.values() if task.kind == "prepare"]
     return {base["source"]: base["revision"] for base in bases if base["source"] is not None}
+
+
+def _bury_dead_drivers(store: Tracking) -> None:
+    """End the runs of drivers that were killed on this machine; what their stages have stays and is gone on with."""
+    import psutil
+
+    for info in store.find(stage=COMMAND, status="RUNNING"):
+        host, _, pid = info.tags.get(DRIVER, "").partition(":")
+        if host != socket.gethostname() or not pid.isdigit() or psutil.pid_exists(int(pid)):
+            continue
+        for child in store.children(info.run_id):
+            if child.stage == "arm" and child.status == "RUNNING":
+                store.client.set_terminated(child.run_id, status="KILLED")
+        store.client.set_terminated(info.run_id, status="KILLED")
 
 
 @contextlib.contextmanager

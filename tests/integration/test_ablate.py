@@ -125,6 +125,8 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_with_the_same_numb
     assert any(stage["reused"] for stage in again["stages"])
     trained = [r for r in store.find(stage="sft") if "reused_from" not in r.tags]
     assert len(trained) == 4  # nothing twice
+    assert store.find(status="RUNNING") == []
+    assert len(store.find(stage="ablate", status="KILLED")) == 1
 
 
 def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
