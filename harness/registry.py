@@ -123,13 +123,13 @@ def publish(
     }
     version = _log_model(tracking, adapter, name=name, run_id=run_id, card=card, metadata=metadata)
     tags = {
-        "digest": adapter.digest,
         "base": adapter.base.source,
         "base_revision": adapter.base.revision,
         "recipe_digest": adapter.recipe_digest,
         "data_digest": adapter.data_digest,
         "parent": adapter.parent,
         "metrics": json.dumps(dict(metrics or {})),
+        "digest": adapter.digest,  # last: a version counts from here on, and another process may be reading
     }
     for key, value in tags.items():
         if value is not None:

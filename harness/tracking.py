@@ -94,6 +94,7 @@ class Tracking:
     def client(self) -> Any:
         """MLflow's client for runs and registry."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
         self.settings.home.mkdir(parents=True, exist_ok=True)
         _quieten()
         import mlflow
@@ -191,14 +192,15 @@ class Tracking:
         self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
     ) -> Iterator[Stage]:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
-        run_id = inherited_run() or self._create(name, experiment=experiment, parent=None)
+        run_id = inherited_run() or self.create(name, experiment=experiment, parent=None)
         stage = Stage(self, run_id, self.settings.work)
         for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
             stage.set_tag(key, value)
         with self._closing(run_id):
             yield stage
 
-    def _create(self, name: str, *, experiment: str, parent: str | None) -> str:
+    def create(self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None) -> str:
+        """A new run, nested under `parent` where one is given; the caller ends it."""
         tags = {"mlflow.runName": name}
         if parent:
             tags["mlflow.parentRunId"] = parent
@@ -253,7 +255,7 @@ class Tracking:
             if force:
                 shutil.rmtree(folder, ignore_errors=True)
             run_id = adopted or (None if force else self._unfinished(name, fingerprint))
-            run_id = run_id or self._create(name, experiment=experiment, parent=parent)
+            run_id = run_id or self.create(name, experiment=experiment, parent=parent)
             return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
 
     def _work(
@@ -322,7 +324,7 @@ class Tracking:
         adopted: str | None,
         experiment: str,
     ) -> StageResult:
-        run_id = adopted or self._create(name, experiment=experiment, parent=parent)
+        run_id = adopted or self.create(name, experiment=experiment, parent=parent)
         tags = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id, "inputs": json.dumps(inputs)}
         for key, value in tags.items():
             self.client.set_tag(run_id, key, value)

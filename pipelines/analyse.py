@@ -240,13 +240,14 @@ def _cost(session: Session, facts: list[recording.TrainingFacts], began: float) 
     work = sum(stage.seconds for stage in session.done) or time.perf_counter() - began
     return records.Cost(
         seconds=work,
-        device=_device(),
+        device=device_name(),
         peak_bytes=peak_bytes(),
         n_train_tokens=sum(f.n_tokens or 0 for f in facts) or None,
     )
 
 
-def _device() -> str:
+def device_name() -> str:
+    """What the work ran on, as printed."""
     import os
 
     import torch

@@ -43,17 +43,27 @@ def load_design(
     Raises:
         ConfigError: the file breaks a rule, or has no profile of that name.
     """
-    data = read_yaml(file)
-    profiles = data.get("profiles") or {}
-    if profile is not None:
-        if profile not in profiles:
-            raise ConfigError(f"`{file}`: `profile` must be one of {', '.join(profiles) or 'none'}, got {profile!r}")
-        data = _overlaid(data, profiles[profile] or {})
+    data = read_design(file, profile=profile)
     if corpus is not None:
-        data = _overlaid(data, {"data": {"corpus": corpus}})
+        data = overlaid(data, {"data": {"corpus": corpus}})
     if seed is not None:
         data = data | {"seed": seed}
     return parse(data, EvaluationDesign, where=str(file))
+
+
+def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
+    """The plain data of an experiment file with a profile's settings laid over it.
+
+    Raises:
+        ConfigError: the file is not YAML, or has no profile of that name.
+    """
+    data = read_yaml(file)
+    profiles = data.get("profiles") or {}
+    if profile is None:
+        return data
+    if profile not in profiles:
+        raise ConfigError(f"`{file}`: `profile` must be one of {', '.join(profiles) or 'none'}, got {profile!r}")
+    return overlaid(data, profiles[profile] or {})
 
 
 def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Evaluated:
@@ -107,13 +117,13 @@ def evaluate_prepared(
     return Evaluated(record=record, files=files, seconds=time.perf_counter() - began)
 
 
-def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Settings of `above` over those of `below`, mappings merged key by key."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         # A variant is of one kind: naming another replaces it whole.
-        merged[key] = _overlaid(merged[key], value) if both and not _is_variant(value) else value
+        merged[key] = overlaid(merged[key], value) if both and not _is_variant(value) else value
     return merged
 
 

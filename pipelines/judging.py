@@ -55,10 +55,10 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
-    use = _use(session, load_judge_spec(judge))
+    use = use_of(session, load_judge_spec(judge))
     made = _recorded(session, use.spec, generations=generations, corpus=corpus, data=data, seed=seed)
     scored = score_stage(session, use, replies={REPLIES: made.replies}, prompts=made.prompts)
-    measures = {c.name: _use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
+    measures = {c.name: use_of(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = per_prompt(arm.rows)
@@ -110,7 +110,7 @@ def _recorded(
 
 def qualify_judge(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films."""
-    use = _use(session, load_judge_spec(judge))
+    use = use_of(session, load_judge_spec(judge))
     prepared = _prepared(session, use.spec, corpus)
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
@@ -155,7 +155,8 @@ def qualification_json(qualification: Qualification) -> dict[str, Any]:
     }
 
 
-def _use(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
     name = criterion or spec.criteria[0].name
     return judge_use(session, spec, measure=name, criterion=name)
 

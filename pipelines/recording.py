@@ -11,10 +11,8 @@ from harness.ablation.analysis import MeasuredArm
 from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
 from harness.reporting.record import (
-    CurvePoint,
     DataCard,
     Line,
-    LossCurve,
     MissingRow,
     Sample,
     SampleReply,
@@ -22,6 +20,7 @@ from harness.reporting.record import (
     SplitRow,
     StageLine,
 )
+from harness.reporting.traces import CurvePoint, LossCurve
 from harness.tracking import StageResult, Tracking
 from harness.types import SPLITS, Generation, Message, Prompt, Variant
 from pipelines.lineage import DPO, Training, pairs_behind, training_of

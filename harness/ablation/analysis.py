@@ -46,13 +46,13 @@ class MeasureRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pending:
+class Pending:
     """A contrast before the family's adjustment."""
 
     finding: Finding
     test: TestResult
     rule: MeasureRule
-    smallest_effect: float | None
+    smallest_effect: float | None  # in the measure's own unit
     in_family: bool
 
 
@@ -91,7 +91,7 @@ def analyse(
             )
         )
     ]
-    return tuple(f for f in findings if f is not None) + _with_verdicts(
+    return tuple(f for f in findings if f is not None) + with_verdicts(
         pending, family=family, n_declared=len(family.measures) * len(contrasts), min_clusters=min_clusters
     )
 
@@ -134,7 +134,7 @@ def _of_contrast(
     control: MeasuredArm | None,
     rule: MeasureRule,
     family: FamilyDesign,
-) -> _Pending | None:
+) -> Pending | None:
     if treatment is None or reference is None:
         return None
     pairs = pair(treatment.rows, reference.rows)
@@ -152,7 +152,7 @@ def _of_contrast(
         judge_id=treatment.judge_id,
         sources=treatment.sources + reference.sources,
     )
-    return _Pending(
+    return Pending(
         finding=finding,
         test=test,
         rule=rule,
@@ -161,8 +161,8 @@ def _of_contrast(
     )
 
 
-def _with_verdicts(
-    pending: Sequence[_Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int
+def with_verdicts(
+    pending: Sequence[Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int
 ) -> tuple[Finding, ...]:
     """Adjust the declared family together, then judge each contrast.
 
@@ -179,7 +179,7 @@ def _with_verdicts(
     )
 
 
-def _verdict(pending: _Pending, p_adjusted: float | None, *, level: float, min_clusters: int) -> Verdict:
+def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_clusters: int) -> Verdict:
     rule = pending.rule
     if rule.better is None or rule.exploratory_reason:
         reason = rule.exploratory_reason or "Descriptive: more is neither better nor worse."

@@ -24,11 +24,14 @@ def markdown(page: Page) -> str:
         plain(page.summary),
         *(_statement(s) for s in (*page.lead, *page.others)),
         *(plain(note) for note in page.notes),
+        *_design(page),
         *_contrasts(page),
+        *_seeds(page),
         *_variants(page),
         *_samples(page),
         *_judges(page),
         *_training(page),
+        *_cost(page),
         "## What was missing",
         "Nothing was missing." if page.missing.is_empty else table(page.missing),
         *_limitations(page),
@@ -102,6 +105,34 @@ def _contrasts(page: Page) -> list[str]:
     described = [m for m in page.index.measures.values() if m.description]
     meanings = "\n".join(f"- **{plain(m.label)}**: {plain(m.description)}" for m in described)
     return ["## Contrasts", table(page.contrasts), meanings]
+
+
+def _design(page: Page) -> list[str]:
+    if page.ablation is None:
+        return []
+    record = page.ablation.record
+    held = "; ".join(f"{setting.key} {setting.value}" for setting in record.fixed)
+    decided = f"Decided before the run: {record.decision}"
+    return [
+        "## Design",
+        plain(page.ablation.lead),
+        table(page.ablation.design),
+        plain(f"Held still: {held}."),
+        plain(decided),
+    ]
+
+
+def _seeds(page: Page) -> list[str]:
+    if page.ablation is None:
+        return []
+    view = page.ablation
+    parts = [] if view.seeds.is_empty else ["## From seed to seed", plain(view.seeds_note), table(view.seeds)]
+    shapes = [table(t) for t in (view.tail, view.trends) if not t.is_empty]
+    return parts + (["## Tails and trends", *shapes] if shapes else [])
+
+
+def _cost(page: Page) -> list[str]:
+    return [] if page.ablation is None else ["## Cost", plain(page.ablation.work), table(page.ablation.arms)]
 
 
 def _variants(page: Page) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.artifacts import to_json
+from harness.reporting.ablation_page import AblationView, ablation_view
 from harness.reporting.figures.controls import controls_plot
 from harness.reporting.figures.curves import loss_curve
 from harness.reporting.figures.forest import forest_plot
@@ -87,6 +88,7 @@ class Page:
     decoding: str
     cost: str
     created: str
+    ablation: AblationView | None
 
 
 def page(record: ReportRecord) -> Page:
@@ -121,6 +123,7 @@ def page(record: ReportRecord) -> Page:
         decoding=_decoding(record),
         cost=cost_line(record.cost) if record.cost else "",
         created=write_date(record.created),
+        ablation=ablation_view(found),
     )
     return _with_sections(laid)
 
@@ -202,12 +205,16 @@ def _with_sections(laid: Page) -> Page:
     record = laid.record
     shown = (
         ("verdict", "Verdict", True),
+        ("design", "Design", laid.ablation is not None),
         ("contrasts", "Contrasts", not laid.contrasts.is_empty),
+        ("seeds", "Seeds", laid.ablation is not None and not laid.ablation.seeds.is_empty),
+        ("shapes", "Tails", laid.ablation is not None and laid.ablation.has_shapes),
         ("variants", "Variants", not laid.variants.is_empty or not laid.numbers.is_empty),
         ("distributions", "Distributions", bool(laid.strips)),
         ("samples", "Samples", bool(record.samples)),
         ("judges", "Judges", bool(laid.judges)),
         ("training", "Training", bool(laid.curves) or not laid.audit.is_empty or bool(laid.data)),
+        ("cost", "Cost", laid.ablation is not None),
         ("missing", "Missing", True),
         ("limitations", "Limitations", bool(record.limitations)),
         ("lineage", "Lineage", True),

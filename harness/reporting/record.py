@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InputError
+from harness.reporting.ablation_record import AblationRecord
+from harness.reporting.traces import LossCurve
 from harness.types import (
     Contrast,
     Decoding,
@@ -93,26 +95,6 @@ class Distribution:
             raise InputError("`Distribution` takes `values` or `quantiles`, got both; give the rows when they are few")
         if self.values and len(self.values) != self.n:
             raise InputError(f"`n` must count `values`, got n = {self.n} with {len(self.values)} values")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """One logged value of a loss curve."""
-
-    step: float  # in `LossCurve.x_unit`
-    value: float  # nats per token
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossCurve:
-    """The trace of one training run. A trace has no interval, and no claim rests on it."""
-
-    name: str  # the run or variant
-    train: tuple[CurvePoint, ...] = ()
-    validation: tuple[CurvePoint, ...] = ()
-    x_unit: str = "steps"  # or "tokens"
-    unit: str = "Nats per token"  # of the loss
-    best_step: float | None = None  # the checkpoint that was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +243,7 @@ class ReportRecord:
     config: JsonObject = field(default_factory=dict)  # resolved
     versions: Mapping[str, str] = field(default_factory=dict)
     cost: Cost | None = None
+    ablation: AblationRecord | None = None  # of an ablation: its arms, seeds, tails and trends
 
 
 def distribution(measure: str, variant: str, values: Sequence[float | None]) -> Distribution:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import (
+    ablate,
     adapters,
     compare,
     data,
@@ -70,6 +71,7 @@ app.command("dpo", rich_help_panel="Data and training")(dpo.dpo)
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
+app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")

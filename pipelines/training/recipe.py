@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.config import StrictConfig
 
@@ -76,9 +76,14 @@ class SftRecipe(StrictConfig):
     lora: LoraSettings
     data: DataSettings
     optimizer: OptimizerSettings
-    neftune_alpha: Annotated[float, Field(gt=0)] | None  # noise on embeddings (arXiv 2310.05914); null is off
+    neftune_alpha: Annotated[float, Field(gt=0)] | None  # noise on embeddings (arXiv 2310.05914); null and 0 are off
     gradient_checkpointing: bool
     validation: ValidationSettings
     checkpoint_steps: Positive
     log_steps: Positive
     seed: int
+
+    @field_validator("neftune_alpha", mode="before")
+    @classmethod
+    def _zero_is_off(cls, value: object) -> object:
+        return None if value == 0 and not isinstance(value, bool) else value

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ablations import tiny_ablation
 from fakes import tiny_checkpoint
 from stories import FOREIGN, REPOSITORY
 
@@ -108,3 +109,15 @@ def test_a_run_that_fails_fails_for_mlflow_too(checkout, ran, tracking):
     assert "`casablanca`" in done.stderr
     newest = tracking.find(status=None, limit=1)[0]
     assert newest.status == "FAILED"
+
+
+def test_an_ablation_adopts_the_run_and_nests_its_arms_under_it(checkout, base, ran, tracking):
+    quick = {"recipes": {"sft": "recipe.yaml"}, "seeds": [1]}
+    tiny_ablation(checkout / "ablation", base, measures={"heldout_loss": {}}, profiles={"quick": quick})
+    done = mlflow_run(checkout, "ablate", "config=ablation/ablation.yaml", "profile=quick", "workers=1")
+    assert done.returncode == 0, done.stderr
+    (run,) = tracking.find(stage="ablate")
+    assert run.tags["mlflow.project.entryPoint"] == "ablate"
+    arms = [child for child in tracking.children(run.run_id) if child.stage == "arm"]
+    assert sorted(arm.name for arm in arms) == ["a5 · 1", "none · 1"]
+    assert all(tracking.folder(r.run_id).is_relative_to(checkout) for r in tracking.find(stage="sft"))

@@ -18,6 +18,8 @@ from harness.config import load_yaml
 from harness.judging.criterion_files import shipped_criteria
 from harness.judging.spec import load_judge_spec
 from harness.ratings.design import StudyDesign
+from pipelines.ablate.plan import make_plan
+from pipelines.ablate.run import load_ablation
 from pipelines.evaluate import load_design
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
@@ -26,8 +28,11 @@ from pipelines.variants import parse_variant
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
 PREFERENCES = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))
 JUDGES = sorted(path.parent for path in (EXPERIMENTS / "judges").glob("*/judge.yaml"))
-DESIGNS = sorted([*EXPERIMENTS.glob("*.yaml"), *(EXPERIMENTS / "ablations").glob("*.yaml")])
-STUDIES = sorted((EXPERIMENTS / "studies").glob("*.yaml"))
+PRETRAINING = sorted((EXPERIMENTS / "recipes" / "pretrain").glob("*.yaml"))
+ABLATIONS = sorted((EXPERIMENTS / "ablations").glob("*.yaml"))
+_DECLARED = {EXPERIMENTS / f"{name}.yaml" for name in ("cross_evaluator", "preference_audit")}
+STUDIES = sorted({*(EXPERIMENTS / "studies").glob("*.yaml"), *_DECLARED})
+DESIGNS = sorted({*EXPERIMENTS.glob("*.yaml")} - _DECLARED)
 PROJECT: dict[str, Any] = yaml.safe_load((REPOSITORY / "MLproject").read_text())
 
 
@@ -40,16 +45,19 @@ def name_of(path: Path) -> str:
 
 def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
-    known = sorted([*RECIPES, *PREFERENCES, *DESIGNS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
+    recipes = [*RECIPES, *PREFERENCES, *PRETRAINING]
+    known = sorted([*recipes, *DESIGNS, *ABLATIONS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
     assert every == known
-    assert (len(RECIPES), len(PREFERENCES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 4, 5, 2, 2)
+    assert (len(RECIPES), len(PREFERENCES), len(PRETRAINING)) == (6, 4, 3)
+    assert (len(JUDGES), len(DESIGNS), len(ABLATIONS), len(STUDIES)) == (5, 2, 5, 4)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_every_recipe_loads(path):
     recipe = load_yaml(path, SftRecipe)
     assert recipe.name.startswith(path.stem)
-    assert (recipe.base.revision is None) == (recipe.base.source == "embedded")  # a hub id is pinned to a commit
+    is_here = recipe.base.source in ("embedded", "pretrained")  # an ablation puts what it has pretrained there
+    assert (recipe.base.revision is None) == is_here  # a hub id is pinned to a commit
 
 
 @pytest.mark.parametrize("path", PREFERENCES, ids=name_of)
@@ -91,6 +99,23 @@ def test_a_profile_cannot_change_what_was_declared(path):
         assert load_design(path, profile=profile).declaration_digest() == plain.declaration_digest()
 
 
+@pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
+def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path):
+    plain = load_ablation(path)
+    assert set(plain.profiles) == {"quick", "full"}
+    for profile in plain.profiles:
+        design = load_ablation(path, profile=profile)
+        assert design.declaration_digest() == plain.declaration_digest()
+        assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
+        assert len(design.seeds) >= 3
+        plan = make_plan(design, folder=path.parent)
+        assert {cell.arm for cell in plan.cells} == set(design.arms)
+        for name, measure in design.measures.items():
+            if measure.judge is not None:
+                spec = load_judge_spec(path.parent / measure.judge)
+                assert (measure.criterion or name) in {c.name for c in spec.criteria}
+
+
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
 def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
     names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
@@ -103,9 +128,12 @@ def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
                 assert variant.adapter.partition("@")[0] in names
 
 
-@pytest.mark.parametrize(
-    "path", [*RECIPES, *PREFERENCES, *DESIGNS, *STUDIES, *(f / "judge.yaml" for f in JUDGES)], ids=name_of
-)
+COMMANDED = [
+    *RECIPES, *PREFERENCES, *PRETRAINING, *DESIGNS, *ABLATIONS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMMANDED, ids=name_of)
 def test_a_file_begins_with_its_question_and_its_command_and_is_short(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 70
@@ -168,7 +196,9 @@ def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name
 
 
 def test_the_entry_points_are_those_that_others_script_against():
-    assert set(PROJECT["entry_points"]) == {"main", "prepare", "sft", "pairs", "dpo", "evaluate", "report"}
+    assert set(PROJECT["entry_points"]) == {
+        "main", "prepare", "sft", "pairs", "dpo", "ablate", "evaluate", "report",
+    }  # fmt: skip
     assert (REPOSITORY / PROJECT["python_env"]).is_file()
 
 

@@ -54,6 +54,12 @@ class Canvas:
             steps = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
             self.shapes.append(f'<path class="{kind}" d="M{steps}"/>')
 
+    def area(self, points: list[tuple[float, float]], *, kind: str) -> None:
+        """A closed shape."""
+        if points:
+            corners = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+            self.shapes.append(f'<polygon class="{kind}" points="{corners}"/>')
+
     def text(self, x: float, y: float, words: str, *, kind: str = "t", anchor: Anchor = "start") -> None:
         """One line of text with its base line at y."""
         at = "" if anchor == "start" else f' text-anchor="{anchor}"'

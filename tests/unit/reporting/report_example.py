@@ -8,13 +8,11 @@ from dataclasses import replace
 from harness.reporting.record import (
     AuditRow,
     Cost,
-    CurvePoint,
     DataCard,
     Declaration,
     Distribution,
     JudgeRow,
     Line,
-    LossCurve,
     Measure,
     MissingRow,
     ReportRecord,
@@ -26,6 +24,7 @@ from harness.reporting.record import (
     VariantRow,
     distribution,
 )
+from harness.reporting.traces import CurvePoint, LossCurve
 from harness.types import (
     Contrast,
     ControlResult,

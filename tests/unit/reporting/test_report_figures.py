@@ -17,7 +17,8 @@ from harness.reporting.figures.curves import loss_curve
 from harness.reporting.figures.strips import MAX_DOTS, dots
 from harness.reporting.figures.svg import Figure, fit
 from harness.reporting.page import page
-from harness.reporting.record import CurvePoint, LossCurve, ReportRecord, distribution
+from harness.reporting.record import ReportRecord, distribution
+from harness.reporting.traces import CurvePoint, LossCurve
 from harness.types import Contrast, Finding, Verdict
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -1,0 +1,321 @@
+"""Arms × seeds to findings: a verdict about the recipe takes seeds as a level crossed with films.
+
+Every seed is a training of its own on the same prompts. A contrast pairs prompts within a seed; its variance counts
+what films share and what seeds share (`harness.stats.crossed`), and its degrees of freedom are min(seeds, films) − 1.
+With one seed, or where seeds change nothing, the contrast is clustered by film alone and speaks of these adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness import stats
+from harness.ablation.analysis import (
+    MeasuredArm,
+    MeasureRule,
+    Pending,
+    smallest_effect_in_units,
+    with_verdicts,
+)
+from harness.ablation.arms import AblationFamily
+from harness.ablation.design import ContrastDesign
+from harness.ablation.rows import Row, Rows, per_prompt
+from harness.errors import InputError
+from harness.reporting.ablation_record import SeedEstimate, SeedSpread
+from harness.stats.crossed_power import CrossedPlan, crossed_plan
+from harness.types import Finding, Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.stats.results import TestResult
+
+MIN_SEEDS_CROSSED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededArm:
+    """One measure of one arm, with its rows from every seed that was run."""
+
+    measure: str
+    arm: str
+    by_seed: Mapping[int, MeasuredArm]
+    is_trained: bool  # False: the base as it is, whose rows are the same for every seed
+    n_seeds_lost: int = 0  # trainings that should be there and failed
+    judge_id: str | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where the rows of every seed stand, each place once."""
+        found: list[Source] = []
+        for measured in self.by_seed.values():
+            found += [source for source in measured.sources if source not in found]
+        return tuple(found)
+
+    def pooled(self) -> MeasuredArm:
+        """All seeds' rows as one measured arm, e.g. to take a standard deviation of; an untrained arm counts once."""
+        chosen = list(self.by_seed.values()) if self.is_trained else list(self.by_seed.values())[:1]
+        rows = Rows.of(
+            replace(row, prompt_id=f"{place}:{row.prompt_id}")
+            for place, measured in enumerate(chosen)
+            for row in measured.rows
+        )
+        return replace(chosen[0], rows=rows, sources=self.sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Paired differences of one contrast, a row per seed and prompt."""
+
+    values: tuple[float, ...]
+    treatment: tuple[float, ...]
+    reference: tuple[float, ...]
+    seeds: tuple[int, ...]
+    prompts: tuple[str, ...]
+    clusters: tuple[str, ...]
+    n_missing: int
+    is_crossed: bool  # whether seeds are a level: several, and at least one arm is trained
+
+    @property
+    def n_clusters(self) -> int:
+        """Films."""
+        return len(set(self.clusters))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededAnalysis:
+    """What arms × seeds give."""
+
+    findings: tuple[Finding, ...]
+    by_seed: tuple[SeedEstimate, ...]
+    spreads: tuple[SeedSpread, ...]
+
+
+def analyse_seeds(
+    arms: Sequence[SeededArm],
+    *,
+    rules: Mapping[str, MeasureRule],
+    contrasts: Sequence[ContrastDesign],
+    control: str,
+    family: AblationFamily,
+    min_clusters: int,
+    rng: np.random.Generator,
+) -> SeededAnalysis:
+    """Findings of every arm and contrast; a contrast of which an arm is lost altogether has none, and still counts."""
+    by_key = {(arm.measure, arm.arm, arm.judge_id): arm for arm in arms}
+    if len(by_key) != len(arms):
+        raise InputError("`arms` must hold one entry per measure, arm and judge; one stands twice")
+    findings = [found for arm in arms if (found := _of_arm(arm, rules[arm.measure], family=family, rng=rng))]
+    pending: list[Pending] = []
+    by_seed: list[SeedEstimate] = []
+    spreads: list[SeedSpread] = []
+    plans: list[Differences] = []
+    n_tests = max(1, len(family.measures) * len(contrasts))
+    for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
+        for contrast in contrasts:
+            treatment, reference = (by_key.get((measure, name, judge_id)) for name in contrast.arms)
+            if treatment is None or reference is None:
+                continue
+            rows = paired_rows(treatment, reference)
+            if not rows.values:
+                continue
+            of_control = by_key.get((measure, control, judge_id))
+            effect = smallest_effect_in_units(
+                rules[measure].smallest_effect, None if of_control is None else of_control.pooled()
+            )
+            test = _test(rows, family=family, n_tests=n_tests, rng=rng)
+            finding = Finding(
+                name=measure,
+                estimate=test.estimate,
+                unit=rules[measure].unit,
+                better=rules[measure].better,
+                contrast=contrast.name,
+                judge_id=judge_id,
+                sources=treatment.sources + reference.sources,
+            )
+            pending.append(
+                Pending(
+                    finding=finding,
+                    test=test,
+                    rule=rules[measure],
+                    smallest_effect=effect,
+                    in_family=measure in family.measures,
+                )
+            )
+            plans.append(rows)
+            by_seed += _each_seed(rows, measure, contrast.name, judge_id, level=family.level)
+            spreads += _spread(rows, measure, contrast.name, judge_id, level=family.level)
+    judged = with_verdicts(pending, family=family, n_declared=n_tests, min_clusters=min_clusters)
+    settled = tuple(
+        _with_plan(finding, before, rows, level=family.level, n_tests=n_tests)
+        for finding, before, rows in zip(judged, pending, plans, strict=True)
+    )
+    return SeededAnalysis(findings=tuple(findings) + settled, by_seed=tuple(by_seed), spreads=tuple(spreads))
+
+
+def by_prompt(rows: Rows) -> dict[str, Row]:
+    """One row a prompt, by the prompt's id."""
+    return {row.prompt_id: row for row in per_prompt(rows)}
+
+
+def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
+    """Pair prompts within each seed that both arms have; what one of them lacks is counted as missing."""
+    rows: list[tuple[float, float, int, str, str]] = []
+    n_missing = 0
+    both = [seed for seed in treatment.by_seed if seed in reference.by_seed]
+    is_crossed = len(both) >= MIN_SEEDS_CROSSED and (treatment.is_trained or reference.is_trained)
+    for seed in both if is_crossed or treatment.is_trained or reference.is_trained else both[:1]:
+        first, second = by_prompt(treatment.by_seed[seed].rows), by_prompt(reference.by_seed[seed].rows)
+        found = [
+            (a, b, seed, key, first[key].cluster)
+            for key in sorted(first.keys() & second.keys())
+            if (a := first[key].value) is not None and (b := second[key].value) is not None
+        ]
+        n_missing += len(first.keys() | second.keys()) - len(found)
+        rows += found
+    n_per_seed = max((len(measured.rows) for measured in treatment.by_seed.values()), default=0)
+    n_missing += n_per_seed * max(treatment.n_seeds_lost, reference.n_seeds_lost)
+    return Differences(
+        values=tuple(a - b for a, b, *_ in rows),
+        treatment=tuple(row[0] for row in rows),
+        reference=tuple(row[1] for row in rows),
+        seeds=tuple(row[2] for row in rows),
+        prompts=tuple(row[3] for row in rows),
+        clusters=tuple(row[4] for row in rows),
+        n_missing=n_missing,
+        is_crossed=is_crossed,
+    )
+
+
+def _test(rows: Differences, *, family: AblationFamily, n_tests: int, rng: np.random.Generator) -> TestResult:
+    if family.test == "sign_flip":
+        return stats.sign_flip(
+            rows.treatment,
+            rows.reference,
+            clusters=rows.clusters,
+            rng=rng,
+            family_size=n_tests,
+            level=family.level,
+            n_missing=rows.n_missing,
+        )
+    if rows.is_crossed:
+        test = stats.seed_contrast(
+            rows.values, seeds=rows.seeds, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
+        )
+        # Films are what a claim is counted in; the seeds stand in the degrees of freedom and in the notes.
+        each = f"each of {len(set(rows.prompts))} rows once a seed"
+        notes = (*test.estimate.notes, each)
+        return replace(test, estimate=replace(test.estimate, n_clusters=rows.n_clusters, notes=notes))
+    return stats.paired_contrast(
+        rows.treatment, rows.reference, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
+    )
+
+
+def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: np.random.Generator) -> Finding | None:
+    seeds = list(arm.by_seed) if arm.is_trained else list(arm.by_seed)[:1]
+    rows = [(seed, row) for seed in seeds for row in per_prompt(arm.by_seed[seed].rows)]
+    present = [(seed, row.cluster, row.value) for seed, row in rows if row.value is not None]
+    if not present:
+        return None
+    n_missing = len(rows) - len(present) + arm.n_seeds_lost * (len(rows) // max(1, len(seeds)))
+    values, clusters = [value for *_, value in present], [cluster for _, cluster, _ in present]
+    if len(seeds) >= MIN_SEEDS_CROSSED:
+        estimate = stats.crossed_mean(
+            values,
+            first=[seed for seed, *_ in present],
+            second=clusters,
+            names=("seed", "film"),
+            level=family.level,
+            n_missing=n_missing,
+            note=f"{len(seeds)} seeds",
+        ).estimate
+        estimate = replace(estimate, n_clusters=len(set(clusters)))
+    else:
+        estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=family.level, n_missing=n_missing)
+    return Finding(
+        name=arm.measure,
+        estimate=estimate,
+        unit=rule.unit,
+        better=rule.better,
+        variant=arm.arm,
+        judge_id=arm.judge_id,
+        sources=arm.sources,
+    )
+
+
+def _each_seed(
+    rows: Differences, measure: str, contrast: str, judge_id: str | None, *, level: float
+) -> list[SeedEstimate]:
+    """The contrast of each seed by itself, clustered by film."""
+    if not rows.is_crossed:
+        return []
+    found = []
+    for seed in dict.fromkeys(rows.seeds):
+        places = [i for i, other in enumerate(rows.seeds) if other == seed]
+        test = stats.paired_contrast(
+            [rows.treatment[i] for i in places],
+            [rows.reference[i] for i in places],
+            clusters=[rows.clusters[i] for i in places],
+            level=level,
+        )
+        found.append(
+            SeedEstimate(measure=measure, contrast=contrast, seed=seed, estimate=test.estimate, judge_id=judge_id)
+        )
+    return found
+
+
+def _spread(rows: Differences, measure: str, contrast: str, judge_id: str | None, *, level: float) -> list[SeedSpread]:
+    if not rows.is_crossed or rows.n_clusters < 2:
+        return []
+    found = stats.seed_components(rows.values, seeds=rows.seeds, clusters=rows.clusters, level=level)
+    spread = SeedSpread(
+        measure=measure, contrast=contrast, variance=found.seed, share=found.seed_share, judge_id=judge_id
+    )
+    return [spread]
+
+
+def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: float, n_tests: int) -> Finding:
+    """Over seeds, what would settle a contrast is more seeds or more films, not more films alone."""
+    verdict = finding.verdict
+    if verdict is None or verdict.label != "inconclusive" or not rows.is_crossed or not finding.estimate.has_interval:
+        return finding
+    effect = before.smallest_effect or abs(finding.estimate.value)
+    if effect == 0 or not math.isfinite(effect):
+        return finding
+    size = n_tests if before.in_family else 1
+    plan = crossed_plan(rows.values, seeds=rows.seeds, clusters=rows.clusters, effect=effect, level=level, n_tests=size)
+    if plan is None:
+        return finding
+    sentence = settling_sentence(
+        plan,
+        n_seeds=len(set(rows.seeds)),
+        n_films=rows.n_clusters,
+        prompts_per_film=len(set(rows.prompts)) / rows.n_clusters,
+        is_declared=before.smallest_effect is not None,
+    )
+    return replace(finding, verdict=replace(verdict, settle=sentence))
+
+
+def settling_sentence(
+    plan: CrossedPlan, *, n_seeds: int, n_films: int, prompts_per_film: float, is_declared: bool
+) -> str:
+    """How many more seeds, or how many more films, would show the difference 80 % of the time."""
+    target = f"a difference of {plan.effect:.3g}" + ("" if is_declared else ", the one seen,")
+    ways = []
+    if plan.n_seeds is not None and plan.n_seeds > n_seeds:
+        ways.append(f"{plan.n_seeds - n_seeds} more seeds on these {n_films} films")
+    if plan.n_films is not None and plan.n_films > n_films:
+        more = plan.n_films - n_films
+        prompts = math.ceil(more * prompts_per_film)
+        ways.append(f"{more:,} more films ({prompts:,} more prompts) with these {n_seeds} seeds")
+    if plan.n_seeds == n_seeds or plan.n_films == n_films:
+        return (
+            f"{n_seeds} seeds on {n_films} films show {target} 80% of the time: this was one of the other times, or "
+            "the true difference is smaller."
+        )
+    if not ways:
+        return f"Neither more seeds nor more films alone would show {target}: both are needed."
+    return f"About {', or '.join(ways)} would show {target} 80% of the time."

@@ -1,0 +1,249 @@
+"""What the page of an ablation adds: design, seeds, tails, trends, curves with bands, and what each arm took."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from harness.reporting.ablation_record import AblationRecord, ArmRow, QuantileRow, TailRow, TrendRow
+from harness.reporting.figures.bands import band_figures
+from harness.reporting.figures.quantiles import quantile_figure
+from harness.reporting.figures.svg import Figure
+from harness.reporting.findings import Index
+from harness.reporting.numbers import write_count, write_estimate, write_seconds
+from harness.reporting.tables import Cell, Group, Row, Table
+from harness.types import Estimate, Grain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblationView:
+    """The ablation's parts of a page, ready to be drawn."""
+
+    record: AblationRecord
+    lead: str  # the design in one sentence
+    design: Table
+    seeds: Table
+    seeds_note: str
+    bands: tuple[Figure, ...]
+    quantiles: tuple[Figure, ...]
+    tail: Table
+    trends: Table
+    arms: Table  # cost
+    work: str
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether there is anything about tails or trends."""
+        return bool(self.quantiles) or not self.tail.is_empty or not self.trends.is_empty
+
+
+def ablation_view(found: Index) -> AblationView | None:
+    """Lay out the ablation of a record; None for an evaluation."""
+    record = found.record.ablation
+    if record is None:
+        return None
+    return AblationView(
+        record=record,
+        lead=_lead(record),
+        design=_design_table(record),
+        seeds=_seeds_table(found, record),
+        seeds_note=_seeds_note(record),
+        bands=band_figures(record.curves),
+        quantiles=tuple(
+            quantile_figure(row, label=_label(found, row.measure), arms=_arms(found, row), id=f"quantiles-{place}")
+            for place, row in enumerate(record.quantiles)
+        ),
+        tail=_tail_table(found, record.tail),
+        trends=_trends_table(found, record.trends),
+        arms=_cost_table(record),
+        work=_work_line(record),
+    )
+
+
+def _lead(record: AblationRecord) -> str:
+    noun = "factor" if len(record.factors) == 1 else "factors"
+    seeds = ", ".join(str(seed) for seed in record.seeds)
+    return (
+        f"{write_count(len(record.arms), 'arm')} differ in the {noun} {', '.join(record.factors)} and in nothing else; "
+        f"control is {record.control}; {write_count(len(record.seeds), 'training seed')} ({seeds})."
+    )
+
+
+def _design_table(record: AblationRecord) -> Table:
+    rows = tuple(
+        Row(
+            cells=(
+                Cell(text=arm.name, detail="control" if arm.name == record.control else ""),
+                *(Cell(text=setting.value) for setting in arm.settings),
+                Cell(text=arm.stages),
+                Cell(text=f"{arm.n_seeds}", detail=f"{arm.n_lost} failed" if arm.n_lost else "", is_number=True),
+            )
+        )
+        for arm in record.arms
+    )
+    return Table(
+        caption="The arms. Everything that is not a column here is the same in all of them.",
+        head=("Arm", *record.factors, "Trained by", "Seeds"),
+        groups=(Group(rows=rows),),
+        is_cards=True,
+    )
+
+
+def _seeds_table(found: Index, record: AblationRecord) -> Table:
+    """Each seed's own contrast beside the variance between seeds."""
+    groups = []
+    for spread in record.spreads:
+        measure = found.measures[spread.measure]
+        mine = [
+            s for s in record.by_seed
+            if (s.measure, s.contrast, s.judge_id) == (spread.measure, spread.contrast, spread.judge_id)
+        ]  # fmt: skip
+        rows = tuple(
+            _estimate_row(found, f"seed {s.seed}", s.estimate, unit=measure.unit, grain=measure.grain) for s in mine
+        )
+        deviation = write_estimate(_root(spread.variance), unit=measure.unit, cluster_noun="seed")
+        note = (
+            f"standard deviation between seeds {deviation.amount}, {deviation.level} interval {deviation.interval}; "
+            f"{spread.share:.0%} of the variance of one seed's mean, which more films would not remove"
+        )
+        groups.append(Group(heading=f"{measure.label}, {spread.contrast}", note=note, rows=rows))
+    return Table(
+        caption="The contrast of each seed by itself, clustered by film: about these two adapters. The verdicts above "
+        "take seeds and films as crossed levels.",
+        head=("Seed", "Effect", "Interval", "Rows / clusters"),
+        groups=tuple(groups),
+        is_cards=True,
+    )
+
+
+def _seeds_note(record: AblationRecord) -> str:
+    n = len(record.seeds)
+    if not record.spreads:
+        return ""
+    return (
+        f"{n} seeds leave {n - 1} {'degree' if n == 2 else 'degrees'} of freedom for a variance between seeds, and its "
+        "interval is wide: that is what so few seeds can say."
+    )
+
+
+def _tail_table(found: Index, tail: TailRow | None) -> Table:
+    rows: list[Row] = []
+    if tail is not None:
+        unit = found.measures[tail.measure].unit
+        low, high = f"{tail.low:.3g}", f"{tail.high:.3g}"
+        rows = [
+            _estimate_row(
+                found, "fall of the tail − rise of the peak, log-odds", tail.asymmetry, detail=_p(tail.p_value)
+            ),
+            _estimate_row(found, "the same with probits", tail.sensitivity),
+            _estimate_row(found, f"share at or below {low} {unit}", tail.low_change, unit="share"),
+            _estimate_row(found, f"share at or above {high} {unit}", tail.high_change, unit="share"),
+        ]
+    what = "" if tail is None else f"{_label(found, tail.measure)}, {tail.contrast}: {tail.note}. "
+    return Table(
+        caption=f"{what}0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more "
+        "than the peak rises. The changes of the shares describe and claim nothing.",
+        head=("Tail", "Effect", "Interval", "Rows / clusters"),
+        groups=(Group(rows=tuple(rows)),),
+        is_cards=True,
+    )
+
+
+def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
+    rows = tuple(
+        _estimate_row(
+            found,
+            f"{_label(found, t.measure)}: {' → '.join(t.order)}",
+            t.estimate,
+            detail="; ".join(part for part in (t.basis, _p(t.p_value), t.note) if part),
+            rows="" if t.estimate.has_interval else write_count(t.estimate.n, "run"),
+        )
+        for t in trends
+    )
+    return Table(
+        caption="Rank correlation with the declared order: 1 rises with every step, −1 falls. Permutation p values, "
+        "not in the family.",
+        head=("Trend", "Correlation", "Interval", "Rows / clusters"),
+        groups=(Group(rows=rows),),
+        is_cards=True,
+    )
+
+
+def _cost_table(record: AblationRecord) -> Table:
+    return Table(
+        caption="What each arm took, over all its seeds. Shared stages are counted in every arm that needs them.",
+        head=("Arm", "Own stages", "With shared stages", "Training tokens", "Adapters"),
+        groups=(Group(rows=tuple(_cost_row(arm) for arm in record.arms)),),
+        is_cards=True,
+    )
+
+
+def _cost_row(arm: ArmRow) -> Row:
+    tokens = "none" if arm.n_train_tokens is None else f"{arm.n_train_tokens:,}"
+    return Row(
+        cells=(
+            Cell(text=arm.name),
+            Cell(text=write_seconds(arm.own_seconds), is_number=True),
+            Cell(text=write_seconds(arm.seconds), is_number=True),
+            Cell(text=tokens, is_number=True),
+            Cell(text=", ".join(arm.adapters) or "the base as it is"),
+        )
+    )
+
+
+def _work_line(record: AblationRecord) -> str:
+    work = record.work
+    if work is None:
+        return ""
+    reused = f", {work.n_reused} of them done before" if work.n_reused else ""
+    retried = f", {write_count(work.n_retries, 'retry')}" if work.n_retries else ""
+    return (
+        f"{write_count(work.n_stages, 'distinct stage')}{reused}{retried}: {write_seconds(work.stage_seconds)} of "
+        f"work, {write_seconds(work.wall_seconds)} on the clock with {write_count(work.n_workers, 'worker')} "
+        f"({work.executor})."
+    )
+
+
+def _estimate_row(
+    found: Index,
+    name: str,
+    estimate: Estimate,
+    *,
+    unit: str = "",
+    detail: str = "",
+    grain: Grain = Grain.PROMPT,
+    rows: str = "",
+) -> Row:
+    written = write_estimate(estimate, unit=unit, is_difference=True, grain=grain, cluster_noun=found.cluster_noun)
+    freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
+    return Row(
+        cells=(
+            Cell(text=name, detail=detail),
+            Cell(text=written.amount, is_number=True),
+            Cell(text=written.interval, detail=freedom, is_number=written.has_interval),
+            Cell(text=rows or written.rows, detail=written.missing, is_number=True),
+        )
+    )
+
+
+def _root(variance: Estimate) -> Estimate:
+    """A variance as a standard deviation; the root keeps the order, so the ends stay the ends."""
+    return replace(
+        variance,
+        value=math.sqrt(variance.value),
+        low=None if variance.low is None else math.sqrt(variance.low),
+        high=None if variance.high is None else math.sqrt(variance.high),
+    )
+
+
+def _label(found: Index, measure: str) -> str:
+    return found.measures[measure].label if measure in found.measures else measure
+
+
+def _arms(found: Index, row: QuantileRow) -> tuple[str, str]:
+    contrast = found.contrasts[row.contrast]
+    return contrast.arms
+
+
+def _p(p_value: float | None) -> str:
+    return "" if p_value is None else f"p = {p_value:.2g}"

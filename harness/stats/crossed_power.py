@@ -1,0 +1,95 @@
+"""What would settle a contrast over crossed seeds and films: how many more seeds, or how many more films?
+
+The two-way variance of `crossed` is taken apart, V = V_seed + V_film − V_cell, and scaled as its parts shrink: the seed
+part with seeds, the film part with films, the cell part with both. Degrees of freedom are min(levels) − 1, so that from
+three seeds the first thing that a fourth buys is a smaller t quantile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from harness.stats.crossed import CrossedVariance, crossed_variance
+from harness.stats.intervals import t_quantile
+from harness.stats.rows import Labels, check_level, check_positive, check_same_length, check_values, code_labels
+
+MAX_SEEDS = 200
+MAX_FILMS = 20_000
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossedPlan:
+    """The smallest numbers that show a difference with the wanted power; None: no number up to the limit does."""
+
+    n_seeds: int | None  # in all, with the films at hand
+    n_films: int | None  # in all, with the seeds at hand
+    effect: float
+
+
+def crossed_plan(
+    differences: ArrayLike,
+    *,
+    seeds: Labels,
+    clusters: Labels,
+    effect: float,
+    level: float = 0.95,
+    n_tests: int = 1,
+    power: float = POWER,
+) -> CrossedPlan | None:
+    """How many seeds, or how many films, show a true difference of `effect`; None with one seed or one film.
+
+    Args:
+        differences: paired differences [n], one per seed and prompt: the pilot.
+        seeds: the training seed of each.
+        clusters: the film of each.
+        effect: true difference to be shown, above 0.
+        level: confidence level of the claim.
+        n_tests: size of the declared family, paid for as Holm's first step does.
+        power: probability of showing it.
+    """
+    values = check_values("differences", differences)
+    check_same_length(differences=values, seeds=seeds, clusters=clusters)
+    check_level(level)
+    check_positive("effect", effect)
+    rows, columns = code_labels("seeds", seeds), code_labels("clusters", clusters)
+    if min(rows.n_labels, columns.n_labels) < 2:
+        return None
+    spread = crossed_variance(values - values.mean(), rows, columns)
+
+    def is_enough(n_seeds: int, n_films: int) -> bool:
+        se = _scaled_se(spread, n_seeds / rows.n_labels, n_films / columns.n_labels)
+        df = min(n_seeds, n_films) - 1
+        tail = (1 - level) / (2 * n_tests)
+        return effect >= se * (t_quantile(1 - tail, df) + t_quantile(power, df))
+
+    return CrossedPlan(
+        n_seeds=_smallest(lambda n: is_enough(n, columns.n_labels), start=rows.n_labels, limit=MAX_SEEDS),
+        n_films=_smallest(lambda n: is_enough(rows.n_labels, n), start=columns.n_labels, limit=MAX_FILMS),
+        effect=effect,
+    )
+
+
+def _scaled_se(spread: CrossedVariance, more_seeds: float, more_films: float) -> float:
+    """Standard error with that many times the seeds and films.
+
+    The one-way variances hold the cell part too: over seeds, V_first = seed + cell, so each is split before it shrinks.
+    """
+    cell = max(0.0, min(spread.first + spread.second - spread.variance, spread.first, spread.second))
+    seed, film = spread.first - cell, spread.second - cell
+    return math.sqrt(seed / more_seeds + film / more_films + cell / (more_seeds * more_films))
+
+
+def _smallest(is_enough: Callable[[int], bool], *, start: int, limit: int) -> int | None:
+    """The smallest number from `start` on that is enough; enough stays enough when more is added."""
+    if not is_enough(limit):
+        return None
+    low, high = start - 1, limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,292 @@
+"""The last stage of an ablation: arms × seeds become findings, findings become the record of its report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from harness.ablation.analysis import MeasureRule, label_films, smallest_effect_in_units
+from harness.ablation.arms import AblationDesign
+from harness.ablation.measures import CATALOGUE
+from harness.ablation.seeds import SeededArm, analyse_seeds
+from harness.artifacts import read_json, to_json
+from harness.provenance import versions
+from harness.reporting import record as records
+from harness.reporting.ablation_record import AblationRecord, Work
+from harness.reporting.numbers import write_count
+from harness.reporting.render import read_record, write_report
+from harness.reporting.runs import ANALYSIS, RECORD
+from harness.seeding import stream
+from harness.stats import mean_estimate
+from harness.tracking import Stage
+from harness.types import Estimate, Finding, Grain
+from pipelines import recording
+from pipelines.ablate import portrait
+from pipelines.ablate.collect import CellRows, Collected, generations_of
+from pipelines.ablate.plan import Plan
+from pipelines.ablate.shapes import quantile_rows, tail_row, trend_rows
+from pipelines.analyse import SELF_FAMILY_CAVEAT, device_name
+from pipelines.memory import peak_bytes
+from pipelines.session import OnProgress, Session
+
+if TYPE_CHECKING:
+    from harness.reporting.record import ReportRecord
+
+REVISION = 1
+N_SAMPLES = 6
+
+
+def analyse_ablation(
+    session: Session,
+    design: AblationDesign,
+    *,
+    plan: Plan,
+    collected: Collected,
+    profile: str | None,
+    work: Work,
+) -> ReportRecord:
+    """Findings, record and report of an ablation, as a stage of its own; every run of it is a look at TEST."""
+    declaration = design.declaration_digest()
+    prepared = next(collected.results[c.cell.prepared] for c in collected.cells)
+    inputs = {f"{s.name}:{place}": s.digest for place, s in enumerate(session.done)}
+    settings = design.model_dump(mode="json", by_alias=True, exclude={"profiles": True, "data": {"corpus"}})
+
+    def analyse(stage: Stage, on_progress: OnProgress) -> None:
+        stage.set_tag("test_prompts", prepared.digest)
+        looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=prepared.digest)}
+        record = _record(session, design, plan, collected, profile=profile, work=work, run_id=stage.run_id)
+        standing = _declaration(session, collected, declaration, n_looks=len(looks | {stage.run_id}))
+        record = replace(record, declaration=standing)
+        write_report(record, stage.folder)
+        for finding in record.findings:
+            subject = finding.variant or finding.contrast
+            stage.log_metric(f"{finding.name}/{subject}", finding.estimate.value)
+
+    result = session.stage(
+        ANALYSIS,
+        label="Estimate and report",
+        revision=REVISION,
+        config={"design": settings, "lost": dict(collected.lost)},
+        inputs=inputs,
+        work=analyse,
+        tags={"declaration": declaration},
+    )
+    return read_record(result.folder / RECORD)
+
+
+def measure_rules(design: AblationDesign, collected: Collected) -> dict[str, MeasureRule]:
+    """How each measure is read, and what it may claim."""
+    rules = {}
+    for name, declared in design.measures.items():
+        known, use = CATALOGUE.get(name), collected.uses.get(name)
+        rules[name] = MeasureRule(
+            name=name,
+            unit=use.unit if use else known.unit if known else "",
+            better=declared.better or (known.better if known else None),
+            smallest_effect=declared.smallest_effect,
+            exploratory_reason=use.exploratory_reason if use else "",
+        )
+    return rules
+
+
+def _record(
+    session: Session,
+    design: AblationDesign,
+    plan: Plan,
+    collected: Collected,
+    *,
+    profile: str | None,
+    work: Work,
+    run_id: str,
+) -> ReportRecord:
+    rules = measure_rules(design, collected)
+    analysis = analyse_seeds(
+        collected.arms,
+        rules=rules,
+        contrasts=design.contrasts,
+        control=design.control,
+        family=design.family,
+        min_clusters=design.test.min_clusters,
+        rng=stream(design.seed, "estimates"),
+    )
+    prepared = next(collected.results[c.cell.prepared] for c in collected.cells)
+    findings = _noted(analysis.findings, tuple(read_json(prepared.folder / "summary.json")["notes"]))
+    is_trained = any(found.variant.adapter is not None for found in collected.cells)
+    judges = tuple({use.row.judge_id: use.row for use in collected.uses.values()}.values())
+    shown = _shown_cells(design, collected)
+    generations = {found.cell.arm: generations_of(found) for found in shown if generations_of(found)}
+    sampled = [prompt.id for prompt in collected.prompts[:N_SAMPLES]]
+    scores = [
+        replace(score, variant=found.cell.arm)
+        for found in shown
+        for score in collected.scores[found.cell.name].of_prompts(sampled)
+    ]
+    self_family = SELF_FAMILY_CAVEAT if any(use.is_self_family for use in collected.uses.values()) else ""
+    training = portrait.trainings(session.tracking, plan, collected)
+    return records.ReportRecord(
+        title=design.name,
+        question=design.question,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_id=run_id,
+        profile=profile or design.name,
+        caveat=" ".join(part for part in (design.caveat, self_family) if part),
+        findings=findings,
+        contrasts=tuple(contrast.noun() for contrast in design.contrasts),
+        variants=tuple(_variant_row(design, collected, arm) for arm in design.arms if collected.of_arm(arm)),
+        measures=_measures(design, collected),
+        primary=design.family.measures[0] if design.family.measures else None,
+        decoding=None if any(f.startswith("decoding.") for f in design.declared_factors) else portrait.decoding(design),
+        judges=judges,
+        qualifications=collected.qualifications,
+        distributions=tuple(
+            records.distribution(arm.measure, arm.arm, [row.value for row in arm.pooled().rows])
+            for arm in collected.arms
+        ),
+        samples=recording.samples(
+            collected.prompts, generations, scores, film_titles=recording.titles(prepared), n=N_SAMPLES
+        )
+        if generations
+        else (),
+        sampling=f"The first {N_SAMPLES} of the prompts that were drawn; each arm's first seed.",
+        missing=portrait.missing(design, collected),
+        stages=recording.stage_lines(session.done),
+        data=recording.data_card(prepared),
+        audit=training.audit,
+        n_training_seeds=len(design.seeds) if is_trained else None,
+        limitations=_limitations(design, collected, is_trained=is_trained) + training.caveats,
+        config=to_json(design.model_dump(mode="json", by_alias=True)),
+        versions=versions(),
+        cost=records.Cost(
+            seconds=work.stage_seconds,
+            device=device_name(),
+            peak_bytes=peak_bytes(),
+            n_train_tokens=training.n_tokens or None,
+            note=f"{work.wall_seconds:.0f} s on the clock with {write_count(work.n_workers, 'worker')}",
+        ),
+        ablation=AblationRecord(
+            factors=design.declared_factors,
+            fixed=portrait.fixed(design),
+            control=design.control,
+            seeds=design.seeds,
+            decision=design.decision,
+            arms=portrait.arm_rows(design, plan, collected, training),
+            by_seed=analysis.by_seed,
+            spreads=analysis.spreads,
+            quantiles=quantile_rows(design, collected.arms, rules=rules),
+            tail=tail_row(design, collected.arms, rules=rules),
+            trends=trend_rows(design, collected.arms),
+            curves=training.curves,
+            work=work,
+        ),
+    )
+
+
+def _noted(findings: tuple[Finding, ...], notes: tuple[str, ...]) -> tuple[Finding, ...]:
+    for note in notes:
+        findings = label_films(findings, note)
+    return findings
+
+
+def _measures(design: AblationDesign, collected: Collected) -> tuple[records.Measure, ...]:
+    control: dict[str, SeededArm] = {arm.measure: arm for arm in collected.arms if arm.arm == design.control}
+    shown = []
+    for name, declared in design.measures.items():
+        known, use = CATALOGUE.get(name), collected.uses.get(name)
+        effect = declared.smallest_effect
+        shown.append(
+            records.Measure(
+                name=name,
+                label=known.label if known else name.replace("_", " ").capitalize(),
+                unit=use.unit if use else known.unit if known else "",
+                better=declared.better or (known.better if known else None),
+                description=use.description if use else known.description if known else "",
+                smallest_effect=effect.noun() if effect else None,
+                band=smallest_effect_in_units(effect, control[name].pooled() if name in control else None),
+                grain=known.grain if known else Grain.REPLY,
+                criterion=use.criterion if use else None,
+            )
+        )
+    return tuple(shown)
+
+
+def _shown_cells(design: AblationDesign, collected: Collected) -> list[CellRows]:
+    """One cell an arm: its first seed that came through."""
+    return [cells[0] for arm in design.arms if (cells := collected.of_arm(arm))]
+
+
+def _variant_row(design: AblationDesign, collected: Collected, arm: str) -> records.VariantRow:
+    cells = collected.of_arm(arm)
+    if cells[0].variant.adapter is None:
+        cells = cells[:1]  # the base as it is was asked once
+    adapters = [label for cell in cells if (label := recording.adapter_label(cell.variant))]
+    replies = [g for cell in cells for g in generations_of(cell)]
+    n_expected = len(collected.prompts) * design.decoding.n_draws * len(cells) if replies else 0
+    return records.VariantRow(
+        name=arm,
+        description=recording.describe_variant(cells[0].variant),
+        base=_base_label(design, arm) or recording.base_name(cells[0].variant),
+        adapter=", ".join(adapters) or None,
+        digest=cells[0].variant.digest,
+        n_generations=len(replies),
+        cut_off=_cut_off(cells, design),
+        n_missing=n_expected - sum(g.finish_reason != "error" for g in replies),
+    )
+
+
+def _base_label(design: AblationDesign, arm: str) -> str:
+    """A base that was trained here, by its name in the file; empty for one that has a name of its own."""
+    named = design.settings_of(arm).get("base")
+    is_own = named in design.bases and design.bases[named].pretrain is not None
+    return f"{named}, trained here from nothing" if is_own else ""
+
+
+def _cut_off(cells: list[CellRows], design: AblationDesign) -> Estimate | None:
+    known = [g for cell in cells for g in generations_of(cell) if g.finish_reason in ("stop", "length")]
+    if not known:
+        return None
+    n_all = sum(len(generations_of(cell)) for cell in cells)
+    return mean_estimate(
+        [float(g.finish_reason == "length") for g in known],
+        clusters=[g.cluster for g in known],
+        rng=stream(design.seed, "cut off"),
+        level=design.family.level,
+        n_missing=n_all - len(known),
+    )
+
+
+def _declaration(session: Session, collected: Collected, digest: str, *, n_looks: int) -> records.Declaration:
+    """Before, when this declaration stood while every reply was generated."""
+    stages = {found.replies.stage.source_run_id for found in collected.cells if found.replies is not None}
+    standing = [session.tracking.run(run_id).tags.get("declaration", "").split() for run_id in stages]
+    is_before = all(digest in digests for digests in standing)
+    return records.Declaration(status="before" if is_before else "after", digest=digest, n_test_looks=n_looks)
+
+
+def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bool) -> tuple[str, ...]:
+    n = len(design.seeds)
+    said = ["The intervals speak of films like these: films were resampled, and other text is not known."]
+    if is_trained and n == 1:
+        said.append("One training seed: the verdicts are about these adapters, not about the recipes behind them.")
+    elif is_trained and n < 6:
+        said.append(
+            f"{n} training seeds leave {write_count(n - 1, 'degree')} of freedom: an interval is about "
+            f"{_width(n, design.family.level):.1f} times as wide as many seeds would give."
+        )
+    if collected.lost:
+        said.append(f"{len(collected.lost)} of the trainings failed and are missing; the rest was analysed.")
+    if any(use.row.is_self_family for use in collected.uses.values()):
+        said.append("The judge is of the arms' own family; models rate their own kind too high.")
+    if collected.uses:
+        said.append("Controls show that a judge sees planted faults, not that it agrees with people.")
+    if not any(use.can_claim for use in collected.uses.values()):
+        said.append("No judge supports a claim here: nothing is said about how people would like the replies.")
+    return tuple(said)
+
+
+def _width(n_seeds: int, level: float) -> float:
+    """How much wider n − 1 degrees of freedom make an interval than many would."""
+    from harness.stats.intervals import t_quantile
+
+    tail = 1 - (1 - level) / 2
+    return t_quantile(tail, n_seeds - 1) / t_quantile(tail, float("inf"))

@@ -1,0 +1,47 @@
+"""Small ablations for tests: `from ablations import tiny_ablation, design_of`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from stories import tiny_recipe
+
+from harness.ablation.arms import AblationDesign
+from harness.config import parse
+
+PLAIN: dict[str, Any] = {
+    "schema": 1,
+    "name": "tiny",
+    "question": "Does noise on the embeddings help?",
+    "factor": "sft.neftune_alpha",
+    "arms": {"none": {"sft.neftune_alpha": 0}, "a5": {"sft.neftune_alpha": 5}},
+    "control": "none",
+    "seeds": [1, 2],
+    "decoding": {"max_new_tokens": 6},
+    "measures": {
+        "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
+        "distinct_2": {},
+    },
+    "contrasts": [{"name": "a5-none", "arms": ["a5", "none"]}],
+    "family": {"measures": ["heldout_loss"]},
+    "decision": "Keep it if it is better.",
+    "recipes": {"sft": "recipe.yaml"},
+    "test": {"prompts": 20, "min_clusters": 5},
+    "data": {"max_tokens": 300},
+}
+
+
+def design_of(**changes: Any) -> AblationDesign:
+    """The plain declaration with some keys replaced."""
+    return parse(PLAIN | changes, AblationDesign, where="test.yaml")
+
+
+def tiny_ablation(folder: Path, base: Path, *, train_tokens: int = 1500, **changes: Any) -> Path:
+    """An ablation file with its recipe beside it, on a tiny base."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny_recipe(folder / "recipe.yaml", base, data__train_tokens=train_tokens, optimizer__warmup_steps=1)
+    file = folder / "ablation.yaml"
+    file.write_text(yaml.safe_dump(PLAIN | changes, sort_keys=False))
+    return file

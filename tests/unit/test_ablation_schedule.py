@@ -1,0 +1,113 @@
+"""The order of tasks, retries, and what becomes of tasks whose needs failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.ablate.plan import Task, TaskKind
+from pipelines.ablate.schedule import Event, Ran, Ticket, run_tasks
+
+
+def task(key: str, *needs: str, kind: TaskKind = "sft") -> Task:
+    return Task(key=key, kind=kind, settings={}, needs={f"need-{n}": n for n in needs}, label=key)
+
+
+@dataclass
+class Instant:
+    """Workers that finish one ticket a call, and fail those they are told to."""
+
+    n_slots: int = 2
+    fails: dict[str, int] = field(default_factory=dict)  # task → how many attempts fail
+    hopeless: set[str] = field(default_factory=set)  # tasks whose failure is final
+    started: list[str] = field(default_factory=list)
+    at_once: int = 0
+    _open: list[Ticket] = field(default_factory=list)
+
+    def start(self, ticket: Ticket) -> None:
+        self.started.append(ticket.task.key)
+        self._open.append(ticket)
+        self.at_once = max(self.at_once, len(self._open))
+
+    def wait(self) -> list[Event]:
+        key = self._open.pop(0).task.key
+        if key in self.hopeless or self.fails.get(key, 0) > 0:
+            self.fails[key] = self.fails.get(key, 0) - 1
+            return [Event(key=key, kind="failed", message=f"{key} broke", is_final=key in self.hopeless)]
+        return [Event(key=key, kind="progress", share=0.5), Event(key=key, kind="done", run_id=f"run-{key}")]
+
+    def close(self) -> None:
+        self._open.clear()
+
+
+def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
+    return Ticket(task=task, needs=needs, parent="parent")
+
+
+def run(tasks: list[Task], workers: Instant) -> Ran:
+    ran = Ran()
+    run_tasks({t.key: t for t in tasks}, workers, ran=ran, ticket=ticket)
+    return ran
+
+
+DIAMOND = [task("a", kind="prepare"), task("b", "a"), task("c", "a"), task("d", "b", "c", kind="dpo")]
+
+
+def test_every_task_runs_once_after_what_it_needs():
+    workers = Instant()
+    ran = run(DIAMOND, workers)
+    assert sorted(workers.started) == ["a", "b", "c", "d"]
+    assert (workers.started[0], workers.started[-1]) == ("a", "d")
+    assert ran.runs == {key: f"run-{key}" for key in "abcd"}
+    assert workers.at_once == 2
+
+
+def test_a_failed_task_is_tried_again():
+    workers = Instant(fails={"b": 1})
+    ran = run(DIAMOND, workers)
+    assert workers.started.count("b") == 2
+    assert (ran.n_retries, ran.failures, len(ran.runs)) == (1, {}, 4)
+
+
+def test_what_fails_twice_is_given_up_with_all_that_stands_on_it_and_the_rest_goes_on():
+    far = [*DIAMOND, task("e", "d"), task("f", "c")]
+    ran = run(far, Instant(fails={"b": 9}))
+    assert ran.failures == {"b": "b broke", "d": "b broke", "e": "b broke"}
+    assert set(ran.runs) == {"a", "c", "f"}
+
+
+def test_a_failure_that_would_come_again_is_not_tried_again():
+    workers = Instant(hopeless={"b"})
+    assert set(run(DIAMOND, workers).failures) == {"b", "d"}
+    assert workers.started.count("b") == 1
+
+
+def test_the_longest_road_goes_first():
+    short, long = task("short", kind="heldout"), task("long", kind="sft")
+    workers = Instant(n_slots=1)
+    run([short, long, task("end", "long", kind="dpo")], workers)
+    assert workers.started[0] == "long"
+
+
+def test_what_is_done_already_is_not_run():
+    workers, ran = Instant(), Ran(runs={"a": "run-a", "b": "run-b"})
+    run_tasks({t.key: t for t in DIAMOND}, workers, ran=ran, ticket=ticket)
+    assert sorted(workers.started) == ["c", "d"]
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.data())
+def test_any_graph_is_run_in_order_once(n: int, slots: int, data: st.DataObject):
+    tasks = []
+    for i in range(n):
+        needs = data.draw(st.sets(st.integers(0, i - 1), max_size=3)) if i else set()
+        tasks.append(task(str(i), *map(str, needs)))
+    workers = Instant(n_slots=slots)
+    ran = run(tasks, workers)
+    assert sorted(workers.started) == sorted(t.key for t in tasks)
+    place = {key: at for at, key in enumerate(workers.started)}
+    assert all(place[need] < place[t.key] for t in tasks for need in t.needs.values())
+    assert workers.at_once <= slots
+    assert len(ran.runs) == n

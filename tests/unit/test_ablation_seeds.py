@@ -1,0 +1,194 @@
+"""Verdicts over seeds: by hand, by law, and what a lost training does to them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from ablations import design_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ablation.analysis import MeasuredArm, MeasureRule
+from harness.ablation.arms import AblationFamily
+from harness.ablation.design import ContrastDesign, EffectDesign
+from harness.ablation.rows import Row, Rows
+from harness.ablation.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows
+from harness.seeding import stream
+from harness.stats import seed_contrast
+from harness.stats.crossed_power import crossed_plan
+
+RULES = {
+    "loss": MeasureRule(
+        name="loss", unit="bits per byte", better="lower", smallest_effect=EffectDesign(value=0.1, unit="bits_per_byte")
+    )
+}
+CONTRAST = ContrastDesign(name="a-b", arms=("a", "b"))
+
+
+def arm(name: str, by_seed: dict[int, list[float | None]], *, is_trained: bool = True, n_lost: int = 0) -> SeededArm:
+    """Two prompts a film, in order."""
+    measured = {
+        seed: MeasuredArm(
+            measure="loss",
+            variant=f"{name}{seed}",
+            rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
+            sources=(),
+        )
+        for seed, values in by_seed.items()
+    }
+    return SeededArm(measure="loss", arm=name, by_seed=measured, is_trained=is_trained, n_seeds_lost=n_lost)
+
+
+def analyse(first: SeededArm, second: SeededArm, *, test: str = "crossed_t", min_clusters: int = 3) -> SeededAnalysis:
+    return analyse_seeds(
+        [first, second],
+        rules=RULES,
+        contrasts=[CONTRAST],
+        control="b",
+        family=AblationFamily(measures=("loss",), test=test),
+        min_clusters=min_clusters,
+        rng=stream(1, "test"),
+    )
+
+
+def contrast_of(analysis: SeededAnalysis):
+    (finding,) = [f for f in analysis.findings if f.contrast is not None]
+    return finding
+
+
+def noisy(shift: float, *, seed: int, n: int = 12) -> list[float | None]:
+    return [float(v) for v in 2 + shift + 0.1 * np.random.default_rng(seed).standard_normal(n)]
+
+
+def test_a_contrast_over_seeds_is_the_crossed_mean_with_seeds_minus_one_degrees_of_freedom():
+    a = {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}
+    b = {s: noisy(0.0, seed=10 + s) for s in (1, 2, 3)}
+    finding = contrast_of(analyse(arm("a", a), arm("b", b)))
+    differences = [x - y for s in (1, 2, 3) for x, y in zip(a[s], b[s], strict=True)]  # type: ignore[operator]
+    expected = seed_contrast(
+        differences,
+        seeds=[s for s in (1, 2, 3) for _ in range(12)],
+        clusters=[f"m{i // 2}" for _ in range(3) for i in range(12)],
+    ).estimate
+    found = finding.estimate
+    assert (found.value, found.low, found.high, found.df) == (expected.value, expected.low, expected.high, 2)
+    # Claims are counted in films; the seeds stand in the degrees of freedom.
+    assert (found.n, found.n_clusters) == (36, 6)
+    assert finding.verdict.label == "better"
+    assert any("3 seeds" in note for note in found.notes)
+
+
+def test_three_seeds_that_disagree_settle_nothing_though_each_alone_would():
+    a = {s: noisy(shift, seed=s) for s, shift in ((1, -0.6), (2, 0.5), (3, -0.1))}
+    b = {s: noisy(0.0, seed=10 + s) for s in (1, 2, 3)}
+    analysis = analyse(arm("a", a), arm("b", b))
+    assert contrast_of(analysis).verdict.label == "inconclusive"
+    assert "seeds" in contrast_of(analysis).verdict.settle
+    alone = {e.seed: e.estimate for e in analysis.by_seed}
+    assert alone[1].high < 0 < alone[2].low
+    (spread,) = analysis.spreads
+    assert spread.share > 0.9  # more films would not help
+    assert spread.variance.value == pytest.approx(np.var([-0.6, 0.5, -0.1], ddof=1), rel=0.3)
+
+
+def test_one_seed_is_clustered_by_film_alone():
+    finding = contrast_of(analyse(arm("a", {1: noisy(-0.5, seed=1)}), arm("b", {1: noisy(0, seed=2)})))
+    assert finding.estimate.df == pytest.approx(5)  # six films of equal size
+    assert finding.estimate.n == 12
+
+
+def test_an_untrained_arm_counts_once_and_its_copies_add_nothing():
+    same = noisy(0, seed=4)
+    base = arm("b", {1: same, 2: same, 3: same}, is_trained=False)
+    analysis = analyse(arm("a", {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}), base)
+    (of_base,) = [f for f in analysis.findings if f.variant == "b"]
+    assert of_base.estimate.n == 12
+    assert contrast_of(analysis).estimate.n == 36
+
+
+def test_two_untrained_arms_know_no_seeds():
+    one, two = noisy(-0.5, seed=1), noisy(0, seed=2)
+    first = arm("a", {1: one, 2: one}, is_trained=False)
+    analysis = analyse(first, arm("b", {1: two, 2: two}, is_trained=False))
+    assert (contrast_of(analysis).estimate.n, analysis.spreads) == (12, ())
+
+
+def test_a_lost_seed_is_counted_as_missing_and_the_rest_is_paired():
+    a = arm("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
+    finding = contrast_of(analyse(a, arm("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
+    assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == (24, 12, 1)
+
+
+def test_missing_values_stay_missing():
+    holes: list[float | None] = [None, *noisy(-0.5, seed=1)[1:]]
+    rows = paired_rows(arm("a", {1: holes, 2: holes}), arm("b", {1: noisy(0, seed=2), 2: noisy(0, seed=3)}))
+    assert (len(rows.values), rows.n_missing) == (22, 2)
+
+
+def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_easier():
+    design = design_of()
+    family = AblationFamily(measures=("loss",))
+    only = analyse_seeds(
+        [arm("b", {1: noisy(0, seed=1), 2: noisy(0, seed=2)})],
+        rules=RULES,
+        contrasts=[CONTRAST, *design.contrasts],
+        control="b",
+        family=family,
+        min_clusters=3,
+        rng=stream(1, "test"),
+    )
+    assert [f.variant for f in only.findings] == ["b"]
+
+
+def test_sign_flip_is_exact_by_film():
+    a, b = [-1.0] * 12, [0.0] * 12
+    finding = contrast_of(analyse(arm("a", {1: a, 2: a}), arm("b", {1: b, 2: b}), test="sign_flip"))
+    assert finding.verdict.p_value == pytest.approx(2 / 2**6)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=36, max_size=36))
+def test_swapping_the_arms_turns_the_sign_and_nothing_else(values: list[float]):
+    a = arm("a", {s: list(values[12 * s : 12 * s + 12]) for s in range(3)})
+    b = arm("b", {s: list(values[::-1][12 * s : 12 * s + 12]) for s in range(3)})
+    forth, back = paired_rows(a, b), paired_rows(b, a)
+    assert forth.values == tuple(-v for v in back.values)
+    assert (forth.seeds, forth.clusters, forth.n_missing) == (back.seeds, back.clusters, back.n_missing)
+
+
+def test_more_seeds_settle_what_seeds_scatter_and_more_films_what_films_scatter():
+    rng = np.random.default_rng(3)
+    seeds = np.repeat(range(4), 40)
+    films = np.tile(np.repeat(range(20), 2), 4)
+    noise = 0.02 * rng.standard_normal(160)
+    by_seed = np.repeat(rng.standard_normal(4), 40) * 0.3 + noise
+    by_film = np.tile(np.repeat(rng.standard_normal(20), 2), 4) * 0.6 + noise
+    scattered = crossed_plan(by_seed, seeds=seeds, clusters=films, effect=0.2)
+    assert scattered.n_seeds is not None
+    assert scattered.n_seeds > 4
+    assert scattered.n_films is None
+    filmed = crossed_plan(by_film, seeds=seeds, clusters=films, effect=0.3)
+    assert filmed.n_films is not None
+    assert filmed.n_films > 20
+
+
+def test_a_plan_is_enough_and_one_less_is_not():
+    """The answer is checked with the variance it was made from: all of it between seeds, so that V = s² / seeds."""
+    values = np.repeat([-0.3, -0.1, 0.1, 0.3], 40)
+    seeds, films = np.repeat(range(4), 40), np.tile(np.repeat(range(20), 2), 4)
+    plan = crossed_plan(values, seeds=seeds, clusters=films, effect=0.25)
+    from harness.stats.intervals import t_quantile
+
+    sd = float(np.std([-0.3, -0.1, 0.1, 0.3], ddof=1))
+
+    def is_enough(n: int) -> bool:
+        df = min(n, 20) - 1
+        return sd / math.sqrt(n) * (t_quantile(0.975, df) + t_quantile(0.8, df)) <= 0.25
+
+    assert is_enough(plan.n_seeds)
+    assert not is_enough(plan.n_seeds - 1)
+
+
+def test_one_seed_or_one_film_gives_no_plan():
+    assert crossed_plan([0.1, 0.2], seeds=[1, 1], clusters=["a", "b"], effect=0.1) is None
