@@ -14,8 +14,9 @@ from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.controls.planting import make_control_set
 from harness.judging.qualification import is_self_judging, qualify
 from harness.judging.results import ScoredGeneration, join_scores, judged_items
-from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
+from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.bases import resolve_base
+from harness.models.endpoint.address import base_url
 from harness.reporting.record import JudgeRow
 from harness.seeding import stream
 from harness.tracking import Stage, StageResult
@@ -98,7 +99,6 @@ def judge_uses(
     session: Session, design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path
 ) -> dict[str, JudgeUse]:
     """The judge of each measure that has one; judges are found relative to the experiment file."""
-    families = [v.base.family if v.base else None for v in variants.values()]
     uses = {}
     for name, declared in design.measures.items():
         if declared.judge is None:
@@ -108,8 +108,19 @@ def judge_uses(
         known = [c.name for c in spec.criteria]
         if criterion not in known:
             raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
+        families = [family_of_variant(variant, spec) for variant in variants.values()]
         uses[name] = judge_use(session, spec, measure=name, criterion=criterion, families=families)
     return uses
+
+
+def family_of_variant(variant: Variant, spec: JudgeSpec) -> str | None:
+    """A variant's family as far as it is known: of an endpoint only that it is the judge's own model."""
+    if variant.base is not None:
+        return variant.base.family
+    if isinstance(spec.model, EndpointChoice) and variant.endpoint is not None:
+        served = (base_url(variant.endpoint), variant.model)
+        return spec.family if served == (base_url(spec.model.endpoint), spec.model.name) else None
+    return None
 
 
 def judge_use(

@@ -81,7 +81,7 @@ class Runtime(StrictConfig):
     """How fast it works and what it costs; not part of its id."""
 
     batch_tokens: int = Field(default=4096, ge=64)
-    timeout_s: float = Field(default=60, gt=0)  # endpoints: of one whole attempt
+    timeout_s: float = Field(default=60, gt=0)  # endpoints: to the first byte; half as much again for the rest
     n_parallel: int = Field(default=32, ge=1, le=1024)  # endpoints: ceiling of the calls in flight
     max_retries: int = Field(default=8, ge=0, le=100)  # endpoints: attempts after the first, per call
     usd_per_million_tokens: Price | None = (
