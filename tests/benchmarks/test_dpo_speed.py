@@ -35,7 +35,7 @@ from pipelines.windows import read_prompts
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 RECIPE = Path(__file__).resolve().parents[2] / "experiments" / "recipes" / "dpo" / "embedded.yaml"
-N_PAIRS = 16
+N_PAIRS = 8  # two rows: one optimiser step
 ROUNDS = 2  # interleaved; the best of each counts, since other work on the machine only ever slows
 
 
