@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
-from harness.models.decoder import common_length
+from harness.models.batch import common_length
 from harness.models.rows import shared_cache
 from harness.models.tree import Pack, build_packs, visibility
 
