@@ -140,7 +140,8 @@ class AdapterBank:
         finally:
             if self._peft is not None:
                 self._peft.base_model.enable_adapter_layers()
-                self._peft.set_adapter(active)
+                if active in self._peft.peft_config:  # it may have been removed since it was made active
+                    self._peft.set_adapter(active)
                 for parameter in root.parameters():
                     parameter.requires_grad = False
             for parameter in trainable:

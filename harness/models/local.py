@@ -331,8 +331,8 @@ class LocalModel:
     def _require_room(self, key: str, n_tokens: int) -> None:
         if self.n_positions is not None and n_tokens > self.n_positions:
             raise InputError(
-                f"`{key}` must fit the model's {self.n_positions} positions together with its reply, got {n_tokens} tokens; "
-                "shorten the history or the shots"
+                f"`{key}` must fit the model's {self.n_positions} positions together with its reply, "
+                f"got {n_tokens} tokens; shorten the history or the shots"
             )
 
 

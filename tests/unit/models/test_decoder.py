@@ -12,7 +12,7 @@ from fakes import tiny_adapter
 from harness.errors import InputError
 from harness.models.batch import Job, Line
 from harness.models.chat import render
-from harness.models.decoder import Limits
+from harness.models.decoder import Decoder, Limits
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest, adapter_name
 from harness.types import Adapter, BaseModel, Decoding
@@ -51,6 +51,11 @@ def _alone(local: LocalModel, job: Job) -> Line:
     return done[-1]
 
 
+def _finish(decoder: Decoder) -> None:
+    while decoder.turn():
+        pass
+
+
 def test_lines_that_arrive_while_others_run_get_the_tokens_they_get_alone(
     tiny_local: LocalModel, tiny_adapters: tuple[Adapter, ...]
 ) -> None:
@@ -63,8 +68,7 @@ def test_lines_that_arrive_while_others_run_get_the_tokens_they_get_alone(
             decoder.turn()
             assert len(decoder.running) <= LIMITS.n_rows
             assert len({line.job.stream for line in decoder.running}) <= 1
-        while decoder.turn():
-            pass
+        _finish(decoder)
     assert [line.tokens for line in lines] == [_alone(tiny_local, job).tokens for job in jobs]
 
 
@@ -76,8 +80,7 @@ def test_lines_start_in_the_order_they_came(tiny_local: LocalModel) -> None:
     )
     decoder.add(lines)
     with tiny_local.bank.borrowed():
-        while decoder.turn():
-            pass
+        _finish(decoder)
     assert seen == list(range(12))
 
 
@@ -93,8 +96,7 @@ def test_a_cancelled_line_gives_up_its_row_and_changes_no_other(tiny_local: Loca
         decoder.cancel(lines[-1])  # has not started
         n_tokens = len(running.tokens)
         assert running not in decoder.running
-        while decoder.turn():
-            pass
+        _finish(decoder)
     assert len(running.tokens) == n_tokens
     assert lines[-1].tokens == []
     kept = [i for i, line in enumerate(lines) if line is not running and line is not lines[-1]]
@@ -126,12 +128,10 @@ def test_a_failed_encoding_leaves_every_line_to_be_taken_up_again(tiny_local: Lo
         decoder.turn()
         decoder.waiting.appendleft(stray)
         with pytest.raises(KeyError, match="nobody"):
-            while decoder.turn():
-                pass
+            _finish(decoder)
         assert stray in decoder.preempt()
         decoder.cancel(stray)
-        while decoder.turn():
-            pass
+        _finish(decoder)
     assert [line.tokens for line in lines] == [_alone(tiny_local, job).tokens for job in jobs]
 
 
@@ -157,8 +157,7 @@ def test_likelihoods_are_the_model_s_own_before_temperature(tiny_local: LocalMod
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     decoder.add(lines)
     with tiny_local.bank.borrowed():
-        while decoder.turn():
-            pass
+        _finish(decoder)
     for line in lines:
         with tiny_local.bank.borrowed():
             logits = tiny_local.bank.forward([None], input_ids=torch.tensor([line.ids])).logits[0]
