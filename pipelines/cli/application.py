@@ -18,6 +18,7 @@ from pipelines.cli import (
     quickstart,
     report,
     scores,
+    serve,
     sft,
     trace,
 )
@@ -66,5 +67,6 @@ app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
+app.command("serve", rich_help_panel="Serving")(serve.serve)
 app.command("report", rich_help_panel="Reading results")(report.report)
 app.command("trace", rich_help_panel="Reading results")(trace.trace)
