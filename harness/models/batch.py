@@ -55,9 +55,9 @@ class Likelihood:
     top: tuple[tuple[int, float], ...]  # the likeliest tokens and their log-probabilities, best first
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Line:
-    """A job in flight: the tokens it has so far."""
+    """A job in flight: the tokens it has so far. Two lines are never equal: the same may be asked twice at once."""
 
     job: Job
     tokens: list[int] = field(default_factory=list)

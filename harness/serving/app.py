@@ -195,7 +195,7 @@ async def _chat(service: Service, http: Request, body: bytes) -> Response:
         record.note(finish=[reply.finish for reply in answer.replies])
         if service.log.with_text:
             record.note(replies=[reply.text for reply in answer.replies])
-        if answer.first_token is not None:
+        if request.stream and answer.first_token is not None:
             record.note(first_token_ms=round((answer.first_token - ticket.submitted) * 1000, 1))
 
     try:

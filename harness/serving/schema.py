@@ -16,7 +16,7 @@ _Zero = Annotated[float, Field(ge=0, le=0)]  # accepted only where it changes no
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────

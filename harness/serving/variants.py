@@ -87,8 +87,16 @@ class Variants:
         return served
 
     def adapters(self) -> dict[str, Adapter]:
-        """Every served name with its adapter, the base left out; digests checked."""
-        return {served.name: self._find(served.name) for served in self.list() if served.name != BASE}
+        """Every served name with its adapter, the base left out; digests checked.
+
+        Raises:
+            InputError: an adapter was made for a base of this name with other weights.
+        """
+        found = {served.name: self._find(served.name) for served in self.list() if served.name != BASE}
+        for name, adapter in found.items():
+            if mismatch := self._mismatch(name, adapter):
+                raise InputError(mismatch)
+        return found
 
     def _fits(self, record: AdapterRecord) -> bool:
         return (record.base, record.base_revision) == (self.base.source, self.base.revision)

@@ -1,4 +1,4 @@
-"""`screentest serve` as a process, with the embedded model: the official client, the documentation, a stop by signal."""
+"""`screentest serve` as a process, with the embedded model: the official client, the documentation, a signal."""
 
 from __future__ import annotations
 

@@ -98,9 +98,15 @@ def test_without_a_seed_replies_differ_and_length_defaults_to_64(server: Running
 
 @pytest.mark.parametrize("as_list", [True, False])
 def test_a_stop_string_is_neither_in_the_reply_nor_in_any_chunk(server: Running, as_list: bool) -> None:
-    free = server.post(**_body(seed=8, max_tokens=60)).json()["choices"][0]["message"]["content"]
-    stop = next(free[i : i + 2] for i in range(5, 50) if free[i : i + 2].isprintable() and free[i : i + 2].isascii())
-    body = _body(seed=8, max_tokens=60, stop=[stop, "never said"] if as_list else stop)
+    asked = [_body(seed=seed, max_tokens=60) for seed in range(20)]
+    said = ((body, server.post(**body).json()["choices"][0]["message"]["content"]) for body in asked)
+    body, free, stop = next(
+        (body, text, pair)
+        for body, text in said
+        for pair in (text[i : i + 2] for i in range(5, len(text) - 2))
+        if pair.isprintable() and pair.isascii() and "\ufffd" not in text[: text.find(pair) + 4]
+    )
+    body["stop"] = [stop, "never said"] if as_list else stop
     whole = server.post(**body).json()["choices"][0]
     assert whole["message"]["content"] == free.split(stop)[0]
     assert whole["finish_reason"] == "stop"
@@ -131,7 +137,7 @@ def test_logprobs_are_exact_and_cover_every_token(server: Running, base: BaseMod
 
 def test_a_forced_position_gives_the_closed_set_probabilities_of_a_judge(server: Running, base: BaseModel) -> None:
     local = LocalModel.load(base)
-    options = tuple("abcdefghijklmnopqrstuvwxyz")
+    options = tuple(chr(code) for code in range(33, 127))
     [exact] = local.option_probabilities([OptionRequest(key="k", messages=CHAT, prefix="Score: ", options=options)])
     chat = [*CHAT, {"role": "assistant", "content": "Score: "}]
     body = _body(messages=chat, max_tokens=1, logprobs=True, top_logprobs=20)
@@ -345,6 +351,5 @@ def test_the_log_holds_what_was_said_only_when_asked(base: BaseModel, registry: 
     usage = response.json()["usage"]
     assert (record["request_id"], record["status"], record["model"]) == ("trace-7", 200, "base")
     assert record["completion_tokens"] == usage["completion_tokens"]
-    assert record["first_token_ms"] >= 0
     assert ("Where were you?" in json.dumps(record)) == with_text
     assert ("replies" in record) == with_text
