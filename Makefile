@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check unit bench calibrate mlflow-run clean
+.PHONY: help setup quickstart test check unit bench calibrate gpu-check mlflow-run clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +52,10 @@ bench: setup ## benchmarks, as ratios measured in one run
 
 calibrate: setup ## simulate how often the statistics are right; writes docs/calibration.md, resumes
 	$(BIN)/python tests/calibration/run.py --draws 5000
+
+# Not the lock: the interpreter and the packages of the GPU machine, whatever their versions.
+gpu-check: ## measure training and inference on a CUDA machine; writes docs/results/gpu.md
+	PYTHONPATH="$(CURDIR)" $(PYTHON) -m pipelines.gpu_check --out docs/results/gpu.md
 
 mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
 	mkdir -p mlruns

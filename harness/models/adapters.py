@@ -46,6 +46,7 @@ class AdapterBank:
         self._internal: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._mixable: dict[str, bool] = {}
+        self._n_loaded = 0
         self._current: str | None = _UNKNOWN  # what `_switch` left active; switching walks over every module
         if self._peft is not None:
             for name, config in self._peft.peft_config.items():
@@ -72,11 +73,27 @@ class AdapterBank:
         folder = Path(adapter.path)
         config = _read_config(folder)
         _validate(adapter, folder, config, base)
-        internal = f"adapter_{len(self._internal)}"
+        internal = f"adapter_{self._n_loaded}"
+        self._n_loaded += 1
         self._load(folder, internal, shown=name)
         self._internal[name], self._digests[name] = internal, adapter.digest
         self._mixable[name] = _is_mixable(config)
         return name
+
+    def remove(self, name: str) -> None:
+        """Let go of an adapter's weights; not while the model is borrowed.
+
+        Raises:
+            InputError: no such adapter was added.
+        """
+        internal = self._internal[self.require(name)]
+        others = [other for other in self._internal.values() if other != internal]
+        if others:  # PEFT warns when it has to choose another active one itself
+            self._peft.set_adapter(others[0], inference_mode=True)
+        self._peft.delete_adapter(internal)
+        for known in (self._internal, self._digests, self._mixable):
+            known.pop(name, None)
+        self._current = _UNKNOWN
 
     def can_mix(self, name: str | None) -> bool:
         """Whether rows of this adapter may share a batch with rows of others; DoRA's may not."""
@@ -123,7 +140,8 @@ class AdapterBank:
         finally:
             if self._peft is not None:
                 self._peft.base_model.enable_adapter_layers()
-                self._peft.set_adapter(active)
+                if active in self._peft.peft_config:  # it may have been removed since it was made active
+                    self._peft.set_adapter(active)
                 for parameter in root.parameters():
                     parameter.requires_grad = False
             for parameter in trainable:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import ConfigError, InputError
 from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
+from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
-from harness.models.decoder import Decoder, Job, Limits, Line
+from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
 from harness.models.metering import Meter
 from harness.models.protocol import (
@@ -58,17 +59,17 @@ class LocalModel:
         """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
         self.tokenizer = tokenizer
         self._base = base
-        self._bank = AdapterBank(model)
+        self.bank = AdapterBank(model)
         self._config: Any = model.config
         self._format = chat_format(tokenizer)
         self._device = str(next(model.parameters()).device)
         kind = "cuda" if self._device.startswith("cuda") else "cpu"
-        self._limits = _LIMITS[kind]
+        self.limits = _LIMITS[kind]
         self._is_plain = is_plain(self._config)
-        self._end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
+        self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
         self._pad_id: int = pad_id
-        self._scorer = Scorer(self._bank, self._config, device=self._device, pad_id=pad_id, limit=_PACK_NODES[kind])
+        self._scorer = Scorer(self.bank, self._config, device=self._device, pad_id=pad_id, limit=_PACK_NODES[kind])
 
     @classmethod
     def load(
@@ -129,7 +130,13 @@ class LocalModel:
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names that requests may use."""
-        return self._bank.names
+        return self.bank.names
+
+    @property
+    def n_positions(self) -> int | None:
+        """Tokens that prompt and reply may have together; None where the model names no bound."""
+        room: int | None = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        return room
 
     def add_adapter(self, adapter: Adapter, *, name: str | None = None) -> str:
         """Verify and load an adapter; gives the name for requests (`protocol.adapter_name` unless given).
@@ -138,7 +145,7 @@ class LocalModel:
             IntegrityError: its files do not have the digest on record.
             InputError: it is no LoRA adapter in safetensors, or does not belong to this base.
         """
-        return self._bank.add(adapter, base=self._base, name=name)
+        return self.bank.add(adapter, base=self._base, name=name)
 
     # ── generation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,16 +173,21 @@ class LocalModel:
         meter = Meter(len(jobs), "replies", on_progress)
 
         def finish(line: Line) -> None:
-            reply = self._reply(line, decoding)
+            if line.finish is None:
+                return
+            reply = self._reply(line)
             replies[line.job.index] = reply
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, len(line.tokens))
 
-        limits = self._limits if batch_size is None else Limits(n_rows=batch_size, n_tokens=self._limits.n_tokens)
-        with self._bank.borrowed():
-            for stream in self._streams(jobs):
-                self._decoder(decoding, limits).run(stream, finish)
+        limits = self.limits if batch_size is None else Limits(n_rows=batch_size, n_tokens=self.limits.n_tokens)
+        streams: dict[str, list[Job]] = {}
+        for job in jobs:
+            streams.setdefault(job.stream, []).append(job)
+        with self.bank.borrowed():
+            for stream in streams.values():
+                self.decoder(finish, limits=limits).run(stream)
         return [replies[index] for index in range(len(jobs))]
 
     @property
@@ -200,38 +212,42 @@ class LocalModel:
         )
         return Agreement(n=len(sample), n_same=n_same)
 
-    def _decoder(self, decoding: Decoding, limits: Limits) -> Decoder:
-        return Decoder(
-            self._bank,
+    def decoder(self, on_token: OnToken, *, limits: Limits | None = None) -> Decoder:
+        """A decoder on this model, to be driven turn by turn inside `bank.borrowed()`; one at a time."""
+        batch = Batch(
+            self.bank,
             self._config,
-            decoding=decoding,
-            limits=limits,
-            end_ids=self._end_ids,
-            is_stopped=_stop_test(self.tokenizer, decoding.stop),
+            end_ids=self.end_ids,
             pad_id=self._pad_id,
             device=self._device,
             can_join=self._is_plain,
+            on_token=on_token,
         )
+        return Decoder(batch, limits=limits or self.limits, can_join=self._is_plain)
+
+    def stream_of(self, adapter: str | None) -> str:
+        """Which jobs may share a batch: all that can be mixed, then each other adapter alone."""
+        return "mixed" if self._is_plain and self.bank.can_mix(adapter) else f"alone {adapter}"
 
     def _job(self, index: int, request: ReplyRequest, decoding: Decoding) -> Job:
         ids = render(self.tokenizer, request.messages)
         self._require_room(request.key, len(ids) + decoding.max_new_tokens)
-        if request.adapter is not None:
-            self._bank.require(request.adapter)
-        return Job(index=index, key=request.key, draw=request.draw, adapter=request.adapter, ids=ids, tag=request.tag)
+        return Job(
+            index=index,
+            key=request.key,
+            draw=request.draw,
+            adapter=request.adapter,
+            ids=ids,
+            decoding=decoding,
+            is_stopped=stop_test(self.tokenizer, decoding.stop),
+            stream=self.stream_of(request.adapter),
+            tag=request.tag,
+        )
 
-    def _streams(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that may share a batch: all that can be mixed, then each other adapter alone."""
-        streams: dict[str | None, list[Job]] = {}
-        for job in jobs:
-            is_mixed = self._is_plain and self._bank.can_mix(job.adapter)
-            streams.setdefault("mixed" if is_mixed else f"alone {job.adapter}", []).append(job)
-        return list(streams.values())
-
-    def _reply(self, line: Line, decoding: Decoding) -> Reply:
-        tokens = line.tokens[:-1] if line.tokens[-1] in self._end_ids else line.tokens
-        text = _decode(self.tokenizer, tokens)
-        cuts = [at for at in (text.find(stop) for stop in decoding.stop) if at >= 0]
+    def _reply(self, line: Line) -> Reply:
+        tokens = line.tokens[:-1] if line.tokens[-1] in self.end_ids else line.tokens
+        text = decode(self.tokenizer, tokens)
+        cuts = [at for at in (text.find(stop) for stop in line.job.decoding.stop) if at >= 0]
         return Reply(
             key=line.job.key,
             draw=line.job.draw,
@@ -292,10 +308,10 @@ class LocalModel:
         meter = Meter(sum(len(q.ids) for q in questions), "tokens", on_progress)
         by_adapter: dict[str | None, list[int]] = {}
         for index, name in enumerate(adapters):
-            by_adapter.setdefault(name if name is None else self._bank.require(name), []).append(index)
+            by_adapter.setdefault(name if name is None else self.bank.require(name), []).append(index)
         answers: list[Answer] = [[] for _ in questions]
         is_packable = self._is_plain and self._config.model_type in _PACKABLE
-        with self._bank.borrowed(), free_mask(self._config, is_needed=is_packable):
+        with self.bank.borrowed(), free_mask(self._config, is_needed=is_packable):
             for name, indices in by_adapter.items():
                 chosen = [questions[i] for i in indices]
                 ask = self._scorer.packed if is_packable else self._scorer.padded
@@ -313,11 +329,10 @@ class LocalModel:
         return ids[-1]
 
     def _require_room(self, key: str, n_tokens: int) -> None:
-        room = getattr(self._config.get_text_config(), "max_position_embeddings", None)
-        if room is not None and n_tokens > room:
+        if self.n_positions is not None and n_tokens > self.n_positions:
             raise InputError(
-                f"`{key}` must fit the model's {room} positions together with its reply, got {n_tokens} tokens; "
-                "shorten the history or the shots"
+                f"`{key}` must fit the model's {self.n_positions} positions together with its reply, "
+                f"got {n_tokens} tokens; shorten the history or the shots"
             )
 
 
@@ -328,19 +343,20 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     return {i for i in (*ids, tokenizer.eos_token_id) if i is not None}
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Text of generated tokens, without control tokens."""
     text = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(text)
 
 
-def _stop_test(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+def stop_test(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
     """Whether a stop string has just been completed; reads only the tokens that could hold it."""
     if not stop:
         return lambda tokens: False
     n_last = max(len(text.encode()) for text in stop) + 4  # a token is at least a byte
 
     def is_stopped(tokens: Sequence[int]) -> bool:
-        tail = _decode(tokenizer, tokens[-n_last:])
+        tail = decode(tokenizer, tokens[-n_last:])
         return any(text in tail for text in stop)
 
     return is_stopped

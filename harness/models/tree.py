@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.models.decoder import common_length
+from harness.models.batch import common_length
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,6 +22,7 @@ from pipelines.cli import (
     quickstart,
     report,
     scores,
+    serve,
     sft,
     study,
     trace,
@@ -76,5 +77,6 @@ app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
+app.command("serve", rich_help_panel="Serving")(serve.serve)
 app.command("report", rich_help_panel="Reading results")(report.report)
 app.command("trace", rich_help_panel="Reading results")(trace.trace)

@@ -75,7 +75,7 @@ def test_packed_scores_are_those_of_each_sequence_alone(model: LocalModel) -> No
         for j, reply in enumerate(("At home.", "I don't know.", "Drive, he said."))
     ]
     together = model.continuation_logprobs(requests)
-    bare = model._bank._bare
+    bare = model.bank._bare
     for request, found in list(zip(requests, together, strict=True))[::4]:
         context = render(model.tokenizer, request.messages)
         reply = reply_ids(model.tokenizer, request.reply)

@@ -207,5 +207,5 @@ def test_prompts_encoded_in_portions_give_the_same_replies(
 ) -> None:
     requests = _requests(12)
     whole = tiny_local.generate(requests, decoding=DECODING)
-    monkeypatch.setattr("harness.models.decoder._ENCODED_AT_ONCE", 150)
+    monkeypatch.setattr("harness.models.batch._ENCODED_AT_ONCE", 150)
     assert tiny_local.generate(requests, decoding=DECODING) == whole

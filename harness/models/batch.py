@@ -1,0 +1,285 @@
+"""A batch in flight: prompts are encoded into it, every step gives each row its next token, finished rows leave it.
+
+Rows need have nothing in common but the base: each brings its adapter, its decoding and its own chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.models.adapters import AdapterBank
+from harness.models.rows import Rows, join, select, shared_cache
+from harness.models.sampling import chance, pick
+from harness.types import Decoding, FinishReason
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import DynamicCache
+
+_ENCODED_AT_ONCE = 8192  # prompt tokens of a forward pass
+_WORTH_SHARING = 8  # tokens: a shorter common beginning is not encoded apart
+
+
+def _never(tokens: Sequence[int]) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One reply to be generated."""
+
+    index: int  # of the request
+    key: str
+    draw: int
+    adapter: str | None
+    ids: tuple[int, ...]  # the rendered prompt
+    decoding: Decoding
+    is_stopped: Callable[[Sequence[int]], bool] = _never  # whether a stop string has just been completed
+    stream: str = ""  # only jobs of one stream may share a batch
+    n_top: int | None = None  # record log-probabilities, and those of this many likeliest tokens; None records nothing
+    tag: str = ""  # the request's
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the cache that it may come to need."""
+        return len(self.ids) + self.decoding.max_new_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """How likely one drawn token was, under the model's own distribution: before temperature and nucleus; nats."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]  # the likeliest tokens and their log-probabilities, best first
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Line:
+    """A job in flight: the tokens it has so far. Two lines are never equal: the same may be asked twice at once."""
+
+    job: Job
+    tokens: list[int] = field(default_factory=list)
+    likelihoods: list[Likelihood] = field(default_factory=list)  # one per token where the job asks for them
+    finish: FinishReason | None = None  # None while it runs
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Prompt and tokens: what encodes it, afresh or again after its cache was lost."""
+        return (*self.job.ids, *self.tokens)
+
+
+OnToken = Callable[[Line], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prefix:
+    n_tokens: int
+    cache: DynamicCache | None  # one row
+
+
+_NO_PREFIX = _Prefix(n_tokens=0, cache=None)
+
+
+class Batch:
+    """The rows of one stream, and what the model remembers of them."""
+
+    def __init__(
+        self,
+        bank: AdapterBank,
+        config: Any,
+        *,
+        end_ids: frozenset[int],
+        pad_id: int,
+        device: str,
+        can_join: bool,
+        on_token: OnToken,
+    ) -> None:
+        """`on_token` gets a line after each of its tokens; `can_join` says whether caches can be put together."""
+        self.lines: list[Line] = []
+        self._rows: Rows | None = None
+        self._bank = bank
+        self._config = config
+        self._end_ids = end_ids
+        self._pad_id = pad_id
+        self._device = device
+        self._can_join = can_join
+        self._on_token = on_token
+        self._prefixes: dict[str | None, _Prefix] = {}
+
+    @property
+    def running(self) -> list[Line]:
+        """The lines that are not finished."""
+        return [line for line in self.lines if line.finish is None]
+
+    def share_prefixes(self, jobs: Sequence[Job]) -> None:
+        """Encode what all prompts of an adapter begin with, once; every later line must begin so."""
+        self._prefixes = {name: self._encode_prefix(name, jobs) for name in {job.adapter for job in jobs}}
+
+    def admit(self, fresh: Sequence[Line]) -> None:
+        """Drop finished rows, encode new lines and draw the first token of each.
+
+        Lines that have tokens already are encoded with them and go on where they were.
+        """
+        kept = [i for i, line in enumerate(self.lines) if line.finish is None]
+        parts = [] if self._rows is None or not kept else [select(self._rows, kept, trim=self._can_join)]
+        lines = [self.lines[i] for i in kept]
+        # Whatever happens while encoding, every line stands here: `clear` gives them all back.
+        self.lines, self._rows = [*lines, *fresh], None
+        for name in dict.fromkeys(line.job.adapter for line in fresh):
+            for started in self._portions([line for line in fresh if line.job.adapter == name]):
+                part, logits = self._encode(started, name)
+                self._take(started, logits)
+                lines += started
+                parts.append(part)
+        self.lines, self._rows = lines, join(parts)
+
+    def compact(self) -> None:
+        """Drop finished rows; it copies the cache."""
+        kept = [i for i, line in enumerate(self.lines) if line.finish is None]
+        if self._rows is not None and kept:
+            self._rows = select(self._rows, kept, trim=self._can_join)
+        else:
+            self._rows = None
+        self.lines = [self.lines[i] for i in kept]
+
+    def step(self) -> None:
+        """Feed every row its last token and draw the next; finished rows ride along unread."""
+        import torch
+
+        if self._rows is None:
+            return
+        lines, rows = self.lines, self._rows
+        mask = torch.cat([rows.mask, rows.mask.new_ones(len(lines), 1)], dim=1)
+        last = torch.tensor([[line.tokens[-1]] for line in lines], device=self._device)
+        at = torch.tensor([[len(line.job.ids) + len(line.tokens) - 1] for line in lines], device=self._device)
+        output = self._bank.forward(
+            [line.job.adapter for line in lines],
+            input_ids=last,
+            attention_mask=mask,
+            position_ids=at,
+            past_key_values=rows.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self._rows = Rows(cache=rows.cache, mask=mask)
+        self._take(lines, output.logits[:, -1])
+
+    def clear(self) -> list[Line]:
+        """Forget every row and give back the lines that are not finished, in their order."""
+        unfinished = self.running
+        self.lines, self._rows = [], None
+        return unfinished
+
+    def _portions(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
+        """Lines to be encoded together: so many that the activations of long prompts stay small."""
+        if not self._can_join:
+            return [lines]
+        n_rows = max(1, _ENCODED_AT_ONCE // max(len(line.ids) for line in lines))
+        return [lines[start : start + n_rows] for start in range(0, len(lines), n_rows)]
+
+    def _encode(self, lines: Sequence[Line], name: str | None) -> tuple[Rows, Tensor]:
+        """Prefill: the batch's cache, and the logits after each prompt, [rows, vocabulary].
+
+        Equal prompts (several draws) are encoded once.
+        """
+        import torch
+
+        prefix = self._prefixes.get(name, _NO_PREFIX)
+        distinct = list(dict.fromkeys(line.ids for line in lines))
+        rests = [ids[prefix.n_tokens :] for ids in distinct]
+        width = max(map(len, rests))
+        ids = torch.tensor([[self._pad_id] * (width - len(r)) + list(r) for r in rests], device=self._device)
+        own = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=self._device)
+        mask = torch.cat([own.new_ones(len(rests), prefix.n_tokens), own], dim=1)
+        cache = shared_cache(self._config, prefix.cache, len(rests))
+        output = self._bank.forward(
+            [name] * len(rests),
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(own.cumsum(dim=1) - 1).clamp(min=0) + prefix.n_tokens,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        rows, logits = Rows(cache=cache, mask=mask), output.logits[:, -1]
+        if len(distinct) < len(lines):
+            place = {ids: i for i, ids in enumerate(distinct)}
+            order = [place[line.ids] for line in lines]
+            return select(rows, order, trim=False), logits[order]
+        return rows, logits
+
+    def _take(self, lines: Sequence[Line], logits: Tensor) -> None:
+        """Append a drawn token to every running line and finish those that ended."""
+        tokens = draw(lines, logits)
+        _record_likelihoods(lines, logits, tokens)
+        for line, token in zip(lines, tokens, strict=True):
+            if line.finish is not None:
+                continue
+            line.tokens.append(token)
+            if token in self._end_ids or line.job.is_stopped(line.tokens):
+                line.finish = "stop"
+            elif len(line.tokens) >= line.job.decoding.max_new_tokens:
+                line.finish = "length"
+            self._on_token(line)
+
+    def _encode_prefix(self, name: str | None, jobs: Sequence[Job]) -> _Prefix:
+        import torch
+
+        prompts = {job.ids for job in jobs if job.adapter == name}
+        n_shared = common_length(min(prompts), max(prompts))
+        n_shared = min(n_shared, min(map(len, prompts)) - 1)
+        if len(prompts) < 2 or n_shared < _WORTH_SHARING:
+            return _NO_PREFIX
+        cache = shared_cache(self._config, None, 1)
+        ids = torch.tensor([min(prompts)[:n_shared]], device=self._device)
+        self._bank.forward([name], input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return _Prefix(n_tokens=n_shared, cache=cache)
+
+
+def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:
+    """The next token of every line, each with its own chance; lines of equal settings are drawn together."""
+    import torch
+
+    groups: dict[tuple[float, float], list[int]] = {}
+    for row, line in enumerate(lines):
+        groups.setdefault((line.job.decoding.temperature, line.job.decoding.top_p), []).append(row)
+    tokens = [0] * len(lines)
+    for (temperature, top_p), rows in groups.items():
+        chosen = logits if len(groups) == 1 else logits[rows]
+        chances = [_chance(lines[row]) for row in rows]
+        drawn = pick(chosen, chosen.new_tensor(chances, dtype=torch.float64), temperature=temperature, top_p=top_p)
+        for row, token in zip(rows, drawn.tolist(), strict=True):
+            tokens[row] = token
+    return tokens
+
+
+def _chance(line: Line) -> float:
+    return chance(line.job.decoding, line.job.key, line.job.draw, len(line.tokens))
+
+
+def _record_likelihoods(lines: Sequence[Line], logits: Tensor, tokens: Sequence[int]) -> None:
+    rows = [i for i, line in enumerate(lines) if line.finish is None and line.job.n_top is not None]
+    if not rows:
+        return
+    logprobs = logits[rows].float().log_softmax(dim=-1)
+    n_top = max(lines[i].job.n_top or 0 for i in rows)
+    best, ids = (found.tolist() for found in logprobs.topk(min(n_top, logprobs.shape[-1]), dim=-1))
+    for place, row in enumerate(rows):
+        n = lines[row].job.n_top or 0
+        likelihood = Likelihood(
+            logprob=float(logprobs[place, tokens[row]]),
+            top=tuple(zip(ids[place][:n], best[place][:n], strict=True)),
+        )
+        lines[row].likelihoods.append(likelihood)
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the common beginning of two sequences."""
+    n = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b:
+            break
+        n += 1
+    return n

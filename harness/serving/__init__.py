@@ -1,0 +1,1 @@
+"""Variants behind an OpenAI-compatible endpoint: one base in memory, any number of adapters, one batch."""

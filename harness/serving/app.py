@@ -1,0 +1,235 @@
+"""The service: `/v1/chat/completions`, `/v1/models`, `/health`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from harness.artifacts import digest_json
+from harness.errors import InputError
+from harness.models.chat import render, reply_ids
+from harness.models.local import LocalModel
+from harness.serving.engine import Ask, Engine
+from harness.serving.errors import ApiError, bad_request, internal, of_validation, unknown_model
+from harness.serving.limits import KeyCheck, Rate, ServingLimits
+from harness.serving.logs import RequestLog
+from harness.serving.openapi import CHAT, KNOWN_ERRORS, describe
+from harness.serving.replies import Answer
+from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
+from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
+from harness.serving.variants import Variants
+from harness.types import Adapter, Decoding
+
+
+class Service:
+    """What the routes work with."""
+
+    def __init__(
+        self,
+        model: LocalModel,
+        variants: Variants,
+        *,
+        limits: ServingLimits | None = None,
+        key: str | None = None,
+        log: RequestLog | None = None,
+    ) -> None:
+        """`key` is asked of every client of `/v1`; `log` gets one line per request."""
+        self.limits = limits or ServingLimits()
+        self.model = model
+        self.variants = variants
+        self.engine = Engine(
+            model,
+            max_batch=self.limits.max_batch,
+            max_queue=self.limits.max_queue,
+            max_adapters=self.limits.max_adapters,
+        )
+        self.key = KeyCheck(key)
+        self.rate = Rate(self.limits.per_minute)
+        self.log = log or RequestLog()
+
+    def admit(self, request: Request) -> None:
+        """Check key and rate; raises `ApiError`."""
+        self.key.require(request.headers.get("authorization"))
+        self.rate.take(request.client.host if request.client else "")
+
+    def prompt_ids(self, request: ChatRequest) -> tuple[int, ...]:
+        """Tokens of the chat; may take a while for a long one, so not for an event loop."""
+        chat = [{"role": "system" if t.role == "developer" else t.role, "content": t.text} for t in request.messages]
+        try:
+            if request.continue_final_message:
+                return render(self.model.tokenizer, chat[:-1]) + reply_ids(self.model.tokenizer, chat[-1]["content"])
+            return render(self.model.tokenizer, chat)
+        except InputError as err:
+            raise bad_request(str(err), param="messages") from err
+
+    def ask(self, request: ChatRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
+        """What the engine is asked, once lengths are checked.
+
+        The chance of a token hangs on seed, prompt, reply and step alone: the same request gets the same reply alone
+        and in a batch, and two variants asked the same share their chance.
+        """
+        seed = request.seed if request.seed is not None else secrets.randbits(62)
+        decoding = Decoding(
+            max_new_tokens=self._n_new_tokens(request, len(ids)),
+            temperature=1.0 if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            seed=seed,
+            n_draws=request.n or 1,
+            stop=request.stops,
+        )
+        n_top = (request.top_logprobs or 0) if request.logprobs else None
+        return Ask(
+            ids=ids,
+            key=digest_json(ids),
+            decoding=decoding,
+            adapter=adapter,
+            n_top=n_top,
+            is_streamed=bool(request.stream),
+        )
+
+    def _n_new_tokens(self, request: ChatRequest, n_prompt: int) -> int:
+        wanted, most, room = request.n_new_tokens, self.limits.max_tokens, self.model.n_positions
+        if wanted is not None and wanted > most:
+            raise bad_request(
+                f"`max_tokens` must be at most {most} on this server, got {wanted}; ask for less", param="max_tokens"
+            )
+        n_new = min(self.limits.default_tokens, most) if wanted is None else wanted
+        if room is not None and n_prompt + (1 if wanted is None else n_new) > room:
+            raise bad_request(
+                f"prompt and reply must fit the model's {room} tokens together, got {n_prompt} for the prompt and "
+                f"{n_new} for the reply; shorten the chat",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        return n_new if room is None else min(n_new, room - n_prompt)
+
+
+def create_app(service: Service) -> FastAPI:
+    """The ASGI application; its engine lives as long as it does."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.engine.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.engine.stop)
+
+    app = FastAPI(title="Screentest", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Logged, log=service.log)
+    _add_error_handlers(app)
+    _add_routes(app, service)
+    describe(app)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/chat/completions", response_model=ChatCompletion, **CHAT)
+    async def chat(request: Request) -> Response:
+        service.admit(request)
+        body = await read_body(request, limit=service.limits.max_bytes)
+        return await _chat(service, request, body)
+
+    @app.get("/v1/models", **KNOWN_ERRORS)
+    async def models(request: Request) -> ModelList:
+        service.admit(request)
+        served = await asyncio.to_thread(service.variants.list)
+        return ModelList(data=[ModelCard(id=one.name, created=one.created) for one in served])
+
+    @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
+    async def model(request: Request, name: str) -> ModelCard:
+        service.admit(request)
+        for one in await asyncio.to_thread(service.variants.list):
+            if one.name == name:
+                return ModelCard(id=one.name, created=one.created)
+        raise unknown_model("the model must be one that GET /v1/models lists; it is not")
+
+    @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})
+    async def health(response: Response) -> Health:
+        load = service.engine.load
+        status: Literal["ok", "stopping", "failed"]
+        status = "failed" if not load.is_alive else "stopping" if load.is_stopping else "ok"
+        response.status_code = 200 if status == "ok" else 503
+        return Health(
+            status=status,
+            base=service.variants.base.source,
+            running=load.running,
+            waiting=load.waiting,
+            adapters=load.adapters,
+        )
+
+
+async def _chat(service: Service, http: Request, body: bytes) -> Response:
+    record = record_of(http)
+    try:
+        request = ChatRequest.model_validate_json(body)
+    except ValidationError as err:
+        raise of_validation(err) from err
+    record.note(model=request.model, streamed=bool(request.stream))
+    adapter = await asyncio.to_thread(service.variants.resolve, request.model)
+    ids = await asyncio.to_thread(service.prompt_ids, request)
+    if service.log.with_text:
+        record.note(messages=[{"role": turn.role, "content": turn.text} for turn in request.messages])
+    ticket = service.engine.submit(service.ask(request, ids, adapter))
+    answer = Answer(
+        ticket,
+        service.model.tokenizer,
+        answer_id=f"chatcmpl-{record.request_id}",
+        model=request.model,
+        end_ids=service.model.end_ids,
+    )
+
+    def close() -> None:
+        service.engine.cancel(ticket)
+        usage = answer.usage
+        record.note(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        record.note(finish=[reply.finish for reply in answer.replies])
+        if service.log.with_text:
+            record.note(replies=[reply.text for reply in answer.replies])
+        if request.stream and answer.first_token is not None:
+            record.note(first_token_ms=round((answer.first_token - ticket.submitted) * 1000, 1))
+
+    try:
+        if request.stream:
+            first = await or_gone(http.receive, answer.begin())
+            has_usage = request.stream_options is not None and request.stream_options.include_usage
+            return EventStream(answer.stream(first, has_usage=has_usage), on_close=close)
+        whole = await or_gone(http.receive, answer.whole())
+    except BaseException:
+        close()
+        raise
+    close()
+    return Response(whole.model_dump_json(), media_type="application/json")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def on_api_error(request: Request, err: Exception) -> Response:
+        told = err if isinstance(err, ApiError) else internal(type(err).__name__)
+        record_of(request).note(error=told.code or told.kind)
+        return error_response(told)
+
+    async def on_http(request: Request, err: Exception) -> Response:
+        status = err.status_code if isinstance(err, HTTPException) else 500
+        text = {404: "there is no such address", 405: "this address does not take this method"}.get(status, "refused")
+        headers = err.headers if isinstance(err, HTTPException) else None
+        return error_response(ApiError(status=status, message=text, code="not_found"), headers)
+
+    async def on_invalid(request: Request, err: Exception) -> Response:
+        return error_response(bad_request("the request's path or query is not valid"))
+
+    async def on_broken(request: Request, err: Exception) -> Response:
+        return error_response(internal("something broke while answering; the log has its request id"))
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_broken)

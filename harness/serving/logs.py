@@ -1,0 +1,67 @@
+"""One JSON line per request: ids, counts and times. What was said is logged only where that was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any
+
+ID_HEADER = "x-request-id"
+_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRecord:
+    """What becomes known of a request while it is answered."""
+
+    request_id: str
+    method: str
+    path: str
+    status: int | None = None  # None: the client left before an answer
+    facts: dict[str, Any] = field(default_factory=dict)  # model, tokens, times
+    started: float = field(default_factory=time.perf_counter)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts; None is left out."""
+        self.facts.update({key: value for key, value in facts.items() if value is not None})
+
+    def since_start(self) -> float:
+        """Milliseconds since the request came."""
+        return round((time.perf_counter() - self.started) * 1000, 1)
+
+
+class RequestLog:
+    """Writes records; a broken pipe on the log's side never reaches a client."""
+
+    def __init__(self, stream: IO[str] | None = None, *, with_text: bool = False) -> None:
+        """Write to `stream` (stderr unless given); `with_text` adds prompts and replies."""
+        self._stream = stream
+        self.with_text = with_text
+
+    def write(self, record: RequestRecord) -> None:
+        """One line; the path is cut, a client may send any."""
+        data = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": record.request_id,
+            "method": record.method,
+            "path": record.path[:200],
+            "status": record.status,
+            "ms": record.since_start(),
+            **record.facts,
+        }
+        stream = self._stream or sys.stderr
+        try:
+            stream.write(json.dumps(data) + "\n")
+            stream.flush()
+        except (OSError, ValueError):  # closed
+            return
+
+
+def request_id(given: str | None) -> str:
+    """The client's own id where it is a plain one, else a new one."""
+    return given if given and _ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"

@@ -1,0 +1,232 @@
+"""Requests and answers of the OpenAI chat API, as far as it is served: strict, a field we cannot honour is refused.
+
+Beyond OpenAI's fields: `continue_final_message` (with `add_generation_prompt: false`, as vLLM has it) makes the last
+message, the assistant's, the beginning of the reply. It is what forces a score position.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_REPLIES = 16  # `n` of a request
+MAX_TOP_LOGPROBS = 20
+_Zero = Annotated[float, Field(ge=0, le=0)]  # accepted only where it changes nothing
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TextPart(_Strict):
+    """A piece of a message's text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatTurn(_Strict):
+    """One message of the chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(_Strict):
+    """What a stream ends with."""
+
+    include_usage: bool = False
+
+
+class ResponseFormat(_Strict):
+    """Plain text is the only one."""
+
+    type: Literal["text"]
+
+
+_Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ChatRequest(_Strict):
+    """Body of `/v1/chat/completions`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256, description="`base`, `name@alias` or `name/version`")]
+    messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=4096)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_REPLIES)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    frequency_penalty: _Zero | None = None
+    presence_penalty: _Zero | None = None
+    response_format: ResponseFormat | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None  # accepted, decides nothing
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("`top_logprobs` needs `logprobs: true`; set it")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("`stream_options` needs `stream: true`; leave it out")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("`max_tokens` and `max_completion_tokens` must agree where both are given; give one")
+        if bool(self.continue_final_message) != (self.add_generation_prompt is False):
+            raise ValueError(
+                "`continue_final_message: true` goes with `add_generation_prompt: false`; give both or none"
+            )
+        if self.continue_final_message and (len(self.messages) < 2 or self.messages[-1].role != "assistant"):
+            raise ValueError("`continue_final_message` needs a last message of the assistant after another; add it")
+        return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def n_new_tokens(self) -> int | None:
+        """The reply's length cap, where one is given."""
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TokenChance(BaseModel):
+    """A token and how likely it was."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TokenChance):
+    """A drawn token and what else might have come."""
+
+    top_logprobs: list[TokenChance]
+
+
+class ChoiceLogprobs(BaseModel):
+    """One entry per generated token, the end token included."""
+
+    content: list[TokenLogprob]
+
+
+class Usage(BaseModel):
+    """Tokens of a request; the end token counts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ReplyMessage(BaseModel):
+    """The reply."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(BaseModel):
+    """One of `n` replies."""
+
+    index: int
+    message: ReplyMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    """The whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(BaseModel):
+    """What a chunk adds."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    """One reply's part in a chunk."""
+
+    index: int
+    delta: Delta
+    logprobs: ChoiceLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChatChunk(BaseModel):
+    """One event of a stream; `usage` is set (null until the last) only where it was asked for."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class ModelCard(BaseModel):
+    """A variant that may be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["screentest"] = "screentest"
+
+
+class ModelList(BaseModel):
+    """Every variant that may be asked."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """Whether the server answers, and how busy it is."""
+
+    status: Literal["ok", "stopping", "failed"]
+    base: str
+    running: int  # replies being decoded
+    waiting: int  # replies in the queue
+    adapters: list[str]  # in memory
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """An answer that is an error."""
+
+    error: ErrorDetail

@@ -1,0 +1,87 @@
+"""The same variants through an installed vLLM: its command line, nothing of its code.
+
+Names stay what they are here: `base`, `name@alias`, `name/version` are vLLM's served model and LoRA modules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.artifacts import read_json
+from harness.errors import InputError, UnavailableError
+from harness.models.adapters import ADAPTER_FILES
+from harness.models.bases import base_folder
+from harness.models.embedded import EMBEDDED
+from harness.serving.limits import KEY_VARIABLE, ServingLimits
+from harness.serving.variants import BASE
+from harness.types import Adapter, BaseModel
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes
+_VLLM_KEY = "VLLM_API_KEY"
+
+
+def build_command(
+    base: BaseModel, adapters: Mapping[str, Adapter], *, host: str, port: int, limits: ServingLimits
+) -> list[str]:
+    """The `vllm serve` command line for a base and its adapters, by the names that clients use.
+
+    Sampling settings stored with the checkpoint are left out, as they are here, and replies are capped alike. vLLM has
+    no default length of a reply apart from its cap: clients should name `max_tokens`.
+
+    Raises:
+        InputError: an adapter cannot be served by vLLM.
+    """
+    command = ["vllm", "serve", *_model(base), "--served-model-name", BASE, "--host", host, "--port", str(port)]
+    command += ["--max-num-seqs", str(limits.max_batch), "--generation-config", "vllm"]
+    command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
+    if adapters:
+        modules = [json.dumps({"name": name, "path": a.path, "base_model_name": BASE}) for name, a in adapters.items()]
+        n_loras = min(limits.max_adapters, len({adapter.digest for adapter in adapters.values()}))
+        command += ["--enable-lora", "--max-lora-rank", str(_rank(adapters)), "--max-loras", str(n_loras)]
+        command += ["--max-cpu-loras", str(len(adapters)), "--lora-modules", *modules]
+    return command
+
+
+def run(command: Sequence[str]) -> int:
+    """Run vLLM in the foreground; gives its exit code. The key, where one is set, travels in the environment.
+
+    Raises:
+        UnavailableError: vLLM is not installed.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        raise UnavailableError(
+            "`--engine vllm` needs the command `vllm`, which is not on the PATH; install vLLM on a machine with a GPU, "
+            "or use `--engine local`, or `--print` to see the command"
+        )
+    environment = dict(os.environ)
+    if environment.get(KEY_VARIABLE):
+        environment[_VLLM_KEY] = environment[KEY_VARIABLE]
+    return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
+
+
+def _model(base: BaseModel) -> list[str]:
+    if base.source == EMBEDDED or base.revision is None:
+        return [str(base_folder(base))]
+    return [base.source, "--revision", base.revision]
+
+
+def _rank(adapters: Mapping[str, Adapter]) -> int:
+    """The smallest rank that vLLM allows and every adapter fits."""
+    highest = 0
+    for name, adapter in adapters.items():
+        config = read_json(Path(adapter.path) / ADAPTER_FILES[0])
+        if config.get("use_dora"):
+            raise InputError(
+                f"`{name}` must be plain LoRA for vLLM, got DoRA; serve it with --engine local, or merge it"
+            )
+        highest = max(highest, int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values()))
+    for rank in _RANKS:
+        if highest <= rank:
+            return rank
+    raise InputError(f"adapters must have rank {_RANKS[-1]} at most for vLLM, got {highest}; use --engine local")

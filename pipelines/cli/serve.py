@@ -1,0 +1,111 @@
+"""`screentest serve`: variants behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.console import say
+
+if TYPE_CHECKING:
+    from harness.serving.limits import ServingLimits
+    from harness.serving.variants import Variants
+
+
+class EngineName(StrEnum):
+    """What decodes."""
+
+    local = "local"
+    vllm = "vllm"
+
+
+class DtypeName(StrEnum):
+    """In which precision."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def serve(
+    variants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="`base`, `name@alias`, `name/version`. None: the base and all that the registry has for it."
+        ),
+    ] = None,
+    base: Annotated[str, typer.Option(help="Base model: embedded, hub id or folder.")] = "embedded",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
+    queue: Annotated[int, typer.Option(help="Replies that may wait; beyond them clients get 429.", min=0)] = 64,
+    max_tokens: Annotated[int, typer.Option(help="Longest reply that may be asked for.", min=1)] = 512,
+    max_adapters: Annotated[int, typer.Option(help="Adapters in memory at once.", min=1)] = 8,
+    per_minute: Annotated[int | None, typer.Option(help="Requests a minute of one client; none: no limit.")] = None,
+    grace: Annotated[float, typer.Option(help="Seconds to finish what runs when told to stop.", min=1)] = 60,
+    dtype: Annotated[DtypeName, typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA.")] = (
+        DtypeName.auto
+    ),
+    log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="`vllm` runs an installed vLLM.")] = EngineName.local,
+    show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
+) -> None:
+    """Serve variants behind `/v1/chat/completions`, for the `openai` client, curl, or another Screentest.
+
+    screentest serve base film@champion
+
+    The environment variable SCREENTEST_API_KEY, where set, is the key that clients must send.
+    """
+    import shlex
+
+    from harness.errors import ConfigError
+    from harness.models.bases import resolve_base
+    from harness.serving.limits import ServingLimits
+    from harness.serving.variants import Variants
+    from harness.tracking import Tracking
+
+    if show and engine is not EngineName.vllm:
+        raise ConfigError("`--print` shows vLLM's command; give `--engine vllm` with it")
+    limits = ServingLimits(
+        max_batch=max_batch,
+        max_queue=queue,
+        max_tokens=max_tokens,
+        max_adapters=max_adapters,
+        per_minute=per_minute,
+    )
+    served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
+    if engine is EngineName.vllm:
+        from harness.serving import vllm
+
+        command = vllm.build_command(served.base, served.adapters(), host=host, port=port, limits=limits)
+        if show:
+            typer.echo(shlex.join(command))
+            return
+        raise typer.Exit(vllm.run(command))
+    _serve_here(served, limits, host=host, port=port, grace=grace, dtype=dtype, log_text=log_text)
+
+
+def _serve_here(
+    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: DtypeName, log_text: bool
+) -> None:
+    import os
+
+    from harness.models.local import LocalModel
+    from harness.serving.app import Service, create_app
+    from harness.serving.limits import KEY_VARIABLE
+    from harness.serving.logs import RequestLog
+    from harness.serving.server import bind, serve
+    from pipelines.training.quiet import quiet
+
+    with bind(host, port) as sock:
+        with quiet():
+            model = LocalModel.load(served.base, dtype=dtype.value)
+        key = os.environ.get(KEY_VARIABLE)
+        service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
+        asked = "with a key" if service.key.is_on else "without a key"
+        say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
+        serve(create_app(service), sock, grace=grace)

@@ -1,0 +1,58 @@
+"""Shapes of Qwen 2.5 and checkpoints with random weights in them: speed and memory hang on shapes, not on values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What decides a model's speed and memory."""
+
+    name: str
+    hidden: int  # width
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int  # width of the feed-forward layers
+    vocabulary: int = 151_936
+    row_tokens: int = 512  # tokens of a training row
+
+
+SHAPES = (
+    Shape(name="0.5B", hidden=896, layers=24, heads=14, kv_heads=2, intermediate=4864),
+    Shape(name="1.5B", hidden=1536, layers=28, heads=12, kv_heads=2, intermediate=8960),
+    Shape(name="3B", hidden=2048, layers=36, heads=16, kv_heads=2, intermediate=11008),
+)
+TINY = Shape(name="tiny", hidden=64, layers=2, heads=4, kv_heads=2, intermediate=128, vocabulary=512, row_tokens=64)
+
+
+def write_checkpoint(shape: Shape, folder: Path) -> int:
+    """Save random weights as bfloat16 safetensors with tied embeddings; gives the number of parameters."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config: Any = Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=shape.intermediate,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        model: Any = Qwen2ForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.save_pretrained(folder)
+    n_parameters: int = model.num_parameters()
+    return n_parameters

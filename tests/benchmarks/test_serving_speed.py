@@ -1,0 +1,152 @@
+"""The service over bare transformers, as ratios measured in one run on the embedded model.
+
+`pytest tests/benchmarks/test_serving_speed.py -s` prints them. The service is a process of its own; bare `generate`
+runs batches of eight, sorted by length, and useful tokens count (nothing after an end token).
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from embedded import embedded_adapter, free_port
+from openai import OpenAI
+from servers import wait_until_it_answers
+from stories import command, environment, fresh_home
+
+from harness.models.bases import base_folder, load_tokenizer, resolve_base
+from harness.models.chat import render
+from harness.registry import publish
+from harness.settings import Settings
+from harness.tracking import Tracking
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+N_CLIENTS, N_PROMPTS, N_TOKENS = 8, 40, 48
+LINES = (
+    "Where were you last night?",
+    "You said you'd call. I waited for an hour in the rain, and then I walked home, and nobody came.",
+    "Is that blood?",
+    "Drive. Don't stop for anything, don't look back, and when you get there don't talk to anybody but the old man.",
+    "What do you want from me?",
+)
+CHATS = [
+    [
+        {"role": "system", "content": "Continue the film dialogue with the next line only."},
+        {"role": "user", "content": f"{LINES[i % len(LINES)]} ({i})"},
+    ]
+    for i in range(N_PROMPTS)
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`base`, `film/1` and `film/2` of the embedded model."""
+    root = tmp_path_factory.mktemp("speed")
+    home = fresh_home(root / "home")
+    tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
+    for seed in (0, 1):
+        publish(tracking, embedded_adapter(root / f"a{seed}", seed=seed), name="film", card="# card")
+    port = free_port()
+    process = subprocess.Popen(
+        command("serve", "--port", port, "--max-batch", N_CLIENTS), env=environment(home), stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _served_rate(url: str, models: Sequence[str]) -> float:
+    """Useful tokens a second of eight clients that share the prompts."""
+    with OpenAI(base_url=url, api_key="none", max_retries=0) as client, ThreadPoolExecutor(N_CLIENTS) as pool:
+
+        def ask(i: int) -> int:
+            body: dict[str, Any] = {"model": models[i % len(models)], "messages": CHATS[i], "seed": i}
+            done = client.chat.completions.create(**body, max_tokens=N_TOKENS, temperature=0.8, top_p=0.95)
+            return done.usage.completion_tokens if done.usage else 0
+
+        list(pool.map(ask, range(N_CLIENTS)))  # adapters are loaded, threads are there
+        began = time.perf_counter()
+        return sum(pool.map(ask, range(N_PROMPTS))) / (time.perf_counter() - began)
+
+
+@pytest.fixture(scope="module")
+def bare() -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(base_folder(resolve_base("embedded")), dtype=torch.float32).eval()
+
+
+def _bare_rate(bare: Any) -> float:
+    tokenizer = load_tokenizer(resolve_base("embedded"))
+    prompts = sorted((render(tokenizer, chat) for chat in CHATS), key=len)
+    torch.manual_seed(0)
+    n_tokens, began = 0, time.perf_counter()
+    for start in range(0, len(prompts), N_CLIENTS):
+        rows = prompts[start : start + N_CLIENTS]
+        width = max(map(len, rows))
+        out = bare.generate(
+            torch.tensor([[0] * (width - len(r)) + list(r) for r in rows]),
+            attention_mask=torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows]),
+            max_new_tokens=N_TOKENS,
+            do_sample=True,
+            temperature=0.8,
+            top_p=0.95,
+            top_k=0,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+        n_tokens += int((out[:, width:] != 0).sum())
+    return n_tokens / (time.perf_counter() - began)
+
+
+def test_eight_clients_get_what_bare_generate_gives(url: str, bare: Any) -> None:
+    bare_rate, served = _bare_rate(bare), _served_rate(url, ["base"])
+    print(f"\n8 clients: {served:.1f} tokens/s, bare generate {bare_rate:.1f}, ratio {served / bare_rate:.2f}")
+    assert served >= 0.85 * bare_rate
+
+
+def test_two_adapters_in_a_batch_are_nearly_as_fast_as_one(url: str) -> None:
+    one, two = _served_rate(url, ["film/1"]), _served_rate(url, ["film/1", "film/2"])
+    print(f"\n8 clients, one adapter {one:.1f} tokens/s, two mixed {two:.1f}, ratio {two / one:.2f}")
+    assert two >= 0.8 * one
+
+
+def test_the_first_token_comes_soon_after_the_prompt_is_read(url: str, bare: Any) -> None:
+    chat = [CHATS[0][0], {"role": "user", "content": " ".join(LINES * 3)}]
+    ids = torch.tensor([render(load_tokenizer(resolve_base("embedded")), chat)])
+    times: dict[str, list[float]] = {"bare": [], "served": []}
+    with OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        for _ in range(9):  # interleaved
+            began = time.perf_counter()
+            with torch.inference_mode():
+                bare(input_ids=ids, use_cache=True, logits_to_keep=1)
+            times["bare"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            stream = client.chat.completions.create(
+                model="base",
+                messages=chat,  # type: ignore[arg-type]
+                max_tokens=4,
+                seed=1,
+                stream=True,
+            )
+            for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    times["served"].append(time.perf_counter() - began)
+                    break
+            stream.close()
+    bare_time, served = statistics.median(times["bare"]), statistics.median(times["served"])
+    print(
+        f"\nfirst token of {ids.shape[1]}: {served * 1000:.0f} ms, bare prefill {bare_time * 1000:.0f} ms, "
+        f"ratio {served / bare_time:.2f}"
+    )
+    assert served < 1.5 * bare_time
