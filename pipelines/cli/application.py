@@ -16,6 +16,7 @@ from pipelines.cli import (
     judge,
     prepare,
     quickstart,
+    rate,
     report,
     scores,
     sft,
@@ -66,5 +67,6 @@ app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
+app.command("rate", rich_help_panel="Evaluation")(rate.rate)
 app.command("report", rich_help_panel="Reading results")(report.report)
 app.command("trace", rich_help_panel="Reading results")(trace.trace)
