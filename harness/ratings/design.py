@@ -25,6 +25,7 @@ class SourceDesign(StrictConfig):
     pairs: str | None = None  # audit: JSONL of preference pairs
     data: str | None = None  # JSONL of the prompts that the generations answer
     corpus: str | None = None  # or the corpus that they come from
+    base: str = "embedded"  # whose tokenizer cut the prompts
     split: Literal["test", "train"] = "test"  # train: ratings can become preference pairs, and nothing else
 
     @model_validator(mode="after")

@@ -30,7 +30,8 @@ def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_sec
     """A waiting item of a rater who is away, as a new slot of this one on the same side; None when there is none.
 
     An item counts as waiting when its lease has run out (or never began), and its rater was not seen for as long as a
-    lease lasts (one who never came, since the link was made), or has lost the link. The old slot is released, never deleted.
+    lease lasts (one who never came: since the link was made), or has lost the link. The old slot is released, never
+    deleted.
     """
     if entrant.is_rehearsal:
         return None

@@ -20,6 +20,7 @@ from pipelines.cli import (
     report,
     scores,
     sft,
+    study,
     trace,
 )
 
@@ -68,5 +69,6 @@ app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.command("rate", rich_help_panel="Evaluation")(rate.rate)
+app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("report", rich_help_panel="Reading results")(report.report)
 app.command("trace", rich_help_panel="Reading results")(trace.trace)

@@ -85,3 +85,31 @@ def qualify(
         table(title, columns, rows)
         stdout().print(f"  {qualification.reason}\n", style="dim", soft_wrap=True)
     say("A qualified judge sees planted faults; whether it agrees with people is another question.")
+
+
+@app.command("validate")
+def validate(
+    study: Annotated[str, typer.Argument(help="A study whose raters marked or compared the same replies.")],
+    scores: Annotated[
+        list[str],
+        typer.Option(
+            help="Run with a judge's scores, or an evaluation; `sft=RUN` where it scored one file of replies."
+        ),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Does the judge agree with people? Agreement, stand-in test, bias, and contrasts corrected by people's ratings."""
+    from harness.artifacts import to_json
+    from harness.database import open_database
+    from harness.ratings.studies import find_study
+    from harness.settings import Settings
+    from pipelines.cli.judge_validation import show
+    from pipelines.cli.session import open_session
+    from pipelines.validation import validate_judge
+
+    engine = open_database(Settings.from_environment().database_url)
+    found = validate_judge(open_session(), engine, find_study(engine, study), scores)
+    if json:
+        emit(to_json(found))
+        return
+    show(found)

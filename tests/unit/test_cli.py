@@ -42,7 +42,8 @@ def test_the_verbs_are_those_that_others_script_against():
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
         "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "evaluate", "scores import",
-        "report", "trace",
+        "report", "trace", "judge validate", "study create", "study status", "study close", "study export",
+        "study link", "study revoke", "study backup",
     }  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def test_every_option_and_argument_says_what_it_is(verb):
             assert getattr(parameter, "help", None), f"{verb}: {parameter.name}"
 
 
-@pytest.mark.parametrize("words", [(), ("data",), ("adapters",), ("judge",), ("scores",)])
+@pytest.mark.parametrize("words", [(), ("data",), ("adapters",), ("judge",), ("scores",), ("study",)])
 def test_no_verb_at_all_shows_help_and_fails(words, tmp_path):
     ran = screentest(*words, home=tmp_path)
     assert ran.code == 2

@@ -15,7 +15,8 @@ from stories import EXPERIMENTS, REPOSITORY
 
 from harness.ablation.design import EvaluationDesign
 from harness.config import load_yaml
-from harness.judging.spec import load_judge_spec
+from harness.judging.spec import load_judge_spec, shipped_criteria
+from harness.ratings.design import StudyDesign
 from pipelines.evaluate import load_design
 from pipelines.training.recipe import SftRecipe
 from pipelines.variants import parse_variant
@@ -23,6 +24,7 @@ from pipelines.variants import parse_variant
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
 JUDGES = sorted(path.parent for path in (EXPERIMENTS / "judges").glob("*/judge.yaml"))
 DESIGNS = sorted([*EXPERIMENTS.glob("*.yaml"), *(EXPERIMENTS / "ablations").glob("*.yaml")])
+STUDIES = sorted((EXPERIMENTS / "studies").glob("*.yaml"))
 PROJECT: dict[str, Any] = yaml.safe_load((REPOSITORY / "MLproject").read_text())
 
 
@@ -35,9 +37,9 @@ def name_of(path: Path) -> str:
 
 def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
-    known = sorted([*RECIPES, *DESIGNS, *(folder / "judge.yaml" for folder in JUDGES)])
+    known = sorted([*RECIPES, *DESIGNS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
     assert every == known
-    assert (len(RECIPES), len(JUDGES), len(DESIGNS)) == (4, 2, 2)
+    assert (len(RECIPES), len(JUDGES), len(DESIGNS), len(STUDIES)) == (4, 2, 2, 2)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
@@ -50,6 +52,13 @@ def test_every_recipe_loads(path):
 @pytest.mark.parametrize("folder", JUDGES, ids=name_of)
 def test_every_judge_loads(folder):
     assert load_judge_spec(folder).name == folder.name
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=name_of)
+def test_every_study_loads(path):
+    study = load_yaml(path, StudyDesign)
+    assert not study.rehearsal
+    assert set(study.criteria) <= set(shipped_criteria())
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
@@ -83,7 +92,7 @@ def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
                 assert variant.adapter.partition("@")[0] in names
 
 
-@pytest.mark.parametrize("path", [*RECIPES, *DESIGNS, *(f / "judge.yaml" for f in JUDGES)], ids=name_of)
+@pytest.mark.parametrize("path", [*RECIPES, *DESIGNS, *STUDIES, *(f / "judge.yaml" for f in JUDGES)], ids=name_of)
 def test_a_file_begins_with_its_question_and_its_command_and_is_short(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 70

@@ -1,0 +1,171 @@
+"""`screentest study`: people rate replies blind; from a file to links, and from ratings to a sentence with interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.console import JsonOption, emit, say, stdout
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from harness.ratings.links import Link
+
+app = typer.Typer(
+    help="Blind ratings by people: studies, links, results, exports.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study.", metavar="STUDY")]
+UrlOption = Annotated[str, typer.Option(help="Where the rating page runs; links begin with it.")]
+HERE = "http://localhost:8501"
+FORMATS = ("votes", "ratings", "preferences", "mlflow")
+
+
+@app.command("create")
+def create(
+    file: Annotated[Path, typer.Argument(help="A study, e.g. experiments/studies/which_is_better.yaml.")],
+    name: Annotated[str | None, typer.Option(help="Instead of the file's name: one study a name.")] = None,
+    url: UrlOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
+    from pipelines.cli.session import open_session
+    from pipelines.study import create as make
+
+    made = make(open_session(), _store(), file, name=name)
+    study = made.study
+    say(f"[bold]{study.name}[/bold]: {study.plan}")
+    say("[dim]Links are shown once; `screentest study link` makes a new one for a rater.[/dim]")
+    if json:
+        links = [{"rater": link.rater, "url": link.url(url), "rehearsal": link.is_rehearsal} for link in made.links]
+        emit({"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links})
+        return
+    for link in made.links:
+        _print_link(link, url)
+
+
+@app.command("status")
+def status(
+    study: Annotated[str | None, typer.Argument(help="One study with its figures; all of them when left out.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """How far a study is and what it says so far: win rates valid at any look, agreement, raters, what is missing."""
+    from pipelines.cli.study_status import show_studies, show_study
+
+    if study is None:
+        show_studies(_store(), json=json)
+    else:
+        show_study(_store(), study, json=json)
+
+
+@app.command("close")
+def close(study: StudyArgument, json: JsonOption = False) -> None:
+    """Take no more ratings, for good. Then raters may browse, and the ratings may go to MLflow."""
+    from harness.ratings.studies import close_study
+
+    closed = close_study(_store(), study)
+    say(f"[bold]{closed.name}[/bold] is closed")
+    if json:
+        emit({"study": closed.name, "closed_at": closed.closed_at})
+
+
+@app.command("export")
+def export(
+    study: StudyArgument,
+    format: Annotated[
+        str, typer.Option(help="votes (left,right,winner CSV), ratings (JSONL), preferences (TRL JSONL), mlflow.")
+    ] = "ratings",
+    out: Annotated[Path | None, typer.Option(help="File to write; mlflow needs none.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Ratings as a file or as MLflow feedback. Those of TRAIN prompts leave as preference pairs and as nothing else."""
+    from harness.errors import ConfigError
+    from harness.ratings.exports import export as write
+    from harness.ratings.studies import find_study
+    from pipelines.cli.session import open_session
+    from pipelines.feedback import ratings_stage
+
+    if format not in FORMATS:
+        raise ConfigError(f"`--format` must be one of {', '.join(FORMATS)}, got {format!r}")
+    engine = _store()
+    found = find_study(engine, study)
+    if format == "mlflow":
+        result = ratings_stage(open_session(), engine, found)
+        say(f"ratings of [bold]{study}[/bold] are in run {result.run_id}, as feedback on its experiment's traces")
+        if json:
+            emit({"study": study, "run_id": result.run_id, "reused": result.reused})
+        return
+    if out is None:
+        raise ConfigError(f"`--out` must name the file to write for --format {format}")
+    n = write(engine, found, format, out)  # type: ignore[arg-type]
+    say(f"{n} rows written to [bold]{out}[/bold]")
+    if json:
+        emit({"study": study, "format": format, "file": str(out), "rows": n})
+
+
+@app.command("link")
+def link(
+    study: StudyArgument,
+    rater: Annotated[str, typer.Argument(help="A rater of the study; with --rehearsal a new name.")],
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="A link to try the study with: its ratings never enter a result.")
+    ] = False,
+    url: UrlOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """A new link for a rater (the old one stops working), or one to rehearse with."""
+    from harness.ratings.studies import add_rehearsal, find_study, renew_link
+
+    engine = _store()
+    found = find_study(engine, study)
+    made = add_rehearsal(engine, found, rater) if rehearsal else renew_link(engine, found, rater)
+    if json:
+        emit({"study": study, "rater": made.rater, "url": made.url(url), "rehearsal": made.is_rehearsal})
+        return
+    _print_link(made, url)
+
+
+@app.command("revoke")
+def revoke(
+    study: StudyArgument,
+    rater: Annotated[str, typer.Argument(help="A rater of the study.")],
+    json: JsonOption = False,
+) -> None:
+    """Withdraw a rater's link. Their ratings stay; nobody waits for the rest of them."""
+    from harness.ratings.studies import find_study, revoke_link
+
+    engine = _store()
+    revoke_link(engine, find_study(engine, study), rater)
+    say(f"the link of [bold]{rater}[/bold] no longer works")
+    if json:
+        emit({"study": study, "rater": rater})
+
+
+@app.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="New file for the copy.")],
+    json: JsonOption = False,
+) -> None:
+    """Copy the store to a file while raters go on; for PostgreSQL it names the `pg_dump` that does so."""
+    from harness.ratings.backup import back_up
+    from harness.settings import Settings
+
+    size = back_up(Settings.from_environment().database_url, file)
+    say(f"{size:,} bytes written to [bold]{file}[/bold]; `SCREENTEST_DATABASE_URL=sqlite:///{file}` opens it")
+    if json:
+        emit({"file": str(file), "bytes": size})
+
+
+def _store() -> Engine:
+    from harness.database import open_database
+    from harness.settings import Settings
+
+    return open_database(Settings.from_environment().database_url)
+
+
+def _print_link(link: Link, url: str) -> None:
+    mark = "  (rehearsal)" if link.is_rehearsal else ""
+    stdout().print(f"{link.rater}  {link.url(url)}{mark}", soft_wrap=True)

@@ -1,0 +1,130 @@
+"""How `screentest study status` shows a study: progress and raters first, then what may be said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import to_json
+from harness.ratings.results import PairResult, StudyResults, study_results
+from harness.ratings.studies import find_study, list_studies
+from harness.reporting.numbers import write_date, write_estimate, write_seconds
+from harness.types import Estimate, Grain
+from pipelines.cli.console import emit, say, stdout, table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from harness.ratings.exclusion import RaterQuality
+
+
+def show_studies(engine: Engine, *, json: bool) -> None:
+    """Every study of the store, newest first."""
+    known = list_studies(engine)
+    if json:
+        emit({"studies": [{"name": s.name, "kind": s.kind, "split": s.split, "open": s.is_open} for s in known]})
+        return
+    if not known:
+        say("There is no study yet: `screentest study create experiments/studies/which_is_better.yaml` makes one.")
+        return
+    rows = [(s.name, s.kind, s.split.upper(), "open" if s.is_open else "closed", _date(s.created_at)) for s in known]
+    table("", ("Study", "Kind", "Split", "State", "Made"), rows)
+
+
+def show_study(engine: Engine, name: str, *, json: bool) -> None:
+    """One study with its figures."""
+    found = study_results(engine, find_study(engine, name))
+    if json:
+        emit(results_json(found))
+        return
+    study = found.study
+    state = "open" if study.is_open else "closed"
+    stdout().print(f"[bold]{study.name}[/bold] ({study.kind}, {study.split.upper()}, {state}): {study.design.question}")
+    stdout().print(f"[dim]{study.plan} Declared {study.declaration[:12]}.[/dim]", soft_wrap=True)
+    stdout().print(
+        f"{found.n_rated} ratings count, {found.n_waiting} are waited for, {found.n_skipped} were skipped, "
+        f"{found.n_rehearsal} in rehearsal",
+        soft_wrap=True,
+    )
+    columns = ("Rater", "Rated", "Left", "Checks passed", "Same when repeated", "Left side", "Pace", "Counts")
+    table("", columns, [_rater(quality) for quality in found.raters])
+    for pair in found.pairs:
+        stdout().print(sentence(pair), soft_wrap=True)
+    _show_rest(found)
+    for note in found.notes:
+        say(f"[yellow]![/yellow] {note}")
+
+
+def sentence(pair: PairResult) -> str:
+    """What may be said of two variants now."""
+    look = pair.look
+    if look.estimate.n == 0:
+        return f"{pair.variant} against {pair.opponent}: no prompt has been rated by its whole panel yet."
+    mean = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
+    return (
+        f"{pair.variant} is preferred to {pair.opponent} on {mean.effect} of prompts ({mean.rows}, ties half; valid at "
+        f"any look): {look.advice.action}. {look.advice.reason}"
+    )
+
+
+def results_json(found: StudyResults) -> dict[str, Any]:
+    """The results as others script against them."""
+    study = found.study
+    return {
+        "study": study.name,
+        "kind": study.kind,
+        "split": study.split,
+        "open": study.is_open,
+        "declaration": study.declaration,
+        "plan": study.plan,
+        **{key: to_json(getattr(found, key)) for key in ("n_rated", "n_skipped", "n_waiting", "n_rehearsal")},
+        **{
+            key: to_json(getattr(found, key))
+            for key in ("raters", "pairs", "strengths", "left_share", "both_bad", "agreement", "marks", "notes")
+        },
+    }
+
+
+def _show_rest(found: StudyResults) -> None:
+    rows = [("Both bad", _share(found.both_bad)), ("Left side, of decisive votes", _share(found.left_share))]
+    rows += [
+        (f"Agreement on {a.about}", "" if a.krippendorff is None else write_estimate(a.krippendorff, unit="").effect)
+        for a in found.agreement
+    ]
+    if found.strengths is not None:
+        if found.strengths.why_not:
+            rows.append(("Strengths", found.strengths.why_not))
+        for variant, strength in zip(found.strengths.variants, found.strengths.strengths, strict=True):
+            rows.append(
+                (f"Strength of {variant}", write_estimate(strength, unit="log-odds", is_difference=True).effect)
+            )
+    for marked in found.marks:
+        rows += [(f"{marked.criterion}, {v}", write_estimate(mean, unit="points").effect) for v, mean in marked.means]
+        for variant, opponent, contrast in marked.contrasts:
+            written = write_estimate(contrast.estimate, unit="points", is_difference=True)
+            rows.append((f"{marked.criterion}, {variant} − {opponent}", written.effect))
+    shown = [row for row in rows if row[1]]
+    if shown:
+        table("", ("Figure", "Value, 95 % interval"), shown)
+
+
+def _rater(quality: RaterQuality) -> tuple[str, ...]:
+    counts = "rehearsal" if quality.is_rehearsal else "; ".join(quality.excluded_for) or "yes"
+    pace = "" if quality.median_seconds is None else write_seconds(quality.median_seconds)
+    shares = (quality.attention, quality.consistency, quality.left_share)
+    return (
+        quality.rater + (" (revoked)" if quality.is_revoked else ""),
+        str(quality.n_rated),
+        str(quality.n_waiting),
+        *(_share(share) for share in shares),
+        pace,
+        counts,
+    )
+
+
+def _share(estimate: Estimate | None) -> str:
+    return "" if estimate is None else write_estimate(estimate, unit="share").effect
+
+
+def _date(seconds: float) -> str:
+    return write_date(datetime.fromtimestamp(seconds, tz=UTC).isoformat())

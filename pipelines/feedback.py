@@ -1,0 +1,117 @@
+"""Ratings in MLflow: the rows as a stage of their own, and every rating as feedback with source HUMAN on a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from harness.artifacts import digest_json, write_jsonl
+from harness.errors import InputError
+from harness.ratings.exports import RatingRow, rating_rows
+from harness.ratings.rows import RatedSlot, read_rows
+from harness.ratings.studies import Study
+from harness.tracking import Stage, StageResult
+from pipelines.session import OnProgress, Session
+
+REVISION = 1
+RATINGS = "ratings.jsonl"
+STUDY_TAG, ITEM_TAG = "screentest.study", "screentest.item"
+PREFERENCE = "preference"
+
+
+def ratings_stage(session: Session, engine: Engine, study: Study) -> StageResult:
+    """The ratings of a closed study as a run: the file that numbers point back to, and feedback on its traces.
+
+    Raises:
+        InputError: the study is open: raters could read there what others said.
+        SplitError: the prompts are of TRAIN.
+    """
+    if study.is_open:
+        raise InputError(f"`{study.name}` must be closed before its ratings go to MLflow; run `screentest study close`")
+    rows = rating_rows(engine, study)
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        write_jsonl(stage.folder / RATINGS, rows)
+        stage.set_tag("study", study.name)
+        stage.log_metric("ratings", len(rows))
+        log_feedback(session, engine, study, rows, run_id=stage.run_id)
+
+    return session.stage(
+        "ratings",
+        label=f"Ratings ({study.name})",
+        revision=REVISION,
+        config={"study": study.name, "declaration": study.declaration},
+        inputs={"ratings": digest_json(rows)},
+        work=work,
+    )
+
+
+def log_feedback(session: Session, engine: Engine, study: Study, rows: Sequence[RatingRow], *, run_id: str) -> None:
+    """One trace an item, one feedback a vote or mark; what an earlier attempt logged is left as it is."""
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    client = session.tracking.client
+    experiment_id = client.get_run(run_id).info.experiment_id
+    traces, logged = _standing(client, experiment_id, study)
+    shown = {r.slot: r for r in read_rows(engine, study)}
+    for row in rows:
+        if row.verdict is None and not row.marks:
+            continue
+        slot = shown[row.slot]
+        trace_id = traces.get(str(slot.item_id)) or _trace(client, experiment_id, study, slot)
+        traces[str(slot.item_id)] = trace_id
+        values: dict[str, Any] = dict(row.marks) or {PREFERENCE: row.winner}
+        for name, value in values.items():
+            if (row.slot, name) in logged:
+                continue
+            mlflow.log_feedback(
+                trace_id=trace_id,
+                name=name,
+                value=value,
+                source=AssessmentSource(source_type="HUMAN", source_id=row.rater),
+                metadata={
+                    "slot": row.slot,
+                    "kind": row.kind,
+                    "left": row.left,
+                    "is_rehearsal": str(row.is_rehearsal).lower(),
+                    "is_excluded": str(row.is_excluded).lower(),
+                },
+            )
+
+
+def _trace(client: Any, experiment_id: str, study: Study, slot: RatedSlot) -> str:
+    """A trace that holds what was rated."""
+    span = client.start_trace(
+        "rated replies",
+        inputs={"messages": [{"role": m.role, "content": m.content} for m in slot.messages]},
+        tags={STUDY_TAG: study.name, ITEM_TAG: str(slot.item_id), "prompt_id": slot.prompt_id},
+        experiment_id=experiment_id,
+    )
+    client.end_trace(span.trace_id, outputs={reply.variant: reply.text for reply in slot.replies})
+    return str(span.trace_id)
+
+
+def _standing(client: Any, experiment_id: str, study: Study) -> tuple[dict[str, str], set[tuple[str, str]]]:
+    """Traces and feedback that are there from an attempt before."""
+    traces: dict[str, str] = {}
+    logged: set[tuple[str, str]] = set()
+    token = None
+    while True:
+        page = client.search_traces(
+            locations=[experiment_id], filter_string=f"tags.`{STUDY_TAG}` = '{study.name}'", page_token=token
+        )
+        for trace in page:
+            traces[trace.info.tags[ITEM_TAG]] = trace.info.trace_id
+            logged |= {(a.metadata["slot"], a.name) for a in trace.info.assessments if a.metadata}
+        token = page.token
+        if not token:
+            return traces, logged
+
+
+def ratings_file(result: StageResult) -> Path:
+    """Where the rows of a ratings stage lie."""
+    return result.folder / RATINGS
