@@ -30,8 +30,8 @@ def draw_top(task: RatingTask) -> str:
     marks = [f"<span>{place}</span>", *(f"<span>{text}</span>" for text in _top_notes(task))]
     return (
         f'<div class="read"><div class="top">{"".join(marks)}</div>'
-        f'<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="{progress.n_total}" '
-        f'aria-valuenow="{progress.n_done}"><i style="width:{share:.1f}%"></i></div>'
+        '<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+        f'aria-valuemax="{progress.n_total}" aria-valuenow="{progress.n_done}"><i style="width:{share:.1f}%"></i></div>'
         f'<h1 tabindex="-1" data-item="{inert(task.slot)}">{inert(task.question)}</h1></div>'
     )
 

@@ -49,4 +49,6 @@ def _companion() -> Any:
 def letter(title: str, *paragraphs: str, item: str = "letter") -> None:
     """A page of a few sentences: a heading and plain paragraphs."""
     body = "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
-    st.html(f'<section class="read prose"><h1 tabindex="-1" data-item="{escape(item)}">{escape(title)}</h1>{body}</section>')
+    st.html(
+        f'<section class="read prose"><h1 tabindex="-1" data-item="{escape(item)}">{escape(title)}</h1>{body}</section>'
+    )

@@ -26,8 +26,8 @@ def draw_guide(greeting: Welcome) -> str:
     return (
         '<section class="read prose"><h1 tabindex="-1" data-item="guide">How to rate</h1>'
         f"{begun}{_what(greeting)}<ul>{_keys(greeting)}</ul>"
-        f"<p>There are {greeting.progress.n_total} items; those marked as practice do not count. A few items come again, "
-        "and a few have an obvious answer: rate them like all others.</p>"
+        f"<p>There are {greeting.progress.n_total} items; those marked as practice do not count. A few items come "
+        "again, and a few have an obvious answer: rate them like all others.</p>"
         "<p>Every rating is saved as you give it. Leave whenever you like: your link goes on where you stopped, on any "
         f"device.{rehearsal}</p></section>"
     )

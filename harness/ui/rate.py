@@ -119,7 +119,8 @@ def _show_end(end: Finished, ballot: Ballot) -> None:
     rehearsal = " They were given in rehearsal and enter no result." if end.is_rehearsal else ""
     letter(
         title,
-        f"All {end.n_done} of your items are rated and saved.{rehearsal} You can close this page; the link keeps working.",
+        f"All {end.n_done} of your items are rated and saved.{rehearsal}",
+        "You can close this page. Your link keeps working until the study is closed.",
         item="end",
     )
     with st.container(key="tools", horizontal=True):
