@@ -5,6 +5,7 @@
 | `SCREENTEST_HOME` | folder of all local state | `./mlruns` |
 | `MLFLOW_TRACKING_URI` | tracking store and registry | `sqlite:///<home>/mlflow.db` |
 | `SCREENTEST_DATABASE_URL` | ratings and judge cache | `sqlite:///<home>/screentest.db` |
+| `SCREENTEST_OWNER_SECRET` | opens a study's results pages; read where it is compared, kept nowhere | none: closed |
 | `SCREENTEST_CACHE` | downloaded corpora, the converted embedded model | `$XDG_CACHE_HOME/screentest` |
 """
 

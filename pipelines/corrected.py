@@ -1,4 +1,4 @@
-"""Contrasts in people's units over all prompts: a judge's scores everywhere, corrected by the people who saw a sample."""
+"""Contrasts in people's units over all prompts: a judge's scores everywhere, corrected by people who saw a sample."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from harness.artifacts import digest_json, write_jsonl
-from harness.errors import InputError
+from harness.errors import InputError, StageError
 from harness.ratings.exports import RatingRow, rating_rows
 from harness.ratings.rows import RatedSlot, read_rows
 from harness.ratings.studies import Study
@@ -58,39 +58,46 @@ def log_feedback(session: Session, engine: Engine, study: Study, rows: Sequence[
     experiment_id = client.get_run(run_id).info.experiment_id
     traces, logged = _standing(client, experiment_id, study)
     shown = {r.slot: r for r in read_rows(engine, study)}
-    for row in rows:
-        if row.verdict is None and not row.marks:
-            continue
-        slot = shown[row.slot]
-        trace_id = traces.get(str(slot.item_id)) or _trace(client, experiment_id, study, slot)
-        traces[str(slot.item_id)] = trace_id
+    given = [row for row in rows if row.verdict is not None or row.marks]
+    for slot in (shown[row.slot] for row in given):
+        if str(slot.item_id) not in traces:
+            traces[str(slot.item_id)] = _trace(client, experiment_id, study, slot)
+    mlflow.flush_trace_async_logging()  # feedback is refused on a trace that is still on its way
+    for row in given:
         values: dict[str, Any] = dict(row.marks) or {PREFERENCE: row.winner}
         for name, value in values.items():
-            if (row.slot, name) in logged:
-                continue
-            mlflow.log_feedback(
-                trace_id=trace_id,
-                name=name,
-                value=value,
-                source=AssessmentSource(source_type="HUMAN", source_id=row.rater),
-                metadata={
-                    "slot": row.slot,
-                    "kind": row.kind,
-                    "left": row.left,
-                    "is_rehearsal": str(row.is_rehearsal).lower(),
-                    "is_excluded": str(row.is_excluded).lower(),
-                },
-            )
+            if (row.slot, name) not in logged:
+                mlflow.log_feedback(
+                    trace_id=traces[str(shown[row.slot].item_id)],
+                    name=name,
+                    value=value,
+                    source=AssessmentSource(source_type="HUMAN", source_id=row.rater),
+                    metadata=_metadata(row),
+                )
+
+
+def _metadata(row: RatingRow) -> dict[str, str]:
+    return {
+        "slot": row.slot,
+        "kind": row.kind,
+        "left": row.left,
+        "is_rehearsal": str(row.is_rehearsal).lower(),
+        "is_excluded": str(row.is_excluded).lower(),
+    }
 
 
 def _trace(client: Any, experiment_id: str, study: Study, slot: RatedSlot) -> str:
     """A trace that holds what was rated."""
+    from mlflow.entities.span import NO_OP_SPAN_TRACE_ID
+
     span = client.start_trace(
         "rated replies",
         inputs={"messages": [{"role": m.role, "content": m.content} for m in slot.messages]},
         tags={STUDY_TAG: study.name, ITEM_TAG: str(slot.item_id), "prompt_id": slot.prompt_id},
         experiment_id=experiment_id,
     )
+    if span.trace_id == NO_OP_SPAN_TRACE_ID:  # MLflow logs why, and goes on as if it had traced
+        raise StageError("MLflow took no trace, so no feedback can hang on it; is tracing disabled in this process?")
     client.end_trace(span.trace_id, outputs={reply.variant: reply.text for reply in slot.replies})
     return str(span.trace_id)
 

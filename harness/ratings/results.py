@@ -40,11 +40,23 @@ class PairResult:
 
     variant: str
     opponent: str
-    look: Look  # prompt mean of votes for `variant` with its confidence sequence, and whether to go on
+    look: Look  # mean vote for `variant` per prompt with its confidence sequence, and whether to go on
     n_prompts: int  # in the study
     n_waiting: int  # prompts not completed yet
     win: WinRate | None  # over votes, two-way clustered; for reading once, at the end
     why_not: str  # why `win` is not there
+
+    @property
+    def advice(self) -> str:
+        """Whether to go on, in a sentence or two; knows how many prompts of the study are left."""
+        advice = self.look.advice
+        if advice.action == "stop":
+            return f"Stop: it is decided. {advice.reason}"
+        if self.n_waiting == 0:
+            return f"The study is rated to its end without a decision. {advice.reason}"
+        more = advice.expected_more
+        left = f" Only {self.n_waiting} are left." if more is not None and more > self.n_waiting else ""
+        return f"Go on. {advice.reason}{left}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +135,8 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot]) -> Pai
         by_prompt.setdefault(row.item_id, []).append(row)
     settled = [rows for rows in by_prompt.values() if is_settled(rows)]
     settled.sort(key=lambda rows: (max(r.cast_at or 0.0 for r in rows), rows[0].rank))
-    race = BettingSequence(level=study.design.level, n_prompts=len(by_prompt))
+    # Not the finite set: once all its prompts are rated its mean is known, and says nothing of the next prompt.
+    race = BettingSequence(level=study.design.level)
     for rows in settled:
         values = [v for r in rows if (v := r.first_wins) is not None]
         race.update(sum(values) / len(values))

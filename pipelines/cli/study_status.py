@@ -63,7 +63,7 @@ def sentence(pair: PairResult) -> str:
     mean = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     return (
         f"{pair.variant} is preferred to {pair.opponent} on {mean.effect} of prompts ({mean.rows}, ties half; valid at "
-        f"any look): {look.advice.action}. {look.advice.reason}"
+        f"any look). {pair.advice}"
     )
 
 
