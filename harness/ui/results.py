@@ -55,7 +55,8 @@ def draw_results(found: StudyResults) -> str:
     parts += [_note(note) for note in found.notes]
     parts += [_pair(pair) for pair in found.pairs]
     parts += [_strengths(found.strengths)] if found.strengths is not None else []
-    parts.append(draw_table("Figures", ("What", "Value", "Rests on"), _figures(found)))
+    if figures := _figures(found):
+        parts.append(draw_table("Figures", ("What", "Value", "Rests on"), figures))
     parts.append(draw_table("Raters", RATER_COLUMNS, [_rater(q) for q in found.raters]))
     return "".join(parts)
 
@@ -104,10 +105,10 @@ def _strengths(fit: Strengths) -> str:
 
 
 def _figures(found: StudyResults) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [
-        ("Decisive votes for the left side (50 % without position bias)", *_share(found.left_share)),
-        ("Both bad", *_share(found.both_bad)),
-    ]
+    rows: list[tuple[str, ...]] = []
+    if found.study.kind != "likert":
+        rows.append(("Decisive votes for the left side (50 % without position bias)", *_share(found.left_share)))
+        rows.append(("Both bad", *_share(found.both_bad)))
     for pair in found.pairs:
         name = f"Decisive votes for {pair.variant} against {pair.opponent}"
         if pair.win is None:
