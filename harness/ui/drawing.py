@@ -73,6 +73,11 @@ def _line(line: SceneLine) -> str:
     return f'<div class="line{side}">{who}<span class="said" dir="auto">{inert(line.text)}</span></div>'
 
 
+def draw_line(line: SceneLine) -> str:
+    """One line by itself."""
+    return f'<div class="read"><div class="lines">{_line(line)}</div></div>'
+
+
 def draw_replies(task: RatingTask) -> str:
     """The replies, side by side or one under the other."""
     names = ("The reply",) if len(task.replies) == 1 else ("Reply 1", "Reply 2")

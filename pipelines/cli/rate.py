@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -46,6 +47,9 @@ def rate(
         int | None, typer.Option(help=f"Port; {RATER_PORT}, or {OWNER_PORT} for the owner.", min=1, max=65535)
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "localhost",
+    url: Annotated[
+        str | None, typer.Option(help="The address in the raters' links, where it is another: a name, or a proxy.")
+    ] = None,
 ) -> None:
     """Open the rating page: raters come to it by the links that `screentest study create` printed.
 
@@ -60,14 +64,30 @@ def rate(
         is_owner("")  # refuses to go on without a secret worth the name
     open_database(Settings.from_environment().database_url).dispose()
     chosen = port or (OWNER_PORT if owner else RATER_PORT)
-    say(f"{'owner' if owner else 'rating'} pages: [bold]http://{host}:{chosen}[/bold]   (Ctrl-C stops)")
     settings = {**OPTIONS, "server.address": host, "server.port": str(chosen)}
+    if url is not None:
+        settings["browser.serverAddress"] = host_name(url)  # pages of any other origin get no connection
+    say(f"{'owner' if owner else 'rating'} pages: [bold]{url or f'http://{host}:{chosen}'}[/bold]   (Ctrl-C stops)")
     flags = [f"--{name}={value}" for name, value in settings.items()]
     environment = {**os.environ, "SCREENTEST_PAGES": "owner" if owner else "rate"}
     if not owner:
         environment.pop("SCREENTEST_OWNER_SECRET", None)  # what raters reach need not know it
     command = [sys.executable, "-m", "streamlit", "run", str(app_file()), *flags]
     os.execve(sys.executable, command, environment)
+
+
+def host_name(url: str) -> str:
+    """The host that a browser will name.
+
+    Raises:
+        ConfigError: the address has none.
+    """
+    from harness.errors import ConfigError
+
+    found = urlsplit(url)
+    if found.scheme not in ("http", "https") or not found.hostname:
+        raise ConfigError(f"`--url` must be an address such as https://rate.example.org, got {url}")
+    return found.hostname
 
 
 def app_file() -> Path:
