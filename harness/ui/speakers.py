@@ -102,7 +102,7 @@ class LocalSpeakers:
         """The base, and every alias in the registry."""
         from harness.registry import records
 
-        found = [r for r in records(self._tracking) if r.base == self._base.name]
+        found = [r for r in records(self._tracking) if r.base == self._base.source]
         return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
 
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:

@@ -88,14 +88,14 @@ def test_results_tell_the_share_with_its_interval_and_leave_rehearsal_out(
 ) -> None:
     clock = Clock(now=2e9)
     created = a_study(store, n_prompts=6, attention=1, repeats=0.34)
-    for link in created.links:
-        rate_all(store, link.token, favouring("sft"), clock=clock)
+    for link, liked in zip(created.links, ("sft", "sft", "base"), strict=True):
+        rate_all(store, link.token, favouring(liked), clock=clock)
     rehearsal = add_rehearsal(store, created.study, "me")
     rate_all(store, rehearsal.token, favouring("base"), clock=clock)
     app = owner(monkeypatch)
     assert not app.exception
     page = text_of(app)
-    assert "base is preferred to sft on 0" in page
+    assert "base is preferred to sft on 33" in page
     assert "confidence sequence, valid at every look" in page
     assert "n = 6 prompts" in page
     assert "18 ratings count" in page
@@ -105,21 +105,32 @@ def test_results_tell_the_share_with_its_interval_and_leave_rehearsal_out(
     assert "Krippendorff" in page
 
 
+def reports_page() -> None:
+    from harness.ui import reports
+
+    reports.show()
+
+
+def browse_page() -> None:
+    from harness.ui import browse
+
+    browse.show()
+
+
 def test_an_empty_store_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = owner(monkeypatch)
-    assert "screentest study create" in app.info[0].value
-    app.switch_page("reports").run()
-    assert "screentest quickstart" in app.info[0].value
+    assert "screentest study create" in owner(monkeypatch).info[0].value
+    for page in (reports_page, browse_page):
+        app = AppTest.from_function(page, default_timeout=60).run()
+        assert "screentest quickstart" in app.info[0].value
 
 
-def test_a_finished_evaluation_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_evaluation_can_be_read() -> None:
     record = example_record()
 
     def work(stage: Stage) -> None:
         write_report(record, stage.folder)
 
     Tracking().stage(ANALYSIS, revision=1, config={}, inputs={}, work=work)
-    app = owner(monkeypatch)
-    app.switch_page("reports").run()
+    app = AppTest.from_function(reports_page, default_timeout=60).run()
     assert not app.exception
     assert record.question in app.selectbox[0].options[0]
