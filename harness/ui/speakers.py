@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from harness.tracking import Tracking
 
 URL_VARIABLE = "SCREENTEST_SERVE_URL"
+KEY_VARIABLE = "SCREENTEST_API_KEY"  # the same that `screentest serve` reads
 DEFAULT_URL = "http://localhost:8000/v1"
 BASE = "base"
 PROBE_SECONDS = 1.0
@@ -41,11 +43,20 @@ class ServedSpeakers:
 
     def __init__(self, url: str) -> None:
         self.where = url
-        self._key = os.environ.get("SCREENTEST_SERVE_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
+        self._key = os.environ.get(KEY_VARIABLE) or "none"
 
     def names(self) -> list[str]:
-        """What the endpoint lists."""
-        return [model.id for model in self._client().models.list()]
+        """What the endpoint lists.
+
+        Raises:
+            UnavailableError: the endpoint refuses the key, or went away.
+        """
+        from openai import OpenAIError
+
+        try:
+            return [model.id for model in self._client().models.list()]
+        except OpenAIError as err:
+            raise UnavailableError(f"`{self.where}` lists no variants: {err}") from err
 
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
         """The next line, piece by piece.
@@ -97,6 +108,7 @@ class LocalSpeakers:
         self._base = resolve_base("embedded")
         self._model: LocalModel = LocalModel.load(self._base)
         self._added: dict[str, str] = {}  # variant -> the adapter's name in the model
+        self._turn = threading.Lock()  # sessions share the model, and it speaks for one at a time
 
     def names(self) -> list[str]:
         """The base, and every alias in the registry."""
@@ -110,11 +122,12 @@ class LocalSpeakers:
         from harness.models.protocol import ReplyRequest
         from harness.registry import resolve
 
-        if variant != BASE and variant not in self._added:
-            self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
         asked: Sequence[Mapping[str, str]] = chat_messages(turns)
-        request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
-        (reply,) = self._model.generate([request], decoding=Decoding(max_new_tokens=n_tokens, seed=seed))
+        with self._turn:
+            if variant != BASE and variant not in self._added:
+                self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
+            request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
+            (reply,) = self._model.generate([request], decoding=Decoding(max_new_tokens=n_tokens, seed=seed))
         yield reply.text
 
 
