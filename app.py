@@ -1,10 +1,22 @@
-"""Streamlit entry: `streamlit run app.py`. Navigation over `harness/ui`, nothing else."""
+"""Streamlit entry: navigation over `harness/ui`, nothing else.
+
+`screentest rate` starts it for raters, who get one page; `screentest rate --owner` starts it, in another process, with
+`SCREENTEST_PAGES=owner`.
+"""
 
 from __future__ import annotations
 
+import os
+
 import streamlit as st
 
-from harness.ui import reports
+is_owner = os.environ.get("SCREENTEST_PAGES") == "owner"
+st.set_page_config(page_title="Screentest", layout="wide" if is_owner else "centered")
+if is_owner:
+    from harness.ui.owner import pages
 
-st.set_page_config(page_title="Screentest", layout="wide")
-st.navigation([st.Page(reports.show, title="Reports", url_path="reports", default=True)]).run()
+    st.navigation(pages()).run()
+else:
+    from harness.ui import rate
+
+    st.navigation([st.Page(rate.show, title="Rate", default=True)], position="hidden").run()

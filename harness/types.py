@@ -310,6 +310,7 @@ class Grain(enum.StrEnum):
     REPLY = "reply"
     PROMPT = "prompt"
     VARIANT = "variant"
+    RATING = "rating"  # a person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def show() -> None:
     if not runs:
         st.info("Nothing has been evaluated yet. Run `screentest quickstart` and come back.")
         return
-    chosen = st.selectbox("Evaluation", runs, format_func=lambda info: _label(tracking, info))
+    chosen = st.selectbox("Evaluation", runs, format_func=lambda info: label_of(tracking, info))
     page = (tracking.folder(chosen.run_id) / "report.html").read_text(encoding="utf-8")
     st.download_button("Download this report", page, file_name="report.html", mime="text/html")
     html(page, height=PAGE_HEIGHT, scrolling=True)
@@ -36,5 +36,6 @@ def _labels(home: str, run_id: str) -> str:
     return f"{record.title} · {record.created[:16].replace('T', ' ')} · {record.question}"
 
 
-def _label(tracking: Tracking, info: RunInfo) -> str:
+def label_of(tracking: Tracking, info: RunInfo) -> str:
+    """What an evaluation is called in a list of them."""
     return _labels(str(tracking.settings.home), info.run_id)

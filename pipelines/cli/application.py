@@ -20,6 +20,7 @@ from pipelines.cli import (
     power,
     prepare,
     quickstart,
+    rate,
     report,
     scores,
     serve,
@@ -76,6 +77,7 @@ app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
+app.command("rate", rich_help_panel="Evaluation")(rate.rate)
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("serve", rich_help_panel="Serving")(serve.serve)
 app.command("report", rich_help_panel="Reading results")(report.report)

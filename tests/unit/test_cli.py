@@ -42,7 +42,7 @@ def test_the_verbs_are_those_that_others_script_against():
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
         "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "evaluate", "scores import",
-        "power paired", "power votes", "power simulate", "report", "trace", "judge validate",
+        "power paired", "power votes", "power simulate", "report", "trace", "judge validate", "rate",
         "study create", "study status", "study close", "study export", "study link", "study revoke", "study backup",
         "pairs build", "pairs import", "pairs audit", "dpo", "ablate", "serve",
     }  # fmt: skip
@@ -185,6 +185,8 @@ WRONG = {
     "compare on data that is missing": ("compare", "base", "a@b", "--data", "{bad}/nothing.jsonl"),
     "compare with a negative effect": ("compare", "base", "a/b", "--corpus", "sample", "--min-effect", "-1"),
     "compare with a missing judge": ("compare", "base", "a@b", "--corpus", "sample", "--judge", "{bad}/folder"),
+    "pages at no address": ("rate", "--url", "rate.example.org"),
+    "owner's pages without a secret": ("rate", "--owner"),
     "generate with nothing": ("generate", "nobody"),
     "generate too hot": ("generate", "base", "--temperature", "-0.5"),
     "judge is missing": ("judge", "qualify", "{bad}/folder"),

@@ -1,0 +1,131 @@
+"""What a rater's page remembers between two reruns, and what it does when a key is pressed.
+
+Everything that matters is in the store: a ballot that is lost (a refresh, another device, a killed server) is drawn
+again from the rater's link.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import OperationalError
+
+from harness.ratings.casting import Action, Cast, cast_rating
+from harness.ratings.refusals import (
+    AlreadyRatedError,
+    InvalidRatingError,
+    KeyReusedError,
+    NotAssignedError,
+    OutOfOrderError,
+    RatingRefused,
+    TakenOverError,
+)
+from harness.ratings.serving import Finished, RatingTask, next_task
+from harness.types import VoteVerdict
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+UNREAD_SECONDS = 0.4  # nobody has read an item this soon: the press was meant for the one before
+TOO_SOON = "That press came the moment this item appeared, so it was not counted. Please read, then rate."
+NOT_SAVED = "This rating could not be saved just now, and nothing was counted. Please press again."
+UNDONE = "Taken back. Here is the item again."
+_REFUSED: Mapping[type[RatingRefused], str] = {
+    AlreadyRatedError: "That item already had your rating, from another window or a moment before. It was kept, once.",
+    KeyReusedError: "Two presses came for one item. The first was kept; undo it if you meant the other.",
+    OutOfOrderError: "This window was behind another one of yours. Here is the item that is due; nothing was lost.",
+    NotAssignedError: "That item is not among yours any more. Here is the one that is due; nothing was lost.",
+    TakenOverError: "While you were away that item went to another rater. Here is your next one; nothing was lost.",
+    InvalidRatingError: "That rating did not fit the item, and nothing was counted. Please rate it again.",
+}
+
+
+@dataclass(slots=True)
+class Ballot:
+    """One session of one rater."""
+
+    token: str
+    task: RatingTask | Finished | None = None  # None: ask the store
+    nonce: str = ""  # of this showing; makes a double press one rating
+    served_at: float = 0.0  # monotonic
+    notice: str = ""  # to be shown with the task
+    marks: dict[str, int] = field(default_factory=dict)  # given so far on the item at hand
+    is_skipping: bool = False  # the reasons are shown
+
+    def current(self, engine: Engine) -> RatingTask | Finished:
+        """The task at hand; asks the store when there is none."""
+        if self.task is None:
+            self.task = next_task(engine, self.token)
+            self.nonce = secrets.token_urlsafe(9)
+            self.served_at = time.monotonic()
+            self.marks = {}
+            self.is_skipping = False
+        return self.task
+
+    def vote(self, engine: Engine, nonce: str, verdict: VoteVerdict) -> None:
+        """A verdict on the pair at hand."""
+        if self._is_read(nonce):
+            self._cast(engine, "vote", verdict=verdict)
+
+    def mark(self, engine: Engine, nonce: str, criterion: str, mark: int) -> None:
+        """One mark of the reply at hand; the last one that is lacking saves them all."""
+        if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
+            return
+        self.marks[criterion] = mark
+        if len(self.marks) == len(self.task.scales):
+            self._cast(engine, "vote", marks=dict(self.marks))
+
+    def skip(self, engine: Engine, nonce: str, reason: str) -> None:
+        """Leave the item out, and say why."""
+        if nonce == self.nonce:
+            self._cast(engine, "skip", reason=reason)
+
+    def undo(self, engine: Engine, nonce: str) -> None:
+        """Take the last mark back, or else the last deed."""
+        if nonce != self.nonce:
+            return
+        if self.marks:
+            self.marks.popitem()
+        elif self._cast(engine, "undo"):
+            self.notice = UNDONE
+
+    def _is_read(self, nonce: str) -> bool:
+        """Whether a press can have been meant for the task at hand."""
+        if nonce != self.nonce:
+            return False  # meant for an item that has its rating
+        if not self.marks and time.monotonic() - self.served_at < UNREAD_SECONDS:
+            self.notice = TOO_SOON
+            return False
+        self.notice = ""
+        return True
+
+    def _cast(
+        self,
+        engine: Engine,
+        action: Action,
+        *,
+        verdict: VoteVerdict | None = None,
+        marks: Mapping[str, int] | None = None,
+        reason: str = "",
+    ) -> bool:
+        """Store a deed through the one door; whatever comes of it, the next task is asked of the store."""
+        task, self.task, self.notice = self.task, None, ""
+        slot = task.slot if isinstance(task, RatingTask) and action != "undo" else None
+        key = f"{self.nonce}.{action}"
+        try:
+            cast_rating(
+                engine,
+                self.token,
+                Cast(key=key, action=action, slot=slot, verdict=verdict, marks=marks or {}, reason=reason),
+            )
+        except OperationalError:
+            self.task, self.notice = task, NOT_SAVED  # the same key again: it counts once, whatever reached the store
+            return False
+        except RatingRefused as err:
+            self.notice = _REFUSED.get(type(err), "")  # a link that leads nowhere any more has a page of its own
+            return False
+        return True

@@ -1,0 +1,98 @@
+"""The browse page: any generations side by side with judge scores; closed while a study's raters must stay blind."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from harness.errors import ScreentestError
+from harness.ratings.serving import SceneLine
+from harness.reporting.numbers import write_count, write_observation
+from harness.reporting.runs import analyses, record_of
+from harness.tracking import Tracking
+from harness.ui.drawing import draw_scene, inert
+from harness.ui.frame import store
+from harness.ui.gallery import Exhibit, ShownReply, low_tail, read_gallery, score_names, studies_in_the_way
+from harness.ui.reports import label_of
+
+PER_PAGE = 10
+ALL = "all"
+
+
+def show() -> None:
+    """Choose an evaluation, search it, and read."""
+    st.title("Browse")
+    tracking = Tracking()
+    try:
+        runs = analyses(tracking)
+        if not runs:
+            st.info("Nothing has been evaluated yet. Run `screentest quickstart` and come back.")
+            return
+        chosen = st.selectbox("Evaluation", runs, format_func=lambda info: label_of(tracking, info))
+        exhibits = _exhibits(str(tracking.settings.home), chosen.run_id)
+    except ScreentestError as err:
+        st.error(str(err))
+        return
+    if names := studies_in_the_way(store(), exhibits):
+        st.warning(
+            f"These replies are being rated blind in {', '.join(names)}. They can be browsed once that study is "
+            "closed: `screentest study close NAME`."
+        )
+        return
+    _show_exhibits(_narrowed(exhibits))
+
+
+@st.cache_data(show_spinner="Reading replies", max_entries=4)
+def _exhibits(home: str, run_id: str) -> tuple[Exhibit, ...]:
+    tracking = Tracking()
+    return read_gallery(tracking, record_of(tracking, run_id))
+
+
+def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
+    """What search and filter leave."""
+    left, middle, right = st.columns([2, 2, 1])
+    words = left.text_input("Search", placeholder="words in scene or reply")
+    names = score_names(exhibits)
+    by = middle.selectbox("Lowest scores first", [None, *names], format_func=lambda name: name or "in corpus order")
+    share = right.selectbox("Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %")
+    variants = list(dict.fromkeys(r.variant for e in exhibits for r in e.replies))
+    found = list(exhibits)
+    if by is not None:
+        whose = st.segmented_control("Low in", [ALL, *variants], default=ALL)
+        found = low_tail(exhibits, score=by, share=share / 100, variant=None if whose in (None, ALL) else whose)
+    return [e for e in found if not words.strip() or e.holds(words.strip())]
+
+
+def _show_exhibits(exhibits: list[Exhibit]) -> None:
+    n_pages = max(1, -(-len(exhibits) // PER_PAGE))
+    page = st.number_input("Page", 1, n_pages, 1) if n_pages > 1 else 1
+    st.caption(write_count(len(exhibits), "prompt"))
+    for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        st.html(draw_exhibit(exhibit))
+        st.divider()
+
+
+def draw_exhibit(exhibit: Exhibit) -> str:
+    """One prompt with its replies."""
+    lines = [
+        SceneLine(speaker=m.name or "", text=m.content, is_answerer=m.role == "assistant") for m in exhibit.messages
+    ]
+    cards = "".join(_card(reply) for reply in exhibit.replies)
+    if exhibit.reference:
+        cards += _box("human", exhibit.reference, "")
+    return (
+        f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(lines)}<div class="read gallery">{cards}</div>'
+    )
+
+
+def _card(reply: ShownReply) -> str:
+    marks = [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
+    if reply.finish_reason == "length":
+        marks.append("cut off")
+    return _box(reply.variant, reply.text, " · ".join(marks))
+
+
+def _box(name: str, text: str, marks: str) -> str:
+    return (
+        f'<section class="reply"><h2>{inert(name)}</h2><div class="text" dir="auto">{inert(text)}</div>'
+        f'<p class="marks">{inert(marks)}</p></section>'
+    )

@@ -1,0 +1,240 @@
+"""The chat page: play a scene with a variant, ask again, or compare two variants blind and send the pair to raters."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from harness.errors import ScreentestError
+from harness.ratings.serving import SceneLine
+from harness.reporting.numbers import write_count
+from harness.tracking import Tracking
+from harness.types import Message, Prompt
+from harness.ui.drawing import draw_line, draw_scene, inert
+from harness.ui.frame import store
+from harness.ui.pairs import Pair, make_pair, study_of
+from harness.ui.scenes import answerer_of, own_scene, partner_of, scene_title, scenes_of_test
+from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
+
+DEFAULT_TOKENS, MAX_TOKENS = 64, 512
+CURSOR = "▍"
+OWN = "A scene of your own"
+
+
+@dataclass(slots=True)
+class Play:
+    """One scene as it goes."""
+
+    scene: Prompt
+    answerer: str
+    partner: str
+    turns: list[Message] = field(default_factory=list)
+    offered: list[tuple[str, str]] | None = None  # (variant, line) in the order shown; names are not
+    told: str = ""  # after a choice: who was who
+
+    @property
+    def is_answer_due(self) -> bool:
+        """Whether the variant speaks next."""
+        return self.turns[-1].role == "user" and self.offered is None
+
+
+def show() -> None:
+    """The page."""
+    st.title("Chat")
+    try:
+        speakers = _speakers()
+        names = speakers.names()
+    except ScreentestError as err:
+        st.error(str(err))
+        return
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        asked, n_tokens = _ask_variants(names)
+        st.caption(f"Lines come from {speakers.where}.")
+        play = _ask_scene()
+        _basket()
+    with right:
+        if play is None:
+            st.info("Choose a scene, or write its first line.")
+            return
+        try:
+            _play(play, speakers, asked, n_tokens)
+        except ScreentestError as err:
+            st.error(str(err))
+
+
+def _speakers() -> Speakers:
+    url = find_endpoint()
+    return _local() if url is None else ServedSpeakers(url)
+
+
+@st.cache_resource(show_spinner="Loading the embedded model")
+def _local() -> LocalSpeakers:
+    return LocalSpeakers(Tracking())
+
+
+def _ask_variants(names: list[str]) -> tuple[list[str], int]:
+    is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=len(names) < 2)
+    first = st.selectbox("Variant", names, index=len(names) - 1, key="variant")
+    asked = [first]
+    if is_blind:
+        others = [name for name in names if name != first]
+        asked.append(st.selectbox("against", others, key="opponent"))
+    n_tokens = st.slider("New tokens", 16, MAX_TOKENS, DEFAULT_TOKENS, step=16, key="tokens")
+    return asked, int(n_tokens)
+
+
+def _ask_scene() -> Play | None:
+    scenes = _scenes(str(Tracking().settings.home))
+    chosen = st.selectbox(
+        "Scene", [None, *range(len(scenes))], index=1 if scenes else 0, key="scene",
+        format_func=lambda i: OWN if i is None else scene_title(scenes[i]),
+    )  # fmt: skip
+    if chosen is None:
+        _ask_own()
+    elif st.session_state.get("played") != scenes[chosen].id:
+        _begin(scenes[chosen], answerer=answerer_of(scenes[chosen]), partner=partner_of(scenes[chosen]))
+    play: Play | None = st.session_state.get("play")
+    return play
+
+
+@st.cache_data(show_spinner=False)
+def _scenes(home: str) -> tuple[Prompt, ...]:
+    return scenes_of_test(Tracking())
+
+
+def _ask_own() -> None:
+    with st.form("own", border=False):
+        partner = st.text_input("You speak as", value="ANN")
+        answerer = st.text_input("to", value="BEN")
+        line = st.text_input("and say first")
+        if st.form_submit_button("Begin"):
+            try:
+                _begin(own_scene(partner=partner, line=line), answerer=answerer.strip(), partner=partner.strip())
+            except ScreentestError as err:
+                st.error(str(err))
+
+
+def _begin(scene: Prompt, *, answerer: str, partner: str) -> None:
+    st.session_state.played = scene.id
+    st.session_state.play = Play(scene=scene, answerer=answerer, partner=partner, turns=list(scene.messages))
+
+
+def _play(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> None:
+    st.html(draw_scene([_line(turn) for turn in play.turns]))
+    if play.told:
+        st.caption(play.told)
+    if play.is_answer_due:
+        _answer(play, speakers, asked, n_tokens)
+    if play.offered is not None:
+        _offer(play)
+        return
+    with st.container(key="tools", horizontal=True):
+        st.button("Ask again", key="again", shortcut="g", on_click=_take_back, args=(play,))
+        st.button("Begin the scene anew", key="anew", type="tertiary", on_click=_restart, args=(play,))
+    said = st.chat_input(f"{play.partner or 'You'} says …", key="said")
+    if said and said.strip():
+        play.turns.append(Message(role="user", content=said.strip(), name=play.partner or None))
+        play.told = ""
+        st.rerun()
+
+
+def _answer(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> None:
+    """Ask for the next line: streamed where one variant speaks, held back until both are there where two do."""
+    seed = secrets.randbelow(2**31)
+    if len(asked) == 1:
+        place, text = st.empty(), ""
+        for piece in speakers.stream(asked[0], play.turns, n_tokens=n_tokens, seed=seed):
+            text += piece
+            place.html(draw_line(_line(_said(play, text + CURSOR))))
+        play.turns.append(_said(play, text.strip()))
+    else:
+        with st.spinner("Two variants are thinking"):
+            lines = [
+                (name, "".join(speakers.stream(name, play.turns, n_tokens=n_tokens, seed=seed)).strip())
+                for name in asked
+            ]
+        play.offered = lines if secrets.randbelow(2) else lines[::-1]
+    st.rerun()
+
+
+def _offer(play: Play) -> None:
+    """Two lines without their names; the chosen one goes on in the scene."""
+    assert play.offered is not None
+    cards = "".join(
+        f'<section class="reply"><h2>Reply {n}</h2><div class="text" dir="auto">{inert(text) or "(says nothing)"}</div>'
+        "</section>"
+        for n, (_, text) in enumerate(play.offered, start=1)
+    )
+    st.html(f'<div class="read replies">{cards}</div>')
+    with st.container(key="choices", horizontal=True):
+        for n in (0, 1):
+            st.button(
+                f"Go on with reply {n + 1}", key=f"choose-{n}", shortcut=str(n + 1), on_click=_choose, args=(play, n)
+            )
+        st.button("Send the pair to raters", key="send", type="tertiary", shortcut="p", on_click=_send, args=(play,))
+        st.button("Ask again", key="again", type="tertiary", shortcut="g", on_click=_take_back, args=(play,))
+
+
+def _choose(play: Play, number: int) -> None:
+    if play.offered is None:
+        return
+    (one, _), (two, _) = play.offered
+    play.told = f"Reply 1 was {one}, reply 2 was {two}. You went on with {play.offered[number][0]}."
+    play.turns.append(_said(play, play.offered[number][1]))
+    play.offered = None
+
+
+def _send(play: Play) -> None:
+    if play.offered is not None:
+        _kept().append(make_pair(play.scene.cluster, play.turns, play.offered))
+
+
+def _take_back(play: Play) -> None:
+    """Drop the variant's last line, so that it is asked again with another seed."""
+    play.offered, play.told = None, ""
+    if len(play.turns) > len(play.scene.messages) and play.turns[-1].role == "assistant":
+        play.turns.pop()
+
+
+def _restart(play: Play) -> None:
+    _begin(play.scene, answerer=play.answerer, partner=play.partner)
+
+
+def _kept() -> list[Pair]:
+    kept: list[Pair] = st.session_state.setdefault("pairs", [])
+    return kept
+
+
+def _basket() -> None:
+    """Pairs sent so far, and the study that can be made of them."""
+    kept = _kept()
+    if not kept:
+        return
+    with st.form("study"):
+        st.markdown(f"**{write_count(len(kept), 'pair')} for raters**")
+        name = st.text_input("Name of the study", value="chat-pairs")
+        raters = st.number_input("Raters", 1, 50, 3)
+        rehearsal = st.checkbox("Rehearsal: enters no result")
+        is_sent = st.form_submit_button("Make the study", disabled=len(kept) < 2, help="From two pairs on.")
+    if not is_sent:
+        return
+    folder = Tracking().settings.home / "chat"
+    try:
+        made = study_of(store(), kept, name=name, raters=int(raters), folder=folder, rehearsal=rehearsal)
+    except ScreentestError as err:
+        st.error(str(err))
+        return
+    st.session_state.pairs = []
+    st.success("Made. These links are shown once:")
+    st.code("\n".join(f"{link.rater}  {link.url('http://localhost:8501')}" for link in made.links), language=None)
+
+
+def _said(play: Play, text: str) -> Message:
+    return Message(role="assistant", content=text, name=play.answerer or None)
+
+
+def _line(turn: Message) -> SceneLine:
+    return SceneLine(speaker=turn.name or "", text=turn.content, is_answerer=turn.role == "assistant")

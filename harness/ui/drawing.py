@@ -1,0 +1,115 @@
+"""A task as HTML: every word of the data is escaped text, isolated from its neighbours, and can do nothing.
+
+Pure functions; `st.html` sanitises the result once more in the browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from harness.ratings.serving import RatingTask, Scale, SceneLine, TaskProgress
+
+# Bidirectional embeddings, overrides and isolates: they could turn the words around them. Letters of any script stay.
+_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+# Control characters that are no space: HTML gives them no meaning and browsers no picture.
+_CONTROLS = dict.fromkeys([*range(0x00, 0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0)])
+_INERT = _TURNING | _CONTROLS
+
+
+def inert(text: str) -> str:
+    """Text as HTML in which nothing is markup and nothing turns its surroundings."""
+    return escape(text.translate(_INERT))
+
+
+def draw_top(task: RatingTask) -> str:
+    """Where the rater is, and the question."""
+    progress = task.progress
+    share = 100 * progress.n_done / max(1, progress.n_total)
+    place = f"Item {progress.n_done + 1} of {progress.n_total}"
+    marks = [f"<span>{place}</span>", *(f"<span>{text}</span>" for text in _top_notes(task))]
+    return (
+        f'<div class="read"><div class="top">{"".join(marks)}</div>'
+        '<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+        f'aria-valuemax="{progress.n_total}" aria-valuenow="{progress.n_done}"><i style="width:{share:.1f}%"></i></div>'
+        f'<h1 tabindex="-1" data-item="{inert(task.slot)}">{inert(task.question)}</h1></div>'
+    )
+
+
+def _top_notes(task: RatingTask) -> list[str]:
+    notes = []
+    if (left := time_left(task.progress)) != "":
+        notes.append(left)
+    if task.is_practice:
+        notes.append('<span class="badge">Practice: does not count</span>')
+    if task.is_rehearsal:
+        notes.append('<span class="badge">Rehearsal: enters no result</span>')
+    return notes
+
+
+def time_left(progress: TaskProgress) -> str:
+    """Time left at the rater's own pace; empty in the beginning."""
+    if progress.seconds_left is None:
+        return ""
+    if progress.seconds_left < 60:
+        return "less than a minute left"
+    return f"about {round(progress.seconds_left / 60)} min left"
+
+
+def draw_scene(lines: Sequence[SceneLine]) -> str:
+    """The scene so far as a chat; long scenes begin at their end."""
+    if not lines:
+        return ""
+    return (
+        '<section class="read"><h2>The scene so far</h2>'
+        '<div class="scene" tabindex="0" role="group" aria-label="The scene so far"><div class="lines">'
+        f"{''.join(_line(line) for line in lines)}</div></div></section>"
+    )
+
+
+def _line(line: SceneLine) -> str:
+    side = " answerer" if line.is_answerer else ""
+    who = f'<span class="who" dir="auto">{inert(line.speaker)}</span>' if line.speaker else ""
+    return f'<div class="line{side}">{who}<span class="said" dir="auto">{inert(line.text)}</span></div>'
+
+
+def draw_line(line: SceneLine) -> str:
+    """One line by itself."""
+    return f'<div class="read"><div class="lines">{_line(line)}</div></div>'
+
+
+def draw_replies(task: RatingTask) -> str:
+    """The replies, side by side or one under the other."""
+    names = ("The reply",) if len(task.replies) == 1 else ("Reply 1", "Reply 2")
+    whose = f" · {inert(task.answerer)}" if task.answerer else ""
+    cards = "".join(_reply(name, whose, text) for name, text in zip(names, task.replies, strict=True))
+    return f'<div class="read replies{" one" if len(names) == 1 else ""}">{cards}</div>'
+
+
+def _reply(name: str, whose: str, text: str) -> str:
+    is_empty = not text.strip()
+    shown = "(says nothing)" if is_empty else inert(text)
+    return (
+        f'<section class="reply"><h2>{name}<bdi>{whose}</bdi></h2>'
+        f'<div class="text{" empty" if is_empty else ""}" dir="auto" tabindex="0" role="group" aria-label="{name}">'
+        f"{shown}</div></section>"
+    )
+
+
+def draw_scale(scale: Scale) -> str:
+    """A criterion to mark, with what its ends mean."""
+    return (
+        f'<div class="read scale"><b>{inert(scale.name.capitalize())}</b> '
+        f'<span class="quiet">{inert(scale.definition)} {scale.low} is worst, {scale.high} is best.</span></div>'
+    )
+
+
+def draw_notice(text: str) -> str:
+    """Something the rater should know."""
+    return f'<p class="read notice">{inert(text)}</p>'
+
+
+def spoken(task: RatingTask) -> str:
+    """What a screen reader says when a task appears."""
+    kind = "Practice item" if task.is_practice else "Item"
+    return f"{kind} {task.progress.n_done + 1} of {task.progress.n_total}."

@@ -1,0 +1,54 @@
+"""What every page shares: the store, the look, and the companion that speaks to screen readers and minds the focus."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from harness.database import open_database
+from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+ASSETS = Path(__file__).parent / "assets"
+_REGION = '<div role="status" aria-live="polite"></div>'
+_HIDDEN = "div { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+
+
+@st.cache_resource(show_spinner=False)
+def store(url: str | None = None) -> Engine:
+    """The ratings, opened once for all sessions of this process."""
+    return open_database(url or Settings.from_environment().database_url)
+
+
+@cache
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def dress() -> None:
+    """Put the style on the page."""
+    st.html(f"<style>{_asset('page.css')}</style>")
+
+
+def accompany(*, item: str, says: str) -> None:
+    """Say something aloud once, and bring focus to the heading marked with `item` when that is new."""
+    _companion()(key="companion", data={"item": item, "says": says}, height="content")
+
+
+@st.cache_resource(show_spinner=False)
+def _companion() -> Any:
+    return st.components.v2.component("screentest_companion", html=_REGION, css=_HIDDEN, js=_asset("companion.js"))
+
+
+def letter(title: str, *paragraphs: str, item: str = "letter") -> None:
+    """A page of a few sentences: a heading and plain paragraphs."""
+    body = "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
+    st.html(
+        f'<section class="read prose"><h1 tabindex="-1" data-item="{escape(item)}">{escape(title)}</h1>{body}</section>'
+    )

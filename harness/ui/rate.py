@@ -1,0 +1,128 @@
+"""The rating page: a rater's link opens it, and it is the only page of their session."""
+
+from __future__ import annotations
+
+import streamlit as st
+from sqlalchemy.exc import OperationalError
+
+from harness.errors import UnavailableError
+from harness.ratings.links import QUERY
+from harness.ratings.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
+from harness.ratings.serving import Finished, RatingTask, Welcome, welcome
+from harness.ui.ballot import Ballot
+from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, spoken
+from harness.ui.frame import accompany, dress, letter, store
+from harness.ui.guide import draw_guide
+from harness.ui.verdicts import ask_marks, ask_reason, ask_verdict
+
+SAFE = "Every rating you gave before is kept."
+
+
+def show() -> None:
+    """The page that a link opens, or why it leads nowhere."""
+    dress()
+    with st.container(key="page"):
+        token = st.query_params.get(QUERY, "")
+        try:
+            _open(token)
+        except UnknownLinkError:
+            _turn_away(
+                "This page opens with your own link",
+                "The address in your browser holds no link of a study, or only a part of one. Open the link that you "
+                "were sent, whole. If it is whole, ask whoever sent it for a new one.",
+            )
+        except RevokedLinkError:
+            _turn_away("This link was replaced", f"Ask whoever sent it for the new one. {SAFE}")
+        except StudyClosedError:
+            _turn_away("This study is closed", f"It takes no more ratings. {SAFE} Thank you.")
+        except (OperationalError, UnavailableError):
+            _turn_away("The ratings cannot be reached", f"Please load this page again in a minute. {SAFE}")
+
+
+def _turn_away(title: str, text: str) -> None:
+    letter(title, text, item=title)
+    accompany(item=title, says=title)
+
+
+def _open(token: str) -> None:
+    engine = store()
+    if st.session_state.get("token") != token:
+        st.session_state.token = token
+        st.session_state.welcome = welcome(engine, token)
+        st.session_state.ballot = Ballot(token=token)
+        st.session_state.in_guide = not st.session_state.welcome.has_begun
+    greeting: Welcome = st.session_state.welcome
+    ballot: Ballot = st.session_state.ballot
+    if greeting.is_closed:
+        raise StudyClosedError(greeting.study)
+    if st.session_state.in_guide:
+        _show_guide(greeting)
+        return
+    task = ballot.current(engine)
+    if isinstance(task, Finished):
+        _show_end(task, ballot)
+    else:
+        _show_task(task, ballot)
+
+
+def _set_guide(is_open: bool) -> None:
+    st.session_state.in_guide = is_open
+
+
+def _show_guide(greeting: Welcome) -> None:
+    st.html(draw_guide(greeting))
+    label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"
+    st.button(label, key="begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
+    accompany(item="guide", says="How to rate.")
+
+
+def _show_task(task: RatingTask, ballot: Ballot) -> None:
+    engine = store()
+    st.html(draw_top(task))
+    if ballot.notice:
+        st.html(draw_notice(ballot.notice))
+    st.html(draw_scene(task.scene) + draw_replies(task))
+    if ballot.is_skipping:
+        ask_reason(engine, ballot, task)
+    elif task.scales:
+        ask_marks(engine, ballot, task)
+    else:
+        ask_verdict(engine, ballot, task)
+    with st.container(key="tools", horizontal=True):
+        _undo_button(ballot, is_possible=task.can_undo or bool(ballot.marks))
+        if not ballot.is_skipping:
+            st.button(
+                "Skip", key=f"skip-{task.slot}", type="tertiary", shortcut="s", on_click=_open_reasons, args=(ballot,)
+            )
+        st.button("How to rate", key="help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
+    accompany(item=f"{task.slot}", says=f"{ballot.notice} {spoken(task)}".strip())
+
+
+def _open_reasons(ballot: Ballot) -> None:
+    ballot.is_skipping = True
+
+
+def _undo_button(ballot: Ballot, *, is_possible: bool) -> None:
+    st.button(
+        "Undo",
+        key=f"undo-{ballot.nonce}",
+        type="tertiary",
+        shortcut="u",
+        disabled=not is_possible,
+        on_click=ballot.undo,
+        args=(store(), ballot.nonce),
+    )
+
+
+def _show_end(end: Finished, ballot: Ballot) -> None:
+    title = "That was the last one. Thank you."
+    rehearsal = " They were given in rehearsal and enter no result." if end.is_rehearsal else ""
+    letter(
+        title,
+        f"All {end.n_done} of your items are rated and saved.{rehearsal}",
+        "You can close this page. Your link keeps working until the study is closed.",
+        item="end",
+    )
+    with st.container(key="tools", horizontal=True):
+        _undo_button(ballot, is_possible=end.can_undo)
+    accompany(item="end", says=f"{ballot.notice} {title}".strip())

@@ -1,0 +1,54 @@
+"""Scenes to play: the TEST prompts of the newest evaluation, or two lines of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.artifacts import read_parquet
+from harness.errors import InputError
+from harness.reporting.runs import analyses, record_of
+from harness.types import Message, Prompt
+from harness.ui.gallery import PROMPTS
+
+if TYPE_CHECKING:
+    from harness.tracking import Tracking
+
+MAX_SCENES = 400
+
+
+def scenes_of_test(tracking: Tracking) -> tuple[Prompt, ...]:
+    """Scenes of films that no variant was trained on; empty before the first evaluation."""
+    for info in analyses(tracking, limit=5):
+        folders = [tracking.folder(s.run_id) for s in record_of(tracking, info.run_id).stages if PROMPTS in s.artifacts]
+        if folders:
+            return tuple(read_parquet(folders[-1] / PROMPTS, Prompt)[:MAX_SCENES])
+    return ()
+
+
+def own_scene(*, partner: str, line: str) -> Prompt:
+    """A scene that begins with one line.
+
+    Raises:
+        InputError: the line is empty.
+    """
+    if not line.strip():
+        raise InputError("`line` must say something to answer, got nothing")
+    message = Message(role="user", content=line.strip(), name=partner.strip() or None)
+    return Prompt(id="own", messages=(message,), split="test", cluster="own scene")
+
+
+def scene_title(prompt: Prompt) -> str:
+    """Characters and last line, for a list."""
+    names = list(dict.fromkeys(m.name for m in prompt.messages if m.name))
+    last = prompt.messages[-1].content.replace("\n", " ")
+    return f"{prompt.cluster} · {' and '.join(names) or 'two characters'} · {last[:60]}"
+
+
+def answerer_of(prompt: Prompt) -> str:
+    """Whose line is next, where the scene tells."""
+    return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
+
+
+def partner_of(prompt: Prompt) -> str:
+    """Who speaks with them."""
+    return next((m.name for m in reversed(prompt.messages) if m.role == "user" and m.name), "")

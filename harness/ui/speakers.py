@@ -1,0 +1,150 @@
+"""Who speaks in the chat: variants behind `screentest serve`, or the embedded base and its adapters in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+
+from harness.errors import UnavailableError
+from harness.models.chat import chat_messages
+from harness.types import Decoding, Message
+
+if TYPE_CHECKING:
+    from harness.models.local import LocalModel
+    from harness.tracking import Tracking
+
+URL_VARIABLE = "SCREENTEST_SERVE_URL"
+KEY_VARIABLE = "SCREENTEST_API_KEY"  # the same that `screentest serve` reads
+DEFAULT_URL = "http://localhost:8000/v1"
+BASE = "base"
+PROBE_SECONDS = 1.0
+
+
+class Speakers(Protocol):
+    """Variants that can be asked for a line."""
+
+    where: str  # for the reader
+
+    def names(self) -> list[str]:
+        """Every variant that may be asked."""
+        ...
+
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
+        """The next line, in pieces as it comes."""
+        ...
+
+
+class ServedSpeakers:
+    """Variants behind an OpenAI-compatible endpoint; lines arrive token by token."""
+
+    def __init__(self, url: str) -> None:
+        self.where = url
+        self._key = os.environ.get(KEY_VARIABLE) or "none"
+
+    def names(self) -> list[str]:
+        """What the endpoint lists.
+
+        Raises:
+            UnavailableError: the endpoint refuses the key, or went away.
+        """
+        from openai import OpenAIError
+
+        try:
+            return [model.id for model in self._client().models.list()]
+        except OpenAIError as err:
+            raise UnavailableError(f"`{self.where}` lists no variants: {err}") from err
+
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
+        """The next line, piece by piece.
+
+        Raises:
+            UnavailableError: the endpoint refuses, is full, or went away.
+        """
+        from openai import OpenAIError
+
+        asked: Any = chat_messages(turns)
+        decoding = Decoding(max_new_tokens=n_tokens)
+        try:
+            chunks = self._client().chat.completions.create(
+                model=variant,
+                messages=asked,
+                max_tokens=n_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=seed,
+                stream=True,
+            )
+            for chunk in chunks:
+                if chunk.choices and (piece := chunk.choices[0].delta.content):
+                    yield piece
+        except OpenAIError as err:
+            raise UnavailableError(f"`{self.where}` gave no line: {err}") from err
+
+    def _client(self) -> Any:
+        from openai import OpenAI
+
+        return OpenAI(base_url=self.where, api_key=self._key, max_retries=1, timeout=120.0)
+
+
+class LocalSpeakers:
+    """The embedded base with those adapters of the registry that fit it; a line arrives whole."""
+
+    where = "this process"
+
+    def __init__(self, tracking: Tracking) -> None:
+        """Load the base.
+
+        Raises:
+            UnavailableError: the embedded model is not installed.
+        """
+        from harness.models.bases import resolve_base
+        from harness.models.local import LocalModel
+
+        self._tracking = tracking
+        self._base = resolve_base("embedded")
+        self._model: LocalModel = LocalModel.load(self._base)
+        self._added: dict[str, str] = {}  # variant -> the adapter's name in the model
+        self._turn = threading.Lock()  # sessions share the model, and it speaks for one at a time
+
+    def names(self) -> list[str]:
+        """The base, and every alias in the registry."""
+        from harness.registry import records
+
+        found = [r for r in records(self._tracking) if r.base == self._base.source]
+        return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
+
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
+        """The next line, in one piece."""
+        from harness.models.protocol import ReplyRequest
+        from harness.registry import resolve
+
+        asked: Sequence[Mapping[str, str]] = chat_messages(turns)
+        with self._turn:
+            if variant != BASE and variant not in self._added:
+                self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
+            request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
+            (reply,) = self._model.generate([request], decoding=Decoding(max_new_tokens=n_tokens, seed=seed))
+        yield reply.text
+
+
+def find_endpoint() -> str | None:
+    """The address of a running `screentest serve`, or None.
+
+    An address that was set by hand and does not answer is an error: nobody wants another model in its place.
+
+    Raises:
+        UnavailableError: `SCREENTEST_SERVE_URL` is set and nothing answers there.
+    """
+    named = os.environ.get(URL_VARIABLE)
+    url = (named or DEFAULT_URL).rstrip("/")
+    try:
+        is_there = httpx.get(f"{url}/models", timeout=PROBE_SECONDS).status_code in (200, 401)
+    except httpx.HTTPError:
+        is_there = False
+    if named and not is_there:
+        raise UnavailableError(f"`{URL_VARIABLE}` must be a running endpoint, got {named}, which does not answer")
+    return url if is_there else None

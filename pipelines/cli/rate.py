@@ -1,0 +1,102 @@
+"""`screentest rate`: the rating page for raters, or the owner's pages in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from pipelines.cli.console import say
+
+RATER_PORT, OWNER_PORT = 8501, 8502
+# What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
+OPTIONS = {
+    "server.headless": "true",
+    "server.enableXsrfProtection": "true",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": "false",
+    "client.toolbarMode": "minimal",
+    "logger.level": "warning",
+    "logger.hideWelcomeMessage": "true",
+    "runner.magicEnabled": "false",
+    "theme.baseRadius": "medium",
+    "theme.light.primaryColor": "#0a6870",
+    "theme.light.backgroundColor": "#fcfcfb",
+    "theme.light.secondaryBackgroundColor": "#f4f5f5",
+    "theme.light.textColor": "#15181b",
+    "theme.light.borderColor": "#c9ced3",
+    "theme.dark.primaryColor": "#1b7f88",
+    "theme.dark.backgroundColor": "#121416",
+    "theme.dark.secondaryBackgroundColor": "#1a1d20",
+    "theme.dark.textColor": "#e9ebed",
+    "theme.dark.borderColor": "#3d444b",
+}
+
+
+def rate(
+    owner: Annotated[
+        bool, typer.Option("--owner", help="The owner's pages: results, browsing, reports. Needs the owner's secret.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help=f"Port; {RATER_PORT}, or {OWNER_PORT} for the owner.", min=1, max=65535)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "localhost",
+    url: Annotated[
+        str | None, typer.Option(help="The address in the raters' links, where it is another: a name, or a proxy.")
+    ] = None,
+) -> None:
+    """Open the rating page: raters come to it by the links that `screentest study create` printed.
+
+    It shows one item at a time and nothing else. Results and replies of a study are on the owner's pages, which run
+    apart: set `SCREENTEST_OWNER_SECRET` and run `screentest rate --owner`.
+    """
+    from harness.database import open_database
+    from harness.ratings.links import is_owner
+    from harness.settings import Settings
+
+    if owner:
+        is_owner("")  # refuses to go on without a secret worth the name
+    open_database(Settings.from_environment().database_url).dispose()
+    chosen = port or (OWNER_PORT if owner else RATER_PORT)
+    settings = {**OPTIONS, "server.address": host, "server.port": str(chosen)}
+    if url is not None:
+        settings["browser.serverAddress"] = host_name(url)  # pages of any other origin get no connection
+    say(f"{'owner' if owner else 'rating'} pages: [bold]{url or f'http://{host}:{chosen}'}[/bold]   (Ctrl-C stops)")
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    environment = {**os.environ, "SCREENTEST_PAGES": "owner" if owner else "rate"}
+    if not owner:
+        environment.pop("SCREENTEST_OWNER_SECRET", None)  # what raters reach need not know it
+    command = [sys.executable, "-m", "streamlit", "run", str(app_file()), *flags]
+    os.execve(sys.executable, command, environment)
+
+
+def host_name(url: str) -> str:
+    """The host that a browser will name.
+
+    Raises:
+        ConfigError: the address has none.
+    """
+    from harness.errors import ConfigError
+
+    found = urlsplit(url)
+    if found.scheme not in ("http", "https") or not found.hostname:
+        raise ConfigError(f"`--url` must be an address such as https://rate.example.org, got {url}")
+    return found.hostname
+
+
+def app_file() -> Path:
+    """Where `app.py` lies: beside the code in a checkout, under share/ in an installation."""
+    from harness.errors import UnavailableError
+
+    beside = Path(__file__).resolve().parents[2] / "app.py"
+    shared = Path(sys.prefix) / "share" / "screentest" / "app.py"
+    for file in (beside, shared):
+        if file.is_file():
+            return file
+    raise UnavailableError(f"`app.py` must lie at {beside} or {shared}; install Screentest again")

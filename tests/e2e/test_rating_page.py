@@ -1,0 +1,342 @@
+"""Three raters rate a small study by keyboard in real browsers; then what could go wrong does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from looks import CONTRAST
+from panels import CRITERIA, a_study
+from rating_pages import await_other, begin, item, notice, opened, press
+from rating_server import CHROMIUM, Site, browsing, serving
+from sqlalchemy import Engine, select
+
+from harness.database import open_database
+from harness.ratings.casting import Cast, cast_rating
+from harness.ratings.rows import read_rows
+from harness.ratings.schema import ratings
+from harness.ratings.studies import close_study, renew_link, revoke_link
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rating")
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Iterator[Engine]:
+    opened_store = open_database(f"sqlite:///{folder / 'store.db'}")
+    yield opened_store
+    opened_store.dispose()
+
+
+@pytest.fixture(scope="module")
+def site(engine: Engine, folder: Path) -> Iterator[Site]:
+    with serving(f"sqlite:///{folder / 'store.db'}", folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as chromium:
+        yield chromium
+
+
+def n_rows(engine: Engine, slot: str | None = None) -> int:
+    with engine.begin() as connection:
+        query = select(ratings.c.id)
+        return len(connection.execute(query if slot is None else query.where(ratings.c.slot_id == slot)).all())
+
+
+def test_three_raters_rate_a_whole_study_by_keyboard(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="whole", n_prompts=3, practice=True, attention=1, rehearsal=True)
+    for link, keys in zip(created.links, ("112012", "2b0121", "000bbb"), strict=True):
+        page = opened(browser, site, link)
+        begin(page)
+        for key in keys:
+            assert page.locator(".reply").count() == 2
+            press(page, key)
+        assert item(page) == "end"
+        page.context.close()
+    rows = read_rows(engine, created.study)
+    assert {row.state for row in rows} == {"rated"}
+    verdicts = {"1": "left", "2": "right", "0": "tie", "b": "both_bad"}
+    told = [verdicts[key] for keys in ("112012", "2b0121", "000bbb") for key in keys]
+    assert [row.rating.verdict for row in rows if row.rating] == told  # in each rater's order
+    assert all(row.is_rehearsal for row in rows)
+
+
+def test_marks_are_given_one_after_the_other_by_digit(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="marks", kind="likert", n_prompts=1, variants=("base",), rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    page.wait_for_timeout(450)
+    page.keyboard.press("4")
+    page.wait_for_selector('button[kind=primary] >> text="4"')
+    assert page.get_by_role("button", name=f"{CRITERIA[0].name} 4").count() == 1
+    press(page, "2")
+    assert item(page) == "end"
+    (row,) = (r for r in read_rows(engine, created.study) if r.rater == created.links[0].rater)
+    assert row.rating is not None
+    assert row.rating.marks == {CRITERIA[0].name: 4, CRITERIA[1].name: 2}
+    page.context.close()
+
+
+def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="undo", n_prompts=3, rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    first = item(page)
+    press(page, "1")
+    page.locator("button:enabled", has_text="Undo").wait_for()
+    page.keyboard.press("u")
+    page.wait_for_function("s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=first)
+    assert "Taken back" in notice(page)
+    press(page, "2")
+    second = item(page)
+    page.keyboard.press("s")
+    page.get_by_role("button", name="I cannot follow this scene").wait_for()
+    page.keyboard.press("1")
+    await_other(page, second)
+    third = item(page)
+    page.reload()
+    page.wait_for_selector(".reply")
+    assert item(page) == third  # resumed, without the instructions
+    elsewhere = opened(browser, site, created.links[0])
+    elsewhere.wait_for_selector(".reply")
+    assert item(elsewhere) == third
+    elsewhere.keyboard.press("s")
+    box = elsewhere.get_by_label("Another reason")
+    box.fill("12 b")  # keys that vote elsewhere are letters here
+    box.press("Enter")
+    await_other(elsewhere, third)
+    states = {r.slot: (r.state, r.reason) for r in read_rows(engine, created.study)}
+    assert states[first][0] == "rated"
+    assert states[second] == ("skipped", "I cannot follow this scene")
+    assert states[third] == ("skipped", "12 b")
+    assert n_rows(engine, first) == 3  # vote, undo, vote
+    for one in (page, elsewhere):
+        one.context.close()
+
+
+def test_two_tabs_count_an_item_once(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="tabs", n_prompts=3, rehearsal=True)
+    one = opened(browser, site, created.links[0])
+    begin(one)
+    two = opened(browser, site, created.links[0])
+    two.wait_for_selector(".reply")
+    first = item(one)
+    assert item(two) == first
+    press(one, "1")
+    press(two, "2")
+    assert "kept, once" in notice(two)
+    assert n_rows(engine, first) == 1
+    assert item(two) == item(one)
+    for page in (one, two):
+        page.context.close()
+
+
+def test_a_double_press_and_a_held_key_count_once(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="double", n_prompts=4, rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    first = item(page)
+    page.wait_for_timeout(450)
+    page.keyboard.press("1")
+    page.keyboard.press("1")
+    await_other(page, first)
+    page.wait_for_timeout(300)
+    assert n_rows(engine, first) == 1
+    second = item(page)
+    page.wait_for_timeout(450)
+    page.keyboard.down("2")
+    for _ in range(40):  # what a keyboard sends while a key is held
+        page.keyboard.down("2")
+        page.wait_for_timeout(30)
+    page.keyboard.up("2")
+    await_other(page, second)
+    rated = [r for r in read_rows(engine, created.study) if r.state == "rated"]
+    assert {r.slot for r in rated} == {first, second}
+    page.context.close()
+
+
+def test_a_press_before_anybody_can_have_read_is_not_counted(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="early", n_prompts=2, rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    press(page, "1")
+    second = item(page)
+    page.keyboard.press("1")
+    page.wait_for_timeout(600)
+    if n_rows(engine, second):  # the machine was slow, and the press was late enough to be meant
+        pytest.skip("the item took longer to appear than a press is too early")
+    assert "not counted" in notice(page)
+    page.context.close()
+
+
+def test_links_that_lead_nowhere_say_so(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="links", n_prompts=2, rehearsal=True)
+    page = opened(browser, site, None)
+    assert "your own link" in page.inner_text("h1[data-item]")
+    page.goto(f"{site.url}/?rater=%3Cscript%3Ealert(1)%3C/script%3E")
+    page.wait_for_selector("text=your own link")
+    revoke_link(engine, created.study, created.links[0].rater)
+    page.goto(created.links[0].url(site.url))
+    page.wait_for_selector("text=This link was replaced")
+    fresh = renew_link(engine, created.study, created.links[0].rater)
+    page.goto(fresh.url(site.url))
+    begin(page)
+    first = item(page)
+    close_study(engine, created.study.name)
+    page.wait_for_timeout(450)
+    page.keyboard.press("1")
+    page.wait_for_selector("text=This study is closed")
+    assert n_rows(engine, first) == 0
+    page.goto(created.links[1].url(site.url))
+    page.wait_for_selector("text=This study is closed")
+    page.context.close()
+
+
+def test_a_vote_out_of_order_is_told_and_changes_nothing(engine: Engine, site: Site, browser: Browser) -> None:
+    """Another tab undoes while this one shows a later item."""
+    created = a_study(engine, name="order", n_prompts=3, rehearsal=True)
+    link = created.links[0]
+    page = opened(browser, site, link)
+    begin(page)
+    first = item(page)
+    press(page, "1")
+    later = item(page)
+    cast_rating(engine, link.token, Cast(key="from another tab", action="undo"))
+    page.wait_for_timeout(450)
+    page.keyboard.press("1")
+    await_other(page, later)
+    assert "behind another one" in notice(page)
+    assert item(page) == first
+    assert n_rows(engine, later) == 0
+    page.context.close()
+
+
+HOSTILE = (
+    "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'><b>bold</b> **stars** "
+    "[a](javascript:alert(1))"
+    " <style>body{display:none}</style> $x^2$ :red[word] \u202eesrever \u2067sdrawkcab"
+)
+
+
+def test_replies_are_plain_text_whatever_they_hold(
+    engine: Engine, site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "word " * 5000
+    monkeypatch.setattr("panels.the_items", _items_with({"base": HOSTILE, "sft": long}))
+    created = a_study(engine, name="hostile", n_prompts=2, rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    texts = page.locator(".reply .text").all_inner_texts()
+    hostile, flood = sorted(texts, key=len)
+    expected = HOSTILE.replace("\u202e", "").replace("\u2067", "")
+    assert hostile == expected
+    assert len(flood.split()) == 5000
+    assert page.evaluate("window.harmed") is None
+    assert page.locator(".reply .text b, .reply .text script, .reply .text img, .reply .text a").count() == 0
+    box = page.locator(".reply .text").nth(texts.index(flood)).bounding_box()
+    assert box is not None
+    assert box["height"] < 500  # it scrolls inside
+    page.locator(".reply .text").nth(texts.index(flood)).focus()
+    page.keyboard.press("End")
+    page.wait_for_function("[...document.querySelectorAll('.reply .text')].some(e => e.scrollTop > 1000)")
+    press(page, "1")
+    page.context.close()
+
+
+def _items_with(texts: dict[str, str]):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    from panels import the_items
+
+    from harness.ratings.items import ItemReply
+
+    def items(*args, **kwargs):  # type: ignore[no-untyped-def]
+        made = the_items(*args, **kwargs)
+        return tuple(
+            replace(one, replies=tuple(ItemReply(variant=r.variant, text=texts[r.variant]) for r in one.replies))
+            for one in made
+        )
+
+    return items
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1120, "light"), (1120, "dark"), (390, "light"), (390, "dark")])
+def test_it_fits_has_contrast_and_names_everything(
+    engine: Engine, site: Site, browser: Browser, width: int, scheme: str
+) -> None:
+    created = a_study(engine, name=f"look-{width}-{scheme}", n_prompts=2, practice=True, rehearsal=True)
+    page = opened(browser, site, created.links[0], color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    begin(page)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(CONTRAST, ".read h1, .read h2, .read span, .text, .said, button:enabled p, kbd") >= 4.5
+    cards = [box for i in range(2) if (box := page.locator(".reply").nth(i).bounding_box())]
+    is_stacked = cards[1]["y"] > cards[0]["y"]
+    assert is_stacked == (width == 390)
+    for i in range(4):  # big enough for a thumb: WCAG 2.2, success criterion 2.5.8 asks for 24
+        assert page.locator(".st-key-verdicts button").nth(i).bounding_box()["height"] >= 44  # type: ignore[index]
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, input, [tabindex=\"0\"]')].filter(e => e.offsetParent && "
+        "!(e.innerText.trim() || e.getAttribute('aria-label') || e.labels?.length)).map(e => e.outerHTML.slice(0, 90))"
+    )
+    assert unnamed == []
+    page.context.close()
+
+
+def test_a_screen_reader_hears_the_item_and_tab_reaches_every_verdict(
+    engine: Engine, site: Site, browser: Browser
+) -> None:
+    created = a_study(engine, name="heard", n_prompts=2, practice=True, rehearsal=True)
+    page = opened(browser, site, created.links[0])
+    begin(page)
+    said = page.locator("[role=status][aria-live=polite]").filter(has_text="Practice item 1 of 4.")
+    said.wait_for(state="attached")
+    assert page.evaluate("document.activeElement.dataset.item") == item(page)
+    press(page, "1")
+    page.locator("[role=status]").filter(has_text="Practice item 2 of 4.").wait_for(state="attached")
+    page.wait_for_function("s => document.activeElement.dataset.item === s", arg=item(page))
+    reached = _tab_through(page)
+    order = [
+        "The scene so far",
+        "Reply 1",
+        "Reply 2",
+        "Reply 1 is better",
+        "Reply 2 is better",
+        "Equally good",
+        "Both bad",
+    ]
+    assert [name for name in reached if name in order] == order
+    page.get_by_role("button", name="Equally good").focus()
+    before = item(page)
+    page.keyboard.press("Enter")
+    await_other(page, before)
+    page.context.close()
+
+
+def _tab_through(page: Page) -> list[str]:
+    names = []
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate(
+                "(e => e.getAttribute('aria-label') ?? e.querySelector('p')?.innerText ?? e.innerText)"
+                "(document.activeElement)"
+            )
+        )
+    return names

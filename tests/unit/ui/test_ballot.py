@@ -1,0 +1,105 @@
+"""What a press does to the store, and what the rater is told when it does nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from panels import a_study
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import OperationalError
+
+from harness.database import open_database
+from harness.ratings.schema import ratings
+from harness.ratings.serving import RatingTask
+from harness.ui import ballot as module
+from harness.ui.ballot import NOT_SAVED, TOO_SOON, UNDONE, Ballot
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_database(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+@pytest.fixture
+def ballot(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Ballot:
+    monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
+    return Ballot(token=a_study(engine, n_prompts=3, rehearsal=True).links[0].token)
+
+
+def n_rows(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
+
+
+def at_hand(engine: Engine, ballot: Ballot) -> RatingTask:
+    task = ballot.current(engine)
+    assert isinstance(task, RatingTask)
+    return task
+
+
+def test_a_press_for_the_item_before_does_nothing(engine: Engine, ballot: Ballot) -> None:
+    at_hand(engine, ballot)
+    old = ballot.nonce
+    ballot.vote(engine, old, "left")
+    second = at_hand(engine, ballot)
+    ballot.vote(engine, old, "right")
+    assert at_hand(engine, ballot) == second
+    assert n_rows(engine) == 1
+
+
+def test_a_press_before_the_item_can_have_been_read_is_told(
+    engine: Engine, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNREAD_SECONDS", 60.0)
+    at_hand(engine, ballot)
+    ballot.vote(engine, ballot.nonce, "left")
+    assert ballot.notice == TOO_SOON
+    assert n_rows(engine) == 0
+
+
+def test_undo_brings_the_item_back(engine: Engine, ballot: Ballot) -> None:
+    first = at_hand(engine, ballot)
+    ballot.vote(engine, ballot.nonce, "left")
+    at_hand(engine, ballot)
+    ballot.undo(engine, ballot.nonce)
+    assert ballot.notice == UNDONE
+    assert at_hand(engine, ballot).slot == first.slot
+
+
+def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
+    engine: Engine, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = at_hand(engine, ballot)
+    nonce, cast = ballot.nonce, module.cast_rating
+
+    def lost(*args: object, **options: object) -> None:
+        cast(*args, **options)  # type: ignore[arg-type]  # it was stored; the acknowledgement is what got lost
+        raise OperationalError("COMMIT", {}, ConnectionError())
+
+    monkeypatch.setattr(module, "cast_rating", lost)
+    ballot.vote(engine, nonce, "left")
+    assert ballot.notice == NOT_SAVED
+    assert ballot.task == task
+    monkeypatch.setattr(module, "cast_rating", cast)
+    ballot.vote(engine, nonce, "left")
+    assert n_rows(engine) == 1
+    assert ballot.notice == ""
+    assert at_hand(engine, ballot).slot != task.slot
+
+
+def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
+    ballot = Ballot(token=a_study(engine, kind="likert", n_prompts=2, rehearsal=True).links[0].token)
+    task = at_hand(engine, ballot)
+    one, two = (scale.name for scale in task.scales)
+    ballot.mark(engine, ballot.nonce, one, 4)
+    ballot.undo(engine, ballot.nonce)
+    assert ballot.marks == {}
+    ballot.mark(engine, ballot.nonce, one, 5)
+    assert n_rows(engine) == 0
+    ballot.mark(engine, ballot.nonce, two, 2)
+    assert n_rows(engine) == 1
+    assert at_hand(engine, ballot).slot != task.slot

@@ -1,0 +1,74 @@
+"""Which replies are in the low tail, what a search finds, and which study keeps them hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from panels import a_study
+
+from harness.database import open_database
+from harness.judging.results import ScoredGeneration
+from harness.ratings.studies import close_study
+from harness.types import Generation, Message, Prompt
+from harness.ui.gallery import Exhibit, assemble, low_tail, score_names, studies_in_the_way
+
+NAME = "coherence · likelihood"
+
+
+def a_prompt(number: int) -> Prompt:
+    said = Message(role="user", content=f"Where, {number}?", name="BEN")
+    return Prompt(id=f"p{number}", messages=(said,), split="test", cluster="film", reference="Out.")
+
+
+def a_generation(number: int, variant: str, text: str = "") -> Generation:
+    return Generation(
+        prompt_id=f"p{number}", variant=variant, draw=0, text=text or f"{variant} says {number}", seed=0, n_tokens=3,
+        finish_reason="stop", cluster="film",
+    )  # fmt: skip
+
+
+def a_score(number: int, variant: str, value: float | None) -> ScoredGeneration:
+    return ScoredGeneration(
+        prompt_id=f"p{number}", variant=variant, draw=0, cluster="film", criterion="coherence", judge_id="j1",
+        value=value, status="ok" if value is not None else "refused", probabilities=None, mass=None, entropy=None,
+        total=None, n_tokens=None, mode="likelihood", reason="", item_id="i",
+    )  # fmt: skip
+
+
+def the_exhibits() -> tuple[Exhibit, ...]:
+    prompts = {f"p{i}": a_prompt(i) for i in range(4)}
+    generations = [a_generation(i, v) for v in ("base", "sft") for i in range(4)]
+    values = {"base": [0.4, 0.1, 0.9, None], "sft": [0.5, 0.8, 0.2, 0.7]}
+    scores = [a_score(i, v, values[v][i]) for v in values for i in range(4)]
+    return assemble(prompts, generations, scores, {"j1": "likelihood"})
+
+
+def test_the_low_tail_is_the_lowest_share_and_a_missing_score_is_none_of_it() -> None:
+    exhibits = the_exhibits()
+    assert score_names(exhibits) == [NAME]
+    # 7 scores; the lowest 25 % are 2 of them: base 0.1 of p1, then sft 0.2 of p2
+    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=0.25)] == ["p1", "p2"]
+    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
+
+
+def test_a_missing_score_keeps_its_reason() -> None:
+    (reply,) = (r for r in the_exhibits()[3].replies if r.variant == "base")
+    assert reply.scores[NAME].value is None
+    assert reply.scores[NAME].status == "refused"
+
+
+def test_a_search_finds_scene_reply_and_film_in_any_case() -> None:
+    exhibit = the_exhibits()[2]
+    assert exhibit.holds("WHERE, 2")
+    assert exhibit.holds("sft says")
+    assert exhibit.holds("Film")
+    assert not exhibit.holds("elsewhere")
+
+
+def test_replies_in_an_open_study_are_not_shown_and_then_are(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    a_study(engine, name="still-open")
+    exhibits = the_exhibits()  # the study of `panels` holds the same lines for the same prompts
+    assert studies_in_the_way(engine, exhibits) == ["still-open"]
+    close_study(engine, "still-open")
+    assert studies_in_the_way(engine, exhibits) == []

@@ -1,0 +1,62 @@
+"""Pairs of the chat become a study that raters can rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from panels import Clock, favouring, rate_all
+
+from harness.artifacts import read_jsonl
+from harness.database import open_database
+from harness.errors import InputError
+from harness.ratings.results import study_results
+from harness.types import Message
+from harness.ui.pairs import Pair, make_pair, study_of
+from harness.ui.scenes import own_scene
+
+SCENE = (Message(role="user", content="Where were you?", name="BEN"),)
+
+
+def pairs(n: int) -> list[Pair]:
+    return [make_pair("film", SCENE, [("film@candidate", f"Out, {i}."), ("base", f"In, {i}.")]) for i in range(n)]
+
+
+def test_pairs_are_rated_like_any_others(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    kept = pairs(4)
+    made = study_of(engine, [*kept, kept[0]], name="chat", raters=2, folder=tmp_path / "chat", rehearsal=False)
+    assert read_jsonl(tmp_path / "chat" / "chat.jsonl", Pair) == kept  # a pair sent twice is one
+    clock = Clock(now=2e9)
+    for link in made.links:
+        rate_all(engine, link.token, favouring("film@candidate"), clock=clock)
+    (result,) = study_results(engine, made.study).pairs
+    assert (result.variant, result.opponent) == ("base", "film@candidate")
+    assert result.look.estimate.value == 0
+    assert result.look.estimate.n == 4
+
+
+def test_a_rehearsal_enters_no_result(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    made = study_of(engine, pairs(2), name="try", raters=1, folder=tmp_path, rehearsal=True)
+    rate_all(engine, made.links[0].token, favouring("base"), clock=Clock(now=2e9))
+    found = study_results(engine, made.study)
+    assert found.n_rated == 0
+    assert found.n_rehearsal > 0
+
+
+def test_one_pair_is_no_study(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    with pytest.raises(InputError, match="prompts"):
+        study_of(engine, pairs(1), name="one", raters=2, folder=tmp_path, rehearsal=False)
+    assert not (tmp_path / "one.jsonl").exists()
+
+
+def test_the_order_of_the_lines_does_not_matter() -> None:
+    one = make_pair("film", SCENE, [("a", "x"), ("b", "y")])
+    assert make_pair("film", SCENE, [("b", "y"), ("a", "x")]) == one
+
+
+def test_an_own_scene_needs_a_line() -> None:
+    with pytest.raises(InputError, match="say something"):
+        own_scene(partner="ANN", line="  ")
