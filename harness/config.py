@@ -55,9 +55,16 @@ def sentence(err: ValidationError, kind: type[BaseModel]) -> str:
     first, *rest = err.errors()
     key = ".".join(str(part) for part in first["loc"]) or kind.__name__
     if first["type"] == "extra_forbidden":
-        text = f"`{key}` is not a key of {kind.__name__}; its keys are {', '.join(kind.model_fields)}"
+        known = ", ".join(field.alias or name for name, field in kind.model_fields.items())
+        # Of a nested mapping the keys are another model's, which the error does not name.
+        is_nested = len(first["loc"]) > 1
+        text = f"`{key}` is not a key" + (
+            "; remove or rename it" if is_nested else f" of {kind.__name__}; its keys are {known}"
+        )
     elif first["type"] == "missing":
         text = f"`{key}` is required"
+    elif not first["loc"]:
+        text = first["msg"].removeprefix("Value error, ")
     else:
         text = f"`{key}`: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}"
     return text if not rest else f"{text} (and {len(rest)} more)"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from harness.ablation.design import EvaluationDesign
 from harness.artifacts import from_json, read_json, write_json, write_parquet
 from harness.errors import ConfigError
-from harness.judging.build import build_judge, judge_id
+from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.controls.planting import make_control_set
 from harness.judging.qualification import is_self_judging, qualify
 from harness.judging.results import ScoredGeneration, join_scores, judged_items
-from harness.judging.spec import JudgeSpec, load_judge_spec
+from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.bases import resolve_base
 from harness.reporting.record import JudgeRow
 from harness.seeding import stream
@@ -38,8 +38,8 @@ class JudgeUse:
 
     measure: str
     criterion: str
-    spec: JudgeSpec
-    base: BaseModel
+    spec: JudgeSpec  # its mode resolved
+    base: BaseModel | None  # None: it judges through an endpoint
     judge_id: str
     is_self_family: bool
     status: QualificationStatus | None = None  # on this criterion; None: not looked at yet
@@ -60,7 +60,7 @@ class JudgeUse:
         """Why this measure may claim nothing; empty where it may."""
         if self.is_self_family:
             return (
-                f"The judge is of the family it judges ({self.base.family}): its scores are shown, they claim nothing."
+                f"The judge is of the family it judges ({self.spec.family}): its scores are shown, they claim nothing."
             )
         if self.status != "qualified":
             state = (self.status or "unknown").replace("_", " ")
@@ -75,12 +75,12 @@ class JudgeUse:
     @property
     def row(self) -> JudgeRow:
         """The judge as a report shows it."""
-        reason = f"It shares the family {self.base.family} with a variant." if self.is_self_family else ""
+        reason = f"It shares the family {self.spec.family} with a variant." if self.is_self_family else ""
         return JudgeRow(
             judge_id=self.judge_id,
             name=self.spec.name,
-            description=f"{self.spec.method}, {self.base.source}",
-            family=self.base.family,
+            description=f"{self.spec.method}, {self.spec.source}",
+            family=self.spec.family,
             mode=self.spec.mode,
             is_self_family=self.is_self_family,
             exploratory_reason=reason,
@@ -106,16 +106,29 @@ def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], fol
         known = [c.name for c in spec.criteria]
         if criterion not in known:
             raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
-        base = resolve_base(spec.model.source, revision=spec.model.revision)
-        uses[name] = JudgeUse(
-            measure=name,
-            criterion=criterion,
-            spec=spec,
-            base=base,
-            judge_id=judge_id(spec, base=base),
-            is_self_family=is_self_judging(base.family, families),
-        )
+        uses[name] = judge_use(spec, measure=name, criterion=criterion, families=families)
     return uses
+
+
+def judge_use(spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()) -> JudgeUse:
+    """A judge on one criterion; `families` are those of what it judges, None where unknown."""
+    base = local_base(spec)
+    spec = resolve_mode(spec, has_logprobs=lambda: False)
+    return JudgeUse(
+        measure=measure,
+        criterion=criterion,
+        spec=spec,
+        base=base,
+        judge_id=judge_id(spec, base=base),
+        is_self_family=is_self_judging(base.family if base else spec.family, families),
+    )
+
+
+def local_base(spec: JudgeSpec) -> BaseModel | None:
+    """The weights that a judge needs in this process; None for one behind an endpoint."""
+    if isinstance(spec.model, LocalChoice):
+        return resolve_base(spec.model.source, revision=spec.model.revision)
+    return None
 
 
 def score_stage(
@@ -175,4 +188,6 @@ def qualify_stage(
 
 
 def _judge(session: Session, use: JudgeUse) -> Judge:
+    if use.base is None or not isinstance(use.spec.model, LocalChoice):
+        return build_judge(use.spec)
     return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))

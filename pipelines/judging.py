@@ -10,15 +10,14 @@ from typing import Any
 from harness.ablation.analysis import per_prompt
 from harness.ablation.design import DataDesign, DecodingDesign, VariantDesign
 from harness.errors import InputError
-from harness.judging.build import judge_id
 from harness.judging.spec import JudgeSpec, load_judge_spec
-from harness.models.bases import resolve_base
+from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
 from harness.stats import mean_estimate
 from harness.tracking import StageResult
 from harness.types import Estimate, Qualification
 from pipelines import rows
-from pipelines.judges import JudgeUse, qualify_stage, score_stage
+from pipelines.judges import JudgeUse, judge_use, qualify_stage, score_stage
 from pipelines.measuring import generate_stage
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
@@ -48,8 +47,7 @@ def score_file(
     use = _use(load_judge_spec(judge))
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
-    base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
-    prepared = prepare_stage(session, prepare_config(source, base=base, limit=None))
+    prepared = prepare_stage(session, prepare_config(source, base=_tokenizer(use), limit=None))
     variant = resolve_variant(
         REPLIES,
         VariantDesign(generations=str(generations)),
@@ -84,8 +82,7 @@ def score_file(
 def qualify_judge(session: Session, judge: Path, *, corpus: str, n: int | None, seed: int) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films."""
     use = _use(load_judge_spec(judge))
-    base = TokenizerSource(base=use.spec.model.source, revision=use.spec.model.revision)
-    prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=base, limit=None))
+    prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=_tokenizer(use), limit=None))
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
 
@@ -121,13 +118,12 @@ def qualification_json(qualification: Qualification) -> dict[str, Any]:
 
 
 def _use(spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
-    base = resolve_base(spec.model.source, revision=spec.model.revision)
     name = criterion or spec.criteria[0].name
-    return JudgeUse(
-        measure=name,
-        criterion=name,
-        spec=spec,
-        base=base,
-        judge_id=judge_id(spec, base=base),
-        is_self_family=False,
-    )
+    return judge_use(spec, measure=name, criterion=name)
+
+
+def _tokenizer(use: JudgeUse) -> TokenizerSource:
+    """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
+    if use.base is None:
+        return TokenizerSource(base=EMBEDDED, revision=None)
+    return TokenizerSource(base=use.base.source, revision=use.base.revision)

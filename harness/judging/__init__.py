@@ -7,10 +7,11 @@ worked example.
 
 from harness.judging.build import build_judge, judge_id
 from harness.judging.controls import make_control_set, make_controls, read_controls
+from harness.judging.criterion_files import load_criterion, shipped_criteria
 from harness.judging.protocol import Judge
 from harness.judging.qualification import is_self_judging, qualify
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
-from harness.judging.spec import JudgeSpec, load_criterion, load_judge_spec, shipped_criteria
+from harness.judging.spec import JudgeSpec, load_judge_spec
 
 __all__ = [
     "Judge",

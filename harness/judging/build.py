@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
 from harness.judging import geval, likelihood
 from harness.judging.protocol import Judge
-from harness.judging.spec import JudgeSpec
+from harness.judging.reading import ExactReader, OptionReader
+from harness.judging.spec import ASKING_METHODS, EndpointChoice, JudgeSpec
 from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.endpoint.address import base_url
 from harness.models.protocol import LanguageModel, require
 from harness.types import BaseModel
 
 ID_DIGITS = 8
 
 
-def build_judge(spec: JudgeSpec, *, model: LanguageModel | None) -> Judge:
+def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeSpec:
+    """The same judge with `mode: auto` decided: exact on a local model; of an endpoint, logprobs where it gives them.
+
+    `has_logprobs` asks the endpoint and is called only where its answer counts.
+    """
+    if spec.mode != "auto":
+        return spec
+    mode = "exact" if not spec.is_remote else "logprobs" if has_logprobs() else "sampled"
+    return spec.model_copy(update={"mode": mode})
+
+
+def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge:
     """The judge that `spec` describes, on a loaded model (the bare base: adapters do not judge).
 
     Raises ConfigError when the model is of another family than the spec says, UnavailableError when it lacks a
     capability, and JudgeError when it is missing, of unknown weights, or does not write the scores as single tokens.
     """
     if model is None:
-        raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.model.source}` and hand it over")
+        raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
     base = model.base
     if base is None:
         raise JudgeError(
@@ -32,6 +46,7 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None) -> Judge:
         )
     if base.family != spec.family:
         raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
+    spec = resolve_mode(spec, has_logprobs=lambda: False)
     name = judge_id(spec, base=base)
     if spec.method == "likelihood":
         require(model, "continuation_logprobs", who=spec.name)
@@ -40,26 +55,39 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None) -> Judge:
         )
     require(model, "option_probabilities", who=spec.name)
     geval.check_score_tokens(model, spec.criteria)
+    return _geval(spec, name, ExactReader(model=model))
+
+
+def _geval(spec: JudgeSpec, name: str, reader: OptionReader) -> geval.GEvalJudge:
     return geval.GEvalJudge(
         id=name,
         family=spec.family,
         criteria=spec.criteria,
-        model=model,
+        reader=reader,
         template=geval.read_template(spec.prompt or ""),
         min_mass=spec.min_mass or 0.0,
         max_bytes=spec.max_bytes,
     )
 
 
-def judge_id(spec: JudgeSpec, *, base: BaseModel) -> str:
-    """`name@8 hex digits` of the sha256 over everything that decides a score, and nothing else."""
+def judge_id(spec: JudgeSpec, *, base: BaseModel | None = None) -> str:
+    """`name@8 hex digits` of the sha256 over everything that decides a score, and nothing else.
+
+    Args:
+        spec: with its mode resolved.
+        base: the weights of a local model; None for an endpoint, of which address and model name are all one knows.
+
+    Raises:
+        JudgeError: the mode is still `auto`, or a local judge comes without its base.
+    """
+    if spec.mode == "auto":
+        raise JudgeError(f"`mode` of {spec.name} must be resolved before the id is hashed, got auto")
     decides: dict[str, Any] = {
         "method": spec.method,
         "mode": spec.mode,
-        "weights": base.digest,
-        "revision": base.revision,
-        "dtype": spec.model.dtype,
+        **_weights(spec, base),
         "max_bytes": spec.max_bytes,
+        "criteria": [dataclasses.asdict(c) for c in spec.criteria],
     }
     if spec.method == "likelihood":
         decides |= {
@@ -67,13 +95,25 @@ def judge_id(spec: JudgeSpec, *, base: BaseModel) -> str:
             "system": DIALOGUE_SYSTEM,
             "criteria": [c.name for c in spec.criteria],  # their definitions are not shown to the model
         }
-    else:
-        decides |= {
-            "code": geval.REVISION,
-            "system": geval.SYSTEM,
-            "prefix": geval.PREFIX,
-            "prompt": spec.prompt,
-            "criteria": [dataclasses.asdict(c) for c in spec.criteria],
-            "min_mass": spec.min_mass,
-        }
+    if spec.method == "geval":
+        decides |= {"code": geval.REVISION, "system": geval.SYSTEM, "prefix": geval.PREFIX}
+    if spec.method in ASKING_METHODS:
+        decides |= {"prompt": spec.prompt, "min_mass": spec.min_mass, **_asking(spec)}
+    if spec.deepeval is not None:
+        decides |= {"deepeval": spec.deepeval.model_dump(mode="json")}
     return f"{spec.name}@{digest_json(decides)[:ID_DIGITS]}"
+
+
+def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
+    if isinstance(spec.model, EndpointChoice):
+        return {"endpoint": base_url(spec.model.endpoint), "model": spec.model.name}
+    if base is None:
+        raise JudgeError(f"`{spec.name}` judges with local weights, which are part of its id, got none")
+    return {"weights": base.digest, "revision": base.revision, "dtype": spec.model.dtype}
+
+
+def _asking(spec: JudgeSpec) -> dict[str, Any]:
+    """What a mode adds to what decides a score."""
+    if spec.mode == "sampled":
+        return {"n_draws": spec.n_draws, "temperature": spec.temperature}
+    return {"top_logprobs": spec.top_logprobs} if spec.mode == "logprobs" else {}

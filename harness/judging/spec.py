@@ -6,53 +6,90 @@ timeouts) or what is concluded from them (qualification thresholds) stays out of
 
 from __future__ import annotations
 
-import importlib.resources
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from harness.config import StrictConfig, parse, read_yaml
 from harness.errors import ConfigError
+from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.types import Criterion
 
-Method = Literal["geval", "likelihood"]
-Mode = Literal["exact", "likelihood"]
+Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
+Mode = Literal["exact", "logprobs", "sampled", "auto", "likelihood", "deepeval"]
 Scale = tuple[int, int]
 
 SPEC_FILE = "judge.yaml"
 LIKELIHOOD_CRITERIA = ("coherence", "fluency")
-Model = TypeVar("Model", bound=BaseModel)
+ASKING_METHODS = ("geval", "pairwise")  # those that put a question of their own and read a closed set of answers
+LOCAL_MODES = ("exact", "auto")
+ENDPOINT_MODES = ("logprobs", "sampled", "auto")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class ModelChoice(_Strict):
-    """Which weights judge."""
+class LocalChoice(StrictConfig):
+    """Weights in this process."""
 
     source: str = Field(min_length=1)  # embedded, a hub id or a folder
     revision: str | None = None  # commit of a hub id
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
-class QualificationRule(_Strict):
+class EndpointChoice(StrictConfig):
+    """A model behind an OpenAI-compatible server."""
+
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://\S+$"
+    )  # base URL; None: OPENAI_BASE_URL, else OpenAI
+    name: str = Field(min_length=1)  # the model's name there
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # holds the key
+
+
+def _kind_of_model(value: object) -> str:
+    if isinstance(value, dict):
+        return "endpoint" if value.keys() & {"endpoint", "name", "key_variable"} else "local"
+    return "endpoint" if isinstance(value, EndpointChoice) else "local"
+
+
+ModelChoice = Annotated[
+    Annotated[LocalChoice, Tag("local")] | Annotated[EndpointChoice, Tag("endpoint")], Discriminator(_kind_of_model)
+]
+
+
+class DeepevalChoice(StrictConfig):
+    """A metric of deepeval and what it is made with."""
+
+    metric: str = Field(min_length=1)  # its class, e.g. GEval
+    settings: dict[str, Any] = Field(default_factory=dict)  # its keyword arguments, but for the model
+
+
+class QualificationRule(StrictConfig):
     """When the judge is believed; not part of its id."""
 
     min_auc: float = Field(default=0.60, ge=0.5, lt=1)
     n_controls: int = Field(default=60, ge=2)  # true replies per control family
 
 
-class Runtime(_Strict):
-    """How fast it works; not part of its id."""
+class Price(StrictConfig):
+    """What an endpoint charges, US dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Runtime(StrictConfig):
+    """How fast it works and what it costs; not part of its id."""
 
     batch_tokens: int = Field(default=4096, ge=64)
-    timeout_s: float = Field(default=60, gt=0)
+    timeout_s: float = Field(default=60, gt=0)  # endpoints: of one whole attempt
+    n_parallel: int = Field(default=32, ge=1, le=1024)  # endpoints: ceiling of the calls in flight
+    max_retries: int = Field(default=8, ge=0, le=100)  # endpoints: attempts after the first, per call
+    usd_per_million_tokens: Price | None = (
+        None  # endpoints: instead of the price list, e.g. 0 for a server of one's own
+    )
 
 
-class JudgeSpec(_Strict):
+class JudgeSpec(StrictConfig):
     """`judge.yaml` with its prompt and criteria read in: everything there is to know about a judge but its weights."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -60,95 +97,109 @@ class JudgeSpec(_Strict):
     method: Method
     mode: Mode
     model: ModelChoice
-    family: str = Field(min_length=1)
-    prompt: str | None = None  # geval: the text of the prompt file
+    family: str = Field(min_length=1)  # checked against a local model, declared of an endpoint
+    prompt: str | None = None  # geval, pairwise: the text of the prompt file
     criteria: tuple[Criterion, ...] = Field(min_length=1)
     scale: Scale | None = None  # geval: lowest and highest score, each one digit
-    min_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # geval: least probability on the score tokens
+    min_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # least probability, or share of draws, on the answers
+    top_logprobs: int = Field(default=20, ge=2, le=20)  # logprobs: how many the endpoint is asked for
+    n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
+    temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
+    deepeval: DeepevalChoice | None = None
     max_bytes: int = Field(default=6000, ge=256)  # of conversation and reply, UTF-8: never more tokens than bytes
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it judges through an endpoint."""
+        return isinstance(self.model, EndpointChoice)
+
+    @property
+    def source(self) -> str:
+        """Its model, for a reader."""
+        return self.model.name if isinstance(self.model, EndpointChoice) else self.model.source
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> JudgeSpec:
         names = [c.name for c in self.criteria]
         _require(len(set(names)) == len(names), f"`criteria` must be named once each, got {names}")
+        _require(
+            (self.deepeval is not None) == (self.method == "deepeval"),
+            "`deepeval` must be given exactly for a judge of method deepeval",
+        )
+        if self.method in ASKING_METHODS:
+            self._check_asking()
+        else:
+            self._check_own_mode()
         if self.method == "likelihood":
             self._check_likelihood(names)
-        else:
-            self._check_geval()
+        if self.method == "geval":
+            self._check_scale()
         return self
 
-    def _check_likelihood(self, names: list[str]) -> None:
-        _require(self.mode == "likelihood", f"`mode` of a likelihood judge must be likelihood, got {self.mode}")
+    def _check_own_mode(self) -> None:
+        """Likelihood and deepeval judges have one mode, their own, and ask no question of ours."""
+        _require(self.mode == self.method, f"`mode` of a {self.method} judge must be {self.method}, got {self.mode}")
         for key in ("prompt", "scale", "min_mass"):
-            _require(getattr(self, key) is None, f"`{key}` must be left out of a likelihood judge, which asks nothing")
+            _require(
+                getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"
+            )
+        for key in ("top_logprobs", "n_draws", "temperature"):
+            _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
+
+    def _check_likelihood(self, names: list[str]) -> None:
+        _require(not self.is_remote, "`model` of a likelihood judge must be local: endpoints give no likelihoods")
         unknown = [n for n in names if n not in LIKELIHOOD_CRITERIA]
         _require(
             not unknown, f"`criteria` of a likelihood judge must be of {', '.join(LIKELIHOOD_CRITERIA)}, got {unknown}"
         )
 
-    def _check_geval(self) -> None:
-        _require(self.mode == "exact", f"`mode` of a geval judge must be exact, got {self.mode}")
-        for key, example in (("prompt", "prompt.txt"), ("scale", "[1, 5]"), ("min_mass", "0.2")):
-            _require(getattr(self, key) is not None, f"`{key}` must be given for a geval judge, e.g. {example}")
+    def _check_asking(self) -> None:
+        modes, where = (ENDPOINT_MODES, "an endpoint") if self.is_remote else (LOCAL_MODES, "a local model")
+        _require(
+            self.mode in modes,
+            f"`mode` of a {self.method} judge on {where} must be {', '.join(modes)}, got {self.mode}",
+        )
+        for key, example in (("prompt", "prompt.txt"), ("min_mass", "0.2")):
+            _require(getattr(self, key) is not None, f"`{key}` must be given for a {self.method} judge, e.g. {example}")
+        for key, mode in (("top_logprobs", "logprobs"), ("n_draws", "sampled"), ("temperature", "sampled")):
+            _require(
+                key not in self.model_fields_set or self.mode in (mode, "auto"),
+                f"`{key}` must be left out unless `mode` is {mode} or auto, got {self.mode}",
+            )
+        for c in self.criteria:
+            _require(
+                bool(c.steps), f"`criteria` of a {self.method} judge must have evaluation steps, {c.name} has none"
+            )
+
+    def _check_scale(self) -> None:
+        _require(self.scale is not None, "`scale` must be given for a geval judge, e.g. [1, 5]")
         low, high = self.scale or (0, 0)
         _require(0 <= low < high <= 9, f"`scale` must rise within 0 to 9, one digit a score, got [{low}, {high}]")
         for c in self.criteria:
             _require(c.scale == self.scale, f"`scale` must be that of its criteria, got {c.name} on {list(c.scale)}")
-            _require(bool(c.steps), f"`criteria` of a geval judge must have evaluation steps, {c.name} has none")
-
-
-class _CriterionFile(_Strict):
-    """The YAML of one criterion."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    definition: str = Field(min_length=1)
-    steps: tuple[str, ...] = ()
-    scale: Scale = (1, 5)
 
 
 def load_judge_spec(folder: Path) -> JudgeSpec:
     """Read a judge's folder. ConfigError names the file, the key, the rule and what arrived."""
     path = folder / SPEC_FILE
-    data = _read_yaml(path)
+    if not path.is_file():
+        raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
+    data = read_yaml(path)
     if isinstance(data.get("prompt"), str):
         data["prompt"] = _inside(folder, data["prompt"], key="prompt", where=path).read_text(encoding="utf-8")
     if isinstance(data.get("criteria"), list):
         data["criteria"] = [_criterion(name, folder, where=path) for name in data["criteria"]]
-    return _parse(JudgeSpec, data, where=path)
-
-
-def load_criterion(name: str) -> Criterion:
-    """A criterion that ships with the package: coherence, consistency, fluency or relevance."""
-    known = shipped_criteria()
-    if name not in known:
-        raise ConfigError(f"`criteria` must be of {', '.join(known)} or a file such as ./{name}.yaml, got {name!r}")
-    with importlib.resources.as_file(_criteria_folder() / f"{name}.yaml") as path:
-        return _read_criterion(path)
-
-
-def shipped_criteria() -> tuple[str, ...]:
-    """Names of the criteria that ship with the package, in alphabetical order."""
-    files = (entry.name for entry in _criteria_folder().iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
-
-
-def _criteria_folder() -> Any:
-    return importlib.resources.files("harness.judging") / "criteria"
+    return parse(data, JudgeSpec, where=str(path))
 
 
 def _criterion(entry: object, folder: Path, *, where: Path) -> Criterion:
     if not isinstance(entry, str):
         raise ConfigError(f"`{where}`: `criteria` must be names or files, got {entry!r}; write e.g. [coherence]")
     if entry.endswith((".yaml", ".yml")):
-        return _read_criterion(_inside(folder, entry, key="criteria", where=where))
+        return read_criterion(_inside(folder, entry, key="criteria", where=where))
     return load_criterion(entry)
-
-
-def _read_criterion(path: Path) -> Criterion:
-    data = _parse(_CriterionFile, _read_yaml(path), where=path)
-    return Criterion(name=data.name, definition=data.definition, steps=data.steps, scale=data.scale)
 
 
 def _inside(folder: Path, name: str, *, key: str, where: Path) -> Path:
@@ -159,44 +210,6 @@ def _inside(folder: Path, name: str, *, key: str, where: Path) -> Path:
     if not path.is_file():
         raise ConfigError(f"`{where}`: `{key}` must name a file that is there, got {name!r}")
     return path
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"`{path}` must be a UTF-8 YAML file, got {type(err).__name__}") from err
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        line = "" if mark is None else f" line {mark.line + 1}"
-        raise ConfigError(f"`{path}`{line}: not YAML ({getattr(err, 'problem', err)})") from err
-    if not isinstance(data, dict):
-        raise ConfigError(f"`{path}` must hold keys and values, got {type(data).__name__}")
-    return data
-
-
-def _parse(kind: type[Model], data: Mapping[str, Any], *, where: Path) -> Model:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as err:
-        raise ConfigError(f"`{where}`: {_sentence(err, kind)}") from err
-
-
-def _sentence(err: ValidationError, kind: type[BaseModel]) -> str:
-    first, *rest = err.errors()
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(field.alias or name for name, field in kind.model_fields.items())
-        text = f"`{key}` is unknown; remove or rename it" + ("" if "." in key else f" (the keys are {known})")
-    elif first["type"] == "missing":
-        text = f"`{key}` must be given"
-    elif not key:
-        text = first["msg"].removeprefix("Value error, ")
-    else:
-        text = f"`{key}`: {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}"
-    return text if not rest else f"{text} (and {len(rest)} more)"
 
 
 def _require(condition: bool, sentence: str) -> None:

@@ -13,9 +13,11 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging import geval, load_criterion, shipped_criteria
+from harness.judging import geval, load_criterion, reading, shipped_criteria
 from harness.judging.fitting import FittedItem, fit
-from harness.judging.geval import GEvalJudge, ScoreDistribution
+from harness.judging.geval import GEvalJudge
+from harness.judging.isolation import Outcome
+from harness.judging.reading import ExactReader, Reading
 from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
 from harness.types import JudgedItem, Message, Progress
 
@@ -36,7 +38,13 @@ def fitted(reply: str, said: str = "Where is the boat?", **kwargs: bool) -> Fitt
 
 def judge(model: LanguageModel) -> GEvalJudge:
     return GEvalJudge(
-        id="j@0", family="fake", criteria=CRITERIA, model=model, template=TEMPLATE, min_mass=0.2, max_bytes=6000
+        id="j@0",
+        family="fake",
+        criteria=CRITERIA,
+        reader=ExactReader(model=model),
+        template=TEMPLATE,
+        min_mass=0.2,
+        max_bytes=6000,
     )
 
 
@@ -88,10 +96,10 @@ def test_hostile_text_does_not_change_the_form(text: str) -> None:
 
 def test_a_request_that_cannot_be_taken_fails_alone() -> None:
     requests = [geval.render(TEMPLATE, COHERENCE, fitted(r)) for r in ("fine", "curse", "good", "also fine")]
-    outcomes = geval.call(WordModel(refuses="curse"), requests)
+    outcomes = reading.call(WordModel(refuses="curse"), requests)
     assert [o.answer is None for o in outcomes] == [False, True, False, False]
     assert "curse" in outcomes[1].error
-    assert geval.call(WordModel(), []) == []
+    assert reading.call(WordModel(), []) == []
 
 
 # ── parse ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -101,8 +109,17 @@ SOUND = OptionProbabilities(
 )
 
 
+REQUEST = geval.render(TEMPLATE, COHERENCE, fitted("It sank."))
+
+
 def test_a_sound_answer_becomes_a_distribution() -> None:
-    assert geval.parse(SOUND, COHERENCE) == ScoreDistribution(probabilities=SOUND.probabilities, mass=0.6, entropy=1.36)
+    assert reading.parse(Outcome(answer=SOUND), REQUEST) == Reading(answer=SOUND)
+
+
+def test_a_request_that_could_not_be_taken_is_failed_with_its_reason() -> None:
+    assert reading.parse(Outcome(answer=None, error="too long"), REQUEST) == Reading(
+        answer=None, status="failed", reason="too long"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +136,8 @@ def test_a_sound_answer_becomes_a_distribution() -> None:
     ],
 )
 def test_anything_else_is_unparsable(broken: OptionProbabilities) -> None:
-    assert geval.parse(broken, COHERENCE) is None
+    parsed = reading.parse(Outcome(answer=broken), REQUEST)
+    assert (parsed.answer, parsed.status) == (None, "unparsable")
 
 
 # ── aggregate ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,16 +145,15 @@ def test_anything_else_is_unparsable(broken: OptionProbabilities) -> None:
 
 def test_the_score_is_the_expected_value() -> None:
     # 0.1·1 + 0.1·2 + 0.2·3 + 0.5·4 + 0.1·5 = 0.1 + 0.2 + 0.6 + 2.0 + 0.5 = 3.4
-    distribution = ScoreDistribution(probabilities=SOUND.probabilities, mass=0.6, entropy=1.36)
-    score = geval.aggregate(distribution, COHERENCE, fitted("It sank."), judge_id="j@0", min_mass=0.2)
+    score = geval.aggregate(SOUND, COHERENCE, fitted("It sank."), judge_id="j@0", mode="exact", min_mass=0.2)
     assert score.value == pytest.approx(3.4)
     assert (score.mass, score.entropy, score.mode, score.status) == (0.6, 1.36, "exact", "ok")
     assert score.probabilities == SOUND.probabilities
 
 
 def test_too_little_mass_is_missing_and_keeps_its_evidence() -> None:
-    distribution = ScoreDistribution(probabilities=SOUND.probabilities, mass=0.19, entropy=1.36)
-    score = geval.aggregate(distribution, COHERENCE, fitted("It sank."), judge_id="j@0", min_mass=0.2)
+    little = replace(SOUND, mass=0.19)
+    score = geval.aggregate(little, COHERENCE, fitted("It sank."), judge_id="j@0", mode="exact", min_mass=0.2)
     assert (score.value, score.status, score.mass) == (None, "low_mass", 0.19)
     assert score.probabilities == SOUND.probabilities
     assert "0.190 of the probability" in score.reason
@@ -147,10 +164,11 @@ def test_the_score_lies_on_the_scale_and_mirrors(weights: list[float]) -> None:
     p = tuple(w / sum(weights) for w in weights)
     scores = [
         geval.aggregate(
-            ScoreDistribution(probabilities=q, mass=1.0, entropy=0.0),
+            replace(SOUND, probabilities=q),
             COHERENCE,
             fitted("x"),
             judge_id="j",
+            mode="exact",
             min_mass=0.2,
         ).value
         for q in (p, p[::-1])
@@ -202,5 +220,4 @@ def test_progress_runs_once_from_start_to_end() -> None:
 
     seen: list[Progress] = []
     judge(Reporting()).score([item("It sank.")], on_progress=seen.append)
-    assert [(p.done, p.total) for p in seen] == [(100, 400), (200, 400), (300, 400), (400, 400)]
-    assert [p.note for p in seen] == [c.name for c in CRITERIA]
+    assert [(p.done, p.total) for p in seen] == [(100, 100)]  # all criteria in one call

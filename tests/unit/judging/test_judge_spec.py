@@ -11,7 +11,7 @@ from fakes import FAKE_BASE, UniformModel, WordModel
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
 from harness.judging import build_judge, load_criterion, load_judge_spec, shipped_criteria
-from harness.judging.build import judge_id
+from harness.judging.build import judge_id, resolve_mode
 from harness.judging.protocol import Judge
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
@@ -29,6 +29,8 @@ GEVAL: dict[str, Any] = {
     "scale": [1, 5],
     "min_mass": 0.2,
 }
+REMOTE = {"name": "judge-1", "endpoint": "http://localhost:1/v1"}
+ENDPOINT = GEVAL | {"mode": "logprobs", "model": REMOTE}
 LIKELIHOOD: dict[str, Any] = {
     "schema": 1,
     "name": "mine",
@@ -76,12 +78,12 @@ def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:
 @pytest.mark.parametrize(
     ("base", "change", "said"),
     [
-        (GEVAL, {"colour": 1}, "`colour` is unknown; remove or rename it .the keys are schema, name"),
-        (GEVAL, {"model": {"source": "embedded", "device": "cpu"}}, "`model.device` is unknown"),
+        (GEVAL, {"colour": 1}, "`colour` is not a key of JudgeSpec; its keys are schema, name"),
+        (GEVAL, {"model": {"source": "embedded", "device": "cpu"}}, "`model.local.device` is not a key"),
         (GEVAL, {"schema": 2}, "`schema`"),
         (GEVAL, {"method": "magic"}, "`method`"),
         (GEVAL, {"name": "Has Spaces"}, "`name`"),
-        (GEVAL, {"mode": "likelihood"}, "`mode` of a geval judge must be exact"),
+        (GEVAL, {"mode": "likelihood"}, "`mode` of a geval judge on a local model must be exact, auto"),
         (GEVAL, {"min_mass": None}, "`min_mass` must be given"),
         (GEVAL, {"min_mass": 1.5}, "`min_mass`"),
         (GEVAL, {"prompt": None}, "`prompt` must be given"),
@@ -96,6 +98,17 @@ def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:
         (LIKELIHOOD, {"criteria": ["relevance"]}, "`criteria` of a likelihood judge must be of"),
         (LIKELIHOOD, {"min_mass": 0.2}, "`min_mass` must be left out"),
         (LIKELIHOOD, {"prompt": "prompt.txt"}, "`prompt` must be left out"),
+        (LIKELIHOOD, {"n_draws": 3}, "`n_draws` must be left out of a likelihood judge"),
+        (LIKELIHOOD, {"mode": "exact"}, "`mode` of a likelihood judge must be likelihood"),
+        (LIKELIHOOD, {"model": REMOTE}, "`model` of a likelihood judge must be local"),
+        (GEVAL, {"n_draws": 3}, "`n_draws` must be left out unless `mode` is sampled or auto, got exact"),
+        (GEVAL, {"deepeval": {"metric": "GEval"}}, "`deepeval` must be given exactly for"),
+        (GEVAL, {"method": "deepeval", "mode": "deepeval"}, "`deepeval` must be given exactly for"),
+        (GEVAL, {"model": {}}, "`model.local.source` is required"),
+        (ENDPOINT, {"mode": "exact"}, "`mode` of a geval judge on an endpoint must be logprobs, sampled, auto"),
+        (ENDPOINT, {"temperature": 2}, "`temperature` must be left out unless `mode` is sampled or auto"),
+        (ENDPOINT, {"model": {"endpoint": "localhost:80"}}, "`model.endpoint.endpoint`"),
+        (ENDPOINT, {"model": {"name": "m", "revision": "main"}}, "`model.endpoint.revision` is not a key"),
     ],
 )
 def test_a_wrong_key_is_refused_in_a_sentence(
@@ -125,7 +138,7 @@ def test_a_criterion_of_ones_own_stands_in_the_folder(tmp_path: Path) -> None:
     (own / "wit.yaml").write_text("name: wit\ndefinition: Is it funny?\nsteps: [Read., Laugh or not.]\n")
     assert [c.name for c in load_judge_spec(own).criteria] == ["wit", "fluency"]
     (own / "wit.yaml").write_text("name: wit\ndefinition: Is it funny?\nstep: [Read.]\n")
-    with pytest.raises(ConfigError, match=r"wit.yaml`: `step` is unknown"):
+    with pytest.raises(ConfigError, match=r"wit.yaml`: `step` is not a key"):
         load_judge_spec(own)
 
 
@@ -133,7 +146,8 @@ def test_a_criterion_of_ones_own_stands_in_the_folder(tmp_path: Path) -> None:
 
 
 def identity(path: Path, data: dict[str, Any], **prompt: str) -> str:
-    return judge_id(load_judge_spec(folder(path, data, **prompt)), base=FAKE_BASE)
+    spec = load_judge_spec(folder(path, data, **prompt))
+    return judge_id(spec, base=None if spec.is_remote else FAKE_BASE)
 
 
 def test_the_id_is_a_name_and_eight_digits(tmp_path: Path) -> None:
@@ -146,11 +160,12 @@ def test_the_id_is_a_name_and_eight_digits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"runtime": {"batch_tokens": 128, "timeout_s": 5}},
+        {"runtime": {"batch_tokens": 128, "timeout_s": 5, "n_parallel": 2, "max_retries": 0}},
+        {"runtime": {"usd_per_million_tokens": {"input": 1, "output": 2}}},
         {"qualification": {"min_auc": 0.7, "n_controls": 400}},
     ],
 )
-@pytest.mark.parametrize("base", [GEVAL, LIKELIHOOD])
+@pytest.mark.parametrize("base", [GEVAL, LIKELIHOOD, ENDPOINT])
 def test_what_decides_no_score_changes_no_id(tmp_path: Path, base: dict[str, Any], change: dict[str, Any]) -> None:
     assert identity(tmp_path / "a", base) == identity(tmp_path / "b", base | change)
 
@@ -165,6 +180,12 @@ def test_what_decides_no_score_changes_no_id(tmp_path: Path, base: dict[str, Any
         (GEVAL, {"model": {"source": "embedded", "dtype": "bfloat16"}}),
         (LIKELIHOOD, {"criteria": ["fluency"]}),
         (LIKELIHOOD, {"max_bytes": 5000}),
+        (ENDPOINT, {"mode": "sampled"}),
+        (ENDPOINT, {"top_logprobs": 5}),
+        (ENDPOINT, {"model": REMOTE | {"name": "judge-2"}}),
+        (ENDPOINT, {"model": REMOTE | {"endpoint": "http://localhost:2/v1"}}),
+        (ENDPOINT | {"mode": "sampled"}, {"n_draws": 1}),
+        (ENDPOINT | {"mode": "sampled"}, {"temperature": 0.5}),
     ],
 )
 def test_what_decides_a_score_changes_the_id(tmp_path: Path, base: dict[str, Any], change: dict[str, Any]) -> None:
@@ -182,6 +203,30 @@ def test_prompt_steps_and_weights_change_the_id(tmp_path: Path) -> None:
         ids |= {judge_id(spec, base=FAKE_BASE), judge_id(spec, base=UniformModel().base or FAKE_BASE)}
         assert judge_id(spec, base=FAKE_BASE) == judge_id(spec, base=FAKE_BASE)
     assert len(ids) == 2
+
+
+def test_auto_is_resolved_before_the_id_is_hashed(tmp_path: Path) -> None:
+    local = load_judge_spec(folder(tmp_path / "a", GEVAL | {"mode": "auto"}))
+    remote = load_judge_spec(folder(tmp_path / "b", ENDPOINT | {"mode": "auto"}))
+    with pytest.raises(JudgeError, match="must be resolved before the id"):
+        judge_id(remote)
+    assert judge_id(resolve_mode(local, has_logprobs=bool), base=FAKE_BASE) == identity(tmp_path / "c", GEVAL)
+    for found, mode in ((True, "logprobs"), (False, "sampled")):
+        resolved = resolve_mode(remote, has_logprobs=lambda found=found: found)
+        assert resolved.mode == mode
+        assert judge_id(resolved) == identity(tmp_path / "d", ENDPOINT | {"mode": mode})
+
+
+def test_the_environment_names_the_server_where_the_judge_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unnamed = ENDPOINT | {"model": {"name": "judge-1"}}
+    openai = identity(tmp_path / "a", unnamed)
+    assert openai == identity(tmp_path / "b", ENDPOINT | {"model": REMOTE | {"endpoint": "https://api.openai.com/v1/"}})
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    assert identity(tmp_path / "c", unnamed) == identity(tmp_path / "d", ENDPOINT)
+    with pytest.raises(JudgeError, match="local weights"):
+        judge_id(load_judge_spec(folder(tmp_path / "e", GEVAL)))
 
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,80 @@
+"""Reading a choice among a closed set of answers: what every judge that asks a question is built on.
+
+A reader puts questions to a model and gives, for each, a distribution over the answers that were offered, or the
+status of a score that is missing. It is two of a judge's four steps (render → **call → parse** → aggregate). How it
+reads is its mode: `exact` here, `logprobs` and `sampled` in `harness.judging.remote_reading`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from harness.judging.isolation import Outcome, call_isolating
+from harness.judging.protocol import OnProgress
+from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
+from harness.types import ScoreStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What became of one question: a distribution over the answers offered, or why there is none."""
+
+    answer: OptionProbabilities | None
+    status: ScoreStatus = "ok"  # "ok" exactly when there is an answer
+    reason: str = ""
+
+
+@runtime_checkable
+class OptionReader(Protocol):
+    """Whatever can be asked to choose among a closed set of answers."""
+
+    @property
+    def mode(self) -> str:
+        """exact | logprobs | sampled: recorded on every score, never changed silently."""
+
+    def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
+        """One reading per request, in their order; a request at fault spoils no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactReader:
+    """Reads a local model: the softmax over the answers' tokens at the position where the model must go on."""
+
+    model: LanguageModel
+    mode: str = "exact"
+
+    def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
+        """See `OptionReader.read`."""
+        outcomes = call(self.model, requests, on_progress=on_progress)
+        return [parse(outcome, request) for outcome, request in zip(outcomes, requests, strict=True)]
+
+
+def call(
+    model: LanguageModel, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+) -> list[Outcome[OptionProbabilities]]:
+    """The model's answers, in the order of the requests; a request it cannot take gives its error."""
+    return call_isolating(lambda some: model.option_probabilities(some, on_progress=on_progress), requests)
+
+
+def parse(outcome: Outcome[OptionProbabilities], request: OptionRequest) -> Reading:
+    """The distribution over the answers offered; missing when it is not one, e.g. holds NaN or other answers."""
+    if outcome.answer is None:
+        return Reading(answer=None, status="failed", reason=outcome.error)
+    if not is_sound(outcome.answer, request):
+        reason = "the model's probabilities are not those of the answers offered"
+        return Reading(answer=None, status="unparsable", reason=reason)
+    return Reading(answer=outcome.answer)
+
+
+def is_sound(answer: OptionProbabilities, request: OptionRequest) -> bool:
+    """Whether an answer is a distribution over exactly the options that were asked for."""
+    p = answer.probabilities
+    return (
+        answer.options == request.options
+        and len(p) == len(answer.options)
+        and all(math.isfinite(x) and 0 <= x <= 1 for x in (*p, answer.mass))
+        and math.isclose(math.fsum(p), 1.0, abs_tol=1e-4)
+    )
