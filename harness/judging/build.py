@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
-from harness.judging import geval, likelihood
+from harness.judging import geval, likelihood, pairwise
+from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
 from harness.judging.spec import ASKING_METHODS, EndpointChoice, JudgeSpec
@@ -34,9 +35,49 @@ def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeS
 def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge:
     """The judge that `spec` describes, on a loaded model (the bare base: adapters do not judge).
 
-    Raises ConfigError when the model is of another family than the spec says, UnavailableError when it lacks a
-    capability, and JudgeError when it is missing, of unknown weights, or does not write the scores as single tokens.
+    Raises ConfigError when the model is of another family than the spec says or the judge compares instead of scoring,
+    UnavailableError when the model lacks a capability, and JudgeError when it is missing, of unknown weights, or does
+    not write the scores as single tokens.
     """
+    if spec.method == "pairwise":
+        raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
+    model, base = _known(spec, model)
+    spec = resolve_mode(spec, has_logprobs=lambda: False)
+    name = judge_id(spec, base=base)
+    if spec.method == "likelihood":
+        require(model, "continuation_logprobs", who=spec.name)
+        return likelihood.LikelihoodJudge(
+            id=name, family=spec.family, criteria=spec.criteria, model=model, max_bytes=spec.max_bytes
+        )
+    if spec.deepeval is not None:
+        from harness.judging.deepeval.judge import make_judge
+
+        return make_judge(
+            id=name,
+            family=spec.family,
+            criteria=spec.criteria,
+            metric=spec.deepeval.metric,
+            settings=spec.deepeval.settings,
+            model=model,
+            max_bytes=spec.max_bytes,
+        )
+    require(model, "option_probabilities", who=spec.name)
+    geval.check_score_tokens(model, spec.criteria)
+    return _geval(spec, name, ExactReader(model=model))
+
+
+def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Comparer:
+    """The pairwise judge that `spec` describes; raises as `build_judge` does."""
+    if spec.method != "pairwise":
+        raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
+    model, base = _known(spec, model)
+    spec = resolve_mode(spec, has_logprobs=lambda: False)
+    require(model, "option_probabilities", who=spec.name)
+    pairwise.check_verdict_tokens(model)
+    return _pairwise(spec, judge_id(spec, base=base), ExactReader(model=model))
+
+
+def _known(spec: JudgeSpec, model: LanguageModel | None) -> tuple[LanguageModel, BaseModel]:
     if model is None:
         raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
     base = model.base
@@ -46,16 +87,19 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge
         )
     if base.family != spec.family:
         raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
-    name = judge_id(spec, base=base)
-    if spec.method == "likelihood":
-        require(model, "continuation_logprobs", who=spec.name)
-        return likelihood.LikelihoodJudge(
-            id=name, family=spec.family, criteria=spec.criteria, model=model, max_bytes=spec.max_bytes
-        )
-    require(model, "option_probabilities", who=spec.name)
-    geval.check_score_tokens(model, spec.criteria)
-    return _geval(spec, name, ExactReader(model=model))
+    return model, base
+
+
+def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.PairwiseJudge:
+    return pairwise.PairwiseJudge(
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        reader=reader,
+        template=pairwise.read_template(spec.prompt or ""),
+        min_mass=spec.min_mass or 0.0,
+        max_bytes=spec.max_bytes,
+    )
 
 
 def _geval(spec: JudgeSpec, name: str, reader: OptionReader) -> geval.GEvalJudge:
@@ -97,10 +141,18 @@ def judge_id(spec: JudgeSpec, *, base: BaseModel | None = None) -> str:
         }
     if spec.method == "geval":
         decides |= {"code": geval.REVISION, "system": geval.SYSTEM, "prefix": geval.PREFIX}
+    if spec.method == "pairwise":
+        decides |= {"code": pairwise.REVISION, "system": pairwise.SYSTEM, "prefix": pairwise.PREFIX}
     if spec.method in ASKING_METHODS:
         decides |= {"prompt": spec.prompt, "min_mass": spec.min_mass, **_asking(spec)}
     if spec.deepeval is not None:
-        decides |= {"deepeval": spec.deepeval.model_dump(mode="json")}
+        from harness.judging.deepeval import judge as deepeval_judge
+
+        decides |= {
+            "code": deepeval_judge.REVISION,
+            "deepeval": spec.deepeval.model_dump(mode="json"),
+            "version": deepeval_judge.version(),  # its prompts change with it
+        }
     return f"{spec.name}@{digest_json(decides)[:ID_DIGITS]}"
 
 
