@@ -19,7 +19,9 @@ from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
 from harness.types import Decoding, Generation, Prompt, Qualification, Split, Variant
 from pipelines import rows
-from pipelines.judges import JudgeUse, judge_uses, qualify_stage, score_stage
+from pipelines.comparing import versus_stage
+from pipelines.judges import JudgeUse, judge_uses, score_stage
+from pipelines.qualifications import qualifications_for
 from pipelines.rows import Replies
 from pipelines.session import OnProgress, Session
 
@@ -78,8 +80,11 @@ def measure(
     scores: list[ScoredGeneration] = []
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
-        scored = score_stage(session, use, replies=replies, prompts=prompts)
-        qualifications += qualify_stage(session, use, prepared=prepared, n=design.controls, seed=design.seed)
+        if use.spec.method == "pairwise":
+            scored = versus_stage(session, use, replies=replies, prompts=prompts, control=design.control)
+        else:
+            scored = score_stage(session, use, replies=replies, prompts=prompts)
+        qualifications += qualifications_for(session, use, prepared=prepared, n=design.controls, seed=design.seed)
         scores += read_parquet(scored.folder / rows.SCORES, ScoredGeneration)
         served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
         arms += rows.score_arms(scored, measures=served, variants=names)

@@ -1,8 +1,8 @@
 """How far judges agree with each other over the same replies: the cross-judge matrix.
 
 Two judges may order replies alike (rank correlation) and still call different variants better, or the reverse, so both
-are given, each with an interval clustered by film. Agreement of judges is no evidence that either is right: judges of one
-family share their mistakes.
+are given, each with an interval clustered by film. Agreement of judges is no evidence that either is right: judges of
+one family share their mistakes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writing the evaluation steps of a criterion by a model, for a person to review.
 
 G-Eval lets the judging model write the steps of its own form from the task and the criterion (Liu et al. 2023, arXiv
-2303.16634, section 3, "Auto Chain-of-Thoughts for NLG Evaluation"). Deviation: they are written once, read by a person and
-frozen in the criterion's file, where they are part of the judge's id; the paper generates them with every evaluation.
+2303.16634, section 3, "Auto Chain-of-Thoughts for NLG Evaluation"). Deviation: they are written once, read by a person
+and frozen in the criterion's file, where they are part of the judge's id.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MIN_STEPS, MAX_STEPS = 3, 10
 DECODING = Decoding(max_new_tokens=400, temperature=0.0, top_p=1.0)
 _NUMBERED = re.compile(r"^\s*(?:\*\*)?(?:step\s+)?\d{1,2}[.):]\s*(?:\*\*)?\s*(\S.*?)\s*$", re.IGNORECASE)
 _PROMPT = """\
-You will be given one line of film dialogue, the reply, and the conversation before it. Your task is to rate the reply on
-one metric, {name}, from {low} (worst) to {high} (best).
+You will be given one line of film dialogue, the reply, and the conversation before it. Your task is to rate the reply
+on one metric, {name}, from {low} (worst) to {high} (best).
 
 {definition}
 
-Write the evaluation steps that a careful rater should take, as a numbered list of {least} to {most} short sentences, one
-a line, the last of which is to choose a score. Write the list and nothing else."""
+Write the evaluation steps that a careful rater should take, as a numbered list of {least} to {most} short sentences,
+one a line, the last of which is to choose a score. Write the list and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +76,22 @@ def read_steps(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match[1].replace("**", "") for match in found if match))
 
 
+def require_unfrozen(path: Path, criterion: Criterion, *, force: bool) -> None:
+    """Refuse to replace steps: ConfigError when there are some and `force` is not given."""
+    if criterion.steps and not force:
+        raise ConfigError(
+            f"`{path}` must have no steps yet, it has some, and they are part of its judges' ids; pass --force to "
+            "replace them"
+        )
+
+
 def freeze_steps(path: Path, drafted: DraftedSteps, *, written_by: str, force: bool = False) -> None:
     """Write the steps into the criterion's file, whole, with a comment that says who wrote them.
 
     Raises:
         ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
     """
-    if read_criterion(path).steps and not force:
-        raise ConfigError(
-            f"`{path}` must have no steps yet, it has some, and they are part of its judges' ids; pass --force to "
-            "replace them"
-        )
+    require_unfrozen(path, read_criterion(path), force=force)
     body = {
         "name": drafted.criterion.name,
         "definition": drafted.criterion.definition,
