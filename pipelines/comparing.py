@@ -33,7 +33,7 @@ def compare_stage(
     """Every criterion of a pairwise judge on two variants' replies to the same prompts, in both orders."""
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        rows = _compare(session, use, first, second, prompts, on_progress)
+        rows = compare_replies(comparer_of(session, use), first, second, prompts, on_progress)
         write_parquet(stage.folder / PREFERENCES, rows, ComparedGenerations)
         _note(stage, use, rows)
 
@@ -57,20 +57,13 @@ def versus_stage(
     """
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
+        comparer = comparer_of(session, use)
         compared: list[ComparedGenerations] = []
         for name, reply in replies.items():
             if name != control:
-                compared += _compare(session, use, reply, replies[control], prompts, on_progress)
+                compared += compare_replies(comparer, reply, replies[control], prompts, on_progress)
         write_parquet(stage.folder / PREFERENCES, compared, ComparedGenerations)
-        rows = [
-            row
-            for name, reply in replies.items()
-            for row in (
-                _halves(reply.generations, use)
-                if name == control
-                else _shares(reply.generations, [c for c in compared if c.first == name])
-            )
-        ]
+        rows = versus_rows(comparer, {name: r.generations for name, r in replies.items()}, compared, control=control)
         write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
         _note(stage, use, compared)
 
@@ -91,19 +84,34 @@ def comparer_of(session: Session, use: JudgeUse) -> Comparer:
     return build_comparer(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))
 
 
-def _compare(
-    session: Session,
-    use: JudgeUse,
+def compare_replies(
+    comparer: Comparer,
     first: Replies,
     second: Replies,
     prompts: Sequence[Prompt],
     on_progress: OnProgress,
 ) -> list[ComparedGenerations]:
+    """Two verdicts per pair of replies and criterion; InputError on a variant against itself."""
     if first.variant == second.variant:
         raise InputError(f"`{first.variant}` must be compared with another variant, got itself")
     pairs = judged_pairs(prompts, first.generations, second.generations)
-    said = comparer_of(session, use).compare(pairs, on_progress=on_progress)
+    said = comparer.compare(pairs, on_progress=on_progress)
     return join_preferences(first.generations, second.generations, said)
+
+
+def versus_rows(
+    comparer: Comparer,
+    generations: Mapping[str, Sequence[Generation]],
+    compared: Sequence[ComparedGenerations],
+    *,
+    control: str,
+) -> list[ScoredGeneration]:
+    """Score rows of every variant: shares of wins against the control, one half for the control itself."""
+    rows: list[ScoredGeneration] = []
+    for name, own in generations.items():
+        of_variant = [row for row in compared if row.first == name]
+        rows += _halves(own, comparer) if name == control else _shares(own, of_variant)
+    return rows
 
 
 def _note(stage: Stage, use: JudgeUse, rows: Sequence[ComparedGenerations]) -> None:
@@ -125,11 +133,11 @@ def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenera
     return rows
 
 
-def _halves(generations: Sequence[Generation], use: JudgeUse) -> list[ScoredGeneration]:
+def _halves(generations: Sequence[Generation], comparer: Comparer) -> list[ScoredGeneration]:
     return [
-        replace(_blank(g, c.name, judge_id=use.judge_id, mode=use.spec.mode), value=0.5, status="ok", reason=ITSELF)
+        replace(_blank(g, c.name, judge_id=comparer.id, mode="definition"), value=0.5, status="ok", reason=ITSELF)
         for g in generations
-        for c in use.spec.criteria
+        for c in comparer.criteria
     ]
 
 

@@ -41,8 +41,8 @@ VERBS = verbs()
 def test_the_verbs_are_those_that_others_script_against():
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
-        "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "evaluate", "scores import",
-        "report", "trace",
+        "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "judge steps", "judge matrix",
+        "evaluate", "scores import", "report", "trace",
     }  # fmt: skip
 
 
