@@ -23,11 +23,15 @@ def interval(family: Mapping[str, Any]) -> str:
 def rows(criterion: Mapping[str, Any]) -> Iterator[str]:
     """One line of the table per control family of a criterion."""
     for family in criterion["families"]:
-        status = family["status"].replace("_", " ")
-        yield (
-            f"| {criterion['criterion']} | {family['family']} ({family['kind']}) | {interval(family)} | "
-            f"{number(family['concordance'])} | {family['n']} / {family['n_clusters']} / {family['n_missing']} | {status} |"
+        cells = (
+            criterion["criterion"],
+            f"{family['family']} ({family['kind']})",
+            interval(family),
+            number(family["concordance"]),
+            f"{family['n']} / {family['n_clusters']} / {family['n_missing']}",
+            family["status"].replace("_", " "),
         )
+        yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
