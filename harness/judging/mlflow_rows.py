@@ -1,7 +1,7 @@
 """A judge's scores where MLflow's pages show them: a table of rows on the run, and feedback on traces.
 
-The table costs a few milliseconds in all and is always written. A trace per reply costs tens of milliseconds each on
-SQLite (docs/judges.md has the figure), so traces are written only where they are asked for.
+The table is one artifact and is always written. A trace per reply costs a tenth of a second each on SQLite
+(docs/judge-bridges.md has the figure), so traces are written only where they are asked for.
 """
 
 from __future__ import annotations

@@ -14,12 +14,16 @@ from typing import Any, cast, get_args
 
 from harness.artifacts import digest_json
 from harness.errors import InputError
+from harness.judging.pairwise import Comparer
+from harness.judging.preferences import win_shares
 from harness.judging.protocol import Judge
-from harness.types import JudgedItem, Message, Role, Score
+from harness.types import JudgedItem, JudgedPair, Message, Preference, Role, Score
 
 
-def as_scorer(judge: Judge, *, criteria: Sequence[str] = ()) -> Any:
+def as_scorer(judge: Judge | Comparer, *, criteria: Sequence[str] = ()) -> Any:
     """An `mlflow.genai` scorer named as the judge is; `criteria` are some of the judge's, or all.
+
+    A pairwise judge compares a row's reply with `expectations["expected_response"]`, in both orders.
 
     Raises:
         InputError: a criterion that the judge does not score; and, while it runs, a row that holds no conversation.
@@ -30,7 +34,11 @@ def as_scorer(judge: Judge, *, criteria: Sequence[str] = ()) -> Any:
     if unknown := [name for name in criteria if name not in known]:
         raise InputError(f"`criteria` must be of {', '.join(known)}, got {', '.join(unknown)}")
 
-    @scorer(name=judge.id.split("@")[0])
+    name = judge.id.split("@")[0]
+    if isinstance(judge, Comparer):
+        return _pairwise_scorer(judge, name, tuple(criteria))
+
+    @scorer(name=name)
     def score(inputs: dict[str, Any], outputs: Any) -> list[Any]:
         item = item_of(inputs, outputs, criteria=tuple(criteria))
         return [feedback(found) for found in judge.score([item])]
@@ -61,6 +69,44 @@ def feedback(score: Score) -> Any:
         source=AssessmentSource(source_type="LLM_JUDGE", source_id=score.judge_id),
         rationale=score.reason or None,
         metadata={key: str(value) for key, value in evidence.items() if value not in (None, "")},
+    )
+
+
+def _pairwise_scorer(judge: Comparer, name: str, criteria: tuple[str, ...]) -> Any:
+    from mlflow.genai.scorers import scorer
+
+    @scorer(name=name)
+    def score(inputs: dict[str, Any], outputs: Any, expectations: dict[str, Any]) -> list[Any]:
+        item, expected = item_of(inputs, outputs, criteria=criteria), expectations.get("expected_response")
+        if not isinstance(expected, str):
+            raise InputError(f"`expectations` must hold `expected_response` as text, got {sorted(expectations)}")
+        pair = JudgedPair(
+            id=item.id,
+            messages=item.messages,
+            first=item.reply,
+            second=expected,
+            cluster=item.cluster,
+            criteria=item.criteria,
+        )
+        said = judge.compare([pair])
+        return [feedback(_share(p.criterion, said, judge_id=judge.id)) for p in said if p.shown_first == "first"]
+
+    return score
+
+
+def _share(criterion: str, said: Sequence[Preference], *, judge_id: str) -> Score:
+    """Both verdicts on one pair as a score: the share of wins, or missing for the reason of the one that is missing."""
+    own = [p for p in said if p.criterion == criterion]
+    share = next(iter(win_shares(own).values()))
+    told = next((p for p in own if p.preferred is None), own[0])
+    return Score(
+        item_id=told.pair_id,
+        criterion=criterion,
+        judge_id=judge_id,
+        value=share,
+        status=told.status,
+        mode=told.mode,
+        reason=told.reason,
     )
 
 

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import pytest
-from fakes import ScriptedJudge
+from fakes import ScriptedComparer, ScriptedJudge
 
 from harness.errors import InputError
 from harness.judging import load_criterion
@@ -54,6 +54,24 @@ def test_a_judge_is_a_scorer_of_mlflow_genai(tracking: Tracking) -> None:
     assert ("coherence", None, "FAILED") in said
     sources = {(a.source.source_type, a.source.source_id) for t in traces for a in t.info.assessments}
     assert sources == {("LLM_JUDGE", "scripted@12345678")}
+
+
+def test_a_pairwise_judge_scores_against_the_expected_reply() -> None:
+    verdicts = {"It sank.": "A", "tie": "tie", "mute": None}
+    judge = ScriptedComparer(
+        verdict=lambda a, b, c: verdicts[a] if a in verdicts else "B" if b == "It sank." else verdicts[b],
+        criteria=CRITERIA[:1],
+    )
+    scorer = as_scorer(judge)
+    inputs = {"prompt": "Where is the boat?"}
+    said = [
+        scorer(inputs=inputs, outputs=reply, expectations={"expected_response": "Bees."})[0]
+        for reply in ("It sank.", "tie", "mute")
+    ]
+    assert [f.value for f in said] == [1.0, 0.5, None]
+    assert said[2].error.error_code == "FAILED"
+    with pytest.raises(InputError, match="must hold `expected_response` as text"):
+        scorer(inputs=inputs, outputs="It sank.", expectations={})
 
 
 def test_a_row_that_is_no_conversation_is_a_sentence() -> None:
