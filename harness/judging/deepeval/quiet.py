@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from types import MappingProxyType, ModuleType
@@ -31,8 +33,10 @@ def import_deepeval(module: str = "deepeval") -> ModuleType:
     if "deepeval" not in sys.modules:
         os.environ.update(ENVIRONMENT)
     try:
-        found = importlib.import_module(module)
-        from deepeval.config.settings import get_settings
+        # It prints that it will not write to disk, on the stream that holds the JSON of our commands.
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = importlib.import_module(module)
+            from deepeval.config.settings import get_settings
     except ImportError as err:
         raise UnavailableError(
             f"`deepeval` must be installed for this judge ({err}); install the extra screentest[deepeval]"

@@ -263,4 +263,5 @@ def test_nothing_is_sent_and_nothing_is_written(tmp_path: Path) -> None:
         [sys.executable, "-c", WATCHED], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout == ""  # where a command's JSON stands
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".env", "home"]
