@@ -25,8 +25,10 @@ from harness.types import Criterion, JudgedItem, JudgedPair, Message, Place, Pre
 
 REVISION = 1  # raise when a change of this file changes verdicts; part of the judge's id
 SYSTEM = "You compare two lines of film dialogue."
-PREFIX = "Verdict:"  # the assistant's turn is begun with this, so that a verdict must come next
-VERDICTS = (" A", " B", " C")  # the better reply, or C: neither; a letter after a space is one token where it is a word
+# The assistant's turn is begun with this, so that a verdict must come next. A letter that follows a space is another
+# token in every vocabulary; one that begins a line is the letter itself.
+PREFIX = "Verdict:\n"
+VERDICTS = ("A", "B", "C")  # the better reply, or C: neither
 PLACES: tuple[Place, Place] = ("first", "second")
 PLACEHOLDERS = frozenset({"criterion", "definition", "steps", "conversation", "reply_a", "reply_b"})
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import UniformModel, WordModel
+from fakes import FAKE_BASE, UniformModel, WordModel, tiny_model, tiny_tokenizer
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from harness.judging import load_criterion, pairwise
 from harness.judging.neutralise import neutralise
 from harness.judging.pairwise import PairwiseJudge, fit_pair
 from harness.judging.reading import ExactReader
+from harness.models.local import LocalModel
 from harness.models.protocol import LanguageModel, OptionProbabilities
 from harness.types import JudgedPair, Message, Preference
 
@@ -70,7 +71,7 @@ def test_a_cut_reply_is_marked_wherever_it_stands() -> None:
     assert f"<reply_a>\nIt sa\n{mark}" in question(cut)
     assert f"<reply_b>\nIt sa\n{mark}" in question(cut, "second")
     assert f"Bees.\n{mark}" in question(pair("It sank.", "Bees.", is_second_truncated=True))
-    verdicts = judge(WordModel(score=lambda chat: " A")).compare([pair("a", "b", is_second_truncated=True)])
+    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair("a", "b", is_second_truncated=True)])
     assert all("cut off" in v.reason for v in verdicts)
 
 
@@ -92,7 +93,7 @@ def test_hostile_text_does_not_change_the_form(text: str, side: str) -> None:
 
 
 def test_hostile_pairs_end_as_verdicts_or_missing_and_never_in_part() -> None:
-    model = WordModel(score=lambda chat: " B")
+    model = WordModel(score=lambda chat: "B")
     pairs = [replace(pair(text, "fine"), id=str(i)) for i, text in enumerate(HOSTILE)]
     verdicts = judge(model).compare(pairs)
     assert len(verdicts) == 4 * len(HOSTILE)
@@ -108,7 +109,7 @@ def test_hostile_pairs_end_as_verdicts_or_missing_and_never_in_part() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_leaves_the_form_and_the_count_of_verdicts(first: str, second: str) -> None:
-    verdicts = judge(WordModel(score=lambda chat: " A")).compare([pair(first, second)])
+    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair(first, second)])
     assert [(v.criterion, v.shown_first) for v in verdicts] == [
         (c.name, place) for c in CRITERIA for place in ("first", "second")
     ]
@@ -183,7 +184,7 @@ def test_exchanging_the_replies_exchanges_the_verdict(weights: list[float], is_f
 
 def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
     def reads(chat: str) -> str:
-        return " A" if chat.index("It sank.") < chat.index("Bees.") else " B"
+        return "A" if chat.index("It sank.") < chat.index("Bees.") else "B"
 
     verdicts = judge(WordModel(score=reads)).compare([pair("It sank.", "Bees.")])
     assert [v.preferred for v in verdicts] == ["first"] * 4
@@ -193,12 +194,12 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
 
 
 def test_a_judge_that_looks_at_the_position_contradicts_itself() -> None:
-    verdicts = judge(WordModel(score=lambda chat: " A")).compare([pair()])
+    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair()])
     assert [(v.shown_first, v.preferred) for v in verdicts[:2]] == [("first", "first"), ("second", "second")]
 
 
 def test_a_failing_pair_spoils_no_other() -> None:
-    model = WordModel(score=lambda chat: " A", refuses="curse")
+    model = WordModel(score=lambda chat: "A", refuses="curse")
     verdicts = judge(model).compare([replace(pair("curse"), id="a"), replace(pair("fine"), id="b")])
     assert {v.pair_id: v.status for v in verdicts} == {"a": "failed", "b": "ok"}
 
@@ -207,7 +208,12 @@ def test_a_model_that_does_not_answer_the_question_prefers_nothing() -> None:
     assert {v.status for v in judge(UniformModel()).compare([pair()])} == {"low_mass"}  # three of 257
 
 
+def test_verdicts_are_single_tokens_of_a_byte_vocabulary_too() -> None:
+    model = LocalModel.from_modules(tiny_model(), tiny_tokenizer(), base=FAKE_BASE)
+    pairwise.check_verdict_tokens(model)
+
+
 def test_verdicts_must_be_single_tokens() -> None:
-    pairwise.check_verdict_tokens(WordModel(score=lambda chat: " A"))
+    pairwise.check_verdict_tokens(WordModel(score=lambda chat: "A"))
     with pytest.raises(JudgeError, match="cannot be read from this model"):
         pairwise.check_verdict_tokens(WordModel(refuses="Compare"))
