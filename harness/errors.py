@@ -7,6 +7,7 @@ ScreentestError                     exit code 1: something failed
 │   └── SplitError                  data of one split where only another may stand
 ├── IntegrityError                  a digest that does not match: refuse, never repair silently
 ├── UnavailableError                the network, a hub, a device or an optional package is not there
+├── BudgetError                     the next call could cost more than may be spent
 ├── JudgeError                      a judge cannot be used at all (one failed item is a missing Score instead)
 └── StageError                      a stage could not finish
 """
@@ -53,6 +54,10 @@ class IntegrityError(ScreentestError):
 
 class UnavailableError(ScreentestError):
     """Something outside this process is not there: network, hub, device, optional package."""
+
+
+class BudgetError(ScreentestError):
+    """The next call of an endpoint could cross the budget; what was answered so far is kept."""
 
 
 class JudgeError(ScreentestError):

@@ -88,7 +88,7 @@ def generate(
         for draw in range(decoding.n_draws)
     }
     missing = [place for place in wanted if place not in done]
-    requests = [_request(*wanted[place], draw=place.draw) for place in missing]
+    requests = [reply_request(*wanted[place], draw=place.draw) for place in missing]
     tally = _Tally()
     for generation in done.values():
         tally.add(generation)
@@ -161,7 +161,8 @@ def _place(generation: Generation) -> _Place:
     return _Place(variant=generation.variant, prompt_id=generation.prompt_id, draw=generation.draw)
 
 
-def _request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
+def reply_request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
+    """How a variant is asked for a draw of its reply to a prompt."""
     return ReplyRequest(
         key=prompt.id,
         draw=draw,

@@ -77,10 +77,10 @@ def versus_stage(
     )
 
 
-def comparer_of(session: Session, use: JudgeUse) -> Comparer:
-    """The pairwise judge on its model."""
+def comparer_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Comparer:
+    """The pairwise judge on its model or through its desk; another `repetition` asks an endpoint anew."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_comparer(use.spec)
+        return build_comparer(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
     return build_comparer(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))
 
 

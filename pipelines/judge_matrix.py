@@ -46,13 +46,13 @@ def cross_judges(
         InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
     """
     specs = [load_judge_spec(folder) for folder in judges]
-    uses = [judge_use(s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
+    uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
     if len({use.judge_id for use in uses}) < max(2, len(uses)):
         raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
     if against is None and any(s.method == "pairwise" for s in specs):
         raise InputError("`--against` must be given with a pairwise judge, which compares two files")
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
-    recorded = read_files(session, uses[0], files=files, corpus=corpus, data=data, seed=seed)
+    recorded = read_files(session, uses[0].spec, files=files, corpus=corpus, data=data, seed=seed)
     judged = [one for use in uses for one in _judged(session, use, recorded)]
     return CrossJudged(
         agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),

@@ -14,8 +14,9 @@ from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.mlflow_rows import log_table, score_table
 from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
-from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
+from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.bases import resolve_base
+from harness.models.endpoint.address import base_url
 from harness.reporting.record import JudgeRow
 from harness.tracking import Stage, StageResult
 from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
@@ -91,9 +92,10 @@ class JudgeUse:
         return self
 
 
-def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path) -> dict[str, JudgeUse]:
+def judge_uses(
+    session: Session, design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path
+) -> dict[str, JudgeUse]:
     """The judge of each measure that has one; judges are found relative to the experiment file."""
-    families = [v.base.family if v.base else None for v in variants.values()]
     uses = {}
     for name, declared in design.measures.items():
         if declared.judge is None:
@@ -103,14 +105,33 @@ def judge_uses(design: EvaluationDesign, *, variants: Mapping[str, Variant], fol
         known = [c.name for c in spec.criteria]
         if criterion not in known:
             raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
-        uses[name] = judge_use(spec, measure=name, criterion=criterion, families=families)
+        families = [family_of_variant(variant, spec) for variant in variants.values()]
+        uses[name] = judge_use(session, spec, measure=name, criterion=criterion, families=families)
     return uses
 
 
-def judge_use(spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()) -> JudgeUse:
-    """A judge on one criterion; `families` are those of what it judges, None where unknown."""
+def family_of_variant(variant: Variant, spec: JudgeSpec) -> str | None:
+    """A variant's family as far as it is known: of an endpoint only that it is the judge's own model."""
+    if variant.base is not None:
+        return variant.base.family
+    if isinstance(spec.model, EndpointChoice) and variant.endpoint is not None:
+        served = (base_url(variant.endpoint), variant.model)
+        return spec.family if served == (base_url(spec.model.endpoint), spec.model.name) else None
+    return None
+
+
+def judge_use(
+    session: Session, spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()
+) -> JudgeUse:
+    """A judge on one criterion; `families` are those of what it judges, None where unknown.
+
+    Mode `auto` is resolved here, before the id is hashed, and said.
+    """
     base = local_base(spec)
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
+    resolved = resolve_mode(spec, has_logprobs=lambda: session.spending.has_logprobs(spec))
+    if resolved.mode != spec.mode:
+        session.say(f"  {spec.name}: mode auto is {resolved.mode} on {spec.source}")
+    spec = resolved
     return JudgeUse(
         measure=measure,
         criterion=criterion,
@@ -154,8 +175,8 @@ def score_stage(
     )
 
 
-def judge_of(session: Session, use: JudgeUse) -> Judge:
-    """The judge of a use, on its model."""
+def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
+    """The judge of a use, on its model or through its desk; another `repetition` asks an endpoint anew."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_judge(use.spec)
+        return build_judge(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
     return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))

@@ -12,10 +12,17 @@ from harness.ablation.analysis import per_prompt
 from harness.ablation.design import DataDesign, DecodingDesign, VariantDesign
 from harness.artifacts import read_parquet
 from harness.errors import InputError
+from harness.judging.controls import read_controls
 from harness.judging.mlflow_rows import log_traces
-from harness.judging.preferences import ComparedGenerations, PairwiseEstimates, pairwise_estimates, win_shares
+from harness.judging.preferences import (
+    ComparedGenerations,
+    PairwiseEstimates,
+    judged_pairs,
+    pairwise_estimates,
+    win_shares,
+)
 from harness.judging.results import ScoredGeneration, item_id, judged_items, score_of
-from harness.judging.spec import JudgeSpec, load_judge_spec
+from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
 from harness.stats import mean_estimate
@@ -23,11 +30,13 @@ from harness.tracking import StageResult
 from harness.types import Estimate, Prompt, Qualification
 from pipelines import rows
 from pipelines.comparing import PREFERENCES, compare_stage
+from pipelines.costing import plan_controls, plan_pairs, plan_scores
 from pipelines.judges import JudgeUse, judge_use, score_stage
 from pipelines.measuring import generate_stage
 from pipelines.qualifications import qualify_stage
 from pipelines.rows import Replies
 from pipelines.session import Session
+from pipelines.spending import Planned
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import TokenizerSource, resolve_variant
 
@@ -78,12 +87,12 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
-    use = _use(load_judge_spec(judge))
-    recorded = read_files(session, use, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
+    use = _use(session, load_judge_spec(judge))
+    recorded = read_files(session, use.spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
     if with_traces:
         _write_traces(session, scored, recorded)
-    measures = {c.name: _use(use.spec, criterion=c.name) for c in use.spec.criteria}
+    measures = {c.name: _use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = list(per_prompt(arm.rows).values())
@@ -106,9 +115,9 @@ def compare_files(
     Raises:
         InputError: the files have no TEST prompt of this data in common.
     """
-    use = _use(load_judge_spec(judge))
+    use = _use(session, load_judge_spec(judge))
     files = {REPLIES: generations, AGAINST: against}
-    recorded = read_files(session, use, files=files, corpus=corpus, data=data, seed=seed)
+    recorded = read_files(session, use.spec, files=files, corpus=corpus, data=data, seed=seed)
     stage = compare_stage(
         session, use, first=recorded.replies[REPLIES], second=recorded.replies[AGAINST], prompts=recorded.prompts
     )
@@ -122,8 +131,30 @@ def compare_files(
     return Compared(stage=stage, judge_id=use.judge_id, estimates=tuple(estimates), missing=missing)
 
 
+def plan_files(
+    session: Session,
+    judge: Path,
+    *,
+    generations: Path,
+    against: Path | None,
+    corpus: str,
+    data: Path | None,
+    seed: int,
+) -> list[Planned]:
+    """What judging a file of replies, or comparing two, would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    files = {REPLIES: generations} | ({AGAINST: against} if against else {})
+    recorded = read_files(session, spec, files=files, corpus=corpus, data=data, seed=seed)
+    own = recorded.replies[REPLIES].generations
+    if against is None:
+        return plan_scores(session, spec, judged_items(recorded.prompts, own))
+    return plan_pairs(session, spec, judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations))
+
+
 def read_files(
-    session: Session, use: JudgeUse, *, files: Mapping[str, Path], corpus: str, data: Path | None, seed: int
+    session: Session, spec: JudgeSpec, *, files: Mapping[str, Path], corpus: str, data: Path | None, seed: int
 ) -> Recorded:
     """Files of replies with the TEST prompts that all of them answer.
 
@@ -134,7 +165,7 @@ def read_files(
 
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
-    prepared = prepare_stage(session, prepare_config(source, base=_tokenizer(use), limit=None))
+    prepared = prepare_stage(session, prepare_config(source, base=_tokenizer(spec), limit=None))
     answered = [RecordedModel.load(path).prompt_ids for path in files.values()]
     prompts = [p for p in prompts_of(prepared, "test") if all(p.id in ids for ids in answered)]
     if not prompts:
@@ -175,10 +206,22 @@ def qualify_judge(
     session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
 ) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films, and a user's own besides."""
-    use = _use(load_judge_spec(judge))
-    prepared = prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=_tokenizer(use), limit=None))
+    use = _use(session, load_judge_spec(judge))
+    prepared = _prepared(session, use.spec, corpus)
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
+
+
+def plan_qualification(
+    session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
+) -> list[Planned]:
+    """What a judge's controls would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    n = spec.qualification.n_controls if n is None else n
+    own = [] if own_controls is None else read_controls(own_controls)
+    return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
 
 
 def qualification_json(qualification: Qualification, *, shares_family: bool | None = None) -> dict[str, Any]:
@@ -236,13 +279,17 @@ def compared_json(found: PairwiseEstimates) -> dict[str, Any]:
     }
 
 
-def _use(spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+def _use(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
     name = criterion or spec.criteria[0].name
-    return judge_use(spec, measure=name, criterion=name)
+    return judge_use(session, spec, measure=name, criterion=name)
 
 
-def _tokenizer(use: JudgeUse) -> TokenizerSource:
+def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:
+    return prepare_stage(session, prepare_config(DataDesign(corpus=corpus), base=_tokenizer(spec), limit=None))
+
+
+def _tokenizer(spec: JudgeSpec) -> TokenizerSource:
     """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
-    if use.base is None:
-        return TokenizerSource(base=EMBEDDED, revision=None)
-    return TokenizerSource(base=use.base.source, revision=use.base.revision)
+    if isinstance(spec.model, LocalChoice):
+        return TokenizerSource(base=spec.model.source, revision=spec.model.revision)
+    return TokenizerSource(base=EMBEDDED, revision=None)

@@ -76,7 +76,7 @@ def measure(
     for name, declared in design.measures.items():
         if declared.scores is not None:
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
-    uses = judge_uses(design, variants=variants, folder=folder)
+    uses = judge_uses(session, design, variants=variants, folder=folder)
     scores: list[ScoredGeneration] = []
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
@@ -121,7 +121,7 @@ def generate_stage(
     def work(stage: Stage, on_progress: OnProgress) -> None:
         journal = stage.folder / JOURNAL
         generations = generate(
-            session.pool.of(variant),
+            session.pool.of(variant, spending=session.spending),
             [variant],
             prompts,
             decoding=decoding,
@@ -154,7 +154,7 @@ def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt])
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         losses = heldout_losses(
-            session.pool.of(variant),
+            session.pool.of(variant, spending=session.spending),
             prompts,
             system=variant.system,
             shots=variant.shots,

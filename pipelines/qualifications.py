@@ -37,11 +37,23 @@ def qualify_stage(
         controls = [*make_control_set(_hosts(prepared), seed=seed, n=n, criteria=criteria), *own]
         rng = stream(seed, "qualify")
         if use.spec.method == "pairwise":
-            comparer = comparer_of(session, use)
-            found = qualify_comparer(comparer, controls, rng=rng, min_auc=rule.min_auc, on_progress=on_progress)
+            found = qualify_comparer(
+                comparer_of(session, use),
+                controls,
+                again=comparer_of(session, use, repetition=1) if use.base is None else None,
+                rng=rng,
+                min_auc=rule.min_auc,
+                on_progress=on_progress,
+            )
         else:
-            judge = judge_of(session, use)
-            found = qualify(judge, controls, rng=rng, min_auc=rule.min_auc, on_progress=on_progress)
+            found = qualify(
+                judge_of(session, use),
+                controls,
+                again=judge_of(session, use, repetition=1) if use.base is None else None,
+                rng=rng,
+                min_auc=rule.min_auc,
+                on_progress=on_progress,
+            )
         write_json(stage.folder / QUALIFICATIONS, found)
         stage.set_tag("judge_id", use.judge_id)
         for qualification in found:

@@ -11,6 +11,7 @@ from typing import Any
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Progress
 from pipelines.memory import peak_bytes, release
+from pipelines.spending import Spending
 from pipelines.variants import ModelPool
 
 OnProgress = Callable[[Progress], None]
@@ -32,6 +33,7 @@ class Session:
     show: ShowProgress = _silent
     say: Callable[[str], None] = lambda text: None
     pool: ModelPool = field(default_factory=ModelPool)
+    spending: Spending = field(default_factory=Spending)
     done: list[StageResult] = field(default_factory=list)
 
     def stage(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.models.local import Dtype, LocalModel
     from harness.models.protocol import LanguageModel
     from harness.tracking import Tracking
+    from pipelines.spending import Spending
 
 SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example and cost little
 
@@ -49,12 +50,10 @@ class ModelPool:
                 self._models[key] = LocalModel.load(base, dtype=dtype)
         return self._models[key]
 
-    def of(self, variant: Variant) -> LanguageModel:
+    def of(self, variant: Variant, *, spending: Spending) -> LanguageModel:
         """The model that answers for a variant, its adapter attached."""
         if variant.kind == "endpoint":
-            from harness.models.endpoint import EndpointModel
-
-            return EndpointModel(base_url=variant.endpoint or "", model=variant.model or "")
+            return spending.model(endpoint=variant.endpoint or "", name=variant.model or "")
         if variant.kind == "file":
             from harness.models.recorded import RecordedModel
 

@@ -8,17 +8,20 @@ from typing import Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
-from harness.judging import geval, likelihood, pairwise
+from harness.judging import geval, likelihood, pairwise, remote_reading
 from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
+from harness.judging.remote_reading import LogprobsReader, SampledReader
 from harness.judging.spec import ASKING_METHODS, EndpointChoice, JudgeSpec
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint.address import base_url
+from harness.models.endpoint.desk import Desk
 from harness.models.protocol import LanguageModel, require
 from harness.types import BaseModel
 
 ID_DIGITS = 8
+RemoteReader = LogprobsReader | SampledReader
 
 
 def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeSpec:
@@ -32,18 +35,54 @@ def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeS
     return spec.model_copy(update={"mode": mode})
 
 
-def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge:
-    """The judge that `spec` describes, on a loaded model (the bare base: adapters do not judge).
+def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Judge:
+    """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or through a desk.
 
-    Raises ConfigError when the model is of another family than the spec says or the judge compares instead of scoring,
-    UnavailableError when the model lacks a capability, and JudgeError when it is missing, of unknown weights, or does
-    not write the scores as single tokens.
+    Args:
+        spec: what the judge's folder says.
+        model: of a local judge.
+        desk: of a judge behind an endpoint, whose mode is resolved.
+
+    Raises:
+        ConfigError: the model is of another family than the spec says, or the judge compares instead of scoring.
+        UnavailableError: the model lacks a capability.
+        JudgeError: model or desk is missing, the weights are unknown, or a score is not a single token.
     """
     if spec.method == "pairwise":
         raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
-    model, base = _known(spec, model)
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
-    name = judge_id(spec, base=base)
+    if isinstance(spec.model, EndpointChoice):
+        return _geval(spec, judge_id(spec), _reader_at(spec, desk))
+    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    return _local(spec, known, judge_id(spec, base=known.base))
+
+
+def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Comparer:
+    """The pairwise judge that `spec` describes; arguments and errors as of `build_judge`."""
+    if spec.method != "pairwise":
+        raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
+    if isinstance(spec.model, EndpointChoice):
+        return _pairwise(spec, judge_id(spec), _reader_at(spec, desk))
+    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    require(known, "option_probabilities", who=spec.name)
+    pairwise.check_verdict_tokens(known)
+    return _pairwise(spec, judge_id(spec, base=known.base), ExactReader(model=known))
+
+
+def _known(spec: JudgeSpec, model: LanguageModel | None) -> LanguageModel:
+    """The model, once it is sure to be the one that the spec means."""
+    if model is None:
+        raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
+    base = model.base
+    if base is None:
+        raise JudgeError(
+            f"`{spec.name}` needs a model whose weights are known, since they are part of its id, got none"
+        )
+    if base.family != spec.family:
+        raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
+    return model
+
+
+def _local(spec: JudgeSpec, model: LanguageModel, name: str) -> Judge:
     if spec.method == "likelihood":
         require(model, "continuation_logprobs", who=spec.name)
         return likelihood.LikelihoodJudge(
@@ -66,30 +105,6 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Judge
     return _geval(spec, name, ExactReader(model=model))
 
 
-def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None) -> Comparer:
-    """The pairwise judge that `spec` describes; raises as `build_judge` does."""
-    if spec.method != "pairwise":
-        raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
-    model, base = _known(spec, model)
-    spec = resolve_mode(spec, has_logprobs=lambda: False)
-    require(model, "option_probabilities", who=spec.name)
-    pairwise.check_verdict_tokens(model)
-    return _pairwise(spec, judge_id(spec, base=base), ExactReader(model=model))
-
-
-def _known(spec: JudgeSpec, model: LanguageModel | None) -> tuple[LanguageModel, BaseModel]:
-    if model is None:
-        raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
-    base = model.base
-    if base is None:
-        raise JudgeError(
-            f"`{spec.name}` needs a model whose weights are known, since they are part of its id, got none"
-        )
-    if base.family != spec.family:
-        raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
-    return model, base
-
-
 def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.PairwiseJudge:
     return pairwise.PairwiseJudge(
         id=name,
@@ -100,6 +115,21 @@ def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.Pair
         min_mass=spec.min_mass or 0.0,
         max_bytes=spec.max_bytes,
     )
+
+
+def _reader_at(spec: JudgeSpec, desk: Desk | None) -> RemoteReader:
+    if desk is None:
+        raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{spec.source}`")
+    return remote_reader(spec, spec.source, desk)
+
+
+def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
+    """How a judge behind an endpoint reads its answers; JudgeError while its mode is `auto`."""
+    if spec.mode == "logprobs":
+        return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs)
+    if spec.mode == "sampled":
+        return SampledReader(desk=desk, model=model, n_draws=spec.n_draws, temperature=spec.temperature)
+    raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
 
 
 def _geval(spec: JudgeSpec, name: str, reader: OptionReader) -> geval.GEvalJudge:
@@ -166,6 +196,9 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
 
 def _asking(spec: JudgeSpec) -> dict[str, Any]:
     """What a mode adds to what decides a score."""
+    if spec.mode == "exact":
+        return {}
+    decides: dict[str, Any] = {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
     if spec.mode == "sampled":
-        return {"n_draws": spec.n_draws, "temperature": spec.temperature}
-    return {"top_logprobs": spec.top_logprobs} if spec.mode == "logprobs" else {}
+        return decides | {"n_draws": spec.n_draws, "temperature": spec.temperature}
+    return decides | {"top_logprobs": spec.top_logprobs}

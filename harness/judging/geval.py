@@ -47,16 +47,25 @@ class GEvalJudge:
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`."""
-        fitted = [fit(item, criteria=self.criteria, max_bytes=self.max_bytes) for item in items]
-        asked = [(item, criterion) for item in fitted if item.status == "ok" for criterion in item.criteria]
+        fitted = self._fitted(items)
         # All criteria in one call: the reader knows which of their beginnings are worth encoding once.
-        requests = [render(self.template, criterion, item) for item, criterion in asked]
-        readings = iter(self.reader.read(requests, on_progress=on_progress))
+        readings = iter(self.reader.read(self._questions(fitted), on_progress=on_progress))
         return [
             self._score(item, criterion, next(readings) if item.status == "ok" else None)
             for item in fitted
             for criterion in item.criteria
         ]
+
+    def questions(self, items: Sequence[JudgedItem]) -> list[OptionRequest]:
+        """What `score` would ask, item by item."""
+        return self._questions(self._fitted(items))
+
+    def _fitted(self, items: Sequence[JudgedItem]) -> list[FittedItem]:
+        return [fit(item, criteria=self.criteria, max_bytes=self.max_bytes) for item in items]
+
+    def _questions(self, fitted: Sequence[FittedItem]) -> list[OptionRequest]:
+        asked = [(item, criterion) for item in fitted if item.status == "ok" for criterion in item.criteria]
+        return [render(self.template, criterion, item) for item, criterion in asked]
 
     def _score(self, item: FittedItem, criterion: Criterion, reading: Reading | None) -> Score:
         mode = self.reader.mode

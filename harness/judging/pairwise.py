@@ -87,15 +87,24 @@ class PairwiseJudge:
 
     def compare(self, pairs: Sequence[JudgedPair], *, on_progress: OnProgress | None = None) -> list[Preference]:
         """See `Comparer.compare`."""
-        fitted = [fit_pair(pair, criteria=self.criteria, max_bytes=self.max_bytes) for pair in pairs]
-        asked = [(pair, c, place) for pair in fitted for c in pair.item.criteria for place in PLACES]
+        asked = self._asked(pairs)
         # All in one call: the reader knows which of their beginnings are worth encoding once.
-        requests = [render(self.template, c, pair, place) for pair, c, place in asked if pair.item.status == "ok"]
-        readings = iter(self.reader.read(requests, on_progress=on_progress))
+        readings = iter(self.reader.read(self._requests(asked), on_progress=on_progress))
         return [
             self._preference(pair, c, place, next(readings) if pair.item.status == "ok" else None)
             for pair, c, place in asked
         ]
+
+    def questions(self, pairs: Sequence[JudgedPair]) -> list[OptionRequest]:
+        """What comparing the pairs asks, to be counted before it is sent."""
+        return self._requests(self._asked(pairs))
+
+    def _asked(self, pairs: Sequence[JudgedPair]) -> list[tuple[FittedPair, Criterion, Place]]:
+        fitted = [fit_pair(pair, criteria=self.criteria, max_bytes=self.max_bytes) for pair in pairs]
+        return [(pair, c, place) for pair in fitted for c in pair.item.criteria for place in PLACES]
+
+    def _requests(self, asked: Sequence[tuple[FittedPair, Criterion, Place]]) -> list[OptionRequest]:
+        return [render(self.template, c, pair, place) for pair, c, place in asked if pair.item.status == "ok"]
 
     def _preference(self, pair: FittedPair, criterion: Criterion, place: Place, reading: Reading | None) -> Preference:
         missing = Preference(

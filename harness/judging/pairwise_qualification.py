@@ -33,27 +33,28 @@ def qualify_comparer(
     controls: Sequence[ControlItem],
     *,
     rng: np.random.Generator,
+    again: Comparer | None = None,
     min_auc: float = MIN_AUC,
     level: float = 0.95,
     on_progress: OnProgress | None = None,
 ) -> list[Qualification]:
     """One `Qualification` per criterion of the judge, in its order.
 
+    A few pairs are asked for a second time, by `again` where the judge itself would only look its answers up.
     Raises InputError when no control is of the judge's criteria.
     """
     names = [c.name for c in judge.criteria]
     own = [c for c in controls if c.criterion in names]
     if not own:
         raise InputError(f"`controls` must hold some of the judge's criteria ({', '.join(names)}), got none")
-    pairs = [_pair(control) for control in own]
-    said = judge.compare(pairs, on_progress=on_progress)
-    again = judge.compare(list(reversed(pairs[:: math.ceil(len(pairs) / N_REPEATED)])))
+    said = judge.compare(control_pairs(own), on_progress=on_progress)
+    second = (again or judge).compare(repeated_pairs(own))
     return [
         _qualification(
             name,
             [c for c in own if c.criterion == name],
             [p for p in said if p.criterion == name],
-            [p for p in again if p.criterion == name],
+            [p for p in second if p.criterion == name],
             judge_id=judge.id,
             rng=rng,
             min_auc=min_auc,
@@ -61,6 +62,17 @@ def qualify_comparer(
         )
         for name in names
     ]
+
+
+def control_pairs(controls: Sequence[ControlItem]) -> list[JudgedPair]:
+    """What a judge is asked to compare: every control with its true reply."""
+    return [_pair(control) for control in controls]
+
+
+def repeated_pairs(controls: Sequence[ControlItem]) -> list[JudgedPair]:
+    """The pairs that are asked for a second time: spread over all, in another order."""
+    pairs = control_pairs(controls)
+    return list(reversed(pairs[:: math.ceil(len(pairs) / N_REPEATED)])) if pairs else []
 
 
 def _pair(control: ControlItem) -> JudgedPair:

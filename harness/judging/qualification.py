@@ -63,27 +63,27 @@ def qualify(
     min_auc: float = MIN_AUC,
     level: float = 0.95,
     on_progress: OnProgress | None = None,
+    again: Judge | None = None,
 ) -> list[Qualification]:
     """One `Qualification` per criterion of the judge, in the judge's order.
 
-    A reply that stands in several controls is scored once, and a few true replies a second time. A criterion without
-    controls is inconclusive: nothing is known about it. Raises InputError when no control is of the judge's criteria.
+    A reply that stands in several controls is scored once, and a few true replies a second time, by `again` where the
+    judge itself would only look its answers up. A criterion without controls is inconclusive: nothing is known about
+    it. Raises InputError when no control is of the judge's criteria.
     """
     controls = _validate(judge, controls, min_auc=min_auc, level=level)
-    items = _judged_items(controls)
+    items = _items_by_text(controls)
     scored = _Scored(
         items=items,
         scores={(s.item_id, s.criterion): s for s in judge.score(list(items.values()), on_progress=on_progress)},
     )
-    true_items = list({(item := scored.item(c, c.true_reply)).id: item for c in controls}.values())
-    # In another order, since a score may not depend on its neighbours.
-    again = judge.score(list(reversed(true_items[:: math.ceil(len(true_items) / N_REPEATED)])))
+    second = (again or judge).score(repeated_items(controls))
     return [
         _qualification(
             criterion.name,
             [c for c in controls if c.criterion == criterion.name],
             scored,
-            [s for s in again if s.criterion == criterion.name],
+            [s for s in second if s.criterion == criterion.name],
             judge_id=judge.id,
             rng=rng,
             min_auc=min_auc,
@@ -91,6 +91,19 @@ def qualify(
         )
         for criterion in judge.criteria
     ]
+
+
+def control_items(controls: Sequence[ControlItem]) -> list[JudgedItem]:
+    """What a judge is asked to score: every different reply in its context once."""
+    return list(_items_by_text(controls).values())
+
+
+def repeated_items(controls: Sequence[ControlItem]) -> list[JudgedItem]:
+    """The true replies that are scored a second time: spread over all, in another order, since neighbours must not
+    count."""
+    items = _items_by_text(controls)
+    true_items = list({(item := items[c.messages, c.true_reply]).id: item for c in controls}.values())
+    return list(reversed(true_items[:: math.ceil(len(true_items) / N_REPEATED)])) if true_items else []
 
 
 def is_self_judging(judge_family: str, variant_families: Iterable[str | None]) -> bool:
@@ -193,7 +206,7 @@ def _length_sensitivity(
     return stats.spearman(values, lengths, clusters=films, rng=rng, level=level, n_missing=len(unique) - len(rows))
 
 
-def _judged_items(controls: Sequence[ControlItem]) -> dict[tuple[tuple[Message, ...], str], JudgedItem]:
+def _items_by_text(controls: Sequence[ControlItem]) -> dict[tuple[tuple[Message, ...], str], JudgedItem]:
     """Every different reply in its context once, with the criteria it is a control of; contexts kept together."""
     contexts: dict[tuple[Message, ...], dict[str, list[ControlItem]]] = {}
     for control in controls:

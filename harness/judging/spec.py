@@ -81,7 +81,7 @@ class Runtime(StrictConfig):
     """How fast it works and what it costs; not part of its id."""
 
     batch_tokens: int = Field(default=4096, ge=64)
-    timeout_s: float = Field(default=60, gt=0)  # endpoints: of one whole attempt
+    timeout_s: float = Field(default=60, gt=0)  # endpoints: to the first byte; half as much again for the rest
     n_parallel: int = Field(default=32, ge=1, le=1024)  # endpoints: ceiling of the calls in flight
     max_retries: int = Field(default=8, ge=0, le=100)  # endpoints: attempts after the first, per call
     usd_per_million_tokens: Price | None = (
@@ -140,6 +140,7 @@ class JudgeSpec(StrictConfig):
 
     def _check_own_mode(self) -> None:
         """Likelihood and deepeval judges have one mode, their own, and ask no question of ours."""
+        _require(not self.is_remote, f"`model` of a {self.method} judge must be local: endpoints cannot serve one")
         _require(self.mode == self.method, f"`mode` of a {self.method} judge must be {self.method}, got {self.mode}")
         for key in ("prompt", "scale", "min_mass"):
             _require(
@@ -149,7 +150,6 @@ class JudgeSpec(StrictConfig):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
     def _check_likelihood(self, names: list[str]) -> None:
-        _require(not self.is_remote, "`model` of a likelihood judge must be local: endpoints give no likelihoods")
         unknown = [n for n in names if n not in LIKELIHOOD_CRITERIA]
         _require(
             not unknown, f"`criteria` of a likelihood judge must be of {', '.join(LIKELIHOOD_CRITERIA)}, got {unknown}"

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
-from harness.models.decoder import common_length
 from harness.models.rows import shared_cache
-from harness.models.tree import Pack, build_packs, visibility
+from harness.models.tree import Pack, build_groups, build_packs, pack_limit, visibility
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_WORTH_SHARING = 16  # tokens: a shorter beginning common to all sequences is left inside the packs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +44,31 @@ class Scorer:
 
     def packed(self, questions: Sequence[Question], adapter: str | None, on_done: OnDone) -> list[Answer]:
         """Answers through trees (see `tree`): for models whose attention takes a free mask."""
+
+        answers: list[Answer] = [[] for _ in questions]
+        if not questions:
+            return answers
+        n_before = [q.first - 1 for q in questions]
+        for group in build_groups([q.ids for q in questions], n_before=n_before, limit=self._limit):
+            chosen = [questions[i] for i in group.indices]
+            found = self._answer_group(chosen, group.n_prefix, adapter, on_done)
+            for i, answer in zip(group.indices, found, strict=True):
+                answers[i] = answer
+        return answers
+
+    def _answer_group(
+        self, questions: Sequence[Question], n_prefix: int, adapter: str | None, on_done: OnDone
+    ) -> list[Answer]:
+        """Encode the prefix of a group once, then its packs on top of it."""
         import torch
 
-        n_prefix = self._n_prefix(questions)
         prefix = None
         if n_prefix:
             prefix = shared_cache(self._config, None, 1)
             ids = torch.tensor([questions[0].ids[:n_prefix]], device=self._device)
             self._bank.forward([adapter], input_ids=ids, past_key_values=prefix, use_cache=True, logits_to_keep=1)
         answers: list[Answer] = [[] for _ in questions]
-        limit = max(self._limit - n_prefix, self._limit // 2)
-        for pack in build_packs([q.ids[n_prefix:] for q in questions], limit=limit):
+        for pack in build_packs([q.ids[n_prefix:] for q in questions], limit=pack_limit(self._limit, n_prefix)):
             self._answer_pack(pack, questions, n_prefix, prefix, adapter, answers)
             on_done(sum(len(questions[b.index].ids) for b in pack.branches))
         return answers
@@ -91,14 +102,6 @@ class Scorer:
             else:
                 batches.append([i])
         return batches
-
-    def _n_prefix(self, questions: Sequence[Question]) -> int:
-        """Length of the beginning that all questions share and in which none of them asks anything."""
-        if len(questions) < 2:
-            return 0
-        sequences = [q.ids for q in questions]
-        n = min(common_length(min(sequences), max(sequences)), min(q.first for q in questions) - 1)
-        return n if n >= _WORTH_SHARING else 0
 
     def _answer_pack(
         self,

@@ -16,6 +16,10 @@ from harness.models.decoder import common_length
 if TYPE_CHECKING:
     from torch import Tensor
 
+_WORTH_SHARING = 16  # tokens: a shorter beginning is left inside the packs
+_MOST_PARTS = 16  # more beginnings than this are each common to few sequences
+_PASS_NODES = 32  # what a forward pass of its own costs, in nodes
+
 
 @dataclass(slots=True, kw_only=True)
 class Pack:
@@ -63,6 +67,64 @@ def build_packs(sequences: Sequence[Sequence[int]], *, limit: int) -> list[Pack]
         pack.branches.append(Branch(index=index, path=above + new, n_shared=n_shared))
         previous = sequence
     return packs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Sequences that are answered on one encoded prefix."""
+
+    indices: tuple[int, ...]  # of the sequences as given
+    n_prefix: int  # tokens that all of them begin with, encoded once; 0: nothing is worth it
+    n_nodes: int  # that go through the model, prefix included
+
+
+def build_groups(sequences: Sequence[Sequence[int]], *, n_before: Sequence[int], limit: int) -> list[Group]:
+    """Divide sequences into groups with a prefix each, so that as few nodes as possible go through the model.
+
+    A prefix is encoded once for all packs of a group, while a branch that spans packs is encoded in each. Where a few
+    beginnings are common to many sequences (the criteria of a judge, written before the conversation) a group for each
+    saves more; where each beginning is common to few (the conversation, written before the criteria) the packs of one
+    group share it already. Both are counted and the smaller is taken.
+
+    Args:
+        sequences: token ids.
+        n_before: how many tokens of each may stand in a prefix: none after that is asked about.
+        limit: nodes of a pack.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
+    return _best_groups(order, sequences, n_before, limit)
+
+
+def pack_limit(limit: int, n_prefix: int) -> int:
+    """Nodes of a pack that stands on a prefix: rows of one length cost alike, but a pack may not shrink to nothing."""
+    return max(limit - n_prefix, limit // 2)
+
+
+def _best_groups(
+    order: list[int], sequences: Sequence[Sequence[int]], n_before: Sequence[int], limit: int
+) -> list[Group]:
+    n_common = common_length(sequences[order[0]], sequences[order[-1]])
+    n_prefix = min(n_common, min(n_before[i] for i in order)) if len(order) > 1 else 0
+    n_prefix = n_prefix if n_prefix >= _WORTH_SHARING else 0
+    packs = build_packs([sequences[i][n_prefix:] for i in order], limit=pack_limit(limit, n_prefix))
+    whole = Group(indices=tuple(order), n_prefix=n_prefix, n_nodes=n_prefix + sum(pack.n_nodes for pack in packs))
+    parts = _divided(order, sequences, n_common)
+    if not 1 < len(parts) <= _MOST_PARTS or len(packs) == 1:
+        return [whole]
+    divided = [group for part in parts for group in _best_groups(part, sequences, n_before, limit)]
+    n_divided = sum(group.n_nodes for group in divided) + _PASS_NODES * (len(divided) - 1)
+    return divided if n_divided < whole.n_nodes else [whole]
+
+
+def _divided(order: list[int], sequences: Sequence[Sequence[int]], n_common: int) -> list[list[int]]:
+    """Runs of the sorted sequences that go on alike after what is common to all."""
+    parts: list[list[int]] = []
+    for i in order:
+        if parts and sequences[parts[-1][-1]][: n_common + 1] == sequences[i][: n_common + 1]:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+    return parts
 
 
 def visibility(pack: Pack, *, n_prefix: int, device: str) -> Tensor:

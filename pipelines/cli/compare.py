@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import ForceOption, JsonOption, SeedOption, fail
+from pipelines.cli.console import BudgetOption, DryRunOption, ForceOption, JsonOption, SeedOption, fail
 
 GATE_EXIT = 3
 
@@ -37,6 +37,8 @@ def compare(
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit 3 when B is worse on any declared measure: for use in CI.")
     ] = False,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -46,8 +48,10 @@ def compare(
     screentest compare base ./adapter --data test.jsonl
     """
     from pipelines.cli.outcome import show
-    from pipelines.cli.session import open_command
+    from pipelines.cli.session import open_command, open_session
+    from pipelines.cli.spending import say_spent, show_plan
     from pipelines.compare import build_design, worse_measures
+    from pipelines.costing import plan_design
     from pipelines.evaluate import run
 
     design = build_design(
@@ -63,8 +67,13 @@ def compare(
         temperature=temperature,
         seed=seed,
     )
-    with open_command("compare", force=force) as session:
+    if dry_run:
+        session = open_session(force=force, budget_usd=budget_usd)
+        show_plan(plan_design(session, design, folder=Path.cwd(), limit=None), json=json)
+        return
+    with open_command("compare", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, design, folder=Path.cwd())
+    say_spent(session)
     show(session, evaluated, json=json)
     worse = worse_measures(evaluated.record)
     if gate and worse:

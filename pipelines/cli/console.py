@@ -25,6 +25,15 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage agai
 LimitOption = Annotated[
     int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-usd", help="Stop before endpoints could cost this command more; what was answered is kept.", min=0
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the calls, tokens and price of endpoints; send nothing.")
+]
 CorpusOption = Annotated[
     str, typer.Option(help="`sample`, `cornell`, a folder or zip in Cornell's format, ConvoKit, or a .jsonl file.")
 ]

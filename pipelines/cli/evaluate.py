@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import ForceOption, JsonOption, LimitOption
+from pipelines.cli.console import BudgetOption, DryRunOption, ForceOption, JsonOption, LimitOption
 
 
 def evaluate(
@@ -16,6 +16,8 @@ def evaluate(
     corpus: Annotated[str | None, typer.Option(help="Instead of the file's corpus.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0)] = None,
     limit: LimitOption = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -24,10 +26,18 @@ def evaluate(
     What is compared, which contrasts count and how large a difference matters stand in the file, before the run.
     """
     from pipelines.cli.outcome import show
-    from pipelines.cli.session import open_command
+    from pipelines.cli.session import open_command, open_session
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.costing import plan_design
     from pipelines.evaluate import load_design, run
 
     design = load_design(file, profile=profile, corpus=corpus, seed=seed)
-    with open_command("evaluate", force=force) as session:
-        evaluated = run(session, design, folder=file.resolve().parent, limit=limit)
+    folder = file.resolve().parent
+    if dry_run:
+        session = open_session(force=force, budget_usd=budget_usd)
+        show_plan(plan_design(session, design, folder=folder, limit=limit), json=json)
+        return
+    with open_command("evaluate", force=force, budget_usd=budget_usd) as session:
+        evaluated = run(session, design, folder=folder, limit=limit)
+    say_spent(session)
     show(session, evaluated, json=json)

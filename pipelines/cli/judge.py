@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, SeedOption, emit, say, stdout, table
+from pipelines.cli.console import (
+    BudgetOption,
+    CorpusOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    emit,
+    say,
+    stdout,
+    table,
+)
+
+if TYPE_CHECKING:
+    from pipelines.session import Session
 
 app = typer.Typer(help="Run and qualify judges.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -33,6 +47,8 @@ def run(
     traces: Annotated[
         bool, typer.Option("--traces", help="Also write every reply as an MLflow trace with the scores as feedback.")
     ] = False,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -44,7 +60,8 @@ def run(
     from harness.errors import InputError
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.session import open_session
-    from pipelines.judging import score_file
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.judging import plan_files, score_file
 
     is_pairwise = load_judge_spec(judge).method == "pairwise"
     if is_pairwise != (against is not None):
@@ -52,18 +69,20 @@ def run(
             f"`--against` must be given exactly for a pairwise judge; {judge.name} {'is' if is_pairwise else 'is not'} "
             "one"
         )
+    session = open_session(force=force, budget_usd=budget_usd)
+    if dry_run:
+        planned = plan_files(
+            session, judge, generations=generations, against=against, corpus=corpus, data=data, seed=seed
+        )
+        show_plan(planned, json=json)
+        return
     if against is not None:
-        _compare(judge, generations, against, corpus=corpus, data=data, seed=seed, force=force, json=json)
+        _compare(session, judge, generations, against, corpus=corpus, data=data, seed=seed, json=json)
         return
     scored = score_file(
-        open_session(force=force),
-        judge,
-        generations=generations,
-        corpus=corpus,
-        data=data,
-        seed=seed,
-        with_traces=traces,
+        session, judge, generations=generations, corpus=corpus, data=data, seed=seed, with_traces=traces
     )
+    say_spent(session)
     if json:
         emit(
             {
@@ -98,6 +117,8 @@ def qualify(
         list[str] | None,
         typer.Option(help="Family of a model to be judged, or of what made its preferences; may be repeated."),
     ] = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -107,10 +128,16 @@ def qualify(
     from harness.judging.spec import load_judge_spec
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
-    from pipelines.judging import qualification_json, qualify_judge
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.judging import plan_qualification, qualification_json, qualify_judge
 
-    session = open_session(force=force)
+    session = open_session(force=force, budget_usd=budget_usd)
+    if dry_run:
+        planned = plan_qualification(session, judge, corpus=corpus, n=n_controls, seed=seed, own_controls=controls)
+        show_plan(planned, json=json)
+        return
     found = qualify_judge(session, judge, corpus=corpus, n=n_controls, seed=seed, own_controls=controls)
+    say_spent(session)
     own = load_judge_spec(judge).family
     shares_family = is_self_judging(own, judged_family) if judged_family else None
     if json:
@@ -169,6 +196,7 @@ def matrix(
     ] = None,
     corpus: CorpusOption = "sample",
     data: DataOption = None,
+    budget_usd: BudgetOption = None,
     preferred_by: Annotated[
         list[str] | None,
         typer.Option(help="The judge that made the preferences: its folder or its family; may be repeated."),
@@ -180,10 +208,12 @@ def matrix(
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import say_spent
     from pipelines.judge_matrix import agreement_json, cross_judges
 
+    session = open_session(force=force, budget_usd=budget_usd)
     found = cross_judges(
-        open_session(force=force),
+        session,
         judges,
         generations=generations,
         against=against,
@@ -192,6 +222,7 @@ def matrix(
         preferred_by=preferred_by or [],
         seed=seed,
     )
+    say_spent(session)
     if json:
         emit({"agreements": [agreement_json(a) for a in found.agreements], "warnings": list(found.warnings)})
         return
@@ -214,14 +245,14 @@ def matrix(
 
 
 def _compare(
-    judge: Path, first: Path, second: Path, *, corpus: str, data: Path | None, seed: int, force: bool, json: bool
+    session: Session, judge: Path, first: Path, second: Path, *, corpus: str, data: Path | None, seed: int, json: bool
 ) -> None:
     from harness.reporting.numbers import write_estimate
-    from pipelines.cli.session import open_session
+    from pipelines.cli.spending import say_spent
     from pipelines.judging import compare_files, compared_json
 
-    session = open_session(force=force)
     found = compare_files(session, judge, generations=first, against=second, corpus=corpus, data=data, seed=seed)
+    say_spent(session)
     if json:
         estimates = [compared_json(e) for e in found.estimates]
         missing = dict(found.missing)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from harness.models.endpoint.budget import Budget
 from harness.tracking import Tracking
 from pipelines.cli.console import progress, say
 from pipelines.session import Session
+from pipelines.spending import Spending
 
 
-def open_session(*, force: bool = False) -> Session:
+def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:
     """A session on the store that the environment names, with progress on stderr."""
-    return Session(tracking=Tracking(), is_forced=force, show=progress, say=say)
+    spending = Spending(budget=None if budget_usd is None else Budget(budget_usd))
+    return Session(tracking=Tracking(), is_forced=force, show=progress, say=say, spending=spending)
 
 
 @contextlib.contextmanager
-def open_command(name: str, *, force: bool = False) -> Iterator[Session]:
+def open_command(name: str, *, force: bool = False, budget_usd: float | None = None) -> Iterator[Session]:
     """A session whose stages nest under one run of this command."""
-    session = open_session(force=force)
+    session = open_session(force=force, budget_usd=budget_usd)
     with session.tracking.command(name) as parent:
         session.parent = parent.run_id
         yield session

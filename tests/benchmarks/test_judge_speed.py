@@ -1,7 +1,8 @@
-"""The likelihood judge over a bare forward pass, as ratios measured in one run.
+"""Judges on the embedded model over bare forward passes, as ratios measured in one run.
 
-`pytest tests/benchmarks/test_judge_speed.py -s` prints both: over the same tokens read whole (the judge reads shared
-beginnings once), and per token that really goes through the model (what reading, packing and sorting cost).
+`pytest tests/benchmarks/test_judge_speed.py -s` prints, for the likelihood judge, the speed over the same tokens read
+whole (the judge reads shared beginnings once) and per token that really goes through the model (what reading, packing
+and sorting cost); for form-filling on four criteria, the speed over every prompt read whole.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ import pytest
 
 from harness.judging import build_judge, judged_items, load_judge_spec
 from harness.judging.controls import reviewed_contradictions
+from harness.judging.geval import GEvalJudge
 from harness.judging.likelihood import NO_HISTORY
 from harness.models import scoring, tree
 from harness.models.bases import base_folder, resolve_base
 from harness.models.chat import chat_messages, render, reply_ids
 from harness.models.local import LocalModel
+from harness.models.protocol import OptionProbabilities
 from harness.types import Generation, JudgedItem, Prompt
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-JUDGE = Path(__file__).resolve().parents[2] / "experiments" / "judges" / "embedded-likelihood"
+JUDGES = Path(__file__).resolve().parents[2] / "experiments" / "judges"
 N_PROMPTS = 12
 ROUNDS = 2  # interleaved; the best of each counts, since other work on the machine only ever slows
 BATCH = 16
 AT_LEAST = 0.8
+FOUR_CRITERIA_AT_LEAST = 2.5
+SAME_SCORE = 1e-4
 
 
 def evaluation_items() -> list[JudgedItem]:
@@ -87,7 +92,7 @@ def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pyt
     base = resolve_base("embedded")
     model = LocalModel.load(base, dtype="float32", device="cpu")
     weights: Any = AutoModelForCausalLM.from_pretrained(base_folder(base), dtype=torch.float32)
-    judge = build_judge(load_judge_spec(JUDGE), model=model)
+    judge = build_judge(load_judge_spec(JUDGES / "embedded-likelihood"), model=model)
     items = evaluation_items()
     ids = sequences(model, items)
     n_nodes: list[int] = []
@@ -111,3 +116,32 @@ def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pyt
         print(f"\nbare, {name}: {plain:.0f} tokens/s; judge {ours:.0f}; ratio {ours / plain:.2f}", end="")
     print(f"\n{n_tokens} tokens read, {n_nodes[-1]} through the model, {len(items)} replies")
     assert read / max(whole) >= AT_LEAST
+
+
+def test_four_criteria_with_shared_beginnings_against_every_prompt_read_whole() -> None:
+    model = LocalModel.load(resolve_base("embedded"), dtype="float32", device="cpu")
+    judge = build_judge(load_judge_spec(JUDGES / "embedded-geval"), model=model)
+    assert isinstance(judge, GEvalJudge)
+    items = evaluation_items()
+    whole_seconds, shared_seconds = [], []
+    whole: list[OptionProbabilities] = []
+    for _ in range(ROUNDS):
+        questions = judge.questions(items)
+        began = time.perf_counter()
+        whole = [model.option_probabilities([question])[0] for question in questions]  # one alone shares nothing
+        whole_seconds.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        scores = judge.score(items)
+        shared_seconds.append(time.perf_counter() - began)
+    ratio = min(whole_seconds) / min(shared_seconds)
+    furthest = max(
+        abs(a - b)
+        for score, answer in zip(scores, whole, strict=True)
+        for a, b in zip(score.probabilities or (), answer.probabilities, strict=True)
+    )
+    print(
+        f"\n{len(scores)} scores: whole {len(scores) / min(whole_seconds):.1f}/s, shared "
+        f"{len(scores) / min(shared_seconds):.1f}/s, ratio {ratio:.2f}; probabilities differ by {furthest:.1e} at most"
+    )
+    assert 5 * furthest < SAME_SCORE  # a score is a mean over 1 to 5
+    assert ratio >= FOUR_CRITERIA_AT_LEAST

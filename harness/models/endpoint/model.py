@@ -1,13 +1,16 @@
-"""Models behind an OpenAI-compatible endpoint: replies only, no exact probabilities."""
+"""Replies of a model behind an OpenAI-compatible endpoint; no exact probabilities."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.errors import UnavailableError
+from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.desk import CallPlan, Desk
+from harness.models.endpoint.prices import Price
+from harness.models.endpoint.store import CallStore
 from harness.models.metering import Meter
 from harness.models.protocol import (
     Capability,
@@ -25,17 +28,15 @@ from harness.models.sampling import validate_decoding
 from harness.seeding import derive
 from harness.types import BaseModel, Decoding, FinishReason
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class EndpointModel:
     """Asks an endpoint for replies; implements `LanguageModel` with `generate` alone.
 
-    Each row brings its own seed, which an endpoint may or may not honour. A row that fails after the client's retries
-    becomes a reply with finish reason `error` and is missing later; an endpoint that cannot be used at all raises.
+    Each row brings its own seed, which an endpoint may or may not honour. A row that fails after its retries becomes a
+    reply with finish reason `error` and is missing later; an endpoint that cannot be used at all raises. Charges go to
+    the ledger; replies do not go to the store of answers, since generation keeps a journal of its own.
     """
 
     supports: frozenset[Capability] = frozenset({"generate"})
@@ -47,9 +48,12 @@ class EndpointModel:
         base_url: str,
         model: str,
         key_variable: str = "OPENAI_API_KEY",
-        n_parallel: int = 4,
-        n_retries: int = 4,
+        n_parallel: int = 32,
+        n_retries: int = 8,
         timeout: float = 120.0,
+        store: CallStore | None = None,
+        price: Price | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Name the endpoint.
 
@@ -57,16 +61,24 @@ class EndpointModel:
             base_url: e.g. `http://localhost:8000/v1`.
             model: the model's name there.
             key_variable: environment variable with the key; local servers usually need none.
-            n_parallel: requests under way at a time.
-            n_retries: of the client, with its growing pauses, per request.
-            timeout: seconds per attempt.
+            n_parallel: ceiling of the requests under way, which follow what the server can take.
+            n_retries: attempts after the first, with growing pauses, per request.
+            timeout: seconds until an attempt's first byte.
+            store: keeps the charges; without one they are not kept.
+            price: of the model; None where it is unknown.
+            budget: of the whole command; needs a price.
         """
         self.base_url = base_url
         self.model = model
-        self._key_variable = key_variable
-        self._n_parallel = n_parallel
-        self._n_retries = n_retries
-        self._timeout = timeout
+        client = ChatClient(
+            url=base_url,
+            model=model,
+            key_variable=key_variable,
+            n_parallel=n_parallel,
+            max_retries=n_retries,
+            timeout_s=timeout,
+        )
+        self._desk = Desk(client, purpose="generate", store=store, price=price, budget=budget, reuses=False)
 
     def generate(
         self,
@@ -80,22 +92,38 @@ class EndpointModel:
 
         Raises:
             UnavailableError: the endpoint cannot be reached, refuses the key, or has no such model.
+            BudgetError: the next request could cross the budget.
         """
         validate_decoding(decoding)
-        client = self._client()
         meter = Meter(len(requests), "replies", on_progress)
         replies: dict[int, Reply] = {}
-        with client, ThreadPoolExecutor(self._n_parallel) as pool:
-            pending = {pool.submit(self._reply, client, r, decoding): i for i, r in enumerate(requests)}
-            try:
-                for done in as_completed(pending):
-                    reply = replies[pending[done]] = done.result()
-                    if on_reply is not None:
-                        on_reply(reply)
-                    meter.advance(1, reply.n_tokens or 0)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+
+        def finish(place: int, result: ChatResult) -> None:
+            reply = replies[place] = _reply(requests[place], result)
+            if on_reply is not None:
+                on_reply(reply)
+            meter.advance(1, reply.n_tokens or 0)
+
+        self._desk.ask([self.call(request, decoding) for request in requests], on_done=finish)
         return [replies[i] for i in range(len(requests))]
+
+    def plan(self, requests: Sequence[ReplyRequest], *, decoding: Decoding) -> CallPlan:
+        """What `generate` would send; sends nothing."""
+        return self._desk.plan([self.call(request, decoding) for request in requests])
+
+    def call(self, request: ReplyRequest, decoding: Decoding) -> ChatCall:
+        """The request as it is sent."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(m) for m in request.messages],
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "seed": derive(decoding.seed, "endpoint", request.key, request.draw) % 2**31,
+        }
+        if decoding.stop:
+            body["stop"] = list(decoding.stop)
+        return ChatCall(body=body, draw=request.draw)
 
     def continuation_logprobs(
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
@@ -111,68 +139,18 @@ class EndpointModel:
         require(self, "option_probabilities", who=self.model)
         return []
 
-    def _client(self) -> OpenAI:
-        from openai import OpenAI
 
-        return OpenAI(
-            base_url=self.base_url,
-            api_key=os.environ.get(self._key_variable) or "none",
-            max_retries=self._n_retries,
-            timeout=self._timeout,
-        )
-
-    def _reply(self, client: OpenAI, request: ReplyRequest, decoding: Decoding) -> Reply:
-        import openai
-
-        options: dict[str, Any] = {"stop": list(decoding.stop)} if decoding.stop else {}
-        try:
-            completion = client.chat.completions.create(
-                model=self.model,
-                messages=[dict(m) for m in request.messages],  # type: ignore[misc]
-                max_tokens=decoding.max_new_tokens,
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                seed=derive(decoding.seed, "endpoint", request.key, request.draw) % 2**31,
-                **options,
-            )
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as err:
-            raise self._unavailable(f"it refuses the key in {self._key_variable} (status {err.status_code})") from err
-        except openai.NotFoundError as err:
-            raise self._unavailable(f"it has no model `{self.model}` at this address (status 404)") from err
-        except openai.APITimeoutError:
-            return _failed(request, f"no answer within {self._timeout:g} seconds")
-        except openai.APIConnectionError as err:
-            raise self._unavailable("it cannot be reached") from err
-        except openai.APIStatusError as err:
-            return _failed(request, f"status {err.status_code}")
-        if not completion.choices:
-            return _failed(request, "an answer without choices")
-        choice = completion.choices[0]
-        return Reply(
-            key=request.key,
-            draw=request.draw,
-            adapter=request.adapter,
-            tag=request.tag,
-            text=(choice.message.content or "").strip(),
-            n_tokens=None if completion.usage is None else completion.usage.completion_tokens,
-            finish_reason=_FINISH.get(choice.finish_reason, "unknown"),
-        )
-
-    def _unavailable(self, reason: str) -> UnavailableError:
-        return UnavailableError(
-            f"`{self.base_url}` must answer for `{self.model}`: {reason}; check address, model name and key, "
-            "then run again: what was generated so far is kept"
-        )
-
-
-def _failed(request: ReplyRequest, reason: str) -> Reply:
+def _reply(request: ReplyRequest, result: ChatResult) -> Reply:
+    choice = {} if result.answer is None else result.answer["choices"][0]
+    text = choice.get("message", {}).get("content")
+    is_failed = result.answer is None
     return Reply(
         key=request.key,
         draw=request.draw,
         adapter=request.adapter,
         tag=request.tag,
-        text="",
-        n_tokens=None,
-        finish_reason="error",
-        error=reason,
+        text=text.strip() if isinstance(text, str) else "",
+        n_tokens=result.n_output,
+        finish_reason="error" if is_failed else _FINISH.get(str(choice.get("finish_reason")), "unknown"),
+        error=result.error,
     )

@@ -54,11 +54,16 @@ def folder(path: Path, data: dict[str, Any], *, prompt: str = PROMPT) -> Path:
 
 def test_every_shipped_judge_loads() -> None:
     folders = sorted(p.parent for p in JUDGES.glob("*/judge.yaml"))
-    assert [f.name for f in folders] == ["embedded-geval", "embedded-likelihood"]
-    specs = [load_judge_spec(f) for f in folders]
-    assert [s.name for s in specs] == [f.name for f in folders]
-    assert [c.name for c in specs[0].criteria] == ["coherence", "consistency", "fluency", "relevance"]
-    assert specs[0].family == specs[1].family == "smollm2"
+    specs = {f.name: load_judge_spec(f) for f in folders}
+    assert [s.name for s in specs.values()] == list(specs)
+    assert [c.name for c in specs["embedded-geval"].criteria] == ["coherence", "consistency", "fluency", "relevance"]
+    assert specs["embedded-geval"].family == specs["embedded-likelihood"].family == "smollm2"
+    assert {name: specs[name].mode for name in ("gpt-4o-mini", "self-hosted", "qwen2.5-7b-exact")} == {
+        "gpt-4o-mini": "logprobs",
+        "self-hosted": "auto",
+        "qwen2.5-7b-exact": "exact",
+    }
+    assert [name for name, spec in specs.items() if spec.is_remote] == ["gpt-4o-mini", "self-hosted"]
 
 
 def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:

@@ -242,3 +242,12 @@ def test_results_name_what_they_are_of() -> None:
     assert (result.judge_id, result.criterion) == ("scripted@00000000", "coherence")
     family: ControlResult = result.families[0]
     assert (family.criterion, family.family, family.kind) == ("coherence", "other_film", "discrimination")
+
+
+def test_a_second_judge_scores_the_repetition_where_the_first_would_look_it_up() -> None:
+    remembers, asks = normal_judge(1.0), ScriptedJudge(value=lambda item, criterion: 9.0, criteria=(COHERENCE,))
+    [result] = qualify(remembers, controls(40), rng=stream(0, "t"), again=asks)
+    assert len(remembers.calls) == len(asks.calls) == 1
+    assert asks.calls[0] <= 14
+    assert result.repeatability is not None
+    assert result.repeatability.value == 0.0  # the first never says 9

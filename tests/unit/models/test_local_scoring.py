@@ -15,7 +15,7 @@ from harness.models import local as local_module
 from harness.models.chat import render, reply_ids
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, OptionRequest, adapter_name
-from harness.models.tree import build_packs, visibility
+from harness.models.tree import build_groups, build_packs, visibility
 from harness.types import Adapter, Progress
 
 REPLIES = ("hello", "", "help me", "héll", "hello", "x" * 40)
@@ -136,3 +136,36 @@ def test_a_shared_context_stands_once() -> None:
     context = list(range(100))
     [pack] = build_packs([[*context, 200 + i] for i in range(20)], limit=500)
     assert pack.n_nodes == 120
+
+
+# ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CRITERIA = [tuple(range(c, c + 60)) for c in (100, 300, 500, 700)]
+ITEMS = [tuple(range(c, c + 40)) for c in range(1000, 3000, 50)]
+
+
+def groups(sequences: list[tuple[int, ...]], *, limit: int = 384) -> list[tuple[int, int]]:
+    """Sizes and prefixes, largest prefix first."""
+    found = build_groups(sequences, n_before=[len(s) - 1 for s in sequences], limit=limit)
+    assert sorted(i for g in found for i in g.indices) == list(range(len(sequences)))
+    for g in found:
+        assert len({sequences[i][: g.n_prefix] for i in g.indices}) == 1
+    return [(len(g.indices), g.n_prefix) for g in found]
+
+
+def test_criteria_that_come_before_the_items_have_a_group_each() -> None:
+    start = tuple(range(20))
+    assert groups([start + c + i for c in CRITERIA for i in ITEMS]) == [(40, 80)] * 4
+
+
+def test_items_that_come_before_the_criteria_share_theirs_in_the_packs_of_one_group() -> None:
+    start = tuple(range(20))
+    assert groups([start + i + c for c in CRITERIA for i in ITEMS]) == [(160, 20)]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=60), min_size=1, max_size=12))
+def test_groups_never_cost_more_than_one_group_would(sequences: list[list[int]]) -> None:
+    tokens = [tuple(s) for s in sequences]
+    found = build_groups(tokens, n_before=[len(s) - 1 for s in tokens], limit=24)
+    assert sorted(i for g in found for i in g.indices) == list(range(len(tokens)))
+    assert sum(g.n_nodes for g in found) <= sum(p.n_nodes for p in build_packs(tokens, limit=24)) + 24 * len(found)

@@ -1,0 +1,57 @@
+"""What a call costs: a dated list of prices, and arithmetic that knows when it does not know."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import Field, TypeAdapter
+
+from harness.config import StrictConfig
+
+PRICES = Path(__file__).with_name("prices.yaml")
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+    source: str = ""  # where it was read, and when
+
+    def of(self, *, n_input: int, n_output: int) -> float:
+        """What a call costs, US dollars."""
+        return (self.input * n_input + self.output * n_output) / MILLION
+
+
+class _Listed(StrictConfig):
+    """A row of the list."""
+
+    endpoint: str
+    model: str
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    date: datetime.date
+    source: str
+
+
+def listed_price(url: str, model: str) -> Price | None:
+    """The list's price of a model at a server; None where it is unknown.
+
+    A name alone is not enough: a server of one's own may call its model anything.
+    """
+    for row in _listed():
+        if (row.endpoint, row.model) == (url, model):
+            return Price(input=row.input, output=row.output, source=f"{row.source}, {row.date.isoformat()}")
+    return None
+
+
+@functools.cache
+def _listed() -> tuple[_Listed, ...]:
+    rows = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
+    return tuple(TypeAdapter(tuple[_Listed, ...]).validate_python(rows))

@@ -1,0 +1,150 @@
+"""Answers and charges in the SQL store: content-addressed answers, one ledger row per call that was made."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.database import writing
+from harness.types import JsonObject
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Table
+
+N_KEYS = 500  # of one query: SQLite takes 32,766 parameters, PostgreSQL plans long lists slowly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one call cost: a row of the ledger."""
+
+    key: str
+    url: str
+    model: str
+    purpose: str  # the judge's id, or "generate"
+    n_attempts: int
+    n_lost: int
+    n_input: int | None
+    n_output: int | None
+    usd: float | None  # None: tokens or price are unknown
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTotal:
+    """Sums over the ledger."""
+
+    n_calls: int
+    n_failed: int
+    n_input: int
+    n_output: int
+    usd: float  # of the calls whose cost is known
+    n_unknown: int  # answered calls whose cost is not
+
+
+class CallStore:
+    """The tables `endpoint_answers` and `endpoint_calls`."""
+
+    def __init__(self, engine: Engine) -> None:
+        """On an engine of `harness.database.open_database`, which has made the tables."""
+        self._engine = engine
+
+    def answers(self, keys: Iterable[str]) -> dict[str, JsonObject]:
+        """The stored answers among the keys."""
+        from sqlalchemy import bindparam, select
+
+        table = _answers()
+        query = select(table.c.key, table.c.answer).where(table.c.key.in_(bindparam("keys", expanding=True)))
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, JsonObject] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(wanted), N_KEYS):
+                rows = connection.execute(query, {"keys": wanted[start : start + N_KEYS]})
+                found |= {key: json.loads(answer) for key, answer in rows}
+        return found
+
+    def write(self, charges: Sequence[Charge], answers: Mapping[str, JsonObject]) -> None:
+        """Charges and the answers they bought, in one transaction: neither can stand without the other."""
+        now = datetime.datetime.now(datetime.UTC)
+        with writing(self._engine) as connection:
+            if answers:
+                rows = [{"key": key, "answer": json.dumps(a), "answered_at": now} for key, a in answers.items()]
+                connection.execute(_insert_new(connection), rows)
+            if charges:
+                connection.execute(_calls().insert(), [{**asdict(charge), "ended_at": now} for charge in charges])
+
+    def last_row(self) -> int:
+        """Number of the ledger's newest row; 0 where there is none."""
+        from sqlalchemy import func, select
+
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.max(_calls().c.id))).scalar() or 0
+
+    def total(self, *, purpose: str | None = None, after: int = 0) -> LedgerTotal:
+        """Sums over the ledger's rows after a number, of one purpose or of all."""
+        from sqlalchemy import and_, func, select
+
+        c = _calls().c
+        query = select(
+            func.count(),
+            func.count().filter(c.error != ""),
+            func.coalesce(func.sum(c.n_input), 0),
+            func.coalesce(func.sum(c.n_output), 0),
+            func.coalesce(func.sum(c.usd), 0.0),
+            func.count().filter(and_(c.error == "", c.usd.is_(None))),
+        ).where(c.id > after)
+        if purpose is not None:
+            query = query.where(c.purpose == purpose)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one()
+        return LedgerTotal(
+            n_calls=row[0], n_failed=row[1], n_input=row[2], n_output=row[3], usd=float(row[4]), n_unknown=row[5]
+        )
+
+
+def _insert_new(connection: Connection) -> Any:
+    """Keep what stands: two processes that ask the same at once both have an answer, and the first counts."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(_answers()).on_conflict_do_nothing(index_elements=["key"])
+
+
+# The tables as the migrations made them; only what is read or written here.
+
+
+@functools.cache
+def _answers() -> Table:
+    from sqlalchemy import Column, DateTime, MetaData, String, Table, Text
+
+    return Table(
+        "endpoint_answers",
+        MetaData(),
+        Column("key", String(64), primary_key=True),
+        Column("answer", Text),
+        Column("answered_at", DateTime(timezone=True)),
+    )
+
+
+@functools.cache
+def _calls() -> Table:
+    from sqlalchemy import Column, DateTime, Float, Integer, MetaData, String, Table, Text
+
+    texts = [Column(name, Text) for name in ("url", "model", "purpose", "error")]
+    counts = [Column(name, Integer) for name in ("n_attempts", "n_lost", "n_input", "n_output")]
+    return Table(
+        "endpoint_calls",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("key", String(64)),
+        Column("ended_at", DateTime(timezone=True)),
+        Column("usd", Float),
+        Column("seconds", Float),
+        *texts,
+        *counts,
+    )

@@ -1,0 +1,89 @@
+"""Judging through an endpoint against what its latency allows, and what store and ledger cost.
+
+`pytest tests/benchmarks/test_endpoint_speed.py -s` prints the figures. The server is real, on this machine, and takes
+0.2 seconds for every answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from faulty_server import FaultyServer
+
+from harness.database import open_database
+from harness.judging import build_judge, load_judge_spec
+from harness.judging.geval import GEvalJudge
+from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.store import CallStore, Charge
+from harness.types import JsonObject, JudgedItem, Message
+
+pytestmark = pytest.mark.slow
+
+JUDGE = Path(__file__).resolve().parents[2] / "experiments" / "judges" / "gpt-4o-mini"
+LATENCY = 0.2
+IN_FLIGHT = 32
+N_ITEMS = 800  # times four criteria: 20 seconds at 160 calls a second
+SHARE_OF_POSSIBLE = 0.9
+STORE_SECONDS_A_CALL = 0.002
+WARM_SCORES_A_SECOND = 10_000
+
+
+class TimedStore(CallStore):
+    """Adds up the time that writing takes."""
+
+    seconds = 0.0
+    n_written = 0
+
+    def write(self, charges: Sequence[Charge], answers: Mapping[str, JsonObject]) -> None:
+        began = time.perf_counter()
+        super().write(charges, answers)
+        self.seconds += time.perf_counter() - began
+        self.n_written += len(charges)
+
+
+def items(n: int) -> list[JudgedItem]:
+    return [
+        JudgedItem(
+            id=f"i{i}",
+            messages=(Message(role="user", content=f"Where is the boat, and who has seen it since {i}?"),),
+            reply=f"Nobody I know of. Ask the {i} people on the quay.",
+            cluster="film",
+        )
+        for i in range(n)
+    ]
+
+
+def judge(url: str, store: CallStore) -> GEvalJudge:
+    client = ChatClient(url=url, model="gpt-4o-mini", n_parallel=IN_FLIGHT)
+    built = build_judge(load_judge_spec(JUDGE), desk=Desk(client, purpose="benchmark", store=store))
+    assert isinstance(built, GEvalJudge)
+    return built
+
+
+def test_calls_keep_up_with_the_latency_and_warm_scores_are_read_at_once(tmp_path: Path) -> None:
+    store = TimedStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    asked = items(N_ITEMS)
+    with FaultyServer(latency=LATENCY) as server:
+        began = time.perf_counter()
+        cold = judge(server.url, store).score(asked)
+        rate = len(cold) / (time.perf_counter() - began)
+        began = time.perf_counter()
+        warm = judge(server.url, store).score(asked)
+        warm_rate = len(warm) / (time.perf_counter() - began)
+        n_sent = len(server.sent)
+    possible = IN_FLIGHT / LATENCY
+    each = store.seconds / store.n_written
+    print(
+        f"\n{rate:.0f} calls/s of {possible:.0f} possible at {IN_FLIGHT} in flight: {rate / possible:.2f}"
+        f"\nstore and ledger: {1000 * each:.2f} ms a call; warm: {warm_rate:,.0f} scores/s"
+    )
+    assert n_sent == len(cold)
+    assert warm == cold
+    assert {s.status for s in cold} == {"ok"}
+    assert rate >= SHARE_OF_POSSIBLE * possible
+    assert each < STORE_SECONDS_A_CALL
+    assert warm_rate >= WARM_SCORES_A_SECOND

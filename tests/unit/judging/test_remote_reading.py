@@ -1,0 +1,397 @@
+"""Reading through an endpoint: each step by itself, and every fault of a real server to its score or its status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_server import Behave, Fault, FaultyServer, Kind, answer, digit_of, expected_score, retry_date
+from hostile import HOSTILE
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.database import open_database
+from harness.errors import UnavailableError
+from harness.judging import load_criterion
+from harness.judging.geval import GEvalJudge, read_template
+from harness.judging.remote_reading import (
+    LogprobsReader,
+    SampledReader,
+    gives_logprobs,
+    logprobs_call,
+    parse_draw,
+    parse_draws,
+    parse_logprobs,
+    sampled_call,
+)
+from harness.models.endpoint.calls import ChatResult
+from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.store import CallStore
+from harness.models.protocol import OptionRequest
+from harness.types import JudgedItem, Message, Score
+
+JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
+TEMPLATE = read_template((JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8"))
+COHERENCE = load_criterion("coherence")
+REQUEST = OptionRequest(
+    key="k",
+    messages=[{"role": "user", "content": "Rate this."}],
+    prefix="Score: ",
+    options=("1", "2", "3", "4", "5"),
+)
+Serve = Callable[..., FaultyServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    running: list[FaultyServer] = []
+
+    def start(behave: Behave = lambda body, n: None, **options: Any) -> FaultyServer:
+        running.append(FaultyServer(behave, **options).__enter__())
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.__exit__()
+
+
+def desk(server: FaultyServer, *, store: CallStore | None = None, **options: Any) -> Desk:
+    settings = {"timeout_s": 5.0, "max_retries": 3} | options
+    return Desk(ChatClient(url=server.url, model="m", **settings), purpose="test", store=store)
+
+
+def judge(reader: LogprobsReader | SampledReader) -> GEvalJudge:
+    return GEvalJudge(
+        id="j@0", family="f", criteria=(COHERENCE,), reader=reader, template=TEMPLATE, min_mass=0.2, max_bytes=6000
+    )
+
+
+def by_logprobs(server: FaultyServer, **options: Any) -> GEvalJudge:
+    return judge(LogprobsReader(desk=desk(server, **options), model="m", top_logprobs=20))
+
+
+def by_draws(server: FaultyServer, *, n_draws: int = 3, **options: Any) -> GEvalJudge:
+    return judge(SampledReader(desk=desk(server, **options), model="m", n_draws=n_draws, temperature=1.0))
+
+
+def items(*replies: str) -> list[JudgedItem]:
+    said = (Message(role="user", content="Where is the boat?"),)
+    return [JudgedItem(id=f"i{n}", messages=said, reply=reply, cluster="film") for n, reply in enumerate(replies)]
+
+
+def text_of(scorer: GEvalJudge, item: JudgedItem) -> str:
+    return str(scorer.questions([item])[0].messages[-1]["content"])
+
+
+def result(kind: str = "", **changed: Any) -> ChatResult:
+    """What a call gives when the server answers so."""
+    body = logprobs_call(REQUEST, model="m", top_logprobs=5).body
+    found = answer(dict(body), kind)
+    found["choices"][0] |= changed
+    return ChatResult(answer=found)
+
+
+# ── call ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_logprobs_call_asks_greedily_for_the_most_likely_tokens() -> None:
+    body = logprobs_call(REQUEST, model="m", top_logprobs=7).body
+    assert (body["model"], body["logprobs"], body["top_logprobs"], body["temperature"]) == ("m", True, 7, 0)
+    assert body["max_tokens"] == 8
+    assert body["messages"] == [{"role": "user", "content": "Rate this."}]
+
+
+def test_draws_differ_in_seed_and_key_and_repeat_exactly() -> None:
+    calls = [sampled_call(REQUEST, model="m", temperature=0.7, draw=d) for d in range(3)]
+    assert len({c.key("http://x") for c in calls}) == 3
+    assert len({c.body["seed"] for c in calls}) == 3
+    assert calls[1] == sampled_call(REQUEST, model="m", temperature=0.7, draw=1)
+    assert calls[0].key("http://x") != calls[0].key("http://y")
+
+
+# ── parse: logprobs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_distribution_is_that_of_the_listed_score_tokens() -> None:
+    # 0.8 on the digit and 0.1 on another, 0.05 on a word: mass 0.9, shares 8/9 and 1/9.
+    reading = parse_logprobs(result(), REQUEST)
+    assert reading.answer is not None
+    digit = digit_of("Rate this.")
+    p = dict(zip("12345", reading.answer.probabilities, strict=True))
+    assert reading.answer.mass == pytest.approx(0.9)
+    assert p[str(digit)] == pytest.approx(8 / 9 if digit != 1 else 1.0)
+    assert math.fsum(p.values()) == pytest.approx(1.0)
+
+
+def test_ways_to_write_one_score_are_added_up() -> None:
+    top = [{"token": t, "logprob": math.log(0.3)} for t in ("4", " 4", "4\n")]
+    position = {**top[0], "top_logprobs": top}
+    reading = parse_logprobs(result(logprobs={"content": [position]}), REQUEST)
+    assert reading.answer is not None
+    assert reading.answer.mass == pytest.approx(0.9)
+    assert reading.answer.probabilities == pytest.approx((0, 0, 0, 1, 0))
+    assert reading.answer.entropy == 0
+
+
+def test_a_repeated_prefix_is_stepped_over() -> None:
+    assert parse_logprobs(result("prefix"), REQUEST) == parse_logprobs(result(), REQUEST)
+
+
+@pytest.mark.parametrize("tokens", [["Sc", "4"], ["4", "5"], ["**", "4"], ["Score", "4"]])
+def test_only_the_position_of_the_score_counts(tokens: list[str]) -> None:
+    content = [{"token": t, "logprob": -0.01, "top_logprobs": [{"token": t, "logprob": -0.01}]} for t in tokens]
+    reading = parse_logprobs(result(logprobs={"content": content}), REQUEST)
+    if tokens[0] == "4":
+        assert reading.answer is not None
+        assert reading.answer.probabilities[3] == 1.0
+    else:
+        assert reading.answer is None
+
+
+@pytest.mark.parametrize(
+    ("given_result", "status"),
+    [
+        (result("refusal"), "refused"),
+        (result("filter"), "refused"),
+        (result("no_logprobs"), "unsupported"),
+        (result(logprobs=None), "unsupported"),
+        (result(logprobs={"content": []}), "unparsable"),
+        (result(logprobs={"content": []}, finish_reason="length"), "truncated"),
+        (result(logprobs={"content": ["4"]}), "unparsable"),
+        (result(logprobs={"content": [{"token": 4}]}), "unparsable"),
+        (result(logprobs={"content": [{"token": "4", "logprob": "high"}]}), "unparsable"),
+        (result(logprobs={"content": [{"token": "4", "logprob": 3.0}]}), "unparsable"),
+        (result("nan"), "unparsable"),
+        (result("no_score_token"), "low_mass"),
+        (ChatResult(answer=None, error="status 500"), "failed"),
+    ],
+)
+def test_what_is_no_distribution_is_missing_with_its_status(given_result: ChatResult, status: str) -> None:
+    reading = parse_logprobs(given_result, REQUEST)
+    assert (reading.answer, reading.status) == (None, status)
+    assert reading.reason
+
+
+# ── parse: sampled ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drawn(text: object, **changed: Any) -> ChatResult:
+    return result(message={"role": "assistant", "content": text}, **changed)
+
+
+@pytest.mark.parametrize("text", ["4", " 4\n", "Score: 4", "Score:4"])
+def test_a_draw_is_a_score_and_nothing_else(text: str) -> None:
+    found = drawn(text).answer
+    assert found is not None
+    assert parse_draw(found, REQUEST) == "4"
+
+
+@pytest.mark.parametrize(
+    "text", ["4.", "4/5", "The answer is 4", "44", "4 5", "６", "٤", "four", "", None, 4, "0", "-4", "Score: Score: 4"]
+)
+def test_anything_else_is_unreadable(text: object) -> None:
+    found = drawn(text).answer
+    assert found is not None
+    assert parse_draw(found, REQUEST) is None
+
+
+def test_a_draw_that_was_cut_off_is_unreadable() -> None:
+    found = drawn("4", finish_reason="length").answer
+    assert found is not None
+    assert parse_draw(found, REQUEST) is None
+
+
+def test_unreadable_draws_count_against_the_mass() -> None:
+    # 3, 3, 5 of four draws: p(3) = 2/3, p(5) = 1/3, mass 3/4.
+    reading = parse_draws([drawn("3"), drawn("I think 4"), drawn("5"), drawn("Score: 3")], REQUEST)
+    assert reading.answer is not None
+    assert reading.answer.probabilities == pytest.approx((0, 0, 2 / 3, 0, 1 / 3))
+    assert reading.answer.mass == 0.75
+
+
+def test_draws_without_any_score_are_missing() -> None:
+    assert parse_draws([drawn("no"), drawn("4!")], REQUEST).status == "unparsable"
+    assert parse_draws([result("refusal"), result("filter")], REQUEST).status == "refused"
+    lost = parse_draws([drawn("3"), ChatResult(answer=None, error="status 500")], REQUEST)
+    assert (lost.answer, lost.status, lost.reason) == (None, "failed", "status 500")
+
+
+@given(st.lists(st.sampled_from(["1", "2", "3", "4", "5", "x"]), min_size=1, max_size=30))
+def test_the_mean_of_the_draws_is_the_score(texts: list[str]) -> None:
+    reading = parse_draws([drawn(text) for text in texts], REQUEST)
+    read = [int(text) for text in texts if text != "x"]
+    if not read:
+        assert reading.status == "unparsable"
+        return
+    assert reading.answer is not None
+    mean = math.fsum(p * s for p, s in zip(reading.answer.probabilities, range(1, 6), strict=True))
+    assert mean == pytest.approx(sum(read) / len(read))
+    assert reading.answer.mass == pytest.approx(len(read) / len(texts))
+
+
+# ── together, against a server ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_scores_are_those_that_the_server_means(serve: Serve) -> None:
+    server = serve()
+    for scorer, mode in ((by_logprobs(server), "logprobs"), (by_draws(server), "sampled")):
+        scores = scorer.score(items("It sank.", "", "Bees."))
+        assert [(s.item_id, s.status, s.mode) for s in scores] == [
+            ("i0", "ok", mode),
+            ("i1", "empty", mode),
+            ("i2", "ok", mode),
+        ]
+        for score, item in zip(scores, items("It sank.", "", "Bees."), strict=True):
+            if score.value is not None:
+                said = text_of(scorer, item)
+                assert score.value == pytest.approx(expected_score(said) if mode == "logprobs" else digit_of(said))
+
+
+def score_one(serve: Serve, behave: Behave, **options: Any) -> tuple[Score, FaultyServer]:
+    server = serve(behave)
+    return by_logprobs(server, **options).score(items("It sank."))[0], server
+
+
+def once(kind: Kind, **options: Any) -> Behave:
+    """Misbehave the first time a body is asked."""
+    return lambda body, n: Fault(kind=kind, **options) if n == 0 else None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind="status", status=429),
+        Fault(kind="status", status=429, headers={"Retry-After": "1"}),
+        Fault(kind="status", status=429, headers={"retry-after-ms": "200"}),
+        Fault(kind="status", status=500),
+        Fault(kind="status", status=503),
+        Fault(kind="status", status=503, headers={"Retry-After": "nonsense"}),
+        Fault(kind="reset"),
+        Fault(kind="cut"),
+        Fault(kind="not_json"),
+        Fault(kind="empty_choices"),
+        Fault(kind="no_message"),
+        Fault(kind="slow", seconds=0.8),
+    ],
+    ids=lambda f: f"{f.kind} {f.status} {f.headers}",
+)
+def test_a_passing_fault_ends_in_the_right_score(serve: Serve, fault: Fault) -> None:
+    score, server = score_one(serve, lambda body, n: fault if n == 0 else None, timeout_s=0.4)
+    assert score.status == "ok"
+    assert score.value == pytest.approx(expected_score(server.sent[0]["messages"][-1]["content"]))
+    assert len(server.sent) == 2
+    wait = server.times[1] - server.times[0]
+    asked = fault.headers.get("Retry-After", "")
+    assert wait >= (1.0 if asked == "1" else 0.2 if "retry-after-ms" in fault.headers else 0.0)
+
+
+def test_a_date_to_come_back_at_is_honoured(serve: Serve) -> None:
+    # HTTP dates have whole seconds: two seconds from now is at least one.
+    fault = Fault(kind="status", status=429, headers={"Retry-After": retry_date(2)})
+    score, server = score_one(serve, lambda body, n: fault if n == 0 else None)
+    assert score.status == "ok"
+    assert server.times[1] - server.times[0] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("refusal", "refused"),
+        ("filter", "refused"),
+        ("no_logprobs", "unsupported"),
+        ("no_score_token", "low_mass"),
+        ("prose", "low_mass"),
+        ("nan", "unparsable"),
+    ],
+)
+def test_an_answer_that_is_no_score_is_missing_and_not_asked_again(serve: Serve, kind: Kind, status: str) -> None:
+    score, server = score_one(serve, lambda body, n: Fault(kind=kind))
+    assert (score.value, score.status) == (None, status)
+    assert len(server.sent) == 1
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut", "not_json", "empty_choices"])
+def test_a_fault_that_stays_is_a_missing_score_with_its_reason(serve: Serve, kind: Kind) -> None:
+    score, server = score_one(serve, lambda body, n: Fault(kind=kind), max_retries=2)
+    assert (score.value, score.status) == (None, "failed")
+    assert "after 3 attempts" in score.reason
+    assert len(server.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(kind="status", status=401), "refuses the key in OPENAI_API_KEY"),
+        (Fault(kind="status", status=403), "refuses the key in OPENAI_API_KEY"),
+        (Fault(kind="status", status=404), "has no model `m`"),
+        (Fault(kind="status", status=400, code="model_not_found"), "has no model `m`"),
+        (Fault(kind="status", status=429, code="insufficient_quota"), "has no credit left"),
+        (Fault(kind="status", status=429, headers={"Retry-After": "86400"}), "left alone for 86400 seconds"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_used_stops_at_once_with_one_sentence(
+    serve: Serve, fault: Fault, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    server = serve(lambda body, n: fault)
+    with pytest.raises(UnavailableError, match=said) as caught:
+        by_logprobs(server, n_parallel=1).score(items(*(f"Reply {i}." for i in range(40))))
+    assert len(server.sent) == 1
+    assert "sk-secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert server.keys == ["bearer sk-secret"]
+
+
+def test_a_request_that_the_server_rejects_fails_alone_and_many_in_a_row_stop(serve: Serve) -> None:
+    rejects = Fault(kind="status", status=400, code="string_above_max_length")
+    server = serve(lambda body, n: rejects if "curse" in body["messages"][-1]["content"] else None)
+    scores = by_logprobs(server).score(items("A curse.", "Bees."))
+    assert [(s.status, s.reason) for s in scores] == [("failed", "status 400 (string_above_max_length)"), ("ok", "")]
+    with pytest.raises(UnavailableError, match="8 calls in a row failed"):
+        by_logprobs(server, n_parallel=1).score(items(*(f"A curse {i}." for i in range(40))))
+
+
+def test_an_expired_key_in_the_middle_keeps_what_was_answered(serve: Serve, tmp_path: Path) -> None:
+    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    expired = Fault(kind="status", status=401)
+    server = serve(lambda body, n: expired if "Reply 20." in body["messages"][-1]["content"] else None)
+    asked = items(*(f"Reply {i}." for i in range(40)))
+    with pytest.raises(UnavailableError, match="refuses the key"):
+        by_logprobs(server, store=store, n_parallel=2).score(asked)
+    n_before = sum(server.delivered.values())
+    assert 15 <= n_before < 40
+    server.behave = lambda body, n: None
+    scores = by_logprobs(server, store=store).score(asked)
+    assert {s.status for s in scores} == {"ok"}
+    assert server.n_delivered_twice == 0
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))
+def test_hostile_text_is_sent_as_text_and_reads_as_any_other(serve: Serve, text: str) -> None:
+    server = serve()
+    (score,) = by_logprobs(server).score(items(text))
+    if score.status == "ok":
+        said = server.sent[0]["messages"][-1]["content"]
+        assert score.value == pytest.approx(expected_score(said))
+    else:
+        assert score.status in ("empty", "truncated")
+        assert server.sent == []
+
+
+def test_auto_asks_once_whether_there_are_logprobs(serve: Serve, tmp_path: Path) -> None:
+    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    giving = serve()
+    for _ in range(2):
+        assert gives_logprobs(desk(giving, store=store), model="m", top_logprobs=20)
+    assert len(giving.sent) == 1
+    without = serve(lambda body, n: Fault(kind="no_logprobs"))
+    assert not gives_logprobs(desk(without), model="m", top_logprobs=20)
+    refusing = serve(lambda body, n: Fault(kind="status", status=400, code="logprobs_unsupported"))
+    assert not gives_logprobs(desk(refusing), model="m", top_logprobs=20)
+    broken = serve(lambda body, n: Fault(kind="status", status=500))
+    with pytest.raises(UnavailableError, match="asked for log-probabilities and failed"):
+        gives_logprobs(desk(broken, max_retries=0), model="m", top_logprobs=20)

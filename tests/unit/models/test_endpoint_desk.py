@@ -1,0 +1,284 @@
+"""The desk: what is asked once, what is kept, what is charged, and where the money ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_server import Fault, FaultyServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.database import open_database
+from harness.errors import BudgetError, ConfigError
+from harness.models.endpoint.address import base_url
+from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.calls import ChatCall
+from harness.models.endpoint.client import ChatClient, run_async
+from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.pacing import Pace
+from harness.models.endpoint.prices import Price, listed_price
+from harness.models.endpoint.retrying import BACKOFF_CAP_S, backoff, classify, retry_after
+from harness.models.endpoint.store import CallStore
+
+# The server says 300 tokens in and 1 out for every call: $0.0003 + $0.000002 at these prices.
+PRICE = Price(input=1.0, output=2.0)
+COST = 0.000302
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CallStore:
+    return CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+
+
+def call(text: str, **more: Any) -> ChatCall:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}], "max_tokens": 8, "logprobs": True}
+    return ChatCall(body=body, **more)
+
+
+def desk(server: FaultyServer, **options: Any) -> Desk:
+    client = {key: options.pop(key) for key in ("n_parallel", "max_retries", "timeout_s") if key in options}
+    return Desk(ChatClient(url=server.url, model="m", **client), purpose="test", **options)
+
+
+# ── store and ledger ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_equal_calls_are_asked_once_and_known_ones_not_at_all(server: FaultyServer, store: CallStore) -> None:
+    calls = [call("a"), call("b"), call("a"), call("a", draw=1)]
+    done: list[int] = []
+    first = desk(server, store=store).ask(calls, on_done=lambda place, result: done.append(place))
+    assert sorted(done) == [0, 1, 2, 3]
+    assert first[0] == first[2]
+    assert len(server.sent) == 3
+    again = desk(server, store=store).ask(calls)
+    assert [r.answer for r in again] == [r.answer for r in first]
+    assert {r.n_attempts for r in again} == {0}
+    assert len(server.sent) == 3
+    assert store.total().n_calls == 3
+
+
+def test_a_repetition_asks_anew_and_is_kept_by_itself(server: FaultyServer, store: CallStore) -> None:
+    for _ in range(2):
+        desk(server, store=store).ask([call("a")])
+        desk(server, store=store, repetition=1).ask([call("a")])
+    assert len(server.sent) == 2
+
+
+def test_the_ledger_holds_tokens_and_cost_of_every_call(server: FaultyServer, store: CallStore) -> None:
+    desk(server, store=store, price=PRICE).ask([call(str(i)) for i in range(5)])
+    total = store.total(purpose="test")
+    assert (total.n_calls, total.n_failed, total.n_input, total.n_output) == (5, 0, 1500, 5)
+    assert total.usd == pytest.approx(5 * COST)
+    assert store.total(purpose="another").n_calls == 0
+    desk(server, store=store).ask([call("unpriced")])
+    assert (store.total(after=5).n_calls, store.total().n_unknown) == (1, 1)
+
+
+def test_an_error_is_in_the_ledger_and_never_among_the_answers(server: FaultyServer, store: CallStore) -> None:
+    server.behave = lambda body, n: Fault(kind="not_json")
+    (result,) = desk(server, store=store, max_retries=1).ask([call("a")])
+    assert (result.answer, result.n_lost) == (None, 2)
+    assert (store.total().n_calls, store.total().n_failed) == (1, 1)
+    server.behave = lambda body, n: None
+    (result,) = desk(server, store=store).ask([call("a")])
+    assert result.answer is not None
+
+
+def test_without_reuse_charges_are_kept_and_answers_are_not(server: FaultyServer, store: CallStore) -> None:
+    for _ in range(2):
+        desk(server, store=store, reuses=False).ask([call("a")])
+    assert len(server.sent) == 2
+    assert store.total().n_calls == 2
+
+
+def test_two_processes_may_keep_the_same_answer(store: CallStore) -> None:
+    store.write([], {"k": {"choices": [1]}})
+    store.write([], {"k": {"choices": [2]}})
+    assert store.answers(["k", "other"]) == {"k": {"choices": [1]}}
+
+
+def test_many_keys_are_read_in_parts(store: CallStore) -> None:
+    store.write([], {f"k{i}": {"choices": [i]} for i in range(1200)})
+    assert len(store.answers(f"k{i}" for i in range(2000))) == 1200
+
+
+# ── budget ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_budget_is_never_crossed_and_a_second_command_goes_on(server: FaultyServer, store: CallStore) -> None:
+    # At worst 404 bytes, 32 tokens of template and 8 out: 1.5 times what is charged, so the 20th still fits in 20.5.
+    calls = [call(f"{i:04}" + "x" * 400) for i in range(50)]
+    budget = Budget(20.5 * COST)
+    with pytest.raises(BudgetError, match=r"leaves no room.* calls are left; what was answered is kept"):
+        desk(server, store=store, price=PRICE, budget=budget, n_parallel=1).ask(calls)
+    assert store.total().n_calls == 20
+    assert budget.spent_usd == pytest.approx(20 * COST)
+    desk(server, store=store, price=PRICE, budget=Budget(1.0)).ask(calls)
+    assert store.total().n_calls == 50
+    assert server.n_delivered_twice == 0
+
+
+@pytest.mark.parametrize("n_parallel", [1, 8])
+def test_worst_cases_in_flight_are_reserved(server: FaultyServer, store: CallStore, n_parallel: int) -> None:
+    dear = Price(input=0.0, output=1000.0)  # worst: 8 tokens out, charged: 1
+    budget = Budget(0.0205)  # in tokens: 20.5, so the 14th call could make it 13 + 8
+    server.latency = 0.005
+    with pytest.raises(BudgetError):
+        desk(server, store=store, price=dear, budget=budget, n_parallel=n_parallel).ask(
+            [call(str(i)) for i in range(99)]
+        )
+    assert store.total().n_calls == 13
+    assert budget.spent_usd == pytest.approx(0.013)
+
+
+def test_a_lost_answer_counts_as_charged_and_a_retry_does_not_wait_for_itself(server: FaultyServer) -> None:
+    dear = Price(input=0.0, output=1000.0)
+    server.behave = lambda body, n: Fault(kind="not_json") if n < 2 else None
+    budget = Budget(0.0245)  # two lost at 8 and one that could cost 8
+    desk(server, price=dear, budget=budget).ask([call("a")])
+    assert budget.spent_usd == pytest.approx(0.017)
+    with pytest.raises(BudgetError):
+        desk(server, price=dear, budget=Budget(0.0235)).ask([call("b")])
+
+
+def test_refused_attempts_cost_nothing(server: FaultyServer) -> None:
+    server.behave = lambda body, n: Fault(kind="status", status=429) if n < 2 else None
+    budget = Budget(1.0)
+    desk(server, price=PRICE, budget=budget).ask([call("a")])
+    assert budget.spent_usd == pytest.approx(COST)
+
+
+def test_a_budget_needs_a_price(server: FaultyServer) -> None:
+    with pytest.raises(ConfigError, match=r"needs the price of `m`"):
+        desk(server, budget=Budget(1.0))
+
+
+# ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plan_counts_and_sends_nothing(server: FaultyServer, store: CallStore) -> None:
+    desk(server, store=store).ask([call("a")])
+    plan = desk(server, store=store, price=PRICE).plan([call("a"), call("é" * 50), call("é" * 50)])
+    assert len(server.sent) == 1
+    assert (plan.n_calls, plan.n_known, plan.n_bytes, plan.n_output_at_most) == (1, 2, 100, 8)
+    assert plan.n_input_at_most == 132  # 100 bytes and twice 16 for the template
+    assert plan.usd_at_most == pytest.approx((132 + 16) / 1e6)
+    assert desk(server).plan([call("a")]).usd_at_most is None
+
+
+def test_prices_are_known_by_server_and_name() -> None:
+    price = listed_price("https://api.openai.com/v1", "gpt-4o-mini")
+    assert price is not None
+    assert price.of(n_input=1_000_000, n_output=1_000_000) == pytest.approx(0.75)
+    assert "2026" in price.source
+    assert listed_price("http://localhost:8000/v1", "gpt-4o-mini") is None
+    assert listed_price("https://api.openai.com/v1", "gpt-9") is None
+
+
+def test_an_address_is_given_or_the_environments_or_openais(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert base_url() == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://here/v1/")
+    assert (base_url(), base_url("http://there/v1/")) == ("http://here/v1", "http://there/v1")
+
+
+# ── retrying and pacing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:05 GMT"}, 5.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:27:00 GMT"}, 0.0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=1445412480.0) == seconds  # 21 October 2015, 07:28:00
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "is_congestion"),
+    [(408, "retry", False), (429, "retry", True), (500, "retry", False), (503, "retry", True), (529, "retry", True),
+     (400, "give_up", False), (422, "give_up", False), (401, "stop", False), (404, "stop", False)],
+)  # fmt: skip
+def test_a_status_decides_what_to_do(status: int, action: str, is_congestion: bool) -> None:
+    fault = classify(status, {}, model="m", key_variable="K")
+    assert (fault.action, fault.is_congestion, fault.is_lost) == (action, is_congestion, False)
+
+
+@given(st.integers(1, 60), st.integers(0, 10_000))
+def test_waits_have_full_jitter_below_a_growing_cap(n_attempts: int, seed: int) -> None:
+    wait = backoff(n_attempts, random.Random(seed))
+    assert 0 <= wait <= min(BACKOFF_CAP_S, 0.5 * 2 ** (n_attempts - 1))
+
+
+def test_the_limit_rises_to_the_ceiling_and_is_halved_once_a_round() -> None:
+    pace = Pace(32)
+    began = 1e9  # after any cut
+    for _ in range(100):
+        pace.succeeded(began=began, seconds=0.2)
+    assert pace.limit == 32
+    pace.congested(began=began, retry_after=None)
+    assert pace.limit == 16
+    pace.congested(began=0.0, retry_after=None)  # sent before that cut
+    assert pace.limit == 16
+    for _ in range(16):
+        pace.succeeded(began=began, seconds=0.2)
+    assert 16.9 < pace.limit < 17.1  # one more a round
+
+
+def test_growing_latency_takes_some_off() -> None:
+    pace = Pace(32)
+    for _ in range(100):
+        pace.succeeded(began=1e9, seconds=0.2)
+    for _ in range(15):
+        pace.succeeded(began=1e9, seconds=3.0)
+    assert pace.limit < 32
+    for _ in range(1000):
+        pace.succeeded(began=1e9, seconds=3.0)
+    assert pace.limit > 25  # slow is how it is now
+
+
+def test_a_server_with_little_room_is_found_out(server: FaultyServer) -> None:
+    server.capacity, server.latency = 4, 0.02
+    results = desk(server, n_parallel=32).ask([call(str(i)) for i in range(150)])
+    assert all(r.answer for r in results)
+    n_refused = len(server.sent) - 150
+    assert n_refused < 75
+
+
+def test_the_ceiling_holds(server: FaultyServer) -> None:
+    server.latency = 0.01
+    desk(server, n_parallel=3).ask([call(str(i)) for i in range(30)])
+    assert server.most_in_flight <= 3
+
+
+def test_it_runs_inside_an_event_loop_too(server: FaultyServer) -> None:
+    async def notebook() -> int:
+        return len(desk(server).ask([call("a")]))
+
+    assert asyncio.run(notebook()) == 1
+    assert threading.current_thread() is threading.main_thread()
+
+    async def name() -> str:
+        return threading.current_thread().name
+
+    assert run_async(name()) == "MainThread"

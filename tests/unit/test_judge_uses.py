@@ -1,0 +1,30 @@
+"""What a judge's use knows of its own kind."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import FAKE_BASE
+from stories import EXPERIMENTS
+
+from harness.judging import load_judge_spec
+from harness.types import Variant
+from pipelines.judges import family_of_variant
+
+REMOTE = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini")
+LOCAL = load_judge_spec(EXPERIMENTS / "judges" / "embedded-geval")
+SELF = Variant(name="v", kind="endpoint", endpoint="https://api.openai.com/v1/", model="gpt-4o-mini")
+
+
+@pytest.mark.parametrize(
+    ("variant", "spec", "family"),
+    [
+        (Variant(name="v", kind="model", base=FAKE_BASE), REMOTE, "fake"),
+        (SELF, REMOTE, "gpt-4o"),
+        (SELF, LOCAL, None),
+        (Variant(name="v", kind="endpoint", endpoint="http://localhost/v1", model="gpt-4o-mini"), REMOTE, None),
+        (Variant(name="v", kind="endpoint", endpoint=SELF.endpoint, model="another"), REMOTE, None),
+        (Variant(name="v", kind="file", path="x.jsonl"), REMOTE, None),
+    ],
+)
+def test_an_endpoint_is_of_the_judges_family_where_it_is_the_judge(variant, spec, family):
+    assert family_of_variant(variant, spec) == family
