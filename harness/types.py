@@ -19,6 +19,8 @@ FinishReason = Literal["stop", "length", "error", "unknown"]
 ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
 Direction = Literal["higher", "lower"]
+Place = Literal["first", "second"]  # of a reply in a pair
+PreferredReply = Literal["first", "second", "tie"]
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
 VoteVerdict = Literal["left", "right", "tie", "both_bad"]
 
@@ -230,6 +232,43 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPair:
+    """Two replies in one context, as a pairwise judge sees them: no variant names, no reference."""
+
+    id: str  # unique among the pairs of one call
+    messages: tuple[Message, ...]
+    first: str
+    second: str
+    cluster: str
+    is_first_truncated: bool = False  # finish_reason was "length"
+    is_second_truncated: bool = False
+    criteria: tuple[str, ...] = ()  # compare on these of the judge's criteria only; empty is all of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A judge's verdict on a pair shown in one order, or the recorded reason why there is none."""
+
+    pair_id: str
+    criterion: str
+    judge_id: str
+    shown_first: Place  # which reply of the pair stood where a reader begins
+    preferred: PreferredReply | None  # None is missing: never a tie
+    status: ScoreStatus
+    probabilities: tuple[float, float, float] | None = None  # of first, second and tie; sums to 1
+    mass: float | None = None  # probability captured by the three verdicts
+    entropy: float | None = None  # of `probabilities`, nats
+    mode: str = ""  # exact | logprobs | sampled
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.preferred is None) == (self.status == "ok"):
+            raise ValueError(
+                f"`status` must be ok exactly when `preferred` is there, got {self.status!r} with {self.preferred!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two generations of one prompt with their sides assigned."""
 
@@ -379,6 +418,8 @@ class Qualification:
     families: tuple[ControlResult, ...]
     repeatability: Estimate | None = None  # share of items scored the same twice
     length_sensitivity: Estimate | None = None  # rank correlation of score and reply length on true replies
+    position_consistency: Estimate | None = None  # pairwise: share of pairs with the same verdict in both orders
+    first_position: Estimate | None = None  # pairwise: share of decisive verdicts for the reply shown first
     reason: str = ""
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.ablation.design import EvaluationDesign
 from harness.generation import reply_request
-from harness.judging.build import build_judge, remote_reader
+from harness.judging.build import build_comparer, build_judge, remote_reader
 from harness.judging.controls.planting import make_control_set
 from harness.judging.geval import GEvalJudge
+from harness.judging.pairwise import PairwiseJudge
+from harness.judging.pairwise_qualification import control_pairs, repeated_pairs
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
-from harness.types import JudgedItem, Prompt
+from harness.models.endpoint.desk import Desk
+from harness.models.protocol import OptionRequest
+from harness.types import ControlItem, JudgedItem, JudgedPair, Prompt
 from pipelines.drawing import draw_prompts
 from pipelines.prepare import read_summary
 from pipelines.session import Session
@@ -24,9 +28,8 @@ from pipelines.variants import resolve_variant, tokenizer_source
 if TYPE_CHECKING:
     from harness.tracking import StageResult
 
-CHARACTERS_PER_TOKEN = (
-    6  # more than tokenizers put in one of English text, so that a reply not yet made is not too short
-)
+# More than tokenizers put in one of English text, so that a reply not yet made is not too short.
+CHARACTERS_PER_TOKEN = 6
 
 
 def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> list[Planned]:
@@ -39,21 +42,27 @@ def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, lim
     config = prepare_config(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
     prepared = prepare_stage(session, config)
     prompts = draw_prompts(prompts_of(prepared, "test"), n=design.data.prompts, seed=design.seed)
-    stand_ins = [
-        JudgedItem(
-            id=f"{prompt.id}/{variant}/{draw}",
-            messages=prompt.messages,
-            # Different for each, since equal replies would be counted once.
-            reply=f"{variant} {draw} ".ljust(design.decoding.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
-            cluster=prompt.cluster,
-        )
-        for prompt in prompts
+    stand_ins = {
+        variant: [
+            JudgedItem(
+                id=f"{prompt.id}/{variant}/{draw}",
+                messages=prompt.messages,
+                # Different for each, since equal replies would be counted once.
+                reply=f"{variant} {draw} ".ljust(design.decoding.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
+                cluster=prompt.cluster,
+            )
+            for prompt in prompts
+            for draw in range(design.decoding.n_draws)
+        ]
         for variant in design.variants
-        for draw in range(design.decoding.n_draws)
-    ]
+    }
     planned = [_plan_variant(session, design, name, prepared=prepared, prompts=prompts) for name in asked]
     for spec in specs:
-        planned += plan_scores(session, spec, stand_ins)
+        if spec.method == "pairwise":
+            others = [items for name, items in stand_ins.items() if name != design.control]
+            planned += plan_pairs(session, spec, [p for o in others for p in _pairs(o, stand_ins[design.control])])
+        else:
+            planned += plan_scores(session, spec, [item for items in stand_ins.values() for item in items])
         planned += plan_controls(session, spec, prepared=prepared, n=design.controls, seed=design.seed)
     return planned
 
@@ -82,23 +91,78 @@ def _plan_variant(
     return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
 
 
-def plan_scores(session: Session, spec: JudgeSpec, items: Sequence[JudgedItem]) -> list[Planned]:
+def plan_scores(
+    session: Session, spec: JudgeSpec, items: Sequence[JudgedItem], *, what: str = "scores", repetition: int = 0
+) -> list[Planned]:
     """What scoring the items would take."""
-    return _plan(session, spec, items, what="scores")
+    return _plan(
+        session,
+        spec,
+        lambda decided, desk: _score_questions(decided, desk, items),
+        what=what,
+        repetition=repetition,
+    )
 
 
-def plan_controls(session: Session, spec: JudgeSpec, *, prepared: StageResult, n: int, seed: int) -> list[Planned]:
-    """What a judge's planted controls would take."""
+def plan_pairs(
+    session: Session, spec: JudgeSpec, pairs: Sequence[JudgedPair], *, what: str = "verdicts", repetition: int = 0
+) -> list[Planned]:
+    """What comparing the pairs would take."""
+    return _plan(
+        session, spec, lambda decided, desk: _pair_questions(decided, desk, pairs), what=what, repetition=repetition
+    )
+
+
+def plan_controls(
+    session: Session,
+    spec: JudgeSpec,
+    *,
+    prepared: StageResult,
+    n: int,
+    seed: int,
+    own_controls: Sequence[ControlItem] = (),
+) -> list[Planned]:
+    """What a judge's planted controls, and a user's own, would take."""
     prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
-    controls = make_control_set(prompts, seed=seed, n=n, criteria=[c.name for c in spec.criteria])
+    names = [c.name for c in spec.criteria]
+    planted = make_control_set(prompts, seed=seed, n=n, criteria=names)
+    controls = [*planted, *(c for c in own_controls if c.criterion in names)]
+    once, twice = "controls", "controls again"
+    if spec.method == "pairwise":
+        return [
+            *plan_pairs(session, spec, control_pairs(controls), what=once),
+            *plan_pairs(session, spec, repeated_pairs(controls), what=twice, repetition=1),
+        ]
     return [
-        *_plan(session, spec, control_items(controls), what="controls"),
-        *_plan(session, spec, repeated_items(controls), what="controls again", repetition=1),
+        *plan_scores(session, spec, control_items(controls), what=once),
+        *plan_scores(session, spec, repeated_items(controls), what=twice, repetition=1),
+    ]
+
+
+def _score_questions(spec: JudgeSpec, desk: Desk, items: Sequence[JudgedItem]) -> list[OptionRequest]:
+    judge = build_judge(spec, desk=desk)
+    return judge.questions(items) if isinstance(judge, GEvalJudge) else []
+
+
+def _pair_questions(spec: JudgeSpec, desk: Desk, pairs: Sequence[JudgedPair]) -> list[OptionRequest]:
+    judge = build_comparer(spec, desk=desk)
+    return judge.questions(pairs) if isinstance(judge, PairwiseJudge) else []
+
+
+def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[JudgedPair]:
+    return [
+        JudgedPair(id=a.id, messages=a.messages, first=a.reply, second=b.reply, cluster=a.cluster)
+        for a, b in zip(items, control, strict=True)
     ]
 
 
 def _plan(
-    session: Session, spec: JudgeSpec, items: Sequence[JudgedItem], *, what: str, repetition: int = 0
+    session: Session,
+    spec: JudgeSpec,
+    questions: Callable[[JudgeSpec, Desk], list[OptionRequest]],
+    *,
+    what: str,
+    repetition: int = 0,
 ) -> list[Planned]:
     desk = session.spending.desk(spec, repetition=repetition)
     # `auto` is decided by asking, and nothing is asked here: both cases are shown.
@@ -106,9 +170,7 @@ def _plan(
     planned = []
     for mode in modes:
         decided = spec.model_copy(update={"mode": mode})
-        judge = build_judge(decided, desk=desk)
-        if isinstance(judge, GEvalJudge):
-            plan = desk.plan(remote_reader(decided, decided.source, desk).calls(judge.questions(items)))
-            label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
-            planned.append(Planned(what=label, plan=plan))
+        plan = desk.plan(remote_reader(decided, decided.source, desk).calls(questions(decided, desk)))
+        label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
+        planned.append(Planned(what=label, plan=plan))
     return planned

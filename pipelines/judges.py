@@ -1,4 +1,4 @@
-"""Judges in an experiment: which measure each serves, what it may claim, its scores and its qualification as stages."""
+"""Judges in an experiment: which measure each serves, what it may claim, and its scores as a stage."""
 
 from __future__ import annotations
 
@@ -8,29 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.ablation.design import EvaluationDesign
-from harness.artifacts import from_json, read_json, write_json, write_parquet
+from harness.artifacts import write_parquet
 from harness.errors import ConfigError
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.controls.planting import make_control_set
-from harness.judging.qualification import is_self_judging, qualify
-from harness.judging.results import ScoredGeneration, join_scores, judged_items
+from harness.judging.mlflow_rows import log_table, score_table
+from harness.judging.qualification import is_self_judging
+from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.bases import resolve_base
 from harness.models.endpoint.address import base_url
 from harness.reporting.record import JudgeRow
-from harness.seeding import stream
 from harness.tracking import Stage, StageResult
 from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
 from pipelines.rows import SCORES, Replies
 from pipelines.session import OnProgress, Session
-from pipelines.stages import prompts_of
 
 if TYPE_CHECKING:
     from harness.judging.protocol import Judge
 
 SCORE_REVISION = 1
-QUALIFY_REVISION = 1
-QUALIFICATIONS = "qualifications.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +45,8 @@ class JudgeUse:
     @property
     def unit(self) -> str:
         """What a score is in."""
-        return "nats per token" if self.spec.method == "likelihood" else "points"
+        units = {"likelihood": "nats per token", "pairwise": "share of wins", "deepeval": "from 0 to 1"}
+        return units.get(self.spec.method, "points")
 
     @property
     def description(self) -> str:
@@ -159,11 +156,14 @@ def score_stage(
     generations: list[Generation] = [g for reply in replies.values() for g in reply.generations]
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        scores = judge_of(session, use).score(judged_items(prompts, generations), on_progress=on_progress)
+        items = judged_items(prompts, generations)
+        scores = judge_of(session, use).score(items, on_progress=on_progress)
         rows = join_scores(generations, scores)
         write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
         stage.set_tag("judge_id", use.judge_id)
         stage.log_metric("missing", sum(row.value is None for row in rows))
+        variants = {item_id(g): g.variant for g in generations}
+        log_table(session.tracking.client, stage.run_id, score_table(items, scores, variants=variants))
 
     return session.stage(
         "judge",
@@ -175,42 +175,8 @@ def score_stage(
     )
 
 
-def qualify_stage(
-    session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int
-) -> tuple[Qualification, ...]:
-    """Planted controls on human replies of TRAIN and VALIDATION films; TEST is never looked at."""
-    rule = use.spec.qualification
-
-    def work(stage: Stage, on_progress: OnProgress) -> None:
-        prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
-        criteria = [c.name for c in use.spec.criteria]
-        controls = make_control_set(prompts, seed=seed, n=n, criteria=criteria)
-        found = qualify(
-            judge_of(session, use),
-            controls,
-            again=judge_of(session, use, repetition=1) if use.base is None else None,
-            rng=stream(seed, "qualify"),
-            min_auc=rule.min_auc,
-            on_progress=on_progress,
-        )
-        write_json(stage.folder / QUALIFICATIONS, found)
-        stage.set_tag("judge_id", use.judge_id)
-        for qualification in found:
-            stage.set_tag(f"qualified.{qualification.criterion}", qualification.status)
-
-    result = session.stage(
-        "qualify",
-        label=f"Controls ({use.spec.name})",
-        revision=QUALIFY_REVISION,
-        config={"judge_id": use.judge_id, "n": n, "seed": seed, "min_auc": rule.min_auc},
-        inputs={"prepared": prepared.digest},
-        work=work,
-    )
-    return tuple(from_json(Qualification, row) for row in read_json(result.folder / QUALIFICATIONS))
-
-
 def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
-    """The judge itself: its model loaded, or its desk opened; `repetition` 1 asks an endpoint everything anew."""
+    """The judge of a use, on its model or through its desk; another `repetition` asks an endpoint anew."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
         return build_judge(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
     return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))

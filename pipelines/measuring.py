@@ -18,7 +18,9 @@ from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
 from harness.types import Decoding, Generation, Prompt, Qualification, Split, Variant
 from pipelines import rows
-from pipelines.judges import JudgeUse, judge_uses, qualify_stage, score_stage
+from pipelines.comparing import versus_stage
+from pipelines.judges import JudgeUse, judge_uses, score_stage
+from pipelines.qualifications import qualifications_for
 from pipelines.rows import Replies
 from pipelines.scoretable import ScoreFiles
 from pipelines.session import OnProgress, Session
@@ -78,8 +80,11 @@ def measure(
     scored: list[StageResult] = []
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
-        scored.append(score_stage(session, use, replies=replies, prompts=prompts))
-        qualifications += qualify_stage(session, use, prepared=prepared, n=design.controls, seed=design.seed)
+        if use.spec.method == "pairwise":
+            scored.append(versus_stage(session, use, replies=replies, prompts=prompts, control=design.control))
+        else:
+            scored.append(score_stage(session, use, replies=replies, prompts=prompts))
+        qualifications += qualifications_for(session, use, prepared=prepared, n=design.controls, seed=design.seed)
         served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
         arms += rows.score_arms(scored[-1], measures=served, variants=names)
     return Measured(

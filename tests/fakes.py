@@ -24,7 +24,18 @@ from harness.models.protocol import (
     ReplyRequest,
 )
 from harness.seeding import derive, uniform
-from harness.types import Adapter, BaseModel, Criterion, Decoding, JudgedItem, Progress, Score
+from harness.types import (
+    Adapter,
+    BaseModel,
+    Criterion,
+    Decoding,
+    JudgedItem,
+    JudgedPair,
+    Preference,
+    PreferredReply,
+    Progress,
+    Score,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -261,6 +272,103 @@ class WordModel:
             raise InputError(f"`messages` must not hold {self.refuses!r}")
         self.seen.append(chat)
         return chat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritingModel:
+    """A model that writes what `text(chat)` says and, asked for options, gives the shares of `weights` times `mass`."""
+
+    text: Callable[[str], str]
+    weights: Mapping[str, float] = field(default_factory=dict)  # by option; what is not named shares nothing
+    mass: float = 1.0
+    finish: Literal["stop", "length"] = "stop"
+    supports: frozenset[Capability] = frozenset({"generate", "option_probabilities"})
+    base: BaseModel | None = FAKE_BASE
+    seen: list[str] = field(default_factory=list)  # every chat that was asked to write, as one text
+    prefixes: list[str] = field(default_factory=list)  # every beginning after which options were asked
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """`text` of the whole chat."""
+        chats = ["\n".join(m["content"] for m in r.messages) for r in requests]
+        self.seen.extend(chats)
+        return [
+            Reply(
+                key=r.key,
+                draw=r.draw,
+                adapter=r.adapter,
+                text=self.text(chat),
+                n_tokens=None,
+                finish_reason=self.finish,
+                tag=r.tag,
+            )
+            for r, chat in zip(requests, chats, strict=True)
+        ]
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """Not what this model is for."""
+        raise UnavailableError("`continuation_logprobs` is not what this model is for")
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """`weights` over the options, made to sum to 1."""
+        self.prefixes.extend(r.prefix for r in requests)
+        return [self._options(r) for r in requests]
+
+    def _options(self, request: OptionRequest) -> OptionProbabilities:
+        weights = [self.weights.get(option, 0.0) for option in request.options]
+        p = tuple(w / sum(weights) for w in weights)
+        entropy = -math.fsum(x * math.log(x) for x in p if x)
+        return OptionProbabilities(
+            key=request.key, options=request.options, probabilities=p, mass=self.mass, entropy=entropy
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedComparer:
+    """A pairwise judge whose verdict is a function of the reply shown as A, the one shown as B, and the criterion."""
+
+    verdict: Callable[[str, str, str], Literal["A", "B", "tie"] | None]  # None is a missing verdict
+    criteria: tuple[Criterion, ...]
+    id: str = "scripted@00000000"
+    family: str = "scripted"
+
+    def compare(
+        self, pairs: Sequence[JudgedPair], *, on_progress: Callable[[Progress], None] | None = None
+    ) -> list[Preference]:
+        """Both orders of every criterion of the first pair, then those of the second."""
+        places: tuple[Literal["first", "second"], ...] = ("first", "second")
+        return [
+            self._preference(pair, criterion.name, place)
+            for pair in pairs
+            for criterion in self.criteria
+            if not pair.criteria or criterion.name in pair.criteria
+            for place in places
+        ]
+
+    def _preference(self, pair: JudgedPair, criterion: str, place: Literal["first", "second"]) -> Preference:
+        a, b = (pair.first, pair.second) if place == "first" else (pair.second, pair.first)
+        said = self.verdict(a, b, criterion)
+        other: Literal["first", "second"] = "second" if place == "first" else "first"
+        named: Mapping[str, PreferredReply] = {"A": place, "B": other, "tie": "tie"}
+        return Preference(
+            pair_id=pair.id,
+            criterion=criterion,
+            judge_id=self.id,
+            shown_first=place,
+            preferred=None if said is None else named[said],
+            status="failed" if said is None else "ok",
+            mode="scripted",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 `load_judge_spec` reads a judge's folder, `build_judge` puts it on a model, `Judge.score` scores blind items made by
 `judged_items`, and `qualify` finds out on planted controls how far the scores may be trusted. docs/judges.md has a
-worked example.
+worked example. `build_comparer` and `pairwise_estimates` are the same for a judge that compares two replies.
 """
 
-from harness.judging.build import build_judge, judge_id
+from harness.judging.build import build_comparer, build_judge, judge_id
 from harness.judging.controls import make_control_set, make_controls, read_controls
 from harness.judging.criterion_files import load_criterion, shipped_criteria
+from harness.judging.preferences import judged_pairs, pairwise_estimates
 from harness.judging.protocol import Judge
 from harness.judging.qualification import is_self_judging, qualify
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
@@ -17,16 +18,19 @@ __all__ = [
     "Judge",
     "JudgeSpec",
     "ScoredGeneration",
+    "build_comparer",
     "build_judge",
     "is_self_judging",
     "item_id",
     "join_scores",
     "judge_id",
     "judged_items",
+    "judged_pairs",
     "load_criterion",
     "load_judge_spec",
     "make_control_set",
     "make_controls",
+    "pairwise_estimates",
     "qualify",
     "read_controls",
     "shipped_criteria",

@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
-from harness.judging import geval, likelihood, remote_reading
+from harness.judging import geval, likelihood, pairwise, remote_reading
+from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
 from harness.judging.remote_reading import LogprobsReader, SampledReader
@@ -43,18 +44,34 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: De
         desk: of a judge behind an endpoint, whose mode is resolved.
 
     Raises:
-        ConfigError: the model is of another family than the spec says.
+        ConfigError: the model is of another family than the spec says, or the judge compares instead of scoring.
         UnavailableError: the model lacks a capability.
         JudgeError: model or desk is missing, the weights are unknown, or a score is not a single token.
     """
+    if spec.method == "pairwise":
+        raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
     if isinstance(spec.model, EndpointChoice):
-        return _remote(spec, spec.model.name, desk)
+        return _geval(spec, judge_id(spec), _reader_at(spec, desk))
+    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    return _local(spec, known, judge_id(spec, base=known.base))
+
+
+def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Comparer:
+    """The pairwise judge that `spec` describes; arguments and errors as of `build_judge`."""
+    if spec.method != "pairwise":
+        raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
+    if isinstance(spec.model, EndpointChoice):
+        return _pairwise(spec, judge_id(spec), _reader_at(spec, desk))
+    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    require(known, "option_probabilities", who=spec.name)
+    pairwise.check_verdict_tokens(known)
+    return _pairwise(spec, judge_id(spec, base=known.base), ExactReader(model=known))
+
+
+def _known(spec: JudgeSpec, model: LanguageModel | None) -> LanguageModel:
+    """The model, once it is sure to be the one that the spec means."""
     if model is None:
         raise JudgeError(f"`{spec.name}` judges with a model, got none; load `{spec.source}` and hand it over")
-    return _local(resolve_mode(spec, has_logprobs=lambda: False), model)
-
-
-def _local(spec: JudgeSpec, model: LanguageModel) -> Judge:
     base = model.base
     if base is None:
         raise JudgeError(
@@ -62,21 +79,48 @@ def _local(spec: JudgeSpec, model: LanguageModel) -> Judge:
         )
     if base.family != spec.family:
         raise ConfigError(f"`family` of {spec.name} must be that of its model, {base.family}, got {spec.family}")
-    name = judge_id(spec, base=base)
+    return model
+
+
+def _local(spec: JudgeSpec, model: LanguageModel, name: str) -> Judge:
     if spec.method == "likelihood":
         require(model, "continuation_logprobs", who=spec.name)
         return likelihood.LikelihoodJudge(
             id=name, family=spec.family, criteria=spec.criteria, model=model, max_bytes=spec.max_bytes
+        )
+    if spec.deepeval is not None:
+        from harness.judging.deepeval.judge import make_judge
+
+        return make_judge(
+            id=name,
+            family=spec.family,
+            criteria=spec.criteria,
+            metric=spec.deepeval.metric,
+            settings=spec.deepeval.settings,
+            model=model,
+            max_bytes=spec.max_bytes,
         )
     require(model, "option_probabilities", who=spec.name)
     geval.check_score_tokens(model, spec.criteria)
     return _geval(spec, name, ExactReader(model=model))
 
 
-def _remote(spec: JudgeSpec, model: str, desk: Desk | None) -> Judge:
+def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.PairwiseJudge:
+    return pairwise.PairwiseJudge(
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        reader=reader,
+        template=pairwise.read_template(spec.prompt or ""),
+        min_mass=spec.min_mass or 0.0,
+        max_bytes=spec.max_bytes,
+    )
+
+
+def _reader_at(spec: JudgeSpec, desk: Desk | None) -> RemoteReader:
     if desk is None:
-        raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{model}`")
-    return _geval(spec, judge_id(spec), remote_reader(spec, model, desk))
+        raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{spec.source}`")
+    return remote_reader(spec, spec.source, desk)
 
 
 def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
@@ -127,10 +171,18 @@ def judge_id(spec: JudgeSpec, *, base: BaseModel | None = None) -> str:
         }
     if spec.method == "geval":
         decides |= {"code": geval.REVISION, "system": geval.SYSTEM, "prefix": geval.PREFIX}
+    if spec.method == "pairwise":
+        decides |= {"code": pairwise.REVISION, "system": pairwise.SYSTEM, "prefix": pairwise.PREFIX}
     if spec.method in ASKING_METHODS:
         decides |= {"prompt": spec.prompt, "min_mass": spec.min_mass, **_asking(spec)}
     if spec.deepeval is not None:
-        decides |= {"deepeval": spec.deepeval.model_dump(mode="json")}
+        from harness.judging.deepeval import judge as deepeval_judge
+
+        decides |= {
+            "code": deepeval_judge.REVISION,
+            "deepeval": spec.deepeval.model_dump(mode="json"),
+            "version": deepeval_judge.version(),  # its prompts change with it
+        }
     return f"{spec.name}@{digest_json(decides)[:ID_DIGITS]}"
 
 

@@ -9,6 +9,7 @@ from harness.judging.neutralise import neutralise
 from harness.types import Criterion, JudgedItem, Message, Score, ScoreStatus
 
 CUT_OFF = "the reply was cut off at the length cap; scored as far as it goes"
+BROKEN_OFF = "\n(The reply was cut off here at the length limit.)"  # a line of its own: graded text has no lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

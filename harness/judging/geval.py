@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import ConfigError, InputError, JudgeError
-from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
 from harness.judging.protocol import OnProgress
 from harness.judging.reading import OptionReader, Reading
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
@@ -31,7 +31,6 @@ REVISION = 1  # raise when a change of this file changes scores; part of the jud
 SYSTEM = "You rate film dialogue."
 PREFIX = "Score: "  # the assistant's turn is begun with this, so that a score must come next
 PLACEHOLDERS = frozenset({"criterion", "definition", "steps", "conversation", "reply", "low", "high"})
-_BROKEN_OFF = "\n(The reply was cut off here at the length limit.)"  # on a line of its own: graded text has no lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,7 @@ def render(template: string.Template, criterion: Criterion, item: FittedItem) ->
         definition=criterion.definition.strip(),
         steps="\n".join(f"{i}. {step}" for i, step in enumerate(criterion.steps, start=1)),
         conversation="\n".join(_line(message) for message in item.messages),
-        reply=item.reply + (_BROKEN_OFF if item.is_truncated else ""),
+        reply=item.reply + (BROKEN_OFF if item.is_truncated else ""),
         low=low,
         high=high,
     )

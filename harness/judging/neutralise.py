@@ -2,8 +2,9 @@
 
 Every prompt of a judge delimits graded text with angle-bracket tags (`<reply>…</reply>`), and chat templates mark turns
 with tokens such as `<|im_start|>`, `</s>` or `[INST]`. So graded text may hold no angle brackets, no bracketed
-upper-case marks, no line breaks, and no characters that are invisible or reorder their neighbours. Words stay as they
-are: an instruction inside a reply is still there to be read, as part of the reply.
+upper-case marks, no line breaks, no characters that are invisible or reorder their neighbours, and no more marks on one
+letter than Unicode's stream-safe format allows (sorting them takes the square of their number). Words stay as they are:
+an instruction inside a reply is still there to be read, as part of the reply.
 
 What changes is only what the judge sees; stored generations are never altered.
 """
@@ -19,6 +20,7 @@ _BRACKETS = str.maketrans({"<": "‹", ">": "›", "＜": "‹", "＞": "›", "
 _BRACKETED_MARK = re.compile(r"\[(\s*/?\s*[a-z]?[A-Z][A-Z_ ]*)\]")  # [INST], [/INST], [SYSTEM_PROMPT], [gMASK]
 _NOT_WORD = re.compile(r"[^\w\s]")
 _SPACE = re.compile(r"\s+")
+MAX_MARKS = 30  # combining marks in a row, as in Unicode Standard Annex 15, "Stream-Safe Text Format"
 _INVISIBLE = {"Cc", "Cf", "Cs"}  # controls; formats (bidi, zero-width, tags); surrogates
 
 
@@ -44,12 +46,24 @@ def is_neutral(text: str, *, tokens: Iterable[str] = ()) -> bool:
 def _once(text: str, marks: list[str]) -> str:
     # Invisible characters go first (they may split a mark), then NFC, because some tokenizers apply it and what is
     # checked here must be what they see.
-    text = "".join(_visible(character) for character in text)
+    text = _few_marks("".join(_visible(character) for character in text))
     text = unicodedata.normalize("NFC", text).translate(_BRACKETS)
     text = _BRACKETED_MARK.sub(r"(\1)", text)
     for mark in marks:
         text = text.replace(mark, _NOT_WORD.sub("", mark))
     return _SPACE.sub(" ", text).strip()
+
+
+def _few_marks(text: str) -> str:
+    """The text without the combining marks that follow the thirtieth on the same letter."""
+    if text.isascii():
+        return text
+    kept, n_marks = [], 0
+    for character in text:
+        n_marks = n_marks + 1 if unicodedata.combining(character) else 0
+        if n_marks <= MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _visible(character: str) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.errors import InputError
+from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.protocol import Judge, OnProgress
 from harness.types import (
     ControlItem,
@@ -29,7 +30,6 @@ from harness.types import (
     JudgedItem,
     Message,
     Qualification,
-    QualificationStatus,
     Score,
 )
 
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_AUC = 0.60
-MAX_MISSING = 0.2  # a judge that cannot score more of a family than this has chosen what it is tested on
 N_REPEATED = 12  # true replies that are scored a second time
 REPEAT_TOLERANCE = 1e-4  # other batches may round differently; a score that moves more is not repeatable
-MAX_SETTLE = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +138,11 @@ def _qualification(
     return Qualification(
         judge_id=judge_id,
         criterion=criterion,
-        status="not_qualified" if unscored else _weakest([f.status for f in families]),
+        status="not_qualified" if unscored else weakest_status([f.status for f in families]),
         families=families,
         repeatability=_repeatability(first, again, scored, level=level),
         length_sensitivity=_length_sensitivity(controls, scored, rng=rng, level=level),
-        reason=_reason(families, unscored),
+        reason=reason_of(families, unscored),
     )
 
 
@@ -162,7 +160,7 @@ def _control_result(
         trues, planted, positive_clusters=films, negative_clusters=films, level=level, n_missing=n_missing
     )
     concordance = stats.concordance(trues, planted, clusters=films, level=level, n_missing=len(controls) - len(whole))
-    status = _status(auc, concordance, kind=controls[0].kind, n_controls=len(controls), min_auc=min_auc)
+    status = control_status(auc, concordance, kind=controls[0].kind, n_controls=len(controls), min_auc=min_auc)
     return ControlResult(
         criterion=controls[0].criterion,
         family=controls[0].family,
@@ -170,57 +168,10 @@ def _control_result(
         auc=auc,
         concordance=concordance,
         status=status,
-        settle=_settle(auc, n_pairs=len(whole), n_controls=len(controls), min_auc=min_auc)
+        settle=what_would_settle(auc, n_pairs=len(whole), n_controls=len(controls), min_auc=min_auc)
         if status == "inconclusive"
         else "",
     )
-
-
-def _status(auc: Estimate, concordance: Estimate, *, kind: str, n_controls: int, min_auc: float) -> QualificationStatus:
-    if kind == "adversarial" and concordance.value < 0.5:
-        return "not_qualified"
-    if auc.low is None or auc.high is None:
-        return "inconclusive"
-    if auc.high < min_auc:
-        return "not_qualified"
-    is_complete = concordance.n_missing <= MAX_MISSING * n_controls
-    return "qualified" if auc.low > min_auc and is_complete else "inconclusive"
-
-
-def _settle(auc: Estimate, *, n_pairs: int, n_controls: int, min_auc: float) -> str:
-    """How many controls would decide, from the interval's width: half the width takes four times the controls."""
-    if n_controls - n_pairs > MAX_MISSING * n_controls:
-        return f"{n_controls - n_pairs} of {n_controls} controls have a missing score; a judge that scores them all"
-    if auc.low is None or auc.high is None:
-        return "controls from a second film, without which there is no interval"
-    distance = abs(auc.value - min_auc)
-    reach = max(auc.value - auc.low, auc.high - auc.value)  # the longer side: the interval is skewed while it is wide
-    n_needed = math.inf if distance < 1e-9 else math.ceil(1.05 * n_pairs * (reach / distance) ** 2)
-    if n_needed > MAX_SETTLE:
-        return f"no number of controls in reach: the AUC lies on the threshold of {min_auc:g}"
-    return f"about {max(n_needed, n_pairs + 1)} controls instead of {n_pairs}, from as many times the films"
-
-
-def _weakest(statuses: Sequence[QualificationStatus]) -> QualificationStatus:
-    if "not_qualified" in statuses:
-        return "not_qualified"
-    return "qualified" if statuses and set(statuses) == {"qualified"} else "inconclusive"
-
-
-def _reason(families: Sequence[ControlResult], unscored: Sequence[str]) -> str:
-    if not families and not unscored:
-        return "no controls of this criterion"
-    parts = [f"{name}: nothing could be scored" for name in unscored]
-    for family in families:
-        preferred = family.kind == "adversarial" and family.concordance.value < 0.5
-        share = f"{1 - family.concordance.value:.0%}"
-        if family.status == "not_qualified" and preferred:
-            parts.append(f"{family.family}: preferred to the true reply in {share} of contexts")
-        elif family.status == "not_qualified":
-            parts.append(f"{family.family}: AUC {family.auc.value:.2f}, surely below the threshold")
-        elif family.status == "inconclusive":
-            parts.append(f"{family.family}: AUC {family.auc.value:.2f} decides nothing")
-    return "; ".join(parts) or "told from the true reply in every family"
 
 
 def _repeatability(first: Sequence[Score], again: Sequence[Score], scored: _Scored, *, level: float) -> Estimate | None:

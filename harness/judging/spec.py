@@ -140,6 +140,7 @@ class JudgeSpec(StrictConfig):
 
     def _check_own_mode(self) -> None:
         """Likelihood and deepeval judges have one mode, their own, and ask no question of ours."""
+        _require(not self.is_remote, f"`model` of a {self.method} judge must be local: endpoints cannot serve one")
         _require(self.mode == self.method, f"`mode` of a {self.method} judge must be {self.method}, got {self.mode}")
         for key in ("prompt", "scale", "min_mass"):
             _require(
@@ -149,7 +150,6 @@ class JudgeSpec(StrictConfig):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
     def _check_likelihood(self, names: list[str]) -> None:
-        _require(not self.is_remote, "`model` of a likelihood judge must be local: endpoints give no likelihoods")
         unknown = [n for n in names if n not in LIKELIHOOD_CRITERIA]
         _require(
             not unknown, f"`criteria` of a likelihood judge must be of {', '.join(LIKELIHOOD_CRITERIA)}, got {unknown}"

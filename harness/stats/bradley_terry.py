@@ -104,7 +104,7 @@ def fit_strengths(
         return missing
     cells = tabulate(used, with_position=with_position)
     parameters = maximise(cells)
-    if parameters is None:
+    if parameters is None or _is_flat(cells, parameters):
         return Unfitted(groups=(used.variants,), reason="the votes are separated: one side or length always wins")
     return _described(used, cells, parameters, level=level)
 
@@ -160,6 +160,13 @@ def _meat(votes: Votes, cells: Cells, p: Floats) -> Floats:
         return parts[0]
     total = parts[0] + parts[1] - parts[2]
     return total if np.all(np.diag(total) >= np.maximum(np.diag(parts[0]), np.diag(parts[1]))) else parts[0] + parts[1]
+
+
+def _is_flat(cells: Cells, parameters: Floats) -> bool:
+    """Whether the likelihood has no curvature left in some direction: the search ran off and stopped where it is 0."""
+    p = outcome_probabilities(cells, parameters)
+    information = information_matrix(cells, p, design_matrix(cells))
+    return bool(np.linalg.matrix_rank(information, hermitian=True) < len(information))
 
 
 def _described(votes: Votes, cells: Cells, parameters: Floats, *, level: float) -> StrengthFit:

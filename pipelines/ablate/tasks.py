@@ -15,10 +15,11 @@ from harness.tracking import Stage, StageResult
 from harness.types import Decoding, Prompt, Variant
 from pipelines.ablate.plan import Task, TaskKind
 from pipelines.drawing import draw_prompts
-from pipelines.judges import qualify_stage, score_stage
+from pipelines.judges import score_stage
 from pipelines.judging import use_of
 from pipelines.measuring import generate_stage, heldout_stage
 from pipelines.prepare import PrepareConfig, read_summary
+from pipelines.qualifications import qualify_stage
 from pipelines.rows import read_replies
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session

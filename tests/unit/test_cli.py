@@ -41,10 +41,10 @@ VERBS = verbs()
 def test_the_verbs_are_those_that_others_script_against():
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
-        "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "evaluate", "scores import",
-        "power paired", "power votes", "power simulate", "report", "trace", "judge validate", "rate",
-        "study create", "study status", "study close", "study export", "study link", "study revoke", "study backup",
-        "pairs build", "pairs import", "pairs audit", "dpo", "ablate", "serve",
+        "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "judge steps", "judge matrix",
+        "judge validate", "evaluate", "scores import", "power paired", "power votes", "power simulate", "report",
+        "trace", "rate", "study create", "study status", "study close", "study export", "study link", "study revoke",
+        "study backup", "pairs build", "pairs import", "pairs audit", "dpo", "ablate", "serve",
     }  # fmt: skip
 
 

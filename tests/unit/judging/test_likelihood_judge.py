@@ -12,6 +12,7 @@ from hostile import HOSTILE
 from harness.errors import UnavailableError
 from harness.judging import load_criterion
 from harness.judging.likelihood import LikelihoodJudge
+from harness.judging.neutralise import neutralise
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel
 from harness.types import JudgedItem, Message, Score
@@ -136,7 +137,7 @@ def test_hostile_text_gives_a_score_or_a_status_and_never_a_control_token() -> N
     for i, text in enumerate(HOSTILE):
         score = by_item[str(i)]
         assert score.status in ("ok", "empty", "truncated", "unsupported")
-        if len(text) >= 8_000:
+        if len(neutralise(text)) >= 8_000:
             assert score.status == "truncated"
     assert not any("<" in chat or "[INST]" in chat for chat in model.seen)
 

@@ -9,7 +9,7 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging.neutralise import is_neutral, neutralise
+from harness.judging.neutralise import MAX_MARKS, is_neutral, neutralise
 
 PIECES = st.sampled_from(
     ["<", ">", "|", "[", "]", "/", "INST", "im_end", "\u200b", "\u202e", "\x00", " ", "\n", "＜", "a", "e\u0301", "##"]
@@ -57,6 +57,14 @@ def test_marks_lose_their_brackets_and_keep_their_letters() -> None:
 def test_invisible_characters_cannot_hide_a_mark() -> None:
     assert neutralise("[IN\u200bST]") == "(INST)"
     assert neutralise("e\u200b\u0301") == "é"
+
+
+def test_a_flood_of_combining_marks_is_cut_to_what_streams_safely() -> None:
+    # 25,000 marks of two classes in turn: sorting them all would take seconds. é and ạ take one mark into the letter.
+    plain = neutralise("a" + "\u0323\u0301" * 12_500 + "b")
+    assert (plain[0], plain[-1]) == ("ạ", "b")
+    assert sum(map(bool, map(unicodedata.combining, plain))) == MAX_MARKS - 1
+    assert neutralise("Z" + "\u0301" * 10) == "Ź" + "\u0301" * 9
 
 
 def test_a_models_own_marks_are_taken_apart_too() -> None:

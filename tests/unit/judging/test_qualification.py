@@ -13,7 +13,7 @@ from fakes import ScriptedJudge
 
 from harness.errors import InputError
 from harness.judging import is_self_judging, load_criterion, qualify
-from harness.judging.qualification import MAX_MISSING
+from harness.judging.control_rule import MAX_MISSING
 from harness.seeding import stream, uniform
 from harness.types import ControlItem, ControlResult, JudgedItem, Message, Qualification
 

@@ -1,0 +1,202 @@
+"""Any metric of deepeval as a judge: the same items, the same missing states, deepeval's score from 0 to 1.
+
+A metric that weights its score (GEval and its kin) silently falls back to the unweighted number where it finds no
+probabilities. Those are two measures, so here the mode is fixed when the judge is made, `weighted` where the model
+gives exact probabilities and `raw` where it gives none, and a weighted judge's score that fell back is missing.
+
+What is graded loses its braces besides what every judge takes away: a reply must not look like the JSON object that
+deepeval asks its model for, nor like the marks it keeps pictures under.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError, InputError, JudgeError
+from harness.judging.deepeval.quiet import import_deepeval
+from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.protocol import OnProgress
+from harness.models.metering import Meter
+from harness.types import Criterion, JudgedItem, Score, ScoreStatus
+
+if TYPE_CHECKING:
+    from harness.judging.deepeval.model import BridgedModel
+    from harness.models.protocol import LanguageModel
+
+REVISION = 1  # raise when a change of this package changes scores; part of the judge's id
+STEPPED = ("GEval", "ConversationalGEval")  # metrics that take a criterion and its steps
+_PLAIN = str.maketrans({"{": "(", "}": ")", "[": "(", "]": ")"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepevalJudge:
+    """Scores with one metric of deepeval per criterion."""
+
+    id: str
+    family: str
+    criteria: tuple[Criterion, ...]
+    metrics: Mapping[str, Any]  # by criterion: a BaseMetric or BaseConversationalMetric on `model`
+    model: BridgedModel
+    mode: str  # weighted | raw
+    max_bytes: int
+
+    def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
+        """See `Judge.score`."""
+        fitted = [_plain(fit(item, criteria=self.criteria, max_bytes=self.max_bytes)) for item in items]
+        meter = Meter(sum(len(item.criteria) for item in fitted), "scores", on_progress)
+        scores = []
+        for item in fitted:
+            for criterion in item.criteria:
+                scores.append(self._score(item, criterion))
+                meter.advance(1, 1)
+        return scores
+
+    def _score(self, item: FittedItem, criterion: Criterion) -> Score:
+        if item.status != "ok":
+            return item.missing(criterion, judge_id=self.id, mode=self.mode)
+        metric = self.metrics[criterion.name]
+        self.model.forget()
+        try:
+            metric.measure(test_case(metric, item), _show_indicator=False)
+        except InputError as err:
+            return self._missing(item, criterion, "failed", str(err))
+        except (ValueError, KeyError, TypeError) as err:  # what deepeval raises on an answer that it cannot read
+            is_cut = self.model.last is not None and self.model.last.is_cut
+            reason = f"the model's answer {'was cut off' if is_cut else 'is not what the metric reads'}: {err}"
+            return self._missing(item, criterion, "truncated" if is_cut else "unparsable", reason)
+        return self._read(metric.score, metric.reason, item, criterion)
+
+    def _read(self, value: Any, reason: Any, item: FittedItem, criterion: Criterion) -> Score:
+        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+            return self._missing(item, criterion, "unparsable", f"the metric's score is {value!r}, not from 0 to 1")
+        last = self.model.last
+        if self.mode == "weighted" and (last is None or not last.has_weights):
+            said = f"the metric fell back to its unweighted score {value:g}, which is another measure"
+            return self._missing(item, criterion, "unparsable", said)
+        digits = last.digits if last is not None else None
+        return Score(
+            item_id=item.id,
+            criterion=criterion.name,
+            judge_id=self.id,
+            value=float(value),
+            status="ok",
+            probabilities=digits.probabilities if digits else None,
+            mass=digits.mass if digits else None,
+            entropy=digits.entropy if digits else None,
+            mode=self.mode,
+            reason="; ".join(part for part in (item.reason, str(reason or "")) if part),
+        )
+
+    def _missing(self, item: FittedItem, criterion: Criterion, status: ScoreStatus, reason: str) -> Score:
+        return missing_score(item.id, criterion, status, reason, judge_id=self.id, mode=self.mode)
+
+
+def make_judge(
+    *,
+    id: str,
+    family: str,
+    criteria: tuple[Criterion, ...],
+    metric: str,
+    settings: Mapping[str, Any],
+    model: LanguageModel,
+    max_bytes: int,
+) -> DeepevalJudge:
+    """A judge of one kind of metric.
+
+    Raises:
+        ConfigError: deepeval has no such metric, or it does not take these settings.
+        UnavailableError: deepeval is not installed.
+    """
+    from harness.judging.deepeval import bridge_model
+
+    kind = metric_class(metric)
+    options = dict(settings)
+    bridged = bridge_model(model, name=family, max_new_tokens=_max_new_tokens(options))
+    if metric not in STEPPED and len(criteria) != 1:
+        raise ConfigError(f"`criteria` of {metric} must be one, which names what it scores, got {len(criteria)}")
+    metrics = {c.name: _make(kind, c, options, bridged) for c in criteria}
+    return DeepevalJudge(
+        id=id,
+        family=family,
+        criteria=criteria,
+        metrics=metrics,
+        model=bridged,
+        mode="weighted" if metric in STEPPED and bridged.gives_probabilities else "raw",
+        max_bytes=max_bytes,
+    )
+
+
+def metric_class(name: str) -> Any:
+    """A metric's class by its name in `deepeval.metrics`; ConfigError where it is none."""
+    metrics: Any = import_deepeval("deepeval.metrics")
+    found = getattr(metrics, name, None)
+    kinds = (metrics.BaseMetric, metrics.BaseConversationalMetric)
+    if not inspect.isclass(found) or not issubclass(found, kinds) or found in kinds:
+        raise ConfigError(f"`metric` must be a class of deepeval.metrics such as GEval, got {name!r}")
+    return found
+
+
+def version() -> str:
+    """deepeval's version, which decides its prompts; part of the judge's id."""
+    return str(import_deepeval().__version__)
+
+
+def test_case(metric: Any, item: FittedItem) -> Any:
+    """An item as the metric takes it: one turn with its input, or the whole conversation with the reply last."""
+    metrics: Any = import_deepeval("deepeval.metrics")
+    cases: Any = import_deepeval("deepeval.test_case")
+    if isinstance(metric, metrics.BaseConversationalMetric):
+        turns = [cases.Turn(role=m.role, content=m.content) for m in item.messages]
+        return cases.ConversationalTestCase(turns=[*turns, cases.Turn(role="assistant", content=item.reply)])
+    said = "\n".join(f"{'A' if m.role == 'user' else 'B'}: {m.content}" for m in item.messages)
+    return cases.LLMTestCase(input=said, actual_output=item.reply)
+
+
+test_case.__test__ = False  # type: ignore[attr-defined]  # the name is deepeval's; pytest must not collect it
+
+
+def _make(kind: Any, criterion: Criterion, settings: Mapping[str, Any], model: BridgedModel) -> Any:
+    given = dict(settings)
+    if kind.__name__ in STEPPED:
+        given = {**_stepped(kind, criterion), **given, "rubric": _rubric(given.get("rubric"))}
+    try:
+        return kind(model=model, async_mode=False, **given)
+    except (TypeError, ValueError, InputError) as err:
+        raise ConfigError(f"`deepeval.settings` must be what {kind.__name__} takes: {err}") from err
+
+
+def _stepped(kind: Any, criterion: Criterion) -> dict[str, Any]:
+    cases: Any = import_deepeval("deepeval.test_case")
+    wanted = (
+        [cases.SingleTurnParams.INPUT, cases.SingleTurnParams.ACTUAL_OUTPUT]
+        if kind.__name__ == "GEval"
+        else [cases.MultiTurnParams.ROLE, cases.MultiTurnParams.CONTENT]
+    )
+    if not criterion.steps:
+        raise JudgeError(f"`{criterion.name}` must have evaluation steps; write them with `screentest judge steps`")
+    return {"name": criterion.name, "evaluation_steps": list(criterion.steps), "evaluation_params": wanted}
+
+
+def _rubric(given: Any) -> Any:
+    """A rubric from its YAML: a list of `score_range` and `expected_outcome`."""
+    if not given:
+        return None
+    utils: Any = import_deepeval("deepeval.metrics.g_eval")
+    return [utils.Rubric(score_range=tuple(r["score_range"]), expected_outcome=r["expected_outcome"]) for r in given]
+
+
+def _max_new_tokens(options: dict[str, Any]) -> int:
+    """The bridge's own setting, taken out of the metric's."""
+    n = options.pop("max_new_tokens", 256)
+    if not isinstance(n, int) or n < 8:
+        raise ConfigError(f"`deepeval.settings.max_new_tokens` must be a whole number of at least 8, got {n!r}")
+    return n
+
+
+def _plain(item: FittedItem) -> FittedItem:
+    messages = tuple(replace(m, content=m.content.translate(_PLAIN)) for m in item.messages)
+    return replace(item, messages=messages, reply=item.reply.translate(_PLAIN))

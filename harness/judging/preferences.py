@@ -1,0 +1,280 @@
+"""From two variants' generations to pairs, and from a judge's verdicts to the same estimates as people's votes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness import stats
+from harness.artifacts import digest_json
+from harness.errors import InputError
+from harness.types import Estimate, Generation, JudgedPair, Place, Preference, PreferredReply, Prompt, ScoreStatus
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PART: Mapping[PreferredReply, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}  # of a win, for the first reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedGenerations:
+    """One row of a table of verdicts: whose replies to which prompt, in which order, and which was preferred."""
+
+    prompt_id: str
+    first: str  # variant
+    second: str  # variant
+    draw: int
+    cluster: str
+    criterion: str
+    judge_id: str
+    shown_first: Place
+    preferred: PreferredReply | None  # None is missing; `status` says why
+    status: ScoreStatus
+    probabilities: tuple[float, float, float] | None
+    mass: float | None
+    entropy: float | None
+    length_difference: int  # characters of the first reply − of the second
+    mode: str
+    reason: str
+    pair_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairwiseEstimates:
+    """How the first variant fares against the second by one criterion, and what biases the judge that says so."""
+
+    criterion: str
+    first: str
+    second: str
+    win_share: Estimate  # a pair counts 1, ½ or 0 in each order, and the mean of both
+    decisive: Estimate | None  # share of decisive verdicts won; None: every verdict is a tie
+    ties: Estimate  # share of verdicts
+    strength: Estimate | None  # log-odds, Davidson with position; None where the verdicts do not determine it
+    strength_note: str  # why there is none
+    position_consistency: Estimate  # share of pairs with the same verdict in both orders
+    first_position: Estimate | None  # share of decisive verdicts for the reply shown first; ½ is no bias
+    length_correlation: Estimate | None  # rank correlation of win share and length difference; None: not defined
+
+
+def pair_id(first: Generation, second: Generation) -> str:
+    """The id under which a judge sees a pair: the same every time, and no variant's name in it."""
+    return digest_json([first.prompt_id, first.variant, second.variant, first.draw])[:16]
+
+
+def judged_pairs(
+    prompts: Sequence[Prompt], first: Iterable[Generation], second: Iterable[Generation]
+) -> list[JudgedPair]:
+    """Blind pairs of the same prompt and draw, in the order of the prompts.
+
+    A generation that failed becomes an empty reply, hence a missing verdict. Raises InputError when a draw of one side
+    has no counterpart.
+    """
+    by_key = {(g.prompt_id, g.draw): g for g in second}
+    opponents = [(g, by_key.pop((g.prompt_id, g.draw), None)) for g in first]
+    alone = next((g for g, other in opponents if other is None), None) or next(iter(by_key.values()), None)
+    if alone is not None:
+        raise InputError(
+            f"`{alone.prompt_id}` draw {alone.draw} must have a reply on both sides, got only {alone.variant}'s; "
+            "leave it out or generate the other"
+        )
+    by_prompt: dict[str, list[tuple[Generation, Generation]]] = {p.id: [] for p in prompts}
+    for one, other in opponents:
+        if one.prompt_id not in by_prompt:
+            raise InputError(f"`{one.prompt_id}` must be one of the prompts given, got a generation for it")
+        if other is not None:
+            by_prompt[one.prompt_id].append((one, other))
+    return [
+        JudgedPair(
+            id=pair_id(one, other),
+            messages=prompt.messages,
+            first=_text(one),
+            second=_text(other),
+            cluster=prompt.cluster,
+            is_first_truncated=one.finish_reason == "length",
+            is_second_truncated=other.finish_reason == "length",
+        )
+        for prompt in prompts
+        for one, other in by_prompt[prompt.id]
+    ]
+
+
+def join_preferences(
+    first: Iterable[Generation], second: Iterable[Generation], preferences: Iterable[Preference]
+) -> list[ComparedGenerations]:
+    """One row per verdict, in their order; InputError on a verdict about something else."""
+    by_key = {(g.prompt_id, g.draw): g for g in second}
+    known = {pair_id(g, by_key[g.prompt_id, g.draw]): (g, by_key[g.prompt_id, g.draw]) for g in first}
+    rows = []
+    for preference in preferences:
+        if preference.pair_id not in known:
+            raise InputError(f"`{preference.pair_id}` must be one of the pairs given, got a verdict on it")
+        one, other = known[preference.pair_id]
+        rows.append(_row(one, other, preference))
+    return rows
+
+
+def win_shares(
+    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
+) -> dict[tuple[str, str], float | None]:
+    """By pair and criterion, the first reply's share: 1, ½ or 0 in each order and the mean; None unless both stand."""
+    verdicts: dict[tuple[str, str], dict[Place, PreferredReply | None]] = {}
+    for p in preferences:
+        verdicts.setdefault((p.pair_id, p.criterion), {})[p.shown_first] = p.preferred
+    return {key: _mean_part(both) for key, both in verdicts.items()}
+
+
+def pairwise_estimates(
+    rows: Sequence[ComparedGenerations], *, rng: np.random.Generator, level: float = 0.95
+) -> PairwiseEstimates:
+    """Every figure on the verdicts of one criterion on two variants; resampled by film.
+
+    Raises InputError when no pair has both verdicts, or the rows are not of one comparison.
+    """
+    _validate(rows)
+    clusters = {row.pair_id: row.cluster for row in rows}
+    shares = {pair: share for (pair, _), share in win_shares(rows).items()}
+    whole = {pair: share for pair, share in shares.items() if share is not None}
+    if not whole:
+        raise InputError("`rows` must hold a pair with a verdict in both orders, got none: look at their status")
+    n_missing = len(shares) - len(whole)
+    said = [row for row in rows if row.pair_id in whole]
+    votes = stats.read_votes(
+        [row.first if row.shown_first == "first" else row.second for row in said],
+        [row.second if row.shown_first == "first" else row.first for row in said],
+        [_side(row) for row in said],
+        clusters=[row.cluster for row in said],
+        n_missing=2 * n_missing,
+    )
+    has_decisive = any(row.preferred != "tie" for row in said)
+    rate = stats.win_rate(votes, rows[0].first, rows[0].second, level=level) if has_decisive else None
+    fit = stats.fit_strengths(votes, level=level)
+    strength = None if isinstance(fit, stats.Unfitted) else fit.contrast(rows[0].first, rows[0].second).estimate
+    return PairwiseEstimates(
+        criterion=rows[0].criterion,
+        first=rows[0].first,
+        second=rows[0].second,
+        win_share=stats.proportion_estimate(
+            list(whole.values()),
+            clusters=[clusters[pair] for pair in whole],
+            level=level,
+            n_missing=n_missing,
+            method="win share, mean over both orders, CR2 + Satterthwaite by cluster, logit t",
+        ),
+        decisive=rate.decisive if rate else None,
+        ties=stats.proportion_estimate(
+            [float(row.preferred == "tie") for row in said],
+            clusters=[row.cluster for row in said],
+            level=level,
+            n_missing=2 * n_missing,
+        ),
+        strength=strength,
+        strength_note=fit.reason if isinstance(fit, stats.Unfitted) else "",
+        position_consistency=position_consistency(said, clusters=clusters, level=level, n_missing=n_missing),
+        first_position=first_position(said, clusters=clusters, level=level),
+        length_correlation=_length_correlation(said, whole, rng=rng, level=level, n_missing=n_missing),
+    )
+
+
+def position_consistency(
+    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
+    *,
+    clusters: Mapping[str, str],
+    level: float = 0.95,
+    n_missing: int = 0,
+) -> Estimate:
+    """Share of pairs with the same verdict in both orders; `clusters` by pair."""
+    verdicts: dict[tuple[str, str], set[PreferredReply | None]] = {}
+    for p in preferences:
+        verdicts.setdefault((p.pair_id, p.criterion), set()).add(p.preferred)
+    return stats.proportion_estimate(
+        [float(len(both) == 1) for both in verdicts.values()],
+        clusters=[clusters[pair] for pair, _ in verdicts],
+        level=level,
+        n_missing=n_missing,
+        method="share of pairs with one verdict in both orders, CR2 + Satterthwaite by cluster, logit t",
+    )
+
+
+def first_position(
+    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
+    *,
+    clusters: Mapping[str, str],
+    level: float = 0.95,
+) -> Estimate | None:
+    """Share of decisive verdicts for the reply shown first, over both orders; None when every verdict is a tie."""
+    decisive = [p for p in preferences if p.preferred is not None and p.preferred != "tie"]
+    if not decisive:
+        return None
+    return stats.proportion_estimate(
+        [float(p.preferred == p.shown_first) for p in decisive],
+        clusters=[clusters[p.pair_id] for p in decisive],
+        level=level,
+        method="share of decisive verdicts for the first position, CR2 + Satterthwaite by cluster, logit t",
+    )
+
+
+def _length_correlation(
+    rows: Sequence[ComparedGenerations],
+    shares: Mapping[str, float],
+    *,
+    rng: np.random.Generator,
+    level: float,
+    n_missing: int,
+) -> Estimate | None:
+    by_pair = {row.pair_id: row for row in rows}
+    lengths = [by_pair[pair].length_difference for pair in shares]
+    if len(shares) < 3 or len(set(lengths)) == 1 or len(set(shares.values())) == 1:
+        return None
+    return stats.spearman(
+        list(shares.values()),
+        lengths,
+        clusters=[by_pair[pair].cluster for pair in shares],
+        rng=rng,
+        level=level,
+        n_missing=n_missing,
+    )
+
+
+def _row(one: Generation, other: Generation, preference: Preference) -> ComparedGenerations:
+    return ComparedGenerations(
+        prompt_id=one.prompt_id,
+        first=one.variant,
+        second=other.variant,
+        draw=one.draw,
+        cluster=one.cluster,
+        criterion=preference.criterion,
+        judge_id=preference.judge_id,
+        shown_first=preference.shown_first,
+        preferred=preference.preferred,
+        status=preference.status,
+        probabilities=preference.probabilities,
+        mass=preference.mass,
+        entropy=preference.entropy,
+        length_difference=len(one.text) - len(other.text),
+        mode=preference.mode,
+        reason=preference.reason,
+        pair_id=preference.pair_id,
+    )
+
+
+def _mean_part(both: Mapping[Place, PreferredReply | None]) -> float | None:
+    parts = [PART[verdict] for verdict in both.values() if verdict is not None]
+    return sum(parts) / 2 if len(parts) == 2 else None
+
+
+def _side(row: ComparedGenerations) -> str:
+    """Where the preferred reply stood: the first shown is a voter's left."""
+    if row.preferred == "tie":
+        return "tie"
+    return "left" if row.preferred == row.shown_first else "right"
+
+
+def _text(generation: Generation) -> str:
+    return "" if generation.finish_reason == "error" else generation.text
+
+
+def _validate(rows: Sequence[ComparedGenerations]) -> None:
+    kinds = {(row.criterion, row.judge_id, row.first, row.second) for row in rows}
+    if len(kinds) != 1:
+        raise InputError(f"`rows` must be of one criterion, judge and two variants, got {len(kinds)} such: filter them")

@@ -1,0 +1,102 @@
+"""Writing the evaluation steps of a criterion by a model, for a person to review.
+
+G-Eval lets the judging model write the steps of its own form from the task and the criterion (Liu et al. 2023, arXiv
+2303.16634, section 3, "Auto Chain-of-Thoughts for NLG Evaluation"). Deviation: they are written once, read by a person
+and frozen in the criterion's file, where they are part of the judge's id.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from harness.errors import ConfigError, JudgeError
+from harness.judging.criterion_files import read_criterion
+from harness.models.protocol import LanguageModel, ReplyRequest, require
+from harness.types import Criterion, Decoding
+
+MIN_STEPS, MAX_STEPS = 3, 10
+DECODING = Decoding(max_new_tokens=400, temperature=0.0, top_p=1.0)
+_NUMBERED = re.compile(r"^\s*(?:\*\*)?(?:step\s+)?\d{1,2}[.):]\s*(?:\*\*)?\s*(\S.*?)\s*$", re.IGNORECASE)
+_PROMPT = """\
+You will be given one line of film dialogue, the reply, and the conversation before it. Your task is to rate the reply
+on one metric, {name}, from {low} (worst) to {high} (best).
+
+{definition}
+
+Write the evaluation steps that a careful rater should take, as a numbered list of {least} to {most} short sentences,
+one a line, the last of which is to choose a score. Write the list and nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftedSteps:
+    """What a model wrote for a criterion."""
+
+    criterion: Criterion  # with the steps
+    text: str  # the model's whole text, for review
+
+
+def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
+    """Ask a model for the steps of a criterion, greedily.
+
+    Raises:
+        JudgeError: its text holds no numbered list of three to ten steps.
+        UnavailableError: the model cannot generate.
+    """
+    require(model, "generate", who="judge steps")
+    low, high = criterion.scale
+    prompt = _PROMPT.format(
+        name=criterion.name,
+        definition=criterion.definition.strip(),
+        low=low,
+        high=high,
+        least=MIN_STEPS,
+        most=MAX_STEPS,
+    )
+    request = ReplyRequest(key=f"steps/{criterion.name}", messages=[{"role": "user", "content": prompt}])
+    reply = model.generate([request], decoding=DECODING)[0]
+    if reply.finish_reason == "error":
+        raise JudgeError(f"the steps of `{criterion.name}` could not be written: {reply.error}")
+    steps = read_steps(reply.text)
+    if not MIN_STEPS <= len(steps) <= MAX_STEPS:
+        raise JudgeError(
+            f"the steps of `{criterion.name}` must be a numbered list of {MIN_STEPS} to {MAX_STEPS}, the model wrote "
+            f"{len(steps)}: {reply.text[:200]!r}; take a larger model, or write them by hand"
+        )
+    drafted = Criterion(name=criterion.name, definition=criterion.definition, steps=steps, scale=criterion.scale)
+    return DraftedSteps(criterion=drafted, text=reply.text)
+
+
+def read_steps(text: str) -> tuple[str, ...]:
+    """The numbered lines of a text, without their numbers, each once."""
+    found = (_NUMBERED.match(line) for line in text.splitlines())
+    return tuple(dict.fromkeys(match[1].replace("**", "") for match in found if match))
+
+
+def require_unfrozen(path: Path, criterion: Criterion, *, force: bool) -> None:
+    """Refuse to replace steps: ConfigError when there are some and `force` is not given."""
+    if criterion.steps and not force:
+        raise ConfigError(
+            f"`{path}` must have no steps yet, it has some, and they are part of its judges' ids; pass --force to "
+            "replace them"
+        )
+
+
+def freeze_steps(path: Path, drafted: DraftedSteps, *, written_by: str, force: bool = False) -> None:
+    """Write the steps into the criterion's file, whole, with a comment that says who wrote them.
+
+    Raises:
+        ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
+    """
+    require_unfrozen(path, read_criterion(path), force=force)
+    body = {
+        "name": drafted.criterion.name,
+        "definition": drafted.criterion.definition,
+        "steps": list(drafted.criterion.steps),
+        "scale": list(drafted.criterion.scale),
+    }
+    header = f"# Steps drafted by {written_by}. Read them, correct them, and only then judge with them.\n"
+    path.write_text(header + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")

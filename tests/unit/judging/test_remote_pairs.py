@@ -1,0 +1,86 @@
+"""The pairwise judge through an endpoint: its letters read by the same readers as scores, and never made up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_server import Fault, FaultyServer
+
+from harness.errors import ConfigError, JudgeError
+from harness.judging import build_comparer, build_judge, load_judge_spec
+from harness.judging.pairwise import PairwiseJudge
+from harness.judging.remote_reading import parse_draws, parse_logprobs
+from harness.models.endpoint.calls import ChatResult
+from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.desk import Desk
+from harness.types import JudgedPair, Message
+
+JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
+SPEC = load_judge_spec(JUDGES / "gpt-4o-mini-pairwise")
+PAIR = JudgedPair(
+    id="p",
+    messages=(Message(role="user", content="Where is the boat?"),),
+    first="It sank.",
+    second="Bees.",
+    cluster="film",
+    criteria=("coherence",),
+)
+
+
+def judge(url: str, **options: Any) -> PairwiseJudge:
+    settings = {"timeout_s": 5.0, "max_retries": 2} | options
+    built = build_comparer(SPEC, desk=Desk(ChatClient(url=url, model="m", **settings), purpose="test"))
+    assert isinstance(built, PairwiseJudge)
+    return built
+
+
+def token(text: str, p: float) -> dict[str, Any]:
+    return {"token": text, "logprob": math.log(p)}
+
+
+def said(text: str, positions: list[list[tuple[str, float]]]) -> ChatResult:
+    content = [{**token(*tops[0]), "top_logprobs": [token(*t) for t in tops]} for tops in positions]
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": text}, "logprobs": {"content": content}}
+    return ChatResult(answer={"choices": [choice]})
+
+
+def test_letters_are_read_at_the_first_position_or_after_the_repeated_prefix() -> None:
+    question = judge("http://127.0.0.1:9").questions([PAIR])[0]
+    tops = [("A", 0.6), (" B", 0.2), ("B", 0.1), ("The", 0.05)]
+    prefixed = [[("Verdict", 0.99)], [(":", 0.99)], [("\n", 0.99)], tops]
+    for result in (said("A", [tops]), said("Verdict:\nA", prefixed)):
+        answer = parse_logprobs(result, question).answer
+        assert answer is not None
+        assert answer.mass == pytest.approx(0.9)
+        assert answer.probabilities == pytest.approx((0.6 / 0.9, 0.3 / 0.9, 0.0))
+    drawn = [said(text, []) for text in ("A", "Verdict:\nA", "B", "A is better", "c", "AB")]
+    answer = parse_draws(drawn, question).answer
+    assert answer is not None
+    assert (answer.mass, answer.probabilities) == (pytest.approx(0.5), pytest.approx((2 / 3, 1 / 3, 0.0)))
+
+
+def test_an_endpoint_that_answers_in_digits_prefers_nothing() -> None:
+    with FaultyServer() as server:
+        verdicts = judge(server.url).compare([PAIR])
+    assert [(v.preferred, v.status, v.mode) for v in verdicts] == [(None, "low_mass", "logprobs")] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("refusal", "refused"), ("no_logprobs", "unsupported"), ("not_json", "failed")]
+)
+def test_every_fault_is_a_missing_verdict_and_never_a_tie(kind: Any, status: str) -> None:
+    with FaultyServer(lambda body, n: Fault(kind=kind)) as server:
+        verdicts = judge(server.url, max_retries=0).compare([PAIR])
+    assert [(v.preferred, v.status) for v in verdicts] == [(None, status)] * 2
+
+
+def test_a_pairwise_judge_is_built_as_one_and_needs_its_desk() -> None:
+    with pytest.raises(ConfigError, match="compares two replies and scores none"):
+        build_judge(SPEC)
+    with pytest.raises(JudgeError, match="got no desk"):
+        build_comparer(SPEC)
+    with pytest.raises(ConfigError, match="must be pairwise to compare replies"):
+        build_comparer(load_judge_spec(JUDGES / "gpt-4o-mini"))
