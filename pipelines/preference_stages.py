@@ -14,10 +14,12 @@ from harness.models.bases import resolve_base
 from harness.registry import model_card, open_adapter, publish
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
+from pipelines.comparing import comparer_of
 from pipelines.judges import JudgeUse, judge_of, judge_use
+from pipelines.pair_ranking import ComparisonRanker
 from pipelines.preferences import PairsConfig
 from pipelines.prepare import PrepareConfig
-from pipelines.ranking import REFERENCE, ReferenceRanker, ScoreRanker
+from pipelines.ranking import REFERENCE, Ranker, ReferenceRanker, ScoreRanker
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
 from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
@@ -115,9 +117,7 @@ def pairs_stage(
             prepared=prepared.folder,
             parent=parent,
             model=session.pool.of(preferences.candidates_of(parent, system=None), spending=session.spending),
-            ranker=ReferenceRanker()
-            if use is None
-            else ScoreRanker(judge=judge_of(session, use), criterion=use.criterion),
+            ranker=_ranker(session, use),
             folder=stage.folder,
             on_progress=on_progress,
         )
@@ -143,6 +143,14 @@ def _judge_of_pairs(session: Session, config: PairsConfig) -> JudgeUse | None:
     spec = load_judge_spec(Path(config.judge or ""))
     criterion = config.criterion or spec.criteria[0].name
     return judge_use(session, spec, measure=criterion, criterion=criterion)
+
+
+def _ranker(session: Session, use: JudgeUse | None) -> Ranker:
+    if use is None:
+        return ReferenceRanker()
+    if use.spec.method == "pairwise":
+        return ComparisonRanker(comparer=comparer_of(session, use), criterion=use.criterion)
+    return ScoreRanker(judge=judge_of(session, use), criterion=use.criterion)
 
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:

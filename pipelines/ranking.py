@@ -1,4 +1,4 @@
-"""Who prefers: a judge's scores, or the human before a sample. A judge that compares two replies fits the same seam."""
+"""Who prefers: a judge's scores, or the human before a sample; `pair_ranking` has judges that compare two replies."""
 
 from __future__ import annotations
 

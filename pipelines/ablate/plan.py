@@ -12,6 +12,7 @@ from harness.ablation.design import DecodingDesign
 from harness.artifacts import digest_json
 from harness.config import load_yaml, parse, read_yaml
 from harness.errors import ConfigError
+from harness.judging.spec import load_judge_spec
 from pipelines.preferences import PairsConfig
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pretrain_recipe import PretrainRecipe
@@ -273,5 +274,10 @@ def _pretrain(builder: _Builder, design: AblationDesign, path: Path, *, limit: i
 
 
 def _qualify(builder: _Builder, design: AblationDesign, judge: str, prepared: str, folder: Path) -> str:
+    if load_judge_spec(folder / judge).method == "pairwise":
+        raise ConfigError(
+            f"`{judge}` must score single replies in an ablation, got a pairwise judge, which compares two arms at a "
+            "time: use `screentest judge run --against` on the arms' replies"
+        )
     settings = {"judge": str(folder / judge), "n": design.controls, "seed": design.seed}
     return builder.add("qualify", settings, {"prepared": prepared}, f"Controls {Path(judge).name}")
