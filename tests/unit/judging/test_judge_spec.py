@@ -63,7 +63,8 @@ def test_every_shipped_judge_loads() -> None:
         "self-hosted": "auto",
         "qwen2.5-7b-exact": "exact",
     }
-    assert [name for name, spec in specs.items() if spec.is_remote] == ["gpt-4o-mini", "self-hosted"]
+    remote = ["gpt-4o-mini", "gpt-4o-mini-pairwise", "self-hosted"]
+    assert [name for name, spec in specs.items() if spec.is_remote] == remote
 
 
 def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:
@@ -267,3 +268,12 @@ def test_a_prompt_with_other_placeholders_is_refused(tmp_path: Path, text: str) 
     spec = load_judge_spec(folder(tmp_path / "j", GEVAL, prompt=text))
     with pytest.raises(ConfigError, match=r"`prompt` must use \$conversation"):
         build_judge(spec, model=WordModel())
+
+
+def test_a_deepeval_judge_is_local_and_a_pairwise_one_needs_no_scale(tmp_path: Path) -> None:
+    text = (JUDGES / "embedded-deepeval" / "judge.yaml").read_text(encoding="utf-8")
+    remote = text.replace("{source: embedded, dtype: float32}", "{endpoint: null, name: gpt-4o-mini}")
+    (tmp_path / "judge.yaml").write_text(remote, encoding="utf-8")
+    with pytest.raises(ConfigError, match="`model` of a deepeval judge must be local"):
+        load_judge_spec(tmp_path)
+    assert load_judge_spec(JUDGES / "embedded-pairwise").scale is None
