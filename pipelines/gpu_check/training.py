@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import random
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ _MEDIAN_TOKENS, _SPREAD = 30.0, 0.7  # of an exchange with chat tokens: log-norm
 
 def lengths(n_tokens: int, *, seed: int = 0) -> list[int]:
     """Lengths of exchanges that fill a row of so many tokens exactly."""
-    rng, found = random.Random(seed), []
+    rng = random.Random(seed)
+    found: list[int] = []
     while (room := n_tokens - sum(found)) > 0:
         found.append(min(room, max(4, round(rng.lognormvariate(math.log(_MEDIAN_TOKENS), _SPREAD)))))
     return found
@@ -49,9 +51,8 @@ def optimizer_of(machine: Machine, model: Any) -> Any:
 
     weights = [p for p in model.parameters() if p.requires_grad]
     if machine.device == "cuda" and machine.has("bitsandbytes"):
-        import bitsandbytes
-
-        return bitsandbytes.optim.PagedAdamW8bit(weights, lr=1e-4)
+        optimizers: Any = importlib.import_module("bitsandbytes.optim")
+        return optimizers.PagedAdamW8bit(weights, lr=1e-4)
     return torch.optim.AdamW(weights, lr=1e-4)
 
 
@@ -125,7 +126,8 @@ def sft(
         targets = inputs["input_ids"][:, 1:]
         if kept is not None:
             targets = targets.masked_fill(~kept, -100)
-        cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+        loss: Any = cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return shape.row_tokens
@@ -158,7 +160,8 @@ def dpo(machine: Machine, shape: Shape, folder: Path, *, attention: str) -> Meas
             reference = reply_logprobs()
         model.set_adapter("default")
         ratio = reply_logprobs() - reference
-        (-logsigmoid(DPO_BETA * (ratio[0] - ratio[1]))).backward()
+        loss: Any = -logsigmoid(DPO_BETA * (ratio[0] - ratio[1]))
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return ids.numel()
