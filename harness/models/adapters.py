@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import digest_folder
 from harness.errors import InputError, IntegrityError
 from harness.models.protocol import adapter_name
+from harness.models.quantization import import_bitsandbytes
 from harness.types import Adapter, BaseModel
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class AdapterBank:
 
     def __init__(self, model: Module) -> None:
         """Wrap a transformers model, or a PEFT model whose adapters keep their names."""
+        with contextlib.suppress(ImportError):
+            import_bitsandbytes()  # PEFT imports it where it is, and it would fetch code
         from peft import PeftModel
 
         self._peft: Any = model if isinstance(model, PeftModel) else None

@@ -50,7 +50,7 @@ def write_checkpoint(shape: Shape, folder: Path) -> int:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        make: Any = Qwen2ForCausalLM
+        make: Any = Qwen2ForCausalLM  # untyped upstream, as much here is
         model = make(config)
     finally:
         torch.set_default_dtype(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import random
 from collections.abc import Iterator
@@ -50,9 +51,7 @@ def optimizer_of(machine: Machine, model: Any) -> Any:
 
     weights = [p for p in model.parameters() if p.requires_grad]
     if machine.device == "cuda" and machine.has("bitsandbytes"):
-        import bitsandbytes
-
-        optimizers: Any = bitsandbytes.optim
+        optimizers: Any = importlib.import_module("bitsandbytes.optim")
         return optimizers.PagedAdamW8bit(weights, lr=1e-4)
     return torch.optim.AdamW(weights, lr=1e-4)
 
