@@ -52,7 +52,7 @@ def show() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         asked, n_tokens = _ask_variants(names)
-        st.caption(f"Lines come from {speakers.where}.")
+        st.caption(f"Lines come from `{speakers.where}`.")
         play = _ask_scene()
         _basket()
     with right:
@@ -77,7 +77,7 @@ def _local() -> LocalSpeakers:
 
 def _ask_variants(names: list[str]) -> tuple[list[str], int]:
     is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=len(names) < 2)
-    first = st.selectbox("Variant", names, index=len(names) - 1, key="variant")
+    first = st.selectbox("Variant", names, index=min(1, len(names) - 1), key="variant")
     asked = [first]
     if is_blind:
         others = [name for name in names if name != first]

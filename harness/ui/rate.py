@@ -21,6 +21,12 @@ SAFE = "Every rating you gave before is kept."
 def show() -> None:
     """The page that a link opens, or why it leads nowhere."""
     dress()
+    _page()
+
+
+@st.fragment
+def _page() -> None:
+    """All that changes, so that a press runs this and nothing around it."""
     with st.container(key="page"):
         token = st.query_params.get(QUERY, "")
         try:

@@ -17,11 +17,12 @@ MAX_SCENES = 400
 
 
 def scenes_of_test(tracking: Tracking) -> tuple[Prompt, ...]:
-    """Scenes of films that no variant was trained on; empty before the first evaluation."""
+    """Scenes of held-out films in which both characters have spoken; empty before the first evaluation."""
     for info in analyses(tracking, limit=5):
         folders = [tracking.folder(s.run_id) for s in record_of(tracking, info.run_id).stages if PROMPTS in s.artifacts]
         if folders:
-            return tuple(read_parquet(folders[-1] / PROMPTS, Prompt)[:MAX_SCENES])
+            found = read_parquet(folders[-1] / PROMPTS, Prompt)
+            return tuple([p for p in found if answerer_of(p)][:MAX_SCENES])
     return ()
 
 

@@ -25,6 +25,7 @@ OPTIONS = {
     "logger.level": "warning",
     "logger.hideWelcomeMessage": "true",
     "runner.magicEnabled": "false",
+    "runner.postScriptGC": "false",  # a collection of the whole heap after every press, while others wait
     "theme.baseRadius": "medium",
     "theme.light.primaryColor": "#0a6870",
     "theme.light.backgroundColor": "#fcfcfb",

@@ -122,8 +122,8 @@ def test_fifty_raters_in_pages_and_threads(store: Engine, tmp_path: Path) -> Non
     goals = [RATERS * PROMPTS * (k + 1) // (N_KILLS + 1) for k in range(N_KILLS)]
     outages: list[tuple[float, float]] = []
     with browsing() as browser:
-        readers = seated(browser, site, list(created.links[:BROWSERS]))
         threads = threads_of(url, list(created.links[BROWSERS:]), tmp_path)
+        readers = seated(browser, site, list(created.links[:BROWSERS]))
         until = time.monotonic() + 60 + 3 * PROMPTS * PACE
         while not (all(r.is_done for r in readers) and threads.poll() is not None):
             assert time.monotonic() < until, "raters were left waiting"
