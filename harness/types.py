@@ -21,7 +21,6 @@ VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "explora
 Direction = Literal["higher", "lower"]
 Place = Literal["first", "second"]  # of a reply in a pair
 PreferredReply = Literal["first", "second", "tie"]
-QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
 VoteVerdict = Literal["left", "right", "tie", "both_bad"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -379,48 +378,6 @@ class Finding:
     def __post_init__(self) -> None:
         if (self.variant is None) == (self.contrast is None):
             raise ValueError("exactly one of `variant` and `contrast` must be set")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlItem:
-    """A true reply beside a planted fault in the same context: what a judge must tell apart to be believed."""
-
-    id: str  # unique in one set
-    criterion: str
-    family: str  # e.g. "other_film", "shuffled_words", "echo"
-    kind: Literal["discrimination", "adversarial"]
-    messages: tuple[Message, ...]  # the context that both replies share
-    true_reply: str
-    control_reply: str
-    cluster: str  # the film
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlResult:
-    """How well a judge tells true replies from one family of planted controls."""
-
-    criterion: str
-    family: str  # e.g. "other_film", "shuffled_words", "echo"
-    kind: Literal["discrimination", "adversarial"]
-    auc: Estimate  # unpaired ROC AUC, film-clustered interval
-    concordance: Estimate  # share of pairs in which the true reply scores higher (ties half)
-    status: QualificationStatus
-    settle: str = ""  # number of controls that would settle it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Qualification:
-    """Whether a judge may support claims on one criterion."""
-
-    judge_id: str
-    criterion: str
-    status: QualificationStatus
-    families: tuple[ControlResult, ...]
-    repeatability: Estimate | None = None  # share of items scored the same twice
-    length_sensitivity: Estimate | None = None  # rank correlation of score and reply length on true replies
-    position_consistency: Estimate | None = None  # pairwise: share of pairs with the same verdict in both orders
-    first_position: Estimate | None = None  # pairwise: share of decisive verdicts for the reply shown first
-    reason: str = ""
 
 
 JsonObject = dict[str, Any]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.ablation.design import EvaluationDesign
+from harness.controls import ControlItem
 from harness.generation import reply_request
 from harness.judging.build import build_comparer, build_judge, remote_reader
 from harness.judging.controls.planting import make_control_set
@@ -17,7 +18,7 @@ from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
 from harness.models.endpoint.desk import Desk
 from harness.models.protocol import OptionRequest
-from harness.types import ControlItem, JudgedItem, JudgedPair, Prompt
+from harness.types import JudgedItem, JudgedPair, Prompt
 from pipelines.drawing import draw_prompts
 from pipelines.prepare import read_summary
 from pipelines.session import Session

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.ablation.design import EvaluationDesign
 from harness.artifacts import write_parquet
+from harness.controls import Qualification, QualificationStatus
 from harness.errors import ConfigError
 from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.mlflow_rows import log_table, score_table
@@ -19,7 +20,7 @@ from harness.models.bases import resolve_base
 from harness.models.endpoint.address import base_url
 from harness.reporting.record import JudgeRow
 from harness.tracking import Stage, StageResult
-from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
+from harness.types import BaseModel, Generation, Prompt, Variant
 from pipelines.rows import SCORES, Replies
 from pipelines.session import OnProgress, Session
 

@@ -11,6 +11,7 @@ from typing import Any
 from harness.ablation.design import DataDesign, DecodingDesign, VariantDesign
 from harness.ablation.rows import per_prompt
 from harness.artifacts import read_parquet
+from harness.controls import Qualification
 from harness.errors import InputError
 from harness.judging.controls import read_controls
 from harness.judging.mlflow_rows import log_traces
@@ -27,7 +28,7 @@ from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
 from harness.stats import mean_estimate
 from harness.tracking import StageResult
-from harness.types import Estimate, Prompt, Qualification
+from harness.types import Estimate, Prompt
 from pipelines import rows
 from pipelines.comparing import PREFERENCES, compare_stage
 from pipelines.costing import plan_controls, plan_pairs, plan_scores

@@ -10,13 +10,14 @@ from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
 from harness.artifacts import digest_json, to_json, write_parquet
+from harness.controls import Qualification
 from harness.generation import agreement, count, generate
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
 from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
-from harness.types import Decoding, Generation, Prompt, Qualification, Split, Variant
+from harness.types import Decoding, Generation, Prompt, Split, Variant
 from pipelines import rows
 from pipelines.comparing import versus_stage
 from pipelines.judges import JudgeUse, judge_uses, score_stage

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artifacts import digest_file, from_json, read_json, write_json
+from harness.controls import Qualification
 from harness.judging.controls import make_control_set, read_controls
 from harness.judging.pairwise_qualification import qualify_comparer
 from harness.judging.qualification import qualify
 from harness.seeding import stream
 from harness.tracking import Stage, StageResult, Tracking
-from harness.types import Prompt, Qualification
+from harness.types import Prompt
 from pipelines.comparing import comparer_of
 from pipelines.judges import JudgeUse, judge_of
 from pipelines.session import OnProgress, Session

@@ -14,13 +14,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.pairwise import Comparer
 from harness.judging.preferences import first_position, position_consistency, win_shares
 from harness.judging.protocol import OnProgress
 from harness.judging.qualification import MIN_AUC, N_REPEATED
-from harness.types import ControlItem, ControlResult, Estimate, JudgedPair, Preference, Qualification
+from harness.types import Estimate, JudgedPair, Preference
 
 if TYPE_CHECKING:
     import numpy as np

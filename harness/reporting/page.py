@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.artifacts import to_json
+from harness.controls import Qualification
 from harness.reporting.ablation_page import AblationView, ablation_view
 from harness.reporting.figures.controls import controls_plot
 from harness.reporting.figures.curves import loss_curve
@@ -36,7 +37,6 @@ from harness.reporting.tables import (
     variants_table,
 )
 from harness.reporting.wording import Statement, declaration_note, seeds_note, statement, summary
-from harness.types import Qualification
 
 N_OPEN_SAMPLES = 3  # the rest are folded
 

@@ -11,10 +11,11 @@ from harness.ablation.arms import AblationDesign
 from harness.ablation.measures import CATALOGUE
 from harness.ablation.seeds import SeededArm
 from harness.artifacts import from_json, read_json
+from harness.controls import Qualification
 from harness.judging.qualification import is_self_judging
 from harness.judging.spec import load_judge_spec
 from harness.tracking import StageResult
-from harness.types import Generation, Prompt, Qualification, Variant
+from harness.types import Generation, Prompt, Variant
 from pipelines import rows
 from pipelines.ablate.plan import Cell, Plan
 from pipelines.ablate.schedule import Ran

@@ -157,8 +157,9 @@ def analyse(folder: Path) -> dict[str, Any]:
 def _measured(folder: Path) -> tuple[Any, Any, Any]:
     from harness.ablation.design import EvaluationDesign
     from harness.config import parse
+    from harness.controls import Qualification
     from harness.judging.spec import load_judge_spec
-    from harness.types import BaseModel, Message, Prompt, Qualification, Variant
+    from harness.types import BaseModel, Message, Prompt, Variant
     from pipelines.judges import JudgeUse
     from pipelines.measuring import Measured
     from pipelines.rows import SCORES, read_replies, score_arms

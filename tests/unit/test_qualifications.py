@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.artifacts import write_json
+from harness.controls import Qualification
 from harness.tracking import Stage, Tracking
-from harness.types import Qualification
 from pipelines.qualifications import QUALIFICATIONS, STAGE, stored_qualifications
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 from harness import seeding
 from harness.artifacts import read_jsonl
+from harness.controls import ControlItem
 from harness.errors import InputError, SplitError
 from harness.judging.controls import faults
 from harness.judging.controls.foreign import ForeignReplies
-from harness.types import ControlItem, Prompt
+from harness.types import Prompt
 
 if TYPE_CHECKING:
     import numpy as np

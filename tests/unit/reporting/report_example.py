@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from harness.controls import ControlResult, Qualification
 from harness.reporting.record import (
     AuditRow,
     Cost,
@@ -25,18 +26,7 @@ from harness.reporting.record import (
     distribution,
 )
 from harness.reporting.traces import CurvePoint, LossCurve
-from harness.types import (
-    Contrast,
-    ControlResult,
-    Decoding,
-    Estimate,
-    Finding,
-    Grain,
-    Qualification,
-    SmallestEffect,
-    Source,
-    Verdict,
-)
+from harness.types import Contrast, Decoding, Estimate, Finding, Grain, SmallestEffect, Source, Verdict
 
 VARIANTS = ("base", "base-shots", "sft")
 RUNS = {"generate": "4c1d70a9be3f4f0c8b1c5f2f7a6e9d10", "judge": "a87e2b5cc0d14f1e9d7d0b6e3c2f4a51"}
