@@ -46,8 +46,9 @@ def is_neutral(text: str, *, tokens: Iterable[str] = ()) -> bool:
 def _once(text: str, marks: list[str]) -> str:
     # Invisible characters go first (they may split a mark), then NFC, because some tokenizers apply it and what is
     # checked here must be what they see.
-    text = _few_marks("".join(_visible(character) for character in text))
-    text = unicodedata.normalize("NFC", text).translate(_BRACKETS)
+    if not (text.isascii() and text.isprintable()):  # else there is nothing invisible, and NFC changes nothing
+        text = unicodedata.normalize("NFC", _few_marks("".join(_visible(character) for character in text)))
+    text = text.translate(_BRACKETS)
     text = _BRACKETED_MARK.sub(r"(\1)", text)
     for mark in marks:
         text = text.replace(mark, _NOT_WORD.sub("", mark))
@@ -56,8 +57,6 @@ def _once(text: str, marks: list[str]) -> str:
 
 def _few_marks(text: str) -> str:
     """The text without the combining marks that follow the thirtieth on the same letter."""
-    if text.isascii():
-        return text
     kept, n_marks = [], 0
     for character in text:
         n_marks = n_marks + 1 if unicodedata.combining(character) else 0

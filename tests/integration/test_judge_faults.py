@@ -81,6 +81,7 @@ def test_a_fifth_of_all_calls_may_fail_and_no_score_is_missing(tmp_path: Path) -
 SCRIPT = """
 import json, sys
 from pathlib import Path
+import openai.resources.chat.completions  # seconds, in which a kill would prove nothing
 sys.path.insert(0, "tests")
 from integration.test_judge_faults import N_PARALLEL, items, judge, table
 
@@ -110,16 +111,15 @@ def test_killed_ten_times_it_ends_with_the_same_table_and_pays_twice_for_calls_i
         assert server.n_delivered_twice == 0
         server.delivered.clear()
         for _ in range(10):
-            process = start(server.url, tmp_path / "killed.db")
-            time.sleep(rng.uniform(0.0, 0.6))
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            with start(server.url, tmp_path / "killed.db") as process:
+                time.sleep(rng.uniform(0.0, 0.6))
+                process.send_signal(signal.SIGKILL)
         n_kept = CallStore(open_database(f"sqlite:///{tmp_path / 'killed.db'}")).total().n_calls
         assert 0 < n_kept < 240  # it got on, and the last kill was not after the end
-        process = start(server.url, tmp_path / "killed.db")
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline()) == undisturbed
-        assert process.wait(10) == 0
+        with start(server.url, tmp_path / "killed.db") as process:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline()) == undisturbed
+        assert process.returncode == 0
         assert server.n_delivered_twice <= 10 * N_PARALLEL
         total = CallStore(open_database(f"sqlite:///{tmp_path / 'killed.db'}")).total()
         assert total.n_calls == 240  # every answer that was kept was charged once

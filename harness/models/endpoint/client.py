@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
@@ -33,7 +33,16 @@ N_HOPELESS = 8  # calls given up in a row, none answered in between, before the 
 
 Result = TypeVar("Result")
 OnResult = Callable[[ChatCall, ChatResult], Awaitable[None]]
-Admit = Callable[[ChatCall, int, int], Awaitable[bool]]  # the call, its attempts so far, those of them that were lost
+
+
+class Gate(Protocol):
+    """What may be sent, e.g. within a budget."""
+
+    async def admit(self, call: ChatCall, n_attempts: int, n_lost: int) -> bool:
+        """Whether one more attempt may be made, after so many of which so many were lost on the way."""
+
+    async def abandon(self, call: ChatCall, n_lost: int) -> None:
+        """An admitted attempt is not made after all, and none will follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +89,24 @@ class ChatClient:
         self._is_reached = False
         self._n_hopeless = 0
 
-    def run(self, calls: Iterable[ChatCall], *, on_result: OnResult, admit: Admit | None = None) -> None:
+    def run(self, calls: Iterable[ChatCall], *, on_result: OnResult, gate: Gate | None = None) -> None:
         """Ask every call; `on_result` gets each as it ends, and a call is in flight until that has returned.
 
-        `admit` is asked before every attempt; when it says no, no more is sent and those in flight are waited for.
+        `gate` is asked before every attempt; when it says no, no more is sent and those in flight are waited for.
 
         Raises:
             UnavailableError: the endpoint cannot be used at all: key, model name, address, or it stopped answering.
         """
-        run_async(self._run(list(calls), on_result, admit))
+        run_async(self._run(list(calls), on_result, gate))
 
-    async def _run(self, calls: Iterable[ChatCall], on_result: OnResult, admit: Admit | None) -> None:
+    async def _run(self, calls: Iterable[ChatCall], on_result: OnResult, gate: Gate | None) -> None:
         pace = Pace(self._n_parallel)
         stopped = asyncio.Event()
         queue = iter(calls)
 
         async def work(client: AsyncOpenAI) -> None:
             for call in queue:
-                if not await self._settle(client, call, pace, on_result, admit, stopped):
+                if not await self._settle(client, call, pace, on_result, gate, stopped):
                     stopped.set()
                 if stopped.is_set():
                     return
@@ -125,7 +134,7 @@ class ChatClient:
         call: ChatCall,
         pace: Pace,
         on_result: OnResult,
-        admit: Admit | None,
+        gate: Gate | None,
         stopped: asyncio.Event,
     ) -> bool:
         """Attempts of one call until it is answered or given up; False when no more may be sent."""
@@ -135,7 +144,11 @@ class ChatClient:
             try:
                 while (wait := pace.pause_left()) > 0 and not stopped.is_set():
                     await _sleep(wait, stopped)
-                if stopped.is_set() or (admit is not None and not await admit(call, n_attempts - 1, n_lost)):
+                if gate is not None and not await gate.admit(call, n_attempts - 1, n_lost):
+                    return False
+                if stopped.is_set():  # perhaps while it waited for room
+                    if gate is not None:
+                        await gate.abandon(call, n_lost)
                     return False
                 began = time.monotonic()
                 attempt = await self._attempt(client, call)
@@ -154,6 +167,8 @@ class ChatClient:
                         n_lost=n_lost,
                         seconds=attempt.seconds,
                     )
+                    if fault is not None and fault.action == "stop":
+                        stopped.set()  # before this call gives its room to another
                     await on_result(call, result)
                     self._require_hope(fault)
                     return True
@@ -163,15 +178,16 @@ class ChatClient:
         return True
 
     async def _attempt(self, client: AsyncOpenAI, call: ChatCall) -> _Attempt:
+        import httpx2
         import openai
 
         began = time.monotonic()
         answer, fault = None, None
         try:
             async with asyncio.timeout(1.5 * self._timeout_s):
-                # As raw bytes: the client would accept, and fill in, what is not an answer.
-                response = await client.chat.completions.with_raw_response.create(**call.body)
-                answer, fault = read_body(response.http_response.content)
+                # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
+                response = await client.post("/chat/completions", body=dict(call.body), cast_to=httpx2.Response)
+                answer, fault = read_body(response.content)
             self._is_reached = True
         except openai.APIStatusError as err:
             self._is_reached = True

@@ -143,47 +143,50 @@ class _Round:
         self._purpose = purpose
         self._reuses = reuses
         self._settled = asyncio.Condition()
-        self._n_paid: dict[str, int] = {}  # lost attempts already counted as spent, by key
+        self._n_paid: dict[int, int] = {}  # lost attempts already counted as spent, by call
 
     def run(self, fresh: dict[str, ChatCall], finish: Callable[[str, ChatResult], None]) -> None:
         keys = {id(call): key for key, call in fresh.items()}
 
         async def on_result(call: ChatCall, result: ChatResult) -> None:
             key = keys[id(call)]
-            await self._pay(key, call, result)
+            await self._pay(call, result)
             if self._writer is not None:
                 await self._writer.keep(self._charge(key, result), result.answer if self._reuses else None)
             finish(key, result)
 
-        async def admit(call: ChatCall, n_attempts: int, n_lost: int) -> bool:
-            return await self._reserve(keys[id(call)], call, n_attempts, n_lost)
+        self._client.run(list(fresh.values()), on_result=on_result, gate=self if self._budget is not None else None)
 
-        self._client.run(list(fresh.values()), on_result=on_result, admit=admit)
-
-    async def _reserve(self, key: str, call: ChatCall, n_attempts: int, n_lost: int) -> bool:
+    async def admit(self, call: ChatCall, n_attempts: int, n_lost: int) -> bool:
         """Room for one attempt. The one before gives its room back first, or a call would wait for itself."""
         if self._budget is None:
             return True
-        worst = self._worst(call)
         if n_attempts > 0:
-            await self._budget.settle(worst, worst * (n_lost - self._n_paid.get(key, 0)), self._settled)
-            self._n_paid[key] = n_lost
-        return await self._budget.reserve(worst, self._settled)
+            await self.abandon(call, n_lost)
+        return await self._budget.reserve(self._worst(call), self._settled)
+
+    async def abandon(self, call: ChatCall, n_lost: int) -> None:
+        """Give the room back, but for answers lost on the way, which may have been charged."""
+        await self._settle(call, n_lost, cost=0.0)
+
+    async def _settle(self, call: ChatCall, n_lost: int, *, cost: float) -> None:
+        if self._budget is None:
+            return
+        worst = self._worst(call)
+        fresh_losses = n_lost - self._n_paid.get(id(call), 0)
+        self._n_paid[id(call)] = n_lost
+        await self._budget.settle(worst, cost + worst * fresh_losses, self._settled)
 
     def _worst(self, call: ChatCall) -> float:
         if self._price is None:
             return 0.0
         return self._price.of(n_input=call.n_input_at_most, n_output=call.n_output_at_most)
 
-    async def _pay(self, key: str, call: ChatCall, result: ChatResult) -> None:
-        """The reservation becomes what was charged; an answer lost on the way counts as charged in full."""
-        if self._budget is None:
-            return
-        worst = self._worst(call)
+    async def _pay(self, call: ChatCall, result: ChatResult) -> None:
+        """The reservation becomes what was charged; where the server does not say, the worst case."""
         known = self._usd(result)
-        cost = known if known is not None else worst if result.answer is not None else 0.0
-        cost += worst * (result.n_lost - self._n_paid.get(key, 0))
-        await self._budget.settle(worst, cost, self._settled)
+        cost = known if known is not None else self._worst(call) if result.answer is not None else 0.0
+        await self._settle(call, result.n_lost, cost=cost)
 
     def _usd(self, result: ChatResult) -> float | None:
         if self._price is None or result.n_input is None or result.n_output is None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.database import open_database
-from harness.errors import BudgetError, ConfigError
+from harness.errors import BudgetError, ConfigError, UnavailableError
 from harness.models.endpoint.address import base_url
 from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall
@@ -158,6 +158,22 @@ def test_refused_attempts_cost_nothing(server: FaultyServer) -> None:
     budget = Budget(1.0)
     desk(server, price=PRICE, budget=budget).ask([call("a")])
     assert budget.spent_usd == pytest.approx(COST)
+
+
+def test_nothing_waits_for_room_that_a_stopped_call_held(server: FaultyServer) -> None:
+    dear = Price(input=0.0, output=1000.0)  # worst: 0.008; room for two
+
+    def behave(body: dict[str, Any], n: int) -> Fault | None:
+        text = body["messages"][0]["content"]
+        return {
+            "busy": Fault(kind="status", status=500, headers={"Retry-After": "60"}),
+            "refused": Fault(kind="status", status=401),
+        }.get(text)
+
+    server.behave, server.latency = behave, 0.1
+    with pytest.raises(UnavailableError, match="refuses the key"):
+        desk(server, price=dear, budget=Budget(0.017), n_parallel=3).ask([call("busy"), call("refused"), call("waits")])
+    assert len(server.sent) == 2
 
 
 def test_a_budget_needs_a_price(server: FaultyServer) -> None:
