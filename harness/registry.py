@@ -140,7 +140,8 @@ def publish(
 
 def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    client = tracking.client  # sets the process-wide store that log_model uses
+    client = tracking.client
+    tracking.claim_process()
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
@@ -262,7 +263,7 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
 def model_folder(tracking: Tracking, item: Any) -> Path:
     """The read-only folder of a model version; fetched when the store is remote."""
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    _ = tracking.client
+    tracking.claim_process()
     import mlflow
 
     with _quiet():

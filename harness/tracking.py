@@ -100,7 +100,6 @@ class Tracking:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        # Artifact URIs of the form models:/… and runs:/… are resolved through the process-wide setting.
         mlflow.set_tracking_uri(self.settings.tracking_uri)
         try:
             client = mlflow.MlflowClient(self.settings.tracking_uri)
@@ -111,6 +110,16 @@ class Tracking:
                 f"`{self.settings.tracking_uri}` must be a reachable MLflow store: {reason}"
             ) from err
         return client
+
+    def claim_process(self) -> None:
+        """Make this the store of MLflow's process-wide functions, which resolve `models:/…` and `runs:/…`.
+
+        Another store may have been opened in this process since, so whoever calls such a function claims it first.
+        """
+        _ = self.client
+        import mlflow
+
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
 
     @property
     def is_local(self) -> bool:
@@ -178,6 +187,7 @@ class Tracking:
             return Path(uri)
         target = self.settings.work / "downloads" / run_id
         if not target.is_dir():
+            self.claim_process()
             import mlflow
 
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts import digest_folder
 from harness.errors import ConfigError, InputError, IntegrityError, UnavailableError
+from harness.models.adapters import adapter_digest
 from harness.models.bases import base_folder
 from harness.models.quantization import nf4_config
 from harness.seeding import derive
@@ -148,7 +148,7 @@ def require_digest(adapter: Adapter) -> None:
     Raises:
         IntegrityError: an adapter's folder has another digest.
     """
-    found = digest_folder(Path(adapter.path))
+    found = adapter_digest(Path(adapter.path))
     if found != adapter.digest:
         raise IntegrityError(
             f"`{adapter.path}` must have the digest on record {adapter.digest[:12]}, got {found[:12]}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from typing import Any
@@ -40,6 +41,7 @@ def test_a_judge_is_a_scorer_of_mlflow_genai(tracking: Tracking) -> None:
     import mlflow
 
     mlflow.set_experiment(experiment_id=tracking.experiment_id("scorers"))
+    os.environ.pop("MLFLOW_EXPERIMENT_ID")  # left in the environment by the line above, for whatever runs next
     data = [
         {"inputs": {"messages": [{"role": "user", "content": "Where is the boat?"}]}, "outputs": "It sank."},
         {"inputs": {"prompt": "Where is the boat?"}, "outputs": "..."},

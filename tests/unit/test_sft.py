@@ -392,8 +392,12 @@ def test_checkpoints_of_another_run_are_refused_and_torn_ones_removed(tmp_path):
 # ── recipes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_recipes_are_these_four():
-    assert [path.stem for path in RECIPES] == ["embedded", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b"]
+ABLATED = ("embedded-quick", "pretrained-quick")  # short enough to repeat over arms and seeds
+
+
+def test_recipes_are_these():
+    named = sorted(["embedded", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", *ABLATED])
+    assert sorted(path.stem for path in RECIPES) == named
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -403,7 +407,10 @@ def test_a_recipe_is_whole_short_and_begins_with_its_question_and_command(path):
     assert len(lines) <= 70
     assert lines[0].startswith("# ")
     assert lines[0].endswith("?")
-    assert lines[1] == f"# Run: screentest sft {path.relative_to(REPOSITORY).as_posix()}"
+    command = f"screentest sft {path.relative_to(REPOSITORY).as_posix()}"
+    if path.stem == "pretrained-quick":  # its base is trained by the ablation
+        command = "screentest ablate experiments/ablations/scale.yaml --profile quick"
+    assert lines[1] == f"# Run: {command}"
     assert (loaded.base.revision is None) == (loaded.base.source == "embedded")
     assert loaded.base.revision is None or len(loaded.base.revision) == 40  # a commit, not a branch
 
