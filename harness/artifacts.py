@@ -56,6 +56,18 @@ def digest_folder(folder: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> st
     return hasher.hexdigest()
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested configuration as `a.b = value`; lists as JSON."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            is_plain = value is None or isinstance(value, str | int | float)
+            flat[prefix + key] = value if is_plain else json.dumps(value, sort_keys=True, default=str)
+    return flat
+
+
 # ── nouns and JSON ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import digest_json, read_manifest, write_manifest
+from harness.artifacts import digest_json, flatten, read_manifest, write_manifest
 from harness.errors import InputError, ScreentestError, UnavailableError
 from harness.provenance import git_commit, versions
 from harness.settings import Settings
@@ -202,16 +202,21 @@ class Tracking:
         self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
     ) -> Iterator[Stage]:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
-        run_id = inherited_run() or self.create(name, experiment=experiment, parent=None)
+        run_id = inherited_run() or self.create(name, experiment=experiment, tags={"stage": name})
         stage = Stage(self, run_id, self.settings.work)
         for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
             stage.set_tag(key, value)
         with self._closing(run_id):
             yield stage
 
-    def create(self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None) -> str:
-        """A new run, nested under `parent` where one is given; the caller ends it."""
-        tags = {"mlflow.runName": name}
+    def create(
+        self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None, tags: Mapping[str, str]
+    ) -> str:
+        """A new run, nested under `parent` where one is given; the caller ends it.
+
+        `tags` stand from the first moment, so that a run whose maker is killed can be told and found again.
+        """
+        tags = {"mlflow.runName": name, **tags}
         if parent:
             tags["mlflow.parentRunId"] = parent
             experiment_id = self.client.get_run(parent).info.experiment_id
@@ -265,7 +270,8 @@ class Tracking:
             if force:
                 shutil.rmtree(folder, ignore_errors=True)
             run_id = adopted or (None if force else self._unfinished(name, fingerprint))
-            run_id = run_id or self.create(name, experiment=experiment, parent=parent)
+            known = {"stage": name, "fingerprint": fingerprint}
+            run_id = run_id or self.create(name, experiment=experiment, parent=parent, tags=known)
             return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
 
     def _work(
@@ -284,7 +290,7 @@ class Tracking:
         recorded = {"stage": name, "fingerprint": fingerprint, "inputs": json.dumps(identity["inputs"])}
         for key, value in {**recorded, **_provenance(), **tags}.items():
             stage.set_tag(key, value)
-        stage.log_params(_flat(identity["config"]))
+        stage.log_params(flatten(identity["config"]))
         started = time.perf_counter()
         with self._closing(run_id):
             work(stage)
@@ -334,9 +340,9 @@ class Tracking:
         adopted: str | None,
         experiment: str,
     ) -> StageResult:
-        run_id = adopted or self.create(name, experiment=experiment, parent=parent)
         tags = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id, "inputs": json.dumps(inputs)}
-        for key, value in tags.items():
+        run_id = adopted or self.create(name, experiment=experiment, parent=parent, tags=tags)
+        for key, value in tags.items() if adopted else ():
             self.client.set_tag(run_id, key, value)
         self.client.set_terminated(run_id)
         return StageResult(
@@ -371,18 +377,6 @@ def _info(run: Any) -> RunInfo:
         tags=dict(run.data.tags),
         experiment_id=run.info.experiment_id,
     )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested configuration as `a.b = value`; lists as JSON."""
-    flat: dict[str, object] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            is_plain = value is None or isinstance(value, str | int | float)
-            flat[prefix + key] = value if is_plain else json.dumps(value, sort_keys=True, default=str)
-    return flat
 
 
 @contextlib.contextmanager

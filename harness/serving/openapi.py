@@ -19,13 +19,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _TOO_LARGE = {"model": ErrorBody, "description": "The body is over the limit"}
 
 KNOWN_ERRORS: dict[str, Any] = {"responses": _ERRORS}
+# One server-sent event: its data is a chunk as JSON, or [DONE].
+_EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
 CHAT: dict[str, Any] = {
     "responses": {
         **_ERRORS,
         413: _TOO_LARGE,
         200: {
             "description": "The replies; as `data:` events where `stream` is true",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
     },
     "openapi_extra": {

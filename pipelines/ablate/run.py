@@ -257,7 +257,8 @@ def _bury_dead_drivers(store: Tracking) -> None:
         if host != socket.gethostname() or not pid.isdigit() or psutil.pid_exists(int(pid)):
             continue
         for child in store.children(info.run_id):
-            if child.stage == "arm" and child.status == "RUNNING":
+            # An unfinished stage stays open: whoever wants it next goes on with it.
+            if child.status == "RUNNING" and (child.stage == "arm" or "reused_from" in child.tags):
                 store.client.set_terminated(child.run_id, status="KILLED")
         store.client.set_terminated(info.run_id, status="KILLED")
 
@@ -267,11 +268,10 @@ def _child_runs(store: Tracking, design: AblationDesign, plan: Plan, parent: str
     """A child run per arm and seed, so that MLflow's own page compares them; none is left open."""
     opened: dict[str, str] = {}
     for cell in plan.cells:
-        run_id = store.create(cell.name, parent=parent)
+        run_id = store.create(cell.name, parent=parent, tags={"stage": "arm"})
         settings = {"arm": cell.arm, "seed": cell.seed, **design.settings_of(cell.arm)}
         for key, value in settings.items():
             store.client.log_param(run_id, key, str(value))
-        store.client.set_tag(run_id, "stage", "arm")
         opened[cell.name] = run_id
     try:
         yield opened

@@ -411,7 +411,7 @@ def test_a_recipe_is_whole_short_and_begins_with_its_question_and_command(path):
     if path.stem == "pretrained-quick":  # its base is trained by the ablation
         command = "screentest ablate experiments/ablations/scale.yaml --profile quick"
     assert lines[1] == f"# Run: {command}"
-    assert (loaded.base.revision is None) == (loaded.base.source == "embedded")
+    assert (loaded.base.revision is None) == (loaded.base.source in ("embedded", "pretrained"))
     assert loaded.base.revision is None or len(loaded.base.revision) == 40  # a commit, not a branch
 
 
