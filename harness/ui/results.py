@@ -84,12 +84,14 @@ def _pair(pair: PairResult) -> str:
         )
     written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
-    advice = f"{look.advice.action.capitalize()}: {look.advice.reason}"
+    basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
+    is_over = pair.n_waiting == 0 and look.advice.action == "continue"
+    advice = f"{'Every prompt has been rated. ' if is_over else ''}{look.advice.reason}"
     return (
         f'<section class="read prose"><h2>{inert(names)}</h2><p class="claim">{inert(claim)}</p>'
-        f'<p class="quiet">{inert(written.basis)}; ties and both bad are half; {inert(written.level)} confidence '
+        f'<p class="quiet">{inert(basis)}; ties and both bad are half; {inert(written.level)} confidence '
         f"sequence, valid at every look; {write_count(pair.n_waiting, 'prompt')} of {pair.n_prompts:,} to go.</p>"
-        f'<p><span class="badge">{inert(look.advice.action)}</span> {inert(advice)}</p></section>'
+        f'<p><span class="badge">{inert("all rated" if is_over else look.advice.action)}</span> {inert(advice)}</p></section>'
     )
 
 
@@ -120,9 +122,9 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
         if agreement.krippendorff is None and agreement.fleiss is None:
             rows.append((name, agreement.why_not, ""))
         if agreement.krippendorff is not None:
-            rows.append((f"{name}, Krippendorff", *_cells(agreement.krippendorff, unit="")))
+            rows.append((f"{name}, Krippendorff", *_cells(agreement.krippendorff, unit="", grain=Grain.PROMPT)))
         if agreement.fleiss is not None:
-            rows.append((f"{name}, Fleiss", *_cells(agreement.fleiss, unit="")))
+            rows.append((f"{name}, Fleiss", *_cells(agreement.fleiss, unit="", grain=Grain.PROMPT)))
     for marked in found.marks:
         rows += [(f"{marked.criterion}: {variant}", *_cells(mean, unit="points")) for variant, mean in marked.means]
         rows += [
@@ -165,6 +167,8 @@ def _share(estimate: Estimate | None) -> tuple[str, str]:
     return (NONE_YET, "") if estimate is None else _cells(estimate, unit="share")
 
 
-def _cells(estimate: Estimate, *, unit: str, is_difference: bool = False) -> tuple[str, str]:
-    written = write_estimate(estimate, unit=unit, is_difference=is_difference, grain=Grain.RATING)
+def _cells(
+    estimate: Estimate, *, unit: str, is_difference: bool = False, grain: Grain = Grain.RATING
+) -> tuple[str, str]:
+    written = write_estimate(estimate, unit=unit, is_difference=is_difference, grain=grain)
     return written.effect, written.basis

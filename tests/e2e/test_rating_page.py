@@ -178,6 +178,7 @@ def test_a_press_before_anybody_can_have_read_is_not_counted(engine: Engine, sit
     begin(page)
     press(page, "1")
     second = item(page)
+    page.locator(f".st-key-left-{second} button").wait_for()
     page.keyboard.press("1")
     # On a busy machine the press may come before the page listens, or so late that it is meant: `test_ballot` has the
     # rule itself, without a browser.
@@ -259,6 +260,12 @@ def test_replies_are_plain_text_whatever_they_hold(
     page.locator(".reply .text").nth(texts.index(flood)).focus()
     page.keyboard.press("End")
     page.wait_for_function("[...document.querySelectorAll('.reply .text')].some(e => e.scrollTop > 1000)")
+    page.set_viewport_size({"width": 390, "height": 500})  # the verdicts stay in sight while a phone scrolls
+    for top in (0, 200):
+        page.evaluate("y => document.querySelector('[data-testid=stMain]').scrollTo({ top: y })", top)
+        box = page.locator(".st-key-verdicts button").last.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 500
     press(page, "1")
     page.context.close()
 

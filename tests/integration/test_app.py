@@ -97,7 +97,7 @@ def test_results_tell_the_share_with_its_interval_and_leave_rehearsal_out(
     page = text_of(app)
     assert "base is preferred to sft on 33" in page
     assert "confidence sequence, valid at every look" in page
-    assert "n = 6 prompts" in page
+    assert "6 prompts, 0 missing" in page
     assert "18 ratings count" in page
     assert "9 were given in rehearsal" in page
     assert "no: rehearsal" in page
