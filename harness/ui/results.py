@@ -86,12 +86,13 @@ def _pair(pair: PairResult) -> str:
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
     is_over = pair.n_waiting == 0 and look.advice.action == "continue"
+    badge = "all rated" if is_over else look.advice.action
     advice = f"{'Every prompt has been rated. ' if is_over else ''}{look.advice.reason}"
     return (
         f'<section class="read prose"><h2>{inert(names)}</h2><p class="claim">{inert(claim)}</p>'
         f'<p class="quiet">{inert(basis)}; ties and both bad are half; {inert(written.level)} confidence '
         f"sequence, valid at every look; {write_count(pair.n_waiting, 'prompt')} of {pair.n_prompts:,} to go.</p>"
-        f'<p><span class="badge">{inert("all rated" if is_over else look.advice.action)}</span> {inert(advice)}</p></section>'
+        f'<p><span class="badge">{inert(badge)}</span> {inert(advice)}</p></section>'
     )
 
 
