@@ -86,7 +86,6 @@ def _pair(pair: PairResult) -> str:
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
     is_over = pair.n_waiting == 0 and look.advice.action == "continue"
-    badge = "all rated" if is_over else look.advice.action
     advice = f"{'Every prompt has been rated. ' if is_over else ''}{look.advice.reason}"
     badge = "all rated" if is_over else look.advice.action
     return (
