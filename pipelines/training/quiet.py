@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from harness.models.quantization import import_bitsandbytes
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and no log lines below errors from transformers and datasets; put back afterwards."""
+    with suppress(ImportError):
+        import_bitsandbytes()  # TRL and PEFT import it where it is, and it would fetch code
     import datasets
     import transformers
 
