@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 JUDGES = Path(__file__).resolve().parents[2] / "experiments" / "judges"
 N_PROMPTS = 12
-N_FORMS = 6  # of the prompts, for form-filling on four criteria
+N_FORMS = 4  # of the prompts, for form-filling on four criteria
 ROUNDS = 2  # interleaved; the best of each counts, since other work on the machine only ever slows
 BATCH = 16
 AT_LEAST = 0.8

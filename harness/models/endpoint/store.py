@@ -53,8 +53,17 @@ class CallStore:
     """The tables `endpoint_answers` and `endpoint_calls`."""
 
     def __init__(self, engine: Engine) -> None:
-        """On an engine of `harness.database.open_database`, which has made the tables."""
+        """On an engine of `harness.database.open_database`, which has made the tables; it is the store's own from now.
+
+        On SQLite a commit is not waited for until the disk has it: a killed process loses nothing, a power cut may lose
+        the last answers, which can be asked again. The wait would hold every call's place for two commits.
+        """
         self._engine = engine
+        if engine.dialect.name == "sqlite":
+            from sqlalchemy import event
+
+            event.listen(engine, "connect", _commit_to_system)
+            engine.dispose()  # connections made before are not told
 
     def answers(self, keys: Iterable[str]) -> dict[str, JsonObject]:
         """The stored answers among the keys."""
@@ -108,6 +117,10 @@ class CallStore:
         return LedgerTotal(
             n_calls=row[0], n_failed=row[1], n_input=row[2], n_output=row[3], usd=float(row[4]), n_unknown=row[5]
         )
+
+
+def _commit_to_system(connection: Any, record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextlib.contextmanager
