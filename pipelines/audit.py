@@ -10,9 +10,9 @@ from harness.artifacts import digest_json, read_json
 from harness.reporting.record import AuditRow
 from harness.tracking import StageResult, Tracking
 from harness.types import Adapter, Variant
-from pipelines.held_out import held_out_prompts, near_held_out
 from pipelines.lineage import Training, pairs_behind, training_of
-from pipelines.pair_files import read_pairs
+from pipelines.preferences.files import read_pairs
+from pipelines.preferences.held_out import held_out_prompts, near_held_out
 from pipelines.training.adapter import WEIGHTS
 from pipelines.windows import read_examples
 

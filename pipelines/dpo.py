@@ -14,8 +14,8 @@ from harness.errors import InputError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.types import Adapter, BaseModel, Progress
 from pipelines.modeling import attach_adapter, load_base, resolve_runtime
-from pipelines.pair_files import PAIRS, read_pairs
-from pipelines.pair_plan import plan_pairs
+from pipelines.preferences.files import PAIRS, read_pairs
+from pipelines.preferences.plan import plan_pairs
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter

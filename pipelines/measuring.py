@@ -19,9 +19,9 @@ from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
 from harness.types import Decoding, Generation, Prompt, Split, Variant
 from pipelines import rows
-from pipelines.comparing import versus_stage
-from pipelines.judges import JudgeUse, judge_uses, score_stage
-from pipelines.qualifications import qualifications_for
+from pipelines.judges.measures import JudgeUse, judge_uses, score_stage
+from pipelines.judges.pairwise import versus_stage
+from pipelines.judges.qualifications import qualifications_for
 from pipelines.rows import Replies
 from pipelines.scoretable import ScoreFiles
 from pipelines.session import OnProgress, Session

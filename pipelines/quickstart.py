@@ -15,8 +15,8 @@ from harness.tracking import StageResult
 from harness.types import Adapter
 from pipelines.evaluate import Evaluated, evaluate_prepared
 from pipelines.experiments import experiments_folder
-from pipelines.preference_stages import dpo_stage, pairs_stage
-from pipelines.preferences import PairsConfig
+from pipelines.preferences.build import PairsConfig
+from pipelines.preferences.stages import dpo_stage, pairs_stage
 from pipelines.prepare import PrepareConfig
 from pipelines.session import Session
 from pipelines.stages import prepare_stage, published_adapter, sft_stage

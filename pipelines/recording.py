@@ -24,7 +24,7 @@ from harness.reporting.traces import CurvePoint, LossCurve
 from harness.tracking import StageResult, Tracking
 from harness.types import SPLITS, Generation, Message, Prompt, Variant
 from pipelines.lineage import DPO, Training, pairs_behind, training_of
-from pipelines.ranking import REFERENCE
+from pipelines.preferences.ranking import REFERENCE
 from pipelines.scoretable import LostScores
 
 MISSING_WHY: Mapping[str, str] = {

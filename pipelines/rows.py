@@ -18,7 +18,7 @@ from pipelines.imported import SCORES_FILE, read_scores
 
 if TYPE_CHECKING:
     from harness.tracking import StageResult, Tracking
-    from pipelines.judges import JudgeUse
+    from pipelines.judges.measures import JudgeUse
 
 GENERATIONS = "generations.parquet"
 REPLY_METRICS = "reply_metrics.parquet"

@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Progress
+from pipelines.judges.spending import Spending
 from pipelines.memory import peak_bytes, release
-from pipelines.spending import Spending
 from pipelines.variants import ModelPool
 
 OnProgress = Callable[[Progress], None]

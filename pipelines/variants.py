@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.models.local import Dtype, LocalModel
     from harness.models.protocol import LanguageModel
     from harness.tracking import Tracking
-    from pipelines.spending import Spending
+    from pipelines.judges.spending import Spending
 
 SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example and cost little
 

@@ -12,7 +12,7 @@ from harness.models.bases import resolve_base
 from harness.types import Adapter, Message, PreferencePair, Prompt, Split
 from pipelines import prepare
 from pipelines.config import parse
-from pipelines.pair_files import write_pairs
+from pipelines.preferences.files import write_pairs
 from pipelines.prepare import PrepareConfig
 from pipelines.training.dpo_recipe import DpoRecipe
 

@@ -20,10 +20,10 @@ from pipelines import rows
 from pipelines.ablate.plan import Cell, Plan
 from pipelines.ablate.schedule import Ran
 from pipelines.ablate.tasks import test_prompts, variant_of
-from pipelines.judges import JudgeUse
-from pipelines.judging import use_of
+from pipelines.judges.measures import JudgeUse
+from pipelines.judges.qualifications import QUALIFICATIONS
+from pipelines.judges.run import use_of
 from pipelines.measuring import metrics_stage
-from pipelines.qualifications import QUALIFICATIONS
 from pipelines.rows import Replies
 from pipelines.scoretable import ScoreFiles
 from pipelines.session import Session

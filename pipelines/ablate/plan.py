@@ -13,7 +13,7 @@ from harness.artifacts import digest_json
 from harness.config import load_yaml, parse, read_yaml
 from harness.errors import ConfigError
 from harness.judging.spec import load_judge_spec
-from pipelines.preferences import PairsConfig
+from pipelines.preferences.build import PairsConfig
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.recipe import SftRecipe

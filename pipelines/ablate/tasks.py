@@ -15,11 +15,11 @@ from harness.tracking import Stage, StageResult
 from harness.types import Decoding, Prompt, Variant
 from pipelines.ablate.plan import Task, TaskKind
 from pipelines.drawing import draw_prompts
-from pipelines.judges import score_stage
-from pipelines.judging import use_of
+from pipelines.judges.measures import score_stage
+from pipelines.judges.qualifications import qualify_stage
+from pipelines.judges.run import use_of
 from pipelines.measuring import generate_stage, heldout_stage
 from pipelines.prepare import PrepareConfig, read_summary
-from pipelines.qualifications import qualify_stage
 from pipelines.rows import read_replies
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
@@ -113,8 +113,8 @@ def _sft(session: Session, task: Task, needed: Needed) -> StageResult:
 
 
 def _pairs(session: Session, task: Task, needed: Needed) -> StageResult:
-    from pipelines.preference_stages import pairs_stage
-    from pipelines.preferences import PairsConfig
+    from pipelines.preferences.build import PairsConfig
+    from pipelines.preferences.stages import pairs_stage
 
     config = PairsConfig.model_validate(dict(task.settings))
     parent = published_adapter(session, needed["parent"])
@@ -122,7 +122,7 @@ def _pairs(session: Session, task: Task, needed: Needed) -> StageResult:
 
 
 def _preference(session: Session, task: Task, needed: Needed) -> StageResult:
-    from pipelines.preference_stages import chosen_sft_stage, dpo_stage
+    from pipelines.preferences.stages import chosen_sft_stage, dpo_stage
 
     parent = published_adapter(session, needed["parent"])
     base = _base_settings(task.settings["base"], needed)

@@ -51,8 +51,8 @@ def compare(
     from pipelines.cli.session import open_command, open_session
     from pipelines.cli.spending import say_spent, show_plan
     from pipelines.compare import build_design, worse_measures
-    from pipelines.costing import plan_design
     from pipelines.evaluate import run
+    from pipelines.judges.costing import plan_design
 
     design = build_design(
         control,

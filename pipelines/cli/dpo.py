@@ -39,7 +39,7 @@ def dpo(
     from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
     from pipelines.config import load_yaml
-    from pipelines.preference_stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
+    from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
     from pipelines.stages import published_adapter, training_record
     from pipelines.training.dpo_recipe import DpoRecipe

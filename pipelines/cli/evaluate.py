@@ -28,8 +28,8 @@ def evaluate(
     from pipelines.cli.outcome import show
     from pipelines.cli.session import open_command, open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.costing import plan_design
     from pipelines.evaluate import load_design, run
+    from pipelines.judges.costing import plan_design
 
     design = load_design(file, profile=profile, corpus=corpus, seed=seed)
     folder = file.resolve().parent

@@ -61,7 +61,7 @@ def run(
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.judging import plan_files, score_file
+    from pipelines.judges.run import plan_files, score_file
 
     is_pairwise = load_judge_spec(judge).method == "pairwise"
     if is_pairwise != (against is not None):
@@ -129,7 +129,7 @@ def qualify(
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.judging import plan_qualification, qualification_json, qualify_judge
+    from pipelines.judges.run import plan_qualification, qualification_json, qualify_judge
 
     session = open_session(force=force, budget_usd=budget_usd)
     if dry_run:
@@ -185,7 +185,7 @@ def validate(
     from harness.settings import Settings
     from pipelines.cli.judge_validation import show
     from pipelines.cli.session import open_session
-    from pipelines.validation import validate_judge
+    from pipelines.studies.validation import validate_judge
 
     engine = open_database(Settings.from_environment().database_url)
     found = validate_judge(open_session(), engine, find_study(engine, study), scores)
@@ -204,7 +204,7 @@ def steps(
     json: JsonOption = False,
 ) -> None:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
-    from pipelines.criteria import write_steps
+    from pipelines.judges.steps import write_steps
 
     drafted = write_steps(criterion, source=model, revision=revision, force=force)
     if json:
@@ -237,7 +237,7 @@ def matrix(
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent
-    from pipelines.judge_matrix import agreement_json, cross_judges
+    from pipelines.judges.matrix import agreement_json, cross_judges
 
     session = open_session(force=force, budget_usd=budget_usd)
     found = cross_judges(
@@ -277,7 +277,7 @@ def _compare(
 ) -> None:
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.spending import say_spent
-    from pipelines.judging import compare_files, compared_json
+    from pipelines.judges.run import compare_files, compared_json
 
     found = compare_files(session, judge, generations=first, against=second, corpus=corpus, data=data, seed=seed)
     say_spent(session)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from harness.reporting.numbers import write_estimate
 from harness.types import Estimate, Grain
 from pipelines.cli.console import say, stdout, table
-from pipelines.corrected import ValidatedContrast
-from pipelines.judge_marks import MarkValidation
-from pipelines.validation import Validation
+from pipelines.studies.corrected import ValidatedContrast
+from pipelines.studies.judge_marks import MarkValidation
+from pipelines.studies.validation import Validation
 
 COLUMNS = ("Figure", "Value, 95 % interval", "n")
 

@@ -21,7 +21,7 @@ from pipelines.cli.console import (
 
 if TYPE_CHECKING:
     from harness.tracking import StageResult
-    from pipelines.pair_audit import PairAudit
+    from pipelines.preferences.audit import PairAudit
 
 app = typer.Typer(help="Make, import and audit preference pairs.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -64,8 +64,8 @@ def build(
     """
     from pipelines.cli.session import open_session
     from pipelines.config import parse
-    from pipelines.preference_stages import pairs_stage, parent_of_name, prepared_for
-    from pipelines.preferences import PairsConfig
+    from pipelines.preferences.build import PairsConfig
+    from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for
 
     said: dict[str, Any] = {
         "method": method, "n_pairs": n, "n_candidates": 1 if method == "reference" else candidates,
@@ -92,7 +92,7 @@ def import_(
 ) -> None:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
     from pipelines.cli.session import open_session
-    from pipelines.preference_stages import import_stage, parent_of_name, prepared_for
+    from pipelines.preferences.stages import import_stage, parent_of_name, prepared_for
 
     session = open_session(force=force)
     prepared = prepared_for(session, parent_of_name(session, parent), corpus=corpus, seed=split_seed, limit=limit)
@@ -109,7 +109,7 @@ def audit(
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
     from harness.artifacts import to_json
     from pipelines.cli.session import open_session
-    from pipelines.preference_stages import audit_of
+    from pipelines.preferences.stages import audit_of
 
     found = audit_of(open_session(), pairs)
     if json:
@@ -120,9 +120,9 @@ def audit(
 
 def _show(stage: StageResult, *, out: Path | None, json: bool) -> None:
     from harness.artifacts import from_json, read_json, to_json
-    from pipelines.pair_audit import PairAudit
-    from pipelines.pair_files import PAIRS
-    from pipelines.preferences import read_pairs_summary
+    from pipelines.preferences.audit import PairAudit
+    from pipelines.preferences.build import read_pairs_summary
+    from pipelines.preferences.files import PAIRS
 
     summary = read_pairs_summary(stage.folder)
     found = from_json(PairAudit, read_json(stage.folder / "audit.json"))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from harness.models.endpoint.budget import Budget
 from harness.tracking import Tracking
 from pipelines.cli.console import progress, say
+from pipelines.judges.spending import Spending
 from pipelines.session import Session
-from pipelines.spending import Spending
 
 
 def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pipelines.cli.console import emit, say, table
 
 if TYPE_CHECKING:
+    from pipelines.judges.spending import Planned
     from pipelines.session import Session
-    from pipelines.spending import Planned
 
 UNKNOWN = "unknown"
 

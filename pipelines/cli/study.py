@@ -33,7 +33,7 @@ def create(
 ) -> None:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
     from pipelines.cli.session import open_session
-    from pipelines.study import create as make
+    from pipelines.studies.create import create as make
 
     made = make(open_session(), _store(), file, name=name)
     study = made.study
@@ -86,7 +86,7 @@ def export(
     from harness.ratings.exports import export as write
     from harness.ratings.studies import find_study
     from pipelines.cli.session import open_session
-    from pipelines.feedback import ratings_stage
+    from pipelines.studies.feedback import ratings_stage
 
     if format not in FORMATS:
         raise ConfigError(f"`--format` must be one of {', '.join(FORMATS)}, got {format!r}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.types import Adapter, BaseModel
 from pipelines.modeling import Runtime, count_trainable
-from pipelines.pair_plan import PairPlan
+from pipelines.preferences.plan import PairPlan
 from pipelines.training.arguments import resolve_optimizer
 from pipelines.training.checkpoints import Checkpoint
 from pipelines.training.history import CurvePoint, best_step, curve_points, validations

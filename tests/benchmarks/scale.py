@@ -160,7 +160,7 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
     from harness.controls import Qualification
     from harness.judging.spec import load_judge_spec
     from harness.types import BaseModel, Message, Prompt, Variant
-    from pipelines.judges import JudgeUse
+    from pipelines.judges.measures import JudgeUse
     from pipelines.measuring import Measured
     from pipelines.rows import SCORES, read_replies, score_arms
     from pipelines.scoretable import ScoreFiles

@@ -24,7 +24,7 @@ from harness.types import Adapter, PreferencePair
 from pipelines import dpo, prepare
 from pipelines.config import load_yaml
 from pipelines.modeling import attach_adapter, attach_lora, load_base, resolve_runtime
-from pipelines.pair_plan import PairPlan, plan_pairs
+from pipelines.preferences.plan import PairPlan, plan_pairs
 from pipelines.prepare import PrepareConfig
 from pipelines.training.adapter import save_adapter
 from pipelines.training.dpo_recipe import DpoRecipe

@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.judging import load_criterion
 from harness.tracking import StageResult
 from harness.types import Generation, Message, Prompt
-from pipelines.comparing import compare_replies, versus_rows
+from pipelines.judges.pairwise import compare_replies, versus_rows
 from pipelines.rows import Replies
 
 PROMPTS = [

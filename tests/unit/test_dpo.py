@@ -21,7 +21,7 @@ from harness.models.bases import load_tokenizer, resolve_base
 from harness.types import Adapter
 from pipelines import dpo
 from pipelines.config import load_yaml, parse
-from pipelines.pair_plan import plan_pairs
+from pipelines.preferences.plan import plan_pairs
 from pipelines.training import recipe as recipe_module
 from pipelines.training.checkpoints import MARK
 from pipelines.training.dpo_recipe import DpoRecipe
@@ -105,7 +105,7 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from pipelines.pair_files import read_pairs
+    from pipelines.preferences.files import read_pairs
 
     chosen = recipe(base)
     plan = plan_pairs(
@@ -376,7 +376,7 @@ def leaves(kind: type[BaseModel]) -> set[tuple[str, str]]:
 
 def test_every_key_is_read_by_a_training(base, prepared, parent, pairs, tmp_path, monkeypatch):
     from harness.tracking import Tracking
-    from pipelines.preference_stages import parent_of as parent_named
+    from pipelines.preferences.stages import parent_of as parent_named
     from pipelines.session import Session
 
     read = set()

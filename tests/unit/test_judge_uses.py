@@ -8,7 +8,7 @@ from stories import EXPERIMENTS
 
 from harness.judging import load_judge_spec
 from harness.types import Variant
-from pipelines.judges import family_of_variant
+from pipelines.judges.measures import family_of_variant
 
 REMOTE = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini")
 LOCAL = load_judge_spec(EXPERIMENTS / "judges" / "embedded-geval")

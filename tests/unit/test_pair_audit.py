@@ -7,7 +7,7 @@ import pytest
 from preference_data import pair, prompt
 
 from harness.types import PreferencePair
-from pipelines.pair_audit import MIN_TEXTS, audit_pairs, find_tells, is_clear
+from pipelines.preferences.audit import MIN_TEXTS, audit_pairs, find_tells, is_clear
 
 WORDS = ["red", "green", "blue", "round", "flat", "tall", "small", "old", "new", "warm", "cold", "soft"]
 

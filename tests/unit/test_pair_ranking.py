@@ -13,7 +13,7 @@ from fakes import ScriptedComparer
 from harness.artifacts import Journal
 from harness.errors import ConfigError
 from harness.types import Criterion, Generation, Message, Preference, Prompt
-from pipelines.pair_ranking import ComparisonRanker
+from pipelines.preferences.pairwise_ranking import ComparisonRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")

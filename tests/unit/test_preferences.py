@@ -14,11 +14,11 @@ from preference_data import SYSTEM, pair, prepared_sample, tiny_base
 from harness.errors import ConfigError, InputError, SplitError
 from harness.models.protocol import Reply, ReplyRequest
 from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
-from pipelines import preferences
 from pipelines.config import parse
-from pipelines.pair_files import PAIRS, import_file, read_pairs, write_pairs
-from pipelines.preferences import PairsConfig, read_pairs_summary
-from pipelines.ranking import Choice, ReferenceRanker, ScoreRanker
+from pipelines.preferences import build as preferences
+from pipelines.preferences.build import PairsConfig, read_pairs_summary
+from pipelines.preferences.files import PAIRS, import_file, read_pairs, write_pairs
+from pipelines.preferences.ranking import Choice, ReferenceRanker, ScoreRanker
 from pipelines.windows import read_prompts
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.artifacts import write_json
 from harness.controls import Qualification
 from harness.tracking import Stage, Tracking
-from pipelines.qualifications import QUALIFICATIONS, STAGE, stored_qualifications
+from pipelines.judges.qualifications import QUALIFICATIONS, STAGE, stored_qualifications
 
 
 def qualified(judge_id: str, reason: str) -> Qualification:

@@ -12,7 +12,7 @@ from harness.models.chat import DIALOGUE_SYSTEM
 from harness.settings import Settings
 from harness.tracking import Tracking
 from harness.types import Message, Prompt, Split, Variant
-from pipelines.spending import Spending
+from pipelines.judges.spending import Spending
 from pipelines.variants import ModelPool, draw_shots, parse_variant, resolve_variant, tokenizer_source
 
 

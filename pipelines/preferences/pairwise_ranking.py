@@ -13,7 +13,7 @@ from harness.errors import ConfigError
 from harness.judging.preferences import PART
 from harness.types import Candidate, Generation, JudgedPair, Place, Preference, Progress, Prompt
 from pipelines.duplicates import words
-from pipelines.ranking import Choice
+from pipelines.preferences.ranking import Choice
 
 if TYPE_CHECKING:
     from harness.judging.pairwise import Comparer

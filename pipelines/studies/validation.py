@@ -20,10 +20,10 @@ from harness.ratings.rows import RatedSlot, counted, panel, read_rows
 from harness.ratings.studies import Study
 from harness.reporting.runs import record_of
 from harness.tracking import Stage, StageResult
-from pipelines.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts
-from pipelines.judge_marks import MarkValidation, validate_marks
 from pipelines.rows import SCORES
 from pipelines.session import OnProgress, Session
+from pipelines.studies.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts
+from pipelines.studies.judge_marks import MarkValidation, validate_marks
 
 REVISION = 1
 VALIDATION = "validation.json"

@@ -20,9 +20,9 @@ from harness.models.endpoint.desk import Desk
 from harness.models.protocol import OptionRequest
 from harness.types import JudgedItem, JudgedPair, Prompt
 from pipelines.drawing import draw_prompts
+from pipelines.judges.spending import Planned
 from pipelines.prepare import read_summary
 from pipelines.session import Session
-from pipelines.spending import Planned
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import resolve_variant, tokenizer_source
 

@@ -25,7 +25,7 @@ from harness.stats import (
 )
 from harness.stats.rows import Floats
 from harness.types import Estimate
-from pipelines.corrected import JudgedCriterion
+from pipelines.studies.corrected import JudgedCriterion
 
 T = TypeVar("T")
 

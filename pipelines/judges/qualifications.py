@@ -13,8 +13,8 @@ from harness.judging.qualification import qualify
 from harness.seeding import stream
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Prompt
-from pipelines.comparing import comparer_of
-from pipelines.judges import JudgeUse, judge_of
+from pipelines.judges.measures import JudgeUse, judge_of
+from pipelines.judges.pairwise import comparer_of
 from pipelines.session import OnProgress, Session
 from pipelines.stages import prompts_of
 

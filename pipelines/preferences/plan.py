@@ -11,7 +11,7 @@ from harness.errors import ConfigError
 from harness.models.chat import chat_format
 from harness.seeding import stream
 from harness.types import PreferencePair
-from pipelines.held_out import require_apart
+from pipelines.preferences.held_out import require_apart
 from pipelines.prepare import read_summary
 from pipelines.training.dpo_recipe import PairSettings
 from pipelines.training.pairs import PairIds, tokenise

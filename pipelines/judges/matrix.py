@@ -15,9 +15,9 @@ from harness.judging.results import ScoredGeneration
 from harness.judging.spec import SPEC_FILE, load_judge_spec
 from harness.seeding import stream
 from pipelines import rows
-from pipelines.comparing import PREFERENCES, compare_stage
-from pipelines.judges import JudgeUse, judge_use, score_stage
-from pipelines.judging import AGAINST, REPLIES, Recorded, estimate_json, read_files
+from pipelines.judges.measures import JudgeUse, judge_use, score_stage
+from pipelines.judges.pairwise import PREFERENCES, compare_stage
+from pipelines.judges.run import AGAINST, REPLIES, Recorded, estimate_json, read_files
 from pipelines.session import Session
 
 

@@ -14,12 +14,12 @@ from harness.models.bases import resolve_base
 from harness.registry import model_card, open_adapter, publish
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
-from pipelines.comparing import comparer_of
-from pipelines.judges import JudgeUse, judge_of, judge_use
-from pipelines.pair_ranking import ComparisonRanker
-from pipelines.preferences import PairsConfig
+from pipelines.judges.measures import JudgeUse, judge_of, judge_use
+from pipelines.judges.pairwise import comparer_of
+from pipelines.preferences.build import PairsConfig
+from pipelines.preferences.pairwise_ranking import ComparisonRanker
+from pipelines.preferences.ranking import REFERENCE, Ranker, ReferenceRanker, ScoreRanker
 from pipelines.prepare import PrepareConfig
-from pipelines.ranking import REFERENCE, Ranker, ReferenceRanker, ScoreRanker
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
 from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
@@ -27,7 +27,7 @@ from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.variants import adapter_of, parse_variant
 
 if TYPE_CHECKING:
-    from pipelines.pair_audit import PairAudit
+    from pipelines.preferences.audit import PairAudit
 
 
 def parent_of(session: Session, recipe: DpoRecipe, *, named: str | None = None) -> Adapter:
@@ -75,8 +75,8 @@ def named_pairs(
 
 def audit_of(session: Session, named: str) -> PairAudit:
     """The audit of a run's pairs, or of a JSONL file that was not imported."""
-    from pipelines.pair_audit import PairAudit, audit_pairs
-    from pipelines.pair_files import import_file
+    from pipelines.preferences.audit import PairAudit, audit_pairs
+    from pipelines.preferences.files import import_file
 
     if named.endswith(".jsonl"):
         return audit_pairs(import_file(Path(named)).pairs, seed=0)
@@ -107,27 +107,27 @@ def pairs_stage(
     session: Session, config: PairsConfig, *, prepared: StageResult, parent: Adapter, adopt: bool = False
 ) -> StageResult:
     """TRAIN prompts + the SFT adapter (+ a judge) → preference pairs with their audit."""
-    from pipelines import preferences
+    from pipelines.preferences import build
 
     use = _judge_of_pairs(session, config)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        summary = preferences.run(
+        summary = build.run(
             config,
             prepared=prepared.folder,
             parent=parent,
-            model=session.pool.of(preferences.candidates_of(parent, system=None), spending=session.spending),
+            model=session.pool.of(build.candidates_of(parent, system=None), spending=session.spending),
             ranker=_ranker(session, use),
             folder=stage.folder,
             on_progress=on_progress,
         )
-        for name, count in preferences.counts(summary).items():
+        for name, count in build.counts(summary).items():
             stage.log_metric(name, count)
 
     return session.stage(
         "pairs",
         label="Preference pairs",
-        revision=preferences.REVISION,
+        revision=build.REVISION,
         config=config.model_dump(mode="json", exclude={"judge"})
         | {"ranker": REFERENCE if use is None else f"{use.judge_id}/{use.criterion}"},
         inputs={"prepared": prepared.digest, "parent": parent.digest},
@@ -155,18 +155,18 @@ def _ranker(session: Session, use: JudgeUse | None) -> Ranker:
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:
     """Preferences made elsewhere → pairs with their audit; refused when one is near a held-out row."""
-    from pipelines import preferences
+    from pipelines.preferences import build
 
     if not file.is_file():
         raise InputError(f"`{file}` must be an existing JSONL file of preferences; there is none")
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        preferences.import_pairs(file, prepared=prepared.folder, folder=stage.folder)
+        build.import_pairs(file, prepared=prepared.folder, folder=stage.folder)
 
     return session.stage(
         "pairs",
         label="Import preferences",
-        revision=preferences.REVISION,
+        revision=build.REVISION,
         config={"method": "import"},
         inputs={"prepared": prepared.digest, "file": digest_file(file)},
         work=work,

@@ -20,9 +20,9 @@ from harness.seeding import stream
 from harness.stats import votes_power, votes_sample_size
 from harness.types import Prompt
 from pipelines.config import load_yaml
-from pipelines.corrected import POPULATION
 from pipelines.session import Session
-from pipelines.study_sources import Source, load_source
+from pipelines.studies.corrected import POPULATION
+from pipelines.studies.sources import Source, load_source
 
 CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read
 

@@ -30,14 +30,14 @@ from harness.stats import mean_estimate
 from harness.tracking import StageResult
 from harness.types import Estimate, Prompt
 from pipelines import rows
-from pipelines.comparing import PREFERENCES, compare_stage
-from pipelines.costing import plan_controls, plan_pairs, plan_scores
-from pipelines.judges import JudgeUse, judge_use, score_stage
+from pipelines.judges.costing import plan_controls, plan_pairs, plan_scores
+from pipelines.judges.measures import JudgeUse, judge_use, score_stage
+from pipelines.judges.pairwise import PREFERENCES, compare_stage
+from pipelines.judges.qualifications import qualify_stage
+from pipelines.judges.spending import Planned
 from pipelines.measuring import generate_stage
-from pipelines.qualifications import qualify_stage
 from pipelines.rows import Replies
 from pipelines.session import Session
-from pipelines.spending import Planned
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import TokenizerSource, resolve_variant
 

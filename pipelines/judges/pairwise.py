@@ -19,7 +19,7 @@ from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
     from harness.judging.pairwise import Comparer
-    from pipelines.judges import JudgeUse
+    from pipelines.judges.measures import JudgeUse
 
 COMPARE_REVISION = 1
 VERSUS_REVISION = 1

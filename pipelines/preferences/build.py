@@ -3,7 +3,7 @@
 | file | what |
 |---|---|
 | `pairs.jsonl` | one pair a line in TRL's form, with judge, margin, words, candidates |
-| `audit.json` | what distinguishes chosen from rejected replies (`pipelines.pair_audit`) |
+| `audit.json` | what distinguishes chosen from rejected replies (`pipelines.preferences.audit`) |
 | `summary.json` | how many prompts were asked, and why some gave no pair |
 """
 
@@ -25,10 +25,10 @@ from harness.models.chat import chat_messages, render
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
 from pipelines.config import StrictConfig
 from pipelines.drawing import draw_prompts
-from pipelines.held_out import held_out_prompts, near_held_out, require_apart
-from pipelines.pair_files import import_file, write_pairs
+from pipelines.preferences.files import import_file, write_pairs
+from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
+from pipelines.preferences.ranking import Choice, Ranker
 from pipelines.prepare import read_summary
-from pipelines.ranking import Choice, Ranker
 from pipelines.windows import read_prompts
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def run(
         SplitError: a prompt of another split than TRAIN.
         InputError: no pair could be made.
     """
-    from pipelines.pair_audit import audit_pairs
+    from pipelines.preferences.audit import audit_pairs
 
     system = read_summary(prepared).system
     variant = candidates_of(parent, system=system)
@@ -165,7 +165,7 @@ def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
     Raises:
         InputError: the file breaks the format. SplitError: a row is near a row of VALIDATION or TEST.
     """
-    from pipelines.pair_audit import audit_pairs
+    from pipelines.preferences.audit import audit_pairs
 
     imported = import_file(file)
     require_apart(imported.pairs, prepared)

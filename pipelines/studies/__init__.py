@@ -1,0 +1,1 @@
+"""Human studies: made, and read back beside judges, as corrections, pairs and feedback."""
