@@ -56,6 +56,7 @@ class RunInfo:
     stage: str
     status: str
     tags: Mapping[str, str]
+    metrics: Mapping[str, float]  # the last value of each
     experiment_id: str
 
 
@@ -375,6 +376,7 @@ def _info(run: Any) -> RunInfo:
         stage=run.data.tags.get("stage", ""),
         status=run.info.status,
         tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
         experiment_id=run.info.experiment_id,
     )
 

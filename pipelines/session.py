@@ -11,7 +11,7 @@ from typing import Any
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Progress
 from pipelines.judges.spending import Spending
-from pipelines.memory import peak_bytes, release
+from pipelines.memory import PEAK_METRIC, peak_bytes, release
 from pipelines.variants import ModelPool
 
 OnProgress = Callable[[Progress], None]
@@ -53,7 +53,7 @@ class Session:
         def worked(stage: Stage) -> None:
             with self.show(label) as on_progress:
                 work(stage, on_progress)
-            stage.log_metric("peak_memory_bytes", peak_bytes())
+            stage.log_metric(PEAK_METRIC, peak_bytes())
             release()
 
         result = self.tracking.stage(

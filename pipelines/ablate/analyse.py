@@ -27,7 +27,7 @@ from pipelines.ablate.collect import CellRows, Collected, generations_of
 from pipelines.ablate.plan import Plan
 from pipelines.ablate.shapes import quantile_rows, tail_row, trend_rows
 from pipelines.analyse import SELF_FAMILY_CAVEAT, device_name
-from pipelines.memory import peak_bytes
+from pipelines.memory import peak_of_stages
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _record(
         cost=records.Cost(
             seconds=work.stage_seconds,
             device=device_name(),
-            peak_bytes=peak_bytes(),
+            peak_bytes=peak_of_stages(session.tracking, session.done),
             n_train_tokens=training.n_tokens or None,
             note=f"{work.wall_seconds:.0f} s on the clock with {write_count(work.n_workers, 'worker')}",
         ),

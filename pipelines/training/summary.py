@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from harness.types import BaseModel
+from pipelines.memory import peak_bytes
 from pipelines.modeling import Runtime, count_trainable
 from pipelines.training.arguments import resolve_optimizer
 from pipelines.training.checkpoints import Checkpoint
@@ -53,12 +52,6 @@ class SftSummary:
     curves: tuple[CurvePoint, ...]
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def peak_device_bytes() -> int | None:
     """Most that the CUDA allocator has held; None without CUDA."""
     import torch
@@ -101,7 +94,7 @@ def summarise(
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
         seed=recipe.seed,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_bytes(),
         peak_device_bytes=peak_device_bytes(),
         resumed_from=checkpoint.step if checkpoint else None,
         curves=tuple(curve_points(state.log_history)),
