@@ -89,6 +89,11 @@ class StudyResults:
     marks: tuple[MarkResult, ...]
     notes: tuple[str, ...]
 
+    @property
+    def seen(self) -> dict[str, object]:
+        """What sets these figures apart from those of an earlier look."""
+        return {"study": self.study.declaration, "name": self.study.name, "ratings": self.n_rated}
+
 
 def study_results(engine: Engine, study: Study) -> StudyResults:
     """Everything that the ratings so far say."""

@@ -118,6 +118,11 @@ def write_level(estimate: Estimate) -> str:
     return f"{_require_estimate(estimate).level * 100:.4g}{NO_BREAK}%"
 
 
+def write_times(n: int) -> str:
+    """How often: "once", "twice", "12 times"."""
+    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
+
+
 def write_count(n: int, noun: str) -> str:
     """An exact count with its noun: "1 reply", "1,200 films"."""
     if n == 1:

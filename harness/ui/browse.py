@@ -6,12 +6,13 @@ import streamlit as st
 
 from harness.errors import ScreentestError
 from harness.ratings.serving import SceneLine
+from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
 from harness.reporting.runs import analyses, record_of
 from harness.tracking import Tracking
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
-from harness.ui.gallery import Exhibit, ShownReply, low_tail, read_gallery, score_names, studies_in_the_way
+from harness.ui.gallery import Exhibit, ShownReply, low_tail, prepared_by, read_gallery, score_names, studies_in_the_way
 from harness.ui.reports import label_of
 
 PER_PAGE = 10
@@ -38,6 +39,8 @@ def show() -> None:
             "closed: `screentest study close NAME`."
         )
         return
+    if looked := _looked(str(tracking.settings.home), chosen.run_id):
+        st.caption(looked)
     _show_exhibits(_narrowed(exhibits))
 
 
@@ -45,6 +48,14 @@ def show() -> None:
 def _exhibits(home: str, run_id: str) -> tuple[Exhibit, ...]:
     tracking = Tracking()
     return read_gallery(tracking, record_of(tracking, run_id))
+
+
+@st.cache_data(show_spinner=False, ttl=60)
+def _looked(home: str, run_id: str) -> str:
+    """The look on record: reading an evaluation's replies is one beside its report, however often it is done."""
+    tracking = Tracking()
+    prepared = prepared_by(record_of(tracking, run_id))
+    return "" if prepared is None else log_look(tracking, prepared, through="browse", seen={"run": run_id}).said
 
 
 def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:

@@ -9,7 +9,9 @@ import streamlit as st
 from harness.ratings.exclusion import RaterQuality
 from harness.ratings.results import PairResult, Strengths, StudyResults, study_results
 from harness.ratings.studies import Study, find_study, list_studies
+from harness.reporting.looks import Looked, look_at_study
 from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
+from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from harness.ui.drawing import inert
 from harness.ui.frame import store
@@ -34,10 +36,21 @@ def show() -> None:
 def _live(name: str) -> None:
     found = study_results(store(), find_study(store(), name))
     st.html(draw_results(found))
+    if (looked := _look(found)).said:
+        st.caption(looked.said)
     now = write_date(datetime.now(tz=UTC).replace(microsecond=0).isoformat())
     st.caption(
         f"As of {now}; looks again every {REFRESH_SECONDS} seconds. Looking often costs nothing: the intervals hold."
     )
+
+
+def _look(found: StudyResults) -> Looked:
+    """The look on record; the store of runs is asked once for every new rating, not at every refresh."""
+    key = str(found.seen)
+    if st.session_state.get("looked_at") != key:
+        st.session_state.looked_at, st.session_state.looked = key, look_at_study(Tracking(), found)
+    looked: Looked = st.session_state.looked
+    return looked
 
 
 def _label(study: Study) -> str:

@@ -6,13 +6,15 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import UnavailableError
-from harness.types import Message
-from harness.ui.speakers import ServedSpeakers, find_endpoint
+from harness.models.bases import resolve_base
+from harness.types import Decoding, Message
+from harness.ui.speakers import LocalSpeakers, ServedSpeakers, find_endpoint
 
 TURNS = (Message(role="user", content="Where were you?", name="BEN"),)
 PIECES = ("I was ", "out", ".")
@@ -89,3 +91,28 @@ def test_a_named_endpoint_that_is_not_there_is_an_error_and_an_unnamed_one_is_no
     monkeypatch.delenv("SCREENTEST_SERVE_URL")
     monkeypatch.setattr("harness.ui.speakers.DEFAULT_URL", "http://127.0.0.1:9/v1")
     assert find_endpoint() is None
+
+
+def test_without_an_endpoint_a_line_comes_in_pieces_too(tmp_path: Path) -> None:
+    """The pieces are the reply that the model gives as a whole, and one who stops listening holds nobody up."""
+    from fakes import tiny_checkpoint
+
+    from harness.models.chat import chat_messages
+    from harness.models.local import LocalModel
+    from harness.models.protocol import ReplyRequest
+    from harness.tracking import Tracking
+
+    folder = tiny_checkpoint(tmp_path / "tiny")
+    speakers = LocalSpeakers(Tracking(), base=str(folder))
+    assert speakers.names() == ["base"]
+    model = LocalModel.load(resolve_base(str(folder)))
+    for seed in range(3):
+        pieces = list(speakers.stream("base", TURNS, n_tokens=24, seed=seed))
+        request = ReplyRequest(key="chat", messages=chat_messages(TURNS))
+        (whole,) = model.generate([request], decoding=Decoding(max_new_tokens=24, seed=seed))
+        assert "".join(pieces).strip() == whole.text
+        assert len([piece for piece in pieces if piece]) > 3
+    half = speakers.stream("base", TURNS, n_tokens=24, seed=0)
+    next(half)
+    half.close()
+    assert "".join(speakers.stream("base", TURNS, n_tokens=24, seed=0))
