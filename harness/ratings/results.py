@@ -49,14 +49,18 @@ class PairResult:
     @property
     def advice(self) -> str:
         """Whether to go on, in a sentence or two; knows how many prompts of the study are left."""
-        advice = self.look.advice
-        if advice.action == "stop":
-            return f"Stop: it is decided. {advice.reason}"
+        if self.look.advice.action == "stop":
+            return f"Stop: it is decided. {self.reason}"
         if self.n_waiting == 0:
-            return f"The study is rated to its end without a decision. {advice.reason}"
-        more = advice.expected_more
-        left = f" Only {self.n_waiting} are left." if more is not None and more > self.n_waiting else ""
-        return f"Go on. {advice.reason}{left}"
+            return f"The study is rated to its end without a decision. {self.reason}"
+        return f"Go on. {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why, and whether the study holds as many prompts as it would take."""
+        advice = self.look.advice
+        is_short = advice.action == "continue" and (advice.expected_more or 0) > self.n_waiting > 0
+        return f"{advice.reason} Only {self.n_waiting} are left." if is_short else advice.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,7 @@ def _require_estimate(given: object) -> Estimate:
 
 def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
     if estimate.notes:
-        return "; ".join(estimate.notes)
+        return "; ".join(note.removesuffix(": no interval can be given") for note in estimate.notes)
     if estimate.n == 0:
         return "no rows"
     if estimate.n_clusters < 2:

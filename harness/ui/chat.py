@@ -205,8 +205,11 @@ def _choose(play: Play, number: int) -> None:
 
 
 def _send(play: Play) -> None:
-    if play.offered is not None:
-        _kept().append(make_pair(play.scene.cluster, play.turns, play.offered))
+    if play.offered is None:
+        return
+    pair = make_pair(play.scene.cluster, play.turns, play.offered)
+    if pair not in _kept():  # sent twice is sent once
+        _kept().append(pair)
 
 
 def _take_back(play: Play) -> None:

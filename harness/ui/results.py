@@ -99,7 +99,7 @@ def _pair(pair: PairResult) -> str:
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
     is_over = pair.n_waiting == 0 and look.advice.action == "continue"
-    advice = f"{'Every prompt has been rated. ' if is_over else ''}{look.advice.reason}"
+    advice = f"{'Every prompt has been rated. ' if is_over else ''}{pair.reason}"
     badge = "all rated" if is_over else look.advice.action
     return (
         f'<section class="read prose"><h2>{inert(names)}</h2><p class="claim">{inert(claim)}</p>'
@@ -150,13 +150,13 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
 
 RATER_COLUMNS = (
     "Rater",
+    "Counts",
     "Rated",
     "Waiting",
     "Checks passed",
     "Same when repeated",
     "Left side",
     "Median time",
-    "Counts",
 )
 
 
@@ -169,11 +169,11 @@ def _rater(quality: RaterQuality) -> tuple[str, ...]:
         counts = "yes"
     return (
         quality.rater + (" (link withdrawn)" if quality.is_revoked else ""),
+        counts,
         f"{quality.n_rated:,}",
         f"{quality.n_waiting:,}",
         *(_share(share)[0] for share in (quality.attention, quality.consistency, quality.left_share)),
         NONE_YET if quality.median_seconds is None else write_seconds(quality.median_seconds),
-        counts,
     )
 
 
