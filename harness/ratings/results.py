@@ -45,6 +45,7 @@ class PairResult:
     n_waiting: int  # prompts not completed yet
     win: WinRate | None  # over votes, two-way clustered; for reading once, at the end
     why_not: str  # why `win` is not there
+    is_open: bool  # the study takes ratings
 
     @property
     def advice(self) -> str:
@@ -53,13 +54,15 @@ class PairResult:
             return f"Stop: it is decided. {self.reason}"
         if self.n_waiting == 0:
             return f"The study is rated to its end without a decision. {self.reason}"
+        if not self.is_open:
+            return f"The study was closed without a decision. {self.reason}"
         return f"Go on. {self.reason}"
 
     @property
     def reason(self) -> str:
         """Why, and whether the study holds as many prompts as it would take."""
         advice = self.look.advice
-        is_short = advice.action == "continue" and (advice.expected_more or 0) > self.n_waiting > 0
+        is_short = self.is_open and advice.action == "continue" and (advice.expected_more or 0) > self.n_waiting > 0
         return f"{advice.reason} Only {self.n_waiting} are left." if is_short else advice.reason
 
 
@@ -166,6 +169,7 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot]) -> Pai
         n_waiting=sum(not is_settled(rows) for rows in by_prompt.values()),
         win=win,
         why_not=why_not,
+        is_open=study.is_open,
     )
 
 

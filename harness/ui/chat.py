@@ -54,7 +54,7 @@ def show() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         asked, n_tokens = _ask_variants(names)
-        st.caption(f"Lines come from `{speakers.where}`.")
+        st.caption(f"Lines come from {speakers.where}.")
         play = _ask_scene()
         _basket()
     with right:
@@ -78,7 +78,9 @@ def _local() -> LocalSpeakers:
 
 
 def _ask_variants(names: list[str]) -> tuple[list[str], int]:
-    is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=len(names) < 2)
+    is_alone = len(names) < 2
+    why = "It takes a second variant: an adapter in the registry, or behind the endpoint." if is_alone else None
+    is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=is_alone, help=why)
     first = st.selectbox("Variant", names, index=min(1, len(names) - 1), key="variant")
     asked = [first]
     if is_blind:

@@ -98,14 +98,16 @@ def _pair(pair: PairResult) -> str:
     written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
-    is_over = pair.n_waiting == 0 and look.advice.action == "continue"
-    advice = f"{'Every prompt has been rated. ' if is_over else ''}{pair.reason}"
-    badge = "all rated" if is_over else look.advice.action
+    badge = look.advice.action
+    if badge == "continue" and pair.n_waiting == 0:
+        badge = "all rated"
+    elif badge == "continue" and not pair.is_open:
+        badge = "closed"
     return (
         f'<section class="read prose"><h2>{inert(names)}</h2><p class="claim">{inert(claim)}</p>'
         f'<p class="quiet">{inert(basis)}; ties and both bad are half; {inert(written.level)} confidence '
         f"sequence, valid at every look; {write_count(pair.n_waiting, 'prompt')} of {pair.n_prompts:,} to go.</p>"
-        f'<p><span class="badge">{inert(badge)}</span> {inert(advice)}</p></section>'
+        f'<p><span class="badge">{inert(badge)}</span> {inert(pair.reason)}</p></section>'
     )
 
 
