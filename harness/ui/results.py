@@ -98,7 +98,7 @@ def _pair(pair: PairResult) -> str:
     written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
-    badge = look.advice.action
+    badge: str = look.advice.action
     if badge == "continue" and pair.n_waiting == 0:
         badge = "all rated"
     elif badge == "continue" and not pair.is_open:
