@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, InputError
@@ -211,6 +211,27 @@ class LocalModel:
             self.generate([requests[i]], decoding=decoding, batch_size=1)[0].text == replies[i] for i in sample
         )
         return Agreement(n=len(sample), n_same=n_same)
+
+    def stream(self, request: ReplyRequest, *, decoding: Decoding) -> Iterator[tuple[int, ...]]:
+        """One reply's tokens as they come, the end token left out: the same that `generate` gives.
+
+        Between two of them the model is nobody's: who stops reading leaves nothing behind.
+
+        Raises:
+            ConfigError, InputError: see `generate`.
+        """
+        validate_decoding(decoding)
+        line = Line(job=self._job(0, request, decoding))
+        decoder = self.decoder(lambda line: None)
+        decoder.add([line])
+        n_told = 0
+        while line.finish is None:
+            with self.bank.borrowed():
+                decoder.turn()
+            fresh = tuple(token for token in line.tokens[n_told:] if token not in self.end_ids)
+            n_told = len(line.tokens)
+            if fresh:
+                yield fresh
 
     def decoder(self, on_token: OnToken, *, limits: Limits | None = None) -> Decoder:
         """A decoder on this model, to be driven turn by turn inside `bank.borrowed()`; one at a time."""

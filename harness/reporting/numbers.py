@@ -118,6 +118,11 @@ def write_level(estimate: Estimate) -> str:
     return f"{_require_estimate(estimate).level * 100:.4g}{NO_BREAK}%"
 
 
+def write_times(n: int) -> str:
+    """How often: "once", "twice", "12 times"."""
+    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
+
+
 def write_count(n: int, noun: str) -> str:
     """An exact count with its noun: "1 reply", "1,200 films"."""
     if n == 1:
@@ -194,7 +199,7 @@ def _require_estimate(given: object) -> Estimate:
 
 def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
     if estimate.notes:
-        return "; ".join(estimate.notes)
+        return "; ".join(note.removesuffix(": no interval can be given") for note in estimate.notes)
     if estimate.n == 0:
         return "no rows"
     if estimate.n_clusters < 2:

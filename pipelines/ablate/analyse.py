@@ -14,6 +14,7 @@ from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
+from harness.reporting.looks import PROMPTS_TAG, looks_at
 from harness.reporting.numbers import write_count
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
@@ -53,8 +54,8 @@ def analyse_ablation(
     settings = design.model_dump(mode="json", by_alias=True, exclude={"profiles": True, "data": {"corpus"}})
 
     def analyse(stage: Stage, on_progress: OnProgress) -> None:
-        stage.set_tag("test_prompts", prepared.digest)
-        looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=prepared.digest)}
+        stage.set_tag(PROMPTS_TAG, prepared.digest)
+        looks = looks_at(session.tracking, prepared.digest)
         record = _record(session, design, plan, collected, profile=profile, work=work, run_id=stage.run_id)
         standing = _declaration(session, collected, declaration, n_looks=len(looks | {stage.run_id}))
         record = replace(record, declaration=standing)
