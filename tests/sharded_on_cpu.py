@@ -1,8 +1,8 @@
 """Run the command line under FSDP on CPUs, for a test.
 
-accelerate 1.15 turns FSDP on for accelerators alone (`AcceleratorState.__init__` lists their kinds; MULTI_CPU is none of
-them) and else trains without a word as DDP. torch's `fully_shard` itself runs on CPUs with gloo. So the one thing that
-is changed here is the kind that accelerate reads; wrapping, sharding, gathering and clipping are theirs.
+accelerate 1.15 turns FSDP on for accelerators alone (`AcceleratorState.__init__` lists their kinds; MULTI_CPU is none
+of them) and else trains without a word as DDP. torch's `fully_shard` itself runs on CPUs with gloo. So the one thing
+that is changed here is the kind that accelerate reads; wrapping, sharding, gathering and clipping are theirs.
 """
 
 from __future__ import annotations
