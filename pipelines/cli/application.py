@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
 from pipelines.cli import (
     ablate,
     adapters,
@@ -28,6 +29,8 @@ from pipelines.cli import (
     study,
     trace,
 )
+
+TRAININGS = ("sft", "dpo")  # commands that several processes can do together
 
 app = typer.Typer(
     name="screentest",
@@ -55,11 +58,26 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    from pipelines.training.processes import launched
+
+    processes = launched()
+    if processes.n > 1 and context.invoked_subcommand not in TRAININGS:
+        if not processes.is_first:
+            raise typer.Exit
+        raise InputError(
+            f"`accelerate launch` must start `screentest sft` or `screentest dpo`, which train with several processes, "
+            f"got `{context.invoked_subcommand}` in {processes.n}: start it alone"
+        )
+    if not processes.is_first:
+        from pipelines.training.crew import follow
+
+        follow()
+        raise typer.Exit
 
 
 app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)

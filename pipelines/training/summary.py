@@ -40,6 +40,8 @@ class SftSummary:
     n_trainable: int  # parameters
     seconds: float  # training only, over all sessions
     wall_seconds: float  # this session: load, train, validate, save
+    n_processes: int  # that trained it together
+    sharding: str  # none, ddp or fsdp
     device: str
     precision: str
     attention: str
@@ -88,6 +90,8 @@ def summarise(
         n_trainable=count_trainable(trainer.model),
         seconds=meter.seconds,
         wall_seconds=time.perf_counter() - began,
+        n_processes=trainer.processes.n,
+        sharding=trainer.processes.sharding,
         device=runtime.device,
         precision=runtime.precision,
         attention=runtime.attention,
