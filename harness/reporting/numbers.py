@@ -208,7 +208,7 @@ def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
 
 
 def _places(value: float, ends: list[float]) -> int:
-    """Decimal places: two significant digits of the half-width, or three of the value where there is no interval."""
+    """Decimal places: two significant digits of the half-width, or three of the value where there is no interval; none of 0."""
     finite = [x for x in ends if math.isfinite(x)]
     half = (max(finite) - min(finite)) / 2 if len(finite) == 2 else 0.0
     if len(finite) == 1 and math.isfinite(value):
@@ -216,7 +216,7 @@ def _places(value: float, ends: list[float]) -> int:
     if half > 0:
         return min(1 - math.floor(math.log10(half)), MAX_PLACES)
     if value == 0 or not math.isfinite(value):
-        return 2
+        return 0
     return min(2 - math.floor(math.log10(abs(value))), MAX_PLACES)
 
 
