@@ -76,7 +76,11 @@ def _design_table(record: AblationRecord) -> Table:
                 Cell(text=arm.name, detail="control" if arm.name == record.control else ""),
                 *(Cell(text=setting.value) for setting in arm.settings),
                 Cell(text=arm.stages),
-                Cell(text=f"{arm.n_seeds}", detail=f"{arm.n_lost} failed" if arm.n_lost else "", is_number=True),
+                Cell(
+                    text=f"{arm.n_seeds}" if arm.n_train_tokens or arm.n_lost else "—",
+                    detail=f"{arm.n_lost} failed" if arm.n_lost else "",
+                    is_number=True,
+                ),
             )
         )
         for arm in record.arms

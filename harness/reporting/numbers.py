@@ -208,7 +208,7 @@ def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
 
 
 def _places(value: float, ends: list[float]) -> int:
-    """Decimal places: two significant digits of the half-width, or three of the value where there is no interval; none of 0."""
+    """Decimal places: two significant digits of the half-width; without interval three of the value, none of a 0."""
     finite = [x for x in ends if math.isfinite(x)]
     half = (max(finite) - min(finite)) / 2 if len(finite) == 2 else 0.0
     if len(finite) == 1 and math.isfinite(value):
