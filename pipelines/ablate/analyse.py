@@ -34,7 +34,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 1
+REVISION = 2
 N_SAMPLES = 6
 
 
@@ -273,6 +273,11 @@ def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bo
         said.append(
             f"{n} training seeds leave {write_count(n - 1, 'degree')} of freedom: an interval is about "
             f"{_width(n, design.family.level):.1f} times as wide as many seeds would give."
+        )
+    if any(base.pretrain is not None for base in design.bases.values()):
+        said.append(
+            "Each base was trained once and seeds vary the fine-tuning alone: what differs between bases holds the luck of "
+            "one training of each."
         )
     if collected.lost:
         said.append(f"{len(collected.lost)} of the trainings failed and are missing; the rest was analysed.")
