@@ -276,8 +276,8 @@ def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bo
         )
     if any(base.pretrain is not None for base in design.bases.values()):
         said.append(
-            "Each base was trained once and seeds vary the fine-tuning alone: what differs between bases holds the luck "
-            "of one training of each."
+            "Each base was trained once and seeds vary the fine-tuning alone: a difference of bases holds the luck of "
+            "one training of each."
         )
     if collected.lost:
         said.append(f"{len(collected.lost)} of the trainings failed and are missing; the rest was analysed.")
