@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.models.answers import AnswerStore, commit_to_system
+from harness.models.remembering import RememberingModel
+from harness.settings import Settings
 from harness.tracking import Stage, StageResult, Tracking
-from harness.types import Progress
+from harness.types import BaseModel, Progress
 from pipelines.judges.spending import Spending
 from pipelines.memory import PEAK_METRIC, peak_bytes, release
 from pipelines.variants import ModelPool
+
+if TYPE_CHECKING:
+    from harness.models.local import Dtype
 
 OnProgress = Callable[[Progress], None]
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -35,6 +42,31 @@ class Session:
     pool: ModelPool = field(default_factory=ModelPool)
     spending: Spending = field(default_factory=Spending)
     done: list[StageResult] = field(default_factory=list)
+
+    @functools.cached_property
+    def answers(self) -> AnswerStore:
+        """What local judges have answered, in the SQL store."""
+        from harness.database import open_database
+
+        engine = open_database(Settings.from_environment().database_url)
+        commit_to_system(engine)
+        return AnswerStore(engine, "local_answers")
+
+    def remembering(self, base: BaseModel, *, dtype: Dtype, repetition: int = 0) -> RememberingModel:
+        """A base of the pool behind what it has answered; loaded only when it is asked something new."""
+
+        def said(n_known: int, n_asked: int) -> None:
+            if n_known and n_asked > 1:
+                self.say(f"  {n_known:,} of {n_asked:,} answers of {base.source} stand already")
+
+        return RememberingModel(
+            base,
+            dtype=dtype,
+            load=lambda: self.pool.base(base, dtype=dtype),
+            store=self.answers,
+            repetition=repetition,
+            on_recall=said,
+        )
 
     def stage(
         self,

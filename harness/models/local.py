@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.errors import ConfigError, InputError
 from harness.models.adapters import AdapterBank
@@ -17,9 +16,11 @@ from harness.models.devices import Attention, Device, free_mask, resolve_attenti
 from harness.models.metering import Meter
 from harness.models.protocol import (
     Agreement,
+    Answered,
     Capability,
     Continuation,
     ContinuationRequest,
+    OnAnswers,
     OnProgress,
     OnReply,
     OptionProbabilities,
@@ -30,7 +31,15 @@ from harness.models.protocol import (
 from harness.models.quantization import nf4_config
 from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
-from harness.models.scoring import Answer, Question, Scorer, continuation_question
+from harness.models.scoring import (
+    Answer,
+    Question,
+    Scorer,
+    continuation_question,
+    read_continuation,
+    read_options,
+)
+from harness.models.stops import decode, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Decoding
@@ -38,6 +47,7 @@ from harness.types import Adapter, BaseModel, Decoding
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_Request = TypeVar("_Request", ContinuationRequest, OptionRequest)
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Architectures whose packed scores are tested against each sequence alone; others are scored in padded batches.
@@ -282,11 +292,17 @@ class LocalModel:
     # ── exact probabilities ──────────────────────────────────────────────────────────────────────────────────────────
 
     def continuation_logprobs(
-        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+        self,
+        requests: Sequence[ContinuationRequest],
+        *,
+        on_progress: OnProgress | None = None,
+        known: Collection[int] = (),
+        on_answers: OnAnswers[Continuation] | None = None,
     ) -> list[Continuation]:
         """Log-probability of each token of given replies, and of the end token after them.
 
-        Requests with the same chat share its encoding, however many replies follow it.
+        Requests with the same chat share its encoding, however many replies follow it. `known` and `on_answers` as in
+        `protocol.Resumable`.
 
         Raises:
             InputError: chat and reply do not fit the model's positions.
@@ -296,16 +312,19 @@ class LocalModel:
             context, reply = render(self.tokenizer, request.messages), reply_ids(self.tokenizer, request.reply)
             self._require_room(request.key, len(context) + len(reply))
             questions.append(continuation_question(context, reply, self._format.end_id))
-        answers = self._ask(questions, [r.adapter for r in requests], on_progress)
-        return [
-            Continuation(key=request.key, logprobs=tuple(step[0] for step in answer[:-1]), end_logprob=answer[-1][0])
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        return self._ask(questions, requests, read_continuation, on_progress, known, on_answers)
 
     def option_probabilities(
-        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+        self,
+        requests: Sequence[OptionRequest],
+        *,
+        on_progress: OnProgress | None = None,
+        known: Collection[int] = (),
+        on_answers: OnAnswers[OptionProbabilities] | None = None,
     ) -> list[OptionProbabilities]:
         """Softmax over a closed set of next tokens after a forced beginning of the assistant's turn.
+
+        `known` and `on_answers` as in `protocol.Resumable`.
 
         Raises:
             ConfigError: an option is not exactly one token after the prefix.
@@ -320,25 +339,37 @@ class LocalModel:
             if len(set(options)) != len(options) or len(options) < 2:
                 raise ConfigError(f"`options` must be two or more different tokens, got {request.options}")
             questions.append(Question(ids=ids, first=len(ids), wanted=(options,)))
-        answers = self._ask(questions, [r.adapter for r in requests], on_progress)
-        return [_option_probabilities(r, answer[0]) for r, answer in zip(requests, answers, strict=True)]
+        return self._ask(questions, requests, read_options, on_progress, known, on_answers)
 
     def _ask(
-        self, questions: Sequence[Question], adapters: Sequence[str | None], on_progress: OnProgress | None
-    ) -> list[Answer]:
-        meter = Meter(sum(len(q.ids) for q in questions), "tokens", on_progress)
+        self,
+        questions: Sequence[Question],
+        requests: Sequence[_Request],
+        read: Callable[[_Request, Answer], Answered],
+        on_progress: OnProgress | None,
+        known: Collection[int],
+        on_answers: OnAnswers[Answered] | None,
+    ) -> list[Answered]:
+        """The questions that are not known, each read as the answer to its request."""
+        known = frozenset(known)
+        meter = Meter(sum(len(q.ids) for i, q in enumerate(questions) if i not in known), "tokens", on_progress)
         by_adapter: dict[str | None, list[int]] = {}
-        for index, name in enumerate(adapters):
+        for index, name in enumerate(request.adapter for request in requests):
             by_adapter.setdefault(name if name is None else self.bank.require(name), []).append(index)
-        answers: list[Answer] = [[] for _ in questions]
+        found: dict[int, Answered] = {}
         is_packable = self._is_plain and self._config.model_type in _PACKABLE
         with self.bank.borrowed(), free_mask(self._config, is_needed=is_packable):
             for name, indices in by_adapter.items():
                 chosen = [questions[i] for i in indices]
                 ask = self._scorer.packed if is_packable else self._scorer.padded
-                for i, answer in zip(indices, ask(chosen, name, lambda n: meter.advance(n, n)), strict=True):
-                    answers[i] = answer
-        return answers
+                for answers in ask(chosen, name, {at for at, i in enumerate(indices) if i in known}):
+                    fresh = {indices[at]: read(requests[indices[at]], answer) for at, answer in answers.items()}
+                    found |= fresh
+                    if on_answers is not None:
+                        on_answers(fresh)
+                    n_tokens = sum(len(chosen[at].ids) for at in answers)
+                    meter.advance(n_tokens, n_tokens)
+        return [found[i] for i in sorted(found)]
 
     def _option_id(self, prefix: str, forced: tuple[int, ...], option: str) -> int:
         ids = reply_ids(self.tokenizer, prefix + option)
@@ -362,37 +393,3 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = set(named) if isinstance(named, list | tuple) else {named}
     return {i for i in (*ids, tokenizer.eos_token_id) if i is not None}
-
-
-def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """Text of generated tokens, without control tokens."""
-    text = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text)
-
-
-def stop_test(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Whether a stop string has just been completed; reads only the tokens that could hold it."""
-    if not stop:
-        return lambda tokens: False
-    n_last = max(len(text.encode()) for text in stop) + 4  # a token is at least a byte
-
-    def is_stopped(tokens: Sequence[int]) -> bool:
-        tail = decode(tokenizer, tokens[-n_last:])
-        return any(text in tail for text in stop)
-
-    return is_stopped
-
-
-def _option_probabilities(request: OptionRequest, logprobs: Sequence[float]) -> OptionProbabilities:
-    """Renormalise over the options, in double precision."""
-    highest = max(logprobs)
-    weights = [math.exp(value - highest) for value in logprobs]
-    total = math.fsum(weights)
-    probabilities = tuple(weight / total for weight in weights)
-    return OptionProbabilities(
-        key=request.key,
-        options=request.options,
-        probabilities=probabilities,
-        mass=min(1.0, total * math.exp(highest)),
-        entropy=-math.fsum(p * math.log(p) for p in probabilities if p > 0),
-    )

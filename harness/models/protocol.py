@@ -7,9 +7,9 @@ exact probabilities to sampling.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from harness.errors import UnavailableError
 from harness.types import Adapter, BaseModel, Decoding, FinishReason, Progress
@@ -106,7 +106,9 @@ class Agreement:
         return self.n_same / self.n
 
 
+Answered = TypeVar("Answered")
 OnReply = Callable[[Reply], None]
+OnAnswers = Callable[[Mapping[int, Answered]], None]  # answers that came together, by place of their request
 OnProgress = Callable[[Progress], None]
 
 
@@ -155,6 +157,50 @@ class Repeatable(Protocol):
         self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
     ) -> Agreement:
         """Generate a seeded sample of replies again, each alone, and count how many are the same."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A model whose exact answers are handed out as they come, so that whoever keeps them can go on after a kill.
+
+    Both methods are those of `LanguageModel` with two arguments more. `known` are the places of requests whose answers
+    the caller has: they are left out of the result and count only for who shares a forward pass with whom, so that a
+    call that goes on gives the numbers of one that was never killed. `on_answers` gets the answers of each pass.
+    """
+
+    @property
+    def base(self) -> BaseModel | None:
+        """As in `LanguageModel`."""
+
+    def generate(
+        self,
+        requests: Sequence[ReplyRequest],
+        *,
+        decoding: Decoding,
+        on_reply: OnReply | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Reply]:
+        """As in `LanguageModel`."""
+
+    def continuation_logprobs(
+        self,
+        requests: Sequence[ContinuationRequest],
+        *,
+        on_progress: OnProgress | None = None,
+        known: Collection[int] = (),
+        on_answers: OnAnswers[Continuation] | None = None,
+    ) -> list[Continuation]:
+        """Those that are not known, in the order of the requests."""
+
+    def option_probabilities(
+        self,
+        requests: Sequence[OptionRequest],
+        *,
+        on_progress: OnProgress | None = None,
+        known: Collection[int] = (),
+        on_answers: OnAnswers[OptionProbabilities] | None = None,
+    ) -> list[OptionProbabilities]:
+        """Those that are not known, in the order of the requests."""
 
 
 def adapter_name(adapter: Adapter) -> str:

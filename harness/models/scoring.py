@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
+from harness.models.protocol import Continuation, ContinuationRequest, OptionProbabilities, OptionRequest
 from harness.models.rows import shared_cache
-from harness.models.tree import Pack, build_groups, build_packs, pack_limit, visibility
+from harness.models.tree import Group, Pack, build_groups, build_packs, pack_limit, visibility
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,7 @@ class Question:
 
 
 Answer = list[list[float]]  # per position, the log-probability of each wanted token, nats
-OnDone = Callable[[int], None]  # gets the number of tokens just read
+Answers = Mapping[int, Answer]  # of one forward pass, by place of the question
 
 
 def continuation_question(context: tuple[int, ...], reply: tuple[int, ...], end_id: int) -> Question:
@@ -32,8 +34,34 @@ def continuation_question(context: tuple[int, ...], reply: tuple[int, ...], end_
     return Question(ids=context + reply, first=len(context), wanted=tuple((t,) for t in (*reply, end_id)))
 
 
+def read_continuation(request: ContinuationRequest, answer: Answer) -> Continuation:
+    """The answer to a `continuation_question`."""
+    return Continuation(key=request.key, logprobs=tuple(step[0] for step in answer[:-1]), end_logprob=answer[-1][0])
+
+
+def read_options(request: OptionRequest, answer: Answer) -> OptionProbabilities:
+    """The answer to a question about one position, renormalised over the options in double precision."""
+    (logprobs,) = answer
+    highest = max(logprobs)
+    weights = [math.exp(value - highest) for value in logprobs]
+    total = math.fsum(weights)
+    probabilities = tuple(weight / total for weight in weights)
+    return OptionProbabilities(
+        key=request.key,
+        options=request.options,
+        probabilities=probabilities,
+        mass=min(1.0, total * math.exp(highest)),
+        entropy=-math.fsum(p * math.log(p) for p in probabilities if p > 0),
+    )
+
+
 class Scorer:
-    """Answers questions about one model."""
+    """Answers questions about one model, a forward pass at a time.
+
+    How questions share passes is decided by all of them, also by those whose answers are `known` and are not computed
+    again. So a call that goes on after a kill, where whole passes are known, makes the passes that are left as they
+    would have been: rounding depends on the company, and this way it is the same to the last bit.
+    """
 
     def __init__(self, bank: AdapterBank, config: Any, *, device: str, pad_id: int, limit: int) -> None:
         self._bank = bank
@@ -42,56 +70,60 @@ class Scorer:
         self._pad_id = pad_id
         self._limit = limit
 
-    def packed(self, questions: Sequence[Question], adapter: str | None, on_done: OnDone) -> list[Answer]:
+    def packed(
+        self, questions: Sequence[Question], adapter: str | None, known: Collection[int] = ()
+    ) -> Iterator[Answers]:
         """Answers through trees (see `tree`): for models whose attention takes a free mask."""
-
-        answers: list[Answer] = [[] for _ in questions]
         if not questions:
-            return answers
+            return
         n_before = [q.first - 1 for q in questions]
         for group in build_groups([q.ids for q in questions], n_before=n_before, limit=self._limit):
-            chosen = [questions[i] for i in group.indices]
-            found = self._answer_group(chosen, group.n_prefix, adapter, on_done)
-            for i, answer in zip(group.indices, found, strict=True):
-                answers[i] = answer
-        return answers
+            if not all(i in known for i in group.indices):
+                yield from self._answer_group(questions, group, adapter, known)
 
     def _answer_group(
-        self, questions: Sequence[Question], n_prefix: int, adapter: str | None, on_done: OnDone
-    ) -> list[Answer]:
+        self, questions: Sequence[Question], group: Group, adapter: str | None, known: Collection[int]
+    ) -> Iterator[Answers]:
         """Encode the prefix of a group once, then its packs on top of it."""
         import torch
 
-        prefix = None
+        prefix, n_prefix = None, group.n_prefix
         if n_prefix:
             prefix = shared_cache(self._config, None, 1)
-            ids = torch.tensor([questions[0].ids[:n_prefix]], device=self._device)
+            ids = torch.tensor([questions[group.indices[0]].ids[:n_prefix]], device=self._device)
             self._bank.forward([adapter], input_ids=ids, past_key_values=prefix, use_cache=True, logits_to_keep=1)
-        answers: list[Answer] = [[] for _ in questions]
-        for pack in build_packs([q.ids[n_prefix:] for q in questions], limit=pack_limit(self._limit, n_prefix)):
-            self._answer_pack(pack, questions, n_prefix, prefix, adapter, answers)
-            on_done(sum(len(questions[b.index].ids) for b in pack.branches))
-        return answers
+        for indices in self._packs(questions, group.indices, n_prefix):
+            left = [i for i in indices if i not in known]
+            limit = pack_limit(self._limit, n_prefix)
+            for pack in build_packs([questions[i].ids[n_prefix:] for i in left], limit=limit):
+                chosen = [left[branch.index] for branch in pack.branches]
+                answers = self._answer_pack(pack, [questions[i] for i in chosen], n_prefix, prefix, adapter)
+                yield dict(zip(chosen, answers, strict=True))
 
-    def padded(self, questions: Sequence[Question], adapter: str | None, on_done: OnDone) -> list[Answer]:
+    def _packs(self, questions: Sequence[Question], indices: Sequence[int], n_prefix: int) -> list[list[int]]:
+        """Which questions of a group share a pack."""
+        limit = pack_limit(self._limit, n_prefix)
+        packs = build_packs([questions[i].ids[n_prefix:] for i in indices], limit=limit)
+        return [[indices[branch.index] for branch in pack.branches] for pack in packs]
+
+    def padded(
+        self, questions: Sequence[Question], adapter: str | None, known: Collection[int] = ()
+    ) -> Iterator[Answers]:
         """Answers through plain batches, padded on the right: for every other model, and to check `packed` against."""
         import torch
 
-        answers: list[Answer] = [[] for _ in questions]
-        for chosen in self._batches(questions):
-            batch = [questions[i].ids for i in chosen]
-            width = max(map(len, batch))
-            ids = torch.tensor([list(b) + [self._pad_id] * (width - len(b)) for b in batch], device=self._device)
-            mask = torch.tensor([[1] * len(b) + [0] * (width - len(b)) for b in batch], device=self._device)
+        for batch in self._batches(questions):
+            chosen = [i for i in batch if i not in known]
+            if not chosen:
+                continue
+            rows = [questions[i].ids for i in chosen]
+            width = max(map(len, rows))
+            ids = torch.tensor([list(r) + [self._pad_id] * (width - len(r)) for r in rows], device=self._device)
+            mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows], device=self._device)
             logits = self._bank.forward(
-                [adapter] * len(batch), input_ids=ids, attention_mask=mask, use_cache=False
+                [adapter] * len(rows), input_ids=ids, attention_mask=mask, use_cache=False
             ).logits
-            for row, i in enumerate(chosen):
-                question = questions[i]
-                stop = question.first - 1 + len(question.wanted)
-                answers[i] = _read(logits[row, question.first - 1 : stop], question.wanted)
-            on_done(sum(map(len, batch)))
-        return answers
+            yield {i: _read_question(logits[row], questions[i]) for row, i in enumerate(chosen)}
 
     def _batches(self, questions: Sequence[Question]) -> list[list[int]]:
         """Questions of similar length, as many to a batch as the limit of nodes allows once padded."""
@@ -104,20 +136,16 @@ class Scorer:
         return batches
 
     def _answer_pack(
-        self,
-        pack: Pack,
-        questions: Sequence[Question],
-        n_prefix: int,
-        prefix: Any,
-        adapter: str | None,
-        answers: list[Answer],
-    ) -> None:
-        """One forward pass; only positions that are asked about go through the language-model head."""
+        self, pack: Pack, questions: Sequence[Question], n_prefix: int, prefix: Any, adapter: str | None
+    ) -> list[Answer]:
+        """One forward pass over the questions of a pack, in its order; only positions that are asked about go through
+        the language-model head."""
         import torch
 
         asked: dict[int, int] = {}  # node -> row of the logits
-        for branch in pack.branches:
-            for node in _asked_nodes(branch.path, questions[branch.index], n_prefix):
+        nodes = [_asked_nodes(b.path, question, n_prefix) for b, question in zip(pack.branches, questions, strict=True)]
+        for path in nodes:
+            for node in path:
                 asked.setdefault(node, len(asked))
         output = self._bank.forward(
             [adapter],
@@ -128,15 +156,21 @@ class Scorer:
             use_cache=prefix is not None,
             logits_to_keep=torch.tensor(list(asked), device=self._device),
         )
-        for branch in pack.branches:
-            question = questions[branch.index]
-            rows = [asked[node] for node in _asked_nodes(branch.path, question, n_prefix)]
-            answers[branch.index] = _read(output.logits[0, rows], question.wanted)
+        return [
+            _read(output.logits[0, [asked[node] for node in path]], question.wanted)
+            for path, question in zip(nodes, questions, strict=True)
+        ]
 
 
 def _asked_nodes(path: Sequence[int], question: Question, n_prefix: int) -> Sequence[int]:
     start = question.first - 1 - n_prefix
     return path[start : start + len(question.wanted)]
+
+
+def _read_question(logits: Tensor, question: Question) -> Answer:
+    """From the logits of every position of a sequence."""
+    stop = question.first - 1 + len(question.wanted)
+    return _read(logits[question.first - 1 : stop], question.wanted)
 
 
 def _read(logits: Tensor, wanted: Sequence[Sequence[int]]) -> Answer:

@@ -177,7 +177,8 @@ def score_stage(
 
 
 def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
-    """The judge of a use, on its model or through its desk; another `repetition` asks an endpoint anew."""
+    """The judge of a use, on its model or through its desk; another `repetition` asks anew what has been answered."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
         return build_judge(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
-    return build_judge(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))
+    model = session.remembering(use.base, dtype=use.spec.model.dtype, repetition=repetition)
+    return build_judge(use.spec, model=model)

@@ -78,10 +78,11 @@ def versus_stage(
 
 
 def comparer_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Comparer:
-    """The pairwise judge on its model or through its desk; another `repetition` asks an endpoint anew."""
+    """The pairwise judge on its model or through its desk; another `repetition` asks anew what has been answered."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
         return build_comparer(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
-    return build_comparer(use.spec, model=session.pool.base(use.base, dtype=use.spec.model.dtype))
+    model = session.remembering(use.base, dtype=use.spec.model.dtype, repetition=repetition)
+    return build_comparer(use.spec, model=model)
 
 
 def compare_replies(

@@ -41,7 +41,7 @@ def qualify_stage(
             found = qualify_comparer(
                 comparer_of(session, use),
                 controls,
-                again=comparer_of(session, use, repetition=1) if use.base is None else None,
+                again=comparer_of(session, use, repetition=1),
                 rng=rng,
                 min_auc=rule.min_auc,
                 on_progress=on_progress,
@@ -50,7 +50,7 @@ def qualify_stage(
             found = qualify(
                 judge_of(session, use),
                 controls,
-                again=judge_of(session, use, repetition=1) if use.base is None else None,
+                again=judge_of(session, use, repetition=1),
                 rng=rng,
                 min_auc=rule.min_auc,
                 on_progress=on_progress,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
-import gc
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.database import writing
+from harness.models.answers import AnswerStore, commit_to_system
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
-
-N_KEYS = 500  # of one query: SQLite takes 32,766 parameters, PostgreSQL plans long lists slowly
+    from sqlalchemy import Engine, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,38 +51,21 @@ class CallStore:
     def __init__(self, engine: Engine) -> None:
         """On an engine of `harness.database.open_database`, which has made the tables; it is the store's own from now.
 
-        On SQLite a commit is not waited for until the disk has it: a killed process loses nothing, a power cut may lose
-        the last answers, which can be asked again. The wait would hold every call's place for two commits.
+        A commit that waited for the disk would hold every call's place for two of them.
         """
         self._engine = engine
-        if engine.dialect.name == "sqlite":
-            from sqlalchemy import event
-
-            event.listen(engine, "connect", _commit_to_system)
-            engine.dispose()  # connections made before are not told
+        self._answers = AnswerStore(engine, "endpoint_answers")
+        commit_to_system(engine)
 
     def answers(self, keys: Iterable[str]) -> dict[str, JsonObject]:
         """The stored answers among the keys."""
-        from sqlalchemy import bindparam, select
-
-        table = _answers()
-        query = select(table.c.key, table.c.answer).where(table.c.key.in_(bindparam("keys", expanding=True)))
-        wanted = list(dict.fromkeys(keys))
-        found: dict[str, JsonObject] = {}
-        with self._engine.connect() as connection:
-            for start in range(0, len(wanted), N_KEYS):
-                rows = connection.execute(query, {"keys": wanted[start : start + N_KEYS]})
-                with _uncollected():
-                    found |= {key: json.loads(answer) for key, answer in rows}
-        return found
+        return self._answers.read(keys)
 
     def write(self, charges: Sequence[Charge], answers: Mapping[str, JsonObject]) -> None:
         """Charges and the answers they bought, in one transaction: neither can stand without the other."""
         now = datetime.datetime.now(datetime.UTC)
         with writing(self._engine) as connection:
-            if answers:
-                rows = [{"key": key, "answer": json.dumps(a), "answered_at": now} for key, a in answers.items()]
-                connection.execute(_insert_new(connection), rows)
+            self._answers.insert(connection, answers)
             if charges:
                 connection.execute(_calls().insert(), [{**asdict(charge), "ended_at": now} for charge in charges])
 
@@ -119,48 +98,9 @@ class CallStore:
         )
 
 
-def _commit_to_system(connection: Any, record: object) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the cyclic collector: JSON has no cycles, and looking for some costs more than reading it."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _insert_new(connection: Connection) -> Any:
-    """Keep what stands: two processes that ask the same at once both have an answer, and the first counts."""
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(_answers()).on_conflict_do_nothing(index_elements=["key"])
-
-
-# The tables as the migrations made them; only what is read or written here.
-
-
-@functools.cache
-def _answers() -> Table:
-    from sqlalchemy import Column, DateTime, MetaData, String, Table, Text
-
-    return Table(
-        "endpoint_answers",
-        MetaData(),
-        Column("key", String(64), primary_key=True),
-        Column("answer", Text),
-        Column("answered_at", DateTime(timezone=True)),
-    )
-
-
 @functools.cache
 def _calls() -> Table:
+    """The ledger as the migrations made it."""
     from sqlalchemy import Column, DateTime, Float, Integer, MetaData, String, Table, Text
 
     texts = [Column(name, Text) for name in ("url", "model", "purpose", "error")]
