@@ -14,7 +14,7 @@ from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
 from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
-from harness.models.metering import Meter
+from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
     Agreement,
     Capability,
@@ -58,6 +58,7 @@ class LocalModel:
     ) -> None:
         """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
         self.tokenizer = tokenizer
+        self.usage = Usage()  # of `generate`, `continuation_logprobs` and `option_probabilities`
         self._base = base
         self.bank = AdapterBank(model)
         self._config: Any = model.config
@@ -177,6 +178,7 @@ class LocalModel:
                 return
             reply = self._reply(line)
             replies[line.job.index] = reply
+            self.usage.add(n_input=len(line.job.ids), n_output=len(line.tokens))
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, len(line.tokens))
@@ -338,6 +340,7 @@ class LocalModel:
                 ask = self._scorer.packed if is_packable else self._scorer.padded
                 for i, answer in zip(indices, ask(chosen, name, lambda n: meter.advance(n, n)), strict=True):
                     answers[i] = answer
+                    self.usage.add(n_input=len(questions[i].ids), n_output=0)
         return answers
 
     def _option_id(self, prefix: str, forced: tuple[int, ...], option: str) -> int:
