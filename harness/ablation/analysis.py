@@ -106,7 +106,10 @@ def _side(members: Sequence[MeasuredArm | None]) -> MeasuredArm | None:
 
 def sources_of(arms: Sequence[MeasuredArm]) -> tuple[Source, ...]:
     """Where the rows of several measured arms stand, each place once."""
-    return tuple(dict.fromkeys(source for arm in arms for source in arm.sources))
+    found: list[Source] = []
+    for arm in arms:
+        found += [source for source in arm.sources if source not in found]  # a source holds a mapping: no key of a dict
+    return tuple(found)
 
 
 def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:

@@ -13,7 +13,7 @@ from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
 from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
-from harness.models.metering import Meter
+from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
     Agreement,
     Answered,
@@ -68,6 +68,7 @@ class LocalModel:
     ) -> None:
         """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
         self.tokenizer = tokenizer
+        self.usage = Usage()  # of `generate`, `continuation_logprobs` and `option_probabilities`
         self._base = base
         self.bank = AdapterBank(model)
         self._config: Any = model.config
@@ -187,6 +188,7 @@ class LocalModel:
                 return
             reply = self._reply(line)
             replies[line.job.index] = reply
+            self.usage.add(n_input=len(line.job.ids), n_output=len(line.tokens))
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, len(line.tokens))
@@ -367,8 +369,10 @@ class LocalModel:
                     found |= fresh
                     if on_answers is not None:
                         on_answers(fresh)
-                    n_tokens = sum(len(chosen[at].ids) for at in answers)
-                    meter.advance(n_tokens, n_tokens)
+                    n_each = [len(chosen[at].ids) for at in answers]
+                    meter.advance(sum(n_each), sum(n_each))
+                    for n in n_each:
+                        self.usage.add(n_input=n, n_output=0)
         return [found[i] for i in sorted(found)]
 
     def _option_id(self, prefix: str, forced: tuple[int, ...], option: str) -> int:

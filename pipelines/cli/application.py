@@ -18,6 +18,7 @@ from pipelines.cli import (
     generate,
     judge,
     pairs,
+    plan,
     power,
     prepare,
     quickstart,
@@ -95,6 +96,7 @@ app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
+app.command("plan", rich_help_panel="Evaluation")(plan.plan)
 app.command("rate", rich_help_panel="Evaluation")(rate.rate)
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("serve", rich_help_panel="Serving")(serve.serve)

@@ -15,6 +15,7 @@ from harness.models.endpoint.desk import CallPlan, Desk
 from harness.models.endpoint.model import EndpointModel
 from harness.models.endpoint.prices import Price, listed_price
 from harness.models.endpoint.store import CallStore, LedgerTotal
+from harness.models.metering import Usage
 from harness.settings import Settings
 
 
@@ -31,6 +32,7 @@ class Spending:
     """Everything of one command that concerns endpoints; nothing is opened before it is needed."""
 
     budget: Budget | None = None
+    usage: Usage = field(default_factory=Usage)  # answers that came, or stood in the store
     _desks: dict[str, Desk] = field(default_factory=dict)
     _first_row: int | None = None  # the ledger's newest row when this command opened it
 
@@ -50,7 +52,9 @@ class Spending:
     def model(self, *, endpoint: str, name: str) -> EndpointModel:
         """A variant behind an endpoint, its charges in the ledger and within the budget."""
         price = listed_price(base_url(endpoint), name)
-        return EndpointModel(base_url=endpoint, model=name, store=self.store, price=price, budget=self.budget)
+        return EndpointModel(
+            base_url=endpoint, model=name, store=self.store, price=price, budget=self.budget, usage=self.usage
+        )
 
     def desk(self, spec: JudgeSpec, *, repetition: int = 0) -> Desk:
         """Where a judge behind an endpoint hands in its calls; with `repetition` 1 it asks everything a second time.
@@ -81,6 +85,7 @@ class Spending:
                 price=price,
                 budget=self.budget,
                 repetition=repetition,
+                usage=self.usage,
             )
         return self._desks[known]
 

@@ -20,6 +20,7 @@ from harness.ablation.settling import settling_sentence
 from harness.seeding import stream
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan
+from harness.types import Source
 
 RULES = {
     "loss": MeasureRule(
@@ -36,7 +37,7 @@ def arm(name: str, by_seed: dict[int, list[float | None]], *, is_trained: bool =
             measure="loss",
             variant=f"{name}{seed}",
             rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
-            sources=(),
+            sources=(Source(run_id=name, artifact="rows.parquet", where={"variant": f"{name}{seed}"}, digest="0"),),
         )
         for seed, values in by_seed.items()
     }
@@ -239,6 +240,7 @@ def test_a_side_with_a_hole_in_one_arm_has_no_value_there():
     side = side_of([arm("a", {1: full}), arm("b", {1: holed})])
     assert side is not None
     assert side.by_seed[1].rows.n_missing == 1
+    assert [source.run_id for source in side.sources] == ["a", "b"]
     assert side_of([arm("a", {1: full}), None]) is None
 
 
