@@ -21,6 +21,7 @@ from pipelines.variants import ModelPool
 
 if TYPE_CHECKING:
     from harness.models.local import Dtype
+
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"

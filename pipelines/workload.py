@@ -52,7 +52,7 @@ class CallRates:
     tokens_generated: float | None = None
     tokens_per_second: float | None = None  # of what it is slow at: generated ones for replies, read ones for a judge
     row_bytes: float | None = None  # in files, per row that the calls are made for
-    call_bytes: float = 0.0  # in the SQL store, per call of an endpoint
+    call_bytes: float | None = None  # in the SQL store, per call whose answer is kept there
     is_remote: bool = False  # asked of an endpoint: costs dollars, and no hours of one's own device
     price: Price | None = None  # of an endpoint; None is unknown
 
@@ -67,7 +67,8 @@ class Need:
     tokens_read: int | None
     tokens_generated: int | None
     hours: float | None  # of one own device as fast as the rates say; 0 where an endpoint does the work
-    megabytes: float | None
+    file_megabytes: float | None  # artifacts
+    store_megabytes: float | None  # what a judge's answers take in the SQL store
     usd: float | None  # to endpoints
 
 
@@ -82,7 +83,8 @@ def reply_need(scale: Scale, rates: CallRates) -> Need:
         tokens_read=_times(n, rates.tokens_read),
         tokens_generated=generated,
         hours=_hours(generated, rates),
-        megabytes=_megabytes(n, n, rates),
+        file_megabytes=_megabytes(n, rates.row_bytes),
+        store_megabytes=0.0,  # replies are kept in files alone
         usd=_usd(n, rates),
     )
 
@@ -98,7 +100,8 @@ def score_need(scale: Scale, rates: CallRates, *, calls_per_score: float, what: 
         tokens_read=read,
         tokens_generated=_times(n_calls, rates.tokens_generated),
         hours=_hours(read, rates),
-        megabytes=_megabytes(scale.n_scores, n_calls, rates),
+        file_megabytes=_megabytes(scale.n_scores, rates.row_bytes),
+        store_megabytes=_megabytes(n_calls, rates.call_bytes),
         usd=_usd(n_calls, rates),
     )
 
@@ -112,7 +115,8 @@ def total(needs: Sequence[Need]) -> Need:
         tokens_read=_whole([need.tokens_read for need in needs]),
         tokens_generated=_whole([need.tokens_generated for need in needs]),
         hours=_sum([need.hours for need in needs]),
-        megabytes=_sum([need.megabytes for need in needs]),
+        file_megabytes=_sum([need.file_megabytes for need in needs]),
+        store_megabytes=_sum([need.store_megabytes for need in needs]),
         usd=_sum([need.usd for need in needs]),
     )
 
@@ -152,8 +156,8 @@ def _hours(tokens: int | None, rates: CallRates) -> float | None:
     return None if tokens is None or not rates.tokens_per_second else tokens / rates.tokens_per_second / HOUR
 
 
-def _megabytes(n_rows: int, n_calls: int, rates: CallRates) -> float | None:
-    return None if rates.row_bytes is None else (n_rows * rates.row_bytes + n_calls * rates.call_bytes) / MEGABYTE
+def _megabytes(n: int, each: float | None) -> float | None:
+    return None if each is None else n * each / MEGABYTE
 
 
 def _usd(n_calls: int, rates: CallRates) -> float | None:

@@ -55,7 +55,7 @@ class _Taken:
     """What one stage took."""
 
     n_rows: int
-    n_bytes: int
+    n_bytes: float  # of so many rows among many: without what a file takes that holds none
     seconds: float
     n_calls: float | None  # None: the stage was recorded before calls were counted
     n_read: float | None
@@ -117,12 +117,30 @@ def _taken(tracking: Tracking, line: StageLine, files: Sequence[str]) -> _Taken 
     metrics = tracking.client.get_run(line.run_id).data.metrics
     return _Taken(
         n_rows=n_rows,
-        n_bytes=sum((folder / file).stat().st_size for file in files if (folder / file).is_file()),
+        n_bytes=sum(_size(folder / file) for file in files if (folder / file).is_file()),
         seconds=line.seconds,
         n_calls=metrics.get(CALLS_METRIC),
         n_read=metrics.get(INPUT_METRIC),
         n_generated=metrics.get(OUTPUT_METRIC),
     )
+
+
+def _size(file: Path) -> float:
+    """Bytes that the rows of a file add. A small Parquet file is mostly its footer and dictionaries: what its second half
+    adds to its first, twice, is what its rows take in a larger one."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    if file.suffix != ".parquet":
+        return float(file.stat().st_size)
+    rows = pq.read_table(file)
+    sizes = []
+    for part in (rows, rows.slice(0, len(rows) // 2)):
+        stream = io.BytesIO()
+        pq.write_table(part, stream, compression="zstd")
+        sizes.append(len(stream.getvalue()))
+    return (sizes[0] - sizes[1]) * len(rows) / (len(rows) - len(rows) // 2)
 
 
 def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:

@@ -59,6 +59,15 @@ class AnswerStore:
         rows = [{"key": key, "answer": json.dumps(a), "answered_at": now} for key, a in answers.items()]
         connection.execute(dialect.insert(self.table).on_conflict_do_nothing(index_elements=["key"]), rows)
 
+    def mean_bytes(self) -> float | None:
+        """Bytes of key and answer, over all that stand; None where none does."""
+        from sqlalchemy import func, select
+
+        c = self._table.c
+        with self._engine.connect() as connection:
+            mean = connection.execute(select(func.avg(func.length(c.key) + func.length(c.answer)))).scalar()
+        return None if mean is None else float(mean)
+
 
 def commit_to_system(engine: Engine) -> None:
     """On SQLite, do not wait at a commit until the disk has it: a killed process loses nothing, a power cut may lose

@@ -129,11 +129,12 @@ def _scores(
     rates = _said(measured.rates if measured else CallRates(), read=read, per_second=per_second)
     if spec is not None and isinstance(spec.model, EndpointChoice):
         price = _price(spec, spec.model)
-        rates = replace(rates, is_remote=True, price=price, call_bytes=_stored(spec.name))
+        rates = replace(rates, is_remote=True, price=price)
     elif measured is not None and measured.judge.mode in ENDPOINT_MODES:
         rates = replace(rates, is_remote=True)  # at a price that its folder would tell
     elif rates.tokens_generated is None:
         rates = replace(rates, tokens_generated=0.0)  # what is local reads, and generates nothing
+    rates = replace(rates, call_bytes=_stored(is_remote=rates.is_remote))
     name = spec.name if spec else measured.judge.name if measured else "a judge"
     return score_need(scale, rates, calls_per_score=each, what=f"scores of {name}")
 
@@ -149,13 +150,17 @@ def _price(spec: JudgeSpec, model: EndpointChoice) -> Price | None:
     return listed_price(base_url(model.endpoint), model.name)
 
 
-def _stored(purpose: str) -> float:
-    """Bytes that an answered call of this judge left in the store so far; 0 where it was never asked."""
+def _stored(*, is_remote: bool) -> float | None:
+    """Bytes that an answer of a judge takes in the SQL store, by those that stand there; None where none does."""
     from harness.database import open_database
-    from harness.models.endpoint.store import CallStore
+    from harness.models.answers import AnswerStore
     from harness.settings import Settings
 
-    return CallStore(open_database(Settings.from_environment().database_url)).mean_bytes(purpose) or 0.0
+    engine = open_database(Settings.from_environment().database_url)
+    try:
+        return AnswerStore(engine, "endpoint_answers" if is_remote else "local_answers").mean_bytes()
+    finally:
+        engine.dispose()
 
 
 def _basis(yard: Yardstick | None) -> str:
@@ -168,7 +173,17 @@ def _show(needs: list[Need], *, json: bool, basis: str) -> None:
     if json:
         emit({"basis": basis, "needs": [asdict(need) for need in needs]})
         return
-    columns = ("What", "Calls", "Tokens read", "Tokens generated", "Device hours", "Rows", "MB", "US$ to endpoints")
+    columns = (
+        "What",
+        "Calls",
+        "Tokens read",
+        "Tokens generated",
+        "Device hours",
+        "Rows",
+        "MB of files",
+        "MB of store",
+        "US$ to endpoints",
+    )
     rows = [
         (
             need.what,
@@ -177,7 +192,8 @@ def _show(needs: list[Need], *, json: bool, basis: str) -> None:
             _count(need.tokens_generated),
             _size(need.hours),
             f"{need.n_rows:,}",
-            _size(need.megabytes),
+            _size(need.file_megabytes),
+            _size(need.store_megabytes),
             _size(need.usd),
         )
         for need in needs

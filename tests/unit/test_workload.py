@@ -24,7 +24,7 @@ def test_the_large_evaluation_by_hand() -> None:
     assert (replies.n_calls, replies.n_rows) == (300_000, 300_000)
     assert (replies.tokens_read, replies.tokens_generated) == (36_000_000, 6_000_000)
     assert replies.hours == pytest.approx(1.6667, abs=1e-4)
-    assert replies.megabytes == pytest.approx(15.0)
+    assert replies.file_megabytes == pytest.approx(15.0)
     assert replies.usd == 0.0
     # 4 criteria: 1,200,000 scores, one call each of 500 tokens in and 1 out at $0.15 and $0.60 a million.
     rates = CallRates(
@@ -34,7 +34,7 @@ def test_the_large_evaluation_by_hand() -> None:
     scores = score_need(LARGE, rates, calls_per_score=1)
     assert (scores.n_calls, scores.n_rows) == (1_200_000, 1_200_000)
     assert scores.usd == pytest.approx(600 * 0.15 + 1.2 * 0.60)
-    assert scores.megabytes == pytest.approx(1.2e6 * 1_400 / 1e6)
+    assert (scores.file_megabytes, scores.store_megabytes) == (pytest.approx(480.0), pytest.approx(1_200.0))
     assert scores.hours == 0.0  # the endpoint's hours are not ours
     both = total([replies, scores])
     assert both.n_rows == 1_500_000
@@ -44,9 +44,9 @@ def test_the_large_evaluation_by_hand() -> None:
 def test_what_nobody_measured_stays_unknown_and_makes_the_sum_unknown() -> None:
     known = reply_need(LARGE, CallRates(tokens_read=1, tokens_generated=1, tokens_per_second=1, row_bytes=1))
     unknown = score_need(LARGE, CallRates(is_remote=True), calls_per_score=1)
-    assert (unknown.tokens_read, unknown.tokens_generated, unknown.megabytes, unknown.usd) == (None,) * 4
+    assert (unknown.tokens_read, unknown.tokens_generated, unknown.file_megabytes, unknown.usd) == (None,) * 4
     both = total([known, unknown])
-    assert (both.tokens_read, both.tokens_generated, both.megabytes, both.usd) == (None,) * 4
+    assert (both.tokens_read, both.tokens_generated, both.file_megabytes, both.usd) == (None,) * 4
     assert both.n_calls == 1_500_000
     assert reply_need(LARGE, CallRates(tokens_generated=5)).hours is None  # how fast the device is, nobody said
 
@@ -70,7 +70,7 @@ def test_more_of_anything_needs_as_much_more(
         assert many.n_calls == factor * one.n_calls
         assert many.n_rows == factor * one.n_rows
         assert many.tokens_read == pytest.approx(factor * (one.tokens_read or 0), abs=factor)
-        assert many.megabytes == pytest.approx(factor * (one.megabytes or 0))
+        assert many.file_megabytes == pytest.approx(factor * (one.file_megabytes or 0))
 
 
 def test_calls_per_score_by_method() -> None:
