@@ -52,6 +52,7 @@ class CallRates:
     tokens_generated: float | None = None
     tokens_per_second: float | None = None  # of what it is slow at: generated ones for replies, read ones for a judge
     row_bytes: float | None = None  # in files, per row that the calls are made for
+    stage_bytes: float = 0.0  # in files, whatever their rows: a stage a variant for replies, one for a judge
     call_bytes: float | None = None  # in the SQL store, per call whose answer is kept there
     is_remote: bool = False  # asked of an endpoint: costs dollars, and no hours of one's own device
     price: Price | None = None  # of an endpoint; None is unknown
@@ -83,7 +84,7 @@ def reply_need(scale: Scale, rates: CallRates) -> Need:
         tokens_read=_times(n, rates.tokens_read),
         tokens_generated=generated,
         hours=_hours(generated, rates),
-        file_megabytes=_megabytes(n, rates.row_bytes),
+        file_megabytes=_megabytes(n, rates.row_bytes, besides=scale.n_variants * rates.stage_bytes),
         store_megabytes=0.0,  # replies are kept in files alone
         usd=_usd(n, rates),
     )
@@ -100,7 +101,7 @@ def score_need(scale: Scale, rates: CallRates, *, calls_per_score: float, what: 
         tokens_read=read,
         tokens_generated=_times(n_calls, rates.tokens_generated),
         hours=_hours(read, rates),
-        file_megabytes=_megabytes(scale.n_scores, rates.row_bytes),
+        file_megabytes=_megabytes(scale.n_scores, rates.row_bytes, besides=rates.stage_bytes),
         store_megabytes=_megabytes(n_calls, rates.call_bytes),
         usd=_usd(n_calls, rates),
     )
@@ -156,8 +157,8 @@ def _hours(tokens: int | None, rates: CallRates) -> float | None:
     return None if tokens is None or not rates.tokens_per_second else tokens / rates.tokens_per_second / HOUR
 
 
-def _megabytes(n: int, each: float | None) -> float | None:
-    return None if each is None else n * each / MEGABYTE
+def _megabytes(n: int, each: float | None, *, besides: float = 0.0) -> float | None:
+    return None if each is None else (n * each + besides) / MEGABYTE
 
 
 def _usd(n_calls: int, rates: CallRates) -> float | None:

@@ -55,7 +55,8 @@ class _Taken:
     """What one stage took."""
 
     n_rows: int
-    n_bytes: float  # of so many rows among many: without what a file takes that holds none
+    n_bytes: int  # of its files
+    row_bytes: float  # that one more row adds to them
     seconds: float
     n_calls: float | None  # None: the stage was recorded before calls were counted
     n_read: float | None
@@ -115,9 +116,16 @@ def _taken(tracking: Tracking, line: StageLine, files: Sequence[str]) -> _Taken 
     if n_rows == 0:
         return None
     metrics = tracking.client.get_run(line.run_id).data.metrics
+    present = [folder / file for file in files if (folder / file).is_file()]
     return _Taken(
         n_rows=n_rows,
-        n_bytes=sum(_size(folder / file) for file in files if (folder / file).is_file()),
+        n_bytes=sum(path.stat().st_size for path in present),
+        row_bytes=sum(
+            _row_bytes(path) * pq.read_metadata(path).num_rows / n_rows
+            if path.suffix == ".parquet"
+            else path.stat().st_size / n_rows
+            for path in present
+        ),
         seconds=line.seconds,
         n_calls=metrics.get(CALLS_METRIC),
         n_read=metrics.get(INPUT_METRIC),
@@ -125,22 +133,23 @@ def _taken(tracking: Tracking, line: StageLine, files: Sequence[str]) -> _Taken 
     )
 
 
-def _size(file: Path) -> float:
-    """Bytes that the rows of a file add. A small Parquet file is mostly its footer and dictionaries: what its second half
-    adds to its first, twice, is what its rows take in a larger one."""
+def _row_bytes(file: Path) -> float:
+    """Bytes that one more row adds to a file, by what the second half of its rows adds to the first.
+
+    A small Parquet file is mostly footer and dictionaries: its size divided by its rows would foretell too much.
+    """
     import io
 
     import pyarrow.parquet as pq
 
-    if file.suffix != ".parquet":
-        return float(file.stat().st_size)
     rows = pq.read_table(file)
+    half = len(rows) // 2
     sizes = []
-    for part in (rows, rows.slice(0, len(rows) // 2)):
+    for part in (rows, rows.slice(0, half)):
         stream = io.BytesIO()
         pq.write_table(part, stream, compression="zstd")
         sizes.append(len(stream.getvalue()))
-    return (sizes[0] - sizes[1]) * len(rows) / (len(rows) - len(rows) // 2)
+    return (sizes[0] - sizes[1]) / (len(rows) - half)
 
 
 def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:
@@ -151,7 +160,8 @@ def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:
         tokens_read=read / n_calls if read is not None and n_calls else None,
         tokens_generated=generated / n_calls if generated is not None and n_calls else None,
         tokens_per_second=slow / seconds if slow and seconds else None,
-        row_bytes=sum(t.n_bytes for t in taken) / sum(t.n_rows for t in taken),
+        row_bytes=sum(t.row_bytes * t.n_rows for t in taken) / sum(t.n_rows for t in taken),
+        stage_bytes=max(0.0, sum(t.n_bytes - t.row_bytes * t.n_rows for t in taken) / len(taken)),
     )
 
 

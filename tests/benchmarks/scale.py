@@ -139,7 +139,7 @@ def analyse(folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     design, measured, prepared = _measured(folder)
     marks["read"] = time.perf_counter() - began
-    record = analyse_stage(session, design, measured=measured, prepared=prepared, training=None, began=began)
+    record = analyse_stage(session, design, measured=measured, prepared=prepared, began=began)
     marks["all"] = time.perf_counter() - began
     (page,) = (session.done[-1].folder / RECORD,)
     return {

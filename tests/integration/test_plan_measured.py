@@ -128,6 +128,7 @@ def test_a_small_run_foretells_itself_exactly_and_a_larger_one_closely(world: Wo
     for part, real in (("replies", replies), ("scores", scores)):
         exact = ("n_calls", "n_rows", "tokens_read", "tokens_generated")
         assert [itself[part][key] for key in exact] == [real[key] for key in exact]
+        assert itself[part]["file_megabytes"] == pytest.approx(real["file_megabytes"])
     assert itself["replies"]["hours"] > 0
     assert itself["scores"]["usd"] == pytest.approx(
         (PRICE["input"] * scores["tokens_read"] + PRICE["output"] * scores["tokens_generated"]) / 1e6
