@@ -63,7 +63,7 @@ class AnswerStore:
         """Bytes of key and answer, over all that stand; None where none does."""
         from sqlalchemy import func, select
 
-        c = self._table.c
+        c = self.table.c
         with self._engine.connect() as connection:
             mean = connection.execute(select(func.avg(func.length(c.key) + func.length(c.answer)))).scalar()
         return None if mean is None else float(mean)
