@@ -34,6 +34,8 @@ class Fault:
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    param: str = ""
+    message: str = "no"
     seconds: float = 0.0  # slow: until the first byte
 
 
@@ -164,7 +166,9 @@ class FaultyServer:
         return True
 
     async def _status(self, writer: asyncio.StreamWriter, fault: Fault) -> bool:
-        data = json.dumps({"error": {"message": "no", "code": fault.code or None}}).encode()
+        data = json.dumps(
+            {"error": {"message": fault.message, "param": fault.param or None, "code": fault.code or None}}
+        ).encode()
         writer.write(_head(fault.status, len(data), fault.headers) + data)
         await writer.drain()
         return True

@@ -54,6 +54,7 @@ class EndpointModel:
         store: CallStore | None = None,
         price: Price | None = None,
         budget: Budget | None = None,
+        purpose: str = "generate",
     ) -> None:
         """Name the endpoint.
 
@@ -67,6 +68,7 @@ class EndpointModel:
             store: keeps the charges; without one they are not kept.
             price: of the model; None where it is unknown.
             budget: of the whole command; needs a price.
+            purpose: for the ledger.
         """
         self.base_url = base_url
         self.model = model
@@ -78,7 +80,7 @@ class EndpointModel:
             max_retries=n_retries,
             timeout_s=timeout,
         )
-        self._desk = Desk(client, purpose="generate", store=store, price=price, budget=budget, reuses=False)
+        self._desk = Desk(client, purpose=purpose, store=store, price=price, budget=budget, reuses=False)
 
     def generate(
         self,
