@@ -24,6 +24,7 @@ class Planned:
 
     what: str  # e.g. "scores of gpt-4o-mini (logprobs)"
     plan: CallPlan
+    note: str = ""  # what cannot be known before
 
 
 @dataclass(kw_only=True)
