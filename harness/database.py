@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "screentest_version"  # MLflow may keep `alembic_version` in the same PostgreSQL database
 BUSY_SECONDS = 30
+
+IDLE_SECONDS = 5.0  # a connection out of use for longer is asked whether it lives before it is used
+# Few connections, kept open, the last one used first: starting one costs the server a process.
+_POOL = {"pool_size": 10, "max_overflow": 10, "pool_use_lifo": True}
 
 _migrating = threading.Lock()  # Alembic keeps the current migration in module state
 
@@ -41,7 +46,7 @@ def open_database(url: str) -> Engine:
             address = address.set(drivername="postgresql+psycopg")
         if is_sqlite and address.database:
             _make_folder(Path(address.database).parent)
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else {"pool_pre_ping": True}
+        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else dict(_POOL)
         engine = create_engine(address, **options)
     except (ArgumentError, NoSuchModuleError) as err:
         raise UnavailableError(
@@ -53,6 +58,9 @@ def open_database(url: str) -> Engine:
     if is_sqlite:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _ping_if_idle)
     try:
         migrate(engine)
     except SQLAlchemyError as err:
@@ -106,3 +114,26 @@ def _configure_sqlite(connection: Any, record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     is_write = connection.get_execution_options().get("is_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _note_use(connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ping_if_idle(connection: Any, record: Any, proxy: object) -> None:
+    """Meet a server that was restarted by connecting anew, without a round trip before every transaction.
+
+    Raises:
+        DisconnectionError: the connection is dead; the pool then makes another.
+    """
+    from psycopg import OperationalError
+    from sqlalchemy.exc import DisconnectionError
+
+    used_at = record.info.get("used_at")
+    if used_at is None or time.monotonic() - used_at < IDLE_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except OperationalError as err:
+        raise DisconnectionError from err

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import read_json, to_json, write_json
+from harness.artifacts import digest_json, read_json, to_json, write_json
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import ADAPTER_FILES, adapter_digest
 from harness.models.bases import resolve_base
@@ -263,11 +263,9 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
 def model_folder(tracking: Tracking, item: Any) -> Path:
     """The read-only folder of a model version; fetched when the store is remote."""
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    tracking.claim_process()
-    import mlflow
-
-    with _quiet():
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{item.name}/{item.version}"))
+    uri = tracking.client.get_model_version_download_uri(item.name, item.version)
+    # A name can be deleted and made anew: the address tells such versions apart.
+    return tracking.fetched(f"{item.name}-{item.version}-{digest_json(uri)[:16]}", uri)
 
 
 def _version(tracking: Tracking, reference: str) -> Any:

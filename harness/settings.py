@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ class Settings:
             database_url=env.get("SCREENTEST_DATABASE_URL") or f"sqlite:///{home / 'screentest.db'}",
             cache=cache,
         )
+
+    @property
+    def store_name(self) -> str:
+        """The tracking store's address as it may be shown: a password in it is left out."""
+        return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.tracking_uri)
 
     @property
     def artifacts(self) -> Path:

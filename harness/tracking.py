@@ -9,7 +9,6 @@ where the next attempt picks them up; the manifest is written last.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 
 from harness.artifacts import digest_json, flatten, read_manifest, write_manifest
 from harness.errors import InputError, ScreentestError, UnavailableError
+from harness.fetching import fetch_once, local_folder, locked, reaching
 from harness.provenance import git_commit, versions
 from harness.settings import Settings
 
@@ -56,6 +56,7 @@ class RunInfo:
     stage: str
     status: str
     tags: Mapping[str, str]
+    metrics: Mapping[str, float]  # the last value of each
     experiment_id: str
 
 
@@ -95,6 +96,9 @@ class Tracking:
         """MLflow's client for runs and registry."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
+        # Or MLflow fetches from the bucket itself, to which a machine may have no route; who has one may say `true`.
+        os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+        os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
         self.settings.home.mkdir(parents=True, exist_ok=True)
         _quieten()
         import mlflow
@@ -106,9 +110,7 @@ class Tracking:
             client.search_experiments(max_results=1)
         except (MlflowException, OSError) as err:
             reason = str(err).splitlines()[0]
-            raise UnavailableError(
-                f"`{self.settings.tracking_uri}` must be a reachable MLflow store: {reason}"
-            ) from err
+            raise UnavailableError(f"`{self.settings.store_name}` must be a reachable MLflow store: {reason}") from err
         return client
 
     def claim_process(self) -> None:
@@ -149,7 +151,7 @@ class Tracking:
             return _info(self.client.get_run(run_id))
         except MlflowException as err:
             raise InputError(
-                f"`{run_id}` must be the id of a run in {self.settings.tracking_uri}; there is none"
+                f"`{run_id}` must be the id of a run in {self.settings.store_name}; there is none"
             ) from err
 
     def find(self, *, limit: int = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
@@ -177,25 +179,21 @@ class Tracking:
 
     def folder(self, run_id: str) -> Path:
         """The read-only folder of a run's artifacts; fetched into the home when the store is remote."""
-        run = self.client.get_run(run_id)
-        uri = run.info.artifact_uri
-        if uri.startswith("file:"):
-            from urllib.parse import unquote, urlparse
+        return self.fetched(run_id, self.client.get_run(run_id).info.artifact_uri)
 
-            return Path(unquote(urlparse(uri).path))
-        if "://" not in uri:
-            return Path(uri)
-        target = self.settings.work / "downloads" / run_id
-        if not target.is_dir():
-            self.claim_process()
-            import mlflow
+    def fetched(self, name: str, uri: str) -> Path:
+        """The read-only folder behind an artifact address: in place on this machine's disk, else fetched once.
 
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(".part")
-            partial.mkdir(exist_ok=True)
-            mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(partial))
-            partial.rename(target)
-        return target
+        `name` names the fetched folder, so it must not be used for other files; processes that want the same one wait
+        for each other.
+
+        Raises:
+            UnavailableError: the artifact store cannot be reached.
+        """
+        if (here := local_folder(uri)) is not None:
+            return here
+        self.claim_process()
+        return fetch_once(uri, self.settings.work / "downloads" / name, store=self.settings.store_name)
 
     @contextlib.contextmanager
     def command(
@@ -263,7 +261,7 @@ class Tracking:
         fingerprint = digest_json(identity)
         folder = self.settings.work / f"{name}-{fingerprint[:16]}"
         adopted = inherited_run() if adopt else None
-        with _locked(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock")):
             finished = None if force else self._finished(name, fingerprint)
             if finished is not None:
                 return self._reuse(name, finished, fingerprint, inputs, parent, adopted, experiment)
@@ -296,8 +294,9 @@ class Tracking:
             work(stage)
             digest = digest_json(write_manifest(folder))
             seconds = time.perf_counter() - started
-            self.client.log_artifacts(run_id, str(folder))
-            self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
+            with reaching(self.settings.store_name):
+                self.client.log_artifacts(run_id, str(folder))
+                self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
             stage.set_tag("output_digest", digest)
             stage.set_tag("seconds", f"{seconds:.3f}")
         shutil.rmtree(folder)
@@ -375,17 +374,9 @@ def _info(run: Any) -> RunInfo:
         stage=run.data.tags.get("stage", ""),
         status=run.info.status,
         tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
         experiment_id=run.info.experiment_id,
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file lock; the system lets go of it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _quieten() -> None:

@@ -13,6 +13,7 @@ from harness.ablation.measures import CATALOGUE
 from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
+from harness.reporting.looks import PROMPTS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
 from harness.seeding import stream
@@ -53,8 +54,8 @@ def analyse_stage(
     settings = design.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        stage.set_tag("test_prompts", test_digest)
-        looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=test_digest)}
+        stage.set_tag(PROMPTS_TAG, test_digest)
+        looks = looks_at(session.tracking, test_digest)
         findings = _findings(design, measured, prepared)
         record = _record(session, design, measured, prepared, findings, run_id=stage.run_id, began=began)
         record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import digest_file, digest_json, write_json
-from harness.errors import InputError
+from harness.errors import ConfigError, InputError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.types import Adapter, BaseModel, Progress
 from pipelines.modeling import attach_adapter, load_base, resolve_runtime
@@ -19,6 +19,7 @@ from pipelines.preferences.plan import plan_pairs
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter
+from pipelines.training.processes import join
 from pipelines.training.quiet import quiet
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def run(
     """Train the parent on into `folder/adapter` and write `folder/training.json`.
 
     Killed at any moment, the next call with the same arguments resumes from the last complete checkpoint and ends with
-    the same adapter (bit for bit on a CPU in float32).
+    the same adapter (bit for bit on a CPU in float32). Several processes that `accelerate launch` started call it with
+    the same arguments and train one adapter together; the first writes.
 
     Args:
         recipe: every setting of the training.
@@ -55,7 +57,7 @@ def run(
     Raises:
         InputError: the parent is of another base, or chosen and rejected of a pair are the same.
         SplitError: a pair of another split than TRAIN, or near a row of one.
-        ConfigError: the pairs cannot meet a setting.
+        ConfigError: the pairs or the number of processes cannot meet a setting.
         IntegrityError: `folder` holds checkpoints of another run, or the policy does not start as the reference.
         StageError: the loss is no number any more.
     """
@@ -80,10 +82,19 @@ def run(
         seed=recipe.seed,
     )
 
-    # model
+    # processes
     runtime = resolve_runtime(
         precision=recipe.precision, attention="sdpa" if recipe.attention == "auto" else recipe.attention
     )
+    processes = join(runtime.device, packs_per_step=recipe.optimizer.packs_per_step, quantization=recipe.quantization)
+    if (
+        processes.sharding == "fsdp"
+    ):  # its adapter was not that of one process (off by 0.02); the cause is not established
+        raise ConfigError(
+            "a preference training cannot be sharded, got FSDP: start it with `--multi_gpu`, not with `--use_fsdp`"
+        )
+
+    # model
     model = load_base(base, runtime=runtime, quantization=recipe.quantization)
     model = attach_adapter(model, parent)
 
@@ -98,20 +109,25 @@ def run(
             "runtime": asdict(runtime),
         }
     )
-    checkpoint = open_checkpoints(checkpoints, identity=identity)
+    with processes.first_then_others():
+        checkpoint = open_checkpoints(checkpoints, identity=identity)
     meter = Meter.restored(checkpoint.progress if checkpoint else {})
     trainer = PreferenceTrainer(
         model,
-        args=preference_arguments(recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None),
+        args=preference_arguments(
+            recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
+        ),
         tokenizer=tokenizer,
         recipe=recipe,
         pairs=plan.train,
         packs=plan.packs,
         validation=plan.validation,
         meter=meter,
+        processes=processes,
         callbacks=training_callbacks(
             checkpoints,
             meter,
+            processes=processes,
             n_tokens=plan.n_tokens,
             keeps_best=recipe.validation.keep == "best",
             on_progress=on_progress,
@@ -124,15 +140,17 @@ def run(
     trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
 
     # save
-    save_adapter(trainer.model, folder / "adapter")
+    save_adapter(trainer.model, folder / "adapter", is_writer=processes.is_first)
 
     # summary
     summary = summarise(
         trainer, plan, base=base, parent=parent, reference=identical, runtime=runtime, checkpoint=checkpoint,
         began=began,
     )  # fmt: skip
-    write_json(folder / "training.json", summary)
-    shutil.rmtree(checkpoints)
+    processes.wait()
+    if processes.is_first:
+        write_json(folder / "training.json", summary)
+        shutil.rmtree(checkpoints)
     return summary
 
 

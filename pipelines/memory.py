@@ -6,12 +6,23 @@ import ctypes
 import gc
 import resource
 import sys
+from collections.abc import Iterable
+
+from harness.tracking import StageResult, Tracking
+
+PEAK_METRIC = "peak_memory_bytes"  # on every stage's run: the largest resident set of its process so far
 
 
 def peak_bytes() -> int:
     """Largest resident set of this process so far, bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_of_stages(tracking: Tracking, stages: Iterable[StageResult]) -> int:
+    """Largest resident set of any one process, bytes: this one, or one that ran a stage, wherever it ran."""
+    known = (tracking.run(stage.source_run_id).metrics.get(PEAK_METRIC) for stage in stages)
+    return max(peak_bytes(), *(int(peak) for peak in known if peak is not None))
 
 
 def release() -> None:

@@ -13,6 +13,7 @@ from harness.models.bases import base_folder
 from harness.models.quantization import nf4_config
 from harness.seeding import derive
 from harness.types import Adapter, BaseModel
+from pipelines.training.processes import launched
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +49,10 @@ def resolve_runtime(*, precision: str, attention: str) -> Runtime:
     import torch
 
     device: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and torch.cuda.device_count() > 1:
+    if device == "cuda" and torch.cuda.device_count() > 1 and launched().n == 1:
         raise UnavailableError(
-            f"one training uses one GPU, got {torch.cuda.device_count()} visible: set CUDA_VISIBLE_DEVICES to one"
+            f"a training that one process does uses one GPU, got {torch.cuda.device_count()} visible: start it with "
+            "`accelerate launch`, or set CUDA_VISIBLE_DEVICES to one"
         )
     resolved: Literal["bf16", "fp32"] = "fp32" if precision == "fp32" else "bf16"
     if precision == "auto" and (device == "cpu" or not torch.cuda.is_bf16_supported()):
@@ -78,7 +80,7 @@ def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4",
         dtype=runtime.dtype,
         attn_implementation=runtime.attention,
         quantization_config=nf4_config(runtime.dtype) if quantization == "nf4" else None,
-        device_map={"": runtime.device},
+        device_map={"": launched().placement(runtime.device)},
         use_safetensors=True,
         trust_remote_code=False,
     )

@@ -1,9 +1,9 @@
-"""Pilot data for planning: paired differences from a file of scores or votes, or from a finished run."""
+"""Pilot data for planning: paired differences from a file of scores, votes or ratings, or from a finished run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.ablation.rows import Row, Rows, pair, per_prompt
+from harness.artifacts import from_json
 from harness.errors import InputError
+from harness.ratings.exports import RatingRow
 from harness.reporting.runs import record_of
 from harness.stats import read_votes
 from pipelines.imported import read_imported
@@ -40,14 +42,17 @@ class Pilot:
 def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
     """JSONL of scores (`prompt_id`, `variant`, `value`) or of votes (`prompt_id`, `left`, `right`, `winner`).
 
-    A row without `cluster` is a film of its own.
+    Votes may also be ratings as `study export` writes them. A row without `cluster` is a film of its own.
 
     Raises:
         InputError: neither kind of file, a bad row, or variants that it does not hold.
     """
     first = _first_row(path)
+    if "verdict" in first:
+        rows, asked = _exported_rows(path)
+        return _from_votes(path, rows, asked=asked, treatment=treatment, control=control)
     if "winner" in first:
-        return _from_votes(path, treatment=treatment, control=control)
+        return _from_votes(path, _vote_rows(path), asked=(), treatment=treatment, control=control)
     if "value" in first:
         return _from_scores(path, treatment=treatment, control=control)
     raise InputError(f"`{path}` line 1: a row holds `value` (scores) or `winner` (votes), got {sorted(first)}")
@@ -104,9 +109,18 @@ def _paired(first: Rows, second: Rows, *, treatment: str, control: str, unit: st
     )
 
 
-def _from_votes(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
-    """Prompt means of votes, ties ½, less one half: 0.1 is 60 % of the points."""
-    rows = _vote_rows(path)
+def _from_votes(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    asked: Sequence[tuple[str, frozenset[str]]],
+    treatment: str | None,
+    control: str | None,
+) -> Pilot:
+    """Prompt means of votes, ties ½, less one half: 0.1 is 60 % of the points.
+
+    `asked` holds prompts with the variants that were compared on them, rated or not: what has no vote is missing.
+    """
     a, b = _two_of(list(dict.fromkeys(row[side] for row in rows for side in ("left", "right"))), treatment, control)
     met = [row for row in rows if {row["left"], row["right"]} == {a, b}]
     if not met:
@@ -126,17 +140,30 @@ def _from_votes(path: Path, *, treatment: str | None, control: str | None) -> Pi
         clusters=merged.clusters.codes,
         treatment=a,
         control=b,
-        n_missing=0,
+        n_missing=len({prompt for prompt, names in asked if names == {a, b}} - {row["prompt_id"] for row in met}),
         unit="share of votes above one half",
     )
 
 
+def _exported_rows(path: Path) -> tuple[list[Mapping[str, Any]], list[tuple[str, frozenset[str]]]]:
+    """A study's ratings as votes: those that count, repeats, checks and rehearsal left out; and what was asked."""
+    ratings = [from_json(RatingRow, row) for _, row in _numbered(path)]
+    if any(rating.right is None for rating in ratings):
+        raise InputError(f"`{path}` must hold votes between two replies, got marks of single ones")
+    main = [r for r in ratings if r.kind == "main" and not r.is_rehearsal and not r.is_excluded]
+    rows: list[Mapping[str, Any]] = [
+        {"prompt_id": r.prompt_id, "cluster": r.cluster, "left": r.left, "right": r.right, "winner": r.verdict}
+        for r in main
+        if r.verdict is not None
+    ]
+    if not rows:
+        raise InputError(f"`{path}` must hold votes that count, got {len(ratings)} rows and none")
+    return rows, [(r.prompt_id, frozenset((r.left, r.right or ""))) for r in main]
+
+
 def _vote_rows(path: Path) -> list[Mapping[str, Any]]:
     rows = []
-    for number, text in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not text.strip():
-            continue
-        row = _object(path, number, text)
+    for number, row in _numbered(path):
         unknown, lacking = row.keys() - VOTE_KEYS, {"prompt_id", "left", "right", "winner"} - row.keys()
         if unknown or lacking:
             what = f"unknown {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
@@ -145,6 +172,12 @@ def _vote_rows(path: Path) -> list[Mapping[str, Any]]:
             raise InputError(f"`{path}` line {number}: `{wrong[0]}` must be a text, got {row[wrong[0]]!r}")
         rows.append(row)
     return rows
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, text in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if text.strip():
+            yield number, _object(path, number, text)
 
 
 def _first_row(path: Path) -> Mapping[str, Any]:

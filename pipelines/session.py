@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.models.answers import AnswerStore, commit_to_system
+from harness.models.metering import Usage
 from harness.models.remembering import RememberingModel
 from harness.settings import Settings
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import BaseModel, Progress
 from pipelines.judges.spending import Spending
-from pipelines.memory import peak_bytes, release
+from pipelines.memory import PEAK_METRIC, peak_bytes, release
 from pipelines.variants import ModelPool
 
 if TYPE_CHECKING:
     from harness.models.local import Dtype
+
+CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
 OnProgress = Callable[[Progress], None]
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
@@ -68,6 +71,11 @@ class Session:
             on_recall=said,
         )
 
+    @property
+    def usage(self) -> Usage:
+        """What was asked of models so far, here and behind endpoints."""
+        return self.pool.usage.plus(self.spending.usage)
+
     def stage(
         self,
         name: str,
@@ -83,9 +91,12 @@ class Session:
         """Run or reuse a stage and remember it; `work` is told where to report progress."""
 
         def worked(stage: Stage) -> None:
+            before = self.usage
             with self.show(label) as on_progress:
                 work(stage, on_progress)
-            stage.log_metric("peak_memory_bytes", peak_bytes())
+            for key, value in usage_metrics(self.usage.plus(before, sign=-1)).items():
+                stage.log_metric(key, value)
+            stage.log_metric(PEAK_METRIC, peak_bytes())
             release()
 
         result = self.tracking.stage(
@@ -103,3 +114,11 @@ class Session:
             self.say(f"  [green]↻[/green] {label} [dim]reused, took {result.seconds:.0f} s when it ran[/dim]")
         self.done.append(result)
         return result
+
+
+def usage_metrics(used: Usage) -> dict[str, int]:
+    """A stage's metrics of what it asked of models; tokens are left out where some were not counted."""
+    if used.n_calls == 0:
+        return {}
+    tokens = {} if used.n_uncounted else {INPUT_METRIC: used.n_input, OUTPUT_METRIC: used.n_output}
+    return {CALLS_METRIC: used.n_calls, **tokens}

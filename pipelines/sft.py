@@ -16,6 +16,7 @@ from pipelines.modeling import attach_lora, load_base, resolve_runtime
 from pipelines.packing import plan_packs, plan_sample
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.meter import Meter
+from pipelines.training.processes import join
 from pipelines.training.quiet import quiet
 from pipelines.training.recipe import SftRecipe
 from pipelines.windows import examples_file, read_examples
@@ -23,7 +24,7 @@ from pipelines.windows import examples_file, read_examples
 if TYPE_CHECKING:
     from pipelines.training.summary import SftSummary
 
-REVISION = 2  # raise when the same recipe and data would give another adapter
+REVISION = 3  # raise when the same recipe and data would give another adapter
 
 
 @quiet()
@@ -38,7 +39,8 @@ def run(
     """Train an adapter into `folder/adapter` and write `folder/training.json`.
 
     Killed at any moment, the next call with the same arguments resumes from the last complete checkpoint and ends with
-    the same adapter (bit for bit on a CPU in float32).
+    the same adapter (bit for bit on a CPU in float32). Several processes that `accelerate launch` started call it with
+    the same arguments and train one adapter together; the first writes.
 
     Args:
         recipe: every setting of the training.
@@ -48,7 +50,7 @@ def run(
         on_metric: told of every logged value: name, value, optimiser steps done.
 
     Raises:
-        ConfigError: the data cannot meet a setting. SplitError: an example of another split.
+        ConfigError: the data or the number of processes cannot meet a setting. SplitError: an example of another split.
         IntegrityError: `folder` holds checkpoints of another run. StageError: the loss is no number any more.
     """
     from pipelines.training.adapter import save_adapter
@@ -74,9 +76,12 @@ def run(
         seed=recipe.seed,
     )
 
+    # processes
+    runtime = resolve_runtime(precision=recipe.precision, attention=recipe.attention)
+    processes = join(runtime.device, packs_per_step=recipe.optimizer.packs_per_step, quantization=recipe.quantization)
+
     # model
     base = resolve_base(recipe.base.source, revision=recipe.base.revision)
-    runtime = resolve_runtime(precision=recipe.precision, attention=recipe.attention)
     model = load_base(base, runtime=runtime, quantization=recipe.quantization)
     model = attach_lora(model, recipe.lora, base=base, seed=recipe.seed)
 
@@ -86,11 +91,14 @@ def run(
     identity = digest_json(
         {"recipe": recipe.model_dump(), "data": data, "base": base.digest, "runtime": asdict(runtime)}
     )
-    checkpoint = open_checkpoints(checkpoints, identity=identity)
+    with processes.first_then_others():
+        checkpoint = open_checkpoints(checkpoints, identity=identity)
     meter = Meter.restored(checkpoint.progress if checkpoint else {})
     trainer = PackedSFTTrainer(
         model,
-        args=training_arguments(recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None),
+        args=training_arguments(
+            recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
+        ),
         tokenizer=load_tokenizer(base),
         examples=train,
         packs=packs,
@@ -98,9 +106,11 @@ def run(
         validation_packs=validation_packs,
         is_variable_length=runtime.is_variable_length,
         meter=meter,
+        processes=processes,
         callbacks=training_callbacks(
             checkpoints,
             meter,
+            processes=processes,
             n_tokens=sum(pack.n_tokens for pack in packs),
             patience=recipe.validation.patience,
             on_progress=on_progress,
@@ -112,10 +122,12 @@ def run(
     trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
 
     # save
-    save_adapter(trainer.model, folder / "adapter")
+    save_adapter(trainer.model, folder / "adapter", is_writer=processes.is_first)
 
     # summary
     summary = summarise(trainer, recipe, base=base, runtime=runtime, checkpoint=checkpoint, began=began)
-    write_json(folder / "training.json", summary)
-    shutil.rmtree(checkpoints)
+    processes.wait()
+    if processes.is_first:
+        write_json(folder / "training.json", summary)
+        shutil.rmtree(checkpoints)
     return summary

@@ -15,6 +15,7 @@ from harness.tracking import Stage, StageResult
 from harness.types import Adapter, BaseModel, Prompt, Split
 from pipelines.prepare import PrepareConfig
 from pipelines.session import OnProgress, Session
+from pipelines.training.crew import order
 from pipelines.training.recipe import SftRecipe
 from pipelines.variants import TokenizerSource
 
@@ -79,6 +80,7 @@ def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, ado
     settings = recipe.model_dump(mode="json", exclude={"base"})
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
+        order("sft", recipe=recipe.model_dump(mode="json"), prepared=str(prepared.folder), folder=str(stage.folder))
         summary = sft.run(
             recipe,
             prepared=prepared.folder,
@@ -106,6 +108,7 @@ def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, ado
         published = publish(
             session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
         )
+        stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
         stage.set_tag("adapter", f"{published.name}/{published.version}")
         for name, value in metrics.items():
             stage.log_metric(f"final_{name}", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.artifacts import digest_file, digest_json
 from harness.errors import InputError, SplitError
 from harness.models.bases import resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.metering import Usage
 from harness.registry import is_registry_name, open_adapter, resolve
 from harness.seeding import stream
 from harness.types import Adapter, BaseModel, Message, Prompt, Variant
@@ -39,6 +41,7 @@ class ModelPool:
 
     def __init__(self) -> None:
         self._models: dict[tuple[str, str], LocalModel] = {}
+        self._usage = Usage()  # of models that were let go
 
     def base(self, base: BaseModel, *, dtype: Dtype = "auto") -> LocalModel:
         """A base model, loaded on first use; the same weights in the same precision are loaded once."""
@@ -65,8 +68,14 @@ class ModelPool:
             model.add_adapter(variant.adapter)
         return model
 
+    @property
+    def usage(self) -> Usage:
+        """What was asked of its models so far."""
+        return functools.reduce(Usage.plus, (model.usage for model in self._models.values()), self._usage)
+
     def clear(self) -> None:
         """Let go of every model."""
+        self._usage = self.usage
         self._models.clear()
 
 

@@ -53,6 +53,12 @@ class Server:
         self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def restart(self) -> None:
+        """Every connection is cut, as by a reboot."""
+        self.run(
+            "pg_ctl", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-w", "-m", "fast", "restart"
+        )
+
     def drop(self, url: str) -> None:
         self._administer(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 

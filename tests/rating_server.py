@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -37,15 +38,17 @@ class Site:
     log: Path
     port: int
     owner: bool = False
+    public: str | None = None  # the address that raters see, where a proxy stands in front
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return self.public or f"http://localhost:{self.port}"
 
     def start(self) -> None:
         environment = {**os.environ, "SCREENTEST_DATABASE_URL": self.database_url, "SCREENTEST_OWNER_SECRET": SECRET}
         words = ["rate", "--port", str(self.port), *(["--owner"] if self.owner else [])]
+        words += ["--url", self.public] if self.public else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("screentest")), *words],
@@ -63,19 +66,21 @@ class Site:
 
     def _await_answer(self, seconds: float = 60) -> None:
         assert self.process is not None
+        health = f"http://localhost:{self.port}{urlsplit(self.url).path}/_stcore/health"
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5).read()
+                urllib.request.urlopen(health, timeout=5).read()
                 return
             time.sleep(0.1)
         raise AssertionError(f"no answer after {seconds} s: {self.log.read_text()}")
 
 
 @contextlib.contextmanager
-def serving(database_url: str, folder: Path, *, owner: bool = False) -> Iterator[Site]:
-    site = Site(database_url=database_url, log=folder / f"server-{owner}.log", port=free_port(), owner=owner)
+def serving(database_url: str, folder: Path, *, owner: bool = False, public: str | None = None) -> Iterator[Site]:
+    log, port = folder / f"server-{owner}.log", free_port()
+    site = Site(database_url=database_url, log=log, port=port, owner=owner, public=public)
     site.start()
     try:
         yield site
@@ -84,10 +89,10 @@ def serving(database_url: str, folder: Path, *, owner: bool = False) -> Iterator
 
 
 @contextlib.contextmanager
-def browsing() -> Iterator[Browser]:
+def browsing(*arguments: str) -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
         yield opened
         opened.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.ablation.design import ContrastDesign, EffectDesign, FamilyDesign
-from harness.ablation.rows import Rows, pair, per_prompt
+from harness.ablation.rows import Rows, mean_rows, pair, per_prompt
 from harness.errors import InputError
 from harness.types import Direction, Estimate, Finding, Source, Verdict
 
@@ -83,8 +83,8 @@ def analyse(
         if (
             found := _of_contrast(
                 contrast,
-                treatment=by_key.get((measure, contrast.arms[0], judge_id)),
-                reference=by_key.get((measure, contrast.arms[1], judge_id)),
+                treatment=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[0]]),
+                reference=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[1]]),
                 control=by_key.get((measure, control, judge_id)),
                 rule=rules[measure],
                 family=family,
@@ -94,6 +94,22 @@ def analyse(
     return tuple(f for f in findings if f is not None) + with_verdicts(
         pending, family=family, n_declared=len(family.measures) * len(contrasts), min_clusters=min_clusters
     )
+
+
+def _side(members: Sequence[MeasuredArm | None]) -> MeasuredArm | None:
+    """One side of a contrast; None where an arm of it was not measured."""
+    found = [arm for arm in members if arm is not None]
+    if len(found) < len(members):
+        return None
+    return replace(found[0], rows=mean_rows([arm.rows for arm in found]), sources=sources_of(found))
+
+
+def sources_of(arms: Sequence[MeasuredArm]) -> tuple[Source, ...]:
+    """Where the rows of several measured arms stand, each place once."""
+    found: list[Source] = []
+    for arm in arms:
+        found += [source for source in arm.sources if source not in found]  # a source holds a mapping: no key of a dict
+    return tuple(found)
 
 
 def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:

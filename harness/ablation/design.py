@@ -41,14 +41,26 @@ class MeasureDesign(StrictConfig):
 
 
 class ContrastDesign(StrictConfig):
-    """A named difference, first arm minus second."""
+    """A named difference, first side minus second; a side is an arm, or the mean of several.
+
+    With means, a factorial's effects are contrasts (Box, Hunter & Hunter 2005, ch. 5). Of two factors with two levels,
+    a main effect is the mean of the arms at one level minus the mean of those at the other; the interaction is the mean
+    of the arms whose levels agree minus the mean of those whose levels differ: half the difference of differences.
+    """
 
     name: Name
-    arms: tuple[str, str]
+    arms: tuple[str | tuple[str, ...], str | tuple[str, ...]]
+
+    @property
+    def sides(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The arms on each side."""
+        first, second = ((side,) if isinstance(side, str) else side for side in self.arms)
+        return first, second
 
     def noun(self) -> Contrast:
         """As the library's noun."""
-        return Contrast(name=self.name, arms=self.arms)
+        first, second = (side[0] if len(side) == 1 else f"mean of {', '.join(side)}" for side in self.sides)
+        return Contrast(name=self.name, arms=(first, second))
 
 
 class FamilyDesign(StrictConfig):
@@ -180,11 +192,14 @@ def check_references(
     if len(set(names)) != len(names):
         raise ValueError(f"contrasts are named once each, got {names}")
     for contrast in contrasts:
-        for arm in contrast.arms:
+        named = [arm for side in contrast.sides for arm in side]
+        for arm in named:
             if arm not in arms:
                 raise ValueError(f"contrast `{contrast.name}` names the arm {arm!r}; there are {listed}")
-        if contrast.arms[0] == contrast.arms[1]:
-            raise ValueError(f"contrast `{contrast.name}` compares {contrast.arms[0]!r} with itself")
+            if named.count(arm) > 1:
+                raise ValueError(f"contrast `{contrast.name}` compares {arm!r} with itself: name every arm once")
+        if not all(contrast.sides):
+            raise ValueError(f"contrast `{contrast.name}` must name an arm on each side")
     for name, measure in measures.items():
         if measure.judge is None and measure.scores is None and name not in CATALOGUE:
             raise ValueError(f"measure `{name}` needs a `judge` or `scores`, or is one of {', '.join(CATALOGUE)}")
@@ -207,7 +222,7 @@ def declaration_digest(
     """Digest of a declaration, independent of order among measures and of where judges lie on disk."""
     return digest_json(
         {
-            "contrasts": sorted((c.name, *c.arms) for c in contrasts),
+            "contrasts": sorted(((c.name, *c.arms) for c in contrasts), key=lambda c: c[0]),
             "measures": {
                 name: m.model_dump(mode="json") | {"judge": None if m.judge is None else m.judge.rsplit("/", 1)[-1]}
                 for name, m in measures.items()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,21 @@ def per_prompt(rows: Rows) -> Rows:
         values=means,
         present=has_value,
     )
+
+
+def mean_rows(members: Sequence[Rows]) -> Rows:
+    """One row a prompt: the mean over `members`, which count alike; missing where one of them lacks a value."""
+    if len(members) == 1:
+        return members[0]
+    each = [{row.prompt_id: row for row in per_prompt(rows)} for rows in members]
+    everywhere = dict.fromkeys(key for rows in each for key in rows)
+
+    def mean(key: str) -> Row:
+        found = [rows[key] for rows in each if key in rows]
+        values = [row.value for row in found if row.value is not None]
+        return Row(prompt_id=key, cluster=found[0].cluster, value=fmean(values) if len(values) == len(each) else None)
+
+    return Rows.of(mean(key) for key in everywhere)
 
 
 def pair(treatment: Rows, control: Rows) -> PairedRows:

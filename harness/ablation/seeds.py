@@ -8,7 +8,7 @@ With one seed, or where seeds change nothing, the contrast is clustered by film 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,17 @@ from harness.ablation.analysis import (
     MeasureRule,
     Pending,
     smallest_effect_in_units,
+    sources_of,
     with_verdicts,
 )
 from harness.ablation.arms import AblationFamily
 from harness.ablation.design import ContrastDesign
-from harness.ablation.rows import Row, Rows, per_prompt
+from harness.ablation.rows import Row, Rows, mean_rows, per_prompt
+from harness.ablation.settling import settling_sentence
 from harness.errors import InputError
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
-from harness.stats.crossed_power import CrossedPlan, crossed_plan
-from harness.types import Finding, Source
+from harness.stats.crossed_power import crossed_plan
+from harness.types import Estimate, Finding, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +52,7 @@ class SeededArm:
     @property
     def sources(self) -> tuple[Source, ...]:
         """Where the rows of every seed stand, each place once."""
-        found: list[Source] = []
-        for measured in self.by_seed.values():
-            found += [source for source in measured.sources if source not in found]
-        return tuple(found)
+        return sources_of(list(self.by_seed.values()))
 
     def pooled(self) -> MeasuredArm:
         """All seeds' rows as one measured arm, e.g. to take a standard deviation of; an untrained arm counts once."""
@@ -116,7 +115,9 @@ def analyse_seeds(
     n_tests = max(1, len(family.measures) * len(contrasts))
     for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
         for contrast in contrasts:
-            treatment, reference = (by_key.get((measure, name, judge_id)) for name in contrast.arms)
+            treatment, reference = (
+                side_of([by_key.get((measure, name, judge_id)) for name in side]) for side in contrast.sides
+            )
             if treatment is None or reference is None:
                 continue
             rows = paired_rows(treatment, reference)
@@ -154,6 +155,32 @@ def analyse_seeds(
         for finding, before, rows in zip(judged, pending, plans, strict=True)
     )
     return SeededAnalysis(findings=tuple(findings) + settled, by_seed=tuple(by_seed), spreads=tuple(spreads))
+
+
+def side_of(members: Sequence[SeededArm | None]) -> SeededArm | None:
+    """One side of a contrast: an arm, or the mean of several within each seed; None where one of them is lost."""
+    found = [arm for arm in members if arm is not None]
+    if len(found) < len(members):
+        return None
+    if len(found) == 1:
+        return found[0]
+    trained = [arm for arm in found if arm.is_trained]
+    shared = [seed for seed in found[0].by_seed if all(seed in arm.by_seed for arm in found)]
+    return SeededArm(
+        measure=found[0].measure,
+        arm=", ".join(arm.arm for arm in found),
+        by_seed={
+            seed: replace(
+                found[0].by_seed[seed],
+                rows=mean_rows([arm.by_seed[seed].rows for arm in found]),
+                sources=sources_of([arm.by_seed[seed] for arm in found]),
+            )
+            for seed in shared
+        },
+        is_trained=bool(trained),
+        n_seeds_lost=max(arm.n_seeds_lost for arm in found),
+        judge_id=found[0].judge_id,
+    )
 
 
 def by_prompt(rows: Rows) -> dict[str, Row]:
@@ -205,23 +232,26 @@ def _test(rows: Differences, *, family: AblationFamily, n_tests: int, rng: np.ra
         test = stats.seed_contrast(
             rows.values, seeds=rows.seeds, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
         )
-        # Films are what a claim is counted in; the seeds stand in the degrees of freedom and in the notes.
-        each = f"each of {len(set(rows.prompts))} rows once a seed"
-        notes = (*test.estimate.notes, each)
-        return replace(test, estimate=replace(test.estimate, n_clusters=rows.n_clusters, notes=notes))
+        return replace(test, estimate=_counted(test.estimate, prompts=rows.prompts, n_films=rows.n_clusters))
     return stats.paired_contrast(
         rows.treatment, rows.reference, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
     )
 
 
+def _counted(estimate: Estimate, *, prompts: Iterable[str], n_films: int) -> Estimate:
+    """Prompts and films are what a claim is counted in; the seeds stand in the degrees of freedom and in the notes."""
+    notes = (*estimate.notes, "each prompt once a seed")
+    return replace(estimate, n=len(set(prompts)), n_clusters=n_films, notes=notes)
+
+
 def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: np.random.Generator) -> Finding | None:
     seeds = list(arm.by_seed) if arm.is_trained else list(arm.by_seed)[:1]
     rows = [(seed, row) for seed in seeds for row in per_prompt(arm.by_seed[seed].rows)]
-    present = [(seed, row.cluster, row.value) for seed, row in rows if row.value is not None]
+    present = [(seed, row.cluster, row.value, row.prompt_id) for seed, row in rows if row.value is not None]
     if not present:
         return None
     n_missing = len(rows) - len(present) + arm.n_seeds_lost * (len(rows) // max(1, len(seeds)))
-    values, clusters = [value for *_, value in present], [cluster for _, cluster, _ in present]
+    values, clusters = [value for _, _, value, _ in present], [cluster for _, cluster, _, _ in present]
     if len(seeds) >= MIN_SEEDS_CROSSED:
         estimate = stats.crossed_mean(
             values,
@@ -232,7 +262,7 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: n
             n_missing=n_missing,
             note=f"{len(seeds)} seeds",
         ).estimate
-        estimate = replace(estimate, n_clusters=len(set(clusters)))
+        estimate = _counted(estimate, prompts=[prompt for *_, prompt in present], n_films=len(set(clusters)))
     else:
         estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=family.level, n_missing=n_missing)
     return Finding(
@@ -282,7 +312,8 @@ def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: f
     verdict = finding.verdict
     if verdict is None or verdict.label != "inconclusive" or not rows.is_crossed or not finding.estimate.has_interval:
         return finding
-    effect = before.smallest_effect or abs(finding.estimate.value)
+    smallest, seen = before.smallest_effect or 0.0, abs(finding.estimate.value)
+    effect = max(smallest, seen)
     if effect == 0 or not math.isfinite(effect):
         return finding
     size = n_tests if before.in_family else 1
@@ -294,28 +325,6 @@ def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: f
         n_seeds=len(set(rows.seeds)),
         n_films=rows.n_clusters,
         prompts_per_film=len(set(rows.prompts)) / rows.n_clusters,
-        is_declared=before.smallest_effect is not None,
+        is_declared=smallest >= seen,
     )
     return replace(finding, verdict=replace(verdict, settle=sentence))
-
-
-def settling_sentence(
-    plan: CrossedPlan, *, n_seeds: int, n_films: int, prompts_per_film: float, is_declared: bool
-) -> str:
-    """How many more seeds, or how many more films, would show the difference 80 % of the time."""
-    target = f"a difference of {plan.effect:.3g}" + ("" if is_declared else ", the one seen,")
-    ways = []
-    if plan.n_seeds is not None and plan.n_seeds > n_seeds:
-        ways.append(f"{plan.n_seeds - n_seeds} more seeds on these {n_films} films")
-    if plan.n_films is not None and plan.n_films > n_films:
-        more = plan.n_films - n_films
-        prompts = math.ceil(more * prompts_per_film)
-        ways.append(f"{more:,} more films ({prompts:,} more prompts) with these {n_seeds} seeds")
-    if plan.n_seeds == n_seeds or plan.n_films == n_films:
-        return (
-            f"{n_seeds} seeds on {n_films} films show {target} 80% of the time: this was one of the other times, or "
-            "the true difference is smaller."
-        )
-    if not ways:
-        return f"Neither more seeds nor more films alone would show {target}: both are needed."
-    return f"About {', or '.join(ways)} would show {target} 80% of the time."

@@ -25,13 +25,13 @@ class AnswerStore:
     def __init__(self, engine: Engine, table: Literal["endpoint_answers", "local_answers"]) -> None:
         """On an engine of `harness.database.open_database`, which has made the tables."""
         self._engine = engine
-        self._table = _answers(table)
+        self.table = _answers(table)  # as the migrations made it
 
     def read(self, keys: Iterable[str]) -> dict[str, JsonObject]:
         """The stored answers among the keys."""
         from sqlalchemy import bindparam, select
 
-        c = self._table.c
+        c = self.table.c
         query = select(c.key, c.answer).where(c.key.in_(bindparam("keys", expanding=True)))
         wanted = list(dict.fromkeys(keys))
         found: dict[str, JsonObject] = {}
@@ -57,7 +57,7 @@ class AnswerStore:
         now = datetime.datetime.now(datetime.UTC)
         dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
         rows = [{"key": key, "answer": json.dumps(a), "answered_at": now} for key, a in answers.items()]
-        connection.execute(dialect.insert(self._table).on_conflict_do_nothing(index_elements=["key"]), rows)
+        connection.execute(dialect.insert(self.table).on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
 def commit_to_system(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.errors import ConfigError, InputError
@@ -13,7 +13,7 @@ from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
 from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
-from harness.models.metering import Meter
+from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
     Agreement,
     Answered,
@@ -39,6 +39,7 @@ from harness.models.scoring import (
     read_continuation,
     read_options,
 )
+from harness.models.stops import decode, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Decoding
@@ -67,6 +68,7 @@ class LocalModel:
     ) -> None:
         """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
         self.tokenizer = tokenizer
+        self.usage = Usage()  # of `generate`, `continuation_logprobs` and `option_probabilities`
         self._base = base
         self.bank = AdapterBank(model)
         self._config: Any = model.config
@@ -186,6 +188,7 @@ class LocalModel:
                 return
             reply = self._reply(line)
             replies[line.job.index] = reply
+            self.usage.add(n_input=len(line.job.ids), n_output=len(line.tokens))
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, len(line.tokens))
@@ -220,6 +223,27 @@ class LocalModel:
             self.generate([requests[i]], decoding=decoding, batch_size=1)[0].text == replies[i] for i in sample
         )
         return Agreement(n=len(sample), n_same=n_same)
+
+    def stream(self, request: ReplyRequest, *, decoding: Decoding) -> Iterator[tuple[int, ...]]:
+        """One reply's tokens as they come, the end token left out: the same that `generate` gives.
+
+        Between two of them the model is nobody's: who stops reading leaves nothing behind.
+
+        Raises:
+            ConfigError, InputError: see `generate`.
+        """
+        validate_decoding(decoding)
+        line = Line(job=self._job(0, request, decoding))
+        decoder = self.decoder(lambda line: None)
+        decoder.add([line])
+        n_told = 0
+        while line.finish is None:
+            with self.bank.borrowed():
+                decoder.turn()
+            fresh = tuple(token for token in line.tokens[n_told:] if token not in self.end_ids)
+            n_told = len(line.tokens)
+            if fresh:
+                yield fresh
 
     def decoder(self, on_token: OnToken, *, limits: Limits | None = None) -> Decoder:
         """A decoder on this model, to be driven turn by turn inside `bank.borrowed()`; one at a time."""
@@ -345,8 +369,10 @@ class LocalModel:
                     found |= fresh
                     if on_answers is not None:
                         on_answers(fresh)
-                    n_tokens = sum(len(chosen[at].ids) for at in answers)
-                    meter.advance(n_tokens, n_tokens)
+                    n_each = [len(chosen[at].ids) for at in answers]
+                    meter.advance(sum(n_each), sum(n_each))
+                    for n in n_each:
+                        self.usage.add(n_input=n, n_output=0)
         return [found[i] for i in sorted(found)]
 
     def _option_id(self, prefix: str, forced: tuple[int, ...], option: str) -> int:
@@ -371,22 +397,3 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = set(named) if isinstance(named, list | tuple) else {named}
     return {i for i in (*ids, tokenizer.eos_token_id) if i is not None}
-
-
-def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """Text of generated tokens, without control tokens."""
-    text = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text)
-
-
-def stop_test(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Whether a stop string has just been completed; reads only the tokens that could hold it."""
-    if not stop:
-        return lambda tokens: False
-    n_last = max(len(text.encode()) for text in stop) + 4  # a token is at least a byte
-
-    def is_stopped(tokens: Sequence[int]) -> bool:
-        tail = decode(tokenizer, tokens[-n_last:])
-        return any(text in tail for text in stop)
-
-    return is_stopped

@@ -1,11 +1,40 @@
-"""Progress with a rate: how many tokens a second, counted from the first call."""
+"""Progress with a rate, and what a model was asked in all."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from harness.models.protocol import OnProgress
 from harness.types import Progress
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    """What was asked of models so far, in tokens as their tokenizer or their server counts them."""
+
+    n_calls: int = 0  # replies, probabilities or HTTP calls that were answered
+    n_input: int = 0  # tokens read; a beginning that several calls share counts for each
+    n_output: int = 0  # tokens generated
+    n_uncounted: int = 0  # calls whose tokens nobody counted
+
+    def add(self, *, n_input: int | None, n_output: int | None) -> None:
+        """One call that was answered; None where its tokens are unknown."""
+        self.n_calls += 1
+        if n_input is None or n_output is None:
+            self.n_uncounted += 1
+        else:
+            self.n_input += n_input
+            self.n_output += n_output
+
+    def plus(self, other: Usage, *, sign: int = 1) -> Usage:
+        """The sum of both, or with sign -1 what came since `other`."""
+        return Usage(
+            n_calls=self.n_calls + sign * other.n_calls,
+            n_input=self.n_input + sign * other.n_input,
+            n_output=self.n_output + sign * other.n_output,
+            n_uncounted=self.n_uncounted + sign * other.n_uncounted,
+        )
 
 
 class Meter:

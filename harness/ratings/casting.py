@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from harness.database import writing
-from harness.ratings.leases import due_slot, mark_seen
+from harness.ratings.leases import DUE
 from harness.ratings.links import Entrant, enter
 from harness.ratings.refusals import (
     AlreadyRatedError,
@@ -34,6 +34,44 @@ VERDICTS: tuple[VoteVerdict, ...] = get_args(VoteVerdict)
 MAX_KEY = 80
 MAX_REASON = 500
 _STATE = {"vote": "rated", "change": "rated", "skip": "skipped", "undo": "pending"}
+
+
+def _standing(wanted: Any) -> Select[Any]:
+    """A slot, how it stands, and all that a deed is checked against: one statement, built once, for every vote."""
+    deeds = ratings.alias()
+    newest = select(func.max(deeds.c.id)).where(deeds.c.slot_id == slots.c.id).scalar_subquery()
+    shown = select(func.min(shows.c.shown_at)).where(
+        shows.c.slot_id == slots.c.id, shows.c.rater_id == slots.c.rater_id
+    )
+    return (
+        select(slots.c.id, slots.c.rater_id, slots.c.state, studies.c.kind, studies.c.criteria)
+        .add_columns(
+            ratings.c.id.label("newest_id"),
+            ratings.c.action.label("newest_action"),
+            DUE.label("due_id"),
+            shown.scalar_subquery().label("first_shown"),
+            shown.where(shows.c.shown_at >= ratings.c.cast_at).scalar_subquery().label("shown_again"),
+        )
+        .join(studies, studies.c.id == slots.c.study_id)
+        .outerjoin(ratings, ratings.c.id == newest)
+        .where(slots.c.id == wanted)
+        .with_for_update(of=slots)
+    )
+
+
+_NAMED = _standing(bindparam("slot"))
+_LAST_DONE = _standing(  # the slot of the newest deed that still stands
+    select(slots.c.id)
+    .join(ratings, ratings.c.slot_id == slots.c.id)
+    .where(slots.c.state.in_(("rated", "skipped")), slots.c.rater_id == bindparam("rater"))
+    .order_by(ratings.c.id.desc())
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
+_KNOWN = select(ratings).where(ratings.c.rater_id == bindparam("rater"), ratings.c.key == bindparam("key"))
+_INSERT = insert(ratings).returning(ratings.c.id)
+_SET_STATE = update(slots).where(slots.c.id == bindparam("slot")).values(state=bindparam("to"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +117,13 @@ def cast_rating(engine: Engine, token: str, cast: Cast, *, clock: Clock = time.t
 
 def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
     with writing(engine) as connection:
-        entrant = enter(connection, token, lock=True)
+        entrant = enter(connection, token, now=now)
         if (known := _known(connection, entrant, cast)) is not None:
             return known
         slot = _slot(connection, entrant, cast)
-        newest = newest_rating(connection, slot.id)
-        _check_order(connection, entrant, cast, slot)
-        _check_rating(connection, cast, slot)
-        shown_at = _first_shown(connection, slot.id, entrant, since=newest)
+        _check_order(cast, slot)
+        _check_rating(cast, slot)
+        shown_at = _first_shown(slot)
         values = {
             "slot_id": slot.id,
             "rater_id": entrant.rater_id,
@@ -98,24 +135,16 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
             "shown_at": shown_at,
             "cast_at": now,
             "is_rehearsal": entrant.is_rehearsal,
-            "supersedes": None if newest is None else newest.id,
+            "supersedes": slot.newest_id,
         }
-        rating_id = connection.execute(insert(ratings).values(**values).returning(ratings.c.id)).scalar_one()
-        connection.execute(update(slots).where(slots.c.id == slot.id).values(state=_STATE[cast.action]))
-        mark_seen(connection, entrant.rater_id, now=now)
+        rating_id = connection.execute(_INSERT, values).scalar_one()
+        connection.execute(_SET_STATE, {"slot": slot.id, "to": _STATE[cast.action]})
     return Receipt(rating_id=int(rating_id), slot=slot.id, is_new=True)
-
-
-def newest_rating(connection: Connection, slot_id: str) -> Any | None:
-    """The row that says how a slot stands."""
-    of_slot = select(ratings).where(ratings.c.slot_id == slot_id).order_by(ratings.c.id.desc()).limit(1)
-    return connection.execute(of_slot).one_or_none()
 
 
 def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | None:
     """The receipt of an earlier call with this key."""
-    mine = (ratings.c.rater_id == entrant.rater_id) & (ratings.c.key == cast.key)
-    row = connection.execute(select(ratings).where(mine)).one_or_none()
+    row = connection.execute(_KNOWN, {"rater": entrant.rater_id, "key": cast.key}).one_or_none()
     if row is None:
         return None
     same = (row.action, row.verdict, row.marks, row.reason) == (
@@ -130,9 +159,11 @@ def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | No
 
 
 def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
-    if cast.action == "undo":
-        return _last_done(connection, entrant)
-    row = connection.execute(select(slots).where(slots.c.id == (cast.slot or "")).with_for_update()).one_or_none()
+    """The slot that a deed is about."""
+    query = _LAST_DONE if cast.action == "undo" else _NAMED
+    row = connection.execute(query, {"rater": entrant.rater_id, "slot": cast.slot or ""}).one_or_none()
+    if row is None and cast.action == "undo":
+        raise OutOfOrderError("there is nothing to undo yet")
     if row is None or row.rater_id != entrant.rater_id:
         raise NotAssignedError("`slot` must be one of this rater's, got another; load the page again")
     if row.state == "released":
@@ -140,24 +171,7 @@ def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
     return row
 
 
-def _last_done(connection: Connection, entrant: Entrant) -> Any:
-    """The slot of the newest deed that still stands."""
-    stands = slots.c.state.in_(("rated", "skipped")) & (slots.c.rater_id == entrant.rater_id)
-    newest = (
-        select(slots, func.max(ratings.c.id).label("newest"))
-        .join(ratings, ratings.c.slot_id == slots.c.id)
-        .where(stands)
-        .group_by(*slots.c)
-        .order_by(func.max(ratings.c.id).desc())
-        .limit(1)
-    )
-    row = connection.execute(newest).one_or_none()
-    if row is None:
-        raise OutOfOrderError("there is nothing to undo yet")
-    return row
-
-
-def _check_order(connection: Connection, entrant: Entrant, cast: Cast, slot: Any) -> None:
+def _check_order(cast: Cast, slot: Any) -> None:
     is_done = slot.state in ("rated", "skipped")
     if cast.action == "change" and not is_done:
         raise OutOfOrderError("a change needs a rating to change, and this slot has none; cast a vote instead")
@@ -165,13 +179,11 @@ def _check_order(connection: Connection, entrant: Entrant, cast: Cast, slot: Any
         return
     if is_done:
         raise AlreadyRatedError("this slot has its rating already, and it is kept; undo it to rate it anew")
-    due = due_slot(connection, entrant.rater_id)
-    if due is None or due.id != slot.id:
+    if slot.due_id != slot.id:
         raise OutOfOrderError("`slot` must be the one that is due, got a later one; load the page again")
 
 
-def _check_rating(connection: Connection, cast: Cast, slot: Any) -> None:
-    study = connection.execute(select(studies.c.kind, studies.c.criteria).where(studies.c.id == slot.study_id)).one()
+def _check_rating(cast: Cast, slot: Any) -> None:
     if len(cast.reason) > MAX_REASON:
         raise InvalidRatingError(f"`reason` must hold at most {MAX_REASON} characters, got {len(cast.reason)}")
     if cast.action in ("skip", "undo"):
@@ -180,11 +192,11 @@ def _check_rating(connection: Connection, cast: Cast, slot: Any) -> None:
         if cast.action == "skip" and not cast.reason.strip():
             raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
         return
-    if study.kind != "likert":
+    if slot.kind != "likert":
         if cast.verdict not in VERDICTS or cast.marks:
             raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
         return
-    scales = {c["name"]: c["scale"] for c in study.criteria}
+    scales = {c["name"]: c["scale"] for c in slot.criteria}
     if cast.verdict is not None or set(cast.marks) != set(scales):
         raise InvalidRatingError(f"`marks` must hold one mark for each of {', '.join(scales)}, got {dict(cast.marks)}")
     for name, mark in cast.marks.items():
@@ -193,14 +205,10 @@ def _check_rating(connection: Connection, cast: Cast, slot: Any) -> None:
             raise InvalidRatingError(f"mark of `{name}` must be a whole number from {low} to {high}, got {mark!r}")
 
 
-def _first_shown(connection: Connection, slot_id: str, entrant: Entrant, *, since: Any | None) -> float:
+def _first_shown(slot: Any) -> float:
     """When the rater first saw the slot (again, after an undo)."""
-    seen = select(func.min(shows.c.shown_at)).where(shows.c.slot_id == slot_id, shows.c.rater_id == entrant.rater_id)
-    if since is not None and since.action == "undo":
-        again = connection.execute(seen.where(shows.c.shown_at >= since.cast_at)).scalar()
-        if again is not None:
-            return float(again)
-    first = connection.execute(seen).scalar()
-    if first is None:
+    if slot.newest_action == "undo" and slot.shown_again is not None:
+        return float(slot.shown_again)
+    if slot.first_shown is None:
         raise OutOfOrderError("`slot` must have been shown before it is rated, got one that was not; load the page")
-    return float(first)
+    return float(slot.first_shown)

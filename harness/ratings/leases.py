@@ -6,19 +6,21 @@ left to do may take over the item, where the study has more raters than an item 
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from harness.ratings.links import Entrant
 from harness.ratings.schema import raters, slots
 from harness.ratings.studies import new_slot_id
 
-
-def due_slot(connection: Connection, rater_id: int) -> Any | None:
-    """The first slot in the rater's order that still waits, or None."""
-    mine = (slots.c.rater_id == rater_id) & (slots.c.state == "pending")
-    return connection.execute(select(slots).where(mine).order_by(slots.c.position).limit(1)).one_or_none()
+# A part of queries: the id of the first slot in the order of `rater` that still waits.
+DUE = (
+    select(slots.c.id)
+    .where(slots.c.rater_id == bindparam("rater"), slots.c.state == "pending")
+    .order_by(slots.c.position)
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
 
 
 def lease(connection: Connection, slot_id: str, *, until: float) -> None:
@@ -26,7 +28,7 @@ def lease(connection: Connection, slot_id: str, *, until: float) -> None:
     connection.execute(update(slots).where(slots.c.id == slot_id).values(leased_until=until))
 
 
-def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_seconds: float) -> Any | None:
+def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_seconds: float) -> str | None:
     """A waiting item of a rater who is away, as a new slot of this one on the same side; None when there is none.
 
     An item counts as waiting when its lease has run out (or never began), and its rater was not seen for as long as a
@@ -70,9 +72,4 @@ def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_sec
         "state": "pending",
     }
     connection.execute(insert(slots).values(**taken))
-    return connection.execute(select(slots).where(slots.c.id == taken["id"])).one()
-
-
-def mark_seen(connection: Connection, rater_id: int, *, now: float) -> None:
-    """The rater is here."""
-    connection.execute(update(raters).where(raters.c.id == rater_id).values(seen_at=now))
+    return str(taken["id"])

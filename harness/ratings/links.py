@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Executable, bindparam, select, update
 
 from harness.errors import ConfigError
 from harness.ratings.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
@@ -23,6 +23,14 @@ OWNER_VARIABLE = "SCREENTEST_OWNER_SECRET"
 TOKEN_BYTES = 16
 MIN_SECRET = 16  # characters
 QUERY = "rater"  # of a link
+
+_ENTRANT = (
+    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at),
+    select(studies.c.closed_at).where(studies.c.id == raters.c.study_id).scalar_subquery().label("closed_at"),
+)
+_MINE = raters.c.token_hash == bindparam("token")
+_READ: Executable = select(*_ENTRANT).where(_MINE)
+_NOTE = update(raters).where(_MINE).values(seen_at=bindparam("now")).returning(*_ENTRANT)  # locks, marks and reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +70,15 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def enter(connection: Connection, token: str, *, needs_open: bool = True, lock: bool = False) -> Entrant:
-    """The rater behind a token; `lock` makes other requests of that rater wait for this transaction.
+def enter(connection: Connection, token: str, *, now: float | None = None, needs_open: bool = True) -> Entrant:
+    """The rater behind a token; with `now` noted as here, which makes their other requests wait for this transaction.
 
     Raises:
         UnknownLinkError, RevokedLinkError: the link leads nowhere.
         StudyClosedError: the study is closed and `needs_open`.
     """
-    query = (
-        select(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at)
-        .add_columns(studies.c.closed_at)
-        .join(studies, studies.c.id == raters.c.study_id)
-        .where(raters.c.token_hash == hash_token(token))
-    )
-    row = connection.execute(query.with_for_update(of=raters) if lock else query).one_or_none()
+    query, values = (_READ, {}) if now is None else (_NOTE, {"now": now})
+    row = connection.execute(query, {"token": hash_token(token), **values}).one_or_none()
     if row is None:
         raise UnknownLinkError("`rater` must be a link of a study, got one that nobody has; ask its owner for yours")
     if row.revoked_at is not None:

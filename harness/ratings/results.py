@@ -45,18 +45,25 @@ class PairResult:
     n_waiting: int  # prompts not completed yet
     win: WinRate | None  # over votes, two-way clustered; for reading once, at the end
     why_not: str  # why `win` is not there
+    is_open: bool  # the study takes ratings
 
     @property
     def advice(self) -> str:
         """Whether to go on, in a sentence or two; knows how many prompts of the study are left."""
-        advice = self.look.advice
-        if advice.action == "stop":
-            return f"Stop: it is decided. {advice.reason}"
+        if self.look.advice.action == "stop":
+            return f"Stop: it is decided. {self.reason}"
         if self.n_waiting == 0:
-            return f"The study is rated to its end without a decision. {advice.reason}"
-        more = advice.expected_more
-        left = f" Only {self.n_waiting} are left." if more is not None and more > self.n_waiting else ""
-        return f"Go on. {advice.reason}{left}"
+            return f"The study is rated to its end without a decision. {self.reason}"
+        if not self.is_open:
+            return f"The study was closed without a decision. {self.reason}"
+        return f"Go on. {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why, and whether the study holds as many prompts as it would take."""
+        advice = self.look.advice
+        is_short = self.is_open and advice.action == "continue" and (advice.expected_more or 0) > self.n_waiting > 0
+        return f"{advice.reason} Only {self.n_waiting} are left." if is_short else advice.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,11 @@ class StudyResults:
     agreement: tuple[Agreement, ...]
     marks: tuple[MarkResult, ...]
     notes: tuple[str, ...]
+
+    @property
+    def seen(self) -> dict[str, object]:
+        """What sets these figures apart from those of an earlier look."""
+        return {"study": self.study.declaration, "name": self.study.name, "ratings": self.n_rated}
 
 
 def study_results(engine: Engine, study: Study) -> StudyResults:
@@ -157,6 +169,7 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot]) -> Pai
         n_waiting=sum(not is_settled(rows) for rows in by_prompt.values()),
         win=win,
         why_not=why_not,
+        is_open=study.is_open,
     )
 
 

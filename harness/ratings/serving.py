@@ -11,19 +11,49 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func, insert, literal, select, union_all
 
 from harness.artifacts import from_json
 from harness.database import writing
 from harness.ratings.design import StudyKind
-from harness.ratings.leases import due_slot, lease, mark_seen, take_over
+from harness.ratings.leases import DUE, lease, take_over
 from harness.ratings.links import Entrant, enter
 from harness.ratings.schema import items, ratings, shows, slots, studies
 from harness.ratings.studies import Clock
 from harness.types import Criterion
 
 MIN_TIMED = 3  # ratings before a time left is told
+N_PACES = 25  # latest ratings that it is told from
 DONE = ("rated", "skipped")
+
+
+def _slot(wanted: Any) -> Select[Any]:
+    """A slot with its item and what its study asks."""
+    return (
+        select(slots.c.id, slots.c.kind, slots.c.is_flipped, items.c.scene, items.c.replies)
+        .add_columns(studies.c.question, studies.c.criteria, studies.c.design)
+        .join(items, items.c.id == slots.c.item_id)
+        .join(studies, studies.c.id == slots.c.study_id)
+        .where(slots.c.id == wanted)
+    )
+
+
+# Built once: what a page asks at every vote.
+_DUE_SLOT, _NAMED_SLOT = _slot(DUE), _slot(bindparam("slot"))
+_INSERT = insert(shows)
+_COUNTED = (
+    select(slots.c.state.label("name"), cast(func.count(), Float).label("value"))
+    .where(slots.c.rater_id == bindparam("rater"))
+    .group_by(slots.c.state)
+)
+_PACED = (
+    select(literal("pace").label("name"), (ratings.c.cast_at - ratings.c.shown_at).label("value"))
+    .where(ratings.c.rater_id == bindparam("rater"), ratings.c.action == "vote")
+    .order_by(ratings.c.id.desc())
+    .limit(N_PACES)
+    .subquery()
+)
+_PROGRESS = union_all(_COUNTED, select(_PACED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,36 +153,40 @@ def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> Rating
     """
     now = clock()
     with writing(engine) as connection:
-        entrant = enter(connection, token, lock=True)
-        mark_seen(connection, entrant.rater_id, now=now)
-        study = connection.execute(select(studies).where(studies.c.id == entrant.study_id)).one()
-        seconds = 60 * float(study.design["lease_minutes"])
-        slot = due_slot(connection, entrant.rater_id)
-        slot = slot or take_over(connection, entrant, now=now, lease_seconds=seconds)
+        entrant = enter(connection, token, now=now)
+        slot = connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
+        if slot is None:
+            seconds = _lease_seconds(connection, entrant)
+            taken = take_over(connection, entrant, now=now, lease_seconds=seconds)
+            slot = connection.execute(_NAMED_SLOT, {"slot": taken}).one_or_none()
         progress = _progress(connection, entrant.rater_id)
         if slot is None:
             done = progress.n_done
             return Finished(n_done=done, is_rehearsal=entrant.is_rehearsal, can_undo=done > 0)
-        lease(connection, slot.id, until=now + seconds)
+        lease(connection, slot.id, until=now + 60 * float(slot.design["lease_minutes"]))
         shown = {"slot_id": slot.id, "rater_id": entrant.rater_id, "is_flipped": slot.is_flipped, "shown_at": now}
-        connection.execute(insert(shows).values(**shown))
-        return _task(connection, entrant, study, slot, progress)
+        connection.execute(_INSERT, shown)
+        return _task(entrant, slot, progress)
 
 
-def _task(connection: Connection, entrant: Entrant, study: Any, slot: Any, progress: TaskProgress) -> RatingTask:
-    item = connection.execute(select(items.c.scene, items.c.replies).where(items.c.id == slot.item_id)).one()
-    texts = [reply["text"] for reply in item.replies]
-    answerer = next((m["name"] for m in reversed(item.scene) if m["role"] == "assistant" and m["name"]), "")
+def _lease_seconds(connection: Connection, entrant: Entrant) -> float:
+    design = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
+    return 60 * float(design["lease_minutes"])
+
+
+def _task(entrant: Entrant, slot: Any, progress: TaskProgress) -> RatingTask:
+    texts = [reply["text"] for reply in slot.replies]
+    answerer = next((m["name"] for m in reversed(slot.scene) if m["role"] == "assistant" and m["name"]), "")
     return RatingTask(
         slot=slot.id,
-        question=study.question,
+        question=slot.question,
         scene=tuple(
             SceneLine(speaker=m["name"] or "", text=m["content"], is_answerer=m["role"] == "assistant")
-            for m in item.scene
+            for m in slot.scene
         ),
         answerer=answerer,
         replies=tuple(reversed(texts) if slot.is_flipped else texts),
-        scales=_scales(study.criteria),
+        scales=_scales(slot.criteria),
         is_practice=slot.kind == "practice",
         is_rehearsal=entrant.is_rehearsal,
         can_undo=progress.n_done > 0,
@@ -166,16 +200,11 @@ def _scales(criteria: Any) -> tuple[Scale, ...]:
 
 
 def _progress(connection: Connection, rater_id: int) -> TaskProgress:
-    counted = select(slots.c.state, func.count()).where(slots.c.rater_id == rater_id).group_by(slots.c.state)
-    counts = {state: int(n) for state, n in connection.execute(counted).all()}
+    """How many slots stand how, and the rater's latest paces: rows of one statement, told apart by their name."""
+    rows = connection.execute(_PROGRESS, {"rater": rater_id}).all()
+    counts = {row.name: int(row.value) for row in rows if row.name != "pace"}
+    paces = [row.value for row in rows if row.name == "pace"]
     n_done = sum(counts.get(state, 0) for state in DONE)
     n_left = counts.get("pending", 0)
-    times = (
-        select(ratings.c.cast_at - ratings.c.shown_at)
-        .where(ratings.c.rater_id == rater_id, ratings.c.action == "vote")
-        .order_by(ratings.c.id.desc())
-        .limit(25)
-    )
-    paces = list(connection.execute(times).scalars())
     left = statistics.median(paces) * n_left if len(paces) >= MIN_TIMED else None
     return TaskProgress(n_done=n_done, n_total=n_done + n_left, seconds_left=left)

@@ -76,7 +76,11 @@ def _design_table(record: AblationRecord) -> Table:
                 Cell(text=arm.name, detail="control" if arm.name == record.control else ""),
                 *(Cell(text=setting.value) for setting in arm.settings),
                 Cell(text=arm.stages),
-                Cell(text=f"{arm.n_seeds}", detail=f"{arm.n_lost} failed" if arm.n_lost else "", is_number=True),
+                Cell(
+                    text=f"{arm.n_seeds}" if arm.n_train_tokens or arm.n_lost else "—",
+                    detail=f"{arm.n_lost} failed" if arm.n_lost else "",
+                    is_number=True,
+                ),
             )
         )
         for arm in record.arms
@@ -129,17 +133,21 @@ def _seeds_note(record: AblationRecord) -> str:
 def _tail_table(found: Index, tail: TailRow | None) -> Table:
     rows: list[Row] = []
     if tail is not None:
-        unit = found.measures[tail.measure].unit
+        unit, grain = found.measures[tail.measure].unit, found.measures[tail.measure].grain
         low, high = f"{tail.low:.3g}", f"{tail.high:.3g}"
         rows = [
             _estimate_row(
-                found, "fall of the tail − rise of the peak, log-odds", tail.asymmetry, detail=_p(tail.p_value)
+                found,
+                "fall of the tail − rise of the peak, log-odds",
+                tail.asymmetry,
+                detail=_p(tail.p_value),
+                grain=grain,
             ),
-            _estimate_row(found, "the same with probits", tail.sensitivity),
-            _estimate_row(found, f"share at or below {low} {unit}", tail.low_change, unit="share"),
-            _estimate_row(found, f"share at or above {high} {unit}", tail.high_change, unit="share"),
+            _estimate_row(found, "the same with probits", tail.sensitivity, grain=grain),
+            _estimate_row(found, f"share at or below {low} {unit}", tail.low_change, unit="share", grain=grain),
+            _estimate_row(found, f"share at or above {high} {unit}", tail.high_change, unit="share", grain=grain),
         ]
-    what = "" if tail is None else f"{_label(found, tail.measure)}, {tail.contrast}: {tail.note}. "
+    what = "" if tail is None else f"{_label(found, tail.measure)}, {tail.contrast}: {tail.note.rstrip('.')}. "
     return Table(
         caption=f"{what}0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more "
         "than the peak rises. The changes of the shares describe and claim nothing.",
@@ -156,7 +164,7 @@ def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
             f"{_label(found, t.measure)}: {' → '.join(t.order)}",
             t.estimate,
             detail="; ".join(part for part in (t.basis, _p(t.p_value), t.note) if part),
-            rows="" if t.estimate.has_interval else write_count(t.estimate.n, "run"),
+            rows=write_count(t.estimate.n, found.cluster_noun if t.estimate.has_interval else "run"),
         )
         for t in trends
     )

@@ -118,6 +118,11 @@ def write_level(estimate: Estimate) -> str:
     return f"{_require_estimate(estimate).level * 100:.4g}{NO_BREAK}%"
 
 
+def write_times(n: int) -> str:
+    """How often: "once", "twice", "12 times"."""
+    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
+
+
 def write_count(n: int, noun: str) -> str:
     """An exact count with its noun: "1 reply", "1,200 films"."""
     if n == 1:
@@ -194,7 +199,7 @@ def _require_estimate(given: object) -> Estimate:
 
 def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
     if estimate.notes:
-        return "; ".join(estimate.notes)
+        return "; ".join(note.removesuffix(": no interval can be given") for note in estimate.notes)
     if estimate.n == 0:
         return "no rows"
     if estimate.n_clusters < 2:
@@ -203,7 +208,7 @@ def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
 
 
 def _places(value: float, ends: list[float]) -> int:
-    """Decimal places: two significant digits of the half-width, or three of the value where there is no interval."""
+    """Decimal places: two significant digits of the half-width; without interval three of the value, none of a 0."""
     finite = [x for x in ends if math.isfinite(x)]
     half = (max(finite) - min(finite)) / 2 if len(finite) == 2 else 0.0
     if len(finite) == 1 and math.isfinite(value):
@@ -211,7 +216,7 @@ def _places(value: float, ends: list[float]) -> int:
     if half > 0:
         return min(1 - math.floor(math.log10(half)), MAX_PLACES)
     if value == 0 or not math.isfinite(value):
-        return 2
+        return 0
     return min(2 - math.floor(math.log10(abs(value))), MAX_PLACES)
 
 

@@ -132,7 +132,7 @@ def cost_line(cost: Cost) -> str:
     """What it took, in one line."""
     parts = [f"{write_seconds(cost.seconds)} on {cost.device}"]
     if cost.peak_bytes is not None:
-        parts.append(f"{write_bytes(cost.peak_bytes)} resident at most")
+        parts.append(f"{write_bytes(cost.peak_bytes)} resident at most in one process")
     if cost.n_train_tokens is not None:
         parts.append(write_count(cost.n_train_tokens, "training token"))
     if cost.note:

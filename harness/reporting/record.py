@@ -205,7 +205,7 @@ class Cost:
 
     seconds: float  # of the work under this report, reused stages included
     device: str  # "2 CPU cores", "NVIDIA …"
-    peak_bytes: int | None = None  # resident memory
+    peak_bytes: int | None = None  # resident memory of the largest process
     n_train_tokens: int | None = None
     note: str = ""  # e.g. money spent on an API judge
 

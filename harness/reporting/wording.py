@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.reporting.findings import CLAIMS, Index, Named
-from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect
+from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect, write_times
 from harness.reporting.text import in_sentence
 from harness.types import Finding, VerdictLabel
 
@@ -82,8 +82,7 @@ def declaration_note(index: Index) -> str:
     }[declaration.status]
     if declaration.n_test_looks is None:
         return said
-    looks = {1: "once", 2: "twice"}.get(declaration.n_test_looks, f"{declaration.n_test_looks} times")
-    return f"{said} The test split has been looked at {looks}."
+    return f"{said} The test split has been looked at {write_times(declaration.n_test_looks)}."
 
 
 def _claim(index: Index, finding: Finding, label: VerdictLabel) -> str:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from harness.errors import ScreentestError
 from harness.models.batch import Job, Likelihood, Line
 from harness.models.decoder import Limits
-from harness.models.local import LocalModel, stop_test
+from harness.models.local import LocalModel
 from harness.models.protocol import adapter_name
+from harness.models.stops import stop_test
 from harness.serving.adapters import LoadedAdapters
 from harness.serving.errors import ApiError, internal, of_screentest, out_of_memory, stopping, too_many
 from harness.types import Adapter, Decoding, FinishReason

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.models.local import decode
+from harness.models.stops import decode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,6 +19,7 @@ from harness.stats.rows import Labels, check_level, check_positive, check_same_l
 
 MAX_SEEDS = 200
 MAX_FILMS = 20_000
+MAX_TIMES = 100
 POWER = 0.8
 
 
@@ -28,6 +29,7 @@ class CrossedPlan:
 
     n_seeds: int | None  # in all, with the films at hand
     n_films: int | None  # in all, with the seeds at hand
+    n_times: int | None  # as many times the seeds and the films at hand, together
     effect: float
 
 
@@ -70,6 +72,7 @@ def crossed_plan(
     return CrossedPlan(
         n_seeds=_smallest(lambda n: is_enough(n, columns.n_labels), start=rows.n_labels, limit=MAX_SEEDS),
         n_films=_smallest(lambda n: is_enough(rows.n_labels, n), start=columns.n_labels, limit=MAX_FILMS),
+        n_times=_smallest(lambda n: is_enough(n * rows.n_labels, n * columns.n_labels), start=1, limit=MAX_TIMES),
         effect=effect,
     )
 

@@ -156,4 +156,6 @@ class BettingSequence:
         if left is not None and more > left:
             reason = f"A decision would take about {more} more prompts; only {left} are left."
             return Advice(action="continue", reason=reason, expected_more=more)
-        return Advice(action="continue", reason=f"About {more} more prompts like these.", expected_more=more)
+        return Advice(
+            action="continue", reason=f"About {more} more prompts like these would decide it.", expected_more=more
+        )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from harness.errors import ScreentestError
 from harness.ratings.serving import SceneLine
+from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
 from harness.reporting.runs import analyses, record_of
 from harness.tracking import Tracking
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
-from harness.ui.gallery import Exhibit, ShownReply, low_tail, read_gallery, score_names, studies_in_the_way
+from harness.ui.gallery import Exhibit, ShownReply, low_tail, prepared_by, read_gallery, score_names, studies_in_the_way
 from harness.ui.reports import label_of
 
 PER_PAGE = 10
@@ -34,10 +37,12 @@ def show() -> None:
         return
     if names := studies_in_the_way(store(), exhibits):
         st.warning(
-            f"These replies are being rated blind in {', '.join(names)}. They can be browsed once that study is "
-            "closed: `screentest study close NAME`."
+            f"These replies are being rated blind in {', '.join(names)}. They can be browsed once that is over: "
+            + " ".join(f"`screentest study close {name}`" for name in names)
         )
         return
+    if looked := _looked(str(tracking.settings.home), chosen.run_id):
+        st.caption(looked)
     _show_exhibits(_narrowed(exhibits))
 
 
@@ -45,6 +50,14 @@ def show() -> None:
 def _exhibits(home: str, run_id: str) -> tuple[Exhibit, ...]:
     tracking = Tracking()
     return read_gallery(tracking, record_of(tracking, run_id))
+
+
+@st.cache_data(show_spinner=False, ttl=60)
+def _looked(home: str, run_id: str) -> str:
+    """The look on record: reading an evaluation's replies is one beside its report, however often it is done."""
+    tracking = Tracking()
+    prepared = prepared_by(record_of(tracking, run_id))
+    return "" if prepared is None else log_look(tracking, prepared, through="browse", seen={"run": run_id}).said
 
 
 def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
@@ -64,7 +77,7 @@ def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
 
 def _show_exhibits(exhibits: list[Exhibit]) -> None:
     n_pages = max(1, -(-len(exhibits) // PER_PAGE))
-    page = st.number_input("Page", 1, n_pages, 1) if n_pages > 1 else 1
+    page = st.number_input(f"Page, of {n_pages}", 1, n_pages, 1) if n_pages > 1 else 1
     st.caption(write_count(len(exhibits), "prompt"))
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
         st.html(draw_exhibit(exhibit))
@@ -78,7 +91,7 @@ def draw_exhibit(exhibit: Exhibit) -> str:
     ]
     cards = "".join(_card(reply) for reply in exhibit.replies)
     if exhibit.reference:
-        cards += _box("human", exhibit.reference, "")
+        cards += _box("human", exhibit.reference, ())
     return (
         f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(lines)}<div class="read gallery">{cards}</div>'
     )
@@ -88,11 +101,11 @@ def _card(reply: ShownReply) -> str:
     marks = [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
     if reply.finish_reason == "length":
         marks.append("cut off")
-    return _box(reply.variant, reply.text, " · ".join(marks))
+    return _box(reply.variant, reply.text, marks)
 
 
-def _box(name: str, text: str, marks: str) -> str:
+def _box(name: str, text: str, marks: Sequence[str]) -> str:
     return (
         f'<section class="reply"><h2>{inert(name)}</h2><div class="text" dir="auto">{inert(text)}</div>'
-        f'<p class="marks">{inert(marks)}</p></section>'
+        f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p></section>'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 
@@ -9,13 +10,14 @@ import streamlit as st
 
 from harness.errors import ScreentestError
 from harness.ratings.serving import SceneLine
+from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count
 from harness.tracking import Tracking
 from harness.types import Message, Prompt
 from harness.ui.drawing import draw_line, draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.pairs import Pair, make_pair, study_of
-from harness.ui.scenes import answerer_of, own_scene, partner_of, scene_title, scenes_of_test
+from harness.ui.scenes import Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
 
 DEFAULT_TOKENS, MAX_TOKENS = 64, 512
@@ -52,7 +54,7 @@ def show() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         asked, n_tokens = _ask_variants(names)
-        st.caption(f"Lines come from `{speakers.where}`.")
+        st.caption(f"Lines come from {speakers.where}.")
         play = _ask_scene()
         _basket()
     with right:
@@ -76,7 +78,9 @@ def _local() -> LocalSpeakers:
 
 
 def _ask_variants(names: list[str]) -> tuple[list[str], int]:
-    is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=len(names) < 2)
+    is_alone = len(names) < 2
+    why = "It takes a second variant: an adapter in the registry, or behind the endpoint." if is_alone else None
+    is_blind = st.toggle("Compare two variants blind", key="is-blind", disabled=is_alone, help=why)
     first = st.selectbox("Variant", names, index=min(1, len(names) - 1), key="variant")
     asked = [first]
     if is_blind:
@@ -87,22 +91,35 @@ def _ask_variants(names: list[str]) -> tuple[list[str], int]:
 
 
 def _ask_scene() -> Play | None:
-    scenes = _scenes(str(Tracking().settings.home))
+    found = _scenes(str(Tracking().settings.home))
+    scenes = found.prompts
     chosen = st.selectbox(
         "Scene", [None, *range(len(scenes))], index=1 if scenes else 0, key="scene",
         format_func=lambda i: OWN if i is None else scene_title(scenes[i]),
     )  # fmt: skip
     if chosen is None:
         _ask_own()
-    elif st.session_state.get("played") != scenes[chosen].id:
-        _begin(scenes[chosen], answerer=answerer_of(scenes[chosen]), partner=partner_of(scenes[chosen]))
+    else:
+        _look(found)
+        if st.session_state.get("played") != scenes[chosen].id:
+            _begin(scenes[chosen], answerer=answerer_of(scenes[chosen]), partner=partner_of(scenes[chosen]))
     play: Play | None = st.session_state.get("play")
     return play
 
 
 @st.cache_data(show_spinner=False)
-def _scenes(home: str) -> tuple[Prompt, ...]:
+def _scenes(home: str) -> Scenes:
     return scenes_of_test(Tracking())
+
+
+def _look(scenes: Scenes) -> None:
+    """Playing held-out scenes is one look at TEST a session, on record and told."""
+    if scenes.prepared is None:
+        return
+    if "chat_look" not in st.session_state:
+        seen = {"session": secrets.token_hex(8)}
+        st.session_state.chat_look = log_look(Tracking(), scenes.prepared, through="chat", seen=seen)
+    st.caption(st.session_state.chat_look.said)
 
 
 def _ask_own() -> None:
@@ -146,9 +163,11 @@ def _answer(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> 
     seed = secrets.randbelow(2**31)
     if len(asked) == 1:
         place, text = st.empty(), ""
-        for piece in speakers.stream(asked[0], play.turns, n_tokens=n_tokens, seed=seed):
-            text += piece
-            place.html(draw_line(_line(_said(play, text + CURSOR))))
+        # Closed at once when the page is left half-way: the variant may be wanted by another session.
+        with contextlib.closing(speakers.stream(asked[0], play.turns, n_tokens=n_tokens, seed=seed)) as pieces:
+            for piece in pieces:
+                text += piece
+                place.html(draw_line(_line(_said(play, text + CURSOR))))
         play.turns.append(_said(play, text.strip()))
     else:
         with st.spinner("Two variants are thinking"):
@@ -188,8 +207,11 @@ def _choose(play: Play, number: int) -> None:
 
 
 def _send(play: Play) -> None:
-    if play.offered is not None:
-        _kept().append(make_pair(play.scene.cluster, play.turns, play.offered))
+    if play.offered is None:
+        return
+    pair = make_pair(play.scene.cluster, play.turns, play.offered)
+    if pair not in _kept():  # sent twice is sent once
+        _kept().append(pair)
 
 
 def _take_back(play: Play) -> None:

@@ -69,6 +69,12 @@ def read_gallery(tracking: Tracking, record: ReportRecord) -> tuple[Exhibit, ...
     return assemble(prompts, [g for g in replies if g.draw == 0], scores, judges)
 
 
+def prepared_by(record: ReportRecord) -> str | None:
+    """The run that prepared an evaluation's prompts."""
+    runs = [line.run_id for line in record.stages if PROMPTS in line.artifacts]
+    return runs[-1] if runs else None
+
+
 def assemble(
     prompts: Mapping[str, Prompt],
     generations: Iterable[Generation],

@@ -23,7 +23,7 @@ def pages() -> list[StreamlitPage]:
     from harness.ui import browse, chat, reports, results
 
     return [
-        st.Page(_behind(results.show), title="Results", url_path="results", default=True),
+        st.Page(_behind(results.show), title="Results", default=True),
         st.Page(_behind(browse.show), title="Browse", url_path="browse"),
         st.Page(_behind(reports.show), title="Reports", url_path="reports"),
         st.Page(_behind(chat.show), title="Chat", url_path="chat"),

@@ -9,7 +9,9 @@ import streamlit as st
 from harness.ratings.exclusion import RaterQuality
 from harness.ratings.results import PairResult, Strengths, StudyResults, study_results
 from harness.ratings.studies import Study, find_study, list_studies
+from harness.reporting.looks import Looked, look_at_study
 from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
+from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from harness.ui.drawing import inert
 from harness.ui.frame import store
@@ -34,10 +36,21 @@ def show() -> None:
 def _live(name: str) -> None:
     found = study_results(store(), find_study(store(), name))
     st.html(draw_results(found))
+    if (looked := _look(found)).said:
+        st.caption(looked.said)
     now = write_date(datetime.now(tz=UTC).replace(microsecond=0).isoformat())
     st.caption(
         f"As of {now}; looks again every {REFRESH_SECONDS} seconds. Looking often costs nothing: the intervals hold."
     )
+
+
+def _look(found: StudyResults) -> Looked:
+    """The look on record; the store of runs is asked once for every new rating, not at every refresh."""
+    key = str(found.seen)
+    if st.session_state.get("looked_at") != key:
+        st.session_state.looked_at, st.session_state.looked = key, look_at_study(Tracking(), found)
+    looked: Looked = st.session_state.looked
+    return looked
 
 
 def _label(study: Study) -> str:
@@ -85,14 +98,16 @@ def _pair(pair: PairResult) -> str:
     written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
-    is_over = pair.n_waiting == 0 and look.advice.action == "continue"
-    advice = f"{'Every prompt has been rated. ' if is_over else ''}{look.advice.reason}"
-    badge = "all rated" if is_over else look.advice.action
+    badge: str = look.advice.action
+    if badge == "continue" and pair.n_waiting == 0:
+        badge = "all rated"
+    elif badge == "continue" and not pair.is_open:
+        badge = "closed"
     return (
         f'<section class="read prose"><h2>{inert(names)}</h2><p class="claim">{inert(claim)}</p>'
         f'<p class="quiet">{inert(basis)}; ties and both bad are half; {inert(written.level)} confidence '
         f"sequence, valid at every look; {write_count(pair.n_waiting, 'prompt')} of {pair.n_prompts:,} to go.</p>"
-        f'<p><span class="badge">{inert(badge)}</span> {inert(advice)}</p></section>'
+        f'<p><span class="badge">{inert(badge)}</span> {inert(pair.reason)}</p></section>'
     )
 
 
@@ -137,13 +152,13 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
 
 RATER_COLUMNS = (
     "Rater",
+    "Counts",
     "Rated",
     "Waiting",
     "Checks passed",
     "Same when repeated",
     "Left side",
     "Median time",
-    "Counts",
 )
 
 
@@ -156,11 +171,11 @@ def _rater(quality: RaterQuality) -> tuple[str, ...]:
         counts = "yes"
     return (
         quality.rater + (" (link withdrawn)" if quality.is_revoked else ""),
+        counts,
         f"{quality.n_rated:,}",
         f"{quality.n_waiting:,}",
         *(_share(share)[0] for share in (quality.attention, quality.consistency, quality.left_share)),
         NONE_YET if quality.median_seconds is None else write_seconds(quality.median_seconds),
-        counts,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.artifacts import read_parquet
 from harness.errors import InputError
 from harness.reporting.runs import analyses, record_of
 from harness.types import Message, Prompt
-from harness.ui.gallery import PROMPTS
+from harness.ui.gallery import PROMPTS, prepared_by
 
 if TYPE_CHECKING:
     from harness.tracking import Tracking
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
 MAX_SCENES = 400
 
 
-def scenes_of_test(tracking: Tracking) -> tuple[Prompt, ...]:
-    """Scenes of held-out films in which both characters have spoken; empty before the first evaluation."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenes:
+    """Scenes to choose from."""
+
+    prompts: tuple[Prompt, ...]
+    prepared: str | None  # the run that they come from: playing one is a look at its TEST
+
+
+def scenes_of_test(tracking: Tracking) -> Scenes:
+    """Scenes of held-out films in which both characters have spoken; none before the first evaluation."""
     for info in analyses(tracking, limit=5):
-        folders = [tracking.folder(s.run_id) for s in record_of(tracking, info.run_id).stages if PROMPTS in s.artifacts]
-        if folders:
-            found = read_parquet(folders[-1] / PROMPTS, Prompt)
-            return tuple([p for p in found if answerer_of(p)][:MAX_SCENES])
-    return ()
+        prepared = prepared_by(record_of(tracking, info.run_id))
+        if prepared is not None:
+            found = read_parquet(tracking.folder(prepared) / PROMPTS, Prompt)
+            return Scenes(prompts=tuple([p for p in found if answerer_of(p)][:MAX_SCENES]), prepared=prepared)
+    return Scenes(prompts=(), prepared=None)
 
 
 def own_scene(*, partner: str, line: str) -> Prompt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -33,7 +33,7 @@ class Speakers(Protocol):
         """Every variant that may be asked."""
         ...
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, in pieces as it comes."""
         ...
 
@@ -58,7 +58,7 @@ class ServedSpeakers:
         except OpenAIError as err:
             raise UnavailableError(f"`{self.where}` lists no variants: {err}") from err
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, piece by piece.
 
         Raises:
@@ -91,21 +91,21 @@ class ServedSpeakers:
 
 
 class LocalSpeakers:
-    """The embedded base with those adapters of the registry that fit it; a line arrives whole."""
+    """A base with those adapters of the registry that fit it, in this process; lines arrive token by token too."""
 
-    where = "this process"
+    where = "this page's own process"
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, base: str = "embedded") -> None:
         """Load the base.
 
         Raises:
-            UnavailableError: the embedded model is not installed.
+            UnavailableError: it is the embedded model, and that is not installed.
         """
         from harness.models.bases import resolve_base
         from harness.models.local import LocalModel
 
         self._tracking = tracking
-        self._base = resolve_base("embedded")
+        self._base = resolve_base(base)
         self._model: LocalModel = LocalModel.load(self._base)
         self._added: dict[str, str] = {}  # variant -> the adapter's name in the model
         self._turn = threading.Lock()  # sessions share the model, and it speaks for one at a time
@@ -117,18 +117,22 @@ class LocalSpeakers:
         found = [r for r in records(self._tracking) if r.base == self._base.source]
         return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Iterator[str]:
-        """The next line, in one piece."""
+    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
+        """The next line, piece by piece."""
         from harness.models.protocol import ReplyRequest
         from harness.registry import resolve
+        from harness.serving.text import ReplyText
 
+        decoding = Decoding(max_new_tokens=n_tokens, seed=seed)
+        text = ReplyText(self._model.tokenizer, decoding.stop)
         asked: Sequence[Mapping[str, str]] = chat_messages(turns)
         with self._turn:
             if variant != BASE and variant not in self._added:
                 self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
             request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
-            (reply,) = self._model.generate([request], decoding=Decoding(max_new_tokens=n_tokens, seed=seed))
-        yield reply.text
+            for tokens in self._model.stream(request, decoding=decoding):
+                yield text.push(tokens, is_last=False)
+            yield text.push((), is_last=True)
 
 
 def find_endpoint() -> str | None:

@@ -14,6 +14,7 @@ from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
+from harness.reporting.looks import PROMPTS_TAG, looks_at
 from harness.reporting.numbers import write_count
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
@@ -27,13 +28,13 @@ from pipelines.ablate.collect import CellRows, Collected, generations_of
 from pipelines.ablate.plan import Plan
 from pipelines.ablate.shapes import quantile_rows, tail_row, trend_rows
 from pipelines.analyse import SELF_FAMILY_CAVEAT, device_name
-from pipelines.memory import peak_bytes
+from pipelines.memory import peak_of_stages
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 1
+REVISION = 2
 N_SAMPLES = 6
 
 
@@ -53,8 +54,8 @@ def analyse_ablation(
     settings = design.model_dump(mode="json", by_alias=True, exclude={"profiles": True, "data": {"corpus"}})
 
     def analyse(stage: Stage, on_progress: OnProgress) -> None:
-        stage.set_tag("test_prompts", prepared.digest)
-        looks = {r.run_id for r in session.tracking.find(stage=ANALYSIS, status=None, test_prompts=prepared.digest)}
+        stage.set_tag(PROMPTS_TAG, prepared.digest)
+        looks = looks_at(session.tracking, prepared.digest)
         record = _record(session, design, plan, collected, profile=profile, work=work, run_id=stage.run_id)
         standing = _declaration(session, collected, declaration, n_looks=len(looks | {stage.run_id}))
         record = replace(record, declaration=standing)
@@ -160,7 +161,7 @@ def _record(
         cost=records.Cost(
             seconds=work.stage_seconds,
             device=device_name(),
-            peak_bytes=peak_bytes(),
+            peak_bytes=peak_of_stages(session.tracking, session.done),
             n_train_tokens=training.n_tokens or None,
             note=f"{work.wall_seconds:.0f} s on the clock with {write_count(work.n_workers, 'worker')}",
         ),
@@ -272,6 +273,11 @@ def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bo
         said.append(
             f"{n} training seeds leave {write_count(n - 1, 'degree')} of freedom: an interval is about "
             f"{_width(n, design.family.level):.1f} times as wide as many seeds would give."
+        )
+    if any(base.pretrain is not None for base in design.bases.values()):
+        said.append(
+            "Each base was trained once and seeds vary the fine-tuning alone: a difference of bases holds the luck of "
+            "one training of each."
         )
     if collected.lost:
         said.append(f"{len(collected.lost)} of the trainings failed and are missing; the rest was analysed.")

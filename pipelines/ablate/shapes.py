@@ -8,7 +8,7 @@ from harness.ablation.analysis import MeasureRule
 from harness.ablation.arms import AblationDesign
 from harness.ablation.measures import CATALOGUE
 from harness.ablation.rows import per_prompt
-from harness.ablation.seeds import Differences, SeededArm, paired_rows
+from harness.ablation.seeds import Differences, SeededArm, paired_rows, side_of
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
 from harness.seeding import stream
 from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
@@ -29,7 +29,7 @@ def quantile_rows(
         if known is not None and known.origin != "heldout":
             continue  # shares and counts jump, and their quantile bands mean nothing
         for contrast in design.contrasts:
-            rows = _rows(arms, measure, judge_id, contrast.arms)
+            rows = _rows(arms, measure, judge_id, contrast.sides)
             if rows is None or not _is_continuous(rows):
                 continue
             result = quantile_contrasts(
@@ -61,7 +61,7 @@ def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mappin
         return None
     contrast = next(c for c in design.contrasts if c.name == asked.contrast)
     judge_id = next((arm.judge_id for arm in arms if arm.measure == asked.measure), None)
-    rows = _rows(arms, asked.measure, judge_id, contrast.arms)
+    rows = _rows(arms, asked.measure, judge_id, contrast.sides)
     if rows is None or not rows.values:
         return None
     low, high = (quantile_estimate(rows.reference, q, clusters=rows.clusters).value for q in (asked.low, asked.high))
@@ -152,11 +152,12 @@ def _film_values(ordered: Sequence[SeededArm]) -> tuple[list[float], list[str], 
     return values, names, clusters
 
 
-def _rows(arms: Sequence[SeededArm], measure: str, judge_id: str | None, pair: tuple[str, str]) -> Differences | None:
+def _rows(
+    arms: Sequence[SeededArm], measure: str, judge_id: str | None, sides: tuple[tuple[str, ...], tuple[str, ...]]
+) -> Differences | None:
     by_arm = {arm.arm: arm for arm in arms if arm.measure == measure and arm.judge_id == judge_id}
-    if any(name not in by_arm for name in pair):
-        return None
-    return paired_rows(by_arm[pair[0]], by_arm[pair[1]])
+    treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in sides)
+    return None if treatment is None or reference is None else paired_rows(treatment, reference)
 
 
 def _is_continuous(rows: Differences) -> bool:

@@ -33,3 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `screentest … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        if "WORLD_SIZE" in os.environ:
+            from pipelines.training.crew import dismiss
+
+            dismiss()

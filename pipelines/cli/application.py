@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
 from pipelines.cli import (
     ablate,
     adapters,
@@ -17,6 +18,7 @@ from pipelines.cli import (
     generate,
     judge,
     pairs,
+    plan,
     power,
     prepare,
     quickstart,
@@ -28,6 +30,8 @@ from pipelines.cli import (
     study,
     trace,
 )
+
+TRAININGS = ("sft", "dpo")  # commands that several processes can do together
 
 app = typer.Typer(
     name="screentest",
@@ -55,11 +59,26 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    from pipelines.training.processes import launched
+
+    processes = launched()
+    if processes.n > 1 and context.invoked_subcommand not in TRAININGS:
+        if not processes.is_first:
+            raise typer.Exit
+        raise InputError(
+            f"`accelerate launch` must start `screentest sft` or `screentest dpo`, which train with several processes, "
+            f"got `{context.invoked_subcommand}` in {processes.n}: start it alone"
+        )
+    if not processes.is_first:
+        from pipelines.training.crew import follow
+
+        follow()
+        raise typer.Exit
 
 
 app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
@@ -77,6 +96,7 @@ app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
+app.command("plan", rich_help_panel="Evaluation")(plan.plan)
 app.command("rate", rich_help_panel="Evaluation")(rate.rate)
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("serve", rich_help_panel="Serving")(serve.serve)

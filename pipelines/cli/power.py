@@ -124,7 +124,8 @@ def simulate(
         str,
         typer.Argument(
             help="JSONL of scores (prompt_id, variant, value, cluster) or votes (prompt_id, left, right, winner, "
-            "cluster), or a finished run of an evaluation; `latest` is the newest."
+            "cluster), the ratings of a study (`study export`), or a finished run of an evaluation; `latest` is the "
+            "newest."
         ),
     ],
     effect: EffectOption = None,

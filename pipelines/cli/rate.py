@@ -49,7 +49,8 @@ def rate(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "localhost",
     url: Annotated[
-        str | None, typer.Option(help="The address in the raters' links, where it is another: a name, or a proxy.")
+        str | None,
+        typer.Option(help="The address in the raters' links, where it is another: a name, or a proxy, with its path."),
     ] = None,
 ) -> None:
     """Open the rating page: raters come to it by the links that `screentest study create` printed.
@@ -68,6 +69,7 @@ def rate(
     settings = {**OPTIONS, "server.address": host, "server.port": str(chosen)}
     if url is not None:
         settings["browser.serverAddress"] = host_name(url)  # pages of any other origin get no connection
+        settings["server.baseUrlPath"] = urlsplit(url).path.strip("/")
     say(f"{'owner' if owner else 'rating'} pages: [bold]{url or f'http://{host}:{chosen}'}[/bold]   (Ctrl-C stops)")
     flags = [f"--{name}={value}" for name, value in settings.items()]
     environment = {**os.environ, "SCREENTEST_PAGES": "owner" if owner else "rate"}

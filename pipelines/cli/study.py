@@ -149,14 +149,14 @@ def backup(
     file: Annotated[Path, typer.Argument(help="New file for the copy.")],
     json: JsonOption = False,
 ) -> None:
-    """Copy the store to a file while raters go on; for PostgreSQL it names the `pg_dump` that does so."""
+    """Copy the store to a file while raters go on: SQLite page by page, PostgreSQL by `pg_dump`; checked either way."""
     from harness.ratings.backup import back_up
     from harness.settings import Settings
 
-    size = back_up(Settings.from_environment().database_url, file)
-    say(f"{size:,} bytes written to [bold]{file}[/bold]; `SCREENTEST_DATABASE_URL=sqlite:///{file}` opens it")
+    made = back_up(Settings.from_environment().database_url, file)
+    say(f"{made.n_bytes:,} bytes written to [bold]{file}[/bold]; {made.restored_by}")
     if json:
-        emit({"file": str(file), "bytes": size})
+        emit({"file": str(file), "bytes": made.n_bytes})
 
 
 def _store() -> Engine:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import to_json
 from harness.ratings.results import PairResult, StudyResults, study_results
 from harness.ratings.studies import find_study, list_studies
+from harness.reporting.looks import look_at_study
 from harness.reporting.numbers import write_date, write_estimate, write_seconds
+from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from pipelines.cli.console import emit, say, stdout, table
 
@@ -34,8 +36,9 @@ def show_studies(engine: Engine, *, json: bool) -> None:
 def show_study(engine: Engine, name: str, *, json: bool) -> None:
     """One study with its figures."""
     found = study_results(engine, find_study(engine, name))
+    looked = look_at_study(Tracking(), found)
     if json:
-        emit(results_json(found))
+        emit({**results_json(found), "n_test_looks": looked.n})
         return
     study = found.study
     state = "open" if study.is_open else "closed"
@@ -53,6 +56,8 @@ def show_study(engine: Engine, name: str, *, json: bool) -> None:
     _show_rest(found)
     for note in found.notes:
         say(f"[yellow]![/yellow] {note}")
+    if looked.said:
+        say(f"[dim]{looked.said}[/dim]")
 
 
 def sentence(pair: PairResult) -> str:

@@ -15,6 +15,7 @@ from harness.models.endpoint.desk import CallPlan, Desk
 from harness.models.endpoint.model import EndpointModel
 from harness.models.endpoint.prices import Price, listed_price
 from harness.models.endpoint.store import CallStore, LedgerTotal
+from harness.models.metering import Usage
 from harness.settings import Settings
 
 
@@ -32,6 +33,7 @@ class Spending:
     """Everything of one command that concerns endpoints; nothing is opened before it is needed."""
 
     budget: Budget | None = None
+    usage: Usage = field(default_factory=Usage)  # answers that came, or stood in the store
     _desks: dict[str, Desk] = field(default_factory=dict)
     _first_row: int | None = None  # the ledger's newest row when this command opened it
 
@@ -56,6 +58,7 @@ class Spending:
             store=self.store,
             price=listed_price(base_url(endpoint), name),
             budget=self.budget,
+            usage=self.usage,
             purpose=purpose,
         )
 
@@ -88,6 +91,7 @@ class Spending:
                 price=price,
                 budget=self.budget,
                 repetition=repetition,
+                usage=self.usage,
             )
         return self._desks[known]
 

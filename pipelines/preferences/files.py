@@ -170,7 +170,7 @@ def _messages(value: object, *, key: str) -> list[Message]:
         is_message = isinstance(item, Mapping) and item.get("role") in _ROLES and isinstance(item.get("content"), str)
         if not is_message:
             raise InputError(f"`{key}` must hold messages with `role` and `content`, got {str(item)[:60]}")
-        found.append(Message(role=item["role"], content=item["content"]))
+        found.append(Message(role=item["role"], content=item["content"], name=_optional(item, "name", str)))
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, from_json, read_json, write_json
+from harness.artifacts import digest_file, digest_json, from_json, read_json, to_json, write_json
 from harness.errors import InputError
 from harness.judging.spec import load_judge_spec
 from harness.models.bases import resolve_base
@@ -23,6 +23,7 @@ from pipelines.prepare import PrepareConfig
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
 from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
+from pipelines.training.crew import order
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.variants import adapter_of, parse_variant
 
@@ -225,6 +226,14 @@ def _preference_training(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         session.pool.clear()  # a training needs the memory of the models that were loaded to generate
+        order(
+            "dpo",
+            recipe=recipe.model_dump(mode="json"),
+            prepared=str(prepared.folder),
+            pairs=str(pairs.folder),
+            parent=to_json(parent),
+            folder=str(stage.folder),
+        )
         summary = dpo.run(
             recipe,
             prepared=prepared.folder,
@@ -252,6 +261,7 @@ def _preference_training(
         published = publish(
             session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
         )
+        stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
         stage.set_tag("adapter", f"{published.name}/{published.version}")
         for key, value in metrics.items():
             stage.log_metric(f"final_{key}", value)

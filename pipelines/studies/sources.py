@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 
 from harness.ablation.design import DataDesign
 from harness.artifacts import digest_file, read_parquet, verify_manifest
-from harness.errors import InputError, SplitError
+from harness.errors import InputError
 from harness.models.protocol import ReplyRequest
 from harness.models.recorded import RecordedModel
 from harness.ratings.design import SourceDesign, StudyDesign
 from harness.ratings.items import CHOSEN, REJECTED, ItemReply
 from harness.reporting.runs import record_of
 from harness.tracking import StageResult
-from harness.types import Decoding, Generation, Message, Prompt, Split
+from harness.types import Decoding, Generation, Prompt, Split
+from pipelines.preferences.files import import_file
 from pipelines.rows import GENERATIONS
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
@@ -93,27 +93,15 @@ def _from_files(session: Session, declared: SourceDesign, wanted: Sequence[str],
 
 
 def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
-    if not path.is_file():
-        raise InputError(f"`source.pairs`: {path} must be an existing JSONL file of preference pairs; there is none")
     prompts: dict[str, Prompt] = {}
     replies: dict[str, dict[str, ItemReply]] = {CHOSEN: {}, REJECTED: {}}
-    # Not splitlines: U+2028 and its kin may stand raw inside a reply.
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-            prompt = _pair_prompt(row, number)
-            chosen, rejected = (_last_text(row[key]) for key in ("chosen", "rejected"))
-        except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
-            raise InputError(
-                f"`{path}` line {number}: must hold `prompt`, `chosen` and `rejected` as messages ({err!r})"
-            ) from err
+    for number, pair in enumerate(import_file(path).pairs, start=1):
+        prompt = pair.prompt
         if prompt.id in prompts:  # several pairs of one prompt are items of their own, in one film
-            prompt = Prompt(id=f"{prompt.id}#{number}", messages=prompt.messages, split="train", cluster=prompt.cluster)
+            prompt = replace(prompt, id=f"{prompt.id}#{number}", reference=None)
         prompts[prompt.id] = prompt
-        replies[CHOSEN][prompt.id] = ItemReply(variant=CHOSEN, text=chosen)
-        replies[REJECTED][prompt.id] = ItemReply(variant=REJECTED, text=rejected)
+        replies[CHOSEN][prompt.id] = ItemReply(variant=CHOSEN, text=pair.chosen)
+        replies[REJECTED][prompt.id] = ItemReply(variant=REJECTED, text=pair.rejected)
     spare: tuple[Prompt, ...] = tuple(p for p in prompts.values() if p.reference)
     if declared.corpus is not None:
         prepared = _prepared(session, declared, DataDesign(corpus=declared.corpus))
@@ -125,28 +113,6 @@ def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
 def _prepared(session: Session, declared: SourceDesign, data: DataDesign) -> StageResult:
     base = TokenizerSource(base=declared.base, revision=None)
     return prepare_stage(session, prepare_config(data, base=base, limit=None))
-
-
-def _pair_prompt(row: Mapping[str, Any], number: int) -> Prompt:
-    if row.get("split", "train") != "train":
-        raise SplitError(f"line {number}: preference pairs must be of TRAIN, got one of {row['split']}")
-    turns = tuple(
-        Message(role=m["role"], content=m["content"], name=m.get("name"))
-        for m in row["prompt"]
-        if m["role"] != "system"
-    )
-    prompt_id = str(row.get("prompt_id", f"row-{number}"))
-    return Prompt(
-        id=prompt_id,
-        messages=turns,
-        split="train",
-        cluster=str(row.get("cluster", prompt_id)),
-        reference=row.get("reference"),
-    )
-
-
-def _last_text(value: Any) -> str:
-    return str(value if isinstance(value, str) else value[-1]["content"]).strip()
 
 
 def _chosen(replies: Mapping[str, dict[str, ItemReply]], wanted: Sequence[str]) -> dict[str, dict[str, ItemReply]]:

@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import IntegrityError
+from pipelines.training.sharding import spread_like, whole
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: Any, folder: Path, *, is_writer: bool = True) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors` of the active adapter; the folder is made.
 
+    Of several processes that train together all call it, since each may hold a part of the weights, and one writes.
     PEFT's own `save_pretrained` also writes a model card and looks the base up on the hub; neither belongs here.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {name: whole(tensor).contiguous() for name, tensor in weights.items()}
+    if not is_writer:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = copy.copy(model.peft_config["default"])
     config.inference_mode = True
@@ -32,10 +36,15 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def load_adapter_weights(model: Any, folder: Path) -> None:
     """Put the stored weights into the model's own adapter, in place; every key must match."""
-    from peft import set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    outcome: Any = set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
+    there = get_peft_model_state_dict(model, save_embedding_layers=False)
+    stored = {
+        name: spread_like(tensor, there[name]) if name in there else tensor
+        for name, tensor in load_file(folder / WEIGHTS).items()
+    }
+    outcome: Any = set_peft_model_state_dict(model, stored)
     # A frozen reference beside it, if there is one, is none of this file's business.
     missing = [name for name in outcome.missing_keys if "lora_" in name and ".default" in name]
     if missing or outcome.unexpected_keys:

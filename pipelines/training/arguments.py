@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.modeling import Runtime
 from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.training.processes import Processes
 from pipelines.training.recipe import SftRecipe
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -19,23 +20,27 @@ def resolve_optimizer(recipe: SftRecipe | DpoRecipe, runtime: Runtime) -> str:
     return _OPTIMIZERS[wanted if runtime.device == "cuda" else "adamw"]
 
 
-def training_arguments(recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> Any:
+def training_arguments(
+    recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
+) -> Any:
     """An `SFTConfig`; checkpoints go to `folder`. Every default of TRL that costs time or changes results is set."""
     from trl.trainer.sft_config import SFTConfig
 
     return SFTConfig(
-        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed),
+        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed, processes=processes),
         neftune_noise_alpha=recipe.neftune_alpha,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
 
 
-def preference_arguments(recipe: DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> Any:
+def preference_arguments(
+    recipe: DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
+) -> Any:
     """A `DPOConfig`; the reference's log-probabilities are ours, so TRL must not compute them again."""
     from trl.trainer.dpo_config import DPOConfig
 
     return DPOConfig(
-        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed),
+        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed, processes=processes),
         beta=recipe.loss.beta,
         label_smoothing=recipe.loss.label_smoothing,
         ld_alpha=recipe.loss.ld_alpha,
@@ -45,12 +50,14 @@ def preference_arguments(recipe: DpoRecipe, *, runtime: Runtime, folder: Path, i
     )
 
 
-def _shared(recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool) -> dict[str, Any]:
+def _shared(
+    recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
+) -> dict[str, Any]:
     """What every training is told."""
     return dict(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # one pack is one row
-        gradient_accumulation_steps=recipe.optimizer.packs_per_step,
+        gradient_accumulation_steps=processes.divide(recipe.optimizer.packs_per_step),
         num_train_epochs=1,  # the plan of packs holds all epochs
         learning_rate=recipe.optimizer.learning_rate,
         lr_scheduler_type=_SCHEDULES[recipe.optimizer.schedule],
@@ -62,6 +69,7 @@ def _shared(recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is
         gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
         bf16=runtime.precision == "bf16",
         use_cpu=runtime.device == "cpu",
+        ddp_find_unused_parameters=False,  # every weight of the adapter is in every row
         eval_strategy="steps",
         eval_steps=recipe.validation.every_steps,
         eval_on_start=not is_resumed,

@@ -15,6 +15,7 @@ from pipelines.training.adapter import load_adapter_weights, save_adapter
 from pipelines.training.checkpoints import mark_complete
 from pipelines.training.history import METRICS, best_step, validations
 from pipelines.training.meter import Meter
+from pipelines.training.processes import Processes
 
 OnProgress = Callable[[Progress], None]
 OnMetric = Callable[[str, float, int], None]
@@ -75,20 +76,22 @@ class BestAdapter(TrainerCallback):
     undisturbed one. Weights of superseded bests go when a checkpoint stands that no longer needs them.
     """
 
-    def __init__(self, folder: Path, *, patience: int | None) -> None:
-        self.folder, self.patience = folder, patience
+    def __init__(self, folder: Path, *, patience: int | None, processes: Processes) -> None:
+        self.folder, self.patience, self.processes = folder, patience, processes
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Keep a new best; count how many validations passed without one."""
         best = best_step(state.log_history)
         if best == state.global_step:
-            save_adapter(model, self._folder(best))
+            save_adapter(model, self._folder(best), is_writer=self.processes.is_first)
         n_without = sum(step > best for step in validations(state.log_history))
         if self.patience is not None and n_without >= self.patience:
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop what no resume from here can need."""
+        if not self.processes.is_first:
+            return
         keep = self._folder(best_step(state.log_history))
         for other in self.folder.glob("best-*"):
             if other != keep:
@@ -98,6 +101,7 @@ class BestAdapter(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Put the best weights back."""
+        self.processes.wait()  # for the one that wrote them
         best = best_step(state.log_history)
         if best != state.global_step:
             load_adapter_weights(model, self._folder(best))
@@ -109,18 +113,21 @@ class BestAdapter(TrainerCallback):
 class CheckpointMark(TrainerCallback):
     """Marks a checkpoint as complete; must stand last among the callbacks."""
 
-    def __init__(self, folder: Path, *, meter: Meter) -> None:
-        self.folder, self.meter = folder, meter
+    def __init__(self, folder: Path, *, meter: Meter, processes: Processes) -> None:
+        self.folder, self.meter, self.processes = folder, meter, processes
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Everything of it is on disk by now."""
-        mark_complete(self.folder / f"checkpoint-{state.global_step}", self.meter.record())
+        """Everything of it is on disk by now, the other processes' random states too."""
+        self.processes.wait()
+        if self.processes.is_first:
+            mark_complete(self.folder / f"checkpoint-{state.global_step}", self.meter.record())
 
 
 def training_callbacks(
     folder: Path,
     meter: Meter,
     *,
+    processes: Processes,
     n_tokens: int,
     keeps_best: bool = True,
     patience: int | None = None,
@@ -130,6 +137,6 @@ def training_callbacks(
     """The callbacks of a training of `n_tokens` with checkpoints in `folder`, in the order in which they must stand."""
     return [
         Reporter(meter=meter, total=n_tokens, on_progress=on_progress, on_metric=on_metric),
-        *([BestAdapter(folder, patience=patience)] if keeps_best else []),
-        CheckpointMark(folder, meter=meter),
+        *([BestAdapter(folder, patience=patience, processes=processes)] if keeps_best else []),
+        CheckpointMark(folder, meter=meter, processes=processes),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,6 +39,14 @@ class Meter:
             "n_loss_tokens": self.n_loss_tokens,
             "noise": self.noise,
         }
+
+    def count(self, totals: Sequence[float]) -> None:
+        """Add rows: their positions, tokens, tokens under loss and noise."""
+        n_positions, n_tokens, n_loss_tokens, noise = totals
+        self.n_positions += int(n_positions)
+        self.n_tokens += int(n_tokens)
+        self.n_loss_tokens += int(n_loss_tokens)
+        self.noise += noise
 
     def start(self) -> None:
         """Let the clock run."""

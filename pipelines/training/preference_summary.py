@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.types import Adapter, BaseModel
+from pipelines.memory import peak_bytes
 from pipelines.modeling import Runtime, count_trainable
 from pipelines.preferences.plan import PairPlan
 from pipelines.training.arguments import resolve_optimizer
@@ -14,7 +15,7 @@ from pipelines.training.checkpoints import Checkpoint
 from pipelines.training.history import CurvePoint, best_step, curve_points, validations
 from pipelines.training.preference_trainer import HeldoutPairs
 from pipelines.training.reference import ReferenceIdentity
-from pipelines.training.summary import peak_device_bytes, peak_memory_bytes
+from pipelines.training.summary import peak_device_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class DpoSummary:
     n_trainable: int
     seconds: float  # training only, over all sessions
     wall_seconds: float  # this session: load, reference, train, validate, save
+    n_processes: int  # that trained it together
+    sharding: str  # none, ddp or fsdp
     device: str
     precision: str
     attention: str
@@ -103,13 +106,15 @@ def summarise(
         n_trainable=count_trainable(trainer.model),
         seconds=meter.seconds,
         wall_seconds=time.perf_counter() - began,
+        n_processes=trainer.processes.n,
+        sharding=trainer.processes.sharding,
         device=runtime.device,
         precision=runtime.precision,
         attention=runtime.attention,
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
         seed=recipe.seed,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_bytes(),
         peak_device_bytes=peak_device_bytes(),
         resumed_from=checkpoint.step if checkpoint else None,
         curves=tuple(curve_points(state.log_history)),

@@ -11,7 +11,6 @@ the reference, the loop, accumulation, clipping, schedule and autocast.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from pipelines.training.lean import LeanTrainer, trainable_weights
 from pipelines.training.meter import Meter
 from pipelines.training.pairs import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
+from pipelines.training.processes import Processes
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
 _KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
@@ -62,11 +62,12 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         packs: Sequence[Sequence[int]],
         validation: Sequence[PairIds],
         meter: Meter,
+        processes: Processes,
         callbacks: Sequence[Any],
     ) -> None:
         self.recipe = recipe
         self.pairs, self.packs, self.validation = pairs, packs, validation
-        self.meter = meter
+        self.meter, self.processes = meter, processes
         self.reference: torch.Tensor | None = None  # (pairs, 2) log-probabilities of chosen and rejected
         self.validation_reference: torch.Tensor | None = None
         trainable = trainable_weights(model)
@@ -74,12 +75,13 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
             model,
             args=args,
             data_collator=self._collate,
-            train_dataset=Dataset.from_dict({"pack": list(range(len(packs)))}),
+            train_dataset=Dataset.from_list(self.rows(len(packs))),
             eval_dataset=Dataset.from_dict({"pack": [0]}),  # unread: `evaluate` goes over the held-out pairs itself
             processing_class=tokenizer,
             callbacks=list(callbacks),
         )
         self.keep_precision(trainable)
+        self.require_sharding()
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset  # pairs are tokenised already, in the one way that the whole project does it
@@ -92,7 +94,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         chosen = self.packs[row["pack"]]
         if self.reference is None:
             raise RuntimeError("`reference` must be set before training")
-        return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[list(chosen)]}
+        read = {"reference": self.reference[list(chosen)], "place": row["place"], "counts": row["counts"]}
+        return {**self._inputs([self.pairs[i] for i in chosen]), **read}
 
     def _inputs(self, pairs: Sequence[PairIds]) -> dict[str, Any]:
         row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha)
@@ -128,7 +131,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        return torch.tensor(sum(self._n_items(inputs) for inputs in batch_samples), device=device)
+        own = sum(self._n_items(inputs) for inputs in batch_samples if inputs["counts"])
+        return self.processes.total(torch.tensor(own)).to(device)
 
     def _n_items(self, inputs: dict[str, Any]) -> int:
         """What the loss is a mean over: pairs, or the tokens of chosen replies."""
@@ -140,30 +144,42 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """The recipe's loss, over the pairs of the whole optimiser step."""
         scores = self._scores(self._logits(model, inputs), inputs)
-        for name, value in _means(scores, beta=self.recipe.loss.beta).items():
-            self._metrics["train"][name].append(value)
+        self._note(scores, counts=inputs["counts"])
         n_items = self._n_items(inputs) if num_items_in_batch is None else num_items_in_batch
         return pair_losses(scores, self.recipe.loss).sum() / n_items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One row of pairs forward and backward, and what it adds to the tally."""
         n_tokens, n_positions, n_loss_tokens = inputs["n_tokens"], inputs["input_ids"].numel(), len(inputs["targets"])
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self.meter.n_tokens += n_tokens
-        self.meter.n_positions += n_positions
-        self.meter.n_loss_tokens += n_loss_tokens
+        counts = inputs["counts"]
+        self.seed_row(inputs["place"])
+        loss: torch.Tensor = super().training_step(model, inputs, self.divisor(num_items_in_batch, counts=counts))
+        own = torch.tensor([n_positions, n_tokens, n_loss_tokens, 0], dtype=torch.float64)
+        self.meter.count(self.processes.total(own * counts).tolist())
         return loss
+
+    def _note(self, scores: PairScores, *, counts: bool) -> None:
+        """Remember a micro-batch's means for the log: over the rows of all processes."""
+        means = _means(scores, beta=self.recipe.loss.beta)
+        own = torch.tensor([*means.values(), 1.0], dtype=torch.float64) * counts
+        *sums, n_rows = self.processes.total(own).tolist()
+        for name, value in zip(means, sums, strict=True):
+            self._metrics["train"][name].append(value / n_rows)
 
     # ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def log_probabilities(self, pairs: Sequence[PairIds], *, adapter: str) -> torch.Tensor:
         """Log-probabilities of chosen and rejected replies under one adapter, (pairs, 2), without gradient."""
-        found = []
+        groups = _groups(pairs, self.recipe.data.pairs_per_pack)
+        found = torch.zeros(len(pairs), 2)
         with self._asking(adapter):
-            for group in _groups(pairs, self.recipe.data.pairs_per_pack):
-                inputs = self._prepare_inputs(self._inputs(group))
-                found.append(torch.stack(self._sums(self._logits(self.model, inputs), inputs).chunk(2), dim=1).cpu())
-        return torch.cat(found)
+            for turn in self.processes.turns(len(groups)):
+                group = groups[turn.item]
+                inputs = self._prepare_inputs(self._inputs([pairs[i] for i in group]))
+                sums = torch.stack(self._sums(self._logits(self.model, inputs), inputs).chunk(2), dim=1)
+                if turn.counts:
+                    found[list(group)] = sums.cpu()
+        return self.processes.total(found)
 
     @contextlib.contextmanager
     def _asking(self, adapter: str) -> Iterator[None]:
@@ -176,26 +192,42 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def heldout_pairs(self) -> HeldoutPairs:
         """Loss, margins and divergence on the held-out pairs; exact means over pairs and tokens."""
-        if self.validation_reference is None:
-            raise RuntimeError("`validation_reference` must be set before validation")
-        losses, n_items, divergence, n_tokens = 0.0, 0, 0.0, 0
-        gathered: list[PairScores] = []
-        begin = 0
-        for group in _groups(self.validation, self.recipe.data.pairs_per_pack):
-            inputs = self._prepare_inputs(self._inputs(group))
-            reference = self.validation_reference[begin : begin + len(group)].to(self.args.device)
-            begin += len(group)
+        groups = _groups(self.validation, self.recipe.data.pairs_per_pack)
+        sums = torch.zeros(len(self.validation), 2)
+        divergence = torch.zeros(len(groups), dtype=torch.float64)
+        for turn in self.processes.turns(len(groups)):
+            group = groups[turn.item]
+            inputs = self._prepare_inputs(self._inputs([self.validation[i] for i in group]))
             with self._asking(POLICY):
                 policy = self._logits(self.model, inputs)
-                scores = self._scores(policy, {**inputs, "reference": reference})
+                of_pairs = torch.stack(self._sums(policy, inputs).chunk(2), dim=1)
             with self._asking(REFERENCE):
-                divergence += _divergence(policy, self._logits(self.model, inputs))
-            losses += float(pair_losses(scores, self.recipe.loss).sum())
-            n_items += self._n_items(inputs)
-            n_tokens += len(inputs["targets"])
-            gathered.append(scores)
-        means = _mean_of(gathered, beta=self.recipe.loss.beta)
-        return HeldoutPairs(loss=losses / n_items, kl=divergence / n_tokens, **means)
+                of_group = _divergence(policy, self._logits(self.model, inputs))
+            if turn.counts:
+                sums[list(group)] = of_pairs.cpu()
+                divergence[turn.item] = of_group
+        return self._measured(self.processes.total(sums), kl=float(self.processes.total(divergence).sum()))
+
+    def _measured(self, sums: torch.Tensor, *, kl: float) -> HeldoutPairs:
+        """From log-probabilities of all held-out pairs, (pairs, 2), and the divergence summed over their tokens."""
+        if self.validation_reference is None:
+            raise RuntimeError("`validation_reference` must be set before validation")
+        n_chosen = torch.tensor([len(pair.chosen) for pair in self.validation])
+        n_rejected = torch.tensor([len(pair.rejected) for pair in self.validation])
+        scores = PairScores(
+            chosen=sums[:, 0],
+            rejected=sums[:, 1],
+            reference_chosen=self.validation_reference[:, 0],
+            reference_rejected=self.validation_reference[:, 1],
+            n_chosen=n_chosen,
+            n_rejected=n_rejected,
+        )
+        n_items = int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(sums)
+        return HeldoutPairs(
+            loss=float(pair_losses(scores, self.recipe.loss).sum()) / n_items,
+            kl=kl / int((n_chosen + n_rejected).sum()),
+            **_means(scores, beta=self.recipe.loss.beta),
+        )
 
     def reply_lengths(self) -> dict[str, float]:
         """Mean length of the policy's own replies to held-out prompts, and the share that ran into the cap."""
@@ -239,9 +271,9 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
         model.set_adapter(POLICY)
 
 
-def _groups(pairs: Sequence[PairIds], size: int) -> Iterator[Sequence[PairIds]]:
-    for begin in range(0, len(pairs), size):
-        yield pairs[begin : begin + size]
+def _groups(pairs: Sequence[PairIds], size: int) -> list[range]:
+    """Row numbers of pairs that are asked together."""
+    return [range(begin, min(begin + size, len(pairs))) for begin in range(0, len(pairs), size)]
 
 
 def _means(scores: PairScores, *, beta: float) -> dict[str, float]:
@@ -252,15 +284,6 @@ def _means(scores: PairScores, *, beta: float) -> dict[str, float]:
         "reward_accuracy": float(wins.mean()),
         "chosen_log_ratio": float(scores.chosen_log_ratio.detach().mean()),
         "rejected_log_ratio": float(scores.rejected_log_ratio.detach().mean()),
-    }
-
-
-def _mean_of(gathered: Sequence[PairScores], *, beta: float) -> dict[str, float]:
-    """Means over the pairs of all groups."""
-    sizes = [len(scores.chosen) for scores in gathered]
-    each = [_means(scores, beta=beta) for scores in gathered]
-    return {
-        name: math.fsum(n * means[name] for n, means in zip(sizes, each, strict=True)) / sum(sizes) for name in each[0]
     }
 
 

@@ -72,6 +72,8 @@ def _answers(trainer: PreferenceTrainer, file: Path) -> dict[str, torch.Tensor]:
         "train": trainer.log_probabilities(trainer.pairs, adapter=REFERENCE),
         "validation": trainer.log_probabilities(trainer.validation, adapter=REFERENCE),
     }
+    if not trainer.processes.is_first:
+        return answers
     torn = file.with_name(f"{file.name}.new")
     save_file({name: tensor.contiguous() for name, tensor in answers.items()}, torn)
     torn.replace(file)

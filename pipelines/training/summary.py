@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from harness.types import BaseModel
+from pipelines.memory import peak_bytes
 from pipelines.modeling import Runtime, count_trainable
 from pipelines.training.arguments import resolve_optimizer
 from pipelines.training.checkpoints import Checkpoint
@@ -41,6 +40,8 @@ class SftSummary:
     n_trainable: int  # parameters
     seconds: float  # training only, over all sessions
     wall_seconds: float  # this session: load, train, validate, save
+    n_processes: int  # that trained it together
+    sharding: str  # none, ddp or fsdp
     device: str
     precision: str
     attention: str
@@ -51,12 +52,6 @@ class SftSummary:
     peak_device_bytes: int | None  # CUDA allocator; None on a CPU
     resumed_from: int | None  # step
     curves: tuple[CurvePoint, ...]
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def peak_device_bytes() -> int | None:
@@ -95,13 +90,15 @@ def summarise(
         n_trainable=count_trainable(trainer.model),
         seconds=meter.seconds,
         wall_seconds=time.perf_counter() - began,
+        n_processes=trainer.processes.n,
+        sharding=trainer.processes.sharding,
         device=runtime.device,
         precision=runtime.precision,
         attention=runtime.attention,
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
         seed=recipe.seed,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_bytes(),
         peak_device_bytes=peak_device_bytes(),
         resumed_from=checkpoint.step if checkpoint else None,
         curves=tuple(curve_points(state.log_history)),

@@ -25,6 +25,7 @@ from pipelines.packing import Examples, FlatPack, Pack, flatten
 from pipelines.training.lean import LeanTrainer, trainable_weights
 from pipelines.training.meter import Meter
 from pipelines.training.neftune import noise_bound
+from pipelines.training.processes import Processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,37 +65,42 @@ class PackedSFTTrainer(LeanTrainer, _SFTTrainer):  # type: ignore[misc]
         validation_packs: Sequence[Pack],
         is_variable_length: bool,
         meter: Meter,
+        processes: Processes,
         callbacks: Sequence[Any],
     ) -> None:
         self.examples, self.packs = examples, packs
         self.validation, self.validation_packs = validation, validation_packs
         self.is_variable_length = is_variable_length
-        self.meter = meter
+        self.meter, self.processes = meter, processes
         trainable = trainable_weights(model)
         super().__init__(
             model,
             args=args,
             data_collator=self._collate,
-            train_dataset=Dataset.from_dict({"pack": list(range(len(packs)))}),
+            train_dataset=Dataset.from_list(self.rows(len(packs))),
             eval_dataset=Dataset.from_dict({"pack": list(range(len(validation_packs)))}),
             processing_class=tokenizer,
             callbacks=list(callbacks),
         )
         self.keep_precision(trainable)
+        self.require_sharding()
         self.width = self.model.get_input_embeddings().embedding_dim
 
     def _collate(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
         """The one pack of a micro-batch as tensors."""
         (row,) = rows
         examples = _take(self.examples, self.packs[row["pack"]], split="train")
-        return {**self._inputs(flatten(examples)), "n_tokens": sum(len(example.input_ids) for example in examples)}
+        n_tokens = sum(len(example.input_ids) for example in examples)
+        place = {"place": row["place"], "counts": row["counts"]}
+        return {**self._inputs(flatten(examples)), **place, "n_tokens": n_tokens}
 
     def _inputs(self, flat: FlatPack) -> dict[str, Any]:
         inputs = flat.model_inputs(is_variable_length=self.is_variable_length)
         return {**inputs, "logits_to_keep": flat.loss_positions, "targets": flat.targets}
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        return torch.tensor(sum(len(inputs["targets"]) for inputs in batch_samples), device=device)
+        own = sum(len(inputs["targets"]) for inputs in batch_samples if inputs["counts"])
+        return self.processes.total(torch.tensor(own)).to(device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -109,28 +115,30 @@ class PackedSFTTrainer(LeanTrainer, _SFTTrainer):  # type: ignore[misc]
         """One pack forward and backward, and what it adds to the tally."""
         n_positions, n_tokens = inputs["input_ids"].numel(), inputs.pop("n_tokens")
         n_loss_tokens = len(inputs["targets"])
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self.meter.n_positions += n_positions
-        self.meter.n_tokens += n_tokens
-        self.meter.n_loss_tokens += n_loss_tokens
-        if self.args.neftune_noise_alpha is not None:
-            bound = noise_bound(self.args.neftune_noise_alpha, n_tokens=n_positions, width=self.width)
-            self.meter.noise += n_tokens * bound
+        place, counts = inputs.pop("place"), inputs.pop("counts")
+        alpha = self.args.neftune_noise_alpha
+        bound = 0.0 if alpha is None else noise_bound(alpha, n_tokens=n_positions, width=self.width)
+        self.seed_row(place)
+        loss: torch.Tensor = super().training_step(model, inputs, self.divisor(num_items_in_batch, counts=counts))
+        own = torch.tensor([n_positions, n_tokens, n_loss_tokens, n_tokens * bound], dtype=torch.float64)
+        self.meter.count(self.processes.total(own * counts).tolist())
         return loss
 
     def heldout_loss(self) -> HeldoutLoss:
         """Loss on the fixed validation packs; no noise, no dropout."""
         self.model.eval()
-        nats, n_tokens, n_bytes = 0.0, 0, 0
+        found = torch.zeros(len(self.validation_packs), 3, dtype=torch.float64)  # nats, tokens, bytes
         with torch.no_grad(), self.compute_loss_context_manager():
-            for pack in self.validation_packs:
-                examples = _take(self.validation, pack, split="validation")
+            for turn in self.processes.turns(len(found)):
+                examples = _take(self.validation, self.validation_packs[turn.item], split="validation")
                 flat = flatten(examples)
                 inputs = self._prepare_inputs(self._inputs(flat))
-                nats += float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
-                n_tokens += len(flat.targets)
-                n_bytes += sum(example.n_completion_bytes for example in examples)
-        return HeldoutLoss(nats=nats, n_tokens=n_tokens, n_bytes=n_bytes)
+                nats = float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
+                n_bytes = sum(example.n_completion_bytes for example in examples)
+                if turn.counts:
+                    found[turn.item] = torch.tensor([nats, len(flat.targets), n_bytes], dtype=torch.float64)
+        nats, n_tokens, n_bytes = self.processes.total(found).sum(dim=0).tolist()
+        return HeldoutLoss(nats=nats, n_tokens=int(n_tokens), n_bytes=int(n_bytes))
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Held-out loss in the log; exact over tokens, where the default averages batches of different length."""

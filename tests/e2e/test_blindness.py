@@ -2,68 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from panels import a_study
 from rating_pages import begin, item, press
 from rating_server import CHROMIUM, SECRET, browsing, serving
-from sqlalchemy import select
+from sqlalchemy import select, update
+from wire import Wire, forms
 
 from harness.database import open_database
+from harness.ratings.items import CHOSEN, REJECTED
+from harness.ratings.rows import read_rows
 from harness.ratings.schema import items, ratings, slots
 from harness.ratings.schema import raters as raters_table
 from harness.ui.drawing import inert
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
 
 VARIANTS = ("zebrafinch-base", "quokka-sft-v3")  # names that occur nowhere by chance
 N_PROMPTS = 6
-
-
-class Wire:
-    """All traffic of a page, as bytes."""
-
-    def __init__(self, page: Page) -> None:
-        self.received: list[bytes] = []
-        self.sent: list[bytes] = []
-        self.frames: list[bytes] = []  # one entry per websocket frame from the server
-        page.on("websocket", self._listen)
-        page.on("request", lambda r: self.sent.append(f"{r.url} {r.headers} {r.post_data or ''}".encode()))
-        page.on("response", self._keep)
-        page.on("console", lambda message: self.received.append(message.text.encode()))
-
-    def _listen(self, socket) -> None:  # type: ignore[no-untyped-def]
-        self.sent.append(socket.url.encode())
-        socket.on("framesent", lambda data: self.sent.append(_bytes(data)))
-        socket.on("framereceived", lambda data: (self.frames.append(_bytes(data)), self.received.append(_bytes(data))))
-
-    def _keep(self, response) -> None:  # type: ignore[no-untyped-def]
-        self.received.append(f"{response.url} {response.headers}".encode())
-        if not re.search(r"/static/(js|css|media)/", response.url):  # Streamlit's own files
-            try:
-                self.received.append(response.body())
-            except Exception as err:  # noqa: BLE001  # a response without body says so by an error of the browser
-                self.received.append(str(err).encode())
-
-    def everything(self) -> bytes:
-        return b"\n".join(self.received + self.sent)
-
-
-def _bytes(data: str | bytes) -> bytes:
-    return data.encode() if isinstance(data, str) else data
-
-
-def forms(secret: str) -> list[bytes]:
-    """How a text may stand in traffic."""
-    plain = secret.encode()
-    return [plain, plain.hex().encode(), base64.b64encode(plain).rstrip(b"=")]
 
 
 def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(tmp_path: Path) -> None:
@@ -160,3 +119,43 @@ def test_a_likert_page_is_as_blind(tmp_path: Path) -> None:
     for name in VARIANTS:
         assert all(form not in blind for form in forms(name))
         assert name.encode() not in log
+
+
+def test_an_audit_is_rated_by_keyboard_and_never_says_which_reply_was_chosen(tmp_path: Path) -> None:
+    """Three raters, each pair on both sides over the panel; who was chosen and who rejected stays on the server."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    engine = open_database(url)
+    names = (CHOSEN, REJECTED)
+    created = a_study(engine, kind="audit", split="train", n_prompts=4, variants=names, practice=True, rehearsal=True)
+    with engine.begin() as connection:  # replies that do not say what they are
+        texts = {row.id: row.replies for row in connection.execute(select(items)).all()}
+        for item_id, replies in texts.items():
+            told = [{**r, "text": f"{['one', 'other'][i]} of {item_id}"} for i, r in enumerate(replies)]
+            connection.execute(update(items).where(items.c.id == item_id).values(replies=told))
+    wires = []
+    with serving(url, tmp_path) as site, browsing() as browser:
+        for link, key in zip(created.links, "120", strict=True):
+            page = browser.new_context().new_page()
+            page.set_default_timeout(30_000)
+            wires.append(Wire(page))
+            page.goto(link.url(site.url))
+            begin(page)
+            for _ in range(2 + 4):
+                assert page.locator(".reply").count() == 2
+                press(page, key)
+            assert item(page) == "end"
+            page.context.close()
+        log = site.log.read_bytes()
+    rows = [row for row in read_rows(engine, created.study) if row.kind == "main"]
+    assert len(rows) == 3 * 4
+    assert {row.state for row in rows} == {"rated"}
+    for link, verdict in zip(created.links, ("left", "right", "tie"), strict=True):
+        mine = [row for row in rows if row.rater == link.rater]
+        assert {row.rating.verdict for row in mine if row.rating} == {verdict}
+        assert sorted(row.shown[0].variant for row in mine) == [CHOSEN, CHOSEN, REJECTED, REJECTED]  # sides in balance
+    for traffic in (wire.everything() for wire in wires):
+        assert b"other of" in traffic
+        for form in (form for name in names for form in forms(name)):
+            assert form not in traffic
+    assert not any(name.encode() in log for name in names)
+    engine.dispose()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ablations import design_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,9 @@ AB = [{"name": "b-a", "arms": ["b", "a"]}]
     [
         ({"contrasts": [{"name": "x", "arms": ["a5", "a6"]}]}, "names the arm 'a6'"),
         ({"arms": {"none": {}, "a5": {"sft.neftune_alpha": 5, "sft.seed": 3}}}, "also differ in sft.seed"),
+        ({"contrasts": [{"name": "x", "arms": [["a5", "none"], "none"]}]}, "compares 'none' with itself"),
+        ({"contrasts": [{"name": "x", "arms": [["a5", "a6"], "none"]}]}, "names the arm 'a6'"),
+        ({"contrasts": [{"name": "x", "arms": [[], "none"]}]}, "an arm on each side"),
         ({"factor": "sft.seed"}, "also differ in sft.neftune_alpha"),
         ({"factors": ["sft.neftune_alpha"]}, "declare `factor`"),
         ({"factor": None}, "declare `factor`"),
@@ -47,6 +52,13 @@ def test_a_declaration_that_does_not_hold_together_is_refused_in_a_sentence(chan
         design_of(**changes)
     assert said in str(err.value)
     assert "\n" not in str(err.value)
+
+
+def test_the_factorial_of_the_documentation_is_a_declaration():
+    page = Path(__file__).parents[2].joinpath("docs", "ablations.md").read_text()
+    (block,) = [part for part in page.split("```") if part.startswith("yaml\nfactors:")]
+    design = design_of(factor=None, control="off-8", **yaml.safe_load(block.removeprefix("yaml")))
+    assert next(c.noun().arms for c in design.contrasts) == ("mean of on-8, on-32", "mean of off-8, off-32")
 
 
 def test_two_arms_that_are_the_same_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from harness.ablation.analysis import MeasuredArm, MeasureRule
 from harness.ablation.arms import AblationFamily
 from harness.ablation.design import ContrastDesign, EffectDesign
 from harness.ablation.rows import Row, Rows
-from harness.ablation.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows
+from harness.ablation.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows, side_of
+from harness.ablation.settling import settling_sentence
 from harness.seeding import stream
 from harness.stats import seed_contrast
-from harness.stats.crossed_power import crossed_plan
+from harness.stats.crossed_power import CrossedPlan, crossed_plan
+from harness.types import Source
 
 RULES = {
     "loss": MeasureRule(
@@ -34,7 +37,7 @@ def arm(name: str, by_seed: dict[int, list[float | None]], *, is_trained: bool =
             measure="loss",
             variant=f"{name}{seed}",
             rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
-            sources=(),
+            sources=(Source(run_id=name, artifact="rows.parquet", where={"variant": f"{name}{seed}"}, digest="0"),),
         )
         for seed, values in by_seed.items()
     }
@@ -74,8 +77,8 @@ def test_a_contrast_over_seeds_is_the_crossed_mean_with_seeds_minus_one_degrees_
     ).estimate
     found = finding.estimate
     assert (found.value, found.low, found.high, found.df) == (expected.value, expected.low, expected.high, 2)
-    # Claims are counted in films; the seeds stand in the degrees of freedom.
-    assert (found.n, found.n_clusters) == (36, 6)
+    # Claims are counted in prompts and films; the seeds stand in the degrees of freedom.
+    assert (found.n, found.n_clusters) == (12, 6)
     assert finding.verdict.label == "better"
     assert any("3 seeds" in note for note in found.notes)
 
@@ -105,7 +108,7 @@ def test_an_untrained_arm_counts_once_and_its_copies_add_nothing():
     analysis = analyse(arm("a", {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}), base)
     (of_base,) = [f for f in analysis.findings if f.variant == "b"]
     assert of_base.estimate.n == 12
-    assert contrast_of(analysis).estimate.n == 36
+    assert contrast_of(analysis).estimate.n == 12
 
 
 def test_two_untrained_arms_know_no_seeds():
@@ -118,7 +121,7 @@ def test_two_untrained_arms_know_no_seeds():
 def test_a_lost_seed_is_counted_as_missing_and_the_rest_is_paired():
     a = arm("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
     finding = contrast_of(analyse(a, arm("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
-    assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == (24, 12, 1)
+    assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == (12, 12, 1)
 
 
 def test_missing_values_stay_missing():
@@ -192,3 +195,62 @@ def test_a_plan_is_enough_and_one_less_is_not():
 
 def test_one_seed_or_one_film_gives_no_plan():
     assert crossed_plan([0.1, 0.2], seeds=[1, 1], clusters=["a", "b"], effect=0.1) is None
+
+
+def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squares_gives():
+    import pandas as pd
+    import statsmodels.formula.api as smf
+
+    cells = {"lo_off": (-1, -1), "lo_on": (-1, 1), "hi_off": (1, -1), "hi_on": (1, 1)}
+    values = {
+        name: {seed: noisy(0.3 * a - 0.2 * b + 0.15 * a * b, seed=10 * place + seed) for seed in (1, 2, 3)}
+        for place, (name, (a, b)) in enumerate(cells.items())
+    }
+    table = pd.DataFrame(
+        [
+            {"a": cells[n][0], "b": cells[n][1], "y": y}
+            for n, seeds in values.items()
+            for ys in seeds.values()
+            for y in ys
+        ]
+    )
+    fitted = smf.ols("y ~ a * b", table).fit().params
+    contrasts = [
+        ContrastDesign(name="a", arms=(("hi_off", "hi_on"), ("lo_off", "lo_on"))),
+        ContrastDesign(name="b", arms=(("lo_on", "hi_on"), ("lo_off", "hi_off"))),
+        ContrastDesign(name="a.b", arms=(("hi_on", "lo_off"), ("hi_off", "lo_on"))),
+    ]
+    found = analyse_seeds(
+        [arm(name, seeds) for name, seeds in values.items()],
+        rules=RULES,
+        contrasts=contrasts,
+        control="lo_off",
+        family=AblationFamily(measures=("loss",)),
+        min_clusters=3,
+        rng=stream(1, "test"),
+    )
+    effects = {f.contrast: f.estimate for f in found.findings if f.contrast is not None}
+    for name, term in (("a", "a"), ("b", "b"), ("a.b", "a:b")):
+        assert effects[name].value == pytest.approx(2 * fitted[term])  # coded -1 and 1: a coefficient is half an effect
+        assert (effects[name].n, effects[name].df) == (12, 2)
+
+
+def test_a_side_with_a_hole_in_one_arm_has_no_value_there():
+    full, holed = noisy(0, seed=1), [None, *noisy(0, seed=2)[1:]]
+    side = side_of([arm("a", {1: full}), arm("b", {1: holed})])
+    assert side is not None
+    assert side.by_seed[1].rows.n_missing == 1
+    assert [source.run_id for source in side.sources] == ["a", "b"]
+    assert side_of([arm("a", {1: full}), None]) is None
+
+
+def test_advice_that_nobody_can_follow_is_not_given():
+    def said(**numbers: Any) -> str:
+        plan = CrossedPlan(**{"n_seeds": None, "n_films": None, "n_times": None} | numbers, effect=0.02)
+        return settling_sentence(plan, n_seeds=3, n_films=10, prompts_per_film=8, is_declared=True)
+
+    assert said(n_seeds=12, n_films=11_490) == (
+        "About 9 more seeds on these 10 films would show a difference of 0.02 80% of the time."
+    )
+    assert "6 more seeds together with 20 more films (160 more prompts)" in said(n_films=11_490, n_times=3)
+    assert "ask for a larger difference" in said(n_films=11_490, n_times=90)

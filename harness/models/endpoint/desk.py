@@ -16,6 +16,7 @@ from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.prices import Price
 from harness.models.endpoint.store import CallStore, Charge
+from harness.models.metering import Usage
 from harness.types import JsonObject
 
 OnDone = Callable[[int, ChatResult], None]  # gets the place of a call among those handed in, and how it ended
@@ -46,6 +47,7 @@ class Desk:
         budget: Budget | None = None,
         reuses: bool = True,
         repetition: int = 0,
+        usage: Usage | None = None,
     ) -> None:
         """Put store, price and budget around a client.
 
@@ -57,6 +59,7 @@ class Desk:
             budget: of the whole command.
             reuses: whether an answer of the store counts and an answer is put there; charges always are.
             repetition: 1 asks everything a second time, whatever the store has of the first.
+            usage: where answers are counted, those of the store too; shared by the desks of a command.
 
         Raises:
             ConfigError: there is a budget and no price.
@@ -73,6 +76,7 @@ class Desk:
         self._budget = budget
         self._reuses = reuses
         self._repetition = repetition
+        self._usage = usage
 
     def plan(self, calls: Sequence[ChatCall]) -> CallPlan:
         """What `ask` would send; sends nothing."""
@@ -104,6 +108,8 @@ class Desk:
 
         def finish(key: str, result: ChatResult) -> None:
             results[key] = result
+            if self._usage is not None and result.answer is not None:
+                self._usage.add(n_input=result.n_input, n_output=result.n_output)
             if on_done is not None:
                 for place in places[key]:
                     on_done(place, result)

@@ -11,7 +11,7 @@ from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import CallPlan, Desk
 from harness.models.endpoint.prices import Price
 from harness.models.endpoint.store import CallStore
-from harness.models.metering import Meter
+from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -54,6 +54,7 @@ class EndpointModel:
         store: CallStore | None = None,
         price: Price | None = None,
         budget: Budget | None = None,
+        usage: Usage | None = None,
         purpose: str = "generate",
     ) -> None:
         """Name the endpoint.
@@ -68,6 +69,7 @@ class EndpointModel:
             store: keeps the charges; without one they are not kept.
             price: of the model; None where it is unknown.
             budget: of the whole command; needs a price.
+            usage: where answers are counted.
             purpose: for the ledger.
         """
         self.base_url = base_url
@@ -80,7 +82,7 @@ class EndpointModel:
             max_retries=n_retries,
             timeout_s=timeout,
         )
-        self._desk = Desk(client, purpose=purpose, store=store, price=price, budget=budget, reuses=False)
+        self._desk = Desk(client, purpose=purpose, store=store, price=price, budget=budget, reuses=False, usage=usage)
 
     def generate(
         self,

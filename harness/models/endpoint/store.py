@@ -97,6 +97,19 @@ class CallStore:
             n_calls=row[0], n_failed=row[1], n_input=row[2], n_output=row[3], usd=float(row[4]), n_unknown=row[5]
         )
 
+    def mean_bytes(self, purpose: str) -> float | None:
+        """Bytes of text that a call of one purpose leaves here, answer and charge; None where there was none."""
+        from sqlalchemy import func, select
+
+        answers = self._answers.table
+        a, c = answers.c, _calls().c
+        texts = (a.answer, a.key, c.key, c.url, c.model, c.purpose, c.error)
+        size = sum((func.coalesce(func.length(text), 0) for text in texts[1:]), func.coalesce(func.length(a.answer), 0))
+        query = select(func.avg(size)).select_from(_calls().outerjoin(answers, a.key == c.key))
+        with self._engine.connect() as connection:
+            mean = connection.execute(query.where(c.purpose == purpose, c.error == "")).scalar()
+        return None if mean is None else float(mean)
+
 
 @functools.cache
 def _calls() -> Table:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from panels import Clock, a_study, favouring, hidden, rate_all, vote
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from harness.database import writing
@@ -276,6 +276,23 @@ def test_ratings_cannot_be_altered_or_removed(engine: Engine) -> None:
     ):
         with pytest.raises(DatabaseError, match="append-only"), writing(engine) as connection:
             connection.execute(text(statement))
+
+
+def test_a_vote_and_the_next_item_cost_ten_statements(engine: Engine) -> None:
+    """Every statement is a round trip on PostgreSQL: on a loaded machine their number is what a rater waits for."""
+    clock = Clock()
+    token = a_study(engine, clock=clock).links[0].token
+    task = due(engine, token, clock)
+    sent: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    vote(engine, token, task.slot, clock=clock)
+    due(engine, token, clock)
+    event.remove(engine, "before_cursor_execute", note)
+    assert len([statement for statement in sent if not statement.startswith("BEGIN")]) == 10
 
 
 # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────────

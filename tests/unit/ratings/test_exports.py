@@ -11,7 +11,7 @@ import pytest
 from panels import Clock, a_study, favouring, rate_all
 from sqlalchemy import Engine
 
-from harness.errors import SplitError
+from harness.errors import InputError, SplitError
 from harness.ratings.casting import Cast
 from harness.ratings.exports import export, preference_pairs, rating_rows, votes_csv
 from harness.ratings.results import study_results
@@ -142,3 +142,30 @@ def test_an_audit_leaves_as_ratings(sqlite: Engine) -> None:
     assert {r.left for r in rating_rows(sqlite, created.study)} == {"chosen", "rejected"}
     (pair,) = study_results(sqlite, created.study).pairs
     assert (pair.variant, pair.look.estimate.n) == ("chosen", 8)
+
+
+def test_planning_reads_exported_ratings_as_the_votes_that_they_are(sqlite: Engine, tmp_path: Path) -> None:
+    """Checks, repeats and rehearsal plan nothing; a prompt that nobody could judge is missing, not a tie."""
+    from pipelines.pilot import read_pilot_file
+
+    clock = Clock()
+    created = a_study(sqlite, clock=clock, n_prompts=6, attention=2, repeats=0.4)
+
+    def rule(task: RatingTask, row: Any) -> Cast:
+        if row.prompt_id == "p0":
+            return Cast(key=task.slot, action="skip", slot=task.slot, reason="cannot follow")
+        return favouring("sft")(task, row)
+
+    for link in created.links:
+        rate_all(sqlite, link.token, rule, clock=clock)
+    trial = add_rehearsal(sqlite, created.study, "trial", clock=clock)
+    rate_all(sqlite, trial.token, favouring("base"), clock=clock)
+    file = tmp_path / "ratings.jsonl"
+    assert export(sqlite, created.study, "ratings", file) > 18
+    pilot = read_pilot_file(file, treatment="sft", control="base")
+    assert pilot.differences.tolist() == [0.5] * 5
+    assert pilot.n_missing == 1
+    rows = [json.loads(line) | {"right": None} for line in file.read_text().splitlines()]
+    (tmp_path / "marks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="votes between two replies"):
+        read_pilot_file(tmp_path / "marks.jsonl", treatment="sft", control="base")

@@ -7,7 +7,7 @@ from fakes import tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.models.local import decode
+from harness.models.stops import decode
 from harness.serving.text import ReplyText, token_bytes
 
 TOKENIZER = tiny_tokenizer()

@@ -1,0 +1,175 @@
+"""What an evaluation of some size needs, before it is run: calls, tokens, hours, rows, megabytes, dollars.
+
+Counts follow from the design and are exact, but for replies that are empty (a judge is not asked about them) and for
+equal questions (asked once). Everything else is a count times what one call took in a run that was measured, or what
+the caller says; what neither knows stays None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.errors import ConfigError, InputError
+from harness.judging.spec import JudgeSpec, Mode
+from harness.models.endpoint.prices import Price
+
+HOUR, MEGABYTE = 3600.0, 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The size of an evaluation."""
+
+    n_prompts: int
+    n_variants: int
+    n_draws: int  # replies per prompt and variant: seeds
+    n_criteria: int = 0  # 0: nothing is judged
+
+    def __post_init__(self) -> None:
+        for name in ("n_prompts", "n_variants", "n_draws"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if self.n_criteria < 0:
+            raise InputError(f"`n_criteria` must be 0 or more, got {self.n_criteria}")
+
+    @property
+    def n_replies(self) -> int:
+        """Rows of generations."""
+        return self.n_prompts * self.n_variants * self.n_draws
+
+    @property
+    def n_scores(self) -> int:
+        """Rows of scores."""
+        return self.n_replies * self.n_criteria
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRates:
+    """What one call takes; None is unknown."""
+
+    tokens_read: float | None = None
+    tokens_generated: float | None = None
+    tokens_per_second: float | None = None  # of what it is slow at: generated ones for replies, read ones for a judge
+    row_bytes: float | None = None  # in files, per row that the calls are made for
+    call_bytes: float = 0.0  # in the SQL store, per call of an endpoint
+    is_remote: bool = False  # asked of an endpoint: costs dollars, and no hours of one's own device
+    price: Price | None = None  # of an endpoint; None is unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one part of an evaluation needs."""
+
+    what: str
+    n_calls: int
+    n_rows: int
+    tokens_read: int | None
+    tokens_generated: int | None
+    hours: float | None  # of one own device as fast as the rates say; 0 where an endpoint does the work
+    megabytes: float | None
+    usd: float | None  # to endpoints
+
+
+def reply_need(scale: Scale, rates: CallRates) -> Need:
+    """What the replies need: one call each."""
+    n = scale.n_replies
+    generated = _times(n, rates.tokens_generated)
+    return Need(
+        what="replies",
+        n_calls=n,
+        n_rows=n,
+        tokens_read=_times(n, rates.tokens_read),
+        tokens_generated=generated,
+        hours=_hours(generated, rates),
+        megabytes=_megabytes(n, n, rates),
+        usd=_usd(n, rates),
+    )
+
+
+def score_need(scale: Scale, rates: CallRates, *, calls_per_score: float, what: str = "scores") -> Need:
+    """What the scores need: a row per reply and criterion, and so many calls for each."""
+    n_calls = round(scale.n_scores * calls_per_score)
+    read = _times(n_calls, rates.tokens_read)
+    return Need(
+        what=what,
+        n_calls=n_calls,
+        n_rows=scale.n_scores,
+        tokens_read=read,
+        tokens_generated=_times(n_calls, rates.tokens_generated),
+        hours=_hours(read, rates),
+        megabytes=_megabytes(scale.n_scores, n_calls, rates),
+        usd=_usd(n_calls, rates),
+    )
+
+
+def total(needs: Sequence[Need]) -> Need:
+    """All together; a sum is unknown where a part of it is."""
+    return Need(
+        what="total",
+        n_calls=sum(need.n_calls for need in needs),
+        n_rows=sum(need.n_rows for need in needs),
+        tokens_read=_whole([need.tokens_read for need in needs]),
+        tokens_generated=_whole([need.tokens_generated for need in needs]),
+        hours=_sum([need.hours for need in needs]),
+        megabytes=_sum([need.megabytes for need in needs]),
+        usd=_sum([need.usd for need in needs]),
+    )
+
+
+def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: Mode | None = None) -> float:
+    """How often a judge asks its model for one score.
+
+    A likelihood judge reads a reply after its history and without it, once for all criteria. A pairwise judge compares
+    every reply but the control's with the control's, in both orders.
+
+    Raises:
+        ConfigError: the judge's mode is decided by asking, or what it asks is decided by deepeval.
+    """
+    mode = mode or spec.mode
+    if spec.method == "deepeval":
+        raise ConfigError(
+            f"`{spec.name}` asks what deepeval asks, which is not known before; give --from a run with it"
+        )
+    if spec.method == "likelihood":
+        n_passes = 2 if any(c.name == "coherence" for c in spec.criteria) else 1
+        return n_passes / len(spec.criteria)
+    if mode == "auto" and spec.is_remote:
+        raise ConfigError(
+            f"`mode` of {spec.name} is auto, which asking its endpoint decides; give --mode logprobs or sampled"
+        )
+    n = spec.n_draws if mode == "sampled" else 1
+    return n * 2 * (scale.n_variants - 1) / scale.n_variants if spec.method == "pairwise" else float(n)
+
+
+def _times(n: int, each: float | None) -> int | None:
+    return None if each is None else round(n * each)
+
+
+def _hours(tokens: int | None, rates: CallRates) -> float | None:
+    if rates.is_remote:
+        return 0.0
+    return None if tokens is None or not rates.tokens_per_second else tokens / rates.tokens_per_second / HOUR
+
+
+def _megabytes(n_rows: int, n_calls: int, rates: CallRates) -> float | None:
+    return None if rates.row_bytes is None else (n_rows * rates.row_bytes + n_calls * rates.call_bytes) / MEGABYTE
+
+
+def _usd(n_calls: int, rates: CallRates) -> float | None:
+    if not rates.is_remote:
+        return 0.0
+    read, generated = _times(n_calls, rates.tokens_read), _times(n_calls, rates.tokens_generated)
+    if rates.price is None or read is None or generated is None:
+        return None
+    return rates.price.of(n_input=read, n_output=generated)
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _whole(parts: Sequence[int | None]) -> int | None:
+    found = _sum(parts)
+    return None if found is None else round(found)

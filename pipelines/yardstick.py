@@ -1,0 +1,142 @@
+"""What one call took in an evaluation that has finished: the measure for one of another size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.judging.mlflow_rows import TABLE
+from harness.reporting.record import JudgeRow, ReportRecord, StageLine
+from harness.reporting.runs import record_of
+from harness.tracking import Tracking
+from pipelines.judges.pairwise import PREFERENCES
+from pipelines.rows import GENERATIONS, SCORES
+from pipelines.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
+from pipelines.workload import CallRates
+
+_JUDGING = ("judge", "judge-versus")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeYard:
+    """What a judge took."""
+
+    judge: JudgeRow
+    rates: CallRates
+    calls_per_score: float | None  # None: its calls were not counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """What a run took, per call."""
+
+    title: str
+    reply: CallRates
+    judges: tuple[JudgeYard, ...]
+
+    def judge(self, name: str | None) -> JudgeYard | None:
+        """The judge of a name, or the only one; None where the run has no such judge.
+
+        Raises:
+            InputError: no name is given, and there are several.
+        """
+        if name is None:
+            if len(self.judges) > 1:
+                names = ", ".join(yard.judge.name for yard in self.judges)
+                raise InputError(f"`--judge` must say which of the run's judges is meant: {names}")
+            return self.judges[0] if self.judges else None
+        return next((yard for yard in self.judges if yard.judge.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What one stage took."""
+
+    n_rows: int
+    n_bytes: int
+    seconds: float
+    n_calls: float | None  # None: the stage was recorded before calls were counted
+    n_read: float | None
+    n_generated: float | None
+
+
+def read_yardstick(tracking: Tracking, run: str) -> Yardstick:
+    """Measure a finished evaluation by what its stages recorded.
+
+    Raises:
+        InputError: there is no such run, or nothing was generated in it.
+    """
+    record = record_of(tracking, run)
+    replies = [t for t in (_taken(tracking, line, (GENERATIONS,)) for line in _lines(record, ("generate",))) if t]
+    if not replies:
+        raise InputError(f"`{run}` must be a run that generated replies; its stages hold none")
+    return Yardstick(
+        title=record.title,
+        reply=_rates(replies, is_slow_reading=False),
+        judges=tuple(_judges(tracking, record)),
+    )
+
+
+def _judges(tracking: Tracking, record: ReportRecord) -> list[JudgeYard]:
+    found = []
+    for judge in record.judges:
+        lines = [
+            line
+            for line in _lines(record, _JUDGING)
+            if tracking.run(line.run_id).tags.get("judge_id") == judge.judge_id
+        ]
+        taken = [t for t in (_taken(tracking, line, (SCORES, TABLE, PREFERENCES)) for line in lines) if t]
+        if not taken:
+            continue
+        n_calls = _sum([t.n_calls for t in taken])
+        n_rows = sum(t.n_rows for t in taken)
+        found.append(
+            JudgeYard(
+                judge=judge,
+                rates=_rates(taken, is_slow_reading=True),
+                calls_per_score=None if n_calls is None else n_calls / n_rows,
+            )
+        )
+    return found
+
+
+def _lines(record: ReportRecord, names: Sequence[str]) -> list[StageLine]:
+    return list({line.run_id: line for line in record.stages if line.name in names}.values())
+
+
+def _taken(tracking: Tracking, line: StageLine, files: Sequence[str]) -> _Taken | None:
+    """What a stage took; None where it left no rows. The first of `files` holds them."""
+    import pyarrow.parquet as pq
+
+    folder: Path = tracking.folder(line.run_id)
+    n_rows = pq.read_metadata(folder / files[0]).num_rows
+    if n_rows == 0:
+        return None
+    metrics = tracking.client.get_run(line.run_id).data.metrics
+    return _Taken(
+        n_rows=n_rows,
+        n_bytes=sum((folder / file).stat().st_size for file in files if (folder / file).is_file()),
+        seconds=line.seconds,
+        n_calls=metrics.get(CALLS_METRIC),
+        n_read=metrics.get(INPUT_METRIC),
+        n_generated=metrics.get(OUTPUT_METRIC),
+    )
+
+
+def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:
+    n_calls = _sum([t.n_calls for t in taken])
+    read, generated = _sum([t.n_read for t in taken]), _sum([t.n_generated for t in taken])
+    seconds, slow = sum(t.seconds for t in taken), read if is_slow_reading else generated
+    return CallRates(
+        tokens_read=read / n_calls if read is not None and n_calls else None,
+        tokens_generated=generated / n_calls if generated is not None and n_calls else None,
+        tokens_per_second=slow / seconds if slow and seconds else None,
+        row_bytes=sum(t.n_bytes for t in taken) / sum(t.n_rows for t in taken),
+    )
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
