@@ -22,6 +22,8 @@ from harness.tracking import Stage, StageResult
 from harness.types import Estimate, Finding, Generation, Grain
 from pipelines import recording
 from pipelines.audit import training_audit
+from pipelines.judges.biases import REVISION as BIAS_REVISION
+from pipelines.judges.biases import bias_findings, bias_measures
 from pipelines.measuring import Measured
 from pipelines.memory import peak_bytes
 from pipelines.session import OnProgress, Session
@@ -56,7 +58,9 @@ def analyse_stage(
     def work(stage: Stage, on_progress: OnProgress) -> None:
         stage.set_tag(PROMPTS_TAG, test_digest)
         looks = looks_at(session.tracking, test_digest)
-        findings = _findings(design, measured, prepared)
+        findings = _findings(design, measured, prepared) + bias_findings(
+            measured.judges, measured.compared, seed=design.seed, level=design.family.level
+        )
         record = _record(session, design, measured, prepared, findings, run_id=stage.run_id, began=began)
         record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
         write_report(record, stage.folder)
@@ -64,11 +68,14 @@ def analyse_stage(
             subject = finding.variant or finding.contrast
             stage.log_metric(f"{finding.name}/{subject}", finding.estimate.value)
 
+    config: dict[str, Any] = {"design": settings, "variants": {n: v.digest for n, v in measured.variants.items()}}
+    if measured.compared:
+        config["biases"] = BIAS_REVISION  # reports without a pairwise judge stand as they are
     result = session.stage(
         ANALYSIS,
         label="Estimate and report",
         revision=REVISION,
-        config={"design": settings, "variants": {n: v.digest for n, v in measured.variants.items()}},
+        config=config,
         inputs=inputs,
         work=work,
         tags={"declaration": declaration},
@@ -182,7 +189,7 @@ def _measures(design: EvaluationDesign, measured: Measured) -> tuple[records.Mea
                 criterion=judge.criterion if judge else None,
             )
         )
-    return tuple(shown)
+    return (*shown, *bias_measures(measured.judges))
 
 
 def _variant_row(name: str, measured: Measured, design: EvaluationDesign) -> records.VariantRow:

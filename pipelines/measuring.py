@@ -45,6 +45,7 @@ class Measured:
     scores: ScoreFiles
     judges: Mapping[str, JudgeUse]  # measure -> how its judge is used
     qualifications: tuple[Qualification, ...]
+    compared: Mapping[str, StageResult]  # verdicts of the pairwise judges, by judge id
     declarations: tuple[str, ...]  # under which each variant's replies were generated
 
 
@@ -79,10 +80,13 @@ def measure(
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
     uses = judge_uses(session, design, variants=variants, folder=folder)
     scored: list[StageResult] = []
+    compared: dict[str, StageResult] = {}
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
         if use.spec.method == "pairwise":
-            scored.append(versus_stage(session, use, replies=replies, prompts=prompts, control=design.control))
+            stage = versus_stage(session, use, replies=replies, prompts=prompts, control=design.control)
+            compared[use.judge_id] = stage
+            scored.append(stage)
         else:
             scored.append(score_stage(session, use, replies=replies, prompts=prompts))
         qualifications += qualifications_for(session, use, prepared=prepared, n=design.controls, seed=design.seed)
@@ -97,6 +101,7 @@ def measure(
         scores=ScoreFiles(files=tuple(stage.folder / rows.SCORES for stage in scored)),
         judges={name: use.under(qualifications) for name, use in uses.items()},
         qualifications=tuple(qualifications),
+        compared=compared,
         declarations=tuple(
             session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "") for reply in replies.values()
         ),

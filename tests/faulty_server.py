@@ -13,6 +13,7 @@ import email.utils
 import hashlib
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "status", "reset", "slow", "cut", "not_json", "empty_choices", "no_message",
-    "refusal", "filter", "no_logprobs", "no_score_token", "prose", "nan", "length", "prefix",
+    "refusal", "filter", "no_logprobs", "no_score_token", "prose", "nan", "length", "prefix", "says",
 ]  # fmt: skip
 SHARE = 0.8  # of the probability, on the digit that the rule names; half of the rest on its neighbour
 
@@ -34,6 +35,8 @@ class Fault:
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    param: str = ""
+    message: str = "no"  # of an error; says: the answer itself
     seconds: float = 0.0  # slow: until the first byte
 
 
@@ -150,7 +153,7 @@ class FaultyServer:
         if kind == "reset":
             writer.transport.abort()
             return False
-        data = json.dumps(answer(body, kind)).encode()
+        data = json.dumps(answer(body, kind, said=fault.message if fault is not None else "")).encode()
         if kind == "not_json":
             data = b'{"choices": [{"mess'
         if kind == "cut":
@@ -159,28 +162,31 @@ class FaultyServer:
             return False
         writer.write(_head(200, len(data)) + data)
         await writer.drain()
-        if kind in ("", "slow"):
+        if kind in ("", "slow", "says"):
             self.delivered[key] += 1
         return True
 
     async def _status(self, writer: asyncio.StreamWriter, fault: Fault) -> bool:
-        data = json.dumps({"error": {"message": "no", "code": fault.code or None}}).encode()
+        data = json.dumps(
+            {"error": {"message": fault.message, "param": fault.param or None, "code": fault.code or None}}
+        ).encode()
         writer.write(_head(fault.status, len(data), fault.headers) + data)
         await writer.drain()
         return True
 
 
-def answer(body: dict[str, Any], kind: str = "") -> dict[str, Any]:
+def answer(body: dict[str, Any], kind: str = "", *, said: str = "") -> dict[str, Any]:
     """A chat completion, sound or not."""
     digit = str(digit_of(body["messages"][-1]["content"]))
-    content: str | None = {"prose": f"I would say {digit}.", "prefix": f"Score: {digit}"}.get(kind, digit)
+    texts = {"prose": f"I would say {digit}.", "prefix": f"Score: {digit}", "says": said}
+    content: str | None = texts.get(kind, digit)
     finish = {"filter": "content_filter", "length": "length"}.get(kind, "stop")
     message: dict[str, Any] = {"role": "assistant", "content": content}
     if kind == "refusal":
         message = {"role": "assistant", "content": None, "refusal": "I cannot rate this."}
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "message": message}
     if body.get("logprobs") and kind != "no_logprobs":
-        choice["logprobs"] = {"content": _positions(digit, kind)}
+        choice["logprobs"] = {"content": _positions(digit, kind) if kind != "says" else _written(said)}
     if kind == "no_message":
         del choice["message"]
     return {
@@ -206,6 +212,16 @@ def _positions(digit: str, kind: str) -> list[dict[str, Any]]:
     if kind == "nan":
         score["top_logprobs"][0]["logprob"] = math.nan
     return [score]
+
+
+def _written(text: str) -> list[dict[str, Any]]:
+    """A text whose digits are tokens, each as likely as the score that the rule names; the rest is all but certain."""
+    tokens = re.findall(r"\d|\D+", text)
+    others = {digit: "1" if digit != "1" else "2" for digit in "0123456789"}
+    return [
+        _position([(t, SHARE), (others[t], 0.1), ("The", 0.05)]) if t in others else _position([(t, 0.99)])
+        for t in tokens
+    ]
 
 
 def _position(tokens: list[tuple[str, float]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
@@ -13,12 +13,15 @@ from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
 from harness.judging.remote_reading import LogprobsReader, SampledReader
-from harness.judging.spec import ASKING_METHODS, EndpointChoice, JudgeSpec
+from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, JudgeSpec
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint.address import base_url
 from harness.models.endpoint.desk import Desk
 from harness.models.protocol import LanguageModel, require
 from harness.types import BaseModel
+
+if TYPE_CHECKING:
+    from harness.judging.deepeval.judge import EndpointWriter
 
 ID_DIGITS = 8
 RemoteReader = LogprobsReader | SampledReader
@@ -31,7 +34,8 @@ def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeS
     """
     if spec.mode != "auto":
         return spec
-    mode = "exact" if not spec.is_remote else "logprobs" if has_logprobs() else "sampled"
+    lesser = "deepeval" if spec.method == "deepeval" else "sampled"
+    mode = "exact" if not spec.is_remote else "logprobs" if has_logprobs() else lesser
     return spec.model_copy(update={"mode": mode})
 
 
@@ -51,6 +55,8 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: De
     if spec.method == "pairwise":
         raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
     if isinstance(spec.model, EndpointChoice):
+        if spec.deepeval is not None:
+            return _deepeval(spec, spec.deepeval, judge_id(spec), _writer_at(spec, desk))
         return _geval(spec, judge_id(spec), _reader_at(spec, desk))
     spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
     return _local(spec, known, judge_id(spec, base=known.base))
@@ -89,20 +95,24 @@ def _local(spec: JudgeSpec, model: LanguageModel, name: str) -> Judge:
             id=name, family=spec.family, criteria=spec.criteria, model=model, max_bytes=spec.max_bytes
         )
     if spec.deepeval is not None:
-        from harness.judging.deepeval.judge import make_judge
-
-        return make_judge(
-            id=name,
-            family=spec.family,
-            criteria=spec.criteria,
-            metric=spec.deepeval.metric,
-            settings=spec.deepeval.settings,
-            model=model,
-            max_bytes=spec.max_bytes,
-        )
+        return _deepeval(spec, spec.deepeval, name, model)
     require(model, "option_probabilities", who=spec.name)
     geval.check_score_tokens(model, spec.criteria)
     return _geval(spec, name, ExactReader(model=model))
+
+
+def _deepeval(spec: JudgeSpec, choice: DeepevalChoice, name: str, model: LanguageModel | EndpointWriter) -> Judge:
+    from harness.judging.deepeval.judge import make_judge
+
+    return make_judge(
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        metric=choice.metric,
+        settings=choice.settings,
+        model=model,
+        max_bytes=spec.max_bytes,
+    )
 
 
 def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.PairwiseJudge:
@@ -118,9 +128,19 @@ def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.Pair
 
 
 def _reader_at(spec: JudgeSpec, desk: Desk | None) -> RemoteReader:
+    return remote_reader(spec, spec.source, _given(spec, desk))
+
+
+def _writer_at(spec: JudgeSpec, desk: Desk | None) -> EndpointWriter:
+    from harness.judging.deepeval.judge import EndpointWriter
+
+    return EndpointWriter(desk=_given(spec, desk), name=spec.source, gives_probabilities=spec.mode == "logprobs")
+
+
+def _given(spec: JudgeSpec, desk: Desk | None) -> Desk:
     if desk is None:
         raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{spec.source}`")
-    return remote_reader(spec, spec.source, desk)
+    return desk
 
 
 def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:

@@ -126,7 +126,7 @@ def parse_logprobs(result: ChatResult, request: OptionRequest) -> Reading:
     mass = math.fsum(weights)
     if mass <= 0:
         return _missing("low_mass", "none of the answers offered is among the most likely tokens")
-    return Reading(answer=_distribution(request, weights, mass=min(1.0, mass)))
+    return Reading(answer=distribution(request.options, weights, key=request.key, mass=min(1.0, mass)))
 
 
 def parse_draws(results: Sequence[ChatResult], request: OptionRequest) -> Reading:
@@ -147,7 +147,7 @@ def parse_draws(results: Sequence[ChatResult], request: OptionRequest) -> Readin
         if is_refusal:
             return _missing("refused", "the model refused to answer")
         return _missing("unparsable", f"none of {len(drawn)} draws was one of the answers offered")
-    return Reading(answer=_distribution(request, counts, mass=n_read / len(drawn)))
+    return Reading(answer=distribution(request.options, counts, key=request.key, mass=n_read / len(drawn)))
 
 
 def parse_draw(answer: JsonObject, request: OptionRequest) -> str | None:
@@ -206,13 +206,12 @@ def _ask(desk: Desk, calls: Sequence[ChatCall], on_progress: OnProgress | None) 
     return desk.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
 
 
-def _distribution(request: OptionRequest, weights: Sequence[float], *, mass: float) -> OptionProbabilities:
+def distribution(options: Sequence[str], weights: Sequence[float], *, key: str, mass: float) -> OptionProbabilities:
+    """Weights, of which not all are 0, made to sum to 1."""
     total = math.fsum(weights)
     p = tuple(weight / total for weight in weights)
     entropy = -math.fsum(x * math.log(x) for x in p if x > 0)
-    return OptionProbabilities(
-        key=request.key, options=request.options, probabilities=p, mass=mass, entropy=max(0.0, entropy)
-    )
+    return OptionProbabilities(key=key, options=tuple(options), probabilities=p, mass=mass, entropy=max(0.0, entropy))
 
 
 def _missing(status: ScoreStatus, reason: str) -> Reading:

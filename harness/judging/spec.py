@@ -25,6 +25,7 @@ LIKELIHOOD_CRITERIA = ("coherence", "fluency")
 ASKING_METHODS = ("geval", "pairwise")  # those that put a question of their own and read a closed set of answers
 LOCAL_MODES = ("exact", "auto")
 ENDPOINT_MODES = ("logprobs", "sampled", "auto")
+DEEPEVAL_ENDPOINT_MODES = ("logprobs", "deepeval", "auto")  # weighted by log-probabilities, or as the model wrote it
 
 
 class LocalChoice(StrictConfig):
@@ -139,9 +140,17 @@ class JudgeSpec(StrictConfig):
         return self
 
     def _check_own_mode(self) -> None:
-        """Likelihood and deepeval judges have one mode, their own, and ask no question of ours."""
-        _require(not self.is_remote, f"`model` of a {self.method} judge must be local: endpoints cannot serve one")
-        _require(self.mode == self.method, f"`mode` of a {self.method} judge must be {self.method}, got {self.mode}")
+        """Likelihood and deepeval judges ask no question of ours, and have one mode, their own, on local weights."""
+        _require(
+            not self.is_remote or self.method == "deepeval",
+            f"`model` of a {self.method} judge must be local: endpoints cannot serve one",
+        )
+        modes = DEEPEVAL_ENDPOINT_MODES if self.is_remote else (self.method,)
+        where = " on an endpoint" if self.is_remote else ""
+        _require(
+            self.mode in modes,
+            f"`mode` of a {self.method} judge{where} must be {', '.join(modes)}, got {self.mode}",
+        )
         for key in ("prompt", "scale", "min_mass"):
             _require(
                 getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"

@@ -47,17 +47,7 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
         UnavailableError: the model cannot generate.
     """
     require(model, "generate", who="judge steps")
-    low, high = criterion.scale
-    prompt = _PROMPT.format(
-        name=criterion.name,
-        definition=criterion.definition.strip(),
-        low=low,
-        high=high,
-        least=MIN_STEPS,
-        most=MAX_STEPS,
-    )
-    request = ReplyRequest(key=f"steps/{criterion.name}", messages=[{"role": "user", "content": prompt}])
-    reply = model.generate([request], decoding=DECODING)[0]
+    reply = model.generate([steps_request(criterion)], decoding=DECODING)[0]
     if reply.finish_reason == "error":
         raise JudgeError(f"the steps of `{criterion.name}` could not be written: {reply.error}")
     steps = read_steps(reply.text)
@@ -68,6 +58,20 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
         )
     drafted = Criterion(name=criterion.name, definition=criterion.definition, steps=steps, scale=criterion.scale)
     return DraftedSteps(criterion=drafted, text=reply.text)
+
+
+def steps_request(criterion: Criterion) -> ReplyRequest:
+    """What a model is asked."""
+    low, high = criterion.scale
+    prompt = _PROMPT.format(
+        name=criterion.name,
+        definition=criterion.definition.strip(),
+        low=low,
+        high=high,
+        least=MIN_STEPS,
+        most=MAX_STEPS,
+    )
+    return ReplyRequest(key=f"steps/{criterion.name}", messages=[{"role": "user", "content": prompt}])
 
 
 def read_steps(text: str) -> tuple[str, ...]:

@@ -28,7 +28,10 @@ LimitOption = Annotated[
 BudgetOption = Annotated[
     float | None,
     typer.Option(
-        "--budget-usd", help="Stop before endpoints could cost this command more; what was answered is kept.", min=0
+        "--budget-usd",
+        help="Stop before endpoints could cost this command more. What was answered is kept: run again for the rest, "
+        "whose budget counts anew.",
+        min=0,
     ),
 ]
 DryRunOption = Annotated[

@@ -198,15 +198,26 @@ def validate(
 @app.command("steps")
 def steps(
     criterion: Annotated[Path, typer.Argument(help="A criterion's YAML: name, definition, scale.", metavar="FILE")],
-    model: Annotated[str, typer.Option(help="Who writes: `embedded`, a hub id or a folder.")] = "embedded",
+    model: Annotated[
+        str, typer.Option(help="Who writes: `embedded`, a hub id, a folder, or http://host/v1#model.")
+    ] = "embedded",
     revision: Annotated[str | None, typer.Option(help="Commit of a hub id.")] = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace steps that are there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
-    from pipelines.judges.steps import write_steps
+    from pipelines.cli.session import open_session
+    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.judges.steps import plan_steps, write_steps
 
-    drafted = write_steps(criterion, source=model, revision=revision, force=force)
+    session = open_session(budget_usd=budget_usd)
+    if dry_run:
+        show_plan(plan_steps(session, criterion, model=model, revision=revision), json=json)
+        return
+    drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
+    say_spent(session)
     if json:
         emit({"criterion": drafted.name, "steps": list(drafted.steps), "file": str(criterion)})
         return

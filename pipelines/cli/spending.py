@@ -27,6 +27,7 @@ def show_plan(planned: Sequence[Planned], *, json: bool) -> None:
                     "input_tokens_at_most": p.plan.n_input_at_most,
                     "output_tokens_at_most": p.plan.n_output_at_most,
                     "usd_at_most": p.plan.usd_at_most,
+                    "note": p.note,
                 }
                 for p in planned
             ]
@@ -48,6 +49,9 @@ def show_plan(planned: Sequence[Planned], *, json: bool) -> None:
         for p in planned
     ]
     table("Nothing was sent", columns, rows)
+    for p in planned:
+        if p.note:
+            say(f"[yellow]![/yellow] {p.what}: {p.note}")
     say("A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens.")
 
 

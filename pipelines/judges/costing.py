@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.ablation.design import EvaluationDesign
 from harness.controls import ControlItem
+from harness.errors import JudgeError
 from harness.generation import reply_request
 from harness.judging.build import build_comparer, build_judge, remote_reader
 from harness.judging.controls.planting import make_control_set
+from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
 from harness.judging.geval import GEvalJudge
 from harness.judging.pairwise import PairwiseJudge
 from harness.judging.pairwise_qualification import control_pairs, repeated_pairs
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
+from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.desk import Desk
-from harness.models.protocol import OptionRequest
 from harness.types import JudgedItem, JudgedPair, Prompt
 from pipelines.drawing import draw_prompts
 from pipelines.judges.spending import Planned
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 # More than tokenizers put in one of English text, so that a reply not yet made is not too short.
 CHARACTERS_PER_TOKEN = 6
+FIRST_ONLY = "the first call of each score; what the metric asks next depends on the answers, and cannot be counted"
 
 
 def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> list[Planned]:
@@ -99,7 +103,7 @@ def plan_scores(
     return _plan(
         session,
         spec,
-        lambda decided, desk: _score_questions(decided, desk, items),
+        lambda decided, desk: _score_calls(decided, desk, items),
         what=what,
         repetition=repetition,
     )
@@ -110,7 +114,7 @@ def plan_pairs(
 ) -> list[Planned]:
     """What comparing the pairs would take."""
     return _plan(
-        session, spec, lambda decided, desk: _pair_questions(decided, desk, pairs), what=what, repetition=repetition
+        session, spec, lambda decided, desk: _pair_calls(decided, desk, pairs), what=what, repetition=repetition
     )
 
 
@@ -140,14 +144,20 @@ def plan_controls(
     ]
 
 
-def _score_questions(spec: JudgeSpec, desk: Desk, items: Sequence[JudgedItem]) -> list[OptionRequest]:
+def _score_calls(spec: JudgeSpec, desk: Desk, items: Sequence[JudgedItem]) -> list[ChatCall]:
     judge = build_judge(spec, desk=desk)
-    return judge.questions(items) if isinstance(judge, GEvalJudge) else []
+    if isinstance(judge, GEvalJudge):
+        return remote_reader(spec, spec.source, desk).calls(judge.questions(items))
+    if isinstance(judge, DeepevalJudge):
+        return judge.first_calls(items)
+    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
 
 
-def _pair_questions(spec: JudgeSpec, desk: Desk, pairs: Sequence[JudgedPair]) -> list[OptionRequest]:
+def _pair_calls(spec: JudgeSpec, desk: Desk, pairs: Sequence[JudgedPair]) -> list[ChatCall]:
     judge = build_comparer(spec, desk=desk)
-    return judge.questions(pairs) if isinstance(judge, PairwiseJudge) else []
+    if isinstance(judge, PairwiseJudge):
+        return remote_reader(spec, spec.source, desk).calls(judge.questions(pairs))
+    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
 
 
 def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[JudgedPair]:
@@ -160,18 +170,23 @@ def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[J
 def _plan(
     session: Session,
     spec: JudgeSpec,
-    questions: Callable[[JudgeSpec, Desk], list[OptionRequest]],
+    calls: Callable[[JudgeSpec, Desk], list[ChatCall]],
     *,
     what: str,
     repetition: int = 0,
 ) -> list[Planned]:
     desk = session.spending.desk(spec, repetition=repetition)
     # `auto` is decided by asking, and nothing is asked here: both cases are shown.
-    modes: tuple[Mode, ...] = ("logprobs", "sampled") if spec.mode == "auto" else (spec.mode,)
+    lesser: Mode = "deepeval" if spec.method == "deepeval" else "sampled"
+    modes: tuple[Mode, ...] = ("logprobs", lesser) if spec.mode == "auto" else (spec.mode,)
+    goes_on = spec.deepeval is not None and spec.deepeval.metric not in STEPPED
     planned = []
     for mode in modes:
         decided = spec.model_copy(update={"mode": mode})
-        plan = desk.plan(remote_reader(decided, decided.source, desk).calls(questions(decided, desk)))
+        plan = desk.plan(calls(decided, desk))
         label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
-        planned.append(Planned(what=label, plan=plan))
+        if goes_on:
+            planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))
+        else:
+            planned.append(Planned(what=label, plan=plan))
     return planned

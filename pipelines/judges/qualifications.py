@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.artifacts import digest_file, from_json, read_json, write_json
-from harness.controls import Qualification
+from harness.controls import ControlItem, Qualification
+from harness.errors import InputError
 from harness.judging.controls import make_control_set, read_controls
 from harness.judging.pairwise_qualification import qualify_comparer
 from harness.judging.qualification import qualify
+from harness.judging.spec import JudgeSpec
 from harness.seeding import stream
 from harness.tracking import Stage, StageResult, Tracking
 from harness.types import Prompt
@@ -31,7 +33,7 @@ def qualify_stage(
     `own_controls` is a JSONL of `ControlItem`, judged besides the planted ones; a family that both have counts as one.
     """
     rule = use.spec.qualification
-    own = [] if own_controls is None else read_controls(own_controls)
+    own = read_own_controls(own_controls, use.spec)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         criteria = [c.name for c in use.spec.criteria]
@@ -72,6 +74,21 @@ def qualify_stage(
         work=work,
     )
     return _read(result.folder)
+
+
+def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
+    """A user's controls; none without a file.
+
+    Raises:
+        InputError: the file is no controls, or none of them is of a criterion that the judge scores.
+    """
+    if path is None:
+        return []
+    own, names = read_controls(path), [c.name for c in spec.criteria]
+    if not any(control.criterion in names for control in own):
+        found = ", ".join(sorted({control.criterion for control in own})) or "none at all"
+        raise InputError(f"`{path}` must hold controls of what {spec.name} scores, {', '.join(names)}, got {found}")
+    return own
 
 
 def stored_qualifications(tracking: Tracking, judge_id: str) -> tuple[Qualification, ...]:

@@ -13,7 +13,6 @@ from harness.ablation.rows import per_prompt
 from harness.artifacts import read_parquet
 from harness.controls import Qualification
 from harness.errors import InputError
-from harness.judging.controls import read_controls
 from harness.judging.mlflow_rows import log_traces
 from harness.judging.preferences import (
     ComparedGenerations,
@@ -33,7 +32,7 @@ from pipelines import rows
 from pipelines.judges.costing import plan_controls, plan_pairs, plan_scores
 from pipelines.judges.measures import JudgeUse, judge_use, score_stage
 from pipelines.judges.pairwise import PREFERENCES, compare_stage
-from pipelines.judges.qualifications import qualify_stage
+from pipelines.judges.qualifications import qualify_stage, read_own_controls
 from pipelines.judges.spending import Planned
 from pipelines.measuring import generate_stage
 from pipelines.rows import Replies
@@ -221,7 +220,7 @@ def plan_qualification(
     if not spec.is_remote:
         return []
     n = spec.qualification.n_controls if n is None else n
-    own = [] if own_controls is None else read_controls(own_controls)
+    own = read_own_controls(own_controls, spec)
     return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
 
 

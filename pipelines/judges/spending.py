@@ -25,6 +25,7 @@ class Planned:
 
     what: str  # e.g. "scores of gpt-4o-mini (logprobs)"
     plan: CallPlan
+    note: str = ""  # what cannot be known before
 
 
 @dataclass(kw_only=True)
@@ -49,11 +50,16 @@ class Spending:
         """What this command has asked and paid so far; None when it asked no endpoint."""
         return None if self._first_row is None else self.store.total(after=self._first_row)
 
-    def model(self, *, endpoint: str, name: str) -> EndpointModel:
-        """A variant behind an endpoint, its charges in the ledger and within the budget."""
-        price = listed_price(base_url(endpoint), name)
+    def model(self, *, endpoint: str, name: str, purpose: str = "generate") -> EndpointModel:
+        """A model behind an endpoint, its charges in the ledger and within the budget."""
         return EndpointModel(
-            base_url=endpoint, model=name, store=self.store, price=price, budget=self.budget, usage=self.usage
+            base_url=endpoint,
+            model=name,
+            store=self.store,
+            price=listed_price(base_url(endpoint), name),
+            budget=self.budget,
+            usage=self.usage,
+            purpose=purpose,
         )
 
     def desk(self, spec: JudgeSpec, *, repetition: int = 0) -> Desk:

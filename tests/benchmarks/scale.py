@@ -211,6 +211,7 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
         qualifications=tuple(
             Qualification(judge_id=JUDGE, criterion=name, status="qualified", families=()) for name in CRITERIA
         ),
+        compared={},
         declarations=("",),
     )
     return design, measured, _stage(folder / "prepared")

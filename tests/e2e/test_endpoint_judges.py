@@ -128,3 +128,63 @@ def test_two_files_are_compared_by_an_endpoint_judge(world: World) -> None:
     # Controls ask the judge too: the file is TEST as a whole, so there are no films to plant them in but the reviewed.
     assert (planned[0]["what"], planned[0]["calls"]) == ("scores of mine, if logprobs", 24)
     assert world.server.sent == []
+
+
+# ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LIST = "1. Read the line.\n2. Ask how kind it is.\n3. Choose a score."
+
+
+def criterion(world: World) -> Path:
+    file = world.folder / "warmth.yaml"
+    file.write_text("name: warmth\ndefinition: How kindly the reply is meant.\nsteps: []\nscale: [1, 5]\n")
+    return file
+
+
+def test_steps_are_planned_written_and_charged_through_an_endpoint(world: World) -> None:
+    world.server.behave = lambda body, n: (
+        Fault(kind="status", status=503) if n == 0 else Fault(kind="says", message=LIST)
+    )
+    file, model = criterion(world), f"{world.server.url}#m"
+    (planned,) = world.run("judge", "steps", file, "--model", model, "--dry-run", "--json").json
+    assert (planned["what"], planned["calls"], planned["usd_at_most"]) == ("steps by m", 1, None)
+    assert world.server.sent == []
+    refused = world.run("judge", "steps", file, "--model", model, "--budget-usd", 1)
+    assert (refused.code, world.server.sent) == (2, [])
+    assert "needs the price of `m`" in refused.stderr
+
+    done = world.run("judge", "steps", file, "--model", model, "--json")
+    assert done.json["steps"] == ["Read the line.", "Ask how kind it is.", "Choose a score."]
+    assert yaml.safe_load(file.read_text())["steps"] == done.json["steps"]
+    assert f"# Steps drafted by m at {world.server.url}." in file.read_text()
+    assert [body["temperature"] for body in world.server.sent] == [0.0, 0.0]  # refused once, tried again
+    assert "1 calls" in done.stderr
+    ledger = CallStore(open_database(f"sqlite:///{world.home / 'screentest.db'}"))
+    assert ledger.total(purpose="judge steps").n_calls == 1
+
+    again = world.run("judge", "steps", file, "--model", model)
+    assert (again.code, len(world.server.sent)) == (2, 2)
+    assert "must have no steps yet" in again.stderr
+
+
+def test_prose_is_no_list_of_steps(world: World) -> None:
+    file = criterion(world)
+    before = file.read_text()
+    ran = world.run("judge", "steps", file, "--model", f"{world.server.url}#m")
+    assert ran.code == 1
+    assert "must be a numbered list" in ran.stderr
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--model", "http://127.0.0.1:1/v1#m", "--revision", "abc"), "`--revision` must be left out for an endpoint"),
+        (("--model", "http://127.0.0.1:1/v1"), "must name the model after a #"),
+        (("--model", "name@champion"), "must be `embedded`, a hub id, a checkpoint's folder or"),
+    ],
+)
+def test_who_writes_steps_must_be_a_model(world: World, options: tuple[str, ...], said: str) -> None:
+    ran = world.run("judge", "steps", criterion(world), *options)
+    assert ran.code == 2
+    assert said in ran.stderr

@@ -10,6 +10,7 @@ deepeval asks its model for, nor like the marks it keeps pictures under.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,24 @@ from harness.models.metering import Meter
 from harness.types import Criterion, JudgedItem, Score, ScoreStatus
 
 if TYPE_CHECKING:
-    from harness.judging.deepeval.model import BridgedModel
+    from harness.judging.deepeval.model import Bridge
+    from harness.judging.deepeval.remote import BridgedEndpoint
+    from harness.models.endpoint.calls import ChatCall
+    from harness.models.endpoint.desk import Desk
     from harness.models.protocol import LanguageModel
 
 REVISION = 1  # raise when a change of this package changes scores; part of the judge's id
 STEPPED = ("GEval", "ConversationalGEval")  # metrics that take a criterion and its steps
 _PLAIN = str.maketrans({"{": "(", "}": ")", "[": "(", "]": ")"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointWriter:
+    """A model behind an endpoint that is to write for a metric."""
+
+    desk: Desk
+    name: str  # at the endpoint
+    gives_probabilities: bool  # whether it is asked for log-probabilities; the judge's mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +53,17 @@ class DeepevalJudge:
     family: str
     criteria: tuple[Criterion, ...]
     metrics: Mapping[str, Any]  # by criterion: a BaseMetric or BaseConversationalMetric on `model`
-    model: BridgedModel
+    model: Bridge
     mode: str  # weighted | raw
     max_bytes: int
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`."""
-        fitted = [_plain(fit(item, criteria=self.criteria, max_bytes=self.max_bytes)) for item in items]
+        from harness.judging.deepeval.remote import BridgedEndpoint
+
+        fitted = self._fitted(items)
+        if isinstance(self.model, BridgedEndpoint):
+            self.model.fetch(self._first_calls(fitted, self.model), on_progress)
         meter = Meter(sum(len(item.criteria) for item in fitted), "scores", on_progress)
         scores = []
         for item in fitted:
@@ -54,6 +71,24 @@ class DeepevalJudge:
                 scores.append(self._score(item, criterion))
                 meter.advance(1, 1)
         return scores
+
+    def first_calls(self, items: Sequence[JudgedItem]) -> list[ChatCall]:
+        """What an endpoint is asked first for each score; a metric in `STEPPED` asks nothing else."""
+        from harness.judging.deepeval.remote import BridgedEndpoint
+
+        return self._first_calls(self._fitted(items), self.model) if isinstance(self.model, BridgedEndpoint) else []
+
+    def _fitted(self, items: Sequence[JudgedItem]) -> list[FittedItem]:
+        return [_plain(fit(item, criteria=self.criteria, max_bytes=self.max_bytes)) for item in items]
+
+    def _first_calls(self, fitted: Sequence[FittedItem], model: BridgedEndpoint) -> list[ChatCall]:
+        with model.noting() as calls:
+            for item in fitted:
+                for criterion in item.criteria if item.status == "ok" else ():
+                    metric = self.metrics[criterion.name]
+                    with contextlib.suppress(InputError):
+                        metric.measure(test_case(metric, item), _show_indicator=False)
+        return calls
 
     def _score(self, item: FittedItem, criterion: Criterion) -> Score:
         if item.status != "ok":
@@ -63,7 +98,8 @@ class DeepevalJudge:
         try:
             metric.measure(test_case(metric, item), _show_indicator=False)
         except InputError as err:
-            return self._missing(item, criterion, "failed", str(err))
+            is_refused = self.model.last is not None and self.model.last.is_refused
+            return self._missing(item, criterion, "refused" if is_refused else "failed", str(err))
         except (ValueError, KeyError, TypeError) as err:  # what deepeval raises on an answer that it cannot read
             is_cut = self.model.last is not None and self.model.last.is_cut
             reason = f"the model's answer {'was cut off' if is_cut else 'is not what the metric reads'}: {err}"
@@ -102,20 +138,18 @@ def make_judge(
     criteria: tuple[Criterion, ...],
     metric: str,
     settings: Mapping[str, Any],
-    model: LanguageModel,
+    model: LanguageModel | EndpointWriter,
     max_bytes: int,
 ) -> DeepevalJudge:
-    """A judge of one kind of metric.
+    """A judge of one kind of metric, on a model in this process or behind an endpoint.
 
     Raises:
         ConfigError: deepeval has no such metric, or it does not take these settings.
         UnavailableError: deepeval is not installed.
     """
-    from harness.judging.deepeval import bridge_model
-
     kind = metric_class(metric)
     options = dict(settings)
-    bridged = bridge_model(model, name=family, max_new_tokens=_max_new_tokens(options))
+    bridged = _bridge(model, name=family, max_new_tokens=_max_new_tokens(options))
     if metric not in STEPPED and len(criteria) != 1:
         raise ConfigError(f"`criteria` of {metric} must be one, which names what it scores, got {len(criteria)}")
     metrics = {c.name: _make(kind, c, options, bridged) for c in criteria}
@@ -127,6 +161,17 @@ def make_judge(
         model=bridged,
         mode="weighted" if metric in STEPPED and bridged.gives_probabilities else "raw",
         max_bytes=max_bytes,
+    )
+
+
+def _bridge(model: LanguageModel | EndpointWriter, *, name: str, max_new_tokens: int) -> Bridge:
+    from harness.judging.deepeval.model import BridgedModel
+    from harness.judging.deepeval.remote import BridgedEndpoint
+
+    if not isinstance(model, EndpointWriter):
+        return BridgedModel(model, name=name, max_new_tokens=max_new_tokens)
+    return BridgedEndpoint(
+        model.desk, model=model.name, max_new_tokens=max_new_tokens, gives_probabilities=model.gives_probabilities
     )
 
 
@@ -159,7 +204,7 @@ def test_case(metric: Any, item: FittedItem) -> Any:
 test_case.__test__ = False  # type: ignore[attr-defined]  # the name is deepeval's; pytest must not collect it
 
 
-def _make(kind: Any, criterion: Criterion, settings: Mapping[str, Any], model: BridgedModel) -> Any:
+def _make(kind: Any, criterion: Criterion, settings: Mapping[str, Any], model: Bridge) -> Any:
     given = dict(settings)
     if kind.__name__ in STEPPED:
         given = {**_stepped(kind, criterion), **given, "rubric": _rubric(given.get("rubric"))}

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deepeval.models import DeepEvalBaseLLM
 from openai.types.chat import ChatCompletion, ChatCompletionMessage, ChatCompletionTokenLogprob
@@ -36,6 +38,7 @@ class WrittenScore:
     is_cut: bool  # the text ran into the length cap
     digits: OptionProbabilities | None  # at the score's place; None where the text has no one-digit score
     error: str = ""  # why there is no text
+    is_refused: bool = False  # an endpoint would not answer
 
     @property
     def has_weights(self) -> bool:
@@ -43,30 +46,36 @@ class WrittenScore:
         return self.digits is not None and max(self.digits.probabilities) * self.digits.mass >= 0.01
 
 
-class BridgedModel(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeval's __init_subclass__ has no types
-    """A `LanguageModel` behind deepeval's interface; greedy, so that the same prompt gives the same text."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedText:
+    """What was written, and the token of its score with its rivals; None where the score stands on no single token."""
 
-    def __init__(self, model: LanguageModel, *, name: str = "", max_new_tokens: int = 256) -> None:
-        """Wrap a model that can generate; see `harness.judging.deepeval.bridge_model`."""
-        require(model, "generate", who="deepeval")
-        self.language_model = model
-        self.decoding = Decoding(max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0)
+    written: WrittenScore
+    token: ChatCompletionTokenLogprob | None = None
+
+
+class Bridge(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeval's __init_subclass__ has no types
+    """One of our models behind deepeval's interface; greedy, so that the same prompt gives the same text."""
+
+    gives_probabilities: bool  # whether a metric's score can be weighted at all
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """deepeval's own, with types."""
+        super().__init_subclass__(**options)  # type: ignore[no-untyped-call]
+
+    def __init__(self, name: str) -> None:
+        """Under a name for deepeval's messages."""
         self.last: WrittenScore | None = None
-        self._name = name or (model.base.source if model.base is not None else "model")
-        super().__init__(self._name)
-
-    @property
-    def gives_probabilities(self) -> bool:
-        """Whether a metric's score can be weighted at all."""
-        return "option_probabilities" in self.language_model.supports
+        self._name = name
+        super().__init__(name)
 
     def forget(self) -> None:
         """Before a metric runs: what was written for another says nothing about this one."""
         self.last = None
 
-    def load_model(self) -> LanguageModel:  # type: ignore[override]  # deepeval says a model of its own, and means any
+    def load_model(self) -> Any:
         """The model, which is loaded already."""
-        return self.language_model
+        return self
 
     def get_model_name(self) -> str:
         """Its name in deepeval's messages."""
@@ -74,34 +83,27 @@ class BridgedModel(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeva
 
     def generate(self, prompt: str) -> str:
         """The model's text for a prompt."""
-        return self._write(prompt).text
+        self.last = self.write(prompt)
+        return self.last.text
 
     async def a_generate(self, prompt: str) -> str:
-        """The same: a local model gains nothing from waiting."""
+        """The same: our metrics run one after the other."""
         return self.generate(prompt)
 
     def generate_raw_response(self, prompt: str, top_logprobs: int = 20) -> tuple[ChatCompletion, float | None]:
         """The text as a completion whose log-probabilities stand at the score's place alone; cost unknown.
 
-        Raises AttributeError for a model without exact probabilities, which is how deepeval asks to be told.
+        Raises AttributeError for a model without probabilities, which is how deepeval asks to be told.
         """
         if not self.gives_probabilities:
             raise AttributeError("this model gives no probabilities")
-        written = self._write(prompt)
-        found = _score_place(written.text)
-        if found is not None:
-            written = WrittenScore(
-                text=written.text, is_cut=written.is_cut, digits=self._digits(prompt, written.text[: found.start(1)])
-            )
-        self.last = written
-        logprobs = None
-        if written.digits is not None and found is not None:
-            logprobs = ChoiceLogprobs(content=[_token(found[1], written.digits, top_logprobs)], refusal=None)
+        weighted = self.weigh(prompt, top_logprobs)
+        self.last = weighted.written
         choice = Choice(
             index=0,
-            finish_reason="length" if written.is_cut else "stop",
-            message=ChatCompletionMessage(role="assistant", content=written.text),
-            logprobs=logprobs,
+            finish_reason="length" if weighted.written.is_cut else "stop",
+            message=ChatCompletionMessage(role="assistant", content=weighted.written.text),
+            logprobs=None if weighted.token is None else ChoiceLogprobs(content=[weighted.token], refusal=None),
         )
         completion = ChatCompletion(
             id=digest_json([prompt])[:16], created=0, model=self._name, object="chat.completion", choices=[choice]
@@ -112,13 +114,40 @@ class BridgedModel(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeva
         """The same as `generate_raw_response`."""
         return self.generate_raw_response(prompt, top_logprobs=top_logprobs)
 
-    def _write(self, prompt: str) -> WrittenScore:
+    @abstractmethod
+    def write(self, prompt: str) -> WrittenScore:
+        """The model's text for a prompt; InputError where it has none."""
+
+    @abstractmethod
+    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+        """The same with what the model thought of the digits where it wrote the score; InputError as of `write`."""
+
+
+class BridgedModel(Bridge):
+    """A `LanguageModel` behind deepeval's interface."""
+
+    def __init__(self, model: LanguageModel, *, name: str = "", max_new_tokens: int = 256) -> None:
+        """Wrap a model that can generate; see `harness.judging.deepeval.bridge_model`."""
+        require(model, "generate", who="deepeval")
+        self.language_model = model
+        self.decoding = Decoding(max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0)
+        self.gives_probabilities = "option_probabilities" in model.supports
+        super().__init__(name or (model.base.source if model.base is not None else "model"))
+
+    def write(self, prompt: str) -> WrittenScore:
+        """See `Bridge.write`."""
         request = ReplyRequest(key=digest_json([prompt])[:16], messages=[{"role": "user", "content": prompt}])
         reply = self.language_model.generate([request], decoding=self.decoding)[0]
-        self.last = WrittenScore(
-            text=reply.text, is_cut=reply.finish_reason == "length", digits=None, error=reply.error
-        )
-        return self.last
+        return WrittenScore(text=reply.text, is_cut=reply.finish_reason == "length", digits=None, error=reply.error)
+
+    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+        """See `Bridge.weigh`: the exact probabilities of the ten digits after the very text that was written."""
+        written = self.write(prompt)
+        found = score_place(written.text)
+        if found is None:
+            return WeightedText(written=written)
+        digits = self._digits(prompt, written.text[: found.start(1)])
+        return WeightedText(written=replace(written, digits=digits), token=_token(found[1], digits, top_logprobs))
 
     def _digits(self, prompt: str, before: str) -> OptionProbabilities:
         request = OptionRequest(
@@ -130,7 +159,7 @@ class BridgedModel(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeva
         return self.language_model.option_probabilities([request])[0]
 
 
-def _score_place(text: str) -> re.Match[str] | None:
+def score_place(text: str) -> re.Match[str] | None:
     """Where the score's digit stands: the last one, as deepeval looks from the end."""
     return next(iter(list(_SCORE.finditer(text))[::-1]), None)
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.pacing import Pace
-from harness.models.endpoint.retrying import Fault, backoff, classify
+from harness.models.endpoint.retrying import Fault, backoff, classify, wants_new_cap
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class ChatClient:
         self._rng = rng or random.Random()
         self._is_reached = False
         self._n_hopeless = 0
+        self._is_cap_renamed = False  # the server knows no `max_tokens`
 
     def run(self, calls: Iterable[ChatCall], *, on_result: OnResult, gate: Gate | None = None) -> None:
         """Ask every call; `on_result` gets each as it ends, and a call is in flight until that has returned.
@@ -188,16 +189,13 @@ class ChatClient:
         return True
 
     async def _attempt(self, client: AsyncOpenAI, call: ChatCall) -> _Attempt:
-        import httpx2
         import openai
 
         began = time.monotonic()
         answer, fault = None, None
         try:
             async with asyncio.timeout(1.5 * self._timeout_s):
-                # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
-                response = await client.post("/chat/completions", body=dict(call.body), cast_to=httpx2.Response)
-                answer, fault = read_body(response.content)
+                answer, fault = read_body(await self._post(client, call))
             self._is_reached = True
         except openai.APIStatusError as err:
             self._is_reached = True
@@ -213,6 +211,32 @@ class ChatClient:
             self._is_reached = self._is_reached or is_lost
             fault = Fault(action="retry", reason=f"the connection broke ({kind})", is_lost=is_lost)
         return _Attempt(answer=answer, fault=fault, seconds=time.monotonic() - began)
+
+    async def _post(self, client: AsyncOpenAI, call: ChatCall) -> bytes:
+        """The body of the server's answer; sent once more where the server only wants the length cap named otherwise.
+
+        Such a refusal is told before anything is computed, so it costs nothing, and the calls after it are spared it.
+        """
+        import httpx2
+        import openai
+
+        body, is_renamed = self._spelled(call), self._is_cap_renamed
+        try:
+            # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
+            response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
+        except openai.BadRequestError as err:
+            if is_renamed or not wants_new_cap(err.body):
+                raise
+            self._is_cap_renamed = True
+            response = await client.post("/chat/completions", body=self._spelled(call), cast_to=httpx2.Response)
+        return bytes(response.content)
+
+    def _spelled(self, call: ChatCall) -> dict[str, Any]:
+        """The call's body with its length cap under the name that the server knows."""
+        body = dict(call.body)
+        if self._is_cap_renamed:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return body
 
     def _status_fault(self, err: APIStatusError) -> Fault:
         code = err.code if isinstance(err.code, str) else ""

@@ -55,6 +55,7 @@ class EndpointModel:
         price: Price | None = None,
         budget: Budget | None = None,
         usage: Usage | None = None,
+        purpose: str = "generate",
     ) -> None:
         """Name the endpoint.
 
@@ -69,6 +70,7 @@ class EndpointModel:
             price: of the model; None where it is unknown.
             budget: of the whole command; needs a price.
             usage: where answers are counted.
+            purpose: for the ledger.
         """
         self.base_url = base_url
         self.model = model
@@ -80,9 +82,7 @@ class EndpointModel:
             max_retries=n_retries,
             timeout_s=timeout,
         )
-        self._desk = Desk(
-            client, purpose="generate", store=store, price=price, budget=budget, reuses=False, usage=usage
-        )
+        self._desk = Desk(client, purpose=purpose, store=store, price=price, budget=budget, reuses=False, usage=usage)
 
     def generate(
         self,

@@ -52,6 +52,17 @@ def classify(status: int, headers: Mapping[str, str], *, code: str = "", model: 
     return Fault(action="give_up", reason=f"status {status}{f' ({code})' if code else ''}")
 
 
+def wants_new_cap(error: object) -> bool:
+    """Whether an error of status 400 says that the length cap must be named `max_completion_tokens`.
+
+    OpenAI's newer models refuse `max_tokens`, which is all that many other servers know.
+    """
+    told = error if isinstance(error, dict) else {}
+    is_named = (told.get("param"), told.get("code")) == ("max_tokens", "unsupported_parameter")
+    # Servers in between keep the sentence and drop the fields.
+    return is_named or "max_completion_tokens" in str(told.get("message", ""))
+
+
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds until the server wants to be asked again (RFC 9110, 10.2.3); None where it does not say."""
     milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after")

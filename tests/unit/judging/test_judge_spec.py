@@ -10,7 +10,7 @@ import yaml
 from fakes import FAKE_BASE, UniformModel, WordModel
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
-from harness.judging import build_judge, load_criterion, load_judge_spec, shipped_criteria
+from harness.judging import JudgeSpec, build_judge, load_criterion, load_judge_spec, shipped_criteria
 from harness.judging.build import judge_id, resolve_mode
 from harness.judging.protocol import Judge
 
@@ -270,10 +270,16 @@ def test_a_prompt_with_other_placeholders_is_refused(tmp_path: Path, text: str) 
         build_judge(spec, model=WordModel())
 
 
-def test_a_deepeval_judge_is_local_and_a_pairwise_one_needs_no_scale(tmp_path: Path) -> None:
-    text = (JUDGES / "embedded-deepeval" / "judge.yaml").read_text(encoding="utf-8")
-    remote = text.replace("{source: embedded, dtype: float32}", "{endpoint: null, name: gpt-4o-mini}")
-    (tmp_path / "judge.yaml").write_text(remote, encoding="utf-8")
-    with pytest.raises(ConfigError, match="`model` of a deepeval judge must be local"):
-        load_judge_spec(tmp_path)
+def test_a_likelihood_judge_is_local_a_deepeval_one_need_not_be_and_a_pairwise_one_needs_no_scale(
+    tmp_path: Path,
+) -> None:
+    def remote(name: str) -> JudgeSpec:
+        text = (JUDGES / name / "judge.yaml").read_text(encoding="utf-8")
+        changed = text.replace("{source: embedded, dtype: float32}", "{endpoint: null, name: gpt-4o-mini}")
+        (tmp_path / "judge.yaml").write_text(changed, encoding="utf-8")
+        return load_judge_spec(tmp_path)
+
+    with pytest.raises(ConfigError, match="`model` of a likelihood judge must be local"):
+        remote("embedded-likelihood")
+    assert remote("embedded-deepeval").is_remote
     assert load_judge_spec(JUDGES / "embedded-pairwise").scale is None

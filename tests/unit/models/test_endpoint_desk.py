@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import threading
 from collections.abc import Iterator
@@ -112,6 +113,51 @@ def test_two_processes_may_keep_the_same_answer(store: CallStore) -> None:
 def test_many_keys_are_read_in_parts(store: CallStore) -> None:
     store.write([], {f"k{i}": {"choices": [i]} for i in range(1200)})
     assert len(store.answers(f"k{i}" for i in range(2000))) == 1200
+
+
+# ── a server that names the length cap otherwise ─────────────────────────────────────────────────────────────────────
+
+OPENAI_REFUSAL = Fault(
+    kind="status",
+    status=400,
+    message="Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead.",
+    param="max_tokens",
+    code="unsupported_parameter",
+)
+
+
+@pytest.mark.parametrize("refusal", [OPENAI_REFUSAL, dataclasses.replace(OPENAI_REFUSAL, param="", code="")])
+def test_a_cap_under_its_new_name_is_the_same_question(server: FaultyServer, store: CallStore, refusal: Fault) -> None:
+    server.behave = lambda body, n: refusal if "max_tokens" in body else None
+    first = desk(server, store=store, n_parallel=1, max_retries=0).ask([call(str(i)) for i in range(4)])
+    assert {r.error for r in first} == {""}
+    assert [b.get("max_completion_tokens") for b in server.sent] == [None, 8, 8, 8, 8]  # refused once
+    assert {r.n_attempts for r in first} == {1}
+    assert (store.total().n_calls, store.total().n_failed) == (4, 0)
+    server.behave = lambda body, n: None
+    again = desk(server, store=store).ask([call(str(i)) for i in range(4)])
+    assert [r.answer for r in again] == [r.answer for r in first]
+    assert len(server.sent) == 5
+
+
+def test_calls_in_flight_together_learn_the_new_name_together(server: FaultyServer) -> None:
+    server.behave, server.latency = lambda body, n: OPENAI_REFUSAL if "max_tokens" in body else None, 0.05
+    found = desk(server, n_parallel=8, max_retries=0).ask([call(str(i)) for i in range(16)])
+    assert all(r.answer is not None for r in found)
+    assert sum("max_tokens" in body for body in server.sent) <= 8
+
+
+def test_another_refusal_is_no_reason_to_rename_the_cap(server: FaultyServer) -> None:
+    other = dataclasses.replace(OPENAI_REFUSAL, param="temperature", message="Unsupported value: 'temperature'.")
+    server.behave = lambda body, n: other
+    (found,) = desk(server, max_retries=2).ask([call("a")])
+    assert found.error == "status 400 (unsupported_parameter)"
+    assert len(server.sent) == 1
+    server.behave = lambda body, n: OPENAI_REFUSAL  # whatever it is called
+    (found,) = desk(server, max_retries=2).ask([call("b")])
+    assert found.error == "status 400 (unsupported_parameter)"
+    assert len(server.sent) == 3
 
 
 # ── budget ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -150,7 +150,7 @@ def test_a_store_of_the_first_schema_keeps_every_row(tmp_path: Path) -> None:
 def test_a_store_from_before_ratings_gains_them_and_loses_nothing(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
     with writing(engine) as connection:
-        for name in reversed([t.name for t in metadata.sorted_tables]):
+        for name in ["local_answers", *reversed([t.name for t in metadata.sorted_tables])]:
             connection.execute(text(f"DROP TABLE {name}"))
         connection.execute(text("CREATE TABLE somebody_elses (x INTEGER)"))
         connection.execute(text("INSERT INTO somebody_elses VALUES (1), (2)"))

@@ -1,0 +1,137 @@
+"""A model behind an endpoint as deepeval's: asked through our client, weighted where it wrote the score.
+
+What a metric asks first of every item is known before any of it is sent, so all first calls go out together, paced and
+charged as any other judge's; for GEval and its kin, whose steps are given, there are no others. What a metric asks next
+depends on the answers and is asked one at a time.
+
+Import this module through `harness.judging.deepeval.quiet`, never first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from openai.types.chat import ChatCompletionTokenLogprob
+from openai.types.chat.chat_completion_token_logprob import TopLogprob
+
+from harness.errors import InputError
+from harness.judging.deepeval.model import DIGITS, Bridge, WeightedText, WrittenScore, score_place
+from harness.judging.protocol import OnProgress
+from harness.judging.remote_reading import distribution, is_refused, option_weights
+from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.desk import Desk
+from harness.models.metering import Meter
+from harness.models.protocol import OptionProbabilities
+
+
+class NotSentError(InputError):
+    """A call that is only noted; it ends the metric that made it."""
+
+
+class BridgedEndpoint(Bridge):
+    """A model at a desk behind deepeval's interface."""
+
+    def __init__(self, desk: Desk, *, model: str, max_new_tokens: int, gives_probabilities: bool) -> None:
+        """`model` is its name at the endpoint; `gives_probabilities` is the judge's mode, and never tried out here."""
+        self.gives_probabilities = gives_probabilities
+        self._desk = desk
+        self._model = model
+        self._max_new_tokens = max_new_tokens
+        self._noted: list[ChatCall] | None = None
+        self._fetched: dict[str, ChatResult] = {}
+        super().__init__(model)
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[list[ChatCall]]:
+        """Calls made inside are noted and not sent: each ends its metric with `NotSentError`."""
+        self._noted = []
+        try:
+            yield self._noted
+        finally:
+            self._noted = None
+
+    def fetch(self, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> None:
+        """Ask many things together; the metrics that ask them next are told without asking."""
+        meter = Meter(len(calls), "calls", on_progress)
+        results = self._desk.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+        self._fetched = {self._key(call): result for call, result in zip(calls, results, strict=True)}
+
+    def write(self, prompt: str) -> WrittenScore:
+        """See `Bridge.write`."""
+        return self._written(self._ask(self._call(prompt)))
+
+    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+        """See `Bridge.weigh`: the digits among the likeliest tokens at the last place that holds the score."""
+        answer = self._ask(self._call(prompt, logprobs=True, top_logprobs=top_logprobs))
+        written = self._written(answer)
+        found = score_place(written.text)
+        position = None if found is None else _position_of(found[1], answer)
+        if position is None:
+            return WeightedText(written=written)
+        digits = _digits(position)
+        if digits is None:
+            return WeightedText(written=written)
+        return WeightedText(
+            written=WrittenScore(text=written.text, is_cut=written.is_cut, digits=digits), token=_token(position)
+        )
+
+    def _call(self, prompt: str, **more: Any) -> ChatCall:
+        said = [{"role": "user", "content": prompt}]
+        body = {"model": self._model, "messages": said, "max_tokens": self._max_new_tokens, "temperature": 0}
+        return ChatCall(body=body | more)
+
+    def _key(self, call: ChatCall) -> str:
+        return call.key(self._desk.client.url)
+
+    def _ask(self, call: ChatCall) -> Mapping[str, Any]:
+        if self._noted is not None:
+            self._noted.append(call)
+            raise NotSentError("`prompt` is noted and not sent")
+        result = self._fetched.get(self._key(call)) or self._desk.ask([call])[0]
+        if result.answer is None:
+            raise InputError(result.error)
+        if is_refused(result.answer):
+            self.last = WrittenScore(text="", is_cut=False, digits=None, is_refused=True)
+            raise InputError("the model refused to answer")
+        return result.answer
+
+    @staticmethod
+    def _written(answer: Mapping[str, Any]) -> WrittenScore:
+        choice = answer["choices"][0]
+        text = choice["message"].get("content")
+        return WrittenScore(
+            text=text.strip() if isinstance(text, str) else "",
+            is_cut=choice.get("finish_reason") == "length",
+            digits=None,
+        )
+
+
+def _position_of(digit: str, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The last position whose token is the digit, as deepeval looks for it."""
+    logprobs = answer["choices"][0].get("logprobs")
+    positions = logprobs.get("content") if isinstance(logprobs, dict) else None
+    told = [p for p in (positions if isinstance(positions, list) else []) if isinstance(p, dict)]
+    return next((p for p in reversed(told) if p.get("token") == digit), None)
+
+
+def _digits(position: Mapping[str, Any]) -> OptionProbabilities | None:
+    """The distribution over the digits at a position; None where the endpoint's numbers are none."""
+    weights = option_weights(position, DIGITS)
+    if weights is None or sum(weights) <= 0:
+        return None
+    return distribution(DIGITS, weights, key="score", mass=min(1.0, sum(weights)))
+
+
+def _token(position: Mapping[str, Any]) -> ChatCompletionTokenLogprob:
+    """A position that `_digits` has found sound, as deepeval reads it; what was drawn is among the likeliest."""
+    listed = position.get("top_logprobs")
+    told = [t for t in (listed if isinstance(listed, list) else []) if isinstance(t, dict)]
+    if position["token"] not in [t["token"] for t in told]:
+        told.append(dict(position))
+    return ChatCompletionTokenLogprob(
+        token=position["token"],
+        logprob=position["logprob"],
+        top_logprobs=[TopLogprob(token=t["token"], logprob=t["logprob"]) for t in told],
+    )
