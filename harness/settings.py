@@ -5,6 +5,7 @@
 | `SCREENTEST_HOME` | folder of all local state | `./mlruns` |
 | `MLFLOW_TRACKING_URI` | tracking store and registry | `sqlite:///<home>/mlflow.db` |
 | `SCREENTEST_DATABASE_URL` | ratings and judge cache | `sqlite:///<home>/screentest.db` |
+| `SCREENTEST_ENDPOINTS` | servers that reply for bases and registered adapters, commas between | none: in process |
 | `SCREENTEST_OWNER_SECRET` | opens a study's results pages; read where it is compared, kept nowhere | none: closed |
 | `SCREENTEST_CACHE` | downloaded corpora, the converted embedded model | `$XDG_CACHE_HOME/screentest` |
 """
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+ENDPOINTS = "SCREENTEST_ENDPOINTS"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -26,6 +29,7 @@ class Settings:
     tracking_uri: str
     database_url: str
     cache: Path  # absolute
+    endpoints: tuple[str, ...] = ()  # base URLs of equal servers
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -39,6 +43,7 @@ class Settings:
             tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
             database_url=env.get("SCREENTEST_DATABASE_URL") or f"sqlite:///{home / 'screentest.db'}",
             cache=cache,
+            endpoints=tuple(url.strip().rstrip("/") for url in env.get(ENDPOINTS, "").split(",") if url.strip()),
         )
 
     @property

@@ -125,7 +125,7 @@ def generate_stage(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         journal = stage.folder / JOURNAL
-        model = session.pool.of(variant, spending=session.spending)
+        model = session.replier(variant)
         generations = generate(
             model,
             [variant],
@@ -150,14 +150,16 @@ def generate_stage(
                 "on this device and precision rounding depends on the batch"
             )
 
+    is_served = variant.kind == "model" and bool(session.endpoints)
+    engine = {"engine": "endpoint"} if is_served else {}  # another sampler with other seeds, so other replies
     return session.stage(
         "generate",
         label=f"Generate ({variant.name})",
         revision=GENERATE_REVISION,
-        config={"variant": variant.name, "decoding": to_json(decoding)},
+        config={"variant": variant.name, "decoding": to_json(decoding)} | engine,
         inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
         work=work,
-        tags={"declaration": declaration},
+        tags={"declaration": declaration} | ({"endpoints": ", ".join(session.endpoints)} if is_served else {}),
         adopt=adopt,
     )
 

@@ -14,13 +14,14 @@ from harness.models.metering import Usage
 from harness.models.remembering import RememberingModel
 from harness.settings import Settings
 from harness.tracking import Stage, StageResult, Tracking
-from harness.types import BaseModel, Progress
+from harness.types import BaseModel, Progress, Variant
 from pipelines.judges.spending import Spending
 from pipelines.memory import PEAK_METRIC, peak_bytes, release
 from pipelines.variants import ModelPool
 
 if TYPE_CHECKING:
     from harness.models.local import Dtype
+    from harness.models.protocol import LanguageModel
 
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
@@ -72,6 +73,23 @@ class Session:
             repetition=repetition,
             on_recall=said,
         )
+
+    @functools.cached_property
+    def endpoints(self) -> tuple[str, ...]:
+        """Servers that reply in this process's place; where replies are made is no part of what is asked."""
+        return Settings.from_environment().endpoints
+
+    def replier(self, variant: Variant) -> LanguageModel:
+        """What replies for a variant: this process, its own endpoint or file, or the servers of the environment.
+
+        Raises:
+            UnavailableError: a server does not offer the variant.
+        """
+        if variant.kind != "model" or not self.endpoints:
+            return self.pool.of(variant, spending=self.spending)
+        from harness.models.endpoint.fleet import fleet_of
+
+        return fleet_of(variant, self.endpoints, connect=lambda url, name: self.spending.model(endpoint=url, name=name))
 
     @property
     def usage(self) -> Usage:

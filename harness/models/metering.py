@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.models.protocol import OnProgress
 from harness.types import Progress
@@ -17,15 +18,17 @@ class Usage:
     n_input: int = 0  # tokens read; a beginning that several calls share counts for each
     n_output: int = 0  # tokens generated
     n_uncounted: int = 0  # calls whose tokens nobody counted
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)  # servers answer at once
 
     def add(self, *, n_input: int | None, n_output: int | None) -> None:
         """One call that was answered; None where its tokens are unknown."""
-        self.n_calls += 1
-        if n_input is None or n_output is None:
-            self.n_uncounted += 1
-        else:
-            self.n_input += n_input
-            self.n_output += n_output
+        with self._lock:
+            self.n_calls += 1
+            if n_input is None or n_output is None:
+                self.n_uncounted += 1
+            else:
+                self.n_input += n_input
+                self.n_output += n_output
 
     def plus(self, other: Usage, *, sign: int = 1) -> Usage:
         """The sum of both, or with sign -1 what came since `other`."""

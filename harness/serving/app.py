@@ -143,14 +143,16 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def models(request: Request) -> ModelList:
         service.admit(request)
         served = await asyncio.to_thread(service.variants.list)
-        return ModelList(data=[ModelCard(id=one.name, created=one.created) for one in served])
+        return ModelList(
+            data=[ModelCard(id=one.name, created=one.created, root=service.variants.base.source) for one in served]
+        )
 
     @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
     async def model(request: Request, name: str) -> ModelCard:
         service.admit(request)
         for one in await asyncio.to_thread(service.variants.list):
             if one.name == name:
-                return ModelCard(id=one.name, created=one.created)
+                return ModelCard(id=one.name, created=one.created, root=service.variants.base.source)
         raise unknown_model("the model must be one that GET /v1/models lists; it is not")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})

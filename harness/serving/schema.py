@@ -198,6 +198,7 @@ class ModelCard(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["screentest"] = "screentest"
+    root: str  # the base that it runs on, as vLLM says it of its own
 
 
 class ModelList(BaseModel):

@@ -18,7 +18,7 @@ from harness.errors import ConfigError, InputError
 from harness.reporting.ablation_record import Work
 from harness.reporting.render import ReportFiles
 from harness.reporting.runs import export_report
-from harness.settings import Settings
+from harness.settings import ENDPOINTS, Settings
 from harness.tracking import StageResult, Tracking
 from pipelines.ablate.analyse import analyse_ablation
 from pipelines.ablate.collect import collect
@@ -229,6 +229,7 @@ def _workers(executor: Executor, settings: Settings) -> Workers:
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "SCREENTEST_HOME": str(settings.home),
         "SCREENTEST_CACHE": str(settings.cache),
+        ENDPOINTS: ",".join(settings.endpoints),
         "OMP_NUM_THREADS": n_threads,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TOKENIZERS_PARALLELISM": "false",

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.console import ForceOption, JsonOption, LimitOption, emit, say, stderr, stdout, table
+from pipelines.cli.console import (
+    EndpointsOption,
+    ForceOption,
+    JsonOption,
+    LimitOption,
+    emit,
+    say,
+    stderr,
+    stdout,
+    table,
+    use_endpoints,
+)
 
 
 class ExecutorChoice(StrEnum):
@@ -29,6 +40,7 @@ def ablate(
     gpus: Annotated[float | None, typer.Option(help="GPUs that a stage takes on Ray.", min=0)] = None,
     corpus: Annotated[str | None, typer.Option(help="Instead of the file's corpus.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Instead of the file's seeds; may be given again.")] = None,
+    endpoint: EndpointsOption = None,
     limit: LimitOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -41,6 +53,7 @@ def ablate(
     from harness.tracking import Tracking
     from pipelines.ablate.run import Executor, load_ablation, run
 
+    use_endpoints(endpoint)
     design = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()))
     ablated = run(
         Tracking(),

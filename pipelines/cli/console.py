@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,14 @@ SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of th
 ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
 LimitOption = Annotated[
     int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
+]
+EndpointsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--endpoint",
+        help="Server that replies in this process's place, e.g. http://gpu1:8000/v1, serving bases and registered "
+        "adapters as `screentest serve` does; given again, requests are dealt in turn.",
+    ),
 ]
 BudgetOption = Annotated[
     float | None,
@@ -166,3 +175,19 @@ class _Rate:
         if self._first is None or self._state is None or now <= self._first[0]:
             return 0.0
         return (self._state.done - self._first[1]) / (now - self._first[0])
+
+
+def use_endpoints(urls: Sequence[str] | None) -> None:
+    """Have this command and its workers ask these servers for replies.
+
+    Raises:
+        InputError: one of them is no address.
+    """
+    from harness.errors import InputError
+    from harness.settings import ENDPOINTS
+
+    for url in urls or ():
+        if not url.startswith(("http://", "https://")) or "#" in url or "," in url:
+            raise InputError(f"`--endpoint` must be the base URL of a server, e.g. http://gpu1:8000/v1, got {url!r}")
+    if urls:
+        os.environ[ENDPOINTS] = ",".join(urls)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import BudgetOption, DryRunOption, ForceOption, JsonOption, LimitOption
+from pipelines.cli.console import (
+    BudgetOption,
+    DryRunOption,
+    EndpointsOption,
+    ForceOption,
+    JsonOption,
+    LimitOption,
+    use_endpoints,
+)
 
 
 def evaluate(
@@ -15,6 +23,7 @@ def evaluate(
     profile: Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Instead of the file's corpus.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0)] = None,
+    endpoint: EndpointsOption = None,
     limit: LimitOption = None,
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
@@ -31,6 +40,7 @@ def evaluate(
     from pipelines.evaluate import load_design, run
     from pipelines.judges.costing import plan_design
 
+    use_endpoints(endpoint)
     design = load_design(file, profile=profile, corpus=corpus, seed=seed)
     folder = file.resolve().parent
     if dry_run:

@@ -1,0 +1,122 @@
+"""An evaluation whose replies come from servers: the words of this process, from servers that have all variants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fakes import tiny_adapter, tiny_checkpoint
+from servers import Running, running
+from stories import fresh_home, screentest
+
+from harness.artifacts import read_parquet
+from harness.models.bases import resolve_base
+from harness.models.local import LocalModel
+from harness.registry import publish
+from harness.serving.variants import Variants
+from harness.settings import Settings
+from harness.tracking import Tracking
+from harness.types import BaseModel, Generation
+from pipelines.rows import GENERATIONS
+
+pytestmark = pytest.mark.slow
+
+
+class World:
+    """A registry with `film/1` on a tiny base, and an evaluation of both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = fresh_home(folder / "home")
+        self.base: BaseModel = resolve_base(str(tiny_checkpoint(folder / "base")))
+        self.tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(self.home)}))
+        publish(self.tracking, tiny_adapter(folder / "adapter", self.base), name="film", card="# card")
+        data = folder / "test.jsonl"
+        rows = [
+            {"id": f"f{i % 4}-{i}", "cluster": f"f{i % 4}", "prompt": f"Where are {i} boats?", "completion": "Gone."}
+            for i in range(12)
+        ]
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        design: dict[str, Any] = {
+            "schema": 1,
+            "name": "fleet",
+            "question": "Do servers reply as this process does?",
+            "variants": {"base": {"model": self.base.source}, "film": {"adapter": "film/1"}},
+            "control": "base",
+            "data": {"file": str(data), "prompts": 12, "min_clusters": 3},
+            "decoding": {"max_new_tokens": 10, "temperature": 0},
+            "measures": {"heldout_loss": {}, "cut_off": {}},
+            "contrasts": [{"name": "film-base", "arms": ["film", "base"]}],
+            "family": {"measures": ["heldout_loss"]},
+        }
+        self.file = folder / "fleet.yaml"
+        self.file.write_text(yaml.safe_dump(design))
+
+    def replies(self, *options: str) -> tuple[dict[tuple[str, str], str], list[dict[str, Any]]]:
+        """Every reply by variant and prompt, and the stages that made them."""
+        ran = screentest("evaluate", self.file, "--json", *options, home=self.home)
+        stages = [stage for stage in ran.json["stages"] if stage["name"] == "generate"]
+        found: dict[tuple[str, str], str] = {}
+        for stage in stages:
+            folder = self.tracking.folder(self.tracking.source_of(self.tracking.run(stage["run_id"])).run_id)
+            found |= {(g.variant, g.prompt_id): g.text for g in read_parquet(folder / GENERATIONS, Generation)}
+        return found, stages
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("fleet"))
+
+
+@pytest.fixture
+def servers(world: World) -> Iterator[list[Running]]:
+    with (
+        running(LocalModel.load(world.base), Variants(world.tracking, world.base)) as first,
+        running(LocalModel.load(world.base), Variants(world.tracking, world.base)) as second,
+    ):
+        yield [first, second]
+
+
+def test_greedy_replies_of_two_servers_are_those_of_this_process(world: World, servers: list[Running]):
+    here, in_process = world.replies()
+    options = [part for server in servers for part in ("--endpoint", f"{server.url}/v1")]
+    there, served = world.replies(*options)
+    assert len(here) == 24
+    assert there == here
+    for server in servers:  # dealt in turn: each has half of both variants
+        asked = [record["model"] for record in server.records if record.get("path") == "/v1/chat/completions"]
+        assert sorted(asked) == ["base"] * 6 + ["film/1"] * 6
+    assert {s["fingerprint"] for s in in_process}.isdisjoint(s["fingerprint"] for s in served)
+    tagged = world.tracking.run(served[0]["run_id"]).tags["endpoints"]
+    assert tagged == ", ".join(f"{server.url}/v1" for server in servers)
+    again, reused = world.replies(*options)
+    assert again == there
+    assert all(stage["reused"] for stage in reused)
+
+
+def test_a_server_without_the_variant_is_asked_for_nothing(world: World):
+    with running(LocalModel.load(world.base), Variants(world.tracking, world.base, names=["base"])) as server:
+        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
+        asked = [record for record in server.records if record.get("model") == "film/1"]
+    assert ran.code == 1
+    assert "must serve `film/1`, which it does not list; it lists base" in ran.stderr.replace("\n", " ")
+    assert asked == []
+
+
+def test_a_server_of_another_base_is_asked_for_nothing(world: World, tmp_path: Path):
+    other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=5)))
+    with running(LocalModel.load(other), Variants(world.tracking, other)) as server:
+        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
+        asked = [record for record in server.records if record.get("path") == "/v1/chat/completions"]
+    assert ran.code == 1
+    assert "must serve the base" in ran.stderr.replace("\n", " ")
+    assert asked == []
+
+
+def test_what_is_no_address_is_refused(world: World):
+    ran = screentest("evaluate", world.file, "--endpoint", "gpu1:8000", home=world.home)
+    assert ran.code == 2
+    assert "must be the base URL of a server" in ran.stderr.replace("\n", " ")
