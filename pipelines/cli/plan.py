@@ -52,6 +52,9 @@ def plan(
     question_tokens: Annotated[
         float | None, typer.Option(help="Tokens of a judge's question, text included.", min=0, show_default=False)
     ] = None,
+    answer_tokens: Annotated[
+        float | None, typer.Option(help="Tokens of a judge's answer.", min=0, show_default=False)
+    ] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option(help="Tokens your device generates a second.", min=1e-9, show_default=False)
     ] = None,
@@ -82,7 +85,7 @@ def plan(
     rates = yard.reply if yard else CallRates()
     needs = [reply_need(scale, _said(rates, read=prompt_tokens, generated=reply_tokens, per_second=tokens_per_second))]
     if scale.n_criteria:
-        asked = {"read": question_tokens, "per_second": judge_tokens_per_second}
+        asked = {"read": question_tokens, "generated": answer_tokens, "per_second": judge_tokens_per_second}
         needs.append(_scores(scale, spec, yard, mode=mode, **asked))
     needs.append(total(needs))
     _show(needs, json=json, basis=_basis(yard))
@@ -114,6 +117,7 @@ def _scores(
     *,
     mode: ModeName | None,
     read: float | None,
+    generated: float | None,
     per_second: float | None,
 ) -> Need:
     from harness.errors import ConfigError
@@ -126,7 +130,7 @@ def _scores(
         each = calls_per_score(spec, scale, mode=None if mode is None else mode.value)
     if each is None:
         raise ConfigError("`--criteria` need a judge that scores them: give --judge, or --from a run with a judge")
-    rates = _said(measured.rates if measured else CallRates(), read=read, per_second=per_second)
+    rates = _said(measured.rates if measured else CallRates(), read=read, generated=generated, per_second=per_second)
     if spec is not None and isinstance(spec.model, EndpointChoice):
         price = _price(spec, spec.model)
         rates = replace(rates, is_remote=True, price=price)
@@ -173,32 +177,17 @@ def _show(needs: list[Need], *, json: bool, basis: str) -> None:
     if json:
         emit({"basis": basis, "needs": [asdict(need) for need in needs]})
         return
-    columns = (
-        "What",
-        "Calls",
-        "Tokens read",
-        "Tokens generated",
-        "Device hours",
-        "Rows",
-        "MB of files",
-        "MB of store",
-        "US$ to endpoints",
-    )
     rows = [
-        (
-            need.what,
-            f"{need.n_calls:,}",
-            _count(need.tokens_read),
-            _count(need.tokens_generated),
-            _size(need.hours),
-            f"{need.n_rows:,}",
-            _size(need.file_megabytes),
-            _size(need.store_megabytes),
-            _size(need.usd),
-        )
-        for need in needs
+        ("calls", *(f"{need.n_calls:,}" for need in needs)),
+        ("tokens read", *(_count(need.tokens_read) for need in needs)),
+        ("tokens generated", *(_count(need.tokens_generated) for need in needs)),
+        ("hours of one device", *(_size(need.hours) for need in needs)),
+        ("rows", *(f"{need.n_rows:,}" for need in needs)),
+        ("MB of files", *(_size(need.file_megabytes) for need in needs)),
+        ("MB of store", *(_size(need.store_megabytes) for need in needs)),
+        ("US$ to endpoints", *(_size(need.usd) for need in needs)),
     ]
-    table("What it needs", columns, rows)
+    table("What it needs", ("", *(need.what for need in needs)), rows)
     say(basis)
     say("A judge's planted controls come on top: `screentest evaluate FILE --dry-run` counts those of an endpoint.")
 

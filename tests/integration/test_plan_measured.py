@@ -5,8 +5,10 @@ The judge is a real endpoint: a `screentest serve` on the same tiny model, which
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,9 +152,10 @@ def test_a_small_run_foretells_itself_exactly_and_a_larger_one_closely(world: Wo
     mean = AnswerStore(engine, "endpoint_answers").mean_bytes()
     with engine.connect() as connection:
         n_answers = connection.execute(text("SELECT count(*) FROM endpoint_answers")).scalar_one()
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
     assert mean is not None
+    with contextlib.closing(sqlite3.connect(world.home / "screentest.db")) as whole:
+        whole.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was written lately is in a file beside it
     share = n_answers * mean / (world.home / "screentest.db").stat().st_size
     print(f"answers of {mean:.0f} bytes are {share:.2f} of the store's file")
     assert 0.5 < share < 1

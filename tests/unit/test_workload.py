@@ -126,3 +126,10 @@ def test_the_command_refuses_in_a_sentence(words: tuple[object, ...], sentence: 
     ran = screentest(*SIZE, *words, home=tmp_path)
     assert ran.code == 2
     assert sentence in ran.stderr
+
+
+def test_a_judge_at_a_listed_price_is_priced_by_what_is_said_of_it(tmp_path: Path) -> None:
+    said = ("--question-tokens", 450, "--answer-tokens", 3)
+    shown = screentest(*SIZE, "--judge", JUDGES / "gpt-4o-mini", *said, "--json", home=tmp_path).json
+    # 1,200,000 x (450 x $0.15 + 3 x $0.60) / 1,000,000
+    assert {n["what"]: n["usd"] for n in shown["needs"]}["scores of gpt-4o-mini"] == pytest.approx(83.16)

@@ -296,6 +296,20 @@ def test_a_key_is_asked_of_every_client_but_not_for_health(base: BaseModel, regi
 # ── people who leave, and what is written down ───────────────────────────────────────────────────────────────────────
 
 
+def test_a_full_server_says_when_to_come_again_and_then_answers(base: BaseModel, registry: Tracking) -> None:
+    limits = ServingLimits(max_batch=4, max_queue=0, max_tokens=200)
+    with running(LocalModel.load(base), Variants(registry, base), limits=limits) as full:
+        long = _body(n=4, max_tokens=200, stream=True)
+        with httpx.stream("POST", f"{full.url}/v1/chat/completions", json=long, timeout=60) as busy:
+            lines = busy.iter_lines()
+            assert next(lines).startswith("data: ")
+            refused = full.post(**_body(n=4))
+            assert (refused.status_code, _error(refused)["code"]) == (429, "queue_full")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert full.post(**_body(n=4)).status_code == 200
+
+
 def test_who_hangs_up_frees_the_row(server: Running) -> None:
     bodies = [
         _body(max_tokens=200, seed=seed, stream=is_streamed) for seed in range(4) for is_streamed in (True, False)
