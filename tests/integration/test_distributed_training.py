@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 import yaml
 from fakes import tiny_checkpoint
+from stories import environment
 
 from harness.artifacts import read_json
 from harness.settings import Settings
@@ -65,15 +65,10 @@ def base(tmp_path_factory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("base"), kind="qwen2")
 
 
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "SCREENTEST_HOME": str(home), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-
-
 def train(start: list[str], file: Path, home: Path) -> subprocess.CompletedProcess[str]:
     command = [*start, "sft", str(file), "--limit", "60"]
-    return subprocess.run(
-        command, cwd=home.parent, env=environment(home), capture_output=True, text=True, timeout=300, check=False
-    )
+    own = environment(home, {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"})
+    return subprocess.run(command, cwd=home.parent, env=own, capture_output=True, text=True, timeout=300, check=False)
 
 
 def trained(home: Path) -> tuple[RunInfo, Path]:
