@@ -60,6 +60,7 @@ def measure(
     folder: Path,
 ) -> Measured:
     """Run every stage between variants and analysis; each is reused where its result stands."""
+    session.require_served(variants.values())
     declaration = design.declaration_digest()
     decoding = design.decoding.noun(seed=design.seed)
     replies = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,17 +79,28 @@ class Session:
         """Servers that reply in this process's place; where replies are made is no part of what is asked."""
         return Settings.from_environment().endpoints
 
+    def require_served(self, variants: Iterable[Variant]) -> None:
+        """Refuse servers that lack one of the variants, before anything is sent or trained; none asked, none needed.
+
+        Raises:
+            InputError: a server offers another model under a variant's name, or none. UnavailableError: it is silent.
+        """
+        if self.endpoints:
+            from harness.models.endpoint.fleet import require_served
+
+            require_served(self.endpoints, variants)
+
     def replier(self, variant: Variant) -> LanguageModel:
         """What replies for a variant: this process, its own endpoint or file, or the servers of the environment.
 
         Raises:
-            UnavailableError: a server does not offer the variant.
+            InputError: a server does not offer the variant. UnavailableError: it does not answer.
         """
         if variant.kind != "model" or not self.endpoints:
             return self.pool.of(variant, spending=self.spending)
         from harness.models.endpoint.fleet import fleet_of
 
-        return fleet_of(variant, self.endpoints, connect=lambda url, name: self.spending.model(endpoint=url, name=name))
+        return fleet_of(variant, self.endpoints, connect=self.spending.served)
 
     @property
     def usage(self) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,15 +105,8 @@ def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, ado
             "Steps": f"{summary.n_steps:,}",
             "Seed": str(recipe.seed),
         }
-        card = model_card(adapter, name=recipe.name, facts=facts, metrics=metrics)
-        published = publish(
-            session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
-        )
         stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
-        stage.set_tag("adapter", f"{published.name}/{published.version}")
-        for name, value in metrics.items():
-            stage.log_metric(f"final_{name}", value)
-        write_json(stage.folder / PUBLISHED, {"adapter": f"{published.name}/{published.version}"})
+        publish_trained(session, stage, adapter, name=recipe.name, facts=facts, metrics=metrics)
 
     return session.stage(
         "sft",
@@ -123,6 +117,25 @@ def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, ado
         work=work,
         adopt=adopt,
     )
+
+
+def publish_trained(
+    session: Session,
+    stage: Stage,
+    adapter: Adapter,
+    *,
+    name: str,
+    facts: Mapping[str, str],
+    metrics: Mapping[str, float],
+) -> None:
+    """Register what a stage trained, with its card, and leave the version where `published_adapter` looks."""
+    card = model_card(adapter, name=name, facts=facts, metrics=metrics)
+    published = publish(session.tracking, adapter, name=name, run_id=stage.run_id, card=card, metrics=metrics)
+    version = f"{published.name}/{published.version}"
+    stage.set_tag("adapter", version)
+    for key, value in metrics.items():
+        stage.log_metric(f"final_{key}", value)
+    write_json(stage.folder / PUBLISHED, {"adapter": version})
 
 
 def published_adapter(session: Session, trained: StageResult) -> Adapter:

@@ -32,6 +32,7 @@ def isolated_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "SCREENTEST_DATABASE_URL",
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+        "SCREENTEST_ENDPOINTS",
         "HF_TOKEN",
     ):
         monkeypatch.delenv(name, raising=False)

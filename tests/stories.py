@@ -24,7 +24,14 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXPERIMENTS = REPOSITORY / "experiments"
-FOREIGN = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN")
+FOREIGN = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "HF_TOKEN",
+    "SCREENTEST_ENDPOINTS",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,27 +160,13 @@ class Repeatable(Protocol):
 
 
 @runtime_checkable
-class Resumable(Protocol):
+class Resumable(LanguageModel, Protocol):
     """A model whose exact answers are handed out as they come, so that whoever keeps them can go on after a kill.
 
-    Both methods are those of `LanguageModel` with two arguments more. `known` are the places of requests whose answers
+    Both exact methods take two arguments more. `known` are the places of requests whose answers
     the caller has: they are left out of the result and count only for who shares a forward pass with whom, so that a
     call that goes on gives the numbers of one that was never killed. `on_answers` gets the answers of each pass.
     """
-
-    @property
-    def base(self) -> BaseModel | None:
-        """As in `LanguageModel`."""
-
-    def generate(
-        self,
-        requests: Sequence[ReplyRequest],
-        *,
-        decoding: Decoding,
-        on_reply: OnReply | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> list[Reply]:
-        """As in `LanguageModel`."""
 
     def continuation_logprobs(
         self,

@@ -26,7 +26,7 @@ from harness.serving.openapi import CHAT, KNOWN_ERRORS, describe
 from harness.serving.replies import Answer
 from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
 from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
-from harness.serving.variants import Variants
+from harness.serving.variants import Served, Variants
 from harness.types import Adapter, Decoding
 
 
@@ -143,16 +143,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def models(request: Request) -> ModelList:
         service.admit(request)
         served = await asyncio.to_thread(service.variants.list)
-        return ModelList(
-            data=[ModelCard(id=one.name, created=one.created, root=service.variants.base.source) for one in served]
-        )
+        return ModelList(data=[_card(service, one) for one in served])
 
     @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
     async def model(request: Request, name: str) -> ModelCard:
         service.admit(request)
         for one in await asyncio.to_thread(service.variants.list):
             if one.name == name:
-                return ModelCard(id=one.name, created=one.created, root=service.variants.base.source)
+                return _card(service, one)
         raise unknown_model("the model must be one that GET /v1/models lists; it is not")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})
@@ -168,6 +166,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             waiting=load.waiting,
             adapters=load.adapters,
         )
+
+
+def _card(service: Service, served: Served) -> ModelCard:
+    root = service.variants.base.source
+    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest)
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:

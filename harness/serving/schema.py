@@ -199,6 +199,7 @@ class ModelCard(BaseModel):
     created: int
     owned_by: Literal["screentest"] = "screentest"
     root: str  # the base that it runs on, as vLLM says it of its own
+    digest: str  # of the adapter, or of the bare base
 
 
 class ModelList(BaseModel):

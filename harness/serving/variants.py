@@ -23,6 +23,7 @@ class Served:
 
     name: str
     created: int  # seconds since 1970
+    digest: str  # of the adapter, or of the bare base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +76,14 @@ class Variants:
 
     def list(self) -> list[Served]:
         """Every name that may be asked."""
-        if self._names:
-            return [Served(name=name, created=self._started) for name in self._names]
         with self._lock:
             found = records(self._tracking)
-        served = [Served(name=BASE, created=self._started)]
+        served = [Served(name=BASE, created=self._started, digest=self.base.digest)]
         for record in found:
             if self._fits(record):
                 names = [f"{record.name}@{alias}" for alias in record.aliases] + [f"{record.name}/{record.version}"]
-                served += [Served(name=name, created=record.created // 1000) for name in names]
-        return served
+                served += [Served(name=name, created=record.created // 1000, digest=record.digest) for name in names]
+        return [one for one in served if one.name in self._names] if self._names else served
 
     def adapters(self) -> dict[str, Adapter]:
         """Every served name with its adapter, the base left out; digests checked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from harness.reporting.render import ReportFiles
 from harness.reporting.runs import export_report
 from harness.settings import ENDPOINTS, Settings
 from harness.tracking import StageResult, Tracking
+from harness.types import Variant
 from pipelines.ablate.analyse import analyse_ablation
 from pipelines.ablate.collect import collect
 from pipelines.ablate.plan import Plan, Task, make_plan
@@ -101,9 +103,11 @@ def run(
     """
     began = time.perf_counter()
     plan = make_plan(design, folder=file.resolve().parent, limit=limit)
-    require_bases(_named_bases(plan))
+    # Servers are asked for the bases now and for an adapter when it has been trained.
+    bases = require_bases(_named_bases(plan))
+    Session(tracking=tracking).require_served(Variant(name=b.source, kind="model", base=b) for b in bases)
     tracking.experiment_id()  # made here, so that its artifacts lie in the home whoever logs
-    with _store(tracking.settings, executor) as settings:
+    with _store(tracking.settings, executor) as settings, _only_results_on_stdout(executor):
         store = Tracking(settings)
         _bury_dead_drivers(store)
         tags = {"declaration": design.declaration_digest(), "ablation": design.name, "profile": profile or ""}
@@ -210,6 +214,16 @@ def _require_same_test(store: Tracking, design: AblationDesign, plan: Plan, ran:
                 f"arms `{first}` and `{arm}` have different TEST prompts, so that they cannot be compared: the "
                 "tokenizers of their bases cut the windows differently; raise `data.max_tokens` until all fit"
             )
+
+
+@contextlib.contextmanager
+def _only_results_on_stdout(executor: Executor) -> Iterator[None]:
+    """Ray prints of workers that died to stdout, whatever its logging is set to; a script reads JSON there."""
+    if executor.name != "ray":
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from harness.artifacts import from_json
 from harness.judging.spec import load_judge_spec
 from harness.models.bases import resolve_base
 from harness.tracking import Stage, StageResult
-from harness.types import Decoding, Prompt, Variant
+from harness.types import BaseModel, Decoding, Prompt, Variant
 from pipelines.ablate.plan import Task, TaskKind
 from pipelines.drawing import draw_prompts
 from pipelines.judges.measures import score_stage
@@ -187,7 +187,6 @@ def _base_settings(base: Mapping[str, Any], needed: Needed) -> dict[str, Any]:
     return {"source": _base_source(base, needed), "revision": None if "base" in needed else base["revision"]}
 
 
-def require_bases(sources: Mapping[str, str | None]) -> None:
+def require_bases(sources: Mapping[str, str | None]) -> list[BaseModel]:
     """Resolve bases by name, so that one that is not there is refused before anything is trained."""
-    for source, revision in sources.items():
-        resolve_base(source, revision=revision)
+    return [resolve_base(source, revision=revision) for source, revision in sources.items()]

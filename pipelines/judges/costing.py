@@ -21,6 +21,7 @@ from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.fleet import served_name
 from harness.types import JudgedItem, JudgedPair, Prompt
 from pipelines.drawing import draw_prompts
 from pipelines.judges.spending import Planned
@@ -40,7 +41,11 @@ FIRST_ONLY = "the first call of each score; what the metric asks next depends on
 def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> list[Planned]:
     """What the judges behind endpoints would be asked; replies that are not made yet count at their length cap."""
     specs = [spec for spec in judge_specs(design, folder=folder) if spec.is_remote]
-    asked = [name for name, declared in design.variants.items() if declared.endpoint is not None]
+    asked = [
+        name
+        for name, declared in design.variants.items()
+        if declared.endpoint is not None or (session.endpoints and declared.generations is None)
+    ]
     if not specs and not asked:
         return []
     ordered = [design.variants[design.control], *design.variants.values()]
@@ -92,7 +97,10 @@ def _plan_variant(
     )
     decoding = design.decoding.noun(seed=design.seed)
     requests = [reply_request(variant, p, draw=draw) for p in prompts for draw in range(decoding.n_draws)]
-    model = session.spending.model(endpoint=variant.endpoint or "", name=variant.model or "")
+    if variant.kind == "endpoint":
+        model = session.spending.model(endpoint=variant.endpoint or "", name=variant.model or "")
+    else:
+        model = session.spending.served(session.endpoints[0], served_name(variant))
     return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
 
 

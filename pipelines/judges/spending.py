@@ -62,6 +62,19 @@ class Spending:
             purpose=purpose,
         )
 
+    def served(self, endpoint: str, name: str) -> EndpointModel:
+        """A model on a server of one's own, which takes no money: its calls stand in the ledger, outside any budget.
+
+        Raises:
+            ConfigError: there is a budget, and the model has a price after all.
+        """
+        if self.budget is not None and listed_price(base_url(endpoint), name) is not None:
+            raise ConfigError(
+                f"`--endpoint` must be a server of your own where there is a budget, and `{name}` has a price at "
+                f"{endpoint}: name it as a variant instead"
+            )
+        return EndpointModel(base_url=endpoint, model=name, store=self.store, usage=self.usage, purpose="generate")
+
     def desk(self, spec: JudgeSpec, *, repetition: int = 0) -> Desk:
         """Where a judge behind an endpoint hands in its calls; with `repetition` 1 it asks everything a second time.
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from harness.artifacts import Journal, digest_json
 from harness.errors import ConfigError
 from harness.judging.preferences import PART
-from harness.types import Candidate, Generation, JudgedPair, Place, Preference, Progress, Prompt
-from pipelines.duplicates import words
-from pipelines.preferences.ranking import Choice
+from harness.types import Generation, JudgedPair, Place, Preference, Progress, Prompt
+from pipelines.preferences.ranking import Choice, best_and_worst, candidate
 
 if TYPE_CHECKING:
     from harness.judging.pairwise import Comparer
@@ -89,19 +88,18 @@ class ComparisonRanker:
                 won[one.draw].append(share)
                 won[other.draw].append(1 - share)
         ranked = [(sum(parts) / len(parts), g) for g in candidates if (parts := won[g.draw])]
-        if len(ranked) < 2:
+        ends = best_and_worst(ranked)
+        if ends is None:
             return None
-        best, worst = (pick(ranked, key=lambda pair: pair[0]) for pick in (max, min))
-        if best[0] <= worst[0] or words(best[1].text) == words(worst[1].text):
-            return None
+        (high, best), (low, worst) = ends
         shares = {g.draw: share for share, g in ranked}
         return Choice(
-            chosen=best[1].text,
-            rejected=worst[1].text,
-            margin=best[0] - worst[0],
-            candidates=tuple(Candidate(text=g.text, score=shares.get(g.draw), n_tokens=g.n_tokens) for g in candidates),
-            orders_agree=_agrees(best[1], worst[1], verdicts),
-            reason=f"{self.criterion}: wins {best[0]:.0%} against {worst[0]:.0%}",
+            chosen=best.text,
+            rejected=worst.text,
+            margin=high - low,
+            candidates=tuple(candidate(g, shares.get(g.draw)) for g in candidates),
+            orders_agree=_agrees(best, worst, verdicts),
+            reason=f"{self.criterion}: wins {high:.0%} against {low:.0%}",
         )
 
 

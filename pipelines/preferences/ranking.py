@@ -1,4 +1,4 @@
-"""Who prefers: a judge's scores, or the human before a sample; `pair_ranking` has judges that compare two replies."""
+"""Who prefers: a judge's scores, or the human before a sample; `pairwise_ranking` has judges that compare replies."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.judging.protocol import Judge
 
 REFERENCE = "reference"
+
+Ranked = tuple[float, Generation]  # in the ranker's units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class ReferenceRanker:
             if other is None or not reference:
                 chosen[prompt.id] = None
                 continue
-            stood = tuple(_candidate(g, None) for g in candidates[prompt.id])
+            stood = tuple(candidate(g, None) for g in candidates[prompt.id])
             chosen[prompt.id] = Choice(chosen=reference, rejected=other.text, margin=None, candidates=stood)
         return chosen
 
@@ -139,21 +141,28 @@ class ScoreRanker:
         return {item_id(g): done[item_id(g)].value for g in asked}
 
     def _choice(self, scored: Sequence[tuple[Generation, float | None]]) -> Choice | None:
-        present = [(value, g) for g, value in scored if value is not None]
-        if len(present) < 2:
+        ends = best_and_worst([(value, g) for g, value in scored if value is not None])
+        if ends is None:
             return None
-        best, worst = (pick(present, key=lambda pair: pair[0]) for pick in (max, min))
-        margin = best[0] - worst[0]
-        if margin <= 0 or words(best[1].text) == words(worst[1].text):
-            return None
+        (high, best), (low, worst) = ends
         return Choice(
-            chosen=best[1].text,
-            rejected=worst[1].text,
-            margin=margin,
-            candidates=tuple(_candidate(g, value) for g, value in scored),
-            reason=f"{self.criterion} {best[0]:.3g} against {worst[0]:.3g}",
+            chosen=best.text,
+            rejected=worst.text,
+            margin=high - low,
+            candidates=tuple(candidate(g, value) for g, value in scored),
+            reason=f"{self.criterion} {high:.3g} against {low:.3g}",
         )
 
 
-def _candidate(generation: Generation, score: float | None) -> Candidate:
+def best_and_worst(ranked: Sequence[Ranked]) -> tuple[Ranked, Ranked] | None:
+    """The replies of highest and lowest rank; None where ranks are equal, or both say the same words."""
+    if len(ranked) < 2:
+        return None
+    best, worst = (pick(ranked, key=lambda pair: pair[0]) for pick in (max, min))
+    is_same = best[0] <= worst[0] or words(best[1].text) == words(worst[1].text)
+    return None if is_same else (best, worst)
+
+
+def candidate(generation: Generation, score: float | None) -> Candidate:
+    """A reply that stood for choice, with its rank where it has one."""
     return Candidate(text=generation.text, score=score, n_tokens=generation.n_tokens)

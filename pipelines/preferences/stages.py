@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, from_json, read_json, to_json, write_json
+from harness.artifacts import digest_file, digest_json, from_json, read_json, to_json
 from harness.errors import InputError
 from harness.judging.spec import load_judge_spec
 from harness.models.bases import resolve_base
-from harness.registry import model_card, open_adapter, publish
+from harness.registry import open_adapter
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.judges.measures import JudgeUse, judge_of, judge_use
@@ -22,7 +22,7 @@ from pipelines.preferences.ranking import REFERENCE, Ranker, ReferenceRanker, Sc
 from pipelines.prepare import PrepareConfig
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
-from pipelines.stages import PUBLISHED, prepare_stage, prompts_of
+from pipelines.stages import prepare_stage, prompts_of, publish_trained
 from pipelines.training.crew import order
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.variants import adapter_of, parse_variant
@@ -257,15 +257,8 @@ def _preference_training(
             "Steps": f"{summary.n_steps:,}",
             "Seed": str(recipe.seed),
         }
-        card = model_card(adapter, name=recipe.name, facts=facts, metrics=metrics)
-        published = publish(
-            session.tracking, adapter, name=recipe.name, run_id=stage.run_id, card=card, metrics=metrics
-        )
         stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
-        stage.set_tag("adapter", f"{published.name}/{published.version}")
-        for key, value in metrics.items():
-            stage.log_metric(f"final_{key}", value)
-        write_json(stage.folder / PUBLISHED, {"adapter": f"{published.name}/{published.version}"})
+        publish_trained(session, stage, adapter, name=recipe.name, facts=facts, metrics=metrics)
 
     return session.stage(
         name,

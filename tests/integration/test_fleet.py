@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ablations import tiny_ablation
 from fakes import tiny_adapter, tiny_checkpoint
 from servers import Running, running
 from stories import fresh_home, screentest
@@ -87,8 +88,7 @@ def test_greedy_replies_of_two_servers_are_those_of_this_process(world: World, s
     assert len(here) == 24
     assert there == here
     for server in servers:  # dealt in turn: each has half of both variants
-        asked = [record["model"] for record in server.records if record.get("path") == "/v1/chat/completions"]
-        assert sorted(asked) == ["base"] * 6 + ["film/1"] * 6
+        assert sorted(calls(server)) == ["base"] * 6 + ["film/1"] * 6
     assert {s["fingerprint"] for s in in_process}.isdisjoint(s["fingerprint"] for s in served)
     tagged = world.tracking.run(served[0]["run_id"]).tags["endpoints"]
     assert tagged == ", ".join(f"{server.url}/v1" for server in servers)
@@ -97,12 +97,17 @@ def test_greedy_replies_of_two_servers_are_those_of_this_process(world: World, s
     assert all(stage["reused"] for stage in reused)
 
 
-def test_a_server_without_the_variant_is_asked_for_nothing(world: World):
+def calls(server: Running) -> list[str]:
+    """The variants that were asked for replies."""
+    return [record["model"] for record in server.records if record.get("path") == "/v1/chat/completions"]
+
+
+def test_a_server_without_a_variant_is_asked_for_nothing_at_all(world: World):
     with running(LocalModel.load(world.base), Variants(world.tracking, world.base, names=["base"])) as server:
         ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
-        asked = [record for record in server.records if record.get("model") == "film/1"]
-    assert ran.code == 1
-    assert "must serve `film/1`, which it does not list; it lists base" in ran.stderr.replace("\n", " ")
+        asked = calls(server)
+    assert ran.code == 2
+    assert "must serve `film/1`, which it does not list; it lists base" in ran.stderr
     assert asked == []
 
 
@@ -110,13 +115,64 @@ def test_a_server_of_another_base_is_asked_for_nothing(world: World, tmp_path: P
     other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=5)))
     with running(LocalModel.load(other), Variants(world.tracking, other)) as server:
         ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
-        asked = [record for record in server.records if record.get("path") == "/v1/chat/completions"]
-    assert ran.code == 1
-    assert "must serve the base" in ran.stderr.replace("\n", " ")
+        asked = calls(server)
+    assert ran.code == 2
+    assert "must serve the `base` of this registry" in ran.stderr
     assert asked == []
+
+
+def test_another_registrys_adapter_of_the_same_name_is_refused(world: World, tmp_path: Path):
+    elsewhere = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(fresh_home(tmp_path / "home"))}))
+    publish(elsewhere, tiny_adapter(tmp_path / "adapter", world.base, seed=8), name="film", card="# card")
+    with running(LocalModel.load(world.base), Variants(elsewhere, world.base)) as server:
+        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
+        asked = calls(server)
+    assert ran.code == 2
+    assert "must serve the `film/1` of this registry" in ran.stderr
+    assert asked == []
+
+
+def test_a_silent_server_ends_the_command_in_a_sentence(world: World):
+    ran = screentest("evaluate", world.file, "--force", "--endpoint", "http://127.0.0.1:9/v1", home=world.home)
+    assert ran.code == 1
+    assert "must list its models" in ran.stderr
+
+
+def test_a_dry_run_counts_the_replies_and_a_budget_leaves_servers_of_ones_own_out(world: World, servers: list[Running]):
+    options = ("--endpoint", f"{servers[0].url}/v1")
+    (base, film) = screentest("evaluate", world.file, *options, "--dry-run", "--json", home=world.home).json
+    assert [base["what"], film["what"]] == ["replies of base", "replies of film"]
+    assert base["calls"] == film["calls"] == 12
+    assert calls(servers[0]) == []
+    ran = screentest("evaluate", world.file, *options, "--force", "--budget-usd", 0.5, "--json", home=world.home)
+    assert ran.code == 0, ran.stderr
+    assert len(calls(servers[0])) == 24
+
+
+def test_an_ablation_trains_here_and_has_a_server_reply(world: World, tmp_path: Path):
+    base = resolve_base(str(tiny_checkpoint(tmp_path / "base", kind="qwen2")))
+    file = tiny_ablation(
+        tmp_path / "ablation", Path(base.source), seeds=[1], measures={"heldout_loss": {}, "length": {}}
+    )
+    home = fresh_home(tmp_path / "mlruns")
+    store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
+    options = ("--workers", 1, "--limit", 40, "--json")
+    with running(LocalModel.load(world.base), Variants(store, world.base)) as server:
+        refused = screentest("ablate", file, *options, "--endpoint", f"{server.url}/v1", home=home)
+        assert refused.code == 2
+        assert "must serve the `base` of this registry" in refused.stderr
+        assert store.find(status=None, stage="sft") == []
+    with running(LocalModel.load(base), Variants(store, base)) as server:
+        ran = screentest("ablate", file, *options, "--endpoint", f"{server.url}/v1", home=home).json
+        asked = calls(server)
+    assert ran["missing"] == {}
+    adapters = {run.tags["adapter"] for run in store.find(stage="sft")}
+    assert len(adapters) == 2
+    assert set(asked) == adapters
+    assert all(run.tags["endpoints"] == f"{server.url}/v1" for run in store.find(stage="generate"))
 
 
 def test_what_is_no_address_is_refused(world: World):
     ran = screentest("evaluate", world.file, "--endpoint", "gpu1:8000", home=world.home)
     assert ran.code == 2
-    assert "must be the base URL of a server" in ran.stderr.replace("\n", " ")
+    assert "must be the base URL of a server" in ran.stderr

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from harness.errors import UnavailableError
-from harness.models.bases import base_folder
+from harness.errors import InputError, UnavailableError
 from harness.models.endpoint.model import EndpointModel
 from harness.models.metering import Meter
 from harness.models.protocol import (
@@ -24,6 +24,10 @@ from harness.models.protocol import (
 )
 from harness.types import BaseModel, Decoding, Variant
 
+if TYPE_CHECKING:
+    from openai.types import Model
+
+KEY_VARIABLE = "OPENAI_API_KEY"  # as of every endpoint that names no other
 BASE_NAME = "base"  # of the bare base, as `screentest serve` names it
 
 
@@ -31,45 +35,63 @@ def served_name(variant: Variant) -> str:
     """The name under which `screentest serve`, with either engine, offers a variant of the registry.
 
     Raises:
-        UnavailableError: its adapter stands in no registry, so no server can know it.
+        InputError: its adapter stands in no registry, so no server can know it.
     """
     if variant.adapter is None:
         return BASE_NAME
     if not variant.adapter.version:
-        raise UnavailableError(
-            f"`{variant.name}` must be a registered adapter to be asked of an endpoint, got the folder of one; "
-            "register it, or leave the endpoints out"
+        raise InputError(
+            f"`{variant.name}` must be a registered adapter to be asked of a server, got the folder of one; register "
+            "it, or leave the servers out"
         )
     return f"{variant.adapter.name}/{variant.adapter.version}"
 
 
-def require_served(url: str, variant: Variant, *, key_variable: str = "OPENAI_API_KEY") -> None:
-    """Ask a server whether it offers a variant, before it is asked anything else.
+def require_served(urls: Sequence[str], variants: Iterable[Variant]) -> None:
+    """Ask every server whether it offers every variant, before it is asked anything else.
 
-    Every server calls its base `base`, so where it says which one that is, it must be the variant's. An adapter is
-    known by its name: a server that reads another registry may mean another one.
+    Every server calls its base `base`, and another registry may have another `film/3`: `screentest serve` lists
+    digests, which must be the variant's. vLLM lists its base's name, which must be the variant's hub id if it has one.
+
+    Args:
+        urls: base URLs, e.g. `http://localhost:8000/v1`.
+        variants: bases and registered adapters; those of other kinds have servers of their own and are left out.
 
     Raises:
-        UnavailableError: it does not, or it does not answer.
+        InputError: a server offers another model under that name, or none.
+        UnavailableError: a server does not list its models.
     """
-    name = served_name(variant)
+    asked = [variant for variant in variants if variant.kind == "model"]
+    for url in urls:
+        offered = _offered(url)
+        for variant in asked:
+            _require_offered(url, offered, variant)
+
+
+def _offered(url: str) -> dict[str, Model]:
     from openai import OpenAI, OpenAIError
 
     try:
-        client = OpenAI(base_url=url, api_key=os.environ.get(key_variable) or "none", max_retries=2, timeout=30)
-        offered = {model.id: model for model in client.models.list()}
+        key = os.environ.get(KEY_VARIABLE) or "none"
+        return {model.id: model for model in OpenAI(base_url=url, api_key=key, timeout=30).models.list()}
     except OpenAIError as err:
-        raise UnavailableError(
-            f"`{url}` must list its models, got {type(err).__name__}; check address and key"
-        ) from err
+        raise UnavailableError(f"`{url}` must list its models, got {type(err).__name__}; check address, key") from err
+
+
+def _require_offered(url: str, offered: Mapping[str, Model], variant: Variant) -> None:
+    name = served_name(variant)
     if name not in offered:
         listed = ", ".join(sorted(offered)[:8]) or "none"
-        raise UnavailableError(f"`{url}` must serve `{name}`, which it does not list; it lists {listed}")
-    root = getattr(offered[name], "root", None)
-    if variant.base is not None and variant.adapter is None and root is not None:
-        known = (variant.base.source, str(base_folder(variant.base)))
-        if root not in known:
-            raise UnavailableError(f"`{url}` must serve the base `{known[0]}`, got `{root}`; ask a server of that base")
+        raise InputError(f"`{url}` must serve `{name}`, which it does not list; it lists {listed}")
+    digest, root = (getattr(offered[name], field, None) for field in ("digest", "root"))
+    wanted = variant.adapter.digest if variant.adapter is not None else variant.base.digest if variant.base else None
+    if digest is not None and digest != wanted:
+        raise InputError(
+            f"`{url}` must serve the `{name}` of this registry ({(wanted or '')[:12]}), got another ({digest[:12]})"
+        )
+    is_hub = variant.adapter is None and variant.base is not None and variant.base.revision is not None
+    if digest is None and root is not None and is_hub and variant.base is not None and root != variant.base.source:
+        raise InputError(f"`{url}` must serve the base `{variant.base.source}`, got `{root}`")
 
 
 class FleetModel:
@@ -135,10 +157,9 @@ def fleet_of(
         connect: makes the model behind a URL and a served name.
 
     Raises:
-        UnavailableError: a server does not list the variant, or does not answer.
+        InputError: a server does not offer the variant. UnavailableError: it does not answer.
     """
+    require_served(urls, [variant])
     name = served_name(variant)
-    for url in urls:
-        require_served(url, variant)
     replicas = [connect(url, name) for url in urls]
     return replicas[0] if len(replicas) == 1 else FleetModel(replicas)
