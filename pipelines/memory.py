@@ -7,6 +7,7 @@ import gc
 import resource
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from harness.tracking import StageResult, Tracking
 
@@ -14,7 +15,15 @@ PEAK_METRIC = "peak_memory_bytes"  # on every stage's run: the largest resident 
 
 
 def peak_bytes() -> int:
-    """Largest resident set of this process so far, bytes."""
+    """Largest resident set of this process so far, bytes.
+
+    Linux counts a process's own from its start in /proc; `getrusage` would hold that of the process which started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

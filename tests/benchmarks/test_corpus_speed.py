@@ -20,16 +20,17 @@ N_LINES = 304_713
 SEPARATOR = " +++$+++ "
 
 MEASURE = """
-import json, resource, sys, time
+import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
 from pipelines.corpus.reading import read_corpus
+from pipelines.memory import peak_bytes
 from pipelines.prepare import PrepareConfig, run
 from transformers import AutoTokenizer
 imported = time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])
 loaded = time.perf_counter()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 corpus = read_corpus(sys.argv[1])
 read = time.perf_counter()
 summary = run(PrepareConfig(corpus=sys.argv[1]), folder=Path(sys.argv[3]), corpus=corpus, tokenizer=tokenizer)
@@ -45,7 +46,7 @@ print(json.dumps({
     "n_tokens": sum(split.windows.n_tokens for split in summary.splits.values()),
     "import_s": imported - began, "tokenizer_s": loaded - imported, "read_s": read - loaded, "prepare_s": done - read,
     "bare_tokenizer_s": bare, "ratio_to_bare": (done - loaded) / bare,
-    "memory_before_gb": before / 1e6, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    "memory_before_gb": before / 1e9, "peak_gb": peak_bytes() / 1e9,
 }))
 """
 

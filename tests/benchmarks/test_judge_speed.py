@@ -18,7 +18,6 @@ from harness.judging import build_judge, judged_items, load_judge_spec
 from harness.judging.controls import reviewed_contradictions
 from harness.judging.geval import GEvalJudge
 from harness.judging.likelihood import NO_HISTORY
-from harness.models import scoring, tree
 from harness.models.bases import base_folder, resolve_base
 from harness.models.chat import chat_messages, render, reply_ids
 from harness.models.local import LocalModel
@@ -96,17 +95,18 @@ def test_the_likelihood_judge_keeps_up_with_a_bare_forward_pass(monkeypatch: pyt
     items = evaluation_items()
     ids = sequences(model, items)
     n_nodes: list[int] = []
+    forward = model.bank.forward
 
-    def counted(*args: Any, **options: Any) -> Any:
-        packs = tree.build_packs(*args, **options)
-        n_nodes.append(sum(pack.n_nodes for pack in packs))
-        return packs
+    def counted(*args: Any, input_ids: Any, **options: Any) -> Any:
+        n_nodes[-1] += input_ids.numel()
+        return forward(*args, input_ids=input_ids, **options)
 
-    monkeypatch.setattr(scoring, "build_packs", counted)
+    monkeypatch.setattr(model.bank, "forward", counted)
     whole, dense, seconds = [], [], []
     for _ in range(ROUNDS):
         whole.append(bare(weights, ids))
         dense.append(bare(weights, [list(range(1000, 1384))] * 2, batch=1))
+        n_nodes.append(0)
         began = time.perf_counter()
         judge.score(items)
         seconds.append(time.perf_counter() - began)

@@ -1,0 +1,29 @@
+"""What a process has held at most is its own, not that of the process which started it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+from stories import REPOSITORY
+
+from pipelines.memory import peak_bytes
+
+BYTES = 400_000_000
+
+
+def test_a_child_of_a_large_process_counts_its_own_memory_alone():
+    held = np.ones(BYTES, dtype=np.uint8)
+    mine = peak_bytes()
+    assert mine >= held.nbytes
+    words = "from pipelines.memory import peak_bytes; print(peak_bytes())"
+    child = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert 0 < int(child.stdout) < BYTES
+
+
+def test_the_peak_stays_when_memory_is_given_back():
+    np.ones(BYTES, dtype=np.uint8)
+    before = peak_bytes()
+    assert before >= BYTES
+    assert peak_bytes() >= before
