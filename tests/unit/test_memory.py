@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from stories import REPOSITORY
 
 from pipelines.memory import peak_bytes
@@ -27,3 +28,13 @@ def test_the_peak_stays_when_memory_is_given_back():
     before = peak_bytes()
     assert before >= BYTES
     assert peak_bytes() >= before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux names processes in bytes")
+def test_a_process_whose_name_is_cut_within_a_character_is_counted():
+    words = (
+        "from pathlib import Path; from pipelines.memory import peak_bytes; "
+        "Path('/proc/self/comm').write_bytes('ray::SFT none · 1'.encode()); print(peak_bytes())"
+    )
+    child = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert int(child.stdout) > 0
