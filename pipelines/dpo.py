@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import digest_file, digest_json, write_json
-from harness.errors import ConfigError, InputError
+from harness.errors import InputError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.types import Adapter, BaseModel, Progress
 from pipelines.modeling import attach_adapter, load_base, resolve_runtime
@@ -66,7 +66,7 @@ def run(
     from pipelines.training.callbacks import training_callbacks
     from pipelines.training.preference_summary import summarise
     from pipelines.training.preference_trainer import PreferenceTrainer
-    from pipelines.training.reference import ask_reference
+    from pipelines.training.reference import ReferenceFirst
 
     began = time.perf_counter()
     # data
@@ -87,12 +87,6 @@ def run(
         precision=recipe.precision, attention="sdpa" if recipe.attention == "auto" else recipe.attention
     )
     processes = join(runtime.device, packs_per_step=recipe.optimizer.packs_per_step, quantization=recipe.quantization)
-    if (
-        processes.sharding == "fsdp"
-    ):  # its adapter was not that of one process (off by 0.02); the cause is not established
-        raise ConfigError(
-            "a preference training cannot be sharded, got FSDP: start it with `--multi_gpu`, not with `--use_fsdp`"
-        )
 
     # model
     model = load_base(base, runtime=runtime, quantization=recipe.quantization)
@@ -134,7 +128,8 @@ def run(
             on_metric=on_metric,
         ),
     )
-    identical = ask_reference(trainer, parent=parent, folder=checkpoints, precision=runtime.precision)
+    reference = ReferenceFirst(trainer, parent=parent, folder=checkpoints, precision=runtime.precision)
+    trainer.add_callback(reference)
 
     # train
     trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
@@ -144,7 +139,7 @@ def run(
 
     # summary
     summary = summarise(
-        trainer, plan, base=base, parent=parent, reference=identical, runtime=runtime, checkpoint=checkpoint,
+        trainer, plan, base=base, parent=parent, reference=reference.identity, runtime=runtime, checkpoint=checkpoint,
         began=began,
     )  # fmt: skip
     processes.wait()

@@ -28,6 +28,7 @@ from pipelines.training.meter import Meter
 from pipelines.training.pairs import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
 from pipelines.training.processes import Processes
+from pipelines.training.sharding import gather_outermost, scatter
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
 _KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
@@ -239,6 +240,7 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         if not requests:
             return {}
         cap = self.recipe.validation.max_new_tokens
+        gather_outermost(self.model)  # generation enters the base below it
         model = LocalModel.from_modules(self.model, self.processing_class)
         replies = model.generate(requests, decoding=Decoding(max_new_tokens=cap, seed=self.recipe.seed))
         return {
@@ -264,10 +266,13 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
     if name == POLICY:
         yield
         return
+    # PEFT says which weights are trainable to the tensors that it finds, and FSDP forgets what is said to gathered ones.
+    scatter(model)
     model.set_adapter(name, inference_mode=True)
     try:
         yield
     finally:
+        scatter(model)
         model.set_adapter(POLICY)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -23,6 +24,23 @@ def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
         return tensor
     placed = tensor.to(device=like.device, dtype=like.dtype)
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def scatter(model: Module) -> None:
+    """Give up what has been gathered, where the model is sharded; the next forward pass gathers it again."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def gather_outermost(model: Module) -> None:
+    """Gather what no inner module gathers for itself (embeddings, head), for a pass that starts inside the model."""
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(model, FSDPModule):
+        model.unshard()
 
 
 def gathered_state(optimizer: Any) -> dict[str, Any]:
