@@ -266,7 +266,7 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
     if name == POLICY:
         yield
         return
-    # PEFT says which weights are trainable to the tensors that it finds, and FSDP forgets what is said to gathered ones.
+    # PEFT marks as trainable the tensors that it finds, and FSDP forgets marks on gathered ones.
     scatter(model)
     model.set_adapter(name, inference_mode=True)
     try:

@@ -1,17 +1,25 @@
-"""`accelerate launch` with two CPU processes against one process: the same recipe gives the same adapter."""
+"""`accelerate launch` with two CPU processes against one process: the same recipe gives the same adapter.
+
+Killed, it goes on in another number of processes, and ends with that adapter too.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
 from fakes import tiny_checkpoint
-from stories import environment
+from stories import environment, fresh_home, tiny_preference_recipe
 
 from harness.artifacts import read_json
 from harness.settings import Settings
@@ -23,13 +31,15 @@ ACCELERATE = [str(Path(sys.executable).with_name("accelerate")), "launch", "--nu
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
 DDP = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--module", "pipelines.cli"]
 FSDP = [*ACCELERATE, "--use_fsdp", "--fsdp_version", "2", "--num_processes", "2"]
+FSDP += ["--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
 SHARDED = [*FSDP, str(REPOSITORY / "tests" / "sharded_on_cpu.py")]
+ALONE = [sys.executable, "-m", "pipelines.cli"]
 
 pytestmark = pytest.mark.slow
 
 
 def recipe(folder: Path, base: Path, **optimizer: Any) -> Path:
-    """Dropout and NEFTune on; seven packs, which two processes cannot share evenly."""
+    """Dropout and NEFTune on; an odd number of packs, which two processes cannot share evenly."""
     settings = {
         "name": "tiny-together",
         "base": {"source": str(base), "revision": None},
@@ -37,7 +47,7 @@ def recipe(folder: Path, base: Path, **optimizer: Any) -> Path:
         "precision": "fp32",
         "attention": "sdpa",
         "lora": {"rank": 4, "scale": 8, "dropout": 0.1, "targets": "all-linear", "dora": False},
-        "data": {"train_tokens": 3400, "epochs": None, "pack_tokens": 512},
+        "data": {"train_tokens": 12000, "epochs": None, "pack_tokens": 512},
         "optimizer": {
             "name": "adamw",
             "learning_rate": 1e-2,
@@ -50,7 +60,7 @@ def recipe(folder: Path, base: Path, **optimizer: Any) -> Path:
         },
         "neftune_alpha": 5.0,
         "gradient_checkpointing": False,
-        "validation": {"every_steps": 2, "max_tokens": 1500, "patience": None},
+        "validation": {"every_steps": 4, "max_tokens": 1500, "patience": None},
         "checkpoint_steps": 1,
         "log_steps": 1,
         "seed": 0,
@@ -65,60 +75,167 @@ def base(tmp_path_factory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("base"), kind="qwen2")
 
 
-def train(start: list[str], file: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    command = [*start, "sft", str(file), "--limit", "60"]
+def begin(start: Sequence[str], *arguments: object, home: Path) -> subprocess.Popen[str]:
+    """The command under a launcher, on few windows."""
+    command = [*start, *(str(a) for a in arguments), "--limit", "60"]
     own = environment(home, {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"})
-    return subprocess.run(command, cwd=home.parent, env=own, capture_output=True, text=True, timeout=300, check=False)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=home.parent, env=own, stdout=pipe, stderr=pipe, text=True)
 
 
-def trained(home: Path) -> tuple[RunInfo, Path]:
-    """The one training run of a home, and its folder."""
-    tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    (run,) = tracking.find(status=None, stage="sft")
-    return run, tracking.folder(run.run_id)
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
+    """The command to its end."""
+    process = begin(start, *arguments, home=home)
+    stdout, stderr = process.communicate(timeout=300)
+    return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path) -> None:
+    """SIGKILL for the launcher and all that it started, once the second checkpoint is complete."""
+    until = time.monotonic() + 200
+    while time.monotonic() < until and not any(home.rglob("checkpoint-2/complete.json")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        each.kill()
+    process.communicate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One training run of a home."""
+
+    run: RunInfo
+    training: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+
+
+def trained(home: Path, stage: str, processes: str, *, seed: int = 0) -> Trained:
+    """The one that so many processes have finished with that seed."""
     from safetensors.torch import load_file
 
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+    tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
+    runs = [(run, tracking.folder(run.run_id)) for run in tracking.find(stage=stage)]
+    read = [(run, folder, read_json(folder / "training.json")) for run, folder in runs]
+    (found,) = [each for each in read if each[0].tags["processes"] == processes and each[2]["seed"] == seed]
+    run, folder, training = found
+    return Trained(run=run, training=training, weights=load_file(folder / "adapter" / "adapter_model.safetensors"))
+
+
+def assert_same(one: Trained, two: Trained) -> None:
+    """The same fingerprint, tally and curves, and weights within the tolerance."""
+    assert two.run.tags["fingerprint"] == one.run.tags["fingerprint"]
+    counts = ("n_steps", "n_tokens", "n_loss_tokens", "n_examples", "n_pairs", "best_step")
+    for key in counts:
+        assert two.training.get(key) == one.training.get(key), key
+    for before, after in zip(one.training["curves"], two.training["curves"], strict=True):
+        assert (after["name"], after["step"]) == (before["name"], before["step"])
+        assert after["value"] == pytest.approx(before["value"], rel=1e-4, abs=1e-5), before["name"]
+    assert two.weights.keys() == one.weights.keys()
+    assert max(float((one.weights[name] - two.weights[name]).abs().max()) for name in one.weights) <= TOLERANCE
+
+
+# ── SFT ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="module")
 def alone(base, tmp_path_factory) -> Path:
-    home = tmp_path_factory.mktemp("alone") / "home"
-    done = train([sys.executable, "-m", "pipelines.cli"], recipe(home.parent, base), home)
-    assert done.returncode == 0, done.stderr
+    """A home in which one process has trained the SFT adapter."""
+    folder = tmp_path_factory.mktemp("alone")
+    home = fresh_home(folder / "home")
+    done = run(ALONE, "sft", recipe(folder, base), home=home)
+    assert done.code == 0, done.stderr
     return home
 
 
 @pytest.mark.parametrize(("start", "kind"), [(DDP, "2 ddp"), (SHARDED, "2 fsdp")])
 def test_two_processes_reach_the_adapter_of_one(start, kind, alone, base, tmp_path):
-    home = tmp_path / "home"
-    done = train(start, recipe(tmp_path, base), home)
-    assert done.returncode == 0, done.stderr[-3000:]
+    home = fresh_home(tmp_path / "home")
+    done = run(start, "sft", recipe(tmp_path, base), home=home)
+    assert done.code == 0, done.stderr[-3000:]
     assert done.stdout.count("Training audit") == 1, "the second process prints nothing"
-    (one, one_folder), (two, two_folder) = trained(alone), trained(home)
-    assert two.tags["fingerprint"] == one.tags["fingerprint"]
-    assert (one.tags["processes"], two.tags["processes"]) == ("1 none", kind)
-    first, second = read_json(one_folder / "training.json"), read_json(two_folder / "training.json")
-    for key in ("n_steps", "n_tokens", "n_loss_tokens", "n_examples", "best_step"):
-        assert second[key] == first[key], key
-    for before, after in zip(first["curves"], second["curves"], strict=True):
-        assert (after["name"], after["step"]) == (before["name"], before["step"])
-        assert after["value"] == pytest.approx(before["value"], rel=1e-4), before["name"]
-    here, there = weights(one_folder), weights(two_folder)
-    assert here.keys() == there.keys()
-    assert max(float((here[name] - there[name]).abs().max()) for name in here) <= TOLERANCE
+    assert_same(trained(alone, "sft", "1 none"), trained(home, "sft", kind))
+
+
+@pytest.mark.parametrize(("first", "then", "kind"), [(DDP, SHARDED, "2 fsdp"), (SHARDED, ALONE, "1 none")])
+def test_killed_they_go_on_in_another_number_and_layout(first, then, kind, alone, base, tmp_path):
+    home, file = fresh_home(tmp_path / "home"), recipe(tmp_path, base)
+    kill_at_a_checkpoint(begin(first, "sft", file, home=home), home)
+    done = run(then, "sft", file, home=home)
+    assert done.code == 0, done.stderr[-3000:]
+    resumed = trained(home, "sft", kind)
+    assert resumed.training["resumed_from"] >= 2
+    assert_same(trained(alone, "sft", "1 none"), resumed)
+
+
+# ── DPO ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def preferring(alone, base) -> list[str]:
+    """What trains the SFT adapter of that home on preferences: 17 pairs, in packs that do not divide evenly."""
+    folder = alone.parent
+    rows = [
+        {"prompt": f"Where is number {row}?", "chosen": f"Here, {row}.", "rejected": "zz " * (1 + row % 4),
+         "cluster": f"f{row % 6}"}
+        for row in range(24)
+    ]  # fmt: skip
+    pairs = folder / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    changes = {"parent": "tiny-together@candidate", "data__n_pairs": 17, "data__epochs": 2, "validation__n_pairs": 4}
+    changes |= {"optimizer__packs_per_step": 2, "validation__every_steps": 4, "precision": "fp32"}
+    file = tiny_preference_recipe(folder / "dpo.yaml", base, **changes)
+    return ["dpo", str(file), "--pairs", str(pairs)]
+
+
+@pytest.fixture(scope="module")
+def preferred(alone, preferring) -> Trained:
+    done = run(ALONE, *preferring, home=alone)
+    assert done.code == 0, done.stderr
+    return trained(alone, "dpo", "1 none")
+
+
+@pytest.mark.parametrize(("start", "kind"), [(DDP, "2 ddp"), (SHARDED, "2 fsdp")])
+def test_two_processes_prefer_as_one(start, kind, alone, preferring, preferred):
+    done = run(start, *preferring, "--force", home=alone)
+    assert done.code == 0, done.stderr[-3000:]
+    two = trained(alone, "dpo", kind)
+    assert two.training["reference"]["largest_log_ratio"] <= 1e-4
+    assert_same(preferred, two)
+
+
+def test_killed_they_go_on_preferring(alone, preferring, preferred):
+    """Its reference answers lie with the checkpoints; a seed of its own, so that nothing finished is reused."""
+    own = [*preferring, "--seed", "1"]
+    kill_at_a_checkpoint(begin(DDP, *own, home=alone), alone)
+    for start, more in ((SHARDED, []), (ALONE, ["--force"])):
+        done = run(start, *own, *more, home=alone)
+        assert done.code == 0, done.stderr[-3000:]
+    resumed, whole = (trained(alone, "dpo", kind, seed=1) for kind in ("2 fsdp", "1 none"))
+    assert resumed.training["resumed_from"] >= 2
+    assert_same(whole, resumed)
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_step_that_does_not_divide_is_refused(base, tmp_path):
-    done = train(DDP, recipe(tmp_path, base, packs_per_step=3), tmp_path / "home")
-    assert done.returncode != 0
+    done = run(DDP, "sft", recipe(tmp_path, base, packs_per_step=3), home=fresh_home(tmp_path / "home"))
+    assert done.code != 0
     assert "`optimizer.packs_per_step` must divide among 2 processes, got 3" in done.stderr.replace("\n", " ")
 
 
 def test_sharding_that_accelerate_would_leave_out_is_refused(base, tmp_path):
-    done = train([*FSDP, "--module", "pipelines.cli"], recipe(tmp_path, base), tmp_path / "home")
-    assert done.returncode != 0
+    start = [*FSDP, "--module", "pipelines.cli"]
+    done = run(start, "sft", recipe(tmp_path, base), home=fresh_home(tmp_path / "home"))
+    assert done.code != 0
     assert "FSDP needs GPUs, got cpu" in done.stderr
