@@ -28,7 +28,7 @@ from pipelines.session import OnProgress, Session
 
 JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
-GENERATE_REVISION = 1
+GENERATE_REVISION = 2
 HELDOUT_REVISION = 1
 METRICS_REVISION = 2
 

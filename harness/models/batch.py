@@ -249,13 +249,13 @@ def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:
     for (temperature, top_p), rows in groups.items():
         chosen = logits if len(groups) == 1 else logits[rows]
         chances = [_chance(lines[row]) for row in rows]
-        drawn = pick(chosen, chosen.new_tensor(chances, dtype=torch.float64), temperature=temperature, top_p=top_p)
+        drawn = pick(chosen, torch.tensor(chances, device=chosen.device), temperature=temperature, top_p=top_p)
         for row, token in zip(rows, drawn.tolist(), strict=True):
             tokens[row] = token
     return tokens
 
 
-def _chance(line: Line) -> float:
+def _chance(line: Line) -> int:
     return chance(line.job.decoding, line.job.key, line.job.draw, len(line.tokens))
 
 

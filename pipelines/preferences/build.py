@@ -34,7 +34,7 @@ from pipelines.windows import read_prompts
 if TYPE_CHECKING:
     from harness.models.protocol import LanguageModel
 
-REVISION = 1  # raise when the same config, data and parent would give other pairs
+REVISION = 2  # raise when the same config, data and parent would give other pairs
 SUMMARY = "summary.json"
 CANDIDATES = "candidates"  # the variant's name in the journal
 TRAIN_ONLY: tuple[Split, ...] = ("train",)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import openai
+import psutil
 import pytest
 from embedded import embedded_adapter, free_port
 from openai import OpenAI
@@ -124,6 +125,27 @@ def test_a_judge_reads_the_probabilities_that_the_model_has(client: OpenAI) -> N
         assert [seen[option] / mass for option in options] == pytest.approx(list(exact.probabilities), abs=1e-4)
         assert mass == pytest.approx(exact.mass, abs=1e-4)
     assert n_compared >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux bounds the memory of a process that runs")
+def test_out_of_memory_is_said_and_survived(client: OpenAI, served: Served) -> None:
+    """The system refuses the server more memory while it reads a prompt of some thousand tokens."""
+    process = psutil.Process(served.process.pid)
+    body = {"model": "base", "max_tokens": 2, "seed": 0}
+    ask = client.chat.completions.create
+    short = {**body, "messages": [{"role": "user", "content": "Hi"}]}
+    long = {**body, "messages": [{"role": "user", "content": "word " * 6000}]}
+    before = ask(**short)  # type: ignore[call-overload]
+    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms + 2**25, -1))
+    try:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(**long)  # type: ignore[call-overload]
+    finally:
+        process.rlimit(psutil.RLIMIT_AS, (-1, -1))
+    assert caught.value.status_code == 503
+    assert "memory" in caught.value.body["message"]  # type: ignore[index]
+    assert ask(**short).choices == before.choices  # type: ignore[call-overload]
+    assert ask(**long).usage.prompt_tokens > 6000  # type: ignore[call-overload]
 
 
 def test_the_documentation_runs_as_written(served: Served, tmp_path: Path) -> None:
