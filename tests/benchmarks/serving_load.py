@@ -1,8 +1,8 @@
 """200 clients, one request in ten hung up mid-stream, for three minutes: memory flat, every reply the one given alone.
 
 `python tests/benchmarks/serving_load.py --clients 200 --seconds 180`, on a tiny random model with two adapters, whose
-service is a process of its own; with `--home HOME --models base embedded-quick-sft/1`, on the embedded model and adapters
-that a quickstart has left in HOME. Exits with 1 when memory grew by more than 5 % or a reply differs.
+service is a process of its own; with `--home HOME --models base embedded-quick-sft/1`, on the embedded model and the
+adapters that a quickstart has left in HOME. Exits with 1 when memory grew by more than 5 % or a reply differs.
 """
 
 from __future__ import annotations
