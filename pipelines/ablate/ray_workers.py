@@ -41,7 +41,7 @@ class RayWorkers:
         self._environment = dict(environment)
         self._remote = ray.remote(max_retries=0)(_perform)
         self._running: dict[Any, Ticket] = {}
-        self._told: Any = ray.remote(num_cpus=0)(_Told).remote()
+        self._told: Any = ray.remote(num_cpus=0)(_Told).options(scheduling_strategy=self._here()).remote()
 
     def start(self, ticket: Ticket) -> None:
         """Send a ticket to whatever node has room."""
@@ -83,6 +83,12 @@ class RayWorkers:
             self._ray.init(address=address, **quiet)
         except ConnectionError as err:
             raise UnavailableError(f"`{address}` must be a running Ray cluster: {err}") from err
+
+    def _here(self) -> Any:
+        """The driver's own node: what lies on another goes when that node does."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
 
     def _refuse_foreign_nodes(self, environment: Mapping[str, str]) -> None:
         """A server on 127.0.0.1 and a SQLite file are out of reach from another machine."""
