@@ -244,6 +244,14 @@ def _counted(estimate: Estimate, *, prompts: Iterable[str], n_films: int) -> Est
     return replace(estimate, n=len(set(prompts)), n_clusters=n_films, notes=notes)
 
 
+def _within_a_rate(estimate: Estimate) -> Estimate:
+    """An interval keeps its coverage where the part is cut off that no rate can have."""
+    if estimate.low is None or estimate.high is None or (estimate.low >= 0 and estimate.high <= 1):
+        return estimate
+    notes = (*estimate.notes, "cut at the end of what a share can be")
+    return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high), notes=notes)
+
+
 def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: np.random.Generator) -> Finding | None:
     seeds = list(arm.by_seed) if arm.is_trained else list(arm.by_seed)[:1]
     rows = [(seed, row) for seed in seeds for row in per_prompt(arm.by_seed[seed].rows)]
@@ -265,6 +273,8 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: n
         estimate = _counted(estimate, prompts=[prompt for *_, prompt in present], n_films=len(set(clusters)))
     else:
         estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=family.level, n_missing=n_missing)
+    if rule.is_rate:
+        estimate = _within_a_rate(estimate)
     return Finding(
         name=arm.measure,
         estimate=estimate,

@@ -24,6 +24,8 @@ from harness.stats.rows import (
 )
 from harness.types import Estimate
 
+_ROUNDING = 1e-14  # of the squares that were subtracted: a smaller excess is no variance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedComponents:
@@ -152,7 +154,9 @@ def seed_components(values: ArrayLike, *, seeds: Labels, clusters: Labels, level
     ms_film = n_seeds * float(np.sum((by_film - centre) ** 2)) / (n_films - 1)
     df_rest = (n_seeds - 1) * (n_films - 1)
     ms_rest = float(np.sum((table - by_seed[:, None] - by_film[None, :] + centre) ** 2)) / df_rest
-    seed = max(0.0, (ms_seed - ms_rest) / n_films)
+    excess = ms_seed - ms_rest
+    is_rounding = excess <= _ROUNDING * (ms_rest + ms_film + centre**2)  # what equal seeds leave
+    seed = 0.0 if is_rounding else excess / n_films
     ends = [_williams_tukey(ms_seed, ms_rest, n_seeds, n_films, df_rest, q) for q in ((1 + level) / 2, (1 - level) / 2)]
     estimate = Estimate(
         value=seed,

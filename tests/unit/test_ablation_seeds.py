@@ -111,6 +111,27 @@ def test_an_untrained_arm_counts_once_and_its_copies_add_nothing():
     assert contrast_of(analysis).estimate.n == 12
 
 
+def test_a_rate_has_an_interval_within_what_a_rate_can_be():
+    rare = {seed: [1.0 if i == seed else 0.0 for i in range(12)] for seed in (1, 2)}
+    sides = [arm("a", rare), arm("b", {1: [0.0] * 12, 2: [0.0] * 12})]
+    rules = {"loss": MeasureRule(name="loss", unit="share", better="lower", is_rate=True)}
+    found = analyse_seeds(
+        sides,
+        rules=rules,
+        contrasts=[CONTRAST],
+        control="b",
+        family=AblationFamily(measures=("loss",), test="crossed_t"),
+        min_clusters=3,
+        rng=stream(1, "test"),
+    ).findings
+    (of_rare,) = [f for f in found if f.variant == "a"]
+    (difference,) = [f for f in found if f.contrast is not None]
+    assert (of_rare.estimate.value, of_rare.estimate.low) == (pytest.approx(1 / 12), 0)
+    assert of_rare.estimate.high > 1 / 12
+    assert "cut at the end of what a share can be" in of_rare.estimate.notes
+    assert difference.estimate.low < 0  # a difference of rates may be negative
+
+
 def test_two_untrained_arms_know_no_seeds():
     one, two = noisy(-0.5, seed=1), noisy(0, seed=2)
     first = arm("a", {1: one, 2: one}, is_trained=False)

@@ -100,6 +100,14 @@ def test_seed_components_by_hand() -> None:
     assert result.seed_share == 1
 
 
+def test_equal_seeds_have_no_variance_at_all() -> None:
+    films = np.random.default_rng(0).normal(size=10) / 3
+    again = seed_components(
+        np.tile(films, 3) + 0.1, seeds=np.repeat(np.arange(3), 10), clusters=np.tile(np.arange(10), 3)
+    )
+    assert again.seed.value == 0
+
+
 def test_seed_variance_is_recovered_and_its_interval_covers() -> None:
     generator = np.random.default_rng(3)
     values, hits = [], 0
