@@ -5,8 +5,8 @@ brings a number of its own, from which each token of the vocabulary gets a waiti
 a race at speeds p is drawn (the Gumbel-max trick: Maddison et al. 2014, arXiv 1411.0030). A batch rounds the logits of
 a row a little differently, which changes the winner only where two tokens come in at almost the same time: not once in
 some 15,000 tokens of the embedded model. Inverting the cumulative distribution, which has as many edges as there are
-tokens, changed one in 200 at temperature 1.2. Variants that share their chance mostly draw the same token where they agree, which
-pairs them closely.
+tokens, changed one in 200 at temperature 1.2. Variants that share their chance mostly draw the same token where they
+agree, which pairs them closely.
 """
 
 from __future__ import annotations
