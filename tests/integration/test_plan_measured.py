@@ -78,7 +78,7 @@ class World:
             "variants": {"base": {"model": str(self.base)}, "told": {"model": str(self.base), "system": "Be brief."}},
             "control": "base",
             "data": {"file": str(self.data), "prompts": n_prompts},
-            "decoding": {"max_new_tokens": 12, "temperature": 0.8, "n_draws": n_draws},
+            "decoding": {"max_new_tokens": 12, "temperature": 1.6, "n_draws": n_draws},
             "measures": {"cut_off": {"smallest_effect": {"value": 0.05, "unit": "share"}}}
             | {name: measured for name in CRITERIA},
             "contrasts": [{"name": "told-base", "arms": ["told", "base"]}],
