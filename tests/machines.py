@@ -78,7 +78,8 @@ def machines(n: int, folder: Path) -> Iterator[list[Machine]]:
     try:
         try:
             _ip("link", "add", f"{mark}b", "type", "bridge")
-            _ip("netns", "add", f"{mark}n0")
+            for i in range(n):
+                _ip("netns", "add", f"{mark}n{i}")
         except subprocess.CalledProcessError as err:
             pytest.skip(f"network namespaces may not be made here: {err.stderr.strip()}")
         _ip("addr", "add", f"{subnet}.1/24", "dev", f"{mark}b")
@@ -87,7 +88,7 @@ def machines(n: int, folder: Path) -> Iterator[list[Machine]]:
             machine = Machine(name=f"{mark}n{i}", address=f"{subnet}.{10 + i}", disk=folder / f"disk{i}", home=home)
             for own in (home, machine.disk / "home", machine.disk / "ray"):
                 own.mkdir(parents=True, exist_ok=True)
-            _connect(machine, bridge=f"{mark}b", gateway=f"{subnet}.1", is_made=i == 0)
+            _connect(machine, bridge=f"{mark}b", gateway=f"{subnet}.1")
             made.append(machine)
         yield made
     finally:
@@ -100,11 +101,9 @@ def machines(n: int, folder: Path) -> Iterator[list[Machine]]:
             _ip("link", "delete", f"{mark}b")
 
 
-def _connect(machine: Machine, *, bridge: str, gateway: str, is_made: bool) -> None:
+def _connect(machine: Machine, *, bridge: str, gateway: str) -> None:
     """Its cable, address and way out: Ray takes the address by which a machine would leave."""
     name = machine.name
-    if not is_made:
-        _ip("netns", "add", name)
     _ip("link", "add", f"{name}h", "type", "veth", "peer", "name", "eth0", "netns", name)
     _ip("link", "set", f"{name}h", "master", bridge, "up")
     for words in (

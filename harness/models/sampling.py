@@ -96,10 +96,16 @@ def _waits(ids: Tensor, chances: Tensor) -> Tensor:
 
 def _hash(x: Tensor) -> Tensor:
     """SplitMix64's scrambling of int64 numbers, in place; its upper bits."""
-    for shift, factor in ((30, _FIRST), (27, _SECOND), (31, 1)):
-        x ^= (x >> shift) & ((1 << 64 - shift) - 1)  # torch shifts the sign in
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        x ^= _shifted(x, shift)
         x *= _signed(factor)
-    return (x >> 64 - _BITS) & ((1 << _BITS) - 1)
+    x ^= _shifted(x, 31)
+    return _shifted(x, 64 - _BITS)
+
+
+def _shifted(x: Tensor, n: int) -> Tensor:
+    """To the right with zeros; torch alone shifts the sign in."""
+    return (x >> n) & ((1 << 64 - n) - 1)
 
 
 def _signed(number: int) -> int:
