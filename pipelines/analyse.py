@@ -31,7 +31,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 2
+REVISION = 3
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}

@@ -5,8 +5,8 @@ The order of the rules, first match wins:
 1. no interval, or fewer than `min_clusters` clusters: *inconclusive*; the t interval of a handful of clusters is
    honest, but one odd film decides it;
 2. not in the declared family: *exploratory*, whatever it shows;
-3. the 1 − 2(1 − level) interval lies inside ± the smallest effect (two one-sided tests, Schuirmann 1987):
-   *equivalent*, even when the difference excludes 0, since a difference that is surely too small to matter is no
+3. clusters vary, and the 1 − 2(1 − level) interval lies inside ± the smallest effect (two one-sided tests, Schuirmann
+   1987): *equivalent*, even when the difference excludes 0, since a difference that is surely too small to matter is no
    improvement; the reason then says that it is not zero;
 4. adjusted p value below 1 − level: *better* or *worse* by sign. The reason says whether the whole interval lies beyond
    the smallest effect or the difference may still be smaller than that;
@@ -106,8 +106,11 @@ def clusters_to_settle(
 
 
 def equivalence_interval(estimate: Estimate, *, level: float = 0.95) -> Interval | None:
-    """The 1 − 2(1 − level) interval of the two one-sided tests; the full interval where no standard error is known."""
-    if estimate.low is None or estimate.high is None:
+    """The 1 − 2(1 − level) interval of the two one-sided tests; the full interval where no standard error is known.
+
+    None where no cluster differs from another: an interval without width would be certainty out of a few films.
+    """
+    if estimate.low is None or estimate.high is None or estimate.se == 0:
         return None
     if estimate.se is None or estimate.df is None:
         return Interval(low=estimate.low, high=estimate.high)
@@ -150,6 +153,8 @@ def _size_of(estimate: Estimate, margin: float | None) -> str:
 
 
 def _doubt(question: _Question) -> str:
+    if question.test.estimate.se == 0:
+        return "No cluster differs from another, so how far others would scatter is not known."
     raw = question.test.p_value
     if raw is not None and raw < 1 - question.level:
         return "The difference excludes 0 alone, but not after adjusting for the other declared contrasts."
@@ -160,6 +165,8 @@ def _doubt(question: _Question) -> str:
 
 def _settle(question: _Question) -> str:
     estimate, margin = question.test.estimate, question.smallest_effect
+    if estimate.se == 0:
+        return "More clusters would show whether any of them differs."
     effect = margin if margin is not None else abs(estimate.value)
     needed = clusters_to_settle(estimate, effect=effect, level=question.level, n_tests=_n_tests(question))
     target = f"a difference of {effect:.3g}" + ("" if margin is not None else ", the one seen,")

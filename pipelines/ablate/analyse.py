@@ -34,7 +34,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 3
+REVISION = 4
 N_SAMPLES = 6
 
 

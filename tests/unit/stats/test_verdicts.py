@@ -58,6 +58,15 @@ def test_equivalence_is_two_one_sided_tests_and_wins_over_a_difference_too_small
     assert "does differ from 0" in tiny.reason
 
 
+def test_clusters_without_any_difference_are_no_proof_of_equivalence() -> None:
+    """Twelve films in which nothing differs leave a quarter of all films unseen (0.05 ** (1 / 12) = 0.78)."""
+    none = contrast_of_differences([0.0] * 24, clusters=[i // 2 for i in range(24)])
+    said = judge(none, smallest=0.05)
+    assert said.label == "inconclusive"
+    assert "how far others would scatter is not known" in said.reason
+    assert said.settle == "More clusters would show whether any of them differs."
+
+
 def test_equivalence_against_statsmodels_tost() -> None:
     rng = np.random.default_rng(2)
     for margin in (0.05, 0.2, 0.3, 0.5):
