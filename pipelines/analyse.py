@@ -25,13 +25,13 @@ from pipelines.audit import training_audit
 from pipelines.judges.biases import REVISION as BIAS_REVISION
 from pipelines.judges.biases import bias_findings, bias_measures
 from pipelines.measuring import Measured
-from pipelines.memory import peak_bytes
+from pipelines.memory import peak_of_stages
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 3
+REVISION = 4
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -249,7 +249,7 @@ def _cost(session: Session, facts: list[recording.TrainingFacts], began: float) 
     return records.Cost(
         seconds=work,
         device=device_name(),
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_of_stages(session.tracking, session.done),
         n_train_tokens=sum(f.n_tokens or 0 for f in facts) or None,
     )
 
