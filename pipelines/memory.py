@@ -32,7 +32,7 @@ def peak_bytes() -> int:
 def peak_of_stages(tracking: Tracking, stages: Iterable[StageResult]) -> int:
     """Largest resident set of any one process, bytes: this one, or one that ran a stage, wherever it ran."""
     known = (tracking.run(stage.source_run_id).metrics.get(PEAK_METRIC) for stage in stages)
-    return max(peak_bytes(), *(int(peak) for peak in known if peak is not None))
+    return max([peak_bytes(), *(int(peak) for peak in known if peak is not None)])
 
 
 def release() -> None:

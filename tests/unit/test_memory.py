@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from stories import REPOSITORY
 
-from pipelines.memory import peak_bytes
+from harness.settings import Settings
+from harness.tracking import Tracking
+from pipelines.memory import peak_bytes, peak_of_stages
 
 BYTES = 400_000_000
 
@@ -38,3 +40,8 @@ def test_a_process_whose_name_is_cut_within_a_character_is_counted():
     )
     child = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert int(child.stdout) > 0
+
+
+def test_without_stages_the_peak_is_this_process_own(tmp_path):
+    tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(tmp_path)}))
+    assert peak_of_stages(tracking, []) == peak_bytes()
