@@ -11,6 +11,7 @@ from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
 from harness.models.protocol import (
     Agreement,
+    Drawn,
     LanguageModel,
     OnProgress,
     Repeatable,
@@ -94,7 +95,7 @@ def generate(
         _Place(variant=variant.name, prompt_id=prompt.id, draw=draw): (variant, prompt)
         for variant in variants
         for prompt in prompts
-        for draw in range(decoding.n_draws)
+        for draw in (model.draws_of(prompt.id) if isinstance(model, Drawn) else range(decoding.n_draws))
     }
     missing = [place for place in wanted if place not in done]
     requests = [reply_request(*wanted[place], draw=place.draw) for place in missing]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng(derive(seed, *names))
+
+
+def stream_of_rows(seed: int, *names: str | int, rows: Iterable[object]) -> np.random.Generator:
+    """The stream of one number: a function of its rows, whatever stands beside them and in whatever order they come."""
+    told = hashlib.sha256()
+    for row in sorted(map(repr, rows)):
+        told.update(row.encode("utf-8", "surrogatepass") + b"\x1f")
+    return stream(seed, *names, told.hexdigest())
 
 
 def uniform(seed: int, *names: str | int) -> float:

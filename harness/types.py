@@ -18,6 +18,7 @@ Split = Literal["train", "validation", "test"]
 FinishReason = Literal["stop", "length", "error", "unknown"]
 ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
+AbsenceKind = Literal["mute", "few_replies", "no_rows", "missing", "unused", "lost"]
 Direction = Literal["higher", "lower"]
 Place = Literal["first", "second"]  # of a reply in a pair
 PreferredReply = Literal["first", "second", "tie"]
@@ -340,6 +341,17 @@ class Verdict:
     p_adjusted: float | None = None  # after it
     in_family: bool = True  # False: not declared, exploratory
     settle: str = ""  # for inconclusive: what would settle it
+    withheld: VerdictLabel | None = None  # the claim that the numbers would make and an absence forbids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """What was declared or given and is in no number: it stands first, and nothing that it touches is *better*."""
+
+    kind: AbsenceKind
+    said: str  # what, how many of how many, and what to do
+    variants: tuple[str, ...] = ()  # whose contrasts it touches; empty: all
+    measures: tuple[str, ...] = ()  # that it touches; empty: all
 
 
 class Grain(enum.StrEnum):

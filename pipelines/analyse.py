@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from harness.ablation.analysis import MeasureRule, analyse, label_films, smallest_effect_in_units
-from harness.ablation.design import EvaluationDesign
+from harness.ablation.absence import absent_replies
+from harness.ablation.analysis import (
+    Analysis,
+    MeasuredArm,
+    MeasureRule,
+    analyse,
+    label_films,
+    smallest_effect_in_units,
+)
+from harness.ablation.design import EvaluationDesign, MeasureDesign
 from harness.ablation.measures import CATALOGUE
 from harness.artifacts import read_json, to_json
+from harness.metrics.replies import is_cut_off, reply_status
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.looks import PROMPTS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
-from harness.seeding import stream
 from harness.stats import proportion_estimate
 from harness.tracking import Stage, StageResult
-from harness.types import Estimate, Finding, Generation, Grain
+from harness.types import Estimate, Generation, Grain, Variant
 from pipelines import recording
 from pipelines.audit import training_audit
 from pipelines.judges.biases import REVISION as BIAS_REVISION
 from pipelines.judges.biases import bias_findings, bias_measures
+from pipelines.judges.measures import JudgeUse
 from pipelines.measuring import Measured
 from pipelines.memory import peak_of_stages
 from pipelines.session import OnProgress, Session
@@ -31,7 +42,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 4
+REVISION = 5
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -58,15 +69,11 @@ def analyse_stage(
     def work(stage: Stage, on_progress: OnProgress) -> None:
         stage.set_tag(PROMPTS_TAG, test_digest)
         looks = looks_at(session.tracking, test_digest)
-        findings = _findings(design, measured, prepared) + bias_findings(
-            measured.judges, measured.compared, seed=design.seed, level=design.family.level
-        )
-        record = _record(session, design, measured, prepared, findings, run_id=stage.run_id, began=began)
+        found = _analysis(design, measured, prepared)
+        record = _record(session, design, measured, prepared, found, run_id=stage.run_id, began=began)
         record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
         write_report(record, stage.folder)
-        for finding in findings:
-            subject = finding.variant or finding.contrast
-            stage.log_metric(f"{finding.name}/{subject}", finding.estimate.value)
+        log_findings(stage, record)
 
     config: dict[str, Any] = {"design": settings, "variants": {n: v.digest for n, v in measured.variants.items()}}
     if measured.compared:
@@ -83,36 +90,72 @@ def analyse_stage(
     return read_record(result.folder / RECORD)
 
 
-def measure_rules(design: EvaluationDesign, measured: Measured) -> dict[str, MeasureRule]:
+def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, JudgeUse]) -> dict[str, MeasureRule]:
     """How each measure is read, and what it may claim."""
     rules = {}
-    for name, declared in design.measures.items():
-        known = CATALOGUE.get(name)
-        judge = measured.judges.get(name)
+    for name, declared in measures.items():
+        judge, known = judges.get(name), CATALOGUE.get(name)
+        is_ours = known is not None and judge is None and declared.scores is None
         rules[name] = MeasureRule(
             name=name,
             unit=judge.unit if judge else known.unit if known else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect,
-            is_rate=known.is_rate if known and not judge and declared.scores is None else False,
+            is_rate=is_ours and known is not None and known.is_rate,
+            needs_reference=is_ours and known is not None and known.origin == "heldout",
             exploratory_reason=judge.exploratory_reason if judge else "",
         )
     return rules
 
 
-def _findings(design: EvaluationDesign, measured: Measured, prepared: StageResult) -> tuple[Finding, ...]:
-    findings = analyse(
+def shown_measures(
+    measures: Mapping[str, MeasureDesign], judges: Mapping[str, JudgeUse], *, control: Mapping[str, MeasuredArm]
+) -> tuple[records.Measure, ...]:
+    """What each measure means to a reader; a smallest effect may be a part of what `control` shows."""
+    rules, shown = measure_rules(measures, judges), []
+    for name, rule in rules.items():
+        known, judge, effect = CATALOGUE.get(name), judges.get(name), rule.smallest_effect
+        shown.append(
+            records.Measure(
+                name=name,
+                label=known.label if known else name.replace("_", " ").capitalize(),
+                unit=rule.unit,
+                better=rule.better,
+                description=judge.description if judge else known.description if known else "Imported scores.",
+                smallest_effect=effect.noun() if effect else None,
+                band=smallest_effect_in_units(effect, control.get(name)),
+                grain=known.grain if known else Grain.REPLY,
+                criterion=judge.criterion if judge else None,
+            )
+        )
+    return tuple(shown)
+
+
+def of_replies(measures: Mapping[str, MeasureDesign]) -> tuple[str, ...]:
+    """The declared measures that look at replies: all but the loss of human ones."""
+    return tuple(name for name in measures if name not in CATALOGUE or CATALOGUE[name].origin != "heldout")
+
+
+def _analysis(design: EvaluationDesign, measured: Measured, prepared: StageResult) -> Analysis:
+    silent = [
+        absence
+        for name, replies in measured.replies.items()
+        for absence in absent_replies(name, replies.generations, measures=of_replies(design.measures))
+    ]
+    found = analyse(
         measured.arms,
-        rules=measure_rules(design, measured),
+        rules=measure_rules(design.measures, measured.judges),
         contrasts=design.contrasts,
         control=design.control,
         family=design.family,
         min_clusters=design.data.min_clusters,
-        rng=stream(design.seed, "estimates"),
+        seed=design.seed,
+        variants=tuple(design.variants),
+        absences=(*silent, *measured.absences),
     )
-    for note in read_json(prepared.folder / "summary.json")["notes"]:
-        findings = label_films(findings, note)
-    return findings
+    biases = bias_findings(measured.judges, measured.compared, seed=design.seed, level=design.family.level)
+    notes = tuple(read_json(prepared.folder / "summary.json")["notes"])
+    return replace(found, findings=label_films(found.findings, notes) + biases)
 
 
 def _record(
@@ -120,13 +163,12 @@ def _record(
     design: EvaluationDesign,
     measured: Measured,
     prepared: StageResult,
-    findings: tuple[Finding, ...],
+    found: Analysis,
     *,
     run_id: str,
     began: float,
 ) -> ReportRecord:
     generations = {name: replies.generations for name, replies in measured.replies.items()}
-    n_expected = len(measured.prompts) * design.decoding.n_draws
     facts = [recording.training_facts(session.tracking, v) for v in measured.variants.values()]
     is_trained = any(fact.n_tokens for fact in facts)
     judges = tuple({judge.row.judge_id: judge.row for judge in measured.judges.values()}.values())
@@ -137,10 +179,19 @@ def _record(
         run_id=run_id,
         profile=design.name,
         caveat=SELF_FAMILY_CAVEAT if any(judge.is_self_family for judge in judges) else "",
-        findings=findings,
+        findings=found.findings,
+        absences=found.absences,
         contrasts=tuple(contrast.noun() for contrast in design.contrasts),
-        variants=tuple(_variant_row(name, measured, design) for name in measured.variants),
-        measures=_measures(design, measured),
+        variants=tuple(
+            variant_row(name, variant, generations[name], level=design.family.level)
+            for name, variant in measured.variants.items()
+        ),
+        measures=shown_measures(
+            design.measures,
+            measured.judges,
+            control={arm.measure: arm for arm in measured.arms if arm.variant == design.control},
+        )
+        + bias_measures(measured.judges),
         primary=design.family.measures[0] if design.family.measures else None,
         decoding=design.decoding.noun(seed=design.seed),
         judges=judges,
@@ -157,7 +208,7 @@ def _record(
             n=N_SAMPLES,
         ),
         sampling=f"the first {N_SAMPLES} prompts of a draw that takes films in turn, seed {design.seed}",
-        missing=recording.missing_rows(generations, measured.scores.lost(), n_expected)
+        missing=recording.missing_rows(generations, measured.scores.lost())
         + recording.missing_references(measured.arms),
         stages=recording.stage_lines(session.done),
         data=recording.data_card(prepared),
@@ -170,31 +221,17 @@ def _record(
     )
 
 
-def _measures(design: EvaluationDesign, measured: Measured) -> tuple[records.Measure, ...]:
-    control = {arm.measure: arm for arm in measured.arms if arm.variant == design.control}
-    shown = []
-    for name, declared in design.measures.items():
-        known, judge = CATALOGUE.get(name), measured.judges.get(name)
-        effect = declared.smallest_effect
-        shown.append(
-            records.Measure(
-                name=name,
-                label=known.label if known else name.replace("_", " ").capitalize(),
-                unit=judge.unit if judge else known.unit if known else "",
-                better=declared.better or (known.better if known else None),
-                description=judge.description if judge else known.description if known else "Imported scores.",
-                smallest_effect=effect.noun() if effect else None,
-                band=smallest_effect_in_units(effect, control.get(name)),
-                grain=known.grain if known else Grain.REPLY,
-                criterion=judge.criterion if judge else None,
-            )
-        )
-    return (*shown, *bias_measures(measured.judges))
+def log_findings(stage: Stage, record: ReportRecord) -> None:
+    """Every number that there is as a metric of the run."""
+    for finding in record.findings:
+        if math.isfinite(finding.estimate.value):
+            stage.log_metric(f"{finding.name}/{finding.variant or finding.contrast}", finding.estimate.value)
 
 
-def _variant_row(name: str, measured: Measured, design: EvaluationDesign) -> records.VariantRow:
-    variant, replies = measured.variants[name], measured.replies[name].generations
-    n_expected = len(measured.prompts) * design.decoding.n_draws
+def variant_row(name: str, variant: Variant, replies: Sequence[Generation], *, level: float) -> records.VariantRow:
+    """A variant as a reader meets it, with how its replies ended and how many have no text."""
+    cut_off = [(value, g.cluster) for g in replies if (value := is_cut_off(g)) is not None]
+    silent = [(float(reply_status(g) != "ok"), g.cluster) for g in replies]
     return records.VariantRow(
         name=name,
         description=recording.describe_variant(variant),
@@ -202,21 +239,17 @@ def _variant_row(name: str, measured: Measured, design: EvaluationDesign) -> rec
         adapter=recording.adapter_label(variant),
         digest=variant.digest,
         n_generations=len(replies),
-        cut_off=_cut_off(replies, design),
-        n_missing=n_expected - sum(g.finish_reason != "error" for g in replies),
+        cut_off=_share(cut_off, n_missing=len(replies) - len(cut_off), level=level),
+        no_text=_share(silent, n_missing=0, level=level),
+        n_missing=sum(g.finish_reason == "error" for g in replies),
     )
 
 
-def _cut_off(replies: tuple[Generation, ...], design: EvaluationDesign) -> Estimate | None:
-    known = [g for g in replies if g.finish_reason in ("stop", "length")]
-    if not known:
+def _share(rows: Sequence[tuple[float, str]], *, n_missing: int, level: float) -> Estimate | None:
+    if not rows:
         return None
-    return proportion_estimate(
-        [float(g.finish_reason == "length") for g in known],
-        clusters=[g.cluster for g in known],
-        level=design.family.level,
-        n_missing=len(replies) - len(known),
-    )
+    hits, films = zip(*rows, strict=True)
+    return proportion_estimate(hits, clusters=films, level=level, n_missing=n_missing)
 
 
 def _declaration(measured: Measured, digest: str, *, n_looks: int) -> records.Declaration:

@@ -14,6 +14,8 @@ from pipelines.variants import parse_variant
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
+N_PROMPTS = 60  # where replies have to be made
+
 
 def build_design(
     control: str,
@@ -23,7 +25,7 @@ def build_design(
     corpus: str | None,
     base: str | None,
     judges: tuple[Path, ...],
-    n_prompts: int,
+    n_prompts: int | None,
     min_effect: float,
     max_new_tokens: int,
     temperature: float,
@@ -43,13 +45,15 @@ def build_design(
     can_score = all(v.model is not None or v.adapter is not None for v in (first, second))
     measures: dict[str, Any] = {
         "cut_off": {"smallest_effect": {"value": 0.05, "unit": "share"}},
-        **{name: {} for name in ("distinct_2", "self_bleu", "repetition", "echo", "length")},
+        **{name: {} for name in ("no_text", "distinct_2", "self_bleu", "repetition", "echo", "length")},
     }
     if can_score:
         effect = {"smallest_effect": {"value": min_effect, "unit": "bits_per_byte"}}
         measures = {"heldout_loss": effect, **measures}
     measures |= _judge_measures(judges)
     declared = ["heldout_loss"] if can_score else ["cut_off"]
+    if n_prompts is None and not (first.generations or second.generations):
+        n_prompts = N_PROMPTS
     return parse(
         {
             "schema": 1,

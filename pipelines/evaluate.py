@@ -16,6 +16,7 @@ from pipelines.analyse import analyse_stage
 from pipelines.drawing import draw_prompts
 from pipelines.measuring import Measured, measure
 from pipelines.prepare import read_summary
+from pipelines.recorded import asked_prompts, unused_replies
 from pipelines.seen import refuse_seen
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
@@ -87,9 +88,10 @@ def evaluate_prepared(
 
     # prompts
     test = prompts_of(prepared, "test")
-    n_heldout = max(design.data.heldout_prompts or design.data.prompts, design.data.prompts)
-    heldout = draw_prompts(test, n=n_heldout, seed=design.seed)
-    prompts = heldout[: design.data.prompts]
+    prompts = asked_prompts(design, test)
+    heldout = prompts  # or more of the same draw, which begins with them
+    if design.data.prompts is not None and (design.data.heldout_prompts or 0) > design.data.prompts:
+        heldout = draw_prompts(test, n=design.data.heldout_prompts or 0, seed=design.seed)
 
     # variants
     system = read_summary(prepared.folder).system
@@ -110,6 +112,8 @@ def evaluate_prepared(
     measured: Measured = measure(
         session, design, variants=variants, prompts=prompts, heldout=heldout, prepared=prepared, folder=folder
     )
+    unused = unused_replies(variants.values(), prompts=prompts, test=test)
+    measured = replace(measured, absences=(*unused, *measured.absences))
 
     # numbers
     record = analyse_stage(session, design, measured=measured, prepared=prepared, began=began)

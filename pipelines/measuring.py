@@ -17,8 +17,9 @@ from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
 from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
-from harness.types import Decoding, Generation, Prompt, Split, Variant
-from pipelines import rows
+from harness.types import Absence, Decoding, Generation, Prompt, Split, Variant
+from pipelines import recorded, rows
+from pipelines.imported import read_scores
 from pipelines.judges.measures import JudgeUse, judge_uses, score_stage
 from pipelines.judges.pairwise import versus_stage
 from pipelines.judges.qualifications import qualifications_for
@@ -30,7 +31,7 @@ JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
 GENERATE_REVISION = 2
 HELDOUT_REVISION = 1
-METRICS_REVISION = 2
+METRICS_REVISION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Measured:
     qualifications: tuple[Qualification, ...]
     compared: Mapping[str, StageResult]  # verdicts of the pairwise judges, by judge id
     declarations: tuple[str, ...]  # under which each variant's replies were generated
+    absences: tuple[Absence, ...] = ()  # what was given and is in no row
 
 
 def measure(
@@ -70,6 +72,7 @@ def measure(
         for name, variant in variants.items()
     }
     names = tuple(variants)
+    absences: list[Absence] = []
     arms: list[MeasuredArm] = []
     if "heldout_loss" in design.measures:
         for variant in variants.values():
@@ -79,19 +82,24 @@ def measure(
     for name, declared in design.measures.items():
         if declared.scores is not None:
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
+            given = session.tracking.source_of(session.tracking.run(declared.scores))
+            scores = read_scores(session.tracking.folder(given.run_id))
+            absences += recorded.unused_scores(name, scores, replies)
     uses = judge_uses(session, design, variants=variants, folder=folder)
     scored: list[StageResult] = []
     compared: dict[str, StageResult] = {}
     qualifications: list[Qualification] = []
     for use in {use.judge_id: use for use in uses.values()}.values():
+        served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
         if use.spec.method == "pairwise":
-            stage = versus_stage(session, use, replies=replies, prompts=prompts, control=design.control)
+            shared = recorded.shared_draws(replies)
+            absences += recorded.unpaired_draws(replies, shared, measures=tuple(served))
+            stage = versus_stage(session, use, replies=shared, prompts=prompts, control=design.control)
             compared[use.judge_id] = stage
             scored.append(stage)
         else:
             scored.append(score_stage(session, use, replies=replies, prompts=prompts))
         qualifications += qualifications_for(session, use, prepared=prepared, n=design.controls, seed=design.seed)
-        served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
         arms += rows.score_arms(scored[-1], measures=served, variants=names)
     return Measured(
         variants=variants,
@@ -106,6 +114,7 @@ def measure(
         declarations=tuple(
             session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "") for reply in replies.values()
         ),
+        absences=tuple(absences),
     )
 
 
@@ -153,6 +162,8 @@ def generate_stage(
 
     is_served = variant.kind == "model" and bool(session.endpoints)
     engine = {"engine": "endpoint"} if is_served else {}  # another sampler with other seeds, so other replies
+    if variant.kind == "file":
+        engine = {"draws": "all of the file"}
     return session.stage(
         "generate",
         label=f"Generate ({variant.name})",

@@ -104,7 +104,7 @@ def _paired(first: Rows, second: Rows, *, treatment: str, control: str, unit: st
         clusters=pairs.clusters,
         treatment=treatment,
         control=control,
-        n_missing=pairs.n_missing,
+        n_missing=pairs.lacking.n,
         unit=unit,
     )
 

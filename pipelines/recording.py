@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from harness.ablation.analysis import MeasuredArm
 from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
+from harness.metrics.replies import reply_status
 from harness.reporting.record import (
     DataCard,
     Line,
@@ -35,7 +37,11 @@ MISSING_WHY: Mapping[str, str] = {
     "failed": "the judge failed",
     "unparsable": "the judge's answer holds no score",
     "unsupported": "the judge cannot score this",
-    "error": "the reply could not be generated",
+}
+REPLY_WHY: Mapping[str, str] = {
+    "empty": "the reply has no text",
+    "failed": "the reply could not be generated",
+    "refused": "the model refused",
 }
 
 
@@ -136,12 +142,14 @@ def samples(
 
     `scores` need be those of these prompts only.
     """
-    by_reply: dict[tuple[str, str], list[SampleScore]] = {}
+    by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
     for score in scores:
-        if score.draw == 0:
-            marks = by_reply.setdefault((score.prompt_id, score.variant), [])
-            marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
-    replies = {(g.prompt_id, name): g for name, group in generations.items() for g in group if g.draw == 0}
+        marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
+        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
+    replies: dict[tuple[str, str], Generation] = {}  # the first draw there is
+    for name, group in generations.items():
+        for g in group:
+            replies.setdefault((g.prompt_id, name), g)
     return tuple(
         Sample(
             prompt_id=prompt.id,
@@ -153,7 +161,7 @@ def samples(
                     variant=name,
                     text=replies[prompt.id, name].text,
                     finish_reason=replies[prompt.id, name].finish_reason,
-                    scores=tuple(by_reply.get((prompt.id, name), ())),
+                    scores=tuple(by_reply.get((prompt.id, name, replies[prompt.id, name].draw), ())),
                 )
                 for name in generations
                 if (prompt.id, name) in replies
@@ -163,16 +171,14 @@ def samples(
     )
 
 
-def missing_rows(
-    generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores], n_expected: int
-) -> tuple[MissingRow, ...]:
+def missing_rows(generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores]) -> tuple[MissingRow, ...]:
     """What should be there and is not, by variant and reason."""
-    rows = []
-    for name, group in generations.items():
-        failed = sum(g.finish_reason == "error" for g in group)
-        if failed or len(group) < n_expected:
-            absent = failed + n_expected - len(group)
-            rows.append(MissingRow(what=f"replies of {name}", n=absent, of=n_expected, why=MISSING_WHY["error"]))
+    rows = [
+        MissingRow(what=f"replies of {name}", n=n, of=len(group), why=REPLY_WHY.get(status, status))
+        for name, group in generations.items()
+        for status, n in Counter(map(reply_status, group)).items()
+        if status != "ok"
+    ]
     rows += [
         MissingRow(
             what=f"{score.criterion} by {score.judge_id}, {score.variant}",

@@ -1,7 +1,8 @@
 """From rows to findings: every variant's number, every contrast's difference, and what may be claimed of it.
 
 No arithmetic lives here: means, contrasts, adjustments and verdicts come from `harness.stats`. What lives here is which
-rows belong together (the same prompt), what is missing, which contrasts form the family, and which judges may claim.
+rows belong together (the same prompt), which contrasts form the family, and which judges may claim; what is missing and
+what that forbids is `harness.ablation.absence`'s.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.ablation.absence import (
+    absent_rows,
+    arms_of,
+    not_measured,
+    not_tested,
+    touching,
+    why_missing_pairs_forbid,
+    withheld,
+)
 from harness.ablation.design import ContrastDesign, EffectDesign, FamilyDesign
-from harness.ablation.rows import Rows, mean_rows, pair, per_prompt
+from harness.ablation.rows import Lacking, Rows, mean_rows, pair, per_prompt
 from harness.errors import InputError
-from harness.types import Direction, Estimate, Finding, Source, Verdict
+from harness.seeding import stream_of_rows
+from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from harness.ablation.seeds import SeededArm
     from harness.stats.results import TestResult
 
 
@@ -42,6 +52,7 @@ class MeasureRule:
     better: Direction | None
     smallest_effect: EffectDesign | None = None
     is_rate: bool = False  # every row is a share in [0, 1]
+    needs_reference: bool = False  # of human replies: a prompt without one is missing for all alike
     exploratory_reason: str = ""  # why it may claim nothing; empty: it may
 
 
@@ -54,6 +65,16 @@ class Pending:
     rule: MeasureRule
     smallest_effect: float | None  # in the measure's own unit
     in_family: bool
+    contrast: ContrastDesign
+    lacking: Lacking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """What rows give, and what was declared and is not among them."""
+
+    findings: tuple[Finding, ...]
+    absences: tuple[Absence, ...]
 
 
 def analyse(
@@ -64,24 +85,38 @@ def analyse(
     control: str,
     family: FamilyDesign,
     min_clusters: int,
-    rng: np.random.Generator,
-) -> tuple[Finding, ...]:
-    """Findings of every variant and every contrast, in the order of the arms.
+    seed: int,
+    variants: Sequence[str],
+    absences: Sequence[Absence] = (),
+) -> Analysis:
+    """Findings of every variant and every contrast, in the order of the arms; then what could not be measured.
 
     Draws of one prompt are averaged first, so that a prompt counts once however often it was drawn. A contrast pairs
-    prompts that both arms have; prompts that one of them lacks are counted as missing.
+    prompts that both arms have; prompts that one of them lacks are counted as missing. Chance comes from `seed` and a
+    number's own rows, so that equal rows have the same interval whatever stands beside them.
+
+    Args:
+        arms: rows by measure and variant.
+        rules: the declared measures.
+        contrasts: declared differences of variants.
+        control: whose spread a smallest effect may be a part of.
+        family: the measures whose contrasts are claims.
+        min_clusters: fewer support no claim.
+        seed: of resampling.
+        variants: all that were declared.
+        absences: what is known to be absent before a row is looked at.
     """
     if len({(arm.measure, arm.variant, arm.judge_id) for arm in arms}) != len(arms):
         raise InputError("`arms` must hold one entry per measure, variant and judge; one stands twice")
     arms = [replace(arm, rows=per_prompt(arm.rows)) for arm in arms]
     by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
-    findings = [_of_variant(arm, rules[arm.measure], level=family.level, rng=rng) for arm in arms]
-    pending = [
-        found
-        for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms)
-        for contrast in contrasts
-        if (
-            found := _of_contrast(
+    counts = {name: {a.variant: len(a.rows.there()) for a in arms if a.measure == name} for name in rules}
+    absences = (*absences, *absent_rows(counts, variants=variants, known=absences))
+    findings = [_of_variant(arm, rules[arm.measure], level=family.level, seed=seed) for arm in arms]
+    pending, untested = [], []
+    for measure, judge_id in measures_of(arms, rules):
+        for contrast in contrasts:
+            found = _of_contrast(
                 contrast,
                 treatment=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[0]]),
                 reference=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[1]]),
@@ -89,10 +124,74 @@ def analyse(
                 rule=rules[measure],
                 family=family,
             )
+            if found is None:
+                rows = [len(arm.rows) for arm in arms if arm.measure == measure and arm.variant in arms_of(contrast)]
+                lost = untested_finding(
+                    rules[measure], contrast, judge_id, family=family, absences=absences, n_missing=max(rows, default=0)
+                )
+                untested.append(lost)
+            else:
+                pending.append(found)
+    judged = with_verdicts(
+        pending,
+        family=family,
+        n_declared=len(family.measures) * len(contrasts),
+        min_clusters=min_clusters,
+        absences=absences,
+    )
+    findings += unmeasured_findings(counts, rules, variants, level=family.level)
+    return Analysis(
+        findings=(*findings, *judged.findings, *untested),
+        absences=judged.absences,
+    )
+
+
+def measures_of(
+    arms: Sequence[MeasuredArm] | Sequence[SeededArm], rules: Mapping[str, MeasureRule]
+) -> list[tuple[str, str | None]]:
+    """Every measure with its judge, as measured; then those that were declared and have no rows."""
+    found = list(dict.fromkeys((arm.measure, arm.judge_id) for arm in arms))
+    return found + [(name, None) for name in rules if name not in {measure for measure, _ in found}]
+
+
+def unmeasured_findings(
+    counts: Mapping[str, Mapping[str, int]], rules: Mapping[str, MeasureRule], variants: Sequence[str], *, level: float
+) -> list[Finding]:
+    """A number without value for every variant that a declared measure has no row of."""
+    return [
+        Finding(
+            name=name,
+            estimate=not_measured(n_missing=0, level=level),
+            unit=rules[name].unit,
+            better=rules[name].better,
+            variant=variant,
         )
+        for name, measured in counts.items()
+        for variant in variants
+        if variant not in measured
     ]
-    return tuple(f for f in findings if f is not None) + with_verdicts(
-        pending, family=family, n_declared=len(family.measures) * len(contrasts), min_clusters=min_clusters
+
+
+def untested_finding(
+    rule: MeasureRule,
+    contrast: ContrastDesign,
+    judge_id: str | None,
+    *,
+    family: FamilyDesign,
+    absences: Sequence[Absence],
+    n_missing: int,
+) -> Finding:
+    """A declared contrast of which no prompt has a value on both sides."""
+    absence = touching(absences, measure=rule.name, variants=arms_of(contrast))
+    said = absence.said if absence else "no prompt has a value on both sides."
+    return Finding(
+        name=rule.name,
+        estimate=not_measured(n_missing=n_missing, level=family.level),
+        unit=rule.unit,
+        better=rule.better,
+        contrast=contrast.name,
+        judge_id=judge_id,
+        verdict=not_tested(said, in_family=rule.name in family.measures and not rule.exploratory_reason),
     )
 
 
@@ -122,14 +221,16 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
     return stats.smallest_effect_in_units(effect.noun(), values)
 
 
-def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, rng: np.random.Generator) -> Finding | None:
+def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, seed: int) -> Finding:
     there = arm.rows.there()
-    if not len(there):
-        return None
     values, clusters, n_missing = there.values, there.clusters.codes, arm.rows.n_missing
-    if rule.is_rate:
+    if not len(there):
+        estimate = not_measured(n_missing=n_missing, level=level)
+    elif rule.is_rate:
         estimate = stats.proportion_estimate(values, clusters=clusters, level=level, n_missing=n_missing)
     else:
+        films = [there.clusters.labels[code] for code in clusters]
+        rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(films, values.tolist(), strict=True))
         estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
     return Finding(
         name=arm.measure,
@@ -157,7 +258,7 @@ def _of_contrast(
     if not len(pairs.treatment):
         return None
     test = stats.paired_contrast(
-        pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.n_missing
+        pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.lacking.n
     )
     finding = Finding(
         name=rule.name,
@@ -174,13 +275,20 @@ def _of_contrast(
         rule=rule,
         smallest_effect=smallest_effect_in_units(rule.smallest_effect, control),
         in_family=rule.name in family.measures,
+        contrast=contrast,
+        lacking=replace(pairs.lacking, n_neither=0) if rule.needs_reference else pairs.lacking,
     )
 
 
 def with_verdicts(
-    pending: Sequence[Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int
-) -> tuple[Finding, ...]:
-    """Adjust the declared family together, then judge each contrast.
+    pending: Sequence[Pending],
+    *,
+    family: FamilyDesign,
+    n_declared: int,
+    min_clusters: int,
+    absences: Sequence[Absence],
+) -> Analysis:
+    """Adjust the declared family together, then judge each contrast, then withhold what absences forbid.
 
     A declared contrast that could not be tested still counts: leaving it out would make the others easier to claim.
     """
@@ -189,9 +297,28 @@ def with_verdicts(
     p_values += [1.0] * max(0, n_declared - len(declared))
     adjusted = stats.adjust(p_values, method=family.correction) if p_values else []
     by_place = dict(zip((id(p) for p in declared), adjusted, strict=False))
-    return tuple(
-        replace(p.finding, verdict=_verdict(p, by_place.get(id(p)), level=family.level, min_clusters=min_clusters))
-        for p in pending
+    findings, found = [], list(absences)
+    for p in pending:
+        verdict = _verdict(p, by_place.get(id(p)), level=family.level, min_clusters=min_clusters)
+        if verdict.label in ("better", "worse", "equivalent"):
+            sides = p.contrast.sides if verdict.label != "worse" else p.contrast.sides[1:]
+            known = touching(absences, measure=p.rule.name, variants=[name for side in sides for name in side])
+            doubt = known.said if known else _doubt(p, verdict)
+            if doubt and not known:
+                said = f"{p.contrast.name} on `{p.rule.name}` is not called {verdict.label}: {doubt}"
+                found.append(Absence(kind="missing", said=said, variants=arms_of(p.contrast), measures=(p.rule.name,)))
+            verdict = withheld(verdict, doubt) if doubt else verdict
+        findings.append(replace(p.finding, verdict=verdict))
+    return Analysis(findings=tuple(findings), absences=tuple(found))
+
+
+def _doubt(pending: Pending, verdict: Verdict) -> str:
+    return why_missing_pairs_forbid(
+        verdict,
+        pending.finding.estimate.value,
+        pending.lacking,
+        is_rate=pending.rule.is_rate,
+        margin=pending.smallest_effect,
     )
 
 
@@ -217,10 +344,10 @@ def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_cl
     )
 
 
-def label_films(findings: Sequence[Finding], note: str) -> tuple[Finding, ...]:
-    """Add a note to every estimate, e.g. that it speaks of these films only."""
+def label_films(findings: Sequence[Finding], notes: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Add notes to every estimate, e.g. that it speaks of these films only."""
 
     def noted(estimate: Estimate) -> Estimate:
-        return replace(estimate, notes=(*estimate.notes, note))
+        return replace(estimate, notes=(*estimate.notes, *notes)) if estimate.n else estimate
 
     return tuple(replace(f, estimate=noted(f.estimate)) for f in findings)

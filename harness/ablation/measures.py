@@ -92,6 +92,16 @@ _ALL = (
         grain=Grain.REPLY,
     ),
     CataloguedMeasure(
+        name="no_text",
+        label="Replies without text",
+        unit="share",
+        better="lower",
+        description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
+        origin="replies",
+        grain=Grain.REPLY,
+        is_rate=True,
+    ),
+    CataloguedMeasure(
         name="cut_off",
         label="Cut off",
         unit="share",

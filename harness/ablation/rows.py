@@ -81,6 +81,36 @@ class Rows:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """The pairs of a contrast that lack a value, and what the values there are say of them."""
+
+    n_pairs: int  # that are whole
+    treatment_alone: tuple[float, ...] = ()  # values whose partner is missing
+    control_alone: tuple[float, ...] = ()
+    n_neither: int = 0  # prompts without a value on either side
+    low: float = 0.0  # the smallest and the largest value on either side
+    high: float = 0.0
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float | None, float | None]]) -> Lacking:
+        """What is lacking of pairs given one by one, None where missing."""
+        seen = [value for both in pairs for value in both if value is not None]
+        return cls(
+            n_pairs=sum(a is not None and b is not None for a, b in pairs),
+            treatment_alone=tuple(a for a, b in pairs if a is not None and b is None),
+            control_alone=tuple(b for a, b in pairs if b is not None and a is None),
+            n_neither=sum(a is None and b is None for a, b in pairs),
+            low=min(seen, default=0.0),
+            high=max(seen, default=0.0),
+        )
+
+    @property
+    def n(self) -> int:
+        """Pairs that are missing."""
+        return len(self.treatment_alone) + len(self.control_alone) + self.n_neither
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PairedRows:
     """The prompts for which two arms both have a value."""
@@ -88,7 +118,7 @@ class PairedRows:
     treatment: Floats  # [n]
     control: Floats  # [n]
     clusters: Codes  # [n]
-    n_missing: int  # prompts that only one of them has, or that lack a value on a side
+    lacking: Lacking
 
 
 def per_prompt(rows: Rows) -> Rows:
@@ -133,12 +163,21 @@ def pair(treatment: Rows, control: Rows) -> PairedRows:
     opposite = np.full(treatment.prompts.n_labels + 1, -1)  # the last: prompts that the treatment lacks
     opposite[known[control.prompts.codes]] = np.arange(len(control))
     partner = opposite[treatment.prompts.codes]
-    both = np.flatnonzero(partner >= 0)
-    both = both[treatment.present[both] & control.present[partner[both]]]
-    n_shared = int(np.count_nonzero(partner >= 0))
+    shared = np.flatnonzero(partner >= 0)
+    both = shared[treatment.present[shared] & control.present[partner[shared]]]
+    alone, opposite_alone = treatment.present.copy(), control.present.copy()
+    alone[both], opposite_alone[partner[both]] = False, False
+    seen = np.concatenate([treatment.there().values, control.there().values])
     return PairedRows(
         treatment=treatment.values[both],
         control=control.values[partner[both]],
         clusters=treatment.clusters.codes[both],
-        n_missing=len(treatment) + len(control) - n_shared - len(both),
+        lacking=Lacking(
+            n_pairs=len(both),
+            treatment_alone=tuple(treatment.values[alone].tolist()),
+            control_alone=tuple(control.values[opposite_alone].tolist()),
+            n_neither=len(treatment) + len(control) - len(shared) - len(both) - int(alone.sum() + opposite_alone.sum()),
+            low=float(seen.min(initial=np.inf)),
+            high=float(seen.max(initial=-np.inf)),
+        ),
     )

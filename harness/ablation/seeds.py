@@ -13,26 +13,29 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.ablation.absence import absent_rows, not_measured
 from harness.ablation.analysis import (
     MeasuredArm,
     MeasureRule,
     Pending,
+    measures_of,
     smallest_effect_in_units,
     sources_of,
+    unmeasured_findings,
+    untested_finding,
     with_verdicts,
 )
 from harness.ablation.arms import AblationFamily
 from harness.ablation.design import ContrastDesign
-from harness.ablation.rows import Row, Rows, mean_rows, per_prompt
+from harness.ablation.rows import Lacking, Row, Rows, mean_rows, per_prompt
 from harness.ablation.settling import settling_sentence
 from harness.errors import InputError
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
+from harness.seeding import stream_of_rows
 from harness.stats.crossed_power import crossed_plan
-from harness.types import Estimate, Finding, Source
+from harness.types import Absence, Estimate, Finding, Source
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from harness.stats.results import TestResult
 
 MIN_SEEDS_CROSSED = 2
@@ -76,6 +79,7 @@ class Differences:
     prompts: tuple[str, ...]
     clusters: tuple[str, ...]
     n_missing: int
+    lacking: Lacking  # of the seeds that came through
     is_crossed: bool  # whether seeds are a level: several, and at least one arm is trained
 
     @property
@@ -91,6 +95,7 @@ class SeededAnalysis:
     findings: tuple[Finding, ...]
     by_seed: tuple[SeedEstimate, ...]
     spreads: tuple[SeedSpread, ...]
+    absences: tuple[Absence, ...]
 
 
 def analyse_seeds(
@@ -101,33 +106,49 @@ def analyse_seeds(
     control: str,
     family: AblationFamily,
     min_clusters: int,
-    rng: np.random.Generator,
+    seed: int,
+    variants: Sequence[str],
+    absences: Sequence[Absence] = (),
 ) -> SeededAnalysis:
-    """Findings of every arm and contrast; a contrast of which an arm is lost altogether has none, and still counts."""
+    """Findings of every arm and contrast; a contrast of which an arm is lost altogether is not tested, and counts.
+
+    `variants` are all declared arms, `absences` what is known to be absent, and chance comes from `seed` and a number's
+    own rows, as in `analysis.analyse`.
+    """
     by_key = {(arm.measure, arm.arm, arm.judge_id): arm for arm in arms}
     if len(by_key) != len(arms):
         raise InputError("`arms` must hold one entry per measure, arm and judge; one stands twice")
-    findings = [found for arm in arms if (found := _of_arm(arm, rules[arm.measure], family=family, rng=rng))]
+    counts = {
+        name: {a.arm: sum(len(m.rows.there()) for m in a.by_seed.values()) for a in arms if a.measure == name}
+        for name in rules
+    }
+    absences = (*absences, *absent_rows(counts, variants=variants, known=absences))
+    findings = [_of_arm(arm, rules[arm.measure], family=family, seed=seed) for arm in arms]
+    findings += unmeasured_findings(counts, rules, variants, level=family.level)
+    untested: list[Finding] = []
     pending: list[Pending] = []
     by_seed: list[SeedEstimate] = []
     spreads: list[SeedSpread] = []
     plans: list[Differences] = []
     n_tests = max(1, len(family.measures) * len(contrasts))
-    for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
+    for measure, judge_id in measures_of(arms, rules):
         for contrast in contrasts:
             treatment, reference = (
                 side_of([by_key.get((measure, name, judge_id)) for name in side]) for side in contrast.sides
             )
-            if treatment is None or reference is None:
-                continue
-            rows = paired_rows(treatment, reference)
-            if not rows.values:
+            rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
+            if treatment is None or reference is None or rows is None or not rows.values:
+                n = 0 if rows is None else rows.n_missing
+                lost = untested_finding(
+                    rules[measure], contrast, judge_id, family=family, absences=absences, n_missing=n
+                )
+                untested.append(lost)
                 continue
             of_control = by_key.get((measure, control, judge_id))
             effect = smallest_effect_in_units(
                 rules[measure].smallest_effect, None if of_control is None else of_control.pooled()
             )
-            test = _test(rows, family=family, n_tests=n_tests, rng=rng)
+            test = _test(rows, measure=measure, family=family, n_tests=n_tests, seed=seed)
             finding = Finding(
                 name=measure,
                 estimate=test.estimate,
@@ -144,17 +165,24 @@ def analyse_seeds(
                     rule=rules[measure],
                     smallest_effect=effect,
                     in_family=measure in family.measures,
+                    contrast=contrast,
+                    lacking=replace(rows.lacking, n_neither=0) if rules[measure].needs_reference else rows.lacking,
                 )
             )
             plans.append(rows)
             by_seed += _each_seed(rows, measure, contrast.name, judge_id, level=family.level)
             spreads += _spread(rows, measure, contrast.name, judge_id, level=family.level)
-    judged = with_verdicts(pending, family=family, n_declared=n_tests, min_clusters=min_clusters)
+    judged = with_verdicts(pending, family=family, n_declared=n_tests, min_clusters=min_clusters, absences=absences)
     settled = tuple(
         _with_plan(finding, before, rows, level=family.level, n_tests=n_tests)
-        for finding, before, rows in zip(judged, pending, plans, strict=True)
+        for finding, before, rows in zip(judged.findings, pending, plans, strict=True)
     )
-    return SeededAnalysis(findings=tuple(findings) + settled, by_seed=tuple(by_seed), spreads=tuple(spreads))
+    return SeededAnalysis(
+        findings=(*findings, *settled, *untested),
+        by_seed=tuple(by_seed),
+        spreads=tuple(spreads),
+        absences=judged.absences,
+    )
 
 
 def side_of(members: Sequence[SeededArm | None]) -> SeededArm | None:
@@ -192,6 +220,7 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
     """Pair prompts within each seed that both arms have; what one of them lacks is counted as missing."""
     rows: list[tuple[float, float, int, str, str]] = []
     n_missing = 0
+    sides: list[tuple[float | None, float | None]] = []
     both = [seed for seed in treatment.by_seed if seed in reference.by_seed]
     is_crossed = len(both) >= MIN_SEEDS_CROSSED and (treatment.is_trained or reference.is_trained)
     for seed in both if is_crossed or treatment.is_trained or reference.is_trained else both[:1]:
@@ -201,8 +230,10 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
             for key in sorted(first.keys() & second.keys())
             if (a := first[key].value) is not None and (b := second[key].value) is not None
         ]
-        n_missing += len(first.keys() | second.keys()) - len(found)
+        everywhere = first.keys() | second.keys()
+        n_missing += len(everywhere) - len(found)
         rows += found
+        sides += [(_value(first, key), _value(second, key)) for key in sorted(everywhere)]
     n_per_seed = max((len(measured.rows) for measured in treatment.by_seed.values()), default=0)
     n_missing += n_per_seed * max(treatment.n_seeds_lost, reference.n_seeds_lost)
     return Differences(
@@ -213,17 +244,23 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
         prompts=tuple(row[3] for row in rows),
         clusters=tuple(row[4] for row in rows),
         n_missing=n_missing,
+        lacking=Lacking.of(sides),
         is_crossed=is_crossed,
     )
 
 
-def _test(rows: Differences, *, family: AblationFamily, n_tests: int, rng: np.random.Generator) -> TestResult:
+def _value(rows: Mapping[str, Row], key: str) -> float | None:
+    return rows[key].value if key in rows else None
+
+
+def _test(rows: Differences, *, measure: str, family: AblationFamily, n_tests: int, seed: int) -> TestResult:
     if family.test == "sign_flip":
+        told = zip(rows.seeds, rows.clusters, rows.prompts, rows.values, strict=True)
         return stats.sign_flip(
             rows.treatment,
             rows.reference,
             clusters=rows.clusters,
-            rng=rng,
+            rng=stream_of_rows(seed, "sign flip", measure, rows=told),
             family_size=n_tests,
             level=family.level,
             n_missing=rows.n_missing,
@@ -252,15 +289,15 @@ def _within_a_rate(estimate: Estimate) -> Estimate:
     return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high), notes=notes)
 
 
-def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: np.random.Generator) -> Finding | None:
+def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, seed: int) -> Finding:
     seeds = list(arm.by_seed) if arm.is_trained else list(arm.by_seed)[:1]
     rows = [(seed, row) for seed in seeds for row in per_prompt(arm.by_seed[seed].rows)]
     present = [(seed, row.cluster, row.value, row.prompt_id) for seed, row in rows if row.value is not None]
-    if not present:
-        return None
     n_missing = len(rows) - len(present) + arm.n_seeds_lost * (len(rows) // max(1, len(seeds)))
     values, clusters = [value for _, _, value, _ in present], [cluster for _, cluster, _, _ in present]
-    if len(seeds) >= MIN_SEEDS_CROSSED:
+    if not present:
+        estimate = not_measured(n_missing=n_missing, level=family.level)
+    elif len(seeds) >= MIN_SEEDS_CROSSED:
         estimate = stats.crossed_mean(
             values,
             first=[seed for seed, *_ in present],
@@ -271,7 +308,10 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, rng: n
             note=f"{len(seeds)} seeds",
         ).estimate
         estimate = _counted(estimate, prompts=[prompt for *_, prompt in present], n_films=len(set(clusters)))
+    elif rule.is_rate:
+        estimate = stats.proportion_estimate(values, clusters=clusters, level=family.level, n_missing=n_missing)
     else:
+        rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(clusters, values, strict=True))
         estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=family.level, n_missing=n_missing)
     if rule.is_rate:
         estimate = _within_a_rate(estimate)
@@ -320,7 +360,13 @@ def _spread(rows: Differences, measure: str, contrast: str, judge_id: str | None
 def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: float, n_tests: int) -> Finding:
     """Over seeds, what would settle a contrast is more seeds or more films, not more films alone."""
     verdict = finding.verdict
-    if verdict is None or verdict.label != "inconclusive" or not rows.is_crossed or not finding.estimate.has_interval:
+    if (
+        verdict is None
+        or verdict.label != "inconclusive"
+        or verdict.withheld
+        or not rows.is_crossed
+        or not finding.estimate.has_interval
+    ):
         return finding
     smallest, seen = before.smallest_effect or 0.0, abs(finding.estimate.value)
     effect = max(smallest, seen)

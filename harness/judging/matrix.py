@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness import stats
 from harness.errors import InputError
 from harness.judging.qualification import is_self_judging
+from harness.seeding import stream_of_rows
 from harness.types import Estimate
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def judge_matrix(
     Raises:
         InputError: no two of them judge the same criterion.
     """
+    seed = int(rng.integers(1 << 63))  # of a stream per number: no agreement depends on the judges beside it
     found = [
-        _agreement(one, other, rng=rng, level=level)
+        _agreement(one, other, seed=seed, level=level)
         for one, other in itertools.combinations(judged, 2)
         if one.criterion == other.criterion
     ]
@@ -77,14 +79,14 @@ def preference_warnings(judged: Sequence[JudgedRows], *, preferred_by: Sequence[
     ]
 
 
-def _agreement(one: JudgedRows, other: JudgedRows, *, rng: np.random.Generator, level: float) -> JudgeAgreement:
+def _agreement(one: JudgedRows, other: JudgedRows, *, seed: int, level: float) -> JudgeAgreement:
     over = "replies" if one.scores and other.scores else "pairs"
     values = (one.scores, other.scores) if over == "replies" else (one.differences, other.differences)
     return JudgeAgreement(
         criterion=one.criterion,
         first=one.judge_id,
         second=other.judge_id,
-        rank_correlation=_rank_correlation(*values, clusters=one.clusters, rng=rng, level=level),
+        rank_correlation=_rank_correlation(*values, clusters=one.clusters, seed=seed, level=level),
         over=over,
         verdicts=_same_verdict(one.differences, other.differences, clusters=one.clusters, level=level),
         share_family=is_self_judging(one.family, [other.family]),
@@ -96,16 +98,16 @@ def _rank_correlation(
     other: Mapping[str, float | None],
     *,
     clusters: Mapping[str, str],
-    rng: np.random.Generator,
+    seed: int,
     level: float,
 ) -> Estimate | None:
     rows, n_missing = _joined(one, other)
     x, y = [a for _, a, _ in rows], [b for _, _, b in rows]
     if len(rows) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    return stats.spearman(
-        x, y, clusters=[clusters[key] for key, _, _ in rows], rng=rng, level=level, n_missing=n_missing
-    )
+    films = [clusters[key] for key, _, _ in rows]
+    rng = stream_of_rows(seed, "rank correlation", rows=zip(x, y, films, strict=True))
+    return stats.spearman(x, y, clusters=films, rng=rng, level=level, n_missing=n_missing)
 
 
 def _same_verdict(

@@ -21,6 +21,7 @@ from harness.judging.pairwise import Comparer
 from harness.judging.preferences import first_position, position_consistency, win_shares
 from harness.judging.protocol import OnProgress
 from harness.judging.qualification import MIN_AUC, N_REPEATED
+from harness.seeding import stream_of_rows
 from harness.types import Estimate, JudgedPair, Preference
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def qualify_comparer(
         raise InputError(f"`controls` must hold some of the judge's criteria ({', '.join(names)}), got none")
     said = judge.compare(control_pairs(own), on_progress=on_progress)
     second = (again or judge).compare(repeated_pairs(own))
+    seed = int(rng.integers(1 << 63))  # of a stream per number, as in `qualify`
     return [
         _qualification(
             name,
@@ -57,7 +59,7 @@ def qualify_comparer(
             [p for p in said if p.criterion == name],
             [p for p in second if p.criterion == name],
             judge_id=judge.id,
-            rng=rng,
+            seed=seed,
             min_auc=min_auc,
             level=level,
         )
@@ -95,7 +97,7 @@ def _qualification(
     again: Sequence[Preference],
     *,
     judge_id: str,
-    rng: np.random.Generator,
+    seed: int,
     min_auc: float,
     level: float,
 ) -> Qualification:
@@ -117,7 +119,7 @@ def _qualification(
         status="not_qualified" if unscored else weakest_status([f.status for f in found]),
         families=found,
         repeatability=_repeatability(said, again, clusters, level=level),
-        length_sensitivity=_length_sensitivity(controls, shares, rng=rng, level=level),
+        length_sensitivity=_length_sensitivity(controls, shares, seed=seed, level=level),
         position_consistency=consistency,
         first_position=first_position(whole, clusters=clusters, level=level),
         reason=reason_of(found, unscored),
@@ -171,7 +173,7 @@ def _length_sensitivity(
     controls: Sequence[ControlItem],
     shares: Mapping[str, float | None],
     *,
-    rng: np.random.Generator,
+    seed: int,
     level: float,
 ) -> Estimate | None:
     """Rank correlation of win share and length difference, true reply − control; None where it is not defined."""
@@ -183,4 +185,5 @@ def _length_sensitivity(
     if len(rows) < 3 or len({s for s, _, _ in rows}) == 1 or len({n for _, n, _ in rows}) == 1:
         return None
     values, lengths, films = zip(*rows, strict=True)
+    rng = stream_of_rows(seed, controls[0].criterion, rows=rows)
     return stats.spearman(values, lengths, clusters=films, rng=rng, level=level, n_missing=len(controls) - len(rows))

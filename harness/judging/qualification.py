@@ -24,6 +24,7 @@ from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.protocol import Judge, OnProgress
+from harness.seeding import stream_of_rows
 from harness.types import Estimate, JudgedItem, Message, Score
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def qualify(
     """
     controls = _validate(judge, controls, min_auc=min_auc, level=level)
     items = _items_by_text(controls)
+    seed = int(rng.integers(1 << 63))  # of a stream per number: no criterion's interval depends on its neighbours
     scored = _Scored(
         items=items,
         scores={(s.item_id, s.criterion): s for s in judge.score(list(items.values()), on_progress=on_progress)},
@@ -78,7 +80,7 @@ def qualify(
             scored,
             [s for s in second if s.criterion == criterion.name],
             judge_id=judge.id,
-            rng=rng,
+            seed=seed,
             min_auc=min_auc,
             level=level,
         )
@@ -116,7 +118,7 @@ def _qualification(
     again: Sequence[Score],
     *,
     judge_id: str,
-    rng: np.random.Generator,
+    seed: int,
     min_auc: float,
     level: float,
 ) -> Qualification:
@@ -134,7 +136,7 @@ def _qualification(
         status="not_qualified" if unscored else weakest_status([f.status for f in families]),
         families=families,
         repeatability=_repeatability(first, again, scored, level=level),
-        length_sensitivity=_length_sensitivity(controls, scored, rng=rng, level=level),
+        length_sensitivity=_length_sensitivity(controls, scored, seed=seed, level=level),
         reason=reason_of(families, unscored),
     )
 
@@ -186,7 +188,7 @@ def _is_same(first: Score, again: Score) -> bool:
 
 
 def _length_sensitivity(
-    controls: Sequence[ControlItem], scored: _Scored, *, rng: np.random.Generator, level: float
+    controls: Sequence[ControlItem], scored: _Scored, *, seed: int, level: float
 ) -> Estimate | None:
     """Rank correlation of score and length in characters over the true replies; None where it is not defined."""
     unique = {scored.item(c, c.true_reply).id: c for c in controls}.values()
@@ -196,6 +198,7 @@ def _length_sensitivity(
     if len(rows) < 3 or len({v for v, _, _ in rows}) == 1 or len({n for _, n, _ in rows}) == 1:
         return None
     values, lengths, films = zip(*rows, strict=True)
+    rng = stream_of_rows(seed, controls[0].criterion, rows=rows)
     return stats.spearman(values, lengths, clusters=films, rng=rng, level=level, n_missing=len(unique) - len(rows))
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from harness.errors import InputError
+from harness.metrics.replies import reply_status
 from harness.metrics.words import Gram, grams, words
 from harness.types import Generation
 
@@ -123,15 +124,15 @@ def _by_variant_and_film(generations: Sequence[Generation]) -> dict[str, dict[st
     """Words of each reply; an empty or failed one is an empty list."""
     texts: dict[str, dict[str, list[list[str]]]] = {}
     for generation in generations:
-        tokens = [] if generation.finish_reason == "error" else words(generation.text)
+        tokens = words(generation.text) if reply_status(generation) == "ok" else []
         texts.setdefault(generation.variant, {}).setdefault(generation.cluster, []).append(tokens)
     return texts
 
 
 def _common_size(texts: Mapping[str, Mapping[str, Sequence[Sequence[str]]]], n: int) -> int:
-    """The largest number of n-grams that every variant has with any one film left out."""
+    """The largest number of n-grams that every variant with text has with any one film left out."""
     sizes = []
-    for films in texts.values():
+    for films in filter(None, texts.values()):  # a mute variant has no diversity, and must not take the others' away
         per_film = [sum(max(0, len(text) - n + 1) for text in rows) for rows in films.values()]
         sizes.append(sum(per_film) - (max(per_film) if len(per_film) > 1 else 0))
     return min(sizes, default=0)

@@ -6,5 +6,5 @@ from harness.metrics.words import spoken_words
 
 
 def n_words(text: str) -> int:
-    """Words of a reply, punctuation not counted; 0 for an empty one, which is a length and not missing."""
+    """Words of a reply, punctuation not counted."""
     return len(spoken_words(text))

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.metrics.length import n_words
 from harness.metrics.repetition import echo, repetition
-from harness.types import Generation, Prompt
+from harness.types import Generation, Prompt, ScoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyMetrics:
-    """What can be said of one reply by looking at it. None is missing."""
+    """What can be said of one reply by looking at it. None is missing: what has no text cannot be measured by it."""
 
     prompt_id: str
     variant: str
     draw: int
     cluster: str
-    length: int | None  # words; None when generation failed
+    status: ScoreStatus  # why there is no text; ok where there is
+    no_text: float  # 1 where the reply has no text, for whatever reason; never missing
+    length: int | None  # words
     n_tokens: int | None
-    repetition: float | None  # share of 3-grams said before; None also for an empty reply
-    echo: float | None  # share of 3-grams taken from the context; None also for an empty reply
+    repetition: float | None  # share of 3-grams said before
+    echo: float | None  # share of 3-grams taken from the context
     cut_off: float | None  # 1 when the reply ran into the cap, 0 when it ended, None where unknown
 
 
@@ -41,19 +44,37 @@ def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) 
     return [_row(generation, by_id) for generation in generations]
 
 
+def reply_status(generation: Generation) -> ScoreStatus:
+    """Whether a reply has text, and why not: `failed`, or `empty` for one of spaces and signs that nobody can see."""
+    if generation.finish_reason == "error":
+        return "failed"
+    return "empty" if is_absent(generation.text) else "ok"
+
+
+def is_cut_off(generation: Generation) -> float | None:
+    """1 where the reply ran into the cap, with text or without; 0 where it ended with text; None (missing) otherwise.
+
+    An empty reply that ended did not end *well*: counting it as such would make silence the best behaviour.
+    """
+    if generation.finish_reason == "length":
+        return 1.0
+    return 0.0 if generation.finish_reason == "stop" and reply_status(generation) == "ok" else None
+
+
 def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
-    came = generation.finish_reason != "error"
-    text = generation.text
+    status, text = reply_status(generation), generation.text
+    has_text = status == "ok"
     context = [message.content for message in prompts[generation.prompt_id].messages]
-    is_known = generation.finish_reason in ("stop", "length")
     return ReplyMetrics(
         prompt_id=generation.prompt_id,
         variant=generation.variant,
         draw=generation.draw,
         cluster=generation.cluster,
-        length=n_words(text) if came else None,
-        n_tokens=generation.n_tokens if came else None,
-        repetition=repetition(text) if came else None,
-        echo=echo(text, context) if came else None,
-        cut_off=float(generation.finish_reason == "length") if is_known else None,
+        status=status,
+        no_text=float(not has_text),
+        length=n_words(text) if has_text else None,
+        n_tokens=None if status == "failed" else generation.n_tokens,
+        repetition=repetition(text) if has_text else None,
+        echo=echo(text, context) if has_text else None,
+        cut_off=is_cut_off(generation),
     )

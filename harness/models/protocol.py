@@ -146,6 +146,14 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class Drawn(Protocol):
+    """A model whose draws are already made: it is asked for those that it has."""
+
+    def draws_of(self, key: str) -> Sequence[int]:
+        """The draws of its reply to a prompt; one where it has none, so that the lack is counted."""
+
+
+@runtime_checkable
 class Repeatable(Protocol):
     """A model that can say whether its replies depend on the batch they were generated in."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ _KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens"}
 
 
 class RecordedModel:
-    """Looks replies up by prompt and draw; implements `LanguageModel` with `generate` alone.
+    """Looks replies up by prompt and draw; implements `LanguageModel` with `generate` alone, and `Drawn`.
 
     A prompt that the file lacks becomes a reply with finish reason `error`: missing, and counted as such.
     """
@@ -40,10 +41,15 @@ class RecordedModel:
         """See `load`."""
         self.path = path
         self._replies = replies
+        self._draws: dict[str, list[int]] = {}
+        for key, draw in sorted(replies):
+            self._draws.setdefault(key, []).append(draw)
 
     @classmethod
     def load(cls, path: Path) -> RecordedModel:
         """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`.
+
+        Several lines of one prompt without `draw` are its draws, in order.
 
         Raises:
             InputError: there is no such file.
@@ -53,15 +59,17 @@ class RecordedModel:
             raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
         replies: dict[tuple[str, int], Reply] = {}
         lines: dict[tuple[str, int], int] = {}
+        n_drawn: Counter[str] = Counter()
         # Not splitlines: U+2028 and its kin may stand raw inside a reply.
         for number, text in enumerate(_text(path).split("\n"), start=1):
             if not text.strip():
                 continue
-            reply = _read(path, number, text)
+            reply = _read(path, number, text, n_before=n_drawn)
             key = (reply.key, reply.draw)
             if key in replies:
                 raise CorpusError(path, f"`{reply.key}` draw {reply.draw} stands on line {lines[key]} too", line=number)
             replies[key], lines[key] = reply, number
+            n_drawn[reply.key] += 1
         if not replies:
             raise CorpusError(path, "must hold at least one generation, got none")
         return cls(path, replies)
@@ -74,7 +82,11 @@ class RecordedModel:
     @property
     def prompt_ids(self) -> frozenset[str]:
         """The prompts that the file answers."""
-        return frozenset(key for key, _ in self._replies)
+        return frozenset(self._draws)
+
+    def draws_of(self, key: str) -> Sequence[int]:
+        """The draws that the file has of a prompt, or the first where it has none."""
+        return self._draws.get(key) or (0,)
 
     def generate(
         self,
@@ -128,7 +140,7 @@ def _text(path: Path) -> str:
         raise CorpusError(path, f"must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
 
 
-def _read(path: Path, number: int, text: str) -> Reply:
+def _read(path: Path, number: int, text: str, *, n_before: Counter[str]) -> Reply:
     try:
         row = json.loads(text)
     except json.JSONDecodeError as err:
@@ -138,7 +150,7 @@ def _read(path: Path, number: int, text: str) -> Reply:
         raise CorpusError(path, reason, line=number)
     return Reply(
         key=row["prompt_id"],
-        draw=row.get("draw", 0),
+        draw=row.get("draw", n_before[row["prompt_id"]]),
         adapter=None,
         text=row["text"].strip(),
         n_tokens=row.get("n_tokens"),

@@ -80,15 +80,17 @@ def _agreement(
     study: Study, rows: Sequence[RatedSlot], criterion: str | None, scale: Literal["nominal", "ordinal"]
 ) -> Agreement:
     marks, name = mark_table(rows, criterion), criterion or VOTES
-    rng, level = stream(study.design.seed, "agreement", name), study.design.level
+    seed, level = study.design.seed, study.design.level
     alpha = kappa = None
     why_not = ""
     try:
+        rng = stream(seed, "agreement", name)
         alpha = krippendorff_alpha(marks.table, scale=scale, clusters=marks.clusters, rng=rng, level=level)
         whole = np.flatnonzero(~np.isnan(marks.table).any(axis=1)).tolist()
         if scale == "nominal" and len(whole):
             clusters = [marks.clusters[i] for i in whole]
             n_missing = len(marks.table) - len(whole)
+            rng = stream(seed, "kappa", name)
             kappa = fleiss_kappa(marks.table[whole], clusters=clusters, rng=rng, level=level, n_missing=n_missing)
     except InputError as err:
         why_not = str(err)

@@ -112,6 +112,14 @@ def findings_json(record: ReportRecord) -> list[JsonObject]:
     return [_finding_json(named) for named in index(record).named]
 
 
+def absences_json(record: ReportRecord) -> list[JsonObject]:
+    """What was declared or given and is in no number; while there is any, a gate stays shut."""
+    return [
+        {"kind": a.kind, "said": a.said, "variants": list(a.variants), "measures": list(a.measures)}
+        for a in record.absences
+    ]
+
+
 def _finding_json(named: Named) -> JsonObject:
     finding, estimate, verdict = named.finding, named.finding.estimate, named.finding.verdict
     subject = {"variant": finding.variant} if finding.variant is not None else {"contrast": finding.contrast}
@@ -136,6 +144,7 @@ def _finding_json(named: Named) -> JsonObject:
         "verdict": verdict.label if verdict else None,
         "reason": verdict.reason if verdict else None,
         "settle": verdict.settle if verdict else None,
+        "withheld": verdict.withheld if verdict else None,
         "p_value": _finite(verdict.p_value) if verdict else None,
         "p_adjusted": _finite(verdict.p_adjusted) if verdict else None,
         "in_family": verdict.in_family if verdict else None,

@@ -18,6 +18,7 @@ def markdown(page: Page) -> str:
     """Every section of the page in the page's order."""
     parts = [
         f"# {plain(page.record.question)}",
+        *_absences(page),
         _meta(page),
         f"> {plain(page.record.caveat)}" if page.record.caveat else "",
         "## Verdict",
@@ -90,6 +91,11 @@ def _meta(page: Page) -> str:
     record = page.record
     parts = [record.title, f"profile {record.profile}", page.created, f"run {record.run_id}", page.cost]
     return plain(" · ".join(part for part in parts if part))
+
+
+def _absences(page: Page) -> list[str]:
+    said = "\n".join(f"> - {plain(absence.said)}" for absence in page.record.absences)
+    return [f"> **{plain(page.absent)}**\n>\n{said}"] if said else []
 
 
 def _statement(said: Statement) -> str:

@@ -36,7 +36,7 @@ from harness.reporting.tables import (
     variant_numbers_table,
     variants_table,
 )
-from harness.reporting.wording import Statement, declaration_note, seeds_note, statement, summary
+from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
 
 N_OPEN_SAMPLES = 3  # the rest are folded
 
@@ -68,6 +68,7 @@ class Page:
     sections: tuple[Section, ...]
     lead: tuple[Statement, ...]  # contrasts of the primary measure
     others: tuple[Statement, ...]  # declared contrasts of the other measures; the table below has the exploratory ones
+    absent: str  # what the absences mean; empty without any
     summary: str
     notes: tuple[str, ...]
     contrasts: Table
@@ -103,6 +104,7 @@ def page(record: ReportRecord) -> Page:
         sections=(),
         lead=tuple(s for s in statements if s.named.finding.name == first),
         others=tuple(s for s in statements if s.named.finding.name != first and _is_declared(s)),
+        absent=absent(record.absences),
         summary=summary(statements),
         notes=tuple(note for note in notes if note),
         contrasts=contrasts_table(found),
@@ -139,9 +141,10 @@ def observations(reply: SampleReply, found: Index) -> tuple[tuple[str, str], ...
 
 
 def _forests(found: Index, statements: tuple[Statement, ...]) -> tuple[Figure, ...]:
+    tested = [s for s in statements if s.named.finding.estimate.n]
     return tuple(
         forest_plot(found, found.measures[name], tuple(members), id=f"forest-{place}")
-        for place, (name, members) in enumerate(groupby(statements, key=lambda s: s.named.finding.name))
+        for place, (name, members) in enumerate(groupby(tested, key=lambda s: s.named.finding.name))
     )
 
 

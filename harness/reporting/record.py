@@ -18,6 +18,7 @@ from harness.errors import InputError
 from harness.reporting.ablation_record import AblationRecord
 from harness.reporting.traces import LossCurve
 from harness.types import (
+    Absence,
     Contrast,
     Decoding,
     Direction,
@@ -63,6 +64,7 @@ class VariantRow:
     digest: str = ""  # the variant's identity
     n_generations: int = 0
     cut_off: Estimate | None = None  # share of replies that hit the length cap
+    no_text: Estimate | None = None  # share of replies that are empty, were refused or failed
     n_missing: int = 0  # generations that should be there and are not
 
 
@@ -224,6 +226,7 @@ class ReportRecord:
     contrasts: tuple[Contrast, ...]
     variants: tuple[VariantRow, ...]
     schema_version: int = SCHEMA_VERSION
+    absences: tuple[Absence, ...] = ()  # what was declared or given and is in no number: it stands first
     measures: tuple[Measure, ...] = ()  # in the order shown; a finding without one is shown last under its own name
     primary: str | None = None  # the measure whose contrasts lead the report; None: the first with a contrast
     decoding: Decoding | None = None  # shared by all variants

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import from_json, read_json, to_json
 from harness.errors import InputError
-from harness.reporting.findings import findings_json
+from harness.reporting.findings import absences_json, findings_json
 from harness.reporting.markdown import markdown
 from harness.reporting.page import observations, page
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
@@ -66,12 +66,13 @@ def render_markdown(record: ReportRecord) -> str:
 
 
 def render_json(record: ReportRecord) -> str:
-    """`schema_version`, `findings` (flat, see `findings_json`) and `record` (whole, for `read_record`).
+    """`schema_version`, `absences`, `findings` (flat, see `findings_json`) and `record` (whole, for `read_record`).
 
     JSON knows no NaN: in `findings` it is null, in `record` the string "NaN", which reads back as NaN.
     """
     data = {
         "schema_version": SCHEMA_VERSION,
+        "absences": absences_json(record),
         "findings": findings_json(record),
         "record": _quoted_nonfinite(to_json(record)),
     }

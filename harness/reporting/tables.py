@@ -96,16 +96,6 @@ def variants_table(index: Index) -> Table:
     """What was compared, and how often replies ran into the length cap."""
     rows = []
     for variant in index.record.variants:
-        cut_off = Cell(text="not measured")
-        if variant.cut_off is not None:
-            written = write_estimate(variant.cut_off, unit="share", cluster_noun=index.cluster_noun)
-            cut_off = Cell(
-                text=written.amount,
-                detail=f"{written.level} interval {written.interval}; {written.basis}"
-                if written.has_interval
-                else f"{written.interval}; {written.basis}",
-                is_number=True,
-            )
         adapter = variant.adapter or "no adapter"
         rows.append(
             Row(
@@ -113,16 +103,25 @@ def variants_table(index: Index) -> Table:
                     Cell(text=variant.name, detail=variant.description),
                     Cell(text=variant.base, detail=adapter, title=variant.digest),
                     Cell(text=f"{variant.n_generations:,}", detail=f"{variant.n_missing:,} missing", is_number=True),
-                    cut_off,
+                    _share_cell(index, variant.no_text),
+                    _share_cell(index, variant.cut_off),
                 )
             )
         )
     return Table(
         caption="What was compared. All variants share decoding, stop tokens and length cap.",
-        head=("Variant", "Base and adapter", "Generations", "Cut off at the cap"),
+        head=("Variant", "Base and adapter", "Generations", "Without text", "Cut off at the cap"),
         groups=(Group(rows=tuple(rows)),),
         is_cards=True,
     )
+
+
+def _share_cell(index: Index, share: Estimate | None) -> Cell:
+    if share is None:
+        return Cell(text="not measured")
+    written = write_estimate(share, unit="share", cluster_noun=index.cluster_noun)
+    interval = f"{written.level} interval {written.interval}" if written.has_interval else written.interval
+    return Cell(text=written.amount, detail=f"{interval}; {written.basis}", is_number=True)
 
 
 def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.reporting.findings import CLAIMS, Index, Named
 from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect, write_times
 from harness.reporting.text import in_sentence
-from harness.types import Finding, VerdictLabel
+from harness.types import Absence, Finding, VerdictLabel
 
 VERDICT_WORDS: dict[VerdictLabel, str] = {
     "better": "Better",
@@ -58,6 +58,13 @@ def summary(statements: tuple[Statement, ...]) -> str:
     n_claims = sum(s.label in CLAIMS for s in family)
     verb = "supports" if n_claims == 1 else "support"
     return f"{n_claims} of {write_count(len(family), 'declared contrast')} {verb} a claim.{other}"
+
+
+def absent(absences: tuple[Absence, ...]) -> str:
+    """What the absences mean for what follows; empty without any."""
+    if not absences:
+        return ""
+    return "Not everything was tested. What is listed here supports no verdict of better, and the gate stays shut."
 
 
 def seeds_note(index: Index) -> str:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from harness.ablation.analysis import MeasureRule, label_films, smallest_effect_in_units
+from harness.ablation.absence import absent_replies
+from harness.ablation.analysis import label_films
 from harness.ablation.arms import AblationDesign
-from harness.ablation.measures import CATALOGUE
-from harness.ablation.seeds import SeededArm, analyse_seeds
+from harness.ablation.seeds import analyse_seeds
 from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
@@ -18,23 +18,29 @@ from harness.reporting.looks import PROMPTS_TAG, looks_at
 from harness.reporting.numbers import write_count
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
-from harness.seeding import stream
-from harness.stats import mean_estimate
 from harness.tracking import Stage
-from harness.types import Estimate, Finding, Grain
+from harness.types import Absence
 from pipelines import recording
 from pipelines.ablate import portrait
 from pipelines.ablate.collect import CellRows, Collected, generations_of
 from pipelines.ablate.plan import Plan
 from pipelines.ablate.shapes import quantile_rows, tail_row, trend_rows
-from pipelines.analyse import SELF_FAMILY_CAVEAT, device_name
+from pipelines.analyse import (
+    SELF_FAMILY_CAVEAT,
+    device_name,
+    log_findings,
+    measure_rules,
+    of_replies,
+    shown_measures,
+    variant_row,
+)
 from pipelines.memory import peak_of_stages
 from pipelines.session import OnProgress, Session
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 4
+REVISION = 5
 N_SAMPLES = 6
 
 
@@ -60,9 +66,7 @@ def analyse_ablation(
         standing = _declaration(session, collected, declaration, n_looks=len(looks | {stage.run_id}))
         record = replace(record, declaration=standing)
         write_report(record, stage.folder)
-        for finding in record.findings:
-            subject = finding.variant or finding.contrast
-            stage.log_metric(f"{finding.name}/{subject}", finding.estimate.value)
+        log_findings(stage, record)
 
     result = session.stage(
         ANALYSIS,
@@ -76,21 +80,6 @@ def analyse_ablation(
     return read_record(result.folder / RECORD)
 
 
-def measure_rules(design: AblationDesign, collected: Collected) -> dict[str, MeasureRule]:
-    """How each measure is read, and what it may claim."""
-    rules = {}
-    for name, declared in design.measures.items():
-        known, use = CATALOGUE.get(name), collected.uses.get(name)
-        rules[name] = MeasureRule(
-            name=name,
-            unit=use.unit if use else known.unit if known else "",
-            better=declared.better or (known.better if known else None),
-            smallest_effect=declared.smallest_effect,
-            exploratory_reason=use.exploratory_reason if use else "",
-        )
-    return rules
-
-
 def _record(
     session: Session,
     design: AblationDesign,
@@ -101,7 +90,7 @@ def _record(
     work: Work,
     run_id: str,
 ) -> ReportRecord:
-    rules = measure_rules(design, collected)
+    rules = measure_rules(design.measures, collected.uses)
     analysis = analyse_seeds(
         collected.arms,
         rules=rules,
@@ -109,10 +98,12 @@ def _record(
         control=design.control,
         family=design.family,
         min_clusters=design.test.min_clusters,
-        rng=stream(design.seed, "estimates"),
+        seed=design.seed,
+        variants=tuple(design.arms),
+        absences=_absences(design, plan, collected),
     )
     prepared = next(collected.results[c.cell.prepared] for c in collected.cells)
-    findings = _noted(analysis.findings, tuple(read_json(prepared.folder / "summary.json")["notes"]))
+    findings = label_films(analysis.findings, tuple(read_json(prepared.folder / "summary.json")["notes"]))
     is_trained = any(found.variant.adapter is not None for found in collected.cells)
     judges = tuple({use.row.judge_id: use.row for use in collected.uses.values()}.values())
     shown = _shown_cells(design, collected)
@@ -133,9 +124,14 @@ def _record(
         profile=profile or design.name,
         caveat=" ".join(part for part in (design.caveat, self_family) if part),
         findings=findings,
+        absences=analysis.absences,
         contrasts=tuple(contrast.noun() for contrast in design.contrasts),
         variants=tuple(_variant_row(design, collected, arm) for arm in design.arms if collected.of_arm(arm)),
-        measures=_measures(design, collected),
+        measures=shown_measures(
+            design.measures,
+            collected.uses,
+            control={arm.measure: arm.pooled() for arm in collected.arms if arm.arm == design.control},
+        ),
         primary=design.family.measures[0] if design.family.measures else None,
         decoding=None if any(f.startswith("decoding.") for f in design.declared_factors) else portrait.decoding(design),
         judges=judges,
@@ -150,7 +146,7 @@ def _record(
         if generations
         else (),
         sampling=f"The first {N_SAMPLES} of the prompts that were drawn; each arm's first seed.",
-        missing=portrait.missing(design, collected),
+        missing=portrait.missing(collected),
         stages=recording.stage_lines(session.done),
         data=recording.data_card(prepared),
         audit=training.audit,
@@ -183,32 +179,26 @@ def _record(
     )
 
 
-def _noted(findings: tuple[Finding, ...], notes: tuple[str, ...]) -> tuple[Finding, ...]:
-    for note in notes:
-        findings = label_films(findings, note)
-    return findings
+def _absences(design: AblationDesign, plan: Plan, collected: Collected) -> tuple[Absence, ...]:
+    """Trainings that failed, and arms that say nothing with a seed; the base as it is speaks for all its seeds."""
+    arms = {cell.name: cell.arm for cell in plan.cells}
+    lost = [
+        Absence(kind="lost", said=f"`{name}` was declared and is missing: {why}", variants=(arms[name],))
+        for name, why in collected.lost.items()
+    ]
+    silent = [
+        replace(absence, variants=(found.cell.arm,))
+        for arm in design.arms
+        for found in _speaking(collected, arm)
+        for absence in absent_replies(found.cell.name, generations_of(found), measures=of_replies(design.measures))
+    ]
+    return (*lost, *silent)
 
 
-def _measures(design: AblationDesign, collected: Collected) -> tuple[records.Measure, ...]:
-    control: dict[str, SeededArm] = {arm.measure: arm for arm in collected.arms if arm.arm == design.control}
-    shown = []
-    for name, declared in design.measures.items():
-        known, use = CATALOGUE.get(name), collected.uses.get(name)
-        effect = declared.smallest_effect
-        shown.append(
-            records.Measure(
-                name=name,
-                label=known.label if known else name.replace("_", " ").capitalize(),
-                unit=use.unit if use else known.unit if known else "",
-                better=declared.better or (known.better if known else None),
-                description=use.description if use else known.description if known else "",
-                smallest_effect=effect.noun() if effect else None,
-                band=smallest_effect_in_units(effect, control[name].pooled() if name in control else None),
-                grain=known.grain if known else Grain.REPLY,
-                criterion=use.criterion if use else None,
-            )
-        )
-    return tuple(shown)
+def _speaking(collected: Collected, arm: str) -> list[CellRows]:
+    """The cells of an arm that came through; the base as it is was asked once."""
+    cells = collected.of_arm(arm)
+    return cells if cells and cells[0].variant.adapter is not None else cells[:1]
 
 
 def _shown_cells(design: AblationDesign, collected: Collected) -> list[CellRows]:
@@ -217,22 +207,11 @@ def _shown_cells(design: AblationDesign, collected: Collected) -> list[CellRows]
 
 
 def _variant_row(design: AblationDesign, collected: Collected, arm: str) -> records.VariantRow:
-    cells = collected.of_arm(arm)
-    if cells[0].variant.adapter is None:
-        cells = cells[:1]  # the base as it is was asked once
+    cells = _speaking(collected, arm)
     adapters = [label for cell in cells if (label := recording.adapter_label(cell.variant))]
     replies = [g for cell in cells for g in generations_of(cell)]
-    n_expected = len(collected.prompts) * design.decoding.n_draws * len(cells) if replies else 0
-    return records.VariantRow(
-        name=arm,
-        description=recording.describe_variant(cells[0].variant),
-        base=_base_label(design, arm) or recording.base_name(cells[0].variant),
-        adapter=", ".join(adapters) or None,
-        digest=cells[0].variant.digest,
-        n_generations=len(replies),
-        cut_off=_cut_off(cells, design),
-        n_missing=n_expected - sum(g.finish_reason != "error" for g in replies),
-    )
+    row = variant_row(arm, cells[0].variant, replies, level=design.family.level)
+    return replace(row, base=_base_label(design, arm) or row.base, adapter=", ".join(adapters) or None)
 
 
 def _base_label(design: AblationDesign, arm: str) -> str:
@@ -240,20 +219,6 @@ def _base_label(design: AblationDesign, arm: str) -> str:
     named = design.settings_of(arm).get("base")
     is_own = named in design.bases and design.bases[named].pretrain is not None
     return f"{named}, trained here from nothing" if is_own else ""
-
-
-def _cut_off(cells: list[CellRows], design: AblationDesign) -> Estimate | None:
-    known = [g for cell in cells for g in generations_of(cell) if g.finish_reason in ("stop", "length")]
-    if not known:
-        return None
-    n_all = sum(len(generations_of(cell)) for cell in cells)
-    return mean_estimate(
-        [float(g.finish_reason == "length") for g in known],
-        clusters=[g.cluster for g in known],
-        rng=stream(design.seed, "cut off"),
-        level=design.family.level,
-        n_missing=n_all - len(known),
-    )
 
 
 def _declaration(session: Session, collected: Collected, digest: str, *, n_looks: int) -> records.Declaration:

@@ -123,16 +123,15 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
     )
 
 
-def missing(design: AblationDesign, collected: Collected) -> tuple[MissingRow, ...]:
+def missing(collected: Collected) -> tuple[MissingRow, ...]:
     """Trainings that failed, replies and scores that are not there."""
     lost = [
         MissingRow(what=f"arm {name}", n=1, of=1, why=f"failed after a second try: {why}")
         for name, why in collected.lost.items()
     ]
     generations = {f"{c.cell.name}": generations_of(c) for c in collected.cells if c.replies is not None}
-    n_expected = len(collected.prompts) * design.decoding.n_draws
     scored = [replace(lost, variant=name) for name, table in collected.scores.items() for lost in table.lost()]
-    return (*lost, *recording.missing_rows(generations, scored, n_expected))
+    return (*lost, *recording.missing_rows(generations, scored))
 
 
 def written(value: Any) -> str:

@@ -74,7 +74,9 @@ def ablate(
 
 def _show(ablated: Any) -> None:
     from harness.reporting.findings import index
+    from pipelines.cli.outcome import show_absences
 
+    show_absences(ablated.record)
     indexed = index(ablated.record)
     rows = []
     for named in indexed.of_contrasts():
@@ -92,8 +94,6 @@ def _show(ablated: Any) -> None:
             )
         )
     table("", ("Measure", "Contrast", "Difference, 95 % interval", "df", "n", "Verdict"), rows)
-    for name, why in ablated.lost.items():
-        say(f"[yellow]![/yellow] {name} is missing: {why}")
     if ablated.record.caveat:
         say(f"[yellow]![/yellow] {ablated.record.caveat}")
     stdout().print(f"report: {ablated.files.html}", soft_wrap=True)
@@ -101,11 +101,12 @@ def _show(ablated: Any) -> None:
 
 def _outcome(ablated: Any) -> dict[str, Any]:
     """The result as others script against it."""
-    from harness.reporting.findings import findings_json
+    from harness.reporting.findings import absences_json, findings_json
 
     work = ablated.record.ablation.work
     kinds = [task.kind for task in ablated.plan.tasks.values()]
     return {
+        "absences": absences_json(ablated.record),
         "report": str(ablated.files.html),
         "run_id": ablated.run_id,
         "elapsed_seconds": round(ablated.seconds, 2),

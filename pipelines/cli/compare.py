@@ -9,7 +9,8 @@ import typer
 
 from pipelines.cli.console import BudgetOption, DryRunOption, ForceOption, JsonOption, SeedOption, fail
 
-GATE_EXIT = 3
+WORSE_EXIT = 3
+UNTESTED_EXIT = 4
 
 
 def compare(
@@ -28,14 +29,20 @@ def compare(
     corpus: Annotated[str | None, typer.Option(help="Or a corpus, whose TEST films are used.")] = None,
     base: Annotated[str | None, typer.Option(help="Base of adapters that name none.")] = None,
     judge: Annotated[list[Path] | None, typer.Option(help="A judge's folder; may be given more than once.")] = None,
-    prompts: Annotated[int, typer.Option(help="Prompts to generate on.", min=2)] = 60,
+    prompts: Annotated[
+        int | None, typer.Option(help="Prompts to generate on; without it 60, or all that a .jsonl answers.", min=2)
+    ] = None,
     min_effect: Annotated[
         float, typer.Option(help="Smallest difference in held-out loss that matters, bits per byte.", min=0.0001)
     ] = 0.02,
     max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit 3 when B is worse on any declared measure: for use in CI.")
+        bool,
+        typer.Option(
+            "--gate",
+            help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested.",
+        ),
     ] = False,
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
@@ -75,7 +82,10 @@ def compare(
         evaluated = run(session, design, folder=Path.cwd())
     say_spent(session)
     show(session, evaluated, json=json)
-    worse = worse_measures(evaluated.record)
+    worse, absences = worse_measures(evaluated.record), evaluated.record.absences
     if gate and worse:
         fail(f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}")
-        raise typer.Exit(GATE_EXIT)
+        raise typer.Exit(WORSE_EXIT)
+    if gate and absences:
+        fail(f"the gate is closed, for not everything was tested: {absences[0].said}")
+        raise typer.Exit(UNTESTED_EXIT)

@@ -1,4 +1,4 @@
-"""How a verb shows a finished evaluation: verdicts first, then where the report lies."""
+"""How a verb shows a finished evaluation: what was not tested first, then verdicts, then where the report lies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pipelines.cli.auditing import show_audit
 from pipelines.cli.console import emit, say, stdout, table
 
 if TYPE_CHECKING:
+    from harness.reporting.record import ReportRecord
     from pipelines.evaluate import Evaluated
     from pipelines.session import Session
 
@@ -19,6 +20,7 @@ def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
         return
     from harness.reporting.findings import index
 
+    show_absences(evaluated.record)
     indexed = index(evaluated.record)
     rows = []
     for named in indexed.of_contrasts():
@@ -33,11 +35,22 @@ def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
     stdout().print(f"report: {evaluated.files.html}", soft_wrap=True)
 
 
+def show_absences(record: ReportRecord) -> None:
+    """What was declared or given and is in no number, a line each."""
+    from rich.text import Text
+
+    for absence in record.absences:
+        stdout().print(
+            Text("not tested: ", style="bold red").append(Text(absence.said, style="default")), soft_wrap=True
+        )
+
+
 def outcome(session: Session, evaluated: Evaluated) -> dict[str, Any]:
     """The result as others script against it."""
-    from harness.reporting.findings import findings_json
+    from harness.reporting.findings import absences_json, findings_json
 
     return {
+        "absences": absences_json(evaluated.record),
         "report": str(evaluated.files.html),
         "run_id": session.parent,
         "experiment_id": session.tracking.run(session.parent).experiment_id if session.parent else None,

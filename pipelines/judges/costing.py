@@ -23,9 +23,9 @@ from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.fleet import served_name
 from harness.types import JudgedItem, JudgedPair, Prompt
-from pipelines.drawing import draw_prompts
 from pipelines.judges.spending import Planned
 from pipelines.prepare import read_summary
+from pipelines.recorded import asked_prompts
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
 from pipelines.variants import resolve_variant, tokenizer_source
@@ -51,7 +51,7 @@ def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, lim
     ordered = [design.variants[design.control], *design.variants.values()]
     config = prepare_config(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
     prepared = prepare_stage(session, config)
-    prompts = draw_prompts(prompts_of(prepared, "test"), n=design.data.prompts, seed=design.seed)
+    prompts = asked_prompts(design, prompts_of(prepared, "test"))
     stand_ins = {
         variant: [
             JudgedItem(

@@ -175,6 +175,38 @@ def test_what_generate_writes_is_a_variant(world, tmp_path):
     assert number(result, "cut_off")["value"] == 0  # the same replies, found by prompt
 
 
+def replies_file(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_a_mute_file_is_called_out_first_and_closes_the_gate(world, tmp_path):
+    ids = [json.loads(line)["id"] for line in world.data.read_text().splitlines()]
+    talks = [{"prompt_id": key, "text": f"I saw {i} of them.", "finish_reason": "length"} for i, key in enumerate(ids)]
+    mute = [row | {"text": "\u200b ", "finish_reason": "stop"} for row in talks]
+    sides = (replies_file(tmp_path / "talks.jsonl", talks), replies_file(tmp_path / "mute.jsonl", mute))
+    ran = screentest("compare", *sides, "--data", world.data, "--gate", home=world.home)
+    assert ran.code == 4
+    assert ran.stdout.startswith("not tested: `mute` is mute: none of its 36 replies has text")
+    assert "better" not in ran.stdout
+    assert "the gate is closed, for not everything was tested" in ran.stderr
+    page = (Path(ran.stdout.split("report: ")[1].strip()).with_name("report.md")).read_text()
+    assert page.index("is mute") < page.index("## Verdict")
+
+
+def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(world, tmp_path):
+    ids = [json.loads(line)["id"] for line in world.data.read_text().splitlines()]
+    one = [{"prompt_id": key, "text": f"Well, {i} of them.", "finish_reason": "stop"} for i, key in enumerate(ids)]
+    three = [row | {"text": f"{row['text']} {'So. ' * n}"} for n in range(3) for row in one]
+    stray = {"prompt_id": "[elsewhere]", "text": "Who?", "finish_reason": "stop"}
+    first, second = replies_file(tmp_path / "one.jsonl", one), replies_file(tmp_path / "three.jsonl", [*three, stray])
+    ran = screentest("compare", first, second, "--data", world.data, "--gate", "--json", home=world.home)
+    assert ran.code == 4
+    assert number(ran.json, "length")["value"] == pytest.approx(1)  # 0, 1 and 2 words more, by draw
+    (absence,) = ran.json["absences"]
+    assert "1 of 37 prompts in `three.jsonl` match no test prompt (`[elsewhere]`)" in absence["said"]
+
+
 def test_identical_sides_are_refused(world):
     for sides in ((world.base, world.base), (world.adapter, world.adapter), ("base", "embedded")):
         ran = world.compare(*sides)
@@ -192,7 +224,8 @@ def test_a_row_without_a_human_reply_is_no_prompt_to_score(world, tmp_path):
     data = tmp_path / "test.jsonl"
     data.write_text('{"prompt": "Hello?"}\n{"prompt": "Who is there?"}\n')
     result = world.compare(world.base, world.adapter, "--json", data=data).json
-    assert "heldout_loss" not in {e["name"] for e in result["estimates"]}
+    assert number(result, "heldout_loss")["value"] is None
+    assert "heldout_loss" in {name for absence in result["absences"] for name in absence["measures"]}
     record = json.loads(Path(result["report"]).with_name("report.json").read_text())["record"]
     lost = {row["what"]: (row["n"], row["of"], row["why"]) for row in record["missing"]}
     assert lost["held-out loss of base"] == (2, 2, "the prompt has no human reply")

@@ -17,7 +17,6 @@ from harness.ablation.design import ContrastDesign, EffectDesign
 from harness.ablation.rows import Row, Rows
 from harness.ablation.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows, side_of
 from harness.ablation.settling import settling_sentence
-from harness.seeding import stream
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan
 from harness.types import Source
@@ -52,12 +51,13 @@ def analyse(first: SeededArm, second: SeededArm, *, test: str = "crossed_t", min
         control="b",
         family=AblationFamily(measures=("loss",), test=test),
         min_clusters=min_clusters,
-        rng=stream(1, "test"),
+        seed=1,
+        variants=("a", "b"),
     )
 
 
-def contrast_of(analysis: SeededAnalysis):
-    (finding,) = [f for f in analysis.findings if f.contrast is not None]
+def contrast_of(analysis: SeededAnalysis, name: str = "a-b"):
+    (finding,) = [f for f in analysis.findings if f.contrast == name]
     return finding
 
 
@@ -122,7 +122,8 @@ def test_a_rate_has_an_interval_within_what_a_rate_can_be():
         control="b",
         family=AblationFamily(measures=("loss",), test="crossed_t"),
         min_clusters=3,
-        rng=stream(1, "test"),
+        seed=1,
+        variants=("a", "b"),
     ).findings
     (of_rare,) = [f for f in found if f.variant == "a"]
     (difference,) = [f for f in found if f.contrast is not None]
@@ -161,9 +162,12 @@ def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_ea
         control="b",
         family=family,
         min_clusters=3,
-        rng=stream(1, "test"),
+        seed=1,
+        variants=("a", "b"),
     )
-    assert [f.variant for f in only.findings] == ["b"]
+    assert [f.variant for f in only.findings if f.estimate.n] == ["b"]
+    assert [a.variants for a in only.absences] == [("a",)]
+    assert "has no value for `a`" in contrast_of(only, "a-b").verdict.reason
 
 
 def test_sign_flip_is_exact_by_film():
@@ -248,7 +252,8 @@ def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squar
         control="lo_off",
         family=AblationFamily(measures=("loss",)),
         min_clusters=3,
-        rng=stream(1, "test"),
+        seed=1,
+        variants=tuple(values),
     )
     effects = {f.contrast: f.estimate for f in found.findings if f.contrast is not None}
     for name, term in (("a", "a"), ("b", "b"), ("a.b", "a:b")):

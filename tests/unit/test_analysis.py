@@ -33,8 +33,9 @@ def run(
         control="base",
         family=FamilyDesign(measures=family),
         min_clusters=10,
-        rng=np.random.default_rng(0),
-    )
+        seed=0,
+        variants=("sft", "base"),
+    ).findings
 
 
 def test_a_shift_is_found_and_named_better() -> None:
@@ -82,8 +83,9 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
         control="base",
         family=FamilyDesign(measures=()),
         min_clusters=10,
-        rng=np.random.default_rng(0),
-    )
+        seed=0,
+        variants=("base",),
+    ).findings
     assert finding.estimate.low is not None
     assert 0 < finding.estimate.low < finding.estimate.value == pytest.approx(1 / 60)
     assert "logit" in finding.estimate.method
@@ -106,8 +108,11 @@ def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family
             control="base",
             family=FamilyDesign(measures=("loss",)),
             min_clusters=10,
-            rng=np.random.default_rng(0),
-        )[-1].verdict
+            seed=0,
+            variants=("sft", "base"),
+        )
+        .findings[2]
+        .verdict
         for declared in (contrasts[:1], contrasts)
     )
     assert alone is not None

@@ -62,7 +62,7 @@ def test_arms_are_joined_by_prompt_and_what_lacks_is_missing(first: list[Row], s
     found = pair(per_prompt(Rows.of(first)), per_prompt(Rows.of(second)))
     assert found.treatment.tolist() == pytest.approx([a[p] for p in both])
     assert found.control.tolist() == pytest.approx([b[p] for p in both])
-    assert found.n_missing == len(a.keys() | b.keys()) - len(both)
+    assert found.lacking.n == len(a.keys() | b.keys()) - len(both)
     again = pair(per_prompt(Rows.of(second)), per_prompt(Rows.of(first)))
     assert again.treatment.tolist() == found.control.tolist()
 

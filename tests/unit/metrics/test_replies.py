@@ -63,7 +63,9 @@ PROMPT = Prompt(id="p", messages=(Message(role="user", content="Who is there?"),
         ("Me.", "stop", 1, 0.0, False),
         ("Me and", "length", 2, 1.0, False),
         ("Me.", "unknown", 1, None, False),
-        ("", "stop", 0, 0.0, True),
+        ("", "stop", None, None, True),
+        (" \u200b\ufeff", "stop", None, None, True),  # nobody can see it
+        ("", "length", None, 1.0, True),  # ran into the cap without a word
         ("", "error", None, None, True),
     ],
 )
@@ -71,7 +73,7 @@ def test_a_row_per_generation_with_what_is_missing(
     text: str, finish: FinishReason, length: int | None, cut_off: float | None, is_missing: bool
 ) -> None:
     [row] = reply_metrics([_generation(text, finish)], [PROMPT])
-    assert (row.length, row.cut_off) == (length, cut_off)
+    assert (row.length, row.cut_off, row.no_text) == (length, cut_off, float(is_missing))
     assert (row.repetition is None) == (row.echo is None) == is_missing
 
 

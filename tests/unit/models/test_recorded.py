@@ -39,6 +39,12 @@ def test_replies_are_looked_up_and_a_lacking_one_is_missing(tmp_path: Path) -> N
     ]
 
 
+def test_several_lines_of_a_prompt_are_its_draws_and_all_are_asked(tmp_path: Path) -> None:
+    rows = [{"prompt_id": "a", "text": text} for text in ("x", "y", "z")] + [{"prompt_id": "b", "text": "w", "draw": 3}]
+    model = RecordedModel.load(_file(tmp_path, *rows))
+    assert [list(model.draws_of(key)) for key in "abc"] == [[0, 1, 2], [3], [0]]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -51,7 +57,7 @@ def test_replies_are_looked_up_and_a_lacking_one_is_missing(tmp_path: Path) -> N
         ({"prompt_id": "a", "text": "x", "draw": True}, "`draw` must be a whole number"),
         ({"prompt_id": "a", "text": "x", "finish_reason": "bored"}, "`finish_reason` must be one of"),
         ({"prompt_id": "a", "text": "x", "score": 1}, "must hold no keys but"),
-        ({"prompt_id": "first", "text": "x"}, "stands on line 1 too"),
+        ({"prompt_id": "first", "text": "x", "draw": 0}, "stands on line 1 too"),
     ],
 )
 def test_a_line_that_breaks_the_format_is_named(tmp_path: Path, row: object, reason: str) -> None:

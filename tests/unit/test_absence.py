@@ -1,0 +1,200 @@
+"""Absence is a finding: who lacks rows gains nothing, and a number is a function of its own rows."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.test_analysis import a_design
+from unit.test_comparing import STAGE
+
+from harness.ablation.absence import absent_replies, fills
+from harness.ablation.analysis import Analysis, MeasuredArm, MeasureRule, analyse
+from harness.ablation.design import ContrastDesign, FamilyDesign
+from harness.ablation.rows import Lacking, Row, Rows, pair, per_prompt
+from harness.metrics.diversity import film_diversity
+from harness.types import FinishReason, Generation, Message, Prompt, Variant
+from pipelines.imported import ImportedScore
+from pipelines.recorded import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
+from pipelines.rows import Replies
+
+N = 60
+RULES = {
+    "cut_off": MeasureRule(name="cut_off", unit="share", better="lower", is_rate=True),
+    "length": MeasureRule(name="length", unit="words", better=None),
+}
+B_A = ContrastDesign(name="b-a", arms=("b", "a"))
+
+
+def arm(variant: str, values: list[float | None], *, measure: str = "cut_off") -> MeasuredArm:
+    rows = [Row(prompt_id=f"p{i:02}", cluster=f"f{i % 12:02}", value=value) for i, value in enumerate(values)]
+    random.Random(variant).shuffle(rows)
+    return MeasuredArm(measure=measure, variant=variant, rows=Rows.of(rows), sources=())
+
+
+def run(*arms: MeasuredArm, absences: tuple = (), contrasts: tuple[ContrastDesign, ...] = (B_A,)) -> Analysis:
+    return analyse(
+        arms,
+        rules={name: rule for name, rule in RULES.items() if name in {a.measure for a in arms} | {"cut_off"}},
+        contrasts=contrasts,
+        control="a",
+        family=FamilyDesign(measures=("cut_off",)),
+        min_clusters=10,
+        seed=0,
+        variants=("a", "b"),
+        absences=absences,
+    )
+
+
+def verdict(found: Analysis):
+    (told,) = [f.verdict for f in found.findings if f.contrast == "b-a" and f.name == "cut_off"]
+    return told
+
+
+def reply(text: str, finish: FinishReason = "stop", *, variant: str = "b", key: str = "p", draw: int = 0) -> Generation:
+    return Generation(
+        prompt_id=key, variant=variant, draw=draw, text=text, seed=0, n_tokens=None, finish_reason=finish, cluster=key
+    )
+
+
+HALF = [float(i % 2) for i in range(N)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), min_size=N, max_size=N), st.sets(st.integers(0, N - 1)), st.booleans())
+def test_no_choice_of_missing_rows_makes_a_variant_better_than_its_equal(values, lost, is_control_too):
+    """Both are the same; one loses rows, be it the worst of them. Whatever is left supports no claim for it."""
+    whole = [float(value) for value in values]
+    holed = [None if i in lost else value for i, value in enumerate(whole)]
+    other = [None if is_control_too and i not in lost and i % 7 == 0 else v for i, v in enumerate(whole)]
+    assert verdict(run(arm("b", holed), arm("a", other))).label not in ("better", "equivalent")
+    assert verdict(run(arm("b", other), arm("a", holed))).label != "worse"
+
+
+def test_a_claim_stands_where_no_value_of_the_missing_rows_could_turn_it():
+    better = arm("b", [None, *[0.0] * (N - 1)])
+    assert verdict(run(better, arm("a", [float(i % 3 > 0) for i in range(N)]))).label == "better"
+    ends = fills(-0.5, Lacking(n_pairs=8, treatment_alone=(0.0,), n_neither=1), is_rate=True)
+    assert (ends.low, ends.high) == (pytest.approx(-0.6), pytest.approx(-0.3))  # -4 -1 -1 and -4 +0 +1, of ten
+
+
+def test_half_of_the_rows_are_not_enough_and_what_was_withheld_is_told():
+    found = run(arm("b", [None if i < 20 else 0.0 for i in range(N)]), arm("a", [1.0] * N))
+    assert (verdict(found).label, verdict(found).withheld) == ("inconclusive", "better")
+    (absence,) = found.absences
+    assert (absence.kind, absence.measures) == ("missing", ("cut_off",))
+    assert "b-a on `cut_off` is not called better: 33% of one side's rows are missing" in absence.said
+
+
+def test_worse_stands_though_the_worse_side_lacks_rows():
+    found = run(arm("b", [None if i < 20 else 1.0 for i in range(N)]), arm("a", [0.1 * (i % 3) for i in range(N)]))
+    assert verdict(found).label == "worse"
+    assert not found.absences
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ([""] * 10, "mute"),
+        ([" \u200b\n"] * 10, "mute"),
+        (["", "", "", *["Yes."] * 7], "few_replies"),
+        (["", "", *["Yes."] * 8], None),
+        (["Yes."] * 10, None),
+    ],
+)
+def test_a_variant_that_says_nothing_or_too_little_is_found(texts: list[str], kind: str | None):
+    found = absent_replies("b", [reply(text) for text in texts], measures=("length",))
+    assert [a.kind for a in found] == ([kind] if kind else [])
+    assert absent_replies("b", [reply("x", "error")] * 4, measures=())[0].kind == "mute"
+
+
+def test_a_mute_variant_is_better_at_nothing_and_every_declared_number_stands_there_without_value():
+    mute = absent_replies("b", [reply("")] * N, measures=("cut_off",))
+    found = run(arm("b", [0.0] * N), arm("a", HALF), absences=mute)  # as if ending were measured all the same
+    assert (verdict(found).label, verdict(found).withheld) == ("inconclusive", "better")
+    nothing = run(arm("b", [None] * N), arm("a", HALF), arm("a", HALF, measure="length"), absences=mute)
+    assert verdict(nothing).reason.startswith("Not tested: `b` is mute")
+    names = {(f.name, f.variant or f.contrast): f.estimate for f in nothing.findings}
+    assert names["cut_off", "b"].n_missing == names["cut_off", "b-a"].n_missing == N
+    assert names["length", "b"].n == names["length", "b-a"].n == 0
+    assert [a.kind for a in nothing.absences] == ["mute"]  # which says it all
+
+
+def test_a_declared_measure_without_rows_is_named_and_not_tested():
+    found = run(arm("a", HALF, measure="length"), arm("b", HALF, measure="length"))
+    assert [(a.kind, a.measures) for a in found.absences] == [("no_rows", ("cut_off",))]
+    assert "has no value for any variant" in verdict(found).reason
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=N, max_size=N), st.integers(0, 99))
+def test_an_interval_is_a_function_of_its_rows(values: list[int], seed: int):
+    """The same whatever stands beside it, before it, and in whatever order its rows come."""
+    same = [float(value) for value in values]
+    alone = run(arm("a", same, measure="length"), contrasts=()).findings[0].estimate
+    crowd = [arm("a", [float(v + seed % 3) for v in values]), arm("b", same, measure="length")]
+    crowd += [arm("a", same, measure="length")]
+    found = {f.variant: f.estimate for f in run(*crowd, contrasts=()).findings if f.name == "length"}
+    assert found["a"] == found["b"] == alone
+
+
+def test_what_is_lacking_is_the_same_pair_by_pair_and_in_columns():
+    first, second = [1.0, None, None, 4.0], [None, None, 3.0, 4.0]
+    pairs = pair(*(per_prompt(arm("a", values).rows) for values in (first, second)))
+    assert pairs.lacking == Lacking.of(list(zip(first, second, strict=True)))
+
+
+def test_a_mute_variant_does_not_take_the_others_diversity_away():
+    said = [reply(f"so {i} it went", key=f"f{i}", variant="a") for i in range(4)]
+    alone = film_diversity(said)
+    beside = film_diversity([*said, *(replace(g, variant="b", text="") for g in said)])
+    assert beside[:4] == alone
+
+
+def prompt(key: str) -> Prompt:
+    return Prompt(id=key, messages=(Message(role="user", content="Well?"),), split="test", cluster=key)
+
+
+def a_file(folder: Path, keys: list[str]) -> Path:
+    path = folder / "b.jsonl"
+    path.write_text("".join(json.dumps({"prompt_id": key, "text": "Yes."}) + "\n" for key in keys))
+    return path
+
+
+def test_replies_that_match_no_prompt_or_were_not_drawn_are_counted_and_named(tmp_path: Path):
+    file = a_file(tmp_path, ["p0", "p1", "p2", "other", "[x]"])
+    test = [prompt(f"p{i}") for i in range(6)]
+    strangers, undrawn = unused_replies([Variant(name="b", kind="file", path=str(file))], prompts=test[:1], test=test)
+    assert "2 of 5 prompts in `b.jsonl` match no test prompt (`[x]`, `other`)" in strangers.said
+    assert "2 of 5 prompts in `b.jsonl` were not drawn" in undrawn.said
+    assert strangers.variants == undrawn.variants == ("b",)
+
+
+def test_without_a_number_all_prompts_are_asked_that_a_file_answers(tmp_path: Path):
+    test = [prompt(f"p{i}") for i in range(6)]
+    named = {"a": {"model": "embedded"}, "b": {"generations": str(a_file(tmp_path, ["p4", "p1", "x"]))}}
+    contrasts = [{"name": "b-a", "arms": ["b", "a"]}]
+    given_files = a_design(variants=named, control="a", contrasts=contrasts, data={"prompts": None})
+    assert {p.id for p in asked_prompts(given_files, test)} == {"p1", "p4"}
+    assert len(asked_prompts(a_design(data={"prompts": None}), test)) == 6
+    assert len(asked_prompts(a_design(data={"prompts": 2}), test)) == 2
+
+
+def test_scores_without_a_reply_and_draws_without_a_counterpart_are_counted():
+    two, one = ([reply("Yes.", variant=name, draw=d) for d in range(n)] for name, n in (("b", 2), ("a", 1)))
+    replies = {g[0].variant: Replies(variant=g[0].variant, generations=tuple(g), stage=STAGE) for g in (two, one)}
+    scores = [
+        ImportedScore(prompt_id=key, variant=name, value=1.0, draw=0, cluster=None)
+        for key, name in (("p", "b"), ("q", "b"), ("q", "elsewhere"))
+    ]
+    (lost,) = unused_scores("charm", scores, replies)
+    assert "1 of 2 imported scores of `b` match no reply (`q draw 0`)" in lost.said
+    shared = shared_draws(replies)
+    assert [len(reply.generations) for reply in shared.values()] == [1, 1]
+    (unpaired,) = unpaired_draws(replies, shared, measures=("coherence",))
+    assert (unpaired.variants, unpaired.measures) == (("b",), ("coherence",))
