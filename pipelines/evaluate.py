@@ -16,7 +16,7 @@ from pipelines.analyse import analyse_stage
 from pipelines.drawing import draw_prompts
 from pipelines.measuring import Measured, measure
 from pipelines.prepare import read_summary
-from pipelines.recorded import asked_prompts, unused_replies
+from pipelines.recorded import asked_prompts, unused_replies, unused_rows
 from pipelines.seen import refuse_seen
 from pipelines.session import Session
 from pipelines.stages import prepare_config, prepare_stage, prompts_of
@@ -112,7 +112,8 @@ def evaluate_prepared(
     measured: Measured = measure(
         session, design, variants=variants, prompts=prompts, heldout=heldout, prepared=prepared, folder=folder
     )
-    unused = unused_replies(variants.values(), prompts=prompts, test=test)
+    unused = unused_rows(design, read_summary(prepared.folder).left_out)
+    unused += unused_replies(variants.values(), prompts=prompts, test=test)
     measured = replace(measured, absences=(*unused, *measured.absences))
 
     # numbers

@@ -48,6 +48,21 @@ def unused_replies(
     return tuple(found)
 
 
+def unused_rows(design: EvaluationDesign, left_out: Mapping[str, int]) -> tuple[Absence, ...]:
+    """Rows of the user's own test file that became no prompt; a limit that was asked for is none of the file's."""
+    if design.data.file is None:
+        return ()
+    return tuple(
+        Absence(
+            kind="unused",
+            said=f"{n:,} rows of `{Path(design.data.file).name}` were left out ({reason}): raise `data.max_tokens` in "
+            "an experiment file, or take them out.",
+        )
+        for reason, n in left_out.items()
+        if "max_tokens" in reason
+    )
+
+
 def unused_scores(measure: str, scores: Sequence[ImportedScore], replies: Mapping[str, Replies]) -> tuple[Absence, ...]:
     """Imported scores of these variants that belong to no reply at hand."""
     found = []

@@ -23,7 +23,6 @@ from harness.metrics.replies import reply_status
 from harness.types import Absence, Estimate, Generation, Verdict
 
 MAX_MISSING = 0.20  # share of a side's rows above which nothing in its favour is believed
-STATUS_WORDS = {"empty": "empty", "failed": "failed", "refused": "refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ def absent_replies(variant: str, generations: Sequence[Generation], *, measures:
     """Whether a variant says nothing at all, or too little for `measures`, those of replies, to speak of it."""
     counts = Counter(status for g in generations if (status := reply_status(g)) != "ok")
     n, of = counts.total(), len(generations)
-    why = ", ".join(f"{count:,} {STATUS_WORDS.get(status, status)}" for status, count in counts.items())
+    why = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     if n == of > 0:
         said = f"`{variant}` is mute: none of its {of:,} replies has text ({why}), so nothing is said in its favour."
         return (Absence(kind="mute", said=said, variants=(variant,)),)
@@ -51,11 +50,11 @@ def absent_replies(variant: str, generations: Sequence[Generation], *, measures:
 def absent_rows(
     measured: Mapping[str, Mapping[str, int]], *, variants: Sequence[str], known: Sequence[Absence]
 ) -> tuple[Absence, ...]:
-    """Declared measures without a value: `measured` counts values by measure and variant; mute variants are known."""
-    mute = {name for absence in known if absence.kind == "mute" for name in absence.variants}
+    """Declared measures without a value, of variants not known to be mute or lost; `measured` counts their values."""
+    told = {name for absence in known if absence.kind in ("mute", "lost") for name in absence.variants}
     found = []
     for measure, counts in measured.items():
-        lacking = tuple(name for name in variants if name not in mute and not counts.get(name))
+        lacking = tuple(name for name in variants if name not in told and not counts.get(name))
         if lacking:
             who = "any variant" if len(lacking) == len(variants) else ", ".join(f"`{name}`" for name in lacking)
             said = f"`{measure}` was declared and has no value for {who}: it was not tested there."

@@ -142,9 +142,10 @@ def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
     result = screentest(*arguments(file, "--workers", 1), home=home).json
     assert list(result["missing"]) == ["wild · 1"]
     assert "must stay a number" in result["missing"]["wild · 1"]
-    keys = [e["key"] for e in result["estimates"]]
-    assert "heldout_loss/mild-none" in keys
-    assert "heldout_loss/wild-none" not in keys
+    values = {e["key"]: e["value"] for e in result["estimates"]}
+    assert values["heldout_loss/mild-none"] is not None
+    assert values["heldout_loss/wild-none"] is None
+    assert [(a["kind"], a["variants"]) for a in result["absences"]] == [("lost", ["wild"])]
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     (lost,) = [run for run in store.find(stage="arm", status="FAILED")]
     assert lost.name == "wild · 1"

@@ -23,6 +23,7 @@ from harness.reporting.findings import index
 from harness.reporting.markdown import fenced, plain
 from harness.reporting.record import Line, ReportRecord, Sample, SampleReply
 from harness.reporting.render import read_record, render_html, render_json, render_markdown, write_report
+from harness.types import Absence
 
 
 class Outline(HTMLParser):
@@ -68,6 +69,18 @@ def with_reply(text: str) -> ReportRecord:
     line = Line(speaker="Mara", text=text)
     sample = Sample(prompt_id="p", title=text, history=(line,), reference=line, replies=(reply,))
     return replace(empty_record(), question=text, samples=(sample,))
+
+
+def test_what_was_not_tested_stands_first_in_all_three_files_and_is_no_markup() -> None:
+    absence = Absence(kind="mute", said="`<b>mute</b>` is mute: none of its 60 replies has text.", variants=("sft",))
+    record = replace(example_record(), absences=(absence,))
+    page, text, data = render_html(record), render_markdown(record), render_json(record)
+    assert page.index("&lt;b&gt;mute&lt;/b&gt;` is mute") < page.index("Made</dt>") < page.index("Verdict</h2>")
+    assert text.index("none of its 60 replies has text") < text.index("## Verdict")
+    assert "<b>" not in text
+    assert list(json.loads(data))[1] == "absences"
+    assert json.loads(data)["absences"][0]["variants"] == ["sft"]
+    assert "Not everything was tested" not in render_html(example_record())
 
 
 def test_page_asks_nothing_of_the_network(html: str, outline: Outline) -> None:
