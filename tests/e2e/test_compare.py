@@ -202,8 +202,9 @@ def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(worl
     first, second = replies_file(tmp_path / "one.jsonl", one), replies_file(tmp_path / "three.jsonl", [*three, stray])
     ran = screentest("compare", first, second, "--data", world.data, "--gate", "--json", home=world.home)
     assert ran.code == 4
-    assert number(ran.json, "length")["value"] == pytest.approx(1)  # 0, 1 and 2 words more, by draw
-    (absence,) = ran.json["absences"]
+    told = json.loads(ran.stdout)
+    assert number(told, "length")["value"] == pytest.approx(1)  # 0, 1 and 2 words more, by draw
+    (absence,) = told["absences"]
     assert "1 of 37 prompts in `three.jsonl` match no test prompt (`[elsewhere]`)" in absence["said"]
 
 
