@@ -307,7 +307,7 @@ def _close_cells(
             store.client.set_terminated(run_id, status="FAILED")
             continue
         for finding in record.findings:
-            if finding.variant == cell.arm:
+            if finding.variant == cell.arm and finding.estimate.n:
                 store.client.log_metric(run_id, f"arm/{finding.name}", finding.estimate.value)
         store.client.set_terminated(run_id)
 
