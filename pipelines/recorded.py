@@ -31,13 +31,16 @@ def asked_prompts(design: EvaluationDesign, test: Sequence[Prompt]) -> list[Prom
 def unused_replies(
     variants: Iterable[Variant], *, prompts: Sequence[Prompt], test: Sequence[Prompt]
 ) -> tuple[Absence, ...]:
-    """Replies of files that were not looked at: their prompt is not of TEST, or was not drawn."""
+    """What a join of files with TEST loses: replies whose prompt is not there or was not drawn, prompts without any."""
     asked, known = {p.id for p in prompts}, {p.id for p in test}
     found = []
     for variant in variants:
         if variant.kind != "file":
             continue
         held = RecordedModel.load(Path(variant.path or "")).prompt_ids
+        if lacking := sorted(asked - held):
+            said = f"{len(lacking):,} of {len(asked):,} prompts have no reply in `{Path(variant.path or '').name}`"
+            found.append(Absence(kind="lost", said=f"{said} ({_named(lacking)}).", variants=(variant.name,)))
         where = f"prompts in `{Path(variant.path or '').name}`"
         if strangers := sorted(held - known):
             said = f"{len(strangers):,} of {len(held):,} {where} match no test prompt ({_named(strangers)}): "

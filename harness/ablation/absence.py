@@ -24,6 +24,12 @@ from harness.types import Absence, Estimate, Generation, Verdict
 
 MAX_MISSING = 0.20  # share of a side's rows above which nothing in its favour is believed
 
+SILENT = ("mute", "failed")  # kinds that say of a variant that nothing of it was measured
+HINTS: Mapping[str, str] = {
+    "cut_off": "the replies do not say how they ended (`finish_reason`)",
+    "heldout_loss": "it takes a model and prompts with human replies",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fills:
@@ -51,13 +57,14 @@ def absent_rows(
     measured: Mapping[str, Mapping[str, int]], *, variants: Sequence[str], known: Sequence[Absence]
 ) -> tuple[Absence, ...]:
     """Declared measures without a value, of variants not known to be mute or lost; `measured` counts their values."""
-    told = {name for absence in known if absence.kind in ("mute", "lost") for name in absence.variants}
+    told = {name for absence in known if absence.kind in SILENT for name in absence.variants}
     found = []
     for measure, counts in measured.items():
         lacking = tuple(name for name in variants if name not in told and not counts.get(name))
         if lacking:
             who = "any variant" if len(lacking) == len(variants) else ", ".join(f"`{name}`" for name in lacking)
-            said = f"`{measure}` was declared and has no value for {who}: it was not tested there."
+            hint = HINTS.get(measure, "it was not tested there")
+            said = f"`{measure}` was declared and has no value for {who}: {hint}."
             found.append(Absence(kind="no_rows", said=said, variants=lacking, measures=(measure,)))
     return tuple(found)
 

@@ -183,7 +183,7 @@ def _absences(design: AblationDesign, plan: Plan, collected: Collected) -> tuple
     """Trainings that failed, and arms that say nothing with a seed; the base as it is speaks for all its seeds."""
     arms = {cell.name: cell.arm for cell in plan.cells}
     lost = [
-        Absence(kind="lost", said=f"`{name}` was declared and is missing: {why}", variants=(arms[name],))
+        Absence(kind="failed", said=f"`{name}` was declared and is missing: {why}", variants=(arms[name],))
         for name, why in collected.lost.items()
     ]
     silent = [

@@ -145,7 +145,7 @@ def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
     values = {e["key"]: e["value"] for e in result["estimates"]}
     assert values["heldout_loss/mild-none"] is not None
     assert values["heldout_loss/wild-none"] is None
-    assert [(a["kind"], a["variants"]) for a in result["absences"]] == [("lost", ["wild"])]
+    assert [(a["kind"], a["variants"]) for a in result["absences"]] == [("failed", ["wild"])]
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     (lost,) = [run for run in store.find(stage="arm", status="FAILED")]
     assert lost.name == "wild · 1"

@@ -166,13 +166,16 @@ def a_file(folder: Path, keys: list[str]) -> Path:
     return path
 
 
-def test_replies_that_match_no_prompt_or_were_not_drawn_are_counted_and_named(tmp_path: Path):
+def test_what_a_join_of_a_file_with_the_prompts_loses_is_counted_and_named(tmp_path: Path):
     file = a_file(tmp_path, ["p0", "p1", "p2", "other", "[x]"])
     test = [prompt(f"p{i}") for i in range(6)]
-    strangers, undrawn = unused_replies([Variant(name="b", kind="file", path=str(file))], prompts=test[:1], test=test)
+    lacking, strangers, undrawn = unused_replies(
+        [Variant(name="b", kind="file", path=str(file))], prompts=test[2:5], test=test
+    )
+    assert "2 of 3 prompts have no reply in `b.jsonl` (`p3`, `p4`)" in lacking.said
     assert "2 of 5 prompts in `b.jsonl` match no test prompt (`[x]`, `other`)" in strangers.said
     assert "2 of 5 prompts in `b.jsonl` were not drawn" in undrawn.said
-    assert strangers.variants == undrawn.variants == ("b",)
+    assert lacking.variants == strangers.variants == undrawn.variants == ("b",)
 
 
 def test_without_a_number_all_prompts_are_asked_that_a_file_answers(tmp_path: Path):
