@@ -5,7 +5,7 @@ what it lacks. *Better* and *equivalent* need both sides; *worse* needs the side
 withheld where
 
 - an absence touches it: the side is mute, the measure has no rows, replies that were in a file were not looked at, …;
-- more than 20 % of the pairs lack a side (the rule of five and twenty: Schulz & Grimes 2002);
+- more than 20 % of a side's draws are missing (the rule of five and twenty: Schulz & Grimes 2002);
 - the least favourable values that the missing rows could have had would turn it (Manski 1990's bounds): shares lie in
   [0, 1], other measures in the range that was seen.
 """
@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from harness.ablation.design import ContrastDesign
 from harness.ablation.rows import Lacking
 from harness.metrics.replies import reply_status
@@ -24,6 +26,7 @@ from harness.types import Absence, Estimate, Generation, Verdict
 
 MAX_MISSING = 0.20  # share of a side's rows above which nothing in its favour is believed
 
+ROUNDING = 1e-9  # a difference that a fill brings this close to 0 is none
 SILENT = ("mute", "failed")  # kinds that say of a variant that nothing of it was measured
 HINTS: Mapping[str, str] = {
     "cut_off": "the replies do not say how they ended (`finish_reason`)",
@@ -108,32 +111,35 @@ def why_missing_pairs_forbid(
     if verdict.label not in ("better", "worse", "equivalent"):
         return ""
     if verdict.label == "worse":  # it favours the second side: only what that lacks could have made it
-        lacking = replace(lacking, control_alone=())
-    if not lacking.n:
-        return ""
+        lacking = lacking.only(lacking.treatment_lost < 1)
+        lacking = replace(lacking, treatment_lost=np.zeros_like(lacking.treatment_lost))
     n_all = lacking.n_pairs + lacking.n
-    share = (max(len(lacking.treatment_alone), len(lacking.control_alone)) + lacking.n_neither) / n_all
+    share = max(lacking.treatment_lost.sum(), lacking.control_lost.sum()) / n_all
+    if share == 0:
+        return ""
     if share > MAX_MISSING:
         return f"{share:.0%} of one side's rows are missing, and the others do not stand for them."
     ends = fills(value, lacking, is_rate=is_rate)
     if verdict.label == "equivalent":
         is_firm = margin is not None and -margin < ends.low and ends.high < margin
     else:
-        is_firm = ends.low > 0 if value > 0 else ends.high < 0
-    return "" if is_firm else f"{lacking.n:,} of {n_all:,} pairs are missing and could turn it."
+        is_firm = ends.low > ROUNDING if value > 0 else ends.high < -ROUNDING
+    n_gaps = len(lacking.treatment)
+    return "" if is_firm else f"{n_gaps:,} of {n_all:,} pairs lack rows that could turn it."
 
 
 def fills(value: float, lacking: Lacking, *, is_rate: bool) -> Fills:
-    """Manski's bounds: the mean difference with each missing value at one end of its range, then at the other."""
+    """Manski's bounds: the mean difference with each missing draw at one end of its range, then at the other."""
     low, high = (0.0, 1.0) if is_rate else (lacking.low, lacking.high)
-    n_all, width = lacking.n_pairs + lacking.n, high - low
-    there = value * lacking.n_pairs
-    least = sum(v - high for v in lacking.treatment_alone) + sum(low - v for v in lacking.control_alone)
-    most = sum(v - low for v in lacking.treatment_alone) + sum(high - v for v in lacking.control_alone)
-    return Fills(
-        low=(there + least - width * lacking.n_neither) / n_all,
-        high=(there + most + width * lacking.n_neither) / n_all,
-    )
+    treatment, control = np.nan_to_num(lacking.treatment), np.nan_to_num(lacking.control)
+    # What was seen of a pair counts as seen: its mean stands with the share of its draws that came.
+    there_treatment, there_control = (1 - lacking.treatment_lost) * treatment, (1 - lacking.control_lost) * control
+    known = np.where(lacking.is_absent, 0.0, treatment - control)  # what `value` holds of these pairs
+    fixed = there_treatment - there_control - known
+    least = fixed + lacking.treatment_lost * low - lacking.control_lost * high
+    most = fixed + lacking.treatment_lost * high - lacking.control_lost * low
+    n_all, there = lacking.n_pairs + lacking.n, value * lacking.n_pairs
+    return Fills(low=float(there + least.sum()) / n_all, high=float(there + most.sum()) / n_all)
 
 
 def arms_of(contrast: ContrastDesign) -> tuple[str, ...]:

@@ -276,8 +276,14 @@ def _of_contrast(
         smallest_effect=smallest_effect_in_units(rule.smallest_effect, control),
         in_family=rule.name in family.measures,
         contrast=contrast,
-        lacking=replace(pairs.lacking, n_neither=0) if rule.needs_reference else pairs.lacking,
+        lacking=asked(pairs.lacking, rule),
     )
+
+
+def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
+    """What is lacking of the pairs that could have had values."""
+    is_asked = (lacking.treatment_lost < 1) | (lacking.control_lost < 1)
+    return lacking.only(is_asked) if rule.needs_reference else lacking
 
 
 def with_verdicts(

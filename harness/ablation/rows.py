@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -20,6 +20,7 @@ class Row:
     cluster: str
     value: float | None  # None is missing
     draw: int = 0
+    lost: float = 0.0  # where it is a mean of draws: the share of them that is missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +32,7 @@ class Rows:
     draws: Codes  # [n]
     values: Floats  # [n]; NaN where missing, so that a forgotten look at `present` is refused and never counted
     present: NDArray[np.bool_]  # [n] whether there is a value
+    lost: Floats | None = None  # [n] share of each row's draws that is missing; None: every row is one draw
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Rows:
@@ -42,20 +44,28 @@ class Rows:
             draws=np.array([row.draw for row in given], dtype=np.intp),
             values=np.array([np.nan if row.value is None else row.value for row in given], dtype=np.float64),
             present=np.array([row.value is not None for row in given], dtype=bool),
+            lost=np.array([row.lost for row in given], dtype=np.float64),
         )
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __iter__(self) -> Iterator[Row]:
-        columns = (self.prompts.codes.tolist(), self.clusters.codes.tolist(), self.as_list(), self.draws.tolist())
-        for prompt, cluster, value, draw in zip(*columns, strict=True):
+        lost = np.where(self.present, self.share_lost, 0.0).tolist()
+        columns = (self.prompts.codes.tolist(), self.clusters.codes.tolist(), self.as_list(), self.draws.tolist(), lost)
+        for prompt, cluster, value, draw, share in zip(*columns, strict=True):
             yield Row(
                 prompt_id=str(self.prompts.labels[prompt]),
                 cluster=str(self.clusters.labels[cluster]),
                 value=value,
                 draw=draw,
+                lost=share,
             )
+
+    @property
+    def share_lost(self) -> Floats:
+        """[n] share of each row's draws that is missing: 1 where it has no value."""
+        return np.where(self.present, 0.0 if self.lost is None else self.lost, 1.0)
 
     @property
     def n_missing(self) -> int:
@@ -78,37 +88,63 @@ class Rows:
             draws=self.draws[rows],
             values=self.values[rows],
             present=self.present[rows],
+            lost=None if self.lost is None else self.lost[rows],
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lacking:
-    """The pairs of a contrast that lack a value, and what the values there are say of them."""
+    """The pairs of a contrast that lack a draw or more on a side, and the range of all values that were seen."""
 
-    n_pairs: int  # that are whole
-    treatment_alone: tuple[float, ...] = ()  # values whose partner is missing
-    control_alone: tuple[float, ...] = ()
-    n_neither: int = 0  # prompts without a value on either side
-    low: float = 0.0  # the smallest and the largest value on either side
-    high: float = 0.0
+    n_pairs: int  # with a value on both sides
+    treatment: Floats  # [k] the pairs that lack something: values, NaN where there is none
+    control: Floats  # [k]
+    treatment_lost: Floats  # [k] share of the draws that is missing
+    control_lost: Floats  # [k]
+    low: float
+    high: float
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[float | None, float | None]]) -> Lacking:
-        """What is lacking of pairs given one by one, None where missing."""
-        seen = [value for both in pairs for value in both if value is not None]
-        return cls(
-            n_pairs=sum(a is not None and b is not None for a, b in pairs),
-            treatment_alone=tuple(a for a, b in pairs if a is not None and b is None),
-            control_alone=tuple(b for a, b in pairs if b is not None and a is None),
-            n_neither=sum(a is None and b is None for a, b in pairs),
-            low=min(seen, default=0.0),
-            high=max(seen, default=0.0),
-        )
+    def of(cls, pairs: Sequence[tuple[Row | None, Row | None]]) -> Lacking:
+        """What is lacking of pairs given one by one; None where a side has no such prompt."""
+        values = np.array([[np.nan if row is None or row.value is None else row.value for row in p] for p in pairs])
+        lost = np.array([[1.0 if row is None or row.value is None else row.lost for row in p] for p in pairs])
+        return lacking_of(values.reshape(-1, 2), lost.reshape(-1, 2))
+
+    @property
+    def is_absent(self) -> NDArray[np.bool_]:
+        """[k] pairs without a value on a side."""
+        return (self.treatment_lost == 1) | (self.control_lost == 1)
 
     @property
     def n(self) -> int:
         """Pairs that are missing."""
-        return len(self.treatment_alone) + len(self.control_alone) + self.n_neither
+        return int(np.count_nonzero(self.is_absent))
+
+    def only(self, pairs: NDArray[np.bool_]) -> Lacking:
+        """These of the pairs that lack something."""
+        return replace(
+            self,
+            treatment=self.treatment[pairs],
+            control=self.control[pairs],
+            treatment_lost=self.treatment_lost[pairs],
+            control_lost=self.control_lost[pairs],
+        )
+
+
+def lacking_of(values: Floats, lost: Floats) -> Lacking:
+    """What is lacking of pairs [n, 2]: values, NaN where there is none, and shares of draws that are missing."""
+    gaps = lost.any(axis=1)
+    seen = values[~np.isnan(values)]
+    return Lacking(
+        n_pairs=int(np.count_nonzero((lost < 1).all(axis=1))),
+        treatment=values[gaps, 0],
+        control=values[gaps, 1],
+        treatment_lost=lost[gaps, 0],
+        control_lost=lost[gaps, 1],
+        low=float(seen.min(initial=np.inf)),
+        high=float(seen.max(initial=-np.inf)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,6 +174,7 @@ def per_prompt(rows: Rows) -> Rows:
         draws=np.zeros(len(merged), dtype=np.intp),
         values=means,
         present=has_value,
+        lost=mean_per_label(rows.share_lost, rows.prompts)[merged.prompts.codes],
     )
 
 
@@ -151,7 +188,8 @@ def mean_rows(members: Sequence[Rows]) -> Rows:
     def mean(key: str) -> Row:
         found = [rows[key] for rows in each if key in rows]
         values = [row.value for row in found if row.value is not None]
-        return Row(prompt_id=key, cluster=found[0].cluster, value=fmean(values) if len(values) == len(each) else None)
+        value = fmean(values) if len(values) == len(each) else None
+        return Row(prompt_id=key, cluster=found[0].cluster, value=value, lost=fmean(row.lost for row in found))
 
     return Rows.of(mean(key) for key in everywhere)
 
@@ -165,19 +203,15 @@ def pair(treatment: Rows, control: Rows) -> PairedRows:
     partner = opposite[treatment.prompts.codes]
     shared = np.flatnonzero(partner >= 0)
     both = shared[treatment.present[shared] & control.present[partner[shared]]]
-    alone, opposite_alone = treatment.present.copy(), control.present.copy()
-    alone[both], opposite_alone[partner[both]] = False, False
-    seen = np.concatenate([treatment.there().values, control.there().values])
+    strangers = np.setdiff1d(np.arange(len(control)), partner[shared])  # prompts that only the control has
+    ours, theirs = np.full((len(treatment), 2), np.nan), np.full((len(strangers), 2), np.nan)
+    lost_ours, lost_theirs = np.ones_like(ours), np.ones_like(theirs)
+    ours[:, 0], lost_ours[:, 0] = treatment.values, treatment.share_lost
+    ours[shared, 1], lost_ours[shared, 1] = control.values[partner[shared]], control.share_lost[partner[shared]]
+    theirs[:, 1], lost_theirs[:, 1] = control.values[strangers], control.share_lost[strangers]
     return PairedRows(
         treatment=treatment.values[both],
         control=control.values[partner[both]],
         clusters=treatment.clusters.codes[both],
-        lacking=Lacking(
-            n_pairs=len(both),
-            treatment_alone=tuple(treatment.values[alone].tolist()),
-            control_alone=tuple(control.values[opposite_alone].tolist()),
-            n_neither=len(treatment) + len(control) - len(shared) - len(both) - int(alone.sum() + opposite_alone.sum()),
-            low=float(seen.min(initial=np.inf)),
-            high=float(seen.max(initial=-np.inf)),
-        ),
+        lacking=lacking_of(np.concatenate([ours, theirs]), np.concatenate([lost_ours, lost_theirs])),
     )

@@ -18,6 +18,7 @@ from harness.ablation.analysis import (
     MeasuredArm,
     MeasureRule,
     Pending,
+    asked,
     measures_of,
     smallest_effect_in_units,
     sources_of,
@@ -166,7 +167,7 @@ def analyse_seeds(
                     smallest_effect=effect,
                     in_family=measure in family.measures,
                     contrast=contrast,
-                    lacking=replace(rows.lacking, n_neither=0) if rules[measure].needs_reference else rows.lacking,
+                    lacking=asked(rows.lacking, rules[measure]),
                 )
             )
             plans.append(rows)
@@ -220,7 +221,7 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
     """Pair prompts within each seed that both arms have; what one of them lacks is counted as missing."""
     rows: list[tuple[float, float, int, str, str]] = []
     n_missing = 0
-    sides: list[tuple[float | None, float | None]] = []
+    sides: list[tuple[Row | None, Row | None]] = []
     both = [seed for seed in treatment.by_seed if seed in reference.by_seed]
     is_crossed = len(both) >= MIN_SEEDS_CROSSED and (treatment.is_trained or reference.is_trained)
     for seed in both if is_crossed or treatment.is_trained or reference.is_trained else both[:1]:
@@ -233,7 +234,7 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
         everywhere = first.keys() | second.keys()
         n_missing += len(everywhere) - len(found)
         rows += found
-        sides += [(_value(first, key), _value(second, key)) for key in sorted(everywhere)]
+        sides += [(first.get(key), second.get(key)) for key in sorted(everywhere)]
     n_per_seed = max((len(measured.rows) for measured in treatment.by_seed.values()), default=0)
     n_missing += n_per_seed * max(treatment.n_seeds_lost, reference.n_seeds_lost)
     return Differences(
@@ -247,10 +248,6 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences:
         lacking=Lacking.of(sides),
         is_crossed=is_crossed,
     )
-
-
-def _value(rows: Mapping[str, Row], key: str) -> float | None:
-    return rows[key].value if key in rows else None
 
 
 def _test(rows: Differences, *, measure: str, family: AblationFamily, n_tests: int, seed: int) -> TestResult:

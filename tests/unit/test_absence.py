@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,8 +80,25 @@ def test_no_choice_of_missing_rows_makes_a_variant_better_than_its_equal(values,
 def test_a_claim_stands_where_no_value_of_the_missing_rows_could_turn_it():
     better = arm("b", [None, *[0.0] * (N - 1)])
     assert verdict(run(better, arm("a", [float(i % 3 > 0) for i in range(N)]))).label == "better"
-    ends = fills(-0.5, Lacking(n_pairs=8, treatment_alone=(0.0,), n_neither=1), is_rate=True)
-    assert (ends.low, ends.high) == (pytest.approx(-0.6), pytest.approx(-0.3))  # -4 -1 -1 and -4 +0 +1, of ten
+    there, gone = Row(prompt_id="p", cluster="f", value=0.0), None
+    half = replace(there, value=1.0, lost=0.5)
+    whole = [(there, replace(there, value=0.5))] * 7
+    ends = fills(
+        -0.375, Lacking.of([*whole, (half, replace(there, value=0.5)), (there, gone), (gone, gone)]), is_rate=True
+    )
+    # Of ten pairs 7 are -0.5 each; the half seen one 0 to 0.5; the one alone -1 to 0; the last -1 to 1.
+    assert (ends.low, ends.high) == (pytest.approx(-0.55), pytest.approx(-0.2))
+
+
+def test_draws_that_are_missing_within_a_prompt_are_no_gain_either():
+    """Of five draws the one that was cut off is gone, in every prompt: each prompt has a value, and no claim."""
+    rows = [(f"p{i:02}", f"f{i % 12:02}", d) for i in range(N) for d in range(5)]
+    whole = [Row(prompt_id=p, cluster=f, value=float(d == 4), draw=d) for p, f, d in rows]
+    holed = [replace(row, value=None) if row.value else row for row in whole]
+    a, b = (
+        MeasuredArm(measure="cut_off", variant=v, rows=Rows.of(r), sources=()) for v, r in (("a", whole), ("b", holed))
+    )
+    assert (verdict(run(a, b)).label, verdict(run(a, b)).withheld) == ("inconclusive", "better")
 
 
 def test_half_of_the_rows_are_not_enough_and_what_was_withheld_is_told():
@@ -145,8 +163,11 @@ def test_an_interval_is_a_function_of_its_rows(values: list[int], seed: int):
 
 def test_what_is_lacking_is_the_same_pair_by_pair_and_in_columns():
     first, second = [1.0, None, None, 4.0], [None, None, 3.0, 4.0]
-    pairs = pair(*(per_prompt(arm("a", values).rows) for values in (first, second)))
-    assert pairs.lacking == Lacking.of(list(zip(first, second, strict=True)))
+    columns = [per_prompt(arm("a", values).rows) for values in (first, second)]
+    found = pair(*columns).lacking, Lacking.of(list(zip(*columns, strict=True)))
+    for name in ("n_pairs", "treatment", "control", "treatment_lost", "control_lost", "low", "high"):
+        np.testing.assert_array_equal(*(getattr(lacking, name) for lacking in found))
+    assert found[0].n == 3
 
 
 def test_a_mute_variant_does_not_take_the_others_diversity_away():

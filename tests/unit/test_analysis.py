@@ -68,7 +68,7 @@ def test_too_few_films_support_no_verdict() -> None:
 
 def test_draws_of_a_prompt_count_once() -> None:
     rows = [Row(prompt_id="p", cluster="m", value=v, draw=i) for i, v in enumerate((1.0, 3.0, None))]
-    assert list(per_prompt(Rows.of(rows))) == [Row(prompt_id="p", cluster="m", value=2.0)]
+    assert list(per_prompt(Rows.of(rows))) == [Row(prompt_id="p", cluster="m", value=2.0, lost=1 / 3)]
     assert list(per_prompt(Rows.of(rows[2:]))) == [Row(prompt_id="p", cluster="m", value=None)]
 
 
