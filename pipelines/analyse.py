@@ -132,8 +132,8 @@ def shown_measures(
 
 
 def of_replies(measures: Mapping[str, MeasureDesign]) -> tuple[str, ...]:
-    """The declared measures that look at replies: all but the loss of human ones."""
-    return tuple(name for name in measures if name not in CATALOGUE or CATALOGUE[name].origin != "heldout")
+    """The declared measures that need replies with text: not the loss of human ones, not the share without text."""
+    return tuple(name for name in measures if name not in ("heldout_loss", "no_text"))
 
 
 def _analysis(design: EvaluationDesign, measured: Measured, prepared: StageResult) -> Analysis:
