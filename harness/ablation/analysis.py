@@ -142,7 +142,7 @@ def analyse(
     findings += unmeasured_findings(counts, rules, variants, level=family.level)
     return Analysis(
         findings=(*findings, *judged.findings, *untested),
-        absences=judged.absences,
+        absences=(*judged.absences, *without_pairs(untested, contrasts, known=absences)),
     )
 
 
@@ -192,6 +192,23 @@ def untested_finding(
         contrast=contrast.name,
         judge_id=judge_id,
         verdict=not_tested(said, in_family=rule.name in family.measures and not rule.exploratory_reason),
+    )
+
+
+def without_pairs(
+    untested: Sequence[Finding], contrasts: Sequence[ContrastDesign], *, known: Sequence[Absence]
+) -> tuple[Absence, ...]:
+    """Contrasts that were not tested though nothing known to be absent touches them: their sides never meet."""
+    arms = {contrast.name: arms_of(contrast) for contrast in contrasts}
+    return tuple(
+        Absence(
+            kind="missing",
+            said=f"{f.contrast} on `{f.name}` was not tested: no prompt has a value on both sides.",
+            variants=arms[f.contrast or ""],
+            measures=(f.name,),
+        )
+        for f in untested
+        if touching(known, measure=f.name, variants=arms[f.contrast or ""]) is None
     )
 
 

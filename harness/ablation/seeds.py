@@ -25,6 +25,7 @@ from harness.ablation.analysis import (
     unmeasured_findings,
     untested_finding,
     with_verdicts,
+    without_pairs,
 )
 from harness.ablation.arms import AblationFamily
 from harness.ablation.design import ContrastDesign
@@ -182,7 +183,7 @@ def analyse_seeds(
         findings=(*findings, *settled, *untested),
         by_seed=tuple(by_seed),
         spreads=tuple(spreads),
-        absences=judged.absences,
+        absences=(*judged.absences, *without_pairs(untested, contrasts, known=absences)),
     )
 
 

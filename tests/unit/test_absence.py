@@ -143,6 +143,13 @@ def test_a_mute_variant_is_better_at_nothing_and_every_declared_number_stands_th
     assert [a.kind for a in nothing.absences] == ["mute"]  # which says it all
 
 
+def test_sides_that_never_meet_are_not_tested_and_the_gate_hears_of_it():
+    odd, even = ([1.0 if i % 2 == k else None for i in range(N)] for k in (0, 1))
+    found = run(arm("b", odd), arm("a", even))
+    assert verdict(found).reason == "Not tested: no prompt has a value on both sides."
+    assert [(a.kind, a.variants) for a in found.absences] == [("missing", ("b", "a"))]
+
+
 def test_a_declared_measure_without_rows_is_named_and_not_tested():
     found = run(arm("a", HALF, measure="length"), arm("b", HALF, measure="length"))
     assert [(a.kind, a.measures) for a in found.absences] == [("no_rows", ("cut_off",))]
