@@ -114,7 +114,8 @@ class Lacking:
     @property
     def is_absent(self) -> NDArray[np.bool_]:
         """[k] pairs without a value on a side."""
-        return (self.treatment_lost == 1) | (self.control_lost == 1)
+        gone: NDArray[np.bool_] = np.logical_or(self.treatment_lost == 1, self.control_lost == 1)
+        return gone
 
     @property
     def n(self) -> int:
