@@ -170,6 +170,15 @@ def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_ea
     assert "has no value for `a`" in contrast_of(only, "a-b").verdict.reason
 
 
+def test_an_arms_interval_is_a_function_of_its_rows():
+    """Twenty prompts by ten films and one seed: bootstrapped, and the same under two names and beside another arm."""
+    rows = noisy(0, seed=1, n=20)
+    first, second, _ = (f.estimate for f in analyse(arm("a", {1: rows}), arm("b", {1: rows})).findings)
+    other, third, _ = (f.estimate for f in analyse(arm("a", {1: noisy(1, seed=2, n=20)}), arm("b", {1: rows})).findings)
+    assert "bootstrap" in first.method
+    assert first == second == third != other
+
+
 def test_sign_flip_is_exact_by_film():
     a, b = [-1.0] * 12, [0.0] * 12
     finding = contrast_of(analyse(arm("a", {1: a, 2: a}), arm("b", {1: b, 2: b}), test="sign_flip"))

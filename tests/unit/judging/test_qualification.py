@@ -206,8 +206,13 @@ def test_each_criterion_is_judged_by_its_own_controls() -> None:
     assert coherence.status == "qualified"
 
 
-def test_the_same_controls_give_the_same_result() -> None:
-    assert qualified(normal_judge(1.0), controls(50)) == qualified(normal_judge(1.0), controls(50))
+def test_the_same_controls_give_the_same_result_whatever_is_judged_beside_them() -> None:
+    alone = qualified(normal_judge(1.0), controls(50))
+    assert alone == qualified(normal_judge(1.0), controls(50))
+    both = dataclasses.replace(normal_judge(1.0), criteria=(FLUENCY, COHERENCE))
+    beside = [dataclasses.replace(c, criterion="fluency", id=f"f-{c.id}") for c in controls(40)]
+    _, coherence = qualify(both, [*beside, *controls(50)], rng=stream(0, "t"))
+    assert coherence.length_sensitivity == alone.length_sensitivity
 
 
 @pytest.mark.parametrize(
