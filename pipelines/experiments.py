@@ -1,4 +1,4 @@
-"""Where the experiments that ship lie: beside the code in a checkout, under share/ in an installation."""
+"""Where the files that ship lie: beside the code in a checkout, under share/ in an installation of any scheme."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ from harness.errors import UnavailableError
 
 def experiments_folder() -> Path:
     """The folder with recipes, judges and experiments."""
-    beside = Path(__file__).resolve().parent.parent / "experiments"
-    shared = Path(sys.prefix) / "share" / "screentest" / "experiments"
-    for folder in (beside, shared):
-        if (folder / "recipes").is_dir():
-            return folder
-    raise UnavailableError(f"`experiments` must lie in {beside} or {shared}; install Screentest again")
+    return shipped("experiments/recipes").parent
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that ships.
+
+    Raises:
+        UnavailableError: it is not there.
+    """
+    code = Path(__file__).resolve().parent.parent
+    # Of `site-packages` and the three folders above one is the root of a venv, a user's, a --prefix or a --target.
+    roots = [*[code, *code.parents][:4], Path(sys.prefix)]
+    places = [code / name, *(root / "share" / "screentest" / name for root in roots)]
+    for place in places:
+        if place.exists():
+            return place
+    raise UnavailableError(f"`{name}` must lie in {code} or {places[-1].parent}; install Screentest again")

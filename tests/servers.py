@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from openai import OpenAI
 
 from harness.models.local import LocalModel
-from harness.serving.app import Service, create_app
+from harness.serving.app import Service
 from harness.serving.limits import ServingLimits
 from harness.serving.logs import RequestLog
-from harness.serving.server import bind
+from harness.serving.server import Server, bind
 from harness.serving.variants import Variants
 
 
@@ -65,7 +64,7 @@ def running(
     service = Service(model, variants, limits=limits, key=key, log=RequestLog(log, with_text=with_text))
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning", access_log=False))
+        server = Server(service, grace=30)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
         try:

@@ -59,6 +59,31 @@ def too_large(limit: int) -> ApiError:
     )
 
 
+def timed_out(seconds: float) -> ApiError:
+    """The request did not come whole in time; clients may repeat it."""
+    return ApiError(
+        status=408,
+        message=f"a request must come whole within {seconds:g} seconds; send it again",
+        code="request_timeout",
+    )
+
+
+def not_http(message: str, *, status: int) -> ApiError:
+    """What came cannot be read as one request."""
+    return ApiError(status=status, message=message, code="not_http")
+
+
+def crowded() -> ApiError:
+    """No connection is left, and none that waits for its client could be ended instead."""
+    return ApiError(
+        status=503,
+        message="all connections of this server are at work; wait",
+        kind="server_error",
+        code="too_many_connections",
+        headers={"Retry-After": "1"},
+    )
+
+
 def wrong_key() -> ApiError:
     """The key is missing or is another one."""
     return ApiError(

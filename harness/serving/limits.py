@@ -1,4 +1,4 @@
-"""What one client may ask: the key, requests a minute, bytes, tokens."""
+"""What one client may ask: the key, requests a minute, bytes, tokens, connections, seconds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ class ServingLimits:
     max_tokens: int = 512  # of any reply
     max_bytes: int = 1_048_576  # of a request's body
     per_minute: int | None = None  # requests of one client; None leaves them uncounted
+    max_connections: int = 512  # at once; one client has half of them at most
+    timeout: float = 10.0  # seconds for a client to send a request, to read its answer, to stay idle
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_adapters", "default_tokens", "max_tokens", "max_bytes"):
+        for name in ("max_batch", "max_adapters", "default_tokens", "max_tokens", "max_bytes", "max_connections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.timeout < math.inf:
+            raise ConfigError(f"`timeout` must be a number of seconds above 0, got {self.timeout}")
         if self.max_queue < 0:
             raise ConfigError(f"`max_queue` must be 0 or more, got {self.max_queue}")
         if self.per_minute is not None and self.per_minute < 1:

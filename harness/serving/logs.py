@@ -1,18 +1,24 @@
-"""One JSON line per request: ids, counts and times. What was said is logged only where that was asked for."""
+"""One JSON line per request: ids, counts and times. What was said is logged only where that was asked for.
+
+What was refused before it was a request is counted, and told in one line every ten seconds at most.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
 
 ID_HEADER = "x-request-id"
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_SECONDS_BETWEEN_COUNTS = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,21 +51,44 @@ class RequestLog:
 
     def write(self, record: RequestRecord) -> None:
         """One line; the path is cut, a client may send any."""
-        data = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": record.request_id,
-            "method": record.method,
-            "path": record.path[:200],
-            "status": record.status,
-            "ms": record.since_start(),
+        self.tell(
+            request_id=record.request_id,
+            method=record.method,
+            path=record.path[:200],
+            status=record.status,
+            ms=record.since_start(),
             **record.facts,
-        }
+        )
+
+    def tell(self, **facts: Any) -> None:
+        """One line of any facts."""
+        data = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts}
         stream = self._stream or sys.stderr
         try:
             stream.write(json.dumps(data) + "\n")
             stream.flush()
         except (OSError, ValueError):  # closed
             return
+
+
+class Refusals:
+    """Counts by reason, for an event loop: a million of them are a line, not a million lines."""
+
+    def __init__(self, log: RequestLog) -> None:
+        self._log = log
+        self._counts: Counter[str] = Counter()
+
+    def note(self, why: str) -> None:
+        """One more; the counts are written when ten seconds have passed since the first."""
+        if not self._counts:
+            asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_COUNTS, self.write)
+        self._counts[why] += 1
+
+    def write(self) -> None:
+        """Write what is counted, and begin anew."""
+        if self._counts:
+            self._log.tell(refused=dict(self._counts))
+            self._counts.clear()
 
 
 def request_id(given: str | None) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from harness.artifacts import read_json
 from harness.errors import InputError, UnavailableError
@@ -47,8 +47,8 @@ def build_command(
     return command
 
 
-def run(command: Sequence[str]) -> int:
-    """Run vLLM in the foreground; gives its exit code. The key, where one is set, travels in the environment.
+def run(command: Sequence[str]) -> NoReturn:
+    """Become vLLM, so that every signal is its own. The key, where one is set, travels in the environment.
 
     Raises:
         UnavailableError: vLLM is not installed.
@@ -62,7 +62,7 @@ def run(command: Sequence[str]) -> int:
     environment = dict(os.environ)
     if environment.get(KEY_VARIABLE):
         environment[_VLLM_KEY] = environment[KEY_VARIABLE]
-    return subprocess.run([program, *command[1:]], env=environment, check=False).returncode
+    os.execve(program, [program, *command[1:]], environment)
 
 
 def _model(base: BaseModel) -> list[str]:

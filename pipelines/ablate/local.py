@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from harness.artifacts import from_json, to_json
 from pipelines.ablate.schedule import Event, Ticket
+from pipelines.children import child_command
 
 WAIT_SECONDS = 1.0
 
@@ -89,7 +89,7 @@ class LocalWorkers:
         environment = {**self._environment, **_one_gpu(number)}
         with log.open("a") as words:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.ablate.worker"],
+                child_command("pipelines.ablate.worker"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=words,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from harness.artifacts import from_json, to_json
 from harness.errors import InputError, UnavailableError
 from pipelines.ablate.plan import TRAINING
 from pipelines.ablate.schedule import Event, Ticket
+from pipelines.children import root
 
 WAIT_SECONDS = 1.0
 _ON_DEVICE = (*TRAINING, "generate", "heldout", "judge", "qualify")
@@ -49,7 +51,7 @@ class RayWorkers:
         call = self._remote.options(
             num_cpus=1, num_gpus=gpus, name=ticket.task.label, runtime_env={"env_vars": self._environment}
         )
-        self._running[call.remote(json.dumps(to_json(ticket)), self._told)] = ticket
+        self._running[call.remote(json.dumps(to_json(ticket)), self._told, os.getcwd())] = ticket
 
     def wait(self) -> list[Event]:
         """Events since the last call."""
@@ -76,13 +78,15 @@ class RayWorkers:
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if address is None:
-            self._ray.init(num_cpus=n, include_dashboard=False, **quiet)
-            return
-        try:
-            self._ray.init(address=address, **quiet)
-        except ConnectionError as err:
-            raise UnavailableError(f"`{address}` must be a running Ray cluster: {err}") from err
+        # Ray has workers look for packages in the driver's current folder first: let that be where ours lie.
+        with contextlib.chdir(root()):
+            if address is None:
+                self._ray.init(num_cpus=n, include_dashboard=False, **quiet)
+                return
+            try:
+                self._ray.init(address=address, **quiet)
+            except ConnectionError as err:
+                raise UnavailableError(f"`{address}` must be a running Ray cluster: {err}") from err
 
     def _here(self) -> Any:
         """The driver's own node: what lies on another goes when that node does."""
@@ -127,12 +131,17 @@ def refuse_sqlite(uri: str) -> None:
         raise InputError(f"`MLFLOW_TRACKING_URI` must name an MLflow server for remote workers, got `{uri}`")
 
 
-def _perform(text: str, told: Any) -> str:
-    """On a node: one ticket; its model stays in memory of the Ray process for the next one."""
+def _perform(text: str, told: Any, folder: str) -> str:
+    """On a node: one ticket; its model stays in memory of the Ray process for the next one.
+
+    `folder` is the driver's current one, from which relative paths of a ticket go where this machine has it too.
+    """
     from harness.tracking import Tracking
     from pipelines.ablate.worker import perform
     from pipelines.session import Session
 
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     session = _SESSIONS.get("session")
     if session is None:
         tracking = Tracking()

@@ -30,6 +30,7 @@ from pipelines.ablate.schedule import Ran, Ticket, Workers, run_tasks
 from pipelines.ablate.screen import Screen
 from pipelines.ablate.server import served
 from pipelines.ablate.tasks import require_bases, test_prompts
+from pipelines.children import SAFE_PATH
 from pipelines.evaluate import overlaid, read_design
 from pipelines.session import Session
 
@@ -247,6 +248,7 @@ def _workers(executor: Executor, settings: Settings) -> Workers:
         "OMP_NUM_THREADS": n_threads,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TOKENIZERS_PARALLELISM": "false",
+        **SAFE_PATH,
     }
     if executor.name == "ray":
         from pipelines.ablate.ray_workers import RayWorkers

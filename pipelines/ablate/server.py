@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from types import FrameType
+
+import uvicorn
 
 from harness.errors import UnavailableError
 from harness.settings import Settings
+from pipelines.children import SAFE_PATH, child_command
 
 START_SECONDS = 120.0
+STOP_SECONDS = 10.0
 _OWN = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "OMP_NUM_THREADS": "1"}
 
 
@@ -31,15 +36,10 @@ def served(settings: Settings) -> Iterator[Settings]:
     port = _free_port()
     log = settings.work / "mlflow-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable, "-m", "pipelines.ablate.server",
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.tracking_uri,
-        "--default-artifact-root", settings.artifacts.as_uri(), "--no-serve-artifacts",
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
+    command = child_command("pipelines.ablate.server", settings.tracking_uri, settings.artifacts.as_uri(), str(port))
     with log.open("w") as words:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=words, stderr=words, env={**os.environ, **_OWN}
+            command, stdin=subprocess.PIPE, stdout=words, stderr=words, env={**os.environ, **_OWN, **SAFE_PATH}
         )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -47,8 +47,8 @@ def served(settings: Settings) -> Iterator[Settings]:
         yield replace(settings, tracking_uri=address)
     finally:
         if process.stdin is not None:
-            process.stdin.close()  # the guard sees it and ends the server
-        process.wait(timeout=30)
+            process.stdin.close()  # which ends it
+        process.wait(timeout=3 * STOP_SECONDS)
 
 
 def _free_port() -> int:
@@ -68,20 +68,30 @@ def _await(address: str, process: subprocess.Popen[bytes], log: str) -> None:
     raise UnavailableError(f"`mlflow server` must answer at {address}, but does not: see `{log}`")
 
 
-def guard(command: list[str]) -> int:
-    """Run a command until stdin ends, however the process at its other end died; then end all that it started."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's; the store must outlive its last words
-    sys.stdin.buffer.read()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
-    try:
-        return child.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        return child.wait()
+class _UntilStdinEnds(uvicorn.Server):
+    """Signals are the driver's, whose group this process is in: the store must outlive its last words."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Go on."""
+
+    def end_with_stdin(self) -> None:
+        """Wait for the driver to end, however it does; then stop."""
+        sys.stdin.buffer.read()
+        self.should_exit = True
+        time.sleep(STOP_SECONDS)
+        os._exit(1)
+
+
+def main(store: str, artifacts: str, port: str) -> None:
+    """What `mlflow server` does, in this process: of a tree of processes some outlive a driver that is killed."""
+    from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, REGISTRY_STORE_URI_ENV_VAR
+
+    os.environ |= {BACKEND_STORE_URI_ENV_VAR: store, REGISTRY_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: artifacts}
+    config = uvicorn.Config("mlflow.server.fastapi_app:app", host="127.0.0.1", port=int(port), log_level="warning")
+    server = _UntilStdinEnds(config)
+    threading.Thread(target=server.end_with_stdin, daemon=True).start()
+    server.run()
 
 
 if __name__ == "__main__":
-    guard(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from pipelines.children import SAFE_PATH
 from pipelines.cli.console import say
+from pipelines.experiments import shipped
 
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
@@ -72,10 +73,11 @@ def rate(
         settings["server.baseUrlPath"] = urlsplit(url).path.strip("/")
     say(f"{'owner' if owner else 'rating'} pages: [bold]{url or f'http://{host}:{chosen}'}[/bold]   (Ctrl-C stops)")
     flags = [f"--{name}={value}" for name, value in settings.items()]
-    environment = {**os.environ, "SCREENTEST_PAGES": "owner" if owner else "rate"}
+    environment = {**os.environ, **SAFE_PATH, "SCREENTEST_PAGES": "owner" if owner else "rate"}
     if not owner:
         environment.pop("SCREENTEST_OWNER_SECRET", None)  # what raters reach need not know it
-    command = [sys.executable, "-m", "streamlit", "run", str(app_file()), *flags]
+    # -P: no package in the current folder is taken for ours.
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(shipped("app.py")), *flags]
     os.execve(sys.executable, command, environment)
 
 
@@ -91,15 +93,3 @@ def host_name(url: str) -> str:
     if found.scheme not in ("http", "https") or not found.hostname:
         raise ConfigError(f"`--url` must be an address such as https://rate.example.org, got {url}")
     return found.hostname
-
-
-def app_file() -> Path:
-    """Where `app.py` lies: beside the code in a checkout, under share/ in an installation."""
-    from harness.errors import UnavailableError
-
-    beside = Path(__file__).resolve().parents[2] / "app.py"
-    shared = Path(sys.prefix) / "share" / "screentest" / "app.py"
-    for file in (beside, shared):
-        if file.is_file():
-            return file
-    raise UnavailableError(f"`app.py` must lie at {beside} or {shared}; install Screentest again")

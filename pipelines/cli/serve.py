@@ -46,6 +46,13 @@ def serve(
     max_tokens: Annotated[int, typer.Option(help="Longest reply that may be asked for.", min=1)] = 512,
     max_adapters: Annotated[int, typer.Option(help="Adapters in memory at once.", min=1)] = 8,
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute of one client; none: no limit.")] = None,
+    max_connections: Annotated[
+        int, typer.Option(help="Connections at once, half of them at most of one client.", min=1)
+    ] = 512,
+    timeout: Annotated[
+        float,
+        typer.Option(help="Seconds for a client to send a request, to read its answer, to stay idle.", min=0.1),
+    ] = 10,
     grace: Annotated[float, typer.Option(help="Seconds to finish what runs when told to stop.", min=1)] = 60,
     dtype: Annotated[DtypeName, typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA.")] = (
         DtypeName.auto
@@ -76,6 +83,8 @@ def serve(
         max_tokens=max_tokens,
         max_adapters=max_adapters,
         per_minute=per_minute,
+        max_connections=max_connections,
+        timeout=timeout,
     )
     served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
     if engine is EngineName.vllm:
@@ -85,7 +94,7 @@ def serve(
         if show:
             typer.echo(shlex.join(command))
             return
-        raise typer.Exit(vllm.run(command))
+        vllm.run(command)
     _serve_here(served, limits, host=host, port=port, grace=grace, dtype=dtype, log_text=log_text)
 
 
@@ -95,17 +104,18 @@ def _serve_here(
     import os
 
     from harness.models.local import LocalModel
-    from harness.serving.app import Service, create_app
+    from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
     from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
     from pipelines.training.quiet import quiet
 
     with bind(host, port) as sock:
+        served.list()  # a first look takes seconds where the store is new; no client should wait for it
         with quiet():
             model = LocalModel.load(served.base, dtype=dtype.value)
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
         asked = "with a key" if service.key.is_on else "without a key"
         say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
-        serve(create_app(service), sock, grace=grace)
+        serve(service, sock, grace=grace)
