@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -58,11 +59,17 @@ def running(
     limits: ServingLimits | None = None,
     key: str | None = None,
     with_text: bool = False,
+    buffer: int | None = None,
 ) -> Iterator[Running]:
-    """Serve on a free port for the time of the block; a server that does not stop fails the test."""
+    """Serve on a free port for the time of the block; a server that does not stop fails the test.
+
+    `buffer` is what the system takes of an answer that nobody reads.
+    """
     log = io.StringIO()
     service = Service(model, variants, limits=limits, key=key, log=RequestLog(log, with_text=with_text))
     with bind("127.0.0.1", 0) as sock:
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         port = sock.getsockname()[1]
         server = Server(service, grace=30)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})

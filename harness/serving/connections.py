@@ -142,7 +142,7 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = _LOGGER
-        self.conn: _OneRequest = _OneRequest(h11.SERVER)
+        self.conn: _OneRequest = _OneRequest()
         self._reading = _Patience(self.crowd.limits.timeout)
         self._writing = _Patience(self.crowd.limits.timeout)
         self._n_received = self._n_unsent = self._n_sent = 0

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 ID_HEADER = "x-request-id"
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_SECONDS_BETWEEN_COUNTS = 10.0
+SECONDS_BETWEEN_COUNTS = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Refusals:
     def note(self, why: str) -> None:
         """One more; the counts are written when ten seconds have passed since the first."""
         if not self._counts:
-            asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_COUNTS, self.write)
+            asyncio.get_running_loop().call_later(SECONDS_BETWEEN_COUNTS, self.write)
         self._counts[why] += 1
 
     def write(self) -> None:

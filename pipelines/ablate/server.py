@@ -86,7 +86,11 @@ def main(store: str, artifacts: str, port: str) -> None:
     """What `mlflow server` does, in this process: of a tree of processes some outlive a driver that is killed."""
     from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, REGISTRY_STORE_URI_ENV_VAR
 
-    os.environ |= {BACKEND_STORE_URI_ENV_VAR: store, REGISTRY_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: artifacts}
+    os.environ |= {
+        BACKEND_STORE_URI_ENV_VAR: store,
+        REGISTRY_STORE_URI_ENV_VAR: store,
+        ARTIFACT_ROOT_ENV_VAR: artifacts,
+    }
     config = uvicorn.Config("mlflow.server.fastapi_app:app", host="127.0.0.1", port=int(port), log_level="warning")
     server = _UntilStdinEnds(config)
     threading.Thread(target=server.end_with_stdin, daemon=True).start()

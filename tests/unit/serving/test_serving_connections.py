@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
 import time
 from collections.abc import Iterator
+from unittest import mock
 
 import h11
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Running, running, wait_until_idle
+from servers import Running, running
 
 from harness.models.local import LocalModel
 from harness.registry import Tracking
+from harness.serving import logs
 from harness.serving.connections import _OneRequest
 from harness.serving.limits import ServingLimits
 from harness.serving.server import Server
@@ -31,14 +34,22 @@ INNER = b"0\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: inner\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def strict(base: BaseModel, registry: Tracking) -> Iterator[Running]:
-    limits = ServingLimits(timeout=TIMEOUT, max_connections=MOST, max_batch=2, max_tokens=4000)
-    with running(LocalModel.load(base), Variants(registry, base), limits=limits) as found:
+    limits = ServingLimits(timeout=TIMEOUT, max_connections=MOST)
+    with (
+        mock.patch.object(logs, "SECONDS_BETWEEN_COUNTS", 0.5),
+        running(LocalModel.load(base), Variants(registry, base), limits=limits, buffer=8192) as found,
+    ):
         yield found
 
 
-def dial(server: Running) -> socket.socket:
+def dial(server: Running, *, buffer: int | None = None) -> socket.socket:
     host, _, port = server.url.removeprefix("http://").partition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    line = socket.socket()
+    line.settimeout(20)
+    if buffer:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    line.connect((host, int(port)))
+    return line
 
 
 def all_of(line: socket.socket) -> bytes:
@@ -54,12 +65,12 @@ def statuses(said: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", said)]
 
 
-def refused(server: Running) -> str:
-    """The counts that are due, as the log has them."""
+def until_refused(server: Running, why: str, n: int = 1) -> None:
+    """Wait until the log counts so many."""
     end = time.monotonic() + 15
-    while not any("refused" in record for record in server.records) and time.monotonic() < end:
+    while sum(record.get("refused", {}).get(why, 0) for record in server.records) < n:
+        assert time.monotonic() < end, [record for record in server.records if "refused" in record]
         time.sleep(0.1)
-    return str([record["refused"] for record in server.records if "refused" in record])
 
 
 @pytest.mark.parametrize(
@@ -141,15 +152,10 @@ def test_requests_in_a_row_are_answered_in_their_order(strict: Running) -> None:
 
 
 def test_a_reader_who_does_not_read_is_left(strict: Running) -> None:
-    with dial(strict) as line:
-        line.settimeout(1)
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            for _ in range(200):  # until the pipe is full both ways
-                line.sendall((GET + b"\r\n") * 200)
-        wait_until_idle(strict)
-        time.sleep(TIMEOUT + 2)
-        with pytest.raises(ConnectionError):
-            line.sendall(GET * 100_000)
+    with dial(strict, buffer=4096) as line:
+        line.sendall((GET + b"\r\n") * 3000)
+        until_refused(strict, "slow_reader")
+        assert 0 < len(statuses(all_of(line))) < 3000
 
 
 def test_half_open_ones_make_room_for_who_asks(strict: Running) -> None:
@@ -178,7 +184,7 @@ def test_where_all_are_at_work_a_new_one_is_told_to_wait(base: BaseModel, regist
             assert b"too_many_connections" in said
             assert [line for line in first.iter_lines() if line][-1] == "data: [DONE]"
         assert httpx.get(f"{small.url}/health").status_code == 200
-    assert refused(small) == "[{'crowded': 1}]"
+    until_refused(small, "crowded")
 
 
 def test_a_thousand_refusals_are_a_line(strict: Running, capfd: pytest.CaptureFixture[str]) -> None:
@@ -187,14 +193,13 @@ def test_a_thousand_refusals_are_a_line(strict: Running, capfd: pytest.CaptureFi
         with dial(strict) as line:
             line.sendall(b"\x16\x03\x01 not http\r\n\r\n")
             assert statuses(all_of(line)) == [400]
-    assert len(strict.records) - before <= 2
+    until_refused(strict, "not_http", 300)
+    assert len(strict.records) - before < 30
     assert capfd.readouterr().err == ""
-    assert "'not_http': 3" in refused(strict)
 
 
 def test_without_descriptors_there_is_a_count_and_no_traceback(strict: Running) -> None:
     server = Server(strict.service, grace=5)
-    import asyncio
 
     async def fail() -> None:
         loop = asyncio.get_running_loop()
@@ -233,8 +238,8 @@ hostile = st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=25
 @given(st.lists(hostile, min_size=1, max_size=3))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_a_request_with_one_length_or_refused(pieces: list[bytes]) -> None:
-    conn = _OneRequest(h11.SERVER)
-    for piece in [POST, *pieces]:
+    conn = _OneRequest()
+    for piece in filter(None, [POST, *pieces]):  # an empty one would be the end
         conn.receive_data(piece)
         try:
             while (event := conn.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
