@@ -22,6 +22,9 @@ from embedded import free_port
 from fakes import tiny_checkpoint
 from stories import REPOSITORY, environment, fresh_home
 
+from harness.settings import Settings
+from harness.tracking import Tracking
+
 pytestmark = pytest.mark.slow
 MARK = "SCREENTEST_TEST_MARK"
 
@@ -89,10 +92,11 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
 ) -> None:
     file = tiny_ablation(tmp_path / "a", tiny_checkpoint(tmp_path / "base"), seeds=[1], measures={"heldout_loss": {}})
     home, log, result = fresh_home(tmp_path / "mlruns"), tmp_path / "log", tmp_path / "result.json"
+    store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     words = ("ablate", file, "--limit", 40, "--workers", 2, "--json")
     with log.open("w") as said:
         driver = installed.start(*words, home=home, stdout=subprocess.DEVNULL, stderr=said)
-        until(lambda: "SFT" in log.read_text(), seconds=200, says=log.read_text)
+        until(lambda: bool(store.find(stage="prepare")), seconds=200, says=log.read_text)
         running = left(home)
         assert len(running) == 4, running  # driver, store, two workers
         assert {str(process.pid) for process in running} <= installed.importers()
