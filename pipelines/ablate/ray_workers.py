@@ -81,8 +81,6 @@ class RayWorkers:
         # Ray has workers look for packages in the driver's current folder first: let that be where ours lie.
         with contextlib.chdir(root()):
             if address is None:
-                # Ray's agents outlive a driver that is killed for as long as they look for its cluster: a minute.
-                os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
                 self._ray.init(num_cpus=n, include_dashboard=False, **quiet)
                 return
             try:
