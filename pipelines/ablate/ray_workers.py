@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.artifacts import from_json, to_json
@@ -31,6 +34,7 @@ class RayWorkers:
         self._ray: Any = ray
         self.n_slots = n
         self._owns_cluster = not ray.is_initialized()
+        self._reaper: subprocess.Popen[str] | None = None
         if self._owns_cluster:
             self._connect(n, address or os.environ.get("RAY_ADDRESS"))
         self._refuse_foreign_nodes(environment)
@@ -73,6 +77,8 @@ class RayWorkers:
             self._ray.cancel(reference, force=True)
         if self._owns_cluster:
             self._ray.shutdown()
+        if self._reaper is not None:
+            self._reaper.communicate()
 
     def _connect(self, n: int, address: str | None) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -81,7 +87,9 @@ class RayWorkers:
         # Ray has workers look for packages in the driver's current folder first: let that be where ours lie.
         with contextlib.chdir(root()):
             if address is None:
+                before = _children()
                 self._ray.init(num_cpus=n, include_dashboard=False, **quiet)
+                self._reaper = _reaper(_children() - before)
                 return
             try:
                 self._ray.init(address=address, **quiet)
@@ -105,6 +113,23 @@ class RayWorkers:
                 "`MLFLOW_TRACKING_URI` must name an MLflow server that every node of the cluster reaches, got a store "
                 f"of this machine with {len(others)} nodes elsewhere: start `mlflow server` and set it"
             )
+
+
+def _children() -> set[tuple[int, float]]:
+    """What this process has started, and what that has: numbers, and when they began."""
+    import psutil
+
+    return {(child.pid, child.create_time()) for child in psutil.Process().children(recursive=True)}
+
+
+def _reaper(processes: set[tuple[int, float]]) -> subprocess.Popen[str]:
+    """A process that ends those when this one has ended."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("reaper.py"))]
+    reaper = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+    if reaper.stdin is not None:
+        reaper.stdin.write(json.dumps(sorted(processes)) + "\n")
+        reaper.stdin.flush()
+    return reaper
 
 
 class _Told:
