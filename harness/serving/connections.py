@@ -8,6 +8,7 @@ client that has most: who sends half a head and stops loses to who asks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -81,9 +82,13 @@ class Crowd:
             return self.limits.max_connections
         import resource
 
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if allowed == resource.RLIM_INFINITY:
+            return self.limits.max_connections
         if time.monotonic() - self._counted > 1:
-            self._n_files, self._counted = len(os.listdir("/dev/fd")) - len(self._open), time.monotonic()
-        room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - self._n_files
+            with contextlib.suppress(OSError):  # which takes a descriptor itself
+                self._n_files, self._counted = len(os.listdir("/dev/fd")) - len(self._open), time.monotonic()
+        room = allowed - self._n_files
         return max(1, min(self.limits.max_connections, room - min(_FILES, 4 + room // 4)))
 
 
@@ -196,6 +201,9 @@ class Connection(H11Protocol):
     def refuse(self, error: ApiError, why: str) -> None:
         """Hang up; with an answer where something came and none was begun."""
         self.crowd.refusals.note(why)
+        if self.transport.get_write_buffer_size():  # he does not read what he was told already
+            self.transport.abort()
+            return
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and (not self._is_idle or why == "crowded"):
             body = json.dumps(error.body()).encode()
             fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}

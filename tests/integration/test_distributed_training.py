@@ -29,7 +29,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-5  # of a weight: sums over processes are taken in another order
 ACCELERATE = [str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1"]
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-DDP = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--module", "pipelines.cli"]
+COMMAND = str(Path(sys.executable).with_name("screentest"))
+DDP = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", COMMAND]
 FSDP = [*ACCELERATE, "--use_fsdp", "--fsdp_version", "2", "--num_processes", "2"]
 FSDP += ["--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
 SHARDED = [*FSDP, str(REPOSITORY / "tests" / "sharded_on_cpu.py")]
@@ -235,7 +236,7 @@ def test_a_step_that_does_not_divide_is_refused(base, tmp_path):
 
 
 def test_sharding_that_accelerate_would_leave_out_is_refused(base, tmp_path):
-    start = [*FSDP, "--module", "pipelines.cli"]
+    start = [*FSDP, COMMAND]
     done = run(start, "sft", recipe(tmp_path, base), home=fresh_home(tmp_path / "home"))
     assert done.code != 0
     assert "FSDP needs GPUs, got cpu" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from servers import Running, running
 from harness.models.local import LocalModel
 from harness.registry import Tracking
 from harness.serving import logs
-from harness.serving.connections import _OneRequest
+from harness.serving.connections import Crowd, _OneRequest
 from harness.serving.limits import ServingLimits
 from harness.serving.server import Server
 from harness.serving.variants import Variants
@@ -260,3 +261,10 @@ def test_any_bytes_leave_the_service_as_it_was(strict: Running, data: bytes) -> 
             line.shutdown(socket.SHUT_WR)
         assert set(statuses(all_of(line))) <= {200, 400, 404, 405, 408, 431, 501, 503}
     assert httpx.get(f"{strict.url}/health", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(resource.RLIM_INFINITY, 512), (100_000, 512), (0, 1)])
+def test_the_bound_follows_what_the_system_allows(allowed: int, most: int) -> None:
+    crowd = Crowd(ServingLimits(), logs.Refusals(logs.RequestLog()))
+    with mock.patch("resource.getrlimit", return_value=(allowed, allowed)):
+        assert crowd._most() == most
