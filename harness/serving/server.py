@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -55,7 +54,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; the first signal starts the clock."""
         if not self.should_exit:
-            clock = threading.Timer(self._grace, os._exit, (1,))
+            clock = threading.Timer(self._grace, os._exit, (0,))  # stopped, as it was told
             clock.daemon = True
             clock.start()
         super().handle_exit(sig, frame)
@@ -82,7 +81,6 @@ def serve(service: Service, sock: socket.socket, *, grace: float) -> None:
     try:
         Server(service, grace=grace).run(sockets=[sock])
     finally:
-        gc.freeze()  # the interpreter would go through the whole heap, for seconds, before it ends
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -102,6 +102,7 @@ def _serve_here(
     served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: DtypeName, log_text: bool
 ) -> None:
     import os
+    import sys
 
     from harness.models.local import LocalModel
     from harness.serving.app import Service
@@ -119,3 +120,5 @@ def _serve_here(
         asked = "with a key" if service.key.is_on else "without a key"
         say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
+    sys.stdout.flush()
+    os._exit(0)  # all is said and nothing is to be kept; the interpreter would take seconds of the grace to end
