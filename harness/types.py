@@ -165,6 +165,7 @@ class Variant:
     path: str | None = None  # kind "file"
     system: str | None = None  # system prompt
     shots: tuple[tuple[Message, ...], ...] = ()  # few-shot exchanges put before every prompt
+    template: tuple[str, ...] = ()  # how the base's chat template is adapted, a phrase each
     digest: str = ""  # decides identity: base, adapter, system prompt, shots, template
 
 

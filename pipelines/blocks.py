@@ -1,20 +1,22 @@
 """Windows as token ids under a model's own chat template, each turn tokenised once.
 
-A chat template writes a conversation as fixed pieces around the texts: prefix, openings and closings of turns. Control
-tokens in these pieces keep the tokenizer from merging across them, so a window is pieces and texts put side by side.
-Whether that holds for a tokenizer is not assumed: `fit_windows` compares every kind of seam in the corpus with
-`harness.models.chat.render`, and where anything differs the slow exact way (`RenderedWindows`) takes over.
+A chat template writes a conversation as fixed pieces around the texts: what stands before the first turn, openings and
+closings of turns, what stands before the reply. Control tokens in these pieces keep the tokenizer from merging across
+them, so a window is pieces and texts put side by side. Whether that holds for a tokenizer is not assumed: `fit_windows`
+compares every kind of seam in the corpus with `harness.models.chat.render`, and where anything differs the slow exact
+way (`RenderedWindows`) takes over.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.doors.templates import control, write
+from harness.errors import InputError
 from harness.models.chat import chat_format, chat_messages, neutralise, render, reply_ids
 from harness.types import Message, Progress
 from pipelines.turns import NO_REPLY, Integers, Turns, Windows, roles_of
@@ -52,12 +54,27 @@ class WindowIds:
 class Pieces:
     """The fixed parts of a chat template as token ids."""
 
-    prefix: TokenIds  # begin token and system message
+    first_user: TokenIds  # all that stands before the text of a first turn: begin token, system message, opening
+    first_assistant: TokenIds
     user_open: TokenIds
     user_close: TokenIds
     assistant_open: TokenIds
     assistant_close: TokenIds
-    end: TokenIds  # what of `assistant_close` belongs to a completion: the end token alone, no line break after it
+    reply_open: TokenIds
+    end: TokenIds  # what closes a completion: the end token alone, no line break after it
+
+    @property
+    def in_order(self) -> tuple[TokenIds, ...]:
+        """As they are numbered inside a window; texts have the numbers after them."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """A template cut into pieces."""
+
+    pieces: Pieces
+    is_alternating: bool  # whether they hold only where user and assistant take turns
 
 
 class WindowRenderer(Protocol):
@@ -101,10 +118,10 @@ def fit_windows(
         InputError: the chat template refuses these chats.
     """
     exact = RenderedWindows(tokenizer, system=system)
-    pieces = _pieces(tokenizer, system)
-    if pieces is not None:
+    cut = _cut(tokenizer, system)
+    if cut is not None and not (cut.is_alternating and _has_neighbours(turns, windows)):
         contents = _contents(tokenizer, turns, windows, on_progress)
-        fast = BlockWindows(pieces, contents.ids, contents.offsets)
+        fast = BlockWindows(cut.pieces, contents.ids, contents.offsets)
         fitted = _fitted(fast, turns, windows, max_tokens)
         sample = _sample(turns, fitted.windows)
         if fast.ids(turns, sample).equals(exact.ids(turns, sample)):
@@ -130,14 +147,7 @@ class BlockWindows:
     def __init__(self, pieces: Pieces, contents: TokenIds, offsets: Integers) -> None:
         self._pieces = pieces
         self._lengths = np.diff(offsets)
-        fixed = (
-            pieces.prefix,
-            pieces.user_open,
-            pieces.user_close,
-            pieces.assistant_open,
-            pieces.assistant_close,
-            pieces.end,
-        )
+        fixed = pieces.in_order
         ends = np.cumsum([len(piece) for piece in fixed])
         self._fixed_starts = ends - [len(piece) for piece in fixed]
         self._fixed_lengths = np.array([len(piece) for piece in fixed])
@@ -150,34 +160,41 @@ class BlockWindows:
         as_user = (self._lengths + len(pieces.user_open) + len(pieces.user_close)).tolist()
         as_assistant = (self._lengths + len(pieces.assistant_open) + len(pieces.assistant_close)).tolist()
         speakers, lengths = turns.speakers.tolist(), self._lengths.tolist()
-        fixed = len(pieces.prefix) + len(pieces.assistant_open)
+        more_as_first = (  # tokens that a user's or an assistant's turn brings more as a first one
+            len(pieces.first_user) - len(pieces.user_open),
+            len(pieces.first_assistant) - len(pieces.assistant_open),
+        )
         found = []
         columns = (windows.first, windows.last, windows.replies, windows.speakers)
         for first, last, reply, speaker in zip(*(column.tolist() for column in columns), strict=True):
-            left = max_tokens - fixed - (0 if reply == NO_REPLY else lengths[reply] + len(pieces.end))
-            turn = last + 1
-            while turn > first:
-                left -= as_assistant[turn - 1] if speakers[turn - 1] == speaker else as_user[turn - 1]
-                if left < 0:
+            left = max_tokens - len(pieces.reply_open) - (0 if reply == NO_REPLY else lengths[reply] + len(pieces.end))
+            oldest = TOO_LONG
+            for turn in range(last, first - 1, -1):
+                is_own = speakers[turn] == speaker
+                left -= as_assistant[turn] if is_own else as_user[turn]
+                if left < min(more_as_first):
                     break
-                turn -= 1
-            found.append(turn if turn <= last else TOO_LONG)
+                if left >= more_as_first[is_own]:
+                    oldest = turn
+            found.append(oldest)
         return np.array(found, dtype=np.int64)
 
     def ids(self, turns: Turns, windows: Windows) -> WindowIds:
         """Token ids of windows that have a reply."""
         n_history = windows.last - windows.first + 1
-        n_segments = 3 * n_history + 4  # prefix; open, text, close of each turn; open, text, end of the reply
+        n_segments = 3 * n_history + 3  # open, text, close of each turn; open, text, end of the reply
         ends = np.cumsum(n_segments)
         begins = ends - n_segments
         history = ragged_range(windows.first, n_history)
         is_own = turns.speakers[history] == np.repeat(windows.speakers, n_history)
-        slots = np.repeat(begins + 1, n_history) + 3 * ragged_range(np.zeros_like(n_history), n_history)
-        segments = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.int64)  # 0 is the prefix; texts from 6 on
-        segments[slots] = np.where(is_own, 3, 1)
-        segments[slots + 1] = history + 6
-        segments[slots + 2] = np.where(is_own, 4, 2)
-        segments[ends - 3], segments[ends - 2], segments[ends - 1] = 3, windows.replies + 6, 5
+        slots = np.repeat(begins, n_history) + 3 * ragged_range(np.zeros_like(n_history), n_history)
+        segments = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.int64)  # numbers of `Pieces.in_order`
+        n_fixed = len(self._fixed_lengths)
+        segments[slots] = np.where(is_own, 4, 2)
+        segments[begins] = turns.speakers[windows.first] == windows.speakers
+        segments[slots + 1] = history + n_fixed
+        segments[slots + 2] = np.where(is_own, 5, 3)
+        segments[ends - 3], segments[ends - 2], segments[ends - 1] = 6, windows.replies + n_fixed, 7
         starts = np.concatenate([self._fixed_starts, self._starts])[segments]
         lengths = np.concatenate([self._fixed_lengths, self._lengths])[segments]
         sums = np.concatenate([[0], np.cumsum(lengths)])
@@ -250,50 +267,68 @@ def ragged_range(starts: Integers, lengths: Integers) -> Integers:
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _pieces(tokenizer: PreTrainedTokenizerBase, system: str) -> Pieces | None:
+def _cut(tokenizer: PreTrainedTokenizerBase, system: str) -> _Cut | None:
     """Cut the template into pieces; None where it does not write turns one after another."""
-    import jinja2
-
-    ask, reply, follow = ({"role": r, "content": c} for r, c in zip(_ROLES, _MARKS, strict=True))
+    if chat_format(tokenizer).adaptation.lead:
+        return None  # a text is tokenised otherwise as a reply
     head = {"role": "system", "content": neutralise(tokenizer, system)}
 
-    def text(*messages: dict[str, str], reply_follows: bool = False) -> str:
-        rendered = tokenizer.apply_chat_template([head, *messages], tokenize=False, add_generation_prompt=reply_follows)
-        return str(rendered)
+    def text(*turns: tuple[str, str], reply_follows: bool = True) -> str:
+        chat = [head, *({"role": role, "content": mark} for role, mark in turns)]
+        return write(tokenizer, chat, reply_follows=reply_follows)
 
     try:
-        one, asked = text(ask), text(ask, reply_follows=True)
-        two, three, own = text(ask, reply), text(ask, reply, follow), text(reply)
-    except jinja2.exceptions.TemplateError:
+        asked, one = text(_ASK), text(_ASK, reply_follows=False)
+        talk, own = text(_ASK, _REPLY, _FOLLOW), text(_REPLY, _FOLLOW)
+        twice, again = text(_ASK, _FOLLOW), text(_REPLY, _AGAIN, _FOLLOW)
+    except InputError:
         return None
-    before, _, user_close = one.partition(_MARKS[0])
-    assistant_open = asked[len(one) :]
-    assistant_close = two.rpartition(_MARKS[1])[2]
-    user_open = three[len(two) :].partition(_MARKS[2])[0]
-    prefix = before.removesuffix(user_open)
-    holds = (
-        asked == one + assistant_open
-        and two == one + assistant_open + _MARKS[1] + assistant_close
-        and three == two + user_open + _MARKS[2] + user_close
-        and before == prefix + user_open
-        and own == prefix + assistant_open + _MARKS[1] + assistant_close
+    (first_user, user_close), reply_open = _around(one, _ASK[1]), asked[len(one) :]
+    assistant_open = _between(talk, _ASK, _REPLY).removeprefix(user_close)
+    turn = _between(talk, _REPLY, _FOLLOW)  # from an assistant's turn to a user's
+    user_open = _between(twice, _ASK, _FOLLOW).removeprefix(user_close)
+    first_assistant, last = _around(own, _REPLY[1])[0], f"{_FOLLOW[1]}{user_close}{reply_open}"
+    assistant_close = turn.removesuffix(user_open)
+    follows = f"{_REPLY[1]}{turn}{last}"
+    if (asked, talk, own) != (
+        f"{one}{reply_open}",
+        f"{first_user}{_ASK[1]}{user_close}{assistant_open}{follows}",
+        f"{first_assistant}{follows}",
+    ):
+        return None
+    is_alternating = (turn, twice, again) != (
+        f"{assistant_close}{user_open}",
+        f"{first_user}{_ASK[1]}{user_close}{user_open}{last}",
+        f"{first_assistant}{_REPLY[1]}{assistant_close}{assistant_open}{_AGAIN[1]}{turn}{last}",
     )
-    if not holds:
-        return None
-    parts = (prefix, user_open, user_close, assistant_open, assistant_close)
+    if is_alternating:
+        assistant_close, user_open = "", turn
+    parts = (first_user, first_assistant, user_open, user_close, assistant_open, assistant_close, reply_open)
     ids = [np.array(tokenizer.encode(part, add_special_tokens=False), dtype=np.int32) for part in parts]
-    return Pieces(
-        prefix=ids[0],
-        user_open=ids[1],
-        user_close=ids[2],
-        assistant_open=ids[3],
-        assistant_close=ids[4],
-        end=np.array([chat_format(tokenizer).end_id], dtype=np.int32),
-    )
+    end = np.array([chat_format(tokenizer).end_id], dtype=np.int32)
+    return _Cut(pieces=Pieces(**dict(zip(Pieces.__slots__, (*ids, end), strict=True))), is_alternating=is_alternating)
 
 
-_ROLES = ("user", "assistant", "user")
-_MARKS = ("Firstmark", "Secondmark", "Thirdmark")
+_ASK, _REPLY, _FOLLOW = ("user", "Firstmark"), ("assistant", "Secondmark"), ("user", "Thirdmark")
+_AGAIN = ("assistant", "Fourthmark")
+
+
+def _around(text: str, mark: str) -> tuple[str, str]:
+    before, _, after = text.partition(mark)
+    return before, after
+
+
+def _between(text: str, left: tuple[str, str], right: tuple[str, str]) -> str:
+    return text.partition(left[1])[2].partition(right[1])[0]
+
+
+def _has_neighbours(turns: Turns, windows: Windows) -> bool:
+    """Whether two turns of one role stand beside each other in some window."""
+    n_history = windows.last - windows.first + 1
+    is_own = turns.speakers[ragged_range(windows.first, n_history)] == np.repeat(windows.speakers, n_history)
+    is_first = np.zeros(len(is_own), dtype=np.bool_)
+    is_first[(np.cumsum(n_history) - n_history)[n_history > 0]] = True
+    return bool((is_own[1:] == is_own[:-1])[~is_first[1:]].any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,16 +348,13 @@ def _contents(
     used[ragged_range(windows.first, windows.last - windows.first + 1)] = True
     used[windows.replies[windows.replies != NO_REPLY]] = True
     encode = _encoder(tokenizer)
-    control = _control_pattern(tokenizer)
+    marks = control(tokenizer)
     lengths = np.zeros(len(turns.texts), dtype=np.int64)
     flat: list[TokenIds] = []
     indices = np.flatnonzero(used)
     for begin in range(0, len(indices), _CHUNK):
         chunk = indices[begin : begin + _CHUNK]
-        texts = [turns.texts[t] for t in chunk]
-        if control is not None:
-            texts = [neutralise(tokenizer, text) if control.search(text) else text for text in texts]
-        rows = encode(texts)
+        rows = encode([marks.break_up(turns.texts[t]) for t in chunk])
         lengths[chunk] = [len(row) for row in rows]
         flat.append(np.array([token for row in rows for token in row], dtype=np.int32))
         if on_progress is not None:
@@ -337,12 +369,6 @@ def _encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[l
     if backend is not None and hasattr(backend, "encode_batch_fast"):
         return lambda texts: [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
     return lambda texts: [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-
-
-def _control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
-    """Finds texts that spell out a control token; the few that do are neutralised."""
-    tokens = [str(token) for token in tokenizer.added_tokens_decoder.values() if len(str(token)) > 1]
-    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
 def _sample(turns: Turns, windows: Windows) -> Windows:

@@ -22,6 +22,7 @@ import pydantic
 from pydantic import Field
 
 from harness.artifacts import from_json, read_json, write_json
+from harness.doors.templates import chat_format
 from harness.errors import InputError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
@@ -108,7 +109,7 @@ class PrepareSummary:
     base: str
     system: str  # the system prompt inside every example; generation must give the same
     max_tokens: int
-    template: str  # "blocks": turns tokenised once; "rendered": window by window, for unusual templates
+    template: str  # "blocks": turns tokenised once; "rendered": window by window; then how the template is adapted
     cluster_unit: ClusterUnit
     n_clusters: int
     n_conversations: int
@@ -174,7 +175,8 @@ def run(
     write_json(folder / "duplicates.json", _duplicate_rows(duplicates, fitted.windows))
     summary = PrepareSummary(
         corpus=corpus.name, source=corpus.source, corpus_digest=corpus.digest,
-        base=config.base, system=system, max_tokens=config.max_tokens, template=fitted.renderer.kind,
+        base=config.base, system=system, max_tokens=config.max_tokens,
+        template="; ".join((fitted.renderer.kind, *chat_format(tokenizer).adaptation.notes)),
         cluster_unit=corpus.cluster_unit, n_clusters=len(splits.assigned),
         n_conversations=len(corpus.conversations), n_utterances=corpus.n_utterances,
         splits={split: _split_summary(split, corpus, splits, written[split]) for split in SPLITS},

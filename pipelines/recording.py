@@ -63,6 +63,7 @@ def describe_variant(variant: Variant) -> str:
     parts = ["the base" if variant.adapter is None else "base + LoRA adapter"]
     if variant.shots:
         parts.append(f"{len(variant.shots)} examples in the prompt")
+    parts += variant.template
     return ", ".join(parts)
 
 

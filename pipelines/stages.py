@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from harness.ablation.design import DataDesign
 from harness.artifacts import digest_json, read_json, write_json
 from harness.errors import InputError
-from harness.models.bases import resolve_base
+from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.registry import model_card, open_adapter, publish, resolve
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, BaseModel, Prompt, Split
@@ -44,6 +46,8 @@ def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = Fals
     corpus = read_corpus(config.corpus, lenient=config.lenient)
     base = resolve_base(config.base, revision=config.base_revision)
     settings = config.model_dump(mode="json", exclude={"corpus", "base", "base_revision"})
+    for note in adaptation_of(base).notes:
+        session.say(f"  {escape(note)}")
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         summary = prepare.run(config, folder=stage.folder, on_progress=on_progress, corpus=corpus)
@@ -59,7 +63,7 @@ def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = Fals
         label="Prepare",
         revision=prepare.REVISION,
         config=settings,
-        inputs={"corpus": corpus.digest, "tokenizer": base.digest},
+        inputs={"corpus": corpus.digest, "tokenizer": asked_digest(base)},
         work=work,
         adopt=adopt,
     )
@@ -149,7 +153,7 @@ def training_record(folder: Path) -> dict[str, Any]:
 
 
 def _require_same_tokenizer(base: BaseModel, prepared: StageResult) -> None:
-    if prepared.inputs.get("tokenizer") != base.digest:
+    if prepared.inputs.get("tokenizer") != asked_digest(base):
         raise InputError(
             f"`{base.source}` must be the base whose tokenizer cut the windows; "
             "run `screentest prepare` with the base of the recipe"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.ablation.design import VariantDesign
 from harness.artifacts import digest_file, digest_json
 from harness.errors import InputError, SplitError
-from harness.models.bases import resolve_base
+from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.metering import Usage
 from harness.registry import is_registry_name, open_adapter, resolve
@@ -123,9 +123,16 @@ def resolve_variant(
         )
     adapter = adapter_of(design, tracking) if design.adapter is not None else None
     base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
-    identity = {"base": base.digest, "adapter": adapter.digest if adapter else None, **spoken}
+    identity = {"base": asked_digest(base), "adapter": adapter.digest if adapter else None, **spoken}
     return Variant(
-        name=name, kind="model", base=base, adapter=adapter, system=said, shots=shots, digest=digest_json(identity)
+        name=name,
+        kind="model",
+        base=base,
+        adapter=adapter,
+        system=said,
+        shots=shots,
+        template=adaptation_of(base).notes,
+        digest=digest_json(identity),
     )
 
 

@@ -1,9 +1,9 @@
 """A chat template, and what it writes around a turn: adapted once, the same for training, generation and scoring.
 
-Published templates refuse a system turn (Gemma), or two turns of one role (Mistral); think before they speak unless told
-not to, or write an empty thought before the last reply alone (Qwen3); print today's date (Llama 3); put a space before a
-reply that belongs to its first token (Llama 2). What must be done about it is found by asking the template, and is part
-of the identity of whatever is rendered (`Adaptation`). A template that asks for nothing is used as it is.
+Published templates refuse a system turn (Gemma), or two turns of one role (Mistral); think before they speak unless
+told not to, or write an empty thought before the last reply alone (Qwen3); print today's date (Llama 3); put a space
+before a reply that belongs to its first token (Llama 2). What must be done about it is found by asking the template,
+and is part of the identity of whatever is rendered (`Adaptation`). A template that asks for nothing is used as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ChatMessage = dict[str, str]
 _Found = TypeVar("_Found")
 
-TODAY = datetime.date(2024, 7, 26)  # what Llama 3 templates say where they cannot know the date
+TODAY = "2024-07-26"  # what Llama 3 templates say where they cannot know the date
 _SWITCHES = ("enable_thinking", "thinking")
 _JOINT = "\n\n"  # as the corpus reader puts a system message before the first user message
 # Shapes of what templates mark turns with: <|im_start|>, <start_of_turn>, </s>, [INST], ### Response:
@@ -127,7 +127,10 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     if len({w.between for w in written}) > 1 or any(w.between is None or not w.has_all for w in written):
         raise _rewrites(name, last)
     between = written[0].between or ""
-    for tried in (replace(found, opening=between), replace(found, lead=between), found):
+    tries = [replace(found, opening=between), replace(found, lead=between), found]
+    if not between.strip(" "):  # most tokenizers have the space before a word in the word's own token
+        tries[:2] = reversed(tries[:2])
+    for tried in tries:
         ends = {_end_id(tokenizer, tried, w) for w in written}
         if None not in ends and len(ends) == 1:
             return _closed(tokenizer, tried, cast(int, ends.pop()), name)
@@ -171,23 +174,16 @@ def _write(
     messages: Iterable[Mapping[str, str]],
     *,
     reply_follows: bool,
-    today: datetime.date = TODAY,
-    **variables: bool,
 ) -> str:
     import jinja2
 
     # A template is a program: beside its own refusals come those of the values that it handles.
     broken = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
     turns = _fitting(messages, how)
+    options: dict[str, Any] = dict.fromkeys(how.off, False)
+    options["strftime_now"] = datetime.date.fromisoformat(how.date or TODAY).strftime
     try:
-        text = tokenizer.apply_chat_template(
-            turns,
-            tokenize=False,
-            add_generation_prompt=reply_follows,
-            strftime_now=today.strftime,
-            **dict.fromkeys(how.off, False),
-            **variables,
-        )
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply_follows, **options)
     except broken as err:
         roles, reason = ", ".join(turn["role"] for turn in turns), " ".join(str(err).split())[:300]
         raise InputError(
@@ -243,20 +239,16 @@ def _variables(tokenizer: PreTrainedTokenizerBase, how: Adaptation) -> Adaptatio
     """Which variables change what is written: thinking, which is switched off, and the date, which is fixed."""
     whole = [_probe(roles) for roles in (*_SHAPES, ("system", "user", "assistant"))]
 
-    def written(**options: Any) -> list[str]:
+    def written(how: Adaptation) -> list[str]:
         follows = [chat[-1]["role"] == "user" for chat in whole]
         try:
-            return [_write(tokenizer, how, c, reply_follows=f, **options) for c, f in zip(whole, follows, strict=True)]
+            return [_write(tokenizer, how, c, reply_follows=f) for c, f in zip(whole, follows, strict=True)]
         except InputError:
             return []  # said by `chat_format`
 
-    plain = written()
-    is_dated = written(today=TODAY + datetime.timedelta(days=400)) != plain
-    return replace(
-        how,
-        off=tuple(name for name in _SWITCHES if written(**{name: False}) != plain),
-        date=TODAY.isoformat() if is_dated else None,
-    )
+    plain = written(how)
+    off = tuple(name for name in _SWITCHES if written(replace(how, off=(name,))) != plain)
+    return replace(how, off=off, date=TODAY if written(replace(how, date="2025-08-30")) != plain else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +284,7 @@ def _end_id(tokenizer: PreTrainedTokenizerBase, how: Adaptation, written: _Writt
     if whole[: len(through)] != through:
         return None
     after = whole[len(through) :]
-    return next((token for token in after if tokenizer.decode([token]).strip()), after[0] if after else None)
+    return next((token for token in after if str(tokenizer.decode([token])).strip()), after[0] if after else None)
 
 
 def _closed(tokenizer: PreTrainedTokenizerBase, how: Adaptation, end_id: int, name: str) -> ChatFormat:

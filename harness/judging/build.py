@@ -14,6 +14,7 @@ from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
 from harness.judging.remote_reading import LogprobsReader, SampledReader
 from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, JudgeSpec
+from harness.models.bases import asked_digest
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint.address import base_url
 from harness.models.endpoint.desk import Desk
@@ -211,7 +212,7 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
         return {"endpoint": base_url(spec.model.endpoint), "model": spec.model.name}
     if base is None:
         raise JudgeError(f"`{spec.name}` judges with local weights, which are part of its id, got none")
-    return {"weights": base.digest, "revision": base.revision, "dtype": spec.model.dtype}
+    return {"weights": asked_digest(base), "revision": base.revision, "dtype": spec.model.dtype}
 
 
 def _asking(spec: JudgeSpec) -> dict[str, Any]:

@@ -9,12 +9,13 @@ import functools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import digest_file, digest_json
+from harness.doors.templates import Adaptation, chat_format
 from harness.errors import InputError, UnavailableError
-from harness.models.chat import chat_format
 from harness.models.embedded import EMBEDDED, FAMILY, embedded_digest, embedded_folder
 from harness.settings import Settings
 from harness.types import BaseModel
@@ -80,6 +81,26 @@ def load_tokenizer(base: BaseModel, *, settings: Settings | None = None) -> PreT
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+@functools.lru_cache(maxsize=64)
+def adaptation_of(base: BaseModel) -> Adaptation:
+    """What is done to chats for the base's template; nothing for the embedded one, whose tokenizer need not be read.
+
+    Raises:
+        ConfigError: its template cannot be used.
+    """
+    if base.source == EMBEDDED or not (base_folder(base) / "tokenizer_config.json").is_file():
+        return Adaptation()
+    return chat_format(load_tokenizer(base)).adaptation
+
+
+def asked_digest(base: BaseModel) -> str:
+    """Identity of a base as it is asked: its own, together with how its chat template is adapted where it is."""
+    adaptation = adaptation_of(base)
+    if adaptation == Adaptation():
+        return base.digest
+    return digest_json({"base": base.digest, "template": asdict(adaptation)})
 
 
 def family_of(folder: Path, *, name: str | None = None) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.doors.templates import ChatMessage, control, write
+from harness.doors.templates import ChatMessage as ChatMessage
 from harness.doors.templates import chat_format as chat_format
+from harness.doors.templates import control, write
 from harness.errors import InputError
 from harness.types import Message
 

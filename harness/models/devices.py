@@ -11,6 +11,7 @@ from harness.errors import UnavailableError
 
 Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "flash_attention_2", "sdpa", "eager"]
+ADDS_MASKS = ("sdpa", "eager")  # implementations that add a four-dimensional mask to the scores
 
 
 def resolve_device(device: Device) -> str:
@@ -48,9 +49,9 @@ def resolve_attention(attention: Attention, device: str) -> str:
 
 @contextlib.contextmanager
 def free_mask(config: Any, *, is_needed: bool) -> Iterator[None]:
-    """Run with SDPA where a free attention mask is needed: FlashAttention knows causal masks only."""
+    """Run with SDPA where a free mask is needed and the attention adds none: FlashAttention knows causal ones only."""
     implementation = config._attn_implementation
-    if not is_needed or implementation == "sdpa":
+    if not is_needed or implementation in ADDS_MASKS:
         yield
         return
     config._attn_implementation = "sdpa"

@@ -80,7 +80,9 @@ class LocalModel:
         self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
         self._pad_id: int = pad_id
-        self._scorer = Scorer(self.bank, self._config, device=self._device, pad_id=pad_id, limit=_PACK_NODES[kind])
+        self._scorer = Scorer(
+            self.bank, self._config, device=self._device, dtype=model.dtype, pad_id=pad_id, limit=_PACK_NODES[kind]
+        )
 
     @classmethod
     def load(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from harness.artifacts import digest_bytes
 from harness.models.answers import AnswerStore
+from harness.models.bases import asked_digest
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -69,7 +70,7 @@ class RememberingModel:
         self._base = base
         self._load = load
         self._store = store
-        self._identity = [REVISION, base.digest, dtype, repetition]
+        self._identity = [REVISION, asked_digest(base), dtype, repetition]
         self._on_recall = on_recall
         self._commit_s = commit_s
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from harness.models.adapters import AdapterBank
 from harness.models.protocol import Continuation, ContinuationRequest, OptionProbabilities, OptionRequest
 from harness.models.rows import shared_cache
-from harness.models.tree import Group, Pack, build_groups, build_packs, pack_limit, visibility
+from harness.models.tree import Group, Pack, additive, build_groups, build_packs, pack_limit, visibility
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -63,8 +64,11 @@ class Scorer:
     would have been: rounding depends on the company, and this way it is the same to the last bit.
     """
 
-    def __init__(self, bank: AdapterBank, config: Any, *, device: str, pad_id: int, limit: int) -> None:
+    def __init__(
+        self, bank: AdapterBank, config: Any, *, device: str, dtype: torch.dtype, pad_id: int, limit: int
+    ) -> None:
         self._bank = bank
+        self._dtype = dtype
         self._config = config
         self._device = device
         self._pad_id = pad_id
@@ -150,7 +154,7 @@ class Scorer:
         output = self._bank.forward(
             [adapter],
             input_ids=torch.tensor([pack.tokens], device=self._device),
-            attention_mask=visibility(pack, n_prefix=n_prefix, device=self._device),
+            attention_mask=additive(visibility(pack, n_prefix=n_prefix, device=self._device), self._dtype),
             position_ids=torch.tensor([pack.depths], device=self._device) + n_prefix,
             past_key_values=None if prefix is None else shared_cache(self._config, prefix, 1),
             use_cache=prefix is not None,

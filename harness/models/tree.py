@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.models.batch import common_length
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _WORTH_SHARING = 16  # tokens: a shorter beginning is left inside the packs
@@ -143,3 +144,14 @@ def visibility(pack: Pack, *, n_prefix: int, device: str) -> Tensor:
         mask[first:stop, n_prefix + above] = True
         mask[first:stop, n_prefix + first : n_prefix + stop] = torch.ones(len(new), len(new)).tril().bool()
     return mask[None, None].to(device)
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask to be added to attention scores: 0 where `visible`, else −inf.
+
+    Eager attention adds whatever it is given: of a boolean mask 0 and 1, so that every node would see every other.
+    `dtype` is that of the model's activations, since the memory-efficient kernel takes no other.
+    """
+    import torch
+
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, float("-inf"))

@@ -104,6 +104,9 @@ def _serve_here(
     import os
     import sys
 
+    from rich.markup import escape
+
+    from harness.doors.templates import chat_format
     from harness.models.local import LocalModel
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
@@ -118,6 +121,8 @@ def _serve_here(
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
         asked = "with a key" if service.key.is_on else "without a key"
+        for note in chat_format(model.tokenizer).adaptation.notes:
+            say(escape(note))
         say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import digest_file, digest_json, from_json, read_json, to_json
 from harness.errors import InputError
 from harness.judging.spec import load_judge_spec
-from harness.models.bases import resolve_base
+from harness.models.bases import asked_digest, resolve_base
 from harness.registry import open_adapter
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
@@ -265,7 +265,12 @@ def _preference_training(
         label=label,
         revision=dpo.REVISION,
         config=settings,
-        inputs={"prepared": prepared.digest, "pairs": pairs.digest, "parent": parent.digest, "base": base.digest},
+        inputs={
+            "prepared": prepared.digest,
+            "pairs": pairs.digest,
+            "parent": parent.digest,
+            "base": asked_digest(base),
+        },
         work=work,
         adopt=adopt,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.chat import ChatMessage, chat_messages, render, reply_ids
-from harness.models.tree import build_packs, visibility
+from harness.models.tree import additive, build_packs, visibility
 from harness.types import PreferencePair
 from pipelines.training.preference_loss import token_weights
 
@@ -34,6 +34,11 @@ class PairIds:
     rejected: tuple[int, ...]
 
     @property
+    def replies(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Chosen, then rejected."""
+        return self.chosen, self.rejected
+
+    @property
     def n_tokens(self) -> int:
         """Tokens of both sequences, the prompt counted twice, as without sharing."""
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
@@ -50,7 +55,7 @@ class PairRow:
 
     input_ids: Tensor  # (1, N)
     position_ids: Tensor  # (1, N)
-    attention_mask: Tensor  # (1, 1, N, N), True where a node may look
+    attention_mask: Tensor  # (1, 1, N, N), 0 where a node may look, else −inf
     loss_positions: Tensor  # (L,) nodes whose logits predict a reply token
     targets: Tensor  # (L,) the tokens that they predict
     sequences: Tensor  # (L,) which sequence a token belongs to
@@ -99,7 +104,7 @@ def lay_out(pairs: Sequence[PairIds], *, ld_alpha: float | None) -> PairRow:
     return PairRow(
         input_ids=torch.tensor([pack.tokens]),
         position_ids=torch.tensor([pack.depths]),
-        attention_mask=visibility(pack, n_prefix=0, device="cpu"),
+        attention_mask=additive(visibility(pack, n_prefix=0, device="cpu"), torch.float32),
         loss_positions=torch.tensor(positions),
         targets=torch.tensor([token for reply in replies for token in reply]),
         sequences=torch.tensor(sequences),

@@ -98,15 +98,16 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         read = {"reference": self.reference[list(chosen)], "place": row["place"], "counts": row["counts"]}
         return {**self._inputs([self.pairs[i] for i in chosen]), **read}
 
-    def _inputs(self, pairs: Sequence[PairIds]) -> dict[str, Any]:
-        row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha)
+    def _inputs(self, pairs: Sequence[PairIds], *, is_weighted: bool = True) -> dict[str, Any]:
+        row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha if is_weighted else None)
         read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights, "lengths": row.lengths}
         return {**row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
 
     def _logits(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """(L, vocabulary) at the positions that predict reply tokens."""
-        names = ("input_ids", "position_ids", "attention_mask", "logits_to_keep", "use_cache")
-        logits: torch.Tensor = model(**{name: inputs[name] for name in names}).logits[0]
+        names = ("input_ids", "position_ids", "logits_to_keep", "use_cache")
+        mask = inputs["attention_mask"].to(self.model.dtype)
+        logits: torch.Tensor = model(**{name: inputs[name] for name in names}, attention_mask=mask).logits[0]
         return logits
 
     def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
@@ -181,6 +182,20 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
                 if turn.counts:
                     found[list(group)] = sums.cpu()
         return self.processes.total(found)
+
+    def tree_difference(self, pair: PairIds) -> float:
+        """How far a pair's tree is from a row of its own for each reply, nats a token: 0 but for rounding."""
+        inputs = self._prepare_inputs(self._inputs([pair], is_weighted=False))
+        with self._asking(REFERENCE):
+            tree = self._sums(self._logits(self.model, inputs), inputs)
+            alone = [self._alone(pair.prompt, reply, inputs["input_ids"].device) for reply in pair.replies]
+        return float(((tree - torch.stack(alone)).abs() / inputs["lengths"]).max())
+
+    def _alone(self, prompt: tuple[int, ...], reply: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        """Log-probability of a reply in a row of its own, under no mask but the model's."""
+        ids = torch.tensor([[*prompt, *reply]], device=device)
+        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply) + 1).logits[0, :-1].float()
+        return logits.log_softmax(dim=1).gather(1, ids[0, len(prompt) :, None]).sum()
 
     @contextlib.contextmanager
     def _asking(self, adapter: str) -> Iterator[None]:

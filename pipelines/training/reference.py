@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from harness.errors import IntegrityError
+from harness.errors import ConfigError, IntegrityError
 from harness.types import Adapter
 from pipelines.training.adapter import WEIGHTS
 from pipelines.training.preference_trainer import POLICY, REFERENCE, PreferenceTrainer
@@ -19,6 +19,7 @@ from pipelines.training.sharding import whole
 
 ANSWERS = "reference.safetensors"  # beside the checkpoints, so that a resumed run asks no second time
 N_CHECKED = 8  # pairs whose log-ratios must be 0 before the first step
+TREE_TOLERANCE = {"fp32": 0.01, "bf16": 0.1}  # nats a token between two layouts of one reply; a leak is above it
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.5}  # nats a reply; two passes of the same weights differ by rounding at most
 
 
@@ -36,9 +37,10 @@ class ReferenceIdentity:
 class ReferenceFirst(TrainerCallback):
     """Gives the trainer the reference's log-probabilities of every pair, computed once; checks that it is the parent.
 
-    Three things must hold before the first step: the frozen adapter's weights are those of the parent's file; policy
+    Four things must hold before the first step: the frozen adapter's weights are those of the parent's file; policy
     and reference give the same log-probabilities, so that the log-ratio of every reply is 0; nothing but the policy
-    is trainable. All is asked of the model as it will be trained: under FSDP a process has no whole base before.
+    is trainable; the tree of a pair gives each reply what a row of its own gives. All is asked of the model as it will
+    be trained: under FSDP a process has no whole base before.
     """
 
     def __init__(self, trainer: PreferenceTrainer, *, parent: Adapter, folder: Path, precision: str) -> None:
@@ -50,7 +52,7 @@ class ReferenceFirst(TrainerCallback):
         """Ask, or read what an earlier attempt has asked.
 
         Raises:
-            IntegrityError: the reference is not the parent.
+            IntegrityError: the reference is not the parent. ConfigError: the base's attention follows no such mask.
         """
         with self.trainer.meter.paused():
             n_tensors = _require_parent(self.trainer.model, Path(self.parent.path))
@@ -67,6 +69,12 @@ class ReferenceFirst(TrainerCallback):
     def _ask(self) -> float:
         """The largest log-ratio of the checked pairs; the answers are kept when it is small enough."""
         trainer = self.trainer
+        apart = trainer.tree_difference(max(trainer.pairs, key=lambda pair: pair.longest))
+        if not apart <= TREE_TOLERANCE[self.precision]:
+            raise ConfigError(
+                "`attention` must give each reply of a pair what a row of its own gives it, got log-probabilities "
+                f"{apart:.3g} nats a token apart for this base; say `sdpa`, or take a base with full attention"
+            )
         train = trainer.log_probabilities(trainer.pairs, adapter=REFERENCE)
         validation = trainer.log_probabilities(trainer.validation, adapter=REFERENCE)
         policy = trainer.log_probabilities(trainer.pairs[:N_CHECKED], adapter=POLICY)

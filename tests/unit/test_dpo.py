@@ -154,7 +154,6 @@ def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(base, prepare
         {"loss__type": "sft"},
         {"quantization": "nf4"},
         {"gradient_checkpointing": True},
-        {"attention": "eager"},
         {"validation__keep": "best"},
     ],
     ids=str,
@@ -173,6 +172,22 @@ def test_rows_of_many_pairs_train_as_rows_of_one(base, prepared, parent, pairs, 
         dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
     one, four = (weights(tmp_path / name / "adapter") for name in ("one", "four"))
     assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
+
+
+def test_eager_attention_trains_what_sdpa_trains(base, prepared, parent, pairs, trained, tmp_path):
+    dpo.run(recipe(base, attention="eager"), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+    one, other = weights(trained / "adapter"), weights(tmp_path / "adapter")
+    assert max(float((one[key] - other[key]).abs().max()) for key in one) < 1e-3
+
+
+def test_a_base_whose_attention_follows_no_tree_is_refused(prepared, pairs, tmp_path):
+    folder = tiny_checkpoint(tmp_path / "base", kind="qwen2")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    parent = parent_of(tmp_path / "parent", folder)
+    with pytest.raises(ConfigError, match=r"what a row of its own gives it, got log-probabilities .* nats"):
+        dpo.run(recipe(folder), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / "out")
 
 
 def test_the_control_differs_from_dpo_in_its_loss_alone(base):
