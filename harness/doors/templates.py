@@ -122,7 +122,10 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
         chats = [_probe(roles) for roles in _SHAPES]
         written = [_reply_written(tokenizer, found, chat, reply) for chat in chats for reply in _REPLIES]
     except InputError as err:
-        raise ConfigError(f"`{name}` must have a chat template that writes user and assistant turns: {err}") from err
+        raise ConfigError(
+            f"`{name}` must have a chat template that writes user and assistant turns, it says: "
+            f"{_reason(err.__cause__)}; use a model whose template does, or mend it"
+        ) from err
     last = written[-1].whole
     if len({w.between for w in written}) > 1 or any(w.between is None or not w.has_all for w in written):
         raise _rewrites(name, last)
@@ -185,12 +188,16 @@ def _write(
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply_follows, **options)
     except broken as err:
-        roles, reason = ", ".join(turn["role"] for turn in turns), " ".join(str(err).split())[:300]
+        roles = ", ".join(turn["role"] for turn in turns)
         raise InputError(
-            f"`messages` must suit the model's chat template, got roles [{roles}] and it says: {reason}; "
-            "merge or reorder the turns, or drop the system prompt"
+            f"`messages` must suit the model's chat template, got roles [{roles}] and it says: {_reason(err)}; "
+            "merge or reorder the turns"
         ) from err
     return f"{text}{how.opening if reply_follows else ''}"
+
+
+def _reason(err: BaseException | None) -> str:
+    return " ".join(str(err).split())[:300]
 
 
 def _fitting(messages: Iterable[Mapping[str, str]], how: Adaptation) -> list[ChatMessage]:

@@ -107,7 +107,8 @@ def test_a_date_is_the_same_on_every_day() -> None:
         ("{{ messages[0].content + ", "unexpected"),
         ("{{ raise_exception('never') }}", "never"),
         (GEMMA.replace("m.content | trim", "(m.content | trim | upper)"), "in this order"),
-        (GEMMA.replace("for m in messages", "for m in messages[-1:]"), "in this order"),
+        (GEMMA.replace("for m in messages", "for m in messages[-1:]"), "says: Conversation roles"),
+        (QWEN3.replace("for m in messages", "for m in messages[-2:]"), "in this order"),
         (GEMMA.replace("<end_of_turn>", ""), "control token"),
         (QWEN3.replace("'<think>\\n\\n</think>\\n\\n' }}{% endif %}{{ m.content", "m.role[loop.index0:] }}{% endif %}"
                        "{{ m.content"), "in this order"),
