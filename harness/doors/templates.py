@@ -184,6 +184,8 @@ def _write(
     broken = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
     turns = _fitting(messages, how)
     options: dict[str, Any] = dict.fromkeys(how.off, False)
+    if tokenizer.bos_token is None:
+        options["bos_token"] = ""  # nothing, also where a template joins it to text
     options["strftime_now"] = datetime.date.fromisoformat(how.date or TODAY).strftime
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply_follows, **options)

@@ -96,6 +96,11 @@ def test_the_system_prompt_stands_before_the_first_user_turn() -> None:
     assert said.startswith("<bos><start_of_turn>user\nS<end_of_turn>\n<start_of_turn>model\none<end_of_turn>")
 
 
+def test_a_begin_token_that_the_tokenizer_lacks_is_nothing() -> None:
+    without = build(replace(KINDS["gemma"], bos=None, template=GEMMA.replace("bos_token }}", "bos_token + '' }}")))
+    assert without.decode(list(render(without, chat(("user", "Hi"))))).startswith("<start_of_turn>user\nHi")
+
+
 def test_a_date_is_the_same_on_every_day() -> None:
     llama = tokenizer_of("llama3")
     assert "Today Date: 26 Jul 2024" in llama.decode(list(render(llama, chat(("user", "Hi")))))
