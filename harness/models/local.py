@@ -31,14 +31,7 @@ from harness.models.protocol import (
 from harness.models.quantization import nf4_config
 from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
-from harness.models.scoring import (
-    Answer,
-    Question,
-    Scorer,
-    continuation_question,
-    read_continuation,
-    read_options,
-)
+from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
 from harness.models.stops import decode, stop_test
 from harness.seeding import derive
 from harness.settings import Settings

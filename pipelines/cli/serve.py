@@ -69,8 +69,10 @@ def serve(
     """
     import shlex
 
+    from rich.markup import escape
+
     from harness.errors import ConfigError
-    from harness.models.bases import resolve_base
+    from harness.models.bases import adaptation_of, resolve_base
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
     from harness.tracking import Tracking
@@ -87,6 +89,8 @@ def serve(
         timeout=timeout,
     )
     served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
+    for note in adaptation_of(served.base).notes:
+        say(escape(f"{note} (not by vLLM, which renders it as it is)" if engine is EngineName.vllm else note))
     if engine is EngineName.vllm:
         from harness.serving import vllm
 
@@ -104,9 +108,6 @@ def _serve_here(
     import os
     import sys
 
-    from rich.markup import escape
-
-    from harness.doors.templates import chat_format
     from harness.models.local import LocalModel
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
@@ -121,8 +122,6 @@ def _serve_here(
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
         asked = "with a key" if service.key.is_on else "without a key"
-        for note in chat_format(model.tokenizer).adaptation.notes:
-            say(escape(note))
         say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
     sys.stdout.flush()
