@@ -256,7 +256,7 @@ def _variables(tokenizer: PreTrainedTokenizerBase, how: Adaptation) -> Adaptatio
             return []  # said by `chat_format`
 
     plain = written(how)
-    off = tuple(name for name in _SWITCHES if written(replace(how, off=(name,))) != plain)
+    off = tuple(name for name in _SWITCHES if written(replace(how, off=(name,))) not in ([], plain))
     return replace(how, off=off, date=TODAY if written(replace(how, date="2025-08-30")) != plain else None)
 
 

@@ -155,6 +155,15 @@ def test_ordinary_added_tokens_stay_as_they_are(text: str) -> None:
     assert text in gemma.decode(list(render(gemma, chat(("user", text)))))
 
 
+def test_look_alikes_that_a_tokenizer_makes_marks_of_are_broken_up() -> None:
+    from tokenizers import normalizers
+
+    tokenizer: Any = build(KINDS["mistral"])  # [INST] is no token there
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    assert reply_ids(tokenizer, "［INST］ Hi") == reply_ids(tokenizer, "[ INST] Hi")
+    assert neutralise(tokenizer, "ﬁne") == "ﬁne"
+
+
 def test_what_is_added_later_counts() -> None:
     from tokenizers import AddedToken
 
