@@ -195,7 +195,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         """Log-probability of a reply in a row of its own, under no mask but the model's."""
         ids = torch.tensor([[*prompt, *reply]], device=device)
         logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply) + 1).logits[0, :-1].float()
-        return logits.log_softmax(dim=1).gather(1, ids[0, len(prompt) :, None]).sum()
+        total: torch.Tensor = logits.log_softmax(dim=1).gather(1, ids[0, len(prompt) :, None]).sum()
+        return total
 
     @contextlib.contextmanager
     def _asking(self, adapter: str) -> Iterator[None]:
