@@ -18,6 +18,8 @@ from harness.errors import ConfigError, InputError
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import chat_messages, neutralise, render, reply_ids
 from pipelines.blocks import fit_windows
+from pipelines.prepare import PrepareConfig, run
+from pipelines.recording import describe_variant
 from pipelines.splits import whole_corpus
 from pipelines.turns import prompts_of, turns_of, windows_of
 from pipelines.variants import parse_variant, resolve_variant
@@ -191,6 +193,13 @@ def test_an_adaptation_is_part_of_the_identity(tmp_path: Path) -> None:
         seed=0,  # type: ignore[arg-type]
     )
     assert variant.template == adaptation_of(folded).notes
+    assert describe_variant(variant) == "the base, chat template: date fixed to 2024-07-26"
+
+
+def test_prepared_data_say_what_was_done_to_the_template(tmp_path: Path) -> None:
+    config = PrepareConfig(max_tokens=400, whole_split="test")
+    summary = run(config, folder=tmp_path, corpus=films(4), tokenizer=tokenizer_of("qwen3"))
+    assert summary.template == "blocks; chat template: enable_thinking off"
 
 
 def test_a_chat_that_the_template_refuses_is_said() -> None:
