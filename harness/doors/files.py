@@ -16,6 +16,7 @@ from harness.errors import CorpusError, InputError
 
 MAX_UNPACKED = 4 << 30  # bytes of all files in a zip; the largest corpus known has a tenth of it
 MAX_FILES = 2_000  # in a zip
+MAX_DRAW = 9_999  # of a reply to one prompt
 _MAX_RATIO = 200  # unpacked to packed; text has 3 to 20
 _SMALL = 16 << 20  # bytes that may be packed as tightly as they like
 

@@ -217,9 +217,7 @@ def _reply(reader: _Reader, history: Sequence[Message]) -> str | None:
     return messages[0].content
 
 
-def _two_sides(
-    reader: _Reader, history: list[Message], sides: tuple[str, str]
-) -> tuple[list[Message], str, str]:
+def _two_sides(reader: _Reader, history: list[Message], sides: tuple[str, str]) -> tuple[list[Message], str, str]:
     values = [reader.row[key] for key in sides]
     reader.taken |= {"chosen": f"`{sides[0]}`", "rejected": f"`{sides[1]}`"}
     if all(isinstance(value, str) and _HH_TURN.match(value) is None for value in values):
@@ -263,7 +261,9 @@ def _content(value: object) -> str:
         return value.strip()
     if not isinstance(value, list):
         raise FormError("rows whose message is no text")
-    texts = [part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None for part in value]
+    texts = [
+        part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None for part in value
+    ]
     if not all(isinstance(text, str) for text in texts):
         raise FormError("rows with images, sounds or files")
     return "".join(cast(list[str], texts)).strip()

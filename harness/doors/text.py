@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,24 @@ def read_id(value: object, key: str) -> str | None:
     return str(value)
 
 
+def require_id(row: Mapping[str, Any], key: str) -> str:
+    """`read_id` of a key that every row must have.
+
+    Raises:
+        InputError: it is absent, or no id.
+    """
+    if (given := read_id(row.get(key), key)) is None:
+        raise InputError(f"`{key}` must be a text or a whole number, got {shown(row.get(key))}")
+    return given
+
+
+def unused(default: str, given: Collection[str]) -> str:
+    """The default id, or the first of its kind that nobody gave."""
+    while default in given:
+        default += "+"
+    return default
+
+
 def require_sound(text: str, key: str) -> str:
     """The text, where all of it can be stored.
 
@@ -121,7 +139,9 @@ def decode_text(data: bytes, *, file: Path | str, line: int | None = None) -> st
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = line or data.count(b"\n", 0, err.start) + 1
-        raise CorpusError(file, f"text must be UTF-8, got byte 0x{data[err.start]:02X}; save it as UTF-8", line=line) from err
+        raise CorpusError(
+            file, f"text must be UTF-8, got byte 0x{data[err.start]:02X}; save it as UTF-8", line=line
+        ) from err
 
 
 def parse_json(

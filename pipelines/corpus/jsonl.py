@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.doors.files import Row
 from harness.doors.forms import REASONING, REPLIES, SIDES, advice
-from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys
+from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
 from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
 from pipelines.corpus.corpus import (
@@ -146,13 +146,6 @@ def _entries(data: bytes, file: str, tally: Tally) -> list[_Entry]:
             reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
             tally.skip("row id given twice", file, reason, line=row.number)
     return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()])
-
-
-def unused(default: str, given: set[str]) -> str:
-    """The default id, or the first of its kind that nobody gave."""
-    while default in given:
-        default += "+"
-    return default
 
 
 def _clustered(entries: list[_Entry]) -> list[_Entry]:

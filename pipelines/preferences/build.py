@@ -167,9 +167,9 @@ def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
     """
     from pipelines.preferences.audit import audit_pairs
 
-    imported = import_file(file)
-    require_apart(imported.pairs, prepared)
     known = {prompt.id: prompt for prompt in read_prompts(prepared, "train")}
+    imported = import_file(file, films={prompt.id: prompt.cluster for prompt in known.values()})
+    require_apart(imported.pairs, prepared)
     pairs = [_placed(pair, known.get(pair.prompt.id)) for pair in imported.pairs]
     write_pairs(folder, pairs, system=read_summary(prepared).system)
     write_json(folder / "audit.json", audit_pairs(pairs, seed=0))
