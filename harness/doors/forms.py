@@ -116,14 +116,16 @@ def read_foreign(row: Mapping[str, Any]) -> ForeignRow:
     """
     reader = _Reader(row)
     history = _history(reader)
+    reply: str | None
+    rejected: str | None = None
     if (sides := _sides_of(row)) is not None:
         history, reply, rejected = _two_sides(reader, history, sides)
+    elif history and history[-1].role == "assistant":
+        *history, last = history
+        reply = last.content
+        reader.taken["reply"] = "the last message"
     else:
-        reply, rejected = _reply(reader, history), None
-        if reply is None and history and history[-1].role == "assistant":
-            *history, last = history
-            reply = last.content
-            reader.taken["reply"] = "the last message"
+        reply = _reply(reader)
     if not any(message.role == "user" for message in history) or history[-1].role != "user":
         raise FormError("rows without a turn of the user that is answered")
     reader.n_reasoning += sum(bool(row.get(key)) for key in REASONING)
@@ -192,7 +194,8 @@ def _history(reader: _Reader) -> list[Message]:
     for exchange in reader.first(("history",), "earlier turns") or []:
         if not isinstance(exchange, list) or len(exchange) != 2:
             raise FormError("rows whose `history` is no list of exchanges")
-        history += [Message(role=r, content=_content(t)) for r, t in zip(("user", "assistant"), exchange, strict=True)]
+        asked, replied = map(_content, exchange)
+        history += [Message(role="user", content=asked), Message(role="assistant", content=replied)]
     prompt = reader.first(PROMPTS, "prompt")
     if prompt is None:
         return history
@@ -205,9 +208,7 @@ def _history(reader: _Reader) -> list[Message]:
     return [*history, Message(role="user", content=prompt.strip())]
 
 
-def _reply(reader: _Reader, history: Sequence[Message]) -> str | None:
-    if history and history[-1].role == "assistant":
-        return None
+def _reply(reader: _Reader) -> str | None:
     value = reader.first(REPLIES, "reply")
     if value is None or isinstance(value, str):
         return value.strip() if value else None

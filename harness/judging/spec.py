@@ -68,21 +68,22 @@ class QualificationRule(StrictConfig):
     """When the judge is believed; not part of its id."""
 
     min_auc: float = Field(default=0.60, ge=0.5, lt=1)
-    n_controls: int = Field(default=60, ge=2)  # true replies per control family
+    n_controls: int = Field(default=60, ge=2, le=10**9)  # true replies per control family
 
 
 class Price(StrictConfig):
     """What an endpoint charges, US dollars per million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, le=1e9)
+    output: float = Field(ge=0, le=1e9)
 
 
 class Runtime(StrictConfig):
     """How fast it works and what it costs; not part of its id."""
 
-    batch_tokens: int = Field(default=4096, ge=64)
-    timeout_s: float = Field(default=60, gt=0)  # endpoints: to the first byte; half as much again for the rest
+    timeout_s: float = Field(
+        default=60, gt=0, le=86_400
+    )  # endpoints: to the first byte; half as much again for the rest
     n_parallel: int = Field(default=32, ge=1, le=1024)  # endpoints: ceiling of the calls in flight
     max_retries: int = Field(default=8, ge=0, le=100)  # endpoints: attempts after the first, per call
     usd_per_million_tokens: Price | None = (
@@ -107,7 +108,7 @@ class JudgeSpec(StrictConfig):
     n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
     temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
     deepeval: DeepevalChoice | None = None
-    max_bytes: int = Field(default=6000, ge=256)  # of conversation and reply, UTF-8: never more tokens than bytes
+    max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
 

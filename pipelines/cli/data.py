@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import JsonOption, emit, progress, say
+from pipelines.styles import bold
 
 app = typer.Typer(help="Download corpora.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -34,6 +35,6 @@ def fetch(
 
     with progress(f"Fetch {corpus.value}") as on_progress:
         folder = download(corpus.value, url=url, on_progress=on_progress)
-    say(f"[bold]{corpus.value}[/bold] is ready: `screentest quickstart --corpus {corpus.value}`")
+    say(f"{bold(corpus.value)} is ready: `screentest quickstart --corpus {corpus.value}`")
     if json:
         emit({"corpus": corpus.value, "folder": str(folder)})
