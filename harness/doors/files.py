@@ -6,7 +6,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +35,7 @@ class Row:
     value: dict[str, Any]
 
 
-def read_rows(path: Path, *, of: str) -> Iterator[Row]:
+def read_rows(path: Path, *, of: str, on_repair: Callable[[int], None] | None = None) -> Iterator[Row]:
     """The objects of a JSONL file, a line in memory at a time; blank lines are passed over.
 
     Lines end at LF: U+2028 and its kin may stand raw inside a text.
@@ -43,6 +43,7 @@ def read_rows(path: Path, *, of: str) -> Iterator[Row]:
     Args:
         path: the file.
         of: what its rows are, for messages.
+        on_repair: as of `parse_json`.
 
     Raises:
         InputError: there is no such file.
@@ -56,7 +57,7 @@ def read_rows(path: Path, *, of: str) -> Iterator[Row]:
             text = decode_text(line, file=path, line=number)
             if not text.strip():
                 continue
-            value = parse_json(text, file=path, line=number)
+            value = parse_json(text, file=path, line=number, on_repair=on_repair)
             if not isinstance(value, dict):
                 raise CorpusError(path, f"a row must be a JSON object, got {type(value).__name__}", line=number)
             is_empty = False

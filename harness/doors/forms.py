@@ -132,7 +132,7 @@ def read_foreign(row: Mapping[str, Any]) -> ForeignRow:
     return ForeignRow(
         form=form_of(row) or "rows of prompts",
         taken=reader.taken,
-        unread=tuple(key for key in row if f"`{key}`" not in reader.used and key not in _KEPT),
+        unread=tuple(key for key, said in row.items() if said and f"`{key}`" not in reader.used and key not in _KEPT),
         history=tuple(history),
         reply=reply,
         rejected=rejected,
