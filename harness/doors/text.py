@@ -27,6 +27,7 @@ _MAX_SHOWN = 60
 _BROKEN = re.compile("[\ud800-\udfff\x00]")
 _ESCAPED = re.compile(r"\\u(?:0000|[dD][89abAB])")  # how a broken character may stand in JSON
 _BETWEEN_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|$)|[^"\[\]{}]++', re.DOTALL)
+_UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # spaces, controls, characters of no width
 # Letters by category that nobody can see: grapheme joiner, Hangul and Khmer fillers, the Braille blank.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
@@ -77,7 +78,7 @@ def repair_json(value: Any) -> RepairedJson:
 def is_absent(text: str | None) -> bool:
     """Whether there is nothing to read: None, or only spaces, controls and characters of no width."""
     return text is None or all(
-        character in _BLANK or unicodedata.category(character)[0] in "ZC" or "\ufe00" <= character <= "\ufe0f"
+        character in _BLANK or unicodedata.category(character) in _UNSEEN or "\ufe00" <= character <= "\ufe0f"
         for character in text
     )
 

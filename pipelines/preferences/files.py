@@ -99,7 +99,8 @@ def _clusters(drafts: Sequence[_Draft], ids: Sequence[str]) -> list[str]:
 
     def root(key: object) -> object:
         while (parent := parents.setdefault(key, key)) != key:
-            key = parents[key] = parents[parent]
+            parents[key] = parents[parent]
+            key = parent
         return key
 
     for draft, prompt_id in zip(drafts, ids, strict=True):
