@@ -61,7 +61,7 @@ def changed(old: str, new: str) -> str:
         (changed("rank: 16", 'rank: "\\ud83d"'), "surrogate"),
         (changed("rank: 16", "rank: 2024-99-99"), "month must be"),
         (BOMB + changed("train_tokens: 16000", "train_tokens: *g"), "by way of aliases"),
-        ("a: &a [*a]\n" + RECIPE, "not YAML"),
+        ("a: &a [*a]\n" + RECIPE, "must not hold itself"),
         (changed("rank: 16", f"rank: '{'y' * 900_000}'"), "valid integer"),
         (RECIPE + "y" * 900 + ": 1\n", "is not a key"),
         (RECIPE + f"x: '{'y' * 50_000_000}'", "at most 1,048,576 bytes"),
@@ -71,7 +71,7 @@ def changed(old: str, new: str) -> str:
 )
 def test_every_mistake_is_one_short_sentence(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="r.yaml`") as caught:
+    with pytest.raises(ConfigError, match=r"r\.yaml`") as caught:
         load_yaml(tmp_path / "r.yaml", SftRecipe)
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(tmp_path))
@@ -89,12 +89,14 @@ VALUES = st.recursive(
 @given(key=st.sampled_from(["rank: 16", "seed: 0", "neftune_alpha: 5.0", "learning_rate: 1.0e-3"]), value=VALUES)
 def test_whatever_a_setting_holds_it_is_refused_or_can_be_stored(tmp_path: Path, key: str, value: Any) -> None:
     (tmp_path / "r.yaml").write_text(changed(key, f"{key.split(':')[0]}: {json.dumps(value)}"))
+    said = ""
     try:
         recipe = load_yaml(tmp_path / "r.yaml", SftRecipe)
     except ConfigError as err:
-        assert len(str(err).encode()) < 900
+        said = str(err)
     else:
         json.dumps(recipe.model_dump(mode="json"), allow_nan=False).encode()
+    assert len(said.encode()) < 900
 
 
 def unbounded(node: Any, path: str) -> Iterator[str]:
@@ -134,12 +136,16 @@ def test_every_key_of_every_kind_of_settings_is_read_by_code() -> None:
             and any("validator" in ast.unparse(decorator) for decorator in function.decorator_list)
             for inner in ast.walk(function)
         }
-        read |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in rules}
-        read |= {n.args[1].value for n in ast.walk(tree) if _is_getattr(n) and id(n) not in rules}
+        read |= {name for n in ast.walk(tree) if id(n) not in rules and (name := name_read(n))}
     unread = {f"{kind.__name__}.{name}" for kind in kinds() for name in kind.model_fields if name not in read}
     assert unread - {f"{kind.__name__}.schema_version" for kind in kinds()} == set()
 
 
-def _is_getattr(node: ast.AST) -> bool:
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
-    return is_call and len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
+def name_read(node: ast.AST) -> str:
+    """`x.name`, `x["name"]`, `x.get("name")` or `getattr(x, "name")`; empty for all else."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    place: ast.AST | None = node.slice if isinstance(node, ast.Subscript) else None
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("get", "getattr"):
+        place = node.args[-1]
+    return str(place.value) if isinstance(place, ast.Constant) else ""

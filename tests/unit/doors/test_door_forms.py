@@ -119,7 +119,7 @@ def test_pairs_say_the_command_and_take_ultrafeedback_as_it_is(tmp_path: Path) -
 def test_no_column_that_looks_like_a_reply_is_lost_in_silence(tmp_path: Path) -> None:
     good = {"prompt": "Q?", "completion": "A."}
     path = jsonl(tmp_path / "a.jsonl", good, {"prompt": "Q2?", "response": "A."})
-    with pytest.raises(CorpusError, match="line 2: a reply must be `completion` .* got `response` beside a prompt"):
+    with pytest.raises(CorpusError, match=r"line 2: a reply must be `completion` .* got `response` beside a prompt"):
         read_corpus(path)
     assert read_corpus(path, lenient=True).skipped == {"reply under another name": 1}
     rows = ({**good, "response": "B."}, {"prompt": "Q3?", "comment": "long text"}, {"prompt": "Q4?", "tag": 3})

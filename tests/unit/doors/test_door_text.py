@@ -64,7 +64,8 @@ def test_whatever_json_holds_it_is_refused_in_a_sentence_or_can_be_stored(value:
     else:
         json.dumps(strict, ensure_ascii=False, allow_nan=False).encode()
     shown(value).encode()
-    assert "\0" not in str(repaired := repair_json(value).value)
+    repaired = repair_json(value).value
+    assert "\0" not in str(repaired)
     json.dumps(repaired, ensure_ascii=False).encode()
 
 
