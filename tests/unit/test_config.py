@@ -146,6 +146,6 @@ def name_read(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     place: ast.AST | None = node.slice if isinstance(node, ast.Subscript) else None
-    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("get", "getattr"):
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("get", "getattr") and node.args:
         place = node.args[-1]
     return str(place.value) if isinstance(place, ast.Constant) else ""
