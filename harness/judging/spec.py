@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.config import StrictConfig, parse, read_yaml
+from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.types import Criterion
@@ -198,7 +199,8 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
     data = read_yaml(path)
     if isinstance(data.get("prompt"), str):
-        data["prompt"] = _inside(folder, data["prompt"], key="prompt", where=path).read_text(encoding="utf-8")
+        file = _inside(folder, data["prompt"], key="prompt", where=path)
+        data["prompt"] = require_sound(decode_text(file.read_bytes(), file=file), "prompt")
     if isinstance(data.get("criteria"), list):
         data["criteria"] = [_criterion(name, folder, where=path) for name in data["criteria"]]
     return parse(data, JudgeSpec, where=str(path))
@@ -206,7 +208,7 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
 
 def _criterion(entry: object, folder: Path, *, where: Path) -> Criterion:
     if not isinstance(entry, str):
-        raise ConfigError(f"`{where}`: `criteria` must be names or files, got {entry!r}; write e.g. [coherence]")
+        raise ConfigError(f"`{where}`: `criteria` must be names or files, got {shown(entry)}; write e.g. [coherence]")
     if entry.endswith((".yaml", ".yml")):
         return read_criterion(_inside(folder, entry, key="criteria", where=where))
     return load_criterion(entry)
@@ -216,9 +218,11 @@ def _inside(folder: Path, name: str, *, key: str, where: Path) -> Path:
     """A file of the judge's own folder: a judge that reads elsewhere could not be handed on or hashed whole."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise ConfigError(f"`{where}`: `{key}` must be a file inside the judge's folder, got {name!r}; copy it there")
+        raise ConfigError(
+            f"`{where}`: `{key}` must be a file inside the judge's folder, got {shown(name)}; copy it there"
+        )
     if not path.is_file():
-        raise ConfigError(f"`{where}`: `{key}` must name a file that is there, got {name!r}")
+        raise ConfigError(f"`{where}`: `{key}` must name a file that is there, got {shown(name)}")
     return path
 
 

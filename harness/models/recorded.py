@@ -134,7 +134,8 @@ def _read(path: Path, row: Row, *, n_before: Mapping[str, int]) -> Reply:
     value = row.value
     reason = _fault(value)
     if reason:
-        raise CorpusError(path, reason + advice(value, path, to="replies") * ("keys" in reason), line=row.number)
+        hint = advice(value, path, to="replies") if value.keys() - _KEYS else ""
+        raise CorpusError(path, reason + hint, line=row.number)
     try:
         key = require_id(value, "prompt_id")
     except InputError as err:
