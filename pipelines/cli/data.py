@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,7 +97,7 @@ def convert(
         say(f"  {line}")
     say(f"The first, as {base} sees it:")
     stdout().print(_seen_by(base, made), soft_wrap=True)
-    say(f"Next: {_NEXT[to.value].format(out=written)}")
+    say(f"Next: {_NEXT[to.value].format(out=shlex.quote(str(written)))}")
 
 
 def _told(made: Conversion) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from corpora import jsonl
+from fakes import tiny_checkpoint
+from stories import screentest
 
 from harness.errors import CorpusError, InputError
 from harness.models.recorded import RecordedModel
@@ -96,6 +98,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert (made.unread, made.n_thoughts, len(made.rows)) == ({"source": 1}, 1, 2)
     with pytest.raises(CorpusError, match="that can be read as pairs, got 2 rows without two replies"):
         convert(jsonl(tmp_path / "b.jsonl", ALPACA, SHAREGPT), to="pairs")
+
+
+def test_the_command_shows_the_first_row_through_the_template(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = tiny_checkpoint(tmp_path / "tiny")
+    theirs = jsonl(tmp_path / "their [own].jsonl", HH)
+    ran = screentest("data", "convert", theirs, "--to", "pairs", "--base", base, home=tmp_path / "home")
+    assert ran.code == 0, ran.stderr
+    assert "1 rows in their [own]-pairs.jsonl, from hh-rlhf\n  chosen from `chosen` (1 rows)" in ran.stderr
+    assert "Next: screentest pairs import 'their [own]-pairs.jsonl'" in ran.stderr
+    first, rejected = ran.stdout.split("— rejected —")
+    assert "Q?" in first
+    assert "A." in first
+    assert "B." in rejected
 
 
 @pytest.mark.parametrize("row", [ALPACA, SHAREGPT, OPENAI, HH, ULTRA, RESPONSE])
