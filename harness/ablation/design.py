@@ -127,7 +127,9 @@ class DataDesign(StrictConfig):
 
     corpus: str | None = None  # sample, cornell, a folder, zip or JSONL that is split here
     file: str | None = None  # JSONL whose every row is a TEST prompt
-    prompts: int | None = Field(default=60, ge=1, le=10**9)  # drawn evenly over the films; None: all that its files answer
+    prompts: int | None = Field(
+        default=60, ge=1, le=10**9
+    )  # drawn evenly over the films; None: all that its files answer
     heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
     min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
     max_tokens: int = Field(default=512, ge=32, le=10**9)  # window of history and reply
