@@ -191,7 +191,8 @@ def _history(reader: _Reader) -> list[Message]:
     if not (is_pair and "prompt" in row) and (conversation := reader.first(CONVERSATIONS, "conversation")) is not None:
         history += reader.messages(conversation)
         return history[:-1] if is_pair and history and history[-1].role == "assistant" else history
-    for exchange in reader.first(("history",), "earlier turns") or []:
+    earlier = reader.first(("history",), "earlier turns") or []
+    for exchange in earlier if isinstance(earlier, list) else [earlier]:
         if not isinstance(exchange, list) or len(exchange) != 2:
             raise FormError("rows whose `history` is no list of exchanges")
         asked, replied = map(_content, exchange)

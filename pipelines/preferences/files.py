@@ -164,7 +164,7 @@ def _checked(row: Row) -> _Draft:
             margin=_optional(value, "margin", float),
             preferred_by=read_id(value.get("preferred_by"), "preferred_by") or "import",
             reason=_optional(value, "reason", str) or "",
-            candidates=tuple(_candidate(item) for item in value.get("candidates") or ()),
+            candidates=tuple(_candidate(item) for item in _optional(value, "candidates", list) or ()),
             orders_agree=_optional(value, "orders_agree", bool),
         ),
         prompt_id=read_id(value.get("prompt_id"), "prompt_id"),

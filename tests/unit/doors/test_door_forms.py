@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from corpora import jsonl
 from fakes import tiny_checkpoint
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from stories import screentest
 
 from harness.errors import CorpusError, InputError
@@ -178,3 +181,26 @@ def test_rows_of_one_prompt_are_one_cluster(tmp_path: Path) -> None:
     assert by_text["q0?"] == by_text["other?"]
     assert by_text["q1?"] == {"film"}
     assert [p.prompt.id for p in found][2::10] == ["row-3+", "row-3"]
+
+
+KEYS = (
+    "prompt", "messages", "conversations", "chosen", "rejected", "instruction", "input", "output", "response",
+    "system", "role", "content", "from", "value", "id", "cluster", "split", "completion",
+    "weight", "name", "history", "preferred_output", "non_preferred_output", "candidates", "margin", "prompt_id",
+)  # fmt: skip
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "\u200b", "user", "assistant", "system", "Q?", "\n\nHuman: a\n\nAssistant: b", "test"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.dictionaries(st.sampled_from(KEYS), HOSTILE, min_size=1, max_size=5), min_size=1, max_size=3))
+def test_whatever_rows_hold_they_are_read_or_refused_in_a_sentence(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", *rows)
+    loaders = (read_corpus, lambda p: read_corpus(p, lenient=True), import_file, RecordedModel.load)
+    for load in (*loaders, *(lambda p, to=to: convert(p, to=to) for to in ("prompts", "sft", "pairs", "replies"))):
+        with contextlib.suppress(InputError):
+            load(path)
