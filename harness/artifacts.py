@@ -18,11 +18,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
+from harness.doors.text import decode_text, parse_json, repair_text
 from harness.errors import InputError, IntegrityError
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+_MAX_FILE = 1 << 30  # characters of a JSON file
 
 
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -41,8 +43,7 @@ def digest_file(path: Path) -> str:
 
 def digest_json(value: object) -> str:
     """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8; NaN is refused."""
-    text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return digest_bytes(text.encode())
+    return digest_bytes(_dumped(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def digest_folder(folder: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> str:
@@ -111,15 +112,15 @@ def _decoder(kind: Any) -> typing.Callable[[Any], Any]:
     if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
             item = _decoder(args[0])
-            return lambda data: tuple(item(x) for x in data)
+            return lambda data: tuple(item(x) for x in _items(data))
         items = [_decoder(a) for a in args]
-        return lambda data: tuple(decode(x) for decode, x in zip(items, data, strict=True))
+        return lambda data: tuple(decode(x) for decode, x in zip(items, _items(data, n=len(items)), strict=True))
     if origin is list:
         item = _decoder(args[0])
-        return lambda data: [item(x) for x in data]
+        return lambda data: [item(x) for x in _items(data)]
     if origin is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         item = _decoder(args[1])
-        return lambda data: {key: item(x) for key, x in data.items()}
+        return lambda data: {key: item(x) for key, x in _object(data).items()}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind
     if kind is float:
@@ -127,6 +128,18 @@ def _decoder(kind: Any) -> typing.Callable[[Any], Any]:
     if origin is Literal:
         return _literal_decoder(args)
     return _identity
+
+
+def _items(data: Any, *, n: int | None = None) -> Any:
+    if not isinstance(data, list | tuple) or n not in (None, len(data)):
+        raise InputError(f"a list is stored as {'a list' if n is None else f'{n} items'}, got {type(data).__name__}")
+    return data
+
+
+def _object(data: Any, name: str = "a mapping") -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise InputError(f"{name} is stored as an object, got {type(data).__name__}")
+    return data
 
 
 def _identity(data: Any) -> Any:
@@ -152,8 +165,7 @@ def _dataclass_decoder(kind: type) -> typing.Callable[[Any], Any]:
     }
 
     def decode(data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            raise InputError(f"`{kind.__name__}` is stored as an object, got {type(data).__name__}")
+        _object(data, f"`{kind.__name__}`")
         unknown, lacking = data.keys() - fields.keys(), required - data.keys()
         if unknown or lacking:
             what = f"unknown keys {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
@@ -168,17 +180,18 @@ def _dataclass_decoder(kind: type) -> typing.Callable[[Any], Any]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a noun as readable JSON, atomically."""
-    _replace(path, json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _replace(path, _dumped(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """Plain data of a JSON file; `InputError` names the file and the line of a mistake."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError as err:
         raise InputError(f"`{path}` must be an existing file; there is none") from err
-    except json.JSONDecodeError as err:
-        raise InputError(f"`{path}` line {err.lineno}: not JSON ({err.msg})") from err
+    except OSError as err:
+        raise InputError(f"`{path}` must be readable, got: {err.strerror}") from err
+    return parse_json(decode_text(data, file=path), file=path, max_chars=_MAX_FILE, on_repair=lambda _: None)
 
 
 def write_jsonl(path: Path, nouns: Iterable[object]) -> int:
@@ -192,12 +205,12 @@ def read_jsonl(path: Path, kind: type[T]) -> list[T]:
     """Every noun of a JSONL file; `InputError` names the file and the line of a mistake."""
     nouns = []
     # Not splitlines: U+2028 and its kin may stand raw inside a reply.
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, text in enumerate(decode_text(path.read_bytes(), file=path).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             nouns.append(from_json(kind, json.loads(text)))
-        except (json.JSONDecodeError, InputError, TypeError, ValueError) as err:
+        except (json.JSONDecodeError, InputError, TypeError, ValueError, RecursionError) as err:
             raise InputError(f"`{path}` line {number}: {err}") from err
     return nouns
 
@@ -292,7 +305,12 @@ class Journal(typing.Generic[T]):
 
 
 def _line(noun: object) -> str:
-    return json.dumps(to_json(noun), ensure_ascii=False, allow_nan=False) + "\n"
+    return _dumped(noun) + "\n"
+
+
+def _dumped(value: object, **how: Any) -> str:
+    """JSON that can be encoded: a lone surrogate that got past a door must not end a run."""
+    return repair_text(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, **how)).text
 
 
 def _replace(path: Path, text: str) -> None:

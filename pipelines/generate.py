@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.ablation.design import DataDesign, DecodingDesign
-from harness.config import StrictConfig
+from harness.config import Seed, StrictConfig
 from harness.tracking import StageResult
 from harness.types import Decoding, Generation
 from pipelines.drawing import draw_prompts
@@ -28,7 +28,7 @@ class GenerateConfig(StrictConfig):
     max_new_tokens: int
     temperature: float
     top_p: float
-    seed: int
+    seed: Seed
     limit: int | None
 
 

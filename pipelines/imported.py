@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.artifacts import digest_file, read_parquet, write_parquet
-from harness.errors import InputError
+from harness.doors.files import MAX_DRAW, read_rows
+from harness.doors.text import read_id, require_id, shown
+from harness.errors import CorpusError, InputError
 from harness.tracking import Stage, StageResult
 from pipelines.session import OnProgress, Session
 
@@ -33,27 +34,22 @@ def read_imported(path: Path) -> list[ImportedScore]:
     """Rows of a JSONL file with `prompt_id`, `variant`, `value` (null is missing), and `draw` and `cluster` if any.
 
     Raises:
-        InputError: file, line and reason: not JSON, a key that is lacking or unknown, a value that is no number, a row
-            that stands twice, or an empty file.
+        InputError: there is no such file.
+        CorpusError: file, line and reason: not JSON, a key that is lacking or unknown, a value that is no number, a
+            row that stands twice, or an empty file.
     """
-    if not path.is_file():
-        raise InputError(f"`{path}` must be an existing JSONL file; there is none")
     scores: list[ImportedScore] = []
     seen: dict[tuple[str, str, int], int] = {}
-    for number, text in enumerate(_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
+    for row in read_rows(path, of="scores"):
         try:
-            score = _row(json.loads(text))
-        except (json.JSONDecodeError, InputError) as err:
-            raise InputError(f"`{path}` line {number}: {err}") from err
+            score = _score(row.value)
+        except InputError as err:
+            raise CorpusError(path, str(err), line=row.number) from err
         key = (score.prompt_id, score.variant, score.draw)
         if key in seen:
-            raise InputError(f"`{path}` line {number}: the same prompt, variant and draw as line {seen[key]}")
-        seen[key] = number
+            raise CorpusError(path, f"the same prompt, variant and draw as line {seen[key]}", line=row.number)
+        seen[key] = row.number
         scores.append(score)
-    if not scores:
-        raise InputError(f"`{path}` must hold at least one row; it is empty")
     return scores
 
 
@@ -83,36 +79,20 @@ def read_scores(folder: Path) -> list[ImportedScore]:
     return read_parquet(folder / SCORES_FILE, ImportedScore)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise InputError(f"`{path}` must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
-
-
-def _row(data: Any) -> ImportedScore:
-    if not isinstance(data, dict):
-        raise InputError(f"a row is an object with prompt_id, variant and value, got {type(data).__name__}")
+def _score(data: Mapping[str, Any]) -> ImportedScore:
     unknown, lacking = data.keys() - _KEYS, {"prompt_id", "variant", "value"} - data.keys()
     if unknown or lacking:
         what = f"unknown {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
         raise InputError(f"a row has the keys {', '.join(sorted(_KEYS))}; got {what}")
-    value, draw, cluster = data["value"], data.get("draw", 0), data.get("cluster")
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-    ):
-        raise InputError(f"`value` must be a finite number or null for missing, got {value!r}")
-    if isinstance(draw, bool) or not isinstance(draw, int) or draw < 0:
-        raise InputError(f"`draw` must be 0, 1, …, got {draw!r}")
-    for key in ("prompt_id", "variant"):
-        if not isinstance(data[key], str) or not data[key]:
-            raise InputError(f"`{key}` must be a text, got {data[key]!r}")
-    if cluster is not None and not isinstance(cluster, str):
-        raise InputError(f"`cluster` must be a text, got {cluster!r}")
+    value, draw = data["value"], 0 if data.get("draw") is None else data["draw"]
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise InputError(f"`value` must be a finite number or null for missing, got {shown(value)}")
+    if isinstance(draw, bool) or not isinstance(draw, int) or not 0 <= draw <= MAX_DRAW:
+        raise InputError(f"`draw` must be 0, 1, … {MAX_DRAW:,}, got {shown(draw)}")
     return ImportedScore(
-        prompt_id=data["prompt_id"],
-        variant=data["variant"],
+        prompt_id=require_id(data, "prompt_id"),
+        variant=require_id(data, "variant"),
         value=None if value is None else float(value),
         draw=draw,
-        cluster=cluster,
+        cluster=read_id(data.get("cluster"), "cluster"),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,9 @@ import numpy as np
 
 from harness.ablation.rows import Row, Rows, pair, per_prompt
 from harness.artifacts import from_json
-from harness.errors import InputError
+from harness.doors.files import read_rows
+from harness.doors.text import read_id, require_id, shown_keys
+from harness.errors import CorpusError, InputError
 from harness.ratings.exports import RatingRow
 from harness.reporting.runs import record_of
 from harness.stats import read_votes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.tracking import Tracking
 
 VOTE_KEYS = {"prompt_id", "left", "right", "winner", "cluster", "rater"}
+_NAMES = ("prompt_id", "cluster", "left", "right", "rater")  # of a rating, that may be written as whole numbers
 POINTS = (1.0, 0.0, 0.5, 0.5)  # of the left side for left, right, tie, both bad
 
 
@@ -47,7 +49,7 @@ def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -
     Raises:
         InputError: neither kind of file, a bad row, or variants that it does not hold.
     """
-    first = _first_row(path)
+    first = next(read_rows(path, of="scores or votes")).value
     if "verdict" in first:
         rows, asked = _exported_rows(path)
         return _from_votes(path, rows, asked=asked, treatment=treatment, control=control)
@@ -55,7 +57,7 @@ def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -
         return _from_votes(path, _vote_rows(path), asked=(), treatment=treatment, control=control)
     if "value" in first:
         return _from_scores(path, treatment=treatment, control=control)
-    raise InputError(f"`{path}` line 1: a row holds `value` (scores) or `winner` (votes), got {sorted(first)}")
+    raise InputError(f"`{path}` line 1: a row holds `value` (scores) or `winner` (votes), got {shown_keys(first)}")
 
 
 def read_pilot_run(
@@ -147,7 +149,13 @@ def _from_votes(
 
 def _exported_rows(path: Path) -> tuple[list[Mapping[str, Any]], list[tuple[str, frozenset[str]]]]:
     """A study's ratings as votes: those that count, repeats, checks and rehearsal left out; and what was asked."""
-    ratings = [from_json(RatingRow, row) for _, row in _numbered(path)]
+    ratings = []
+    for row in read_rows(path, of="ratings"):
+        try:
+            names = {key: read_id(row.value[key], key) for key in _NAMES if key in row.value}
+            ratings.append(from_json(RatingRow, row.value | names | {"prompt_id": require_id(row.value, "prompt_id")}))
+        except InputError as err:
+            raise CorpusError(path, str(err), line=row.number) from err
     if any(rating.right is None for rating in ratings):
         raise InputError(f"`{path}` must hold votes between two replies, got marks of single ones")
     main = [r for r in ratings if r.kind == "main" and not r.is_rehearsal and not r.is_excluded]
@@ -163,43 +171,21 @@ def _exported_rows(path: Path) -> tuple[list[Mapping[str, Any]], list[tuple[str,
 
 def _vote_rows(path: Path) -> list[Mapping[str, Any]]:
     rows = []
-    for number, row in _numbered(path):
-        unknown, lacking = row.keys() - VOTE_KEYS, {"prompt_id", "left", "right", "winner"} - row.keys()
-        if unknown or lacking:
-            what = f"unknown {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
-            raise InputError(f"`{path}` line {number}: a vote has the keys {', '.join(sorted(VOTE_KEYS))}; got {what}")
-        if wrong := [key for key, value in row.items() if not isinstance(value, str) or not value]:
-            raise InputError(f"`{path}` line {number}: `{wrong[0]}` must be a text, got {row[wrong[0]]!r}")
-        rows.append(row)
+    for row in read_rows(path, of="votes"):
+        try:
+            rows.append(_vote(row.value))
+        except InputError as err:
+            raise CorpusError(path, str(err), line=row.number) from err
     return rows
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, text in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if text.strip():
-            yield number, _object(path, number, text)
-
-
-def _first_row(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise InputError(f"`{path}` must be a JSONL file or a run; there is no such file")
-    try:
-        text = next((line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()), "")
-    except UnicodeDecodeError as err:
-        raise InputError(f"`{path}` must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
-    if not text:
-        raise InputError(f"`{path}` must hold at least one row; it is empty")
-    return _object(path, 1, text)
-
-
-def _object(path: Path, number: int, text: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as err:
-        raise InputError(f"`{path}` line {number}: not JSON ({err.msg})") from err
-    if not isinstance(row, dict):
-        raise InputError(f"`{path}` line {number}: a row is an object, got {type(row).__name__}")
-    return row
+def _vote(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    unknown, lacking = row.keys() - VOTE_KEYS, {"prompt_id", "left", "right", "winner"} - row.keys()
+    if unknown or lacking:
+        what = f"unknown {sorted(unknown)}" if unknown else f"no {sorted(lacking)}"
+        raise InputError(f"a vote has the keys {', '.join(sorted(VOTE_KEYS))}; got {what}")
+    needed = {key: require_id(row, key) for key in ("prompt_id", "left", "right", "winner")}
+    return needed | {key: read_id(row.get(key), key) for key in ("cluster", "rater")}
 
 
 def _two_of(variants: Sequence[str], treatment: str | None, control: str | None) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from harness.tracking import Stage, StageResult, Tracking
 from harness.types import BaseModel, Progress, Variant
 from pipelines.judges.spending import Spending
 from pipelines.memory import PEAK_METRIC, peak_bytes, release
+from pipelines.styles import dim, green
 from pipelines.variants import ModelPool
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Session:
             tags=tags,
         )
         if result.reused:
-            self.say(f"  [green]↻[/green] {label} [dim]reused, took {result.seconds:.0f} s when it ran[/dim]")
+            self.say(f"  {green('↻')} {label} {dim(f'reused, took {result.seconds:.0f} s when it ran')}")
         self.done.append(result)
         return result
 

@@ -7,7 +7,7 @@ a factor is held still, and a file that varies more than it declares is refused 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from harness.ablation.design import (
 )
 from harness.ablation.measures import CATALOGUE
 from harness.artifacts import digest_json
-from harness.config import StrictConfig
+from harness.config import Seed, StrictConfig
 from harness.errors import ConfigError
 from harness.stats import require_reachable
 from harness.types import Direction
@@ -31,8 +31,6 @@ StageName = Literal["sft", "dpo", "chosen_sft"]
 SECTIONS = ("sft", "dpo", "pairs", "decoding")
 PLAIN_KEYS = ("base", "stages")  # overrides without a dot
 OWN_VALUE = "the recipe's own value"  # what an arm has where it overrides nothing
-
-Seed = Annotated[int, Field(ge=0)]
 
 
 class AblationFamily(FamilyDesign):
@@ -69,17 +67,17 @@ class TestDesign(StrictConfig):
 
     __test__ = False  # the name is the file's; pytest must not collect it
 
-    prompts: int = Field(default=60, ge=1)
-    heldout_prompts: int | None = Field(default=None, ge=1)  # for held-out loss, which is cheap; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2)  # fewer films than this support no verdict
+    prompts: int = Field(default=60, ge=1, le=10**9)
+    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
+    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
 
 
 class CorpusDesign(StrictConfig):
     """The text, and how it is cut."""
 
     corpus: str = "sample"  # sample, cornell, a folder, zip or JSONL
-    max_tokens: int = Field(default=512, ge=32)
-    seed: int = 7  # of the split
+    max_tokens: int = Field(default=512, ge=32, le=10**9)
+    seed: Seed = 7  # of the split
 
 
 class TailDesign(StrictConfig):
@@ -121,10 +119,10 @@ class AblationDesign(StrictConfig):
     family: AblationFamily
     trend: tuple[str, ...] = ()  # arms in the order in which a trend is asked for, smallest first
     tail: TailDesign | None = None
-    controls: int = Field(default=24, ge=2)  # true replies per family of a judge's planted controls
+    controls: int = Field(default=24, ge=2, le=10**9)  # true replies per family of a judge's planted controls
     decision: str = Field(min_length=1)
     caveat: str = ""  # what its report says first
-    seed: int = 7  # of prompts, draws and bootstrap
+    seed: Seed = 7  # of prompts, draws and bootstrap
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from harness.ablation.measures import CATALOGUE
 from harness.artifacts import digest_json
-from harness.config import StrictConfig
+from harness.config import Seed, StrictConfig
 from harness.types import Contrast, Decoding, Direction, SmallestEffect
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
@@ -22,7 +22,7 @@ Unit = Literal["points", "bits_per_byte", "share", "nats", "sd_of_control", "qua
 class EffectDesign(StrictConfig):
     """The smallest difference that matters, with its unit."""
 
-    value: float = Field(gt=0)
+    value: float = Field(gt=0, le=1e9)
     unit: Unit
 
     def noun(self) -> SmallestEffect:
@@ -127,11 +127,13 @@ class DataDesign(StrictConfig):
 
     corpus: str | None = None  # sample, cornell, a folder, zip or JSONL that is split here
     file: str | None = None  # JSONL whose every row is a TEST prompt
-    prompts: int | None = Field(default=60, ge=1)  # drawn evenly over the films; None: all that its files answer
-    heldout_prompts: int | None = Field(default=None, ge=1)  # for held-out loss, which is cheap; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2)  # fewer films than this support no verdict
-    max_tokens: int = Field(default=512, ge=32)  # window of history and reply
-    seed: int = 7  # of the split
+    prompts: int | None = Field(
+        default=60, ge=1, le=10**9
+    )  # drawn evenly over the films; None: all that its files answer
+    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
+    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
+    max_tokens: int = Field(default=512, ge=32, le=10**9)  # window of history and reply
+    seed: Seed = 7  # of the split
 
     @model_validator(mode="after")
     def _has_one_source(self) -> DataDesign:
@@ -153,9 +155,9 @@ class EvaluationDesign(StrictConfig):
     measures: dict[Name, MeasureDesign] = Field(min_length=1)
     contrasts: tuple[ContrastDesign, ...] = ()
     family: FamilyDesign
-    controls: int = Field(default=40, ge=2)  # true replies per family of planted controls
+    controls: int = Field(default=40, ge=2, le=10**9)  # true replies per family of planted controls
     decision: str = ""
-    seed: int = 7
+    seed: Seed = 7
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

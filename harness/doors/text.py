@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ _MAX_SHOWN = 60
 
 _BROKEN = re.compile("[\ud800-\udfff\x00]")
 _ESCAPED = re.compile(r"\\u(?:0000|[dD][89abAB])")  # how a broken character may stand in JSON
-_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|$)|[\[{]|[\]}]', re.DOTALL)
+_BETWEEN_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|$)|[^"\[\]{}]++', re.DOTALL)
+_UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # spaces, controls, characters of no width
 # Letters by category that nobody can see: grapheme joiner, Hangul and Khmer fillers, the Braille blank.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
@@ -77,7 +78,7 @@ def repair_json(value: Any) -> RepairedJson:
 def is_absent(text: str | None) -> bool:
     """Whether there is nothing to read: None, or only spaces, controls and characters of no width."""
     return text is None or all(
-        character in _BLANK or unicodedata.category(character)[0] in "ZC" or "\ufe00" <= character <= "\ufe0f"
+        character in _BLANK or unicodedata.category(character) in _UNSEEN or "\ufe00" <= character <= "\ufe0f"
         for character in text
     )
 
@@ -97,6 +98,24 @@ def read_id(value: object, key: str) -> str | None:
     return str(value)
 
 
+def require_id(row: Mapping[str, Any], key: str) -> str:
+    """`read_id` of a key that every row must have.
+
+    Raises:
+        InputError: it is absent, or no id.
+    """
+    if (given := read_id(row.get(key), key)) is None:
+        raise InputError(f"`{key}` must be a text or a whole number, got {shown(row.get(key))}")
+    return given
+
+
+def unused(default: str, given: Collection[str]) -> str:
+    """The default id, or the first of its kind that nobody gave."""
+    while default in given:
+        default += "+"
+    return default
+
+
 def require_sound(text: str, key: str) -> str:
     """The text, where all of it can be stored.
 
@@ -109,23 +128,30 @@ def require_sound(text: str, key: str) -> str:
     return text
 
 
-def decode_text(data: bytes, *, file: Path | str) -> str:
+def decode_text(data: bytes, *, file: Path | str, line: int | None = None) -> str:
     """UTF-8 without its byte order mark.
 
     Raises:
-        CorpusError: the bytes are of another encoding; it names the line.
+        CorpusError: the bytes are of another encoding; it names the line, which is `line` where the data is one line.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise CorpusError(file, "text must be UTF-8, got UTF-16; save it as UTF-8")
+        raise CorpusError(file, "text must be UTF-8, got UTF-16; save it as UTF-8", line=line)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        line = data.count(b"\n", 0, err.start) + 1
-        raise CorpusError(file, f"text must be UTF-8, byte {err.start} is not; save it as UTF-8", line=line) from err
+        line = line or data.count(b"\n", 0, err.start) + 1
+        raise CorpusError(
+            file, f"text must be UTF-8, got byte 0x{data[err.start]:02X}; save it as UTF-8", line=line
+        ) from err
 
 
 def parse_json(
-    text: str, *, file: Path | str, line: int | None = None, is_repaired: bool = False, max_chars: int = MAX_JSON
+    text: str,
+    *,
+    file: Path | str,
+    line: int | None = None,
+    on_repair: Callable[[int], None] | None = None,
+    max_chars: int = MAX_JSON,
 ) -> Any:
     """JSON data, bounded in size, depth and numbers, each key of an object once.
 
@@ -133,7 +159,7 @@ def parse_json(
         text: the JSON.
         file: what an error names.
         line: of the file, where the text is one line of it; else the error names the line within the text.
-        is_repaired: whether the caller repairs texts that cannot be stored; they are refused otherwise.
+        on_repair: told how many characters were repaired; without it, texts that cannot be stored are refused.
         max_chars: how long the text may be.
 
     Raises:
@@ -149,22 +175,32 @@ def parse_json(
         raise CorpusError(file, f"must be JSON, it is not: {err.msg}", line=line or err.lineno) from err
     except InputError as err:
         raise CorpusError(file, str(err), line=line) from err
-    if not is_repaired and (_ESCAPED.search(text) or _BROKEN.search(text)):
-        try:
-            _require_all_sound(value)
-        except InputError as err:
-            raise CorpusError(file, str(err), line=line) from err
+    if _ESCAPED.search(text) is None and _BROKEN.search(text) is None:
+        return value
+    if on_repair is not None:
+        repaired = repair_json(value)
+        on_repair(repaired.n)
+        return repaired.value
+    try:
+        _require_all_sound(value)
+    except InputError as err:
+        raise CorpusError(file, str(err), line=line) from err
     return value
 
 
 def shown(value: object) -> str:
-    """A value for a message: as JSON would have it, cut to a few words."""
-    if isinstance(value, str):
-        value = repair_text(value[: _MAX_SHOWN + 1]).text
-    elif isinstance(value, list | tuple | dict) and value:
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,}"
-    text = json.dumps(value, ensure_ascii=False, default=lambda item: type(item).__name__)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+    """A value for a message: the beginning of its JSON, however large or deep it is."""
+    text = ""
+    pieces = json.JSONEncoder(ensure_ascii=False, default=lambda item: type(item).__name__).iterencode(value)
+    while len(text) <= _MAX_SHOWN and (piece := next(pieces, None)) is not None:
+        text += piece[: _MAX_SHOWN + 1]
+    return repair_text(text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…").text
+
+
+def shown_keys(row: Mapping[str, Any], most: int = 8) -> str:
+    """The keys of an object, for a message."""
+    listed = ", ".join(f"`{repair_text(key[:40]).text}`" for key in list(row)[:most])
+    return (listed + (f" and {len(row) - most} more" if len(row) > most else "")) or "an empty object"
 
 
 def _require_all_sound(value: Any, key: str = "text") -> None:
@@ -181,15 +217,11 @@ def _require_all_sound(value: Any, key: str = "text") -> None:
 def _is_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
-    depth = 0
-    for mark in _MARKS.finditer(text):
-        if mark[0] in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif mark[0] in "]}":
-            depth -= 1
-    return False
+    marks = _BETWEEN_MARKS.sub("", text)
+    for _ in range(MAX_DEPTH):  # each round takes the innermost level away
+        marks = marks.replace("[]", "").replace("{}", "")
+    # What does not pair is no JSON: the decoder tells, as long as it can follow it down.
+    return "[]" in marks or "{}" in marks or len(marks) > MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.config import StrictConfig, parse, read_yaml
+from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.types import Criterion
@@ -68,21 +69,22 @@ class QualificationRule(StrictConfig):
     """When the judge is believed; not part of its id."""
 
     min_auc: float = Field(default=0.60, ge=0.5, lt=1)
-    n_controls: int = Field(default=60, ge=2)  # true replies per control family
+    n_controls: int = Field(default=60, ge=2, le=10**9)  # true replies per control family
 
 
 class Price(StrictConfig):
     """What an endpoint charges, US dollars per million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, le=1e9)
+    output: float = Field(ge=0, le=1e9)
 
 
 class Runtime(StrictConfig):
     """How fast it works and what it costs; not part of its id."""
 
-    batch_tokens: int = Field(default=4096, ge=64)
-    timeout_s: float = Field(default=60, gt=0)  # endpoints: to the first byte; half as much again for the rest
+    timeout_s: float = Field(
+        default=60, gt=0, le=86_400
+    )  # endpoints: to the first byte; half as much again for the rest
     n_parallel: int = Field(default=32, ge=1, le=1024)  # endpoints: ceiling of the calls in flight
     max_retries: int = Field(default=8, ge=0, le=100)  # endpoints: attempts after the first, per call
     usd_per_million_tokens: Price | None = (
@@ -107,7 +109,7 @@ class JudgeSpec(StrictConfig):
     n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
     temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
     deepeval: DeepevalChoice | None = None
-    max_bytes: int = Field(default=6000, ge=256)  # of conversation and reply, UTF-8: never more tokens than bytes
+    max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
 
@@ -197,7 +199,8 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
     data = read_yaml(path)
     if isinstance(data.get("prompt"), str):
-        data["prompt"] = _inside(folder, data["prompt"], key="prompt", where=path).read_text(encoding="utf-8")
+        file = _inside(folder, data["prompt"], key="prompt", where=path)
+        data["prompt"] = require_sound(decode_text(file.read_bytes(), file=file), "prompt")
     if isinstance(data.get("criteria"), list):
         data["criteria"] = [_criterion(name, folder, where=path) for name in data["criteria"]]
     return parse(data, JudgeSpec, where=str(path))
@@ -205,7 +208,7 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
 
 def _criterion(entry: object, folder: Path, *, where: Path) -> Criterion:
     if not isinstance(entry, str):
-        raise ConfigError(f"`{where}`: `criteria` must be names or files, got {entry!r}; write e.g. [coherence]")
+        raise ConfigError(f"`{where}`: `criteria` must be names or files, got {shown(entry)}; write e.g. [coherence]")
     if entry.endswith((".yaml", ".yml")):
         return read_criterion(_inside(folder, entry, key="criteria", where=where))
     return load_criterion(entry)
@@ -215,9 +218,11 @@ def _inside(folder: Path, name: str, *, key: str, where: Path) -> Path:
     """A file of the judge's own folder: a judge that reads elsewhere could not be handed on or hashed whole."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise ConfigError(f"`{where}`: `{key}` must be a file inside the judge's folder, got {name!r}; copy it there")
+        raise ConfigError(
+            f"`{where}`: `{key}` must be a file inside the judge's folder, got {shown(name)}; copy it there"
+        )
     if not path.is_file():
-        raise ConfigError(f"`{where}`: `{key}` must name a file that is there, got {name!r}")
+        raise ConfigError(f"`{where}`: `{key}` must name a file that is there, got {shown(name)}")
     return path
 
 

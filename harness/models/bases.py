@@ -6,14 +6,13 @@ Only safetensors, JSON, text and template files are ever downloaded or read; no 
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json
+from harness.artifacts import digest_file, digest_json, read_json
 from harness.doors.templates import Adaptation, chat_format
 from harness.errors import InputError, UnavailableError
 from harness.models.embedded import EMBEDDED, FAMILY, embedded_digest, embedded_folder
@@ -108,7 +107,7 @@ def family_of(folder: Path, *, name: str | None = None) -> str:
 
     Errs towards calling two models related, because a judge of the generator's own family may support no verdict.
     """
-    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config: Mapping[str, Any] = read_json(folder / "config.json")
     kind, vocabulary = str(config.get("model_type", "unknown")), config.get("vocab_size")
     by_architecture = {
         ("llama", 49152): "smollm2",

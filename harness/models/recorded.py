@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from harness.doors.files import Row, read_rows
+from harness.doors.forms import advice
+from harness.doors.text import is_absent, require_id, shown
 from harness.errors import CorpusError, InputError
 from harness.models.metering import Meter
 from harness.models.protocol import (
@@ -26,6 +28,7 @@ from harness.models.protocol import (
 from harness.types import BaseModel, Decoding, FinishReason
 
 _KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens"}
+_LARGEST = 2**31 - 1  # of a draw or a number of tokens
 
 
 class RecordedModel:
@@ -55,23 +58,17 @@ class RecordedModel:
             InputError: there is no such file.
             CorpusError: the file is empty or a line breaks the format; it names file, line and reason.
         """
-        if not path.is_file():
-            raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
         replies: dict[tuple[str, int], Reply] = {}
         lines: dict[tuple[str, int], int] = {}
         n_drawn: Counter[str] = Counter()
-        # Not splitlines: U+2028 and its kin may stand raw inside a reply.
-        for number, text in enumerate(_text(path).split("\n"), start=1):
-            if not text.strip():
-                continue
-            reply = _read(path, number, text, n_before=n_drawn)
+        for row in read_rows(path, of="generations"):
+            reply = _read(path, row, n_before=n_drawn)
             key = (reply.key, reply.draw)
             if key in replies:
-                raise CorpusError(path, f"`{reply.key}` draw {reply.draw} stands on line {lines[key]} too", line=number)
-            replies[key], lines[key] = reply, number
+                reason = f"`{reply.key}` draw {reply.draw} stands on line {lines[key]} too"
+                raise CorpusError(path, reason, line=row.number)
+            replies[key], lines[key] = reply, row.number
             n_drawn[reply.key] += 1
-        if not replies:
-            raise CorpusError(path, "must hold at least one generation, got none")
         return cls(path, replies)
 
     @property
@@ -133,49 +130,40 @@ class RecordedModel:
         return []
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise CorpusError(path, f"must be UTF-8, byte {err.start} is not; save it as UTF-8") from err
-
-
-def _read(path: Path, number: int, text: str, *, n_before: Counter[str]) -> Reply:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as err:
-        raise CorpusError(path, f"must be JSON, it is not: {err.msg}", line=number) from err
-    reason = _fault(row)
+def _read(path: Path, row: Row, *, n_before: Mapping[str, int]) -> Reply:
+    value = row.value
+    reason = _fault(value)
     if reason:
-        raise CorpusError(path, reason, line=number)
+        hint = advice(value, path, to="replies") if value.keys() - _KEYS else ""
+        raise CorpusError(path, reason + hint, line=row.number)
+    try:
+        key = require_id(value, "prompt_id")
+    except InputError as err:
+        raise CorpusError(path, str(err), line=row.number) from err
     return Reply(
-        key=row["prompt_id"],
-        draw=row.get("draw", n_before[row["prompt_id"]]),
+        key=key,
+        draw=n_before[key] if value.get("draw") is None else value["draw"],
         adapter=None,
-        text=row["text"].strip(),
-        n_tokens=row.get("n_tokens"),
-        finish_reason=cast(FinishReason, row.get("finish_reason") or "unknown"),
+        text="" if is_absent(value["text"]) else value["text"].strip(),
+        n_tokens=value.get("n_tokens"),
+        finish_reason="error" if value["text"] is None else cast(FinishReason, value.get("finish_reason") or "unknown"),
+        error="the file has null in place of a reply" if value["text"] is None else "",
     )
 
 
-def _fault(row: Any) -> str:
+def _fault(row: Mapping[str, Any]) -> str:
     """What breaks the format, or nothing."""
-    if not isinstance(row, dict):
-        return f"must be an object with `prompt_id` and `text`, got {type(row).__name__}"
     if unknown := sorted(set(row) - _KEYS):
         return f"must hold no keys but {', '.join(sorted(_KEYS))}, got `{unknown[0]}`"
-    for key in ("prompt_id", "text"):
-        if not isinstance(row.get(key), str):
-            return f"`{key}` must be a string, got {row.get(key)!r}"
+    if "text" not in row or not isinstance(row["text"], str | None):
+        return f"`text` must be a string, or null where there is no reply, got {shown(row.get('text'))}"
     for key in ("draw", "n_tokens"):
-        value = row.get(key, 0)
-        if value is None and key == "n_tokens":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            return f"`{key}` must be a whole number of 0 or more, got {value!r}"
+        value = row.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST):
+            return f"`{key}` must be a whole number of 0 or more, got {shown(value)}"
     finish = row.get("finish_reason")
     if finish is not None and finish not in get_args(FinishReason):
-        return f"`finish_reason` must be one of {', '.join(get_args(FinishReason))}, got {finish!r}"
+        return f"`finish_reason` must be one of {', '.join(get_args(FinishReason))}, got {shown(finish)}"
     return ""
 
 

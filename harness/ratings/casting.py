@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, func, insert, sele
 from sqlalchemy.exc import IntegrityError
 
 from harness.database import writing
+from harness.doors.text import is_absent, repair_text
 from harness.ratings.leases import DUE
 from harness.ratings.links import Entrant, enter
 from harness.ratings.refusals import (
@@ -184,12 +185,14 @@ def _check_order(cast: Cast, slot: Any) -> None:
 
 
 def _check_rating(cast: Cast, slot: Any) -> None:
+    if repair_text(cast.reason).n:
+        raise InvalidRatingError("`reason` must be text that can be stored, got a lone surrogate or NUL in it")
     if len(cast.reason) > MAX_REASON:
         raise InvalidRatingError(f"`reason` must hold at most {MAX_REASON} characters, got {len(cast.reason)}")
     if cast.action in ("skip", "undo"):
         if cast.verdict is not None or cast.marks:
             raise InvalidRatingError(f"`verdict` and `marks` must be empty for {cast.action}")
-        if cast.action == "skip" and not cast.reason.strip():
+        if cast.action == "skip" and is_absent(cast.reason):
             raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
         return
     if slot.kind != "likert":

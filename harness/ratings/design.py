@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from harness.artifacts import digest_json
-from harness.config import StrictConfig
+from harness.config import Seed, StrictConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
 StudyKind = Literal["pairwise", "likert", "audit"]
@@ -46,7 +46,7 @@ class PanelDesign(StrictConfig):
     """Who rates."""
 
     raters: int = Field(default=3, ge=1, le=500)
-    overlap: int | None = Field(default=None, ge=1)  # raters per prompt; None: all of them, a fixed panel
+    overlap: int | None = Field(default=None, ge=1, le=10**9)  # raters per prompt; None: all of them, a fixed panel
     names: tuple[Name, ...] = ()  # as the owner knows them; rater-1 … when left out
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class PanelDesign(StrictConfig):
 class TargetDesign(StrictConfig):
     """How many prompts: a number, or what the study must be able to show."""
 
-    prompts: int | None = Field(default=None, ge=2)
+    prompts: int | None = Field(default=None, ge=2, le=10**9)
     win_share: float | None = Field(default=None, gt=0.5, lt=1)  # true share of decisive votes to be shown
     power: float = Field(default=0.8, gt=0.05, lt=1)
     tie_share: float = Field(default=0.0, ge=0, lt=1)
@@ -89,10 +89,10 @@ class ExclusionDesign(StrictConfig):
 
     min_attention: Share | None = 0.75  # share of attention checks passed
     min_consistency: Share | None = None  # share of repeats rated the same
-    min_seconds: float | None = Field(default=1.0, ge=0)  # median seconds from showing to rating
+    min_seconds: float | None = Field(default=1.0, ge=0, le=1e9)  # median seconds from showing to rating
     max_one_side: Share | None = None  # share of decisive votes on the same side
-    min_checks: int = Field(default=2, ge=1)  # attention checks (or repeats) before such a rule speaks
-    min_ratings: int = Field(default=10, ge=1)  # ratings before the rules on time and side speak
+    min_checks: int = Field(default=2, ge=1, le=10**9)  # attention checks (or repeats) before such a rule speaks
+    min_ratings: int = Field(default=10, ge=1, le=10**9)  # ratings before the rules on time and side speak
 
 
 class StudyDesign(StrictConfig):
@@ -110,13 +110,15 @@ class StudyDesign(StrictConfig):
     repeats: Share = 0.1  # of a rater's items, shown again with sides swapped
     attention: int = Field(default=4, ge=0, le=50)  # checks per rater
     practice: bool = True  # two practice items first
-    block: int = Field(default=10, ge=1)  # prompts that all raters finish before the next ones; order inside is random
-    lease_minutes: float = Field(default=15, gt=0)  # how long an item waits for a rater who left
+    block: int = Field(
+        default=10, ge=1, le=10**9
+    )  # prompts that all raters finish before the next; order inside is random
+    lease_minutes: float = Field(default=15, gt=0, le=1e9)  # how long an item waits for a rater who left
     exclusion: ExclusionDesign = ExclusionDesign()
     epsilon: float = Field(default=0.15, ge=0, lt=1)  # alternative-annotator test: what a human costs over a judge
     level: float = Field(default=0.95, gt=0.5, lt=1)
     rehearsal: bool = False  # every rating is a rehearsal and enters no result
-    seed: int = 7
+    seed: Seed = 7
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> StudyDesign:

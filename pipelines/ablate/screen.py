@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.ablate.plan import Cell, Plan
 from pipelines.ablate.schedule import Event
+from pipelines.styles import green, red
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +56,7 @@ class Screen:
             self._shares.pop(event.key, None)
             # What stands on a failed stage fails with its words; saying them once is enough.
             if event.message not in self._failed.values():
-                self._say(f"  [red]✗[/red] {self._plan.tasks[event.key].label}: {event.message}")
+                self._say(f"  {red('✗')} {self._plan.tasks[event.key].label}: {event.message}")
             self._failed[event.key] = event.message
         if self._live is not None:
             self._live.update(self.table())
@@ -95,10 +96,10 @@ class Screen:
         """Where a cell is, in a few words."""
         tasks = self._plan.of_cell(cell)
         if any(key in self._failed and key not in self._done for key in tasks):
-            return "[red]failed[/red]"
+            return red("failed")
         n_done = sum(key in self._done for key in tasks)
         if n_done == len(tasks):
-            return "[green]✓[/green]"
+            return green("✓")
         at = next((key for key in tasks if key in self._shares), None)
         where = f" {tasks[at].kind.replace('_', ' ')} {self._shares[at]:.0%}" if at is not None else ""
         return f"{n_done}/{len(tasks)}{where}"

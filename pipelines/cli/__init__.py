@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pipelines.cli.application import app
     from pipelines.cli.console import fail
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is no UTF-8 must not end a finished command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments)
     except ScreentestError as err:

@@ -20,6 +20,7 @@ from pipelines.cli.console import (
     table,
     use_endpoints,
 )
+from pipelines.styles import warning
 
 
 class ExecutorChoice(StrEnum):
@@ -95,7 +96,7 @@ def _show(ablated: Any) -> None:
         )
     table("", ("Measure", "Contrast", "Difference, 95 % interval", "df", "n", "Verdict"), rows)
     if ablated.record.caveat:
-        say(f"[yellow]![/yellow] {ablated.record.caveat}")
+        say(warning(ablated.record.caveat))
     stdout().print(f"report: {ablated.files.html}", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.console import JsonOption, emit, say, table
+from pipelines.styles import bold
 
 if TYPE_CHECKING:
     from harness.registry import AdapterRecord
@@ -59,7 +60,7 @@ def import_adapter(
     adapter = open_adapter(folder, base=bound)
     card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
     published = publish(Tracking(), adapter, name=name, card=card)
-    say(f"registered as [bold]{published.name}/{published.version}[/bold], alias candidate")
+    say(f"registered as {bold(f'{published.name}/{published.version}')}, alias candidate")
     if json:
         emit({"adapter": f"{published.name}/{published.version}", **to_json(published)})
 
@@ -75,7 +76,7 @@ def promote(
     from harness.tracking import Tracking
 
     adapter = point(Tracking(), reference, alias=to)
-    say(f"[bold]{adapter.name}@{to}[/bold] is now version {adapter.version}")
+    say(f"{bold(f'{adapter.name}@{to}')} is now version {adapter.version}")
     if json:
         emit({"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
 
@@ -92,7 +93,7 @@ def export(
     from harness.tracking import Tracking
 
     folder = write(Tracking(), reference, target, merge=merge)
-    say(f"written to [bold]{folder}[/bold]")
+    say(f"written to {bold(folder)}")
     if json:
         emit({"folder": str(folder), "merged": merge})
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.console import table
+from pipelines.styles import green, red
 
 if TYPE_CHECKING:
     from harness.reporting.record import AuditRow
 
-_WORDS = {True: "[green]pass[/green]", False: "[red]fail[/red]", None: "not checked"}
+_WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
 
 def show_audit(rows: Sequence[AuditRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pipelines.styles import dim, green, rendered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 # The options that many verbs share, spelled once.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0)]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0, max=2**32 - 1)]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
 LimitOption = Annotated[
     int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
@@ -51,23 +54,36 @@ CorpusOption = Annotated[
 ]
 
 
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console
+    from rich.text import Text
+
+    class Literal(Console):
+        """Prints every text as it is: brackets are no markup, colons no emoji; styles come from `pipelines.styles`."""
+
+        def render_str(self, text: str, *, style: Any = "", **how: Any) -> Text:
+            shown = rendered(text)
+            shown.stylize(style)
+            shown.justify, shown.overflow = how.get("justify"), how.get("overflow")
+            return shown
+
+    return Literal
+
+
 def stderr() -> Console:
     """The console of messages."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return _console_class()(stderr=True, highlight=False)
 
 
 def stdout() -> Console:
     """The console of results: tables for a person, plain when piped."""
-    from rich.console import Console
-
-    return Console(highlight=False)
+    return _console_class()(highlight=False)
 
 
 def say(text: str) -> None:
-    """A message to the person; `[bold]` and the like work."""
-    stderr().print(text)
+    """A message to the person."""
+    stderr().print(text, soft_wrap=True)  # a path that is broken over lines cannot be copied
 
 
 def fail(text: str) -> None:
@@ -109,12 +125,12 @@ def progress(label: str) -> Iterator[OnProgress]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:<22}"),
+        TextColumn("{task.description:<22}", markup=False),
         BarColumn(bar_width=28),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[rate]:>14}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None, rate="", note="")
@@ -124,7 +140,7 @@ def progress(label: str) -> Iterator[OnProgress]:
             bar.update(task, completed=state.done, total=state.total, note=state.note, rate=rate.text(state))
 
         yield on_progress
-    say(f"  [green]✓[/green] {label} [dim]{rate.summary()}[/dim]")
+    say(f"  {green('✓')} {label} {dim(rate.summary())}")
 
 
 @contextlib.contextmanager

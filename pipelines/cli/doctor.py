@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipelines.cli.console import JsonOption, emit, stdout
+from pipelines.styles import bold, dim, green, red, yellow
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -16,11 +17,11 @@ def doctor(json: JsonOption = False) -> None:
     if json:
         emit({"ok": all(f.status != "fail" for f in findings), "checks": [to_json(f) for f in findings]})
     else:
-        marks = {"ok": "[green]✓[/green]", "lack": "[yellow]○[/yellow]", "fail": "[red]✗[/red]"}
+        marks = {"ok": green("✓"), "lack": yellow("○"), "fail": red("✗")}
         console = stdout()
         for finding in findings:
-            console.print(f"{marks[finding.status]} [bold]{finding.what:<18}[/bold] {finding.detail}")
+            console.print(f"{marks[finding.status]} {bold(f'{finding.what:<18}')} {finding.detail}")
             if finding.advice:
-                console.print(f"  {'':<18} [dim]→ {finding.advice}[/dim]")
+                console.print(f"  {'':<18} {dim(f'→ {finding.advice}')}")
     if any(f.status == "fail" for f in findings):
         raise typer.Exit(1)

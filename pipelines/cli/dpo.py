@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+from pipelines.styles import bold
 
 
 def dpo(
@@ -58,7 +59,7 @@ def dpo(
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
     heldout = training["heldout"]
     say(
-        f"[bold]{adapter.name}/{adapter.version}[/bold]: reward margin {heldout['reward_margin']:.3f}, accuracy "
+        f"{bold(f'{adapter.name}/{adapter.version}')}: reward margin {heldout['reward_margin']:.3f}, accuracy "
         f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {training['n_validation_pairs']} "
         f"held-out pairs (no interval: not a result)\n"
         f"next: screentest compare {start.name}/{start.version} {adapter.name}/{adapter.version} --corpus {corpus}"

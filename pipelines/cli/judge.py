@@ -19,6 +19,7 @@ from pipelines.cli.console import (
     stdout,
     table,
 )
+from pipelines.styles import green, red, warning
 
 if TYPE_CHECKING:
     from pipelines.session import Session
@@ -144,7 +145,7 @@ def qualify(
         emit([qualification_json(q, shares_family=shares_family) for q in found])
         return
     columns = ("Control family", "AUC, 95 % interval", "Concordance", "n", "Status")
-    marks = {"qualified": "[green]qualified[/green]", "not_qualified": "[red]not qualified[/red]"}
+    marks = {"qualified": green("qualified"), "not_qualified": red("not qualified")}
     for qualification in found:
         rows = []
         for family in qualification.families:
@@ -163,7 +164,7 @@ def qualify(
         said = [f"{name} {write_estimate(e, unit='').effect}" for name, e in besides.items() if e is not None]
         stdout().print(f"  {'; '.join(said)}\n", style="dim", soft_wrap=True)
     if shares_family:
-        say(f"[yellow]![/yellow] The judge is of the family {own} that it is to judge: its scores claim nothing.")
+        say(warning(f"The judge is of the family {own} that it is to judge: its scores claim nothing."))
     say("A qualified judge sees planted faults; whether it agrees with people is another question.")
 
 
@@ -279,8 +280,8 @@ def matrix(
         )
     columns = ("Criterion", "Judges", "Rank correlation, 95 % interval", "Same verdict", "One family")
     table("", columns, rows)
-    for warning in found.warnings:
-        say(f"[yellow]![/yellow] {warning}")
+    for sentence in found.warnings:
+        say(warning(sentence))
 
 
 def _compare(
@@ -314,4 +315,4 @@ def _compare(
             say(f"  no strength: {e.strength_note}")
     if found.missing:
         said = ", ".join(f"{n} {status}" for status, n in sorted(found.missing.items()))
-        say(f"[yellow]![/yellow] verdicts missing: {said}")
+        say(warning(f"verdicts missing: {said}"))

@@ -8,6 +8,7 @@ from pipelines.cli.console import say, stdout, table
 from pipelines.studies.corrected import ValidatedContrast
 from pipelines.studies.judge_marks import MarkValidation
 from pipelines.studies.validation import Validation
+from pipelines.styles import dim
 
 COLUMNS = ("Figure", "Value, 95 % interval", "n")
 
@@ -28,7 +29,7 @@ def show(validation: Validation) -> None:
             )
         for reason in found.marks.why_not if found.marks else ():
             stdout().print(f"  {reason}", style="dim", soft_wrap=True)
-    say(f"[dim]run {validation.run_id}[/dim]")
+    say(dim(f"run {validation.run_id}"))
 
 
 def _mark_rows(marks: MarkValidation) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.auditing import show_audit
 from pipelines.cli.console import emit, say, stdout, table
+from pipelines.styles import warning
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
@@ -31,7 +32,7 @@ def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
     table("", ("Measure", "Contrast", "Difference, 95 % interval", "n", "Verdict"), rows)
     show_audit(evaluated.record.audit)
     if evaluated.record.caveat:
-        say(f"[yellow]![/yellow] {evaluated.record.caveat}")
+        say(warning(evaluated.record.caveat))
     stdout().print(f"report: {evaluated.files.html}", soft_wrap=True)
 
 

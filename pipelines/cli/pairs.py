@@ -18,6 +18,7 @@ from pipelines.cli.console import (
     stdout,
     table,
 )
+from pipelines.styles import bold, dim, warning
 
 if TYPE_CHECKING:
     from harness.tracking import StageResult
@@ -129,12 +130,12 @@ def _show(stage: StageResult, *, out: Path | None, json: bool) -> None:
     if out is not None:
         out.write_bytes((stage.folder / PAIRS).read_bytes())
     cost = f"{summary.n_generated_tokens:,} tokens in {summary.n_generations:,} replies, {summary.n_judged:,} judged"
-    made = f"[bold]{summary.n_pairs:,} pairs[/bold] from {summary.n_prompts:,} prompts of {summary.n_films} films"
+    made = f"{bold(f'{summary.n_pairs:,} pairs')} from {summary.n_prompts:,} prompts of {summary.n_films} films"
     say(f"{made}: {cost}, {stage.seconds:.0f} s")
     for reason, n in summary.dropped.items():
-        say(f"  [dim]no pair for {n:,} prompts: {reason}[/dim]")
+        say(dim(f"  no pair for {n:,} prompts: {reason}"))
     if summary.n_own_system:
-        say(f"  [dim]{summary.n_own_system:,} rows brought a system message; the data's own takes its place[/dim]")
+        say(dim(f"  {summary.n_own_system:,} rows brought a system message; the data's own takes its place"))
     if json:
         known = {"run_id": stage.run_id, "reused": stage.reused, "digest": stage.digest}
         emit({**known, "seconds": round(stage.seconds, 2), "summary": to_json(summary), "audit": to_json(found)})
@@ -177,4 +178,4 @@ def _table(found: PairAudit) -> None:
     head = ("Word", "Chosen", "Rejected", "Log odds ratio, 95 % interval", "Adjusted p")
     table(f"Words that tell the sides apart, of {found.n_words_tested} tested", head, tells)
     for bias in found.biases:
-        stdout().print(f"[yellow]![/yellow] {bias.sentence}", soft_wrap=True)
+        stdout().print(warning(bias.sentence), soft_wrap=True)

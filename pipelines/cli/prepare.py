@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import CorpusOption, ForceOption, LimitOption, SeedOption, emit, say
+from pipelines.styles import warning
 
 
 def prepare(
@@ -41,5 +42,5 @@ def prepare(
     result = prepare_stage(open_session(force=force), config, adopt=True)
     summary = read_summary(result.folder)
     if not json and summary.verdict_limit:
-        say(f"[yellow]![/yellow] verdicts on this corpus: {summary.verdict_limit}")
+        say(warning(f"verdicts on this corpus: {summary.verdict_limit}"))
     emit({"run_id": result.run_id, "reused": result.reused, "folder": str(result.folder), **to_json(summary)})

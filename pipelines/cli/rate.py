@@ -12,6 +12,7 @@ import typer
 from pipelines.children import SAFE_PATH
 from pipelines.cli.console import say
 from pipelines.experiments import shipped
+from pipelines.styles import bold
 
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
@@ -71,7 +72,8 @@ def rate(
     if url is not None:
         settings["browser.serverAddress"] = host_name(url)  # pages of any other origin get no connection
         settings["server.baseUrlPath"] = urlsplit(url).path.strip("/")
-    say(f"{'owner' if owner else 'rating'} pages: [bold]{url or f'http://{host}:{chosen}'}[/bold]   (Ctrl-C stops)")
+    address = bold(url or f"http://{host}:{chosen}")
+    say(f"{'owner' if owner else 'rating'} pages: {address}   (Ctrl-C stops)")
     flags = [f"--{name}={value}" for name, value in settings.items()]
     environment = {**os.environ, **SAFE_PATH, "SCREENTEST_PAGES": "owner" if owner else "rate"}
     if not owner:

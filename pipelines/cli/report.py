@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import JsonOption, emit, say
+from pipelines.styles import bold
 
 
 def report(
@@ -31,7 +32,7 @@ def report(
     if not samples:
         record = replace(record, samples=(), sampling="")
     files = export_report(tracking, record, folder=out)
-    say(f"report: [bold]{files.html}[/bold]")
+    say(f"report: {bold(files.html)}")
     if json:
         emit({"report": str(files.html), "markdown": str(files.markdown), "json": str(files.json)})
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import ForceOption, JsonOption, emit, say
+from pipelines.styles import bold
 
 app = typer.Typer(help="Bring scores made elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -27,7 +28,7 @@ def import_scores(
     rows = read_scores(result.folder)
     n_missing = sum(row.value is None for row in rows)
     say(
-        f"{len(rows)} values of [bold]{measure}[/bold] ({n_missing} missing) for "
+        f"{len(rows)} values of {bold(measure)} ({n_missing} missing) for "
         f"{len({row.variant for row in rows})} variants; in an experiment:\n"
         f"  measures: {{{measure}: {{scores: {result.run_id}, better: higher}}}}"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.console import say
+from pipelines.styles import bold
 
 if TYPE_CHECKING:
     from harness.serving.limits import ServingLimits
@@ -122,7 +123,7 @@ def _serve_here(
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
         asked = "with a key" if service.key.is_on else "without a key"
-        say(f"serving on [bold]http://{host}:{port}/v1[/bold] {asked}; Ctrl-C stops it")
+        say(f"serving on {bold(f'http://{host}:{port}/v1')} {asked}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
     sys.stdout.flush()
     os._exit(0)  # all is said and nothing is to be kept; the interpreter would take seconds of the grace to end

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+from pipelines.styles import bold
 
 
 def sft(
@@ -50,7 +51,7 @@ def sft(
     training = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
     say(
-        f"[bold]{adapter.name}/{adapter.version}[/bold]: validation loss {training['validation_loss_before']:.3f} → "
+        f"{bold(f'{adapter.name}/{adapter.version}')}: validation loss {training['validation_loss_before']:.3f} → "
         f"{training['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
         f"next: screentest compare base {adapter.name}/{adapter.version} --corpus {corpus}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.cli.console import emit, say, table
+from pipelines.styles import warning
 
 if TYPE_CHECKING:
     from pipelines.judges.spending import Planned
@@ -51,7 +52,7 @@ def show_plan(planned: Sequence[Planned], *, json: bool) -> None:
     table("Nothing was sent", columns, rows)
     for p in planned:
         if p.note:
-            say(f"[yellow]![/yellow] {p.what}: {p.note}")
+            say(warning(f"{p.what}: {p.note}"))
     say("A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens.")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.console import JsonOption, emit, say, stdout
+from pipelines.styles import bold, dim
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -37,8 +38,8 @@ def create(
 
     made = make(open_session(), _store(), file, name=name)
     study = made.study
-    say(f"[bold]{study.name}[/bold]: {study.plan}")
-    say("[dim]Links are shown once; `screentest study link` makes a new one for a rater.[/dim]")
+    say(f"{bold(study.name)}: {study.plan}")
+    say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
     if json:
         links = [{"rater": link.rater, "url": link.url(url), "rehearsal": link.is_rehearsal} for link in made.links]
         emit({"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links})
@@ -67,7 +68,7 @@ def close(study: StudyArgument, json: JsonOption = False) -> None:
     from harness.ratings.studies import close_study
 
     closed = close_study(_store(), study)
-    say(f"[bold]{closed.name}[/bold] is closed")
+    say(f"{bold(closed.name)} is closed")
     if json:
         emit({"study": closed.name, "closed_at": closed.closed_at})
 
@@ -94,14 +95,14 @@ def export(
     found = find_study(engine, study)
     if format == "mlflow":
         result = ratings_stage(open_session(), engine, found)
-        say(f"ratings of [bold]{study}[/bold] are in run {result.run_id}, as feedback on its experiment's traces")
+        say(f"ratings of {bold(study)} are in run {result.run_id}, as feedback on its experiment's traces")
         if json:
             emit({"study": study, "run_id": result.run_id, "reused": result.reused})
         return
     if out is None:
         raise ConfigError(f"`--out` must name the file to write for --format {format}")
     n = write(engine, found, format, out)  # type: ignore[arg-type]
-    say(f"{n} rows written to [bold]{out}[/bold]")
+    say(f"{n} rows written to {bold(out)}")
     if json:
         emit({"study": study, "format": format, "file": str(out), "rows": n})
 
@@ -139,7 +140,7 @@ def revoke(
 
     engine = _store()
     revoke_link(engine, find_study(engine, study), rater)
-    say(f"the link of [bold]{rater}[/bold] no longer works")
+    say(f"the link of {bold(rater)} no longer works")
     if json:
         emit({"study": study, "rater": rater})
 
@@ -154,7 +155,7 @@ def backup(
     from harness.settings import Settings
 
     made = back_up(Settings.from_environment().database_url, file)
-    say(f"{made.n_bytes:,} bytes written to [bold]{file}[/bold]; {made.restored_by}")
+    say(f"{made.n_bytes:,} bytes written to {bold(file)}; {made.restored_by}")
     if json:
         emit({"file": str(file), "bytes": made.n_bytes})
 

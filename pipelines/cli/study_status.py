@@ -13,6 +13,7 @@ from harness.reporting.numbers import write_date, write_estimate, write_seconds
 from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from pipelines.cli.console import emit, say, stdout, table
+from pipelines.styles import bold, dim, warning
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,8 +43,8 @@ def show_study(engine: Engine, name: str, *, json: bool) -> None:
         return
     study = found.study
     state = "open" if study.is_open else "closed"
-    stdout().print(f"[bold]{study.name}[/bold] ({study.kind}, {study.split.upper()}, {state}): {study.design.question}")
-    stdout().print(f"[dim]{study.plan} Declared {study.declaration[:12]}.[/dim]", soft_wrap=True)
+    stdout().print(f"{bold(study.name)} ({study.kind}, {study.split.upper()}, {state}): {study.design.question}")
+    stdout().print(dim(f"{study.plan} Declared {study.declaration[:12]}."), soft_wrap=True)
     stdout().print(
         f"{found.n_rated} ratings count, {found.n_waiting} are waited for, {found.n_skipped} were skipped, "
         f"{found.n_rehearsal} in rehearsal",
@@ -55,9 +56,9 @@ def show_study(engine: Engine, name: str, *, json: bool) -> None:
         stdout().print(sentence(pair), soft_wrap=True)
     _show_rest(found)
     for note in found.notes:
-        say(f"[yellow]![/yellow] {note}")
+        say(warning(note))
     if looked.said:
-        say(f"[dim]{looked.said}[/dim]")
+        say(f"{dim(looked.said)}")
 
 
 def sentence(pair: PairResult) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.console import JsonOption, emit, stdout, table
+from pipelines.styles import bold, dim, green, red
 
 
 def trace(
@@ -30,14 +31,12 @@ def trace(
         emit(to_json(walked))
         return
     console = stdout()
-    console.print(f"[bold]{walked.key}[/bold]  {walked.written}  [dim]{walked.basis}[/dim]")
-    console.print(f"[dim]{walked.method}[/dim]\n")
+    console.print(f"{bold(walked.key)}  {walked.written}  {dim(walked.basis)}")
+    console.print(f"{dim(walked.method)}\n")
     for step in walked.sources:
         where = ", ".join(f"{key} = {value}" for key, value in step.where.items()) or "all rows"
-        mark = "[green]✓[/green]" if step.is_intact else "[red]✗ altered since the report[/red]"
-        console.print(
-            f"{mark} {step.stage} run [bold]{step.run_id}[/bold] · {step.artifact} ({where}): {step.n_rows} rows"
-        )
+        mark = green("✓") if step.is_intact else red("✗ altered since the report")
+        console.print(f"{mark} {step.stage} run {bold(step.run_id)} · {step.artifact} ({where}): {step.n_rows} rows")
         console.print(f"  sha256 {step.digest}")
         console.print(f"  fingerprint {step.fingerprint}", style="dim")
         for name, digest in step.inputs.items():

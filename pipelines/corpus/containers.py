@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from harness.doors.files import ARCHIVE_FAULTS, archive_fault, open_archive
 from harness.errors import CorpusError
 
 _MAX_DEPTH = 3  # a zip often wraps its files in one folder, sometimes two
@@ -49,8 +50,8 @@ class FileSet:
             raise CorpusError(self.path(name), f"the file must be there, got only {_listed(self.names)}")
         try:
             return self._files[name].read_bytes()
-        except (OSError, zipfile.BadZipFile) as err:
-            raise CorpusError(self.path(name), f"the file must be readable, got: {err}") from err
+        except ARCHIVE_FAULTS as err:
+            raise CorpusError(self.path(name), f"the file must be readable, got: {archive_fault(err)}") from err
 
 
 def open_folder(folder: Path) -> FileSet:
@@ -62,13 +63,9 @@ def open_zip(path: Path) -> FileSet:
     """The files of a zip; nothing is unpacked to disk.
 
     Raises:
-        CorpusError: when the file is not a zip.
+        CorpusError: the file is not a zip, or would unpack to more than a corpus has.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as err:
-        raise CorpusError(path, f"a corpus archive must be a zip, got: {err}") from err
-    return FileSet.below(zipfile.Path(archive), label=str(path))
+    return FileSet.below(zipfile.Path(open_archive(path)), label=str(path))
 
 
 def _walk(folder: Traversable, *, depth: int) -> Iterator[Traversable]:

@@ -5,11 +5,13 @@ A conversation is a chain of replies. Corpora whose replies branch (forum thread
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import CorpusError
+from harness.doors.files import Row
+from harness.doors.text import decode_text, is_absent, parse_json, read_id
+from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
 from pipelines.corpus.cornell import clean_title, count_oddities
@@ -21,13 +23,14 @@ from pipelines.corpus.corpus import (
     in_order,
     require_conversations,
 )
-from pipelines.corpus.jsonl import Row, rows_of
+from pipelines.corpus.jsonl import rows_of
 from pipelines.corpus.text import clean_line
 
 UTTERANCES = "utterances.jsonl"
 CONVERSATIONS = "conversations.json"
 SPEAKERS = ("speakers.json", "users.json")  # the second is the older name
 
+_MAX_METADATA = 1 << 30  # characters; the movie corpus has 25 million
 _Object = Mapping[str, Any]
 
 
@@ -47,17 +50,20 @@ def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     metadata = _object(files, CONVERSATIONS)
     names = _speaker_names(files)
     path = files.path(UTTERANCES)
-    threads: dict[str, list[Row]] = {}
+    threads: dict[str, list[_Line]] = {}
     seen: set[str] = set()
     for row in rows_of(files.read(UTTERANCES), file=path, tally=tally):
-        if not _is_utterance(row, seen, path, tally):
+        try:
+            line = _line(row)
+        except InputError as err:
+            tally.skip("row that is not an utterance", path, str(err), line=row.number)
             continue
-        seen.add(row.value["id"])
-        # Parse trees make up nine tenths of the file and nobody here reads them.
-        meta = row.value.get("meta")
-        kept = {"movie_id": meta.get("movie_id")} if isinstance(meta, dict) else {}
-        thread = row.value.get("conversation_id", row.value.get("root"))
-        threads.setdefault(str(thread), []).append(Row(row.number, {**row.value, "meta": kept}))
+        if line.id in seen:
+            reason = f"an utterance id must be given once, got `{line.id}` again"
+            tally.skip("utterance id given twice", path, reason, line=row.number)
+            continue
+        seen.add(line.id)
+        threads.setdefault(line.thread, []).append(line)
     films: dict[str, Film] = {}
     conversations = in_order(_conversations(threads, metadata, names, films, path, tally))
     require_conversations(conversations, path)
@@ -75,21 +81,45 @@ def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     )
 
 
-def _is_utterance(row: Row, seen: set[str], path: str, tally: Tally) -> bool:
-    value = row.value
-    if not looks_like_convokit(value) or not isinstance(value.get("id"), str) or not isinstance(value["text"], str):
-        reason = f"an utterance must have `id`, `conversation_id`, `speaker` and `text`, got {sorted(value)}"
-        tally.skip("row that is not an utterance", path, reason, line=row.number)
-        return False
-    if value["id"] in seen:
-        reason = f"an utterance id must be given once, got `{value['id']}` again"
-        tally.skip("utterance id given twice", path, reason, line=row.number)
-        return False
-    return True
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """An utterance without its parse trees, which make up nine tenths of the file and nobody here reads."""
+
+    number: int  # of its row
+    id: str
+    thread: str
+    before: str | None  # the utterance that it replies to
+    speaker: str
+    text: str
+    film: str | None
+
+
+def _line(row: Row) -> _Line:
+    value, meta = row.value, row.value.get("meta")
+    speaker = value.get("speaker", value.get("user"))
+    said = {
+        "id": value.get("id"),
+        "conversation_id": value.get("conversation_id", value.get("root")),
+        "speaker": speaker.get("id") if isinstance(speaker, dict) else speaker,
+    }
+    ids = {key: read_id(given, key) for key, given in said.items()}
+    lacking = [key for key, given in ids.items() if given is None]
+    if lacking or not isinstance(value.get("text"), str):
+        needed = "an utterance must have `id`, `conversation_id`, `speaker` and `text`"
+        raise InputError(f"{needed}, got no {', '.join(f'`{key}`' for key in lacking) or 'text'}")
+    return _Line(
+        number=row.number,
+        id=str(ids["id"]),
+        thread=str(ids["conversation_id"]),
+        before=read_id(value.get("reply-to", value.get("reply_to")), "reply-to"),
+        speaker=str(ids["speaker"]),
+        text=value["text"],
+        film=read_id(meta.get("movie_id"), "movie_id") if isinstance(meta, dict) else None,
+    )
 
 
 def _conversations(
-    threads: Mapping[str, list[Row]],
+    threads: Mapping[str, list[_Line]],
     metadata: _Object,
     names: Mapping[str, str],
     films: dict[str, Film],
@@ -100,58 +130,53 @@ def _conversations(
         chain = _chain(rows, path, tally)
         if not chain:
             continue
-        about = metadata.get(thread_id)
-        about = about.get("meta", about) if isinstance(about, dict) else {}
-        film = chain[0]["meta"].get("movie_id") or about.get("movie_idx")
-        title = clean_title(str(about.get("movie_name") or film or thread_id))
+        about = _about(metadata.get(thread_id))
+        film = chain[0].film or _name(about, "movie_idx")
+        title = clean_title(_name(about, "movie_name") or film or thread_id)
         if film:
             year = str(about.get("release_year", ""))[:4]
             films.setdefault(film, Film(id=film, title=title, year=int(year) if year.isdecimal() else None))
-        lines = tuple(_utterance(value, names, tally) for value in chain)
-        cluster = str(film or thread_id)
+        lines = tuple(_utterance(line, names, tally) for line in chain)
+        cluster = film or thread_id
         yield Conversation(id=f"{cluster}:{lines[0].id}", cluster=cluster, title=title, utterances=lines)
 
 
-def _chain(rows: list[Row], path: str, tally: Tally) -> list[dict[str, Any]]:
+def _chain(lines: list[_Line], path: str, tally: Tally) -> list[_Line]:
     """Utterances in the order spoken, following the replies; empty when they cannot be followed."""
-    present = {row.value["id"] for row in rows}
-    following: dict[str | None, Row] = {}
-    for row in rows:
-        before = row.value.get("reply-to", row.value.get("reply_to"))
-        if before is not None and before not in present:
-            reason = f"an utterance must reply to one that is there, got `{before}`, which is not"
-            tally.skip("conversation names a line that is not there", path, reason, line=row.number)
+    present = {line.id for line in lines}
+    following: dict[str | None, _Line] = {}
+    for line in lines:
+        if line.before is not None and line.before not in present:
+            reason = f"an utterance must reply to one that is there, got `{line.before}`, which is not"
+            tally.skip("conversation names a line that is not there", path, reason, line=line.number)
             return []
-        if before in following:
-            reason = f"a conversation must not branch, got a second reply to `{before or 'nothing'}`"
-            tally.skip("conversation that branches", path, reason, line=row.number)
+        if line.before in following:
+            reason = f"a conversation must not branch, got a second reply to `{line.before or 'nothing'}`"
+            tally.skip("conversation that branches", path, reason, line=line.number)
             return []
-        following[before] = row
-    chain: list[dict[str, Any]] = []
+        following[line.before] = line
+    chain: list[_Line] = []
     here: str | None = None
     while here in following:
-        value = following.pop(here).value
-        chain.append(value)
-        here = value["id"]
+        chain.append(following.pop(here))
+        here = chain[-1].id
     if following:
         reason = "a conversation must begin with an utterance that replies to nothing, got a ring of replies"
-        tally.skip("conversation without a beginning", path, reason, line=rows[0].number)
+        tally.skip("conversation without a beginning", path, reason, line=lines[0].number)
         return []
     return chain
 
 
-def _utterance(value: _Object, names: Mapping[str, str], tally: Tally) -> Utterance:
-    speaker = value.get("speaker", value.get("user"))
-    speaker_id = str(speaker["id"] if isinstance(speaker, dict) and "id" in speaker else speaker)
-    text = clean_line(value["text"], tally)
-    return Utterance(id=value["id"], speaker_id=speaker_id, speaker=names.get(speaker_id, speaker_id), text=text)
+def _utterance(line: _Line, names: Mapping[str, str], tally: Tally) -> Utterance:
+    name = names.get(line.speaker, line.speaker)
+    return Utterance(id=line.id, speaker_id=line.speaker, speaker=name, text=clean_line(line.text, tally))
 
 
 def _speaker_names(files: FileSet) -> dict[str, str]:
     for file in SPEAKERS:
         entries = _object(files, file)
         if entries:
-            return {key: str(_about(entry).get("character_name", key)) for key, entry in entries.items()}
+            return {key: _name(_about(entry), "character_name") or key for key, entry in entries.items()}
     return {}
 
 
@@ -162,14 +187,18 @@ def _about(entry: object) -> _Object:
     return meta if isinstance(meta, dict) else {}
 
 
+def _name(about: _Object, key: str) -> str | None:
+    """A text of the metadata; null, and what is no text, is absence."""
+    given = about.get(key)
+    return given if isinstance(given, str) and not is_absent(given) else None
+
+
 def _object(files: FileSet, file: str) -> dict[str, Any]:
     """The object in an optional JSON file; empty when the file is not there."""
     if file not in files:
         return {}
-    try:
-        value = json.loads(files.read(file))
-    except ValueError as err:
-        raise CorpusError(files.path(file), f"the file must be JSON, got: {err}") from err
+    text = decode_text(files.read(file), file=files.path(file))
+    value = parse_json(text, file=files.path(file), max_chars=_MAX_METADATA)
     if not isinstance(value, dict):
         raise CorpusError(files.path(file), f"the file must hold one JSON object, got {type(value).__name__}")
     return value

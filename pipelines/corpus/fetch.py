@@ -8,14 +8,13 @@ import os
 import shutil
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import digest_bytes
-from harness.errors import ConfigError, IntegrityError, UnavailableError
+from harness.errors import ConfigError, CorpusError, IntegrityError, UnavailableError
 from harness.settings import Settings
 from harness.types import Progress
 from pipelines.corpus import convokit, cornell
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 OnProgress = Callable[[Progress], None]
 
 _ATTEMPTS = 5
-_MAX_UNPACKED = 4 << 30  # bytes; the largest of these corpora has a tenth of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +222,10 @@ def _verify(archive: Path, download: Download) -> None:
 
 def _unpack(archive: Path, folder: Path, download: Download) -> None:
     """Put the files of the corpus, and no others, into the folder; paths inside the zip decide nothing."""
-    _check_archive(archive)
-    files = open_zip(archive)
+    try:
+        files = open_zip(archive)
+    except CorpusError as err:
+        raise IntegrityError(f"`{archive.name}` must be the corpus: {err.reason}; fetch it again") from err
     lacking = [name for name in download.required if name not in files]
     if lacking:
         raise IntegrityError(f"`{download.url}` must give a zip with `{lacking[0]}`, got {', '.join(files.names[:6])}")
@@ -240,13 +240,3 @@ def _unpack(archive: Path, folder: Path, download: Download) -> None:
         os.replace(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _check_archive(archive: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            n_bytes = sum(entry.file_size for entry in opened.infolist())
-    except zipfile.BadZipFile as err:
-        raise IntegrityError(f"`{archive.name}` must be a zip, got: {err}; fetch it again") from err
-    if n_bytes > _MAX_UNPACKED:
-        raise IntegrityError(f"`{archive.name}` must unpack to at most {_MAX_UNPACKED} bytes, got {n_bytes}")

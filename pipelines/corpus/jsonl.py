@@ -10,9 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
-from harness.errors import CorpusError
+from harness.doors.files import Row
+from harness.doors.forms import REASONING, REPLIES, SIDES, advice
+from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
+from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
 from pipelines.corpus.corpus import (
     Corpus,
@@ -28,14 +32,7 @@ _SPLIT_NAMES: Mapping[str, Split] = {
     "training": "train", "valid": "validation", "val": "validation", "dev": "validation",
 }  # fmt: skip
 _ROLES = ("system", "user", "assistant")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One object of a JSONL file."""
-
-    number: int  # of its line, from 1
-    value: dict[str, Any]
+_KEYS = {"messages", "prompt", "completion", "id", "cluster", "split"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +46,13 @@ class _Turn:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     id: str
+    is_named: bool  # whether the row gives its id
     number: int
     cluster: str | None
     split: Split | None
     turns: tuple[_Turn, ...]  # without system messages
     system: str | None
+    group: str | None = None  # stands for the cluster that is not given: that of rows with the same prompt
 
 
 class _RowError(Exception):
@@ -68,15 +67,17 @@ def rows_of(data: bytes, *, file: str, tally: Tally) -> Iterator[Row]:
     """The objects of a JSONL file; blank lines are passed over.
 
     Raises:
-        CorpusError: for a line that is not JSON or not an object, unless the tally is lenient.
+        CorpusError: for a line that is not JSON, not an object, or whose texts cannot be stored, unless the tally is
+            lenient: it skips the former, repairs the latter, and counts both.
     """
+    on_repair = partial(tally.repair, "characters that cannot be stored, now U+FFFD") if tally.lenient else None
     for line in lines_of(data, file=file, tally=tally):
         if not line.text.strip():
             continue
         try:
-            value = json.loads(line.text)
-        except ValueError as err:
-            tally.skip("row that is not JSON", file, f"a row must be JSON, got: {err}", line=line.number)
+            value = parse_json(line.text, file=file, line=line.number, on_repair=on_repair)
+        except CorpusError as err:
+            tally.skip("row that is not JSON", file, err.reason, line=line.number)
             continue
         if not isinstance(value, dict):
             reason = f"a row must be a JSON object, got {type(value).__name__}"
@@ -125,102 +126,150 @@ def read_jsonl_corpus(data: bytes, *, file: str, name: str, tally: Tally) -> Cor
 
 def _entries(data: bytes, file: str, tally: Tally) -> list[_Entry]:
     entries: dict[str, _Entry] = {}
+    named: set[str] = set()
     for row in rows_of(data, file=file, tally=tally):
         try:
-            entry = _entry(row, tally)
+            entry = _entry(row, file, tally)
         except _RowError as err:
             tally.skip(err.kind, file, str(err), line=row.number)
             continue
-        if entry.id not in entries:
-            entries[entry.id] = entry
-        elif replace(entry, number=0) == replace(entries[entry.id], number=0):
+        except InputError as err:
+            tally.skip("id, cluster or name that is no text", file, str(err), line=row.number)
+            continue
+        key = entry.id if entry.is_named else f"\0{entry.id}"  # apart from the ids that are given
+        if key not in entries:
+            entries[key] = entry
+            named.update([entry.id] if entry.is_named else [])
+        elif replace(entry, number=0) == replace(entries[key], number=0):
             tally.repair("identical rows kept once")
         else:
-            reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[entry.id].number})"
+            reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
             tally.skip("row id given twice", file, reason, line=row.number)
-    return list(entries.values())
+    return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()])
 
 
-def _entry(row: Row, tally: Tally) -> _Entry:
-    turns = _turns(row.value)
+def _clustered(entries: list[_Entry]) -> list[_Entry]:
+    """Rows without a cluster share that of the rows with the same prompt: it must not stand on both sides of a split.
+
+    Where rows name their splits, theirs is the last word: only rows of one split are put together.
+    """
+    first: dict[tuple[Split | None, tuple[tuple[str, str], ...]], str] = {}
+    for entry in sorted(entries, key=lambda e: (e.cluster is None, e.id)):
+        first.setdefault((entry.split, _prompt(entry)), _cluster(entry))
+    return [
+        entry if entry.cluster is not None else replace(entry, group=first[entry.split, _prompt(entry)])
+        for entry in entries
+    ]
+
+
+def _prompt(entry: _Entry) -> tuple[tuple[str, str], ...]:
+    """The turns before the last reply."""
+    said = [(turn.role, turn.text) for turn in entry.turns if turn.text]
+    return tuple(said[:-1] if said[-1][0] == "assistant" else said)
+
+
+def _entry(row: Row, file: str, tally: Tally) -> _Entry:
+    turns = _turns(row.value, file)
     texts = [turn.text for turn in turns]
     if any(turn.role == "system" for turn in turns[1:]):
         raise _RowError("system message out of place", "a system message must be the first, got one further down")
     system = turns[0].text if turns and turns[0].role == "system" else None
     spoken = turns[1:] if system is not None else turns
-    if not any(turn.role == "user" for turn in spoken):
-        raise _RowError("row without a user message", f"a row must have a user message, got {len(spoken)} without one")
-    lost = sum(text.count("\ufffd") for text in texts)
-    tally.see("characters lost before reading (U+FFFD)", lost)
+    if not any(turn.role == "user" and turn.text for turn in spoken):
+        reason = f"a row must have a user message with something to read, got {len(spoken)} messages without one"
+        raise _RowError("row without a user message", reason)
+    _tell_of_unread(row.value, spoken, file, tally)
+    tally.see("characters lost before reading (U+FFFD)", sum(text.count("\ufffd") for text in texts))
+    tally.see("turns with nothing to read, passed over", sum(not turn.text for turn in spoken))
+    given = read_id(row.value.get("id"), "id")
     return _Entry(
-        id=_identifier(row.value, turns),
+        id=_content_id(turns) if given is None else given,
+        is_named=given is not None,
         number=row.number,
-        cluster=_optional_text(row.value, "cluster"),
+        cluster=read_id(row.value.get("cluster"), "cluster"),
         split=_split(row.value),
         turns=tuple(spoken),
         system=system or None,
     )
 
 
-def _turns(value: Mapping[str, Any]) -> list[_Turn]:
+def _tell_of_unread(value: Mapping[str, Any], turns: list[_Turn], file: str, tally: Tally) -> None:
+    """No reply is lost in silence: one under another name is an error where the row has none, else counted."""
+    unread = [key for key, said in value.items() if key not in _KEYS and _is_said(said)]
+    has_reply = turns[-1].role == "assistant" and bool(turns[-1].text)
+    for key in unread:
+        is_reply = key in REPLIES or any(key in sides for sides in SIDES)
+        if is_reply and not has_reply:
+            reason = f"a reply must be `completion` or the last of `messages`, got `{key}` beside a prompt without one"
+            raise _RowError("reply under another name", reason + advice(value, file, to="sft"))
+        if is_reply or not has_reply:
+            beside = "a reply" if has_reply else "a prompt without reply"
+            tally.see(f"`{key[:40]}` beside {beside}, not read")
+    messages = [m for m in value.get("messages") or () if isinstance(m, dict)]
+    tally.see("thoughts of messages, not read", sum(any(m.get(key) for key in REASONING) for m in messages))
+    if any(m.get("role") == "assistant" and m.get("weight") == 0 for m in messages):
+        reason = "a message's `weight` must be 1, got 0: replies that are not to be learned are history of a `prompt`"
+        raise _RowError("message with a weight of 0", reason + advice(value, file, to="sft"))
+
+
+def _is_said(value: object) -> bool:
+    return bool(value) and (isinstance(value, list) or (isinstance(value, str) and not is_absent(value)))
+
+
+def _turns(value: Mapping[str, Any], file: str) -> list[_Turn]:
     if "messages" in value and ("prompt" in value or "completion" in value):
-        raise _RowError("row of two formats", "a row must have `messages` or `prompt` and `completion`, got both")
+        needed = "a row must have `messages` or `prompt` and `completion`, got both"
+        raise _RowError("row of two formats", needed + advice(value, file, to="sft"))
     if "messages" in value:
-        return _messages(value["messages"], "messages", is_context=False)
+        return _messages(value, "messages", file, is_context=False)
     if "prompt" not in value:
         needed = "a row must have `messages`, or `prompt` and `completion`"
-        raise _RowError("row without messages", f"{needed}, got {sorted(value) or 'an empty object'}")
-    turns = _side(value["prompt"], "prompt", "user")
+        got = shown_keys(value) + advice(value, file, to="sft")
+        raise _RowError("row without messages", f"{needed}, got {got}")
+    turns = _side(value, "prompt", "user", file)
     if value.get("completion") is not None:
-        turns += _side(value["completion"], "completion", "assistant")
+        turns += _side(value, "completion", "assistant", file)
     return turns
 
 
-def _side(value: object, key: str, role: str) -> list[_Turn]:
+def _side(value: Mapping[str, Any], key: str, role: str, file: str) -> list[_Turn]:
     """`prompt` or `completion`: a text, or messages as TRL has them."""
-    if isinstance(value, str):
-        return [_Turn(role, value.strip(), role, False)]
-    return _messages(value, key, is_context=key == "prompt")
+    if isinstance(value[key], str):
+        return [_Turn(role, _said(value[key]), role, False)]
+    return _messages(value, key, file, is_context=key == "prompt")
 
 
-def _messages(value: object, key: str, *, is_context: bool) -> list[_Turn]:
+def _messages(row: Mapping[str, Any], key: str, file: str, *, is_context: bool) -> list[_Turn]:
+    value = row[key]
     if not isinstance(value, list) or not value:
-        raise _RowError("messages that are no list", f"`{key}` must be a list of messages, got {_shown(value)}")
+        raise _RowError("messages that are no list", f"`{key}` must be a list of messages, got {shown(value)}")
     turns = []
     for message in value:
         role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
         if role not in _ROLES or not isinstance(content, str):
             needed = "must have a `role` of system, user or assistant and a text as `content`"
-            raise _RowError("message without role or text", f"a message of `{key}` {needed}, got {_shown(message)}")
-        name = message.get("name")
-        turns.append(_Turn(role, content.strip(), name if isinstance(name, str) and name else role, is_context))
+            reason = f"a message of `{key}` {needed}, got {shown(message)}{advice(row, file, to='sft')}"
+            raise _RowError("message without role or text", reason)
+        turns.append(_Turn(role, _said(content), read_id(message.get("name"), "name") or role, is_context))
     return turns
 
 
-def _identifier(value: Mapping[str, Any], turns: list[_Turn]) -> str:
-    """The row's id, else one made of its content: the line it stands on must not decide its split."""
-    given = _optional_text(value, "id")
-    if given is not None:
-        return given
+def _said(text: str) -> str:
+    return "" if is_absent(text) else text.strip()
+
+
+def _content_id(turns: list[_Turn]) -> str:
+    """An id made of the row's content: the line it stands on must not decide its split."""
     content = json.dumps([[turn.role, turn.text] for turn in turns], ensure_ascii=False)
     return "row-" + hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
 
 
-def _optional_text(value: Mapping[str, Any], key: str) -> str | None:
-    given = value.get(key)
-    if given is None or given == "":
-        return None
-    if isinstance(given, bool) or not isinstance(given, str | int):
-        raise _RowError(f"`{key}` that is no text", f"`{key}` must be a text or a whole number, got {_shown(given)}")
-    return str(given)
-
-
 def _split(value: Mapping[str, Any]) -> Split | None:
     given = value.get("split")
-    if given is None:
+    if given is None or given == "":
         return None
     if not isinstance(given, str) or given not in _SPLIT_NAMES:
-        raise _RowError("unknown split", f"`split` must be train, validation or test, got {_shown(given)}")
+        raise _RowError("unknown split", f"`split` must be train, validation or test, got {shown(given)}")
     return _SPLIT_NAMES[given]
 
 
@@ -251,7 +300,7 @@ def _explicit_splits(entries: list[_Entry], file: str, tally: Tally) -> dict[str
 
 
 def _cluster(entry: _Entry) -> str:
-    return entry.id if entry.cluster is None else entry.cluster
+    return entry.cluster or entry.group or entry.id
 
 
 def _conversation(entry: _Entry) -> Conversation:
@@ -260,11 +309,6 @@ def _conversation(entry: _Entry) -> Conversation:
         for i, turn in enumerate(entry.turns)
     )
     return Conversation(id=entry.id, cluster=_cluster(entry), title=_cluster(entry), utterances=lines)
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(cast(Any, value), ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def require_text(data: bytes, file: str) -> None:

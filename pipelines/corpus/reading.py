@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from harness.doors.text import parse_json
 from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
 from pipelines.corpus import convokit, cornell, sample
@@ -78,7 +78,7 @@ def _first_row(path: Path) -> dict[str, object]:
     with path.open("rb") as stream:
         first = next((line for line in stream if line.strip()), b"")
     try:
-        value = json.loads(first)
-    except ValueError:
+        value = parse_json(first.decode(errors="replace"), file=path)
+    except CorpusError:
         return {}
     return value if isinstance(value, dict) else {}

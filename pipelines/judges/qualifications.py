@@ -19,6 +19,7 @@ from pipelines.judges.measures import JudgeUse, judge_of
 from pipelines.judges.pairwise import comparer_of
 from pipelines.session import OnProgress, Session
 from pipelines.stages import prompts_of
+from pipelines.styles import warning
 
 QUALIFY_REVISION = 1
 STAGE = "qualify"
@@ -108,7 +109,7 @@ def qualifications_for(
     found = stored_qualifications(session.tracking, use.judge_id)
     if not found:
         session.say(
-            f"  [yellow]![/yellow] {use.spec.name}: these data hold no prompts to plant controls in and none are on "
+            f"  {warning(use.spec.name)}: these data hold no prompts to plant controls in and none are on "
             "record; run `screentest judge qualify` on a corpus first"
         )
     return found

@@ -23,7 +23,7 @@ from harness.errors import InputError
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
-from pipelines.config import StrictConfig
+from pipelines.config import Seed, StrictConfig
 from pipelines.drawing import draw_prompts
 from pipelines.preferences.files import import_file, write_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
@@ -45,16 +45,18 @@ class PairsConfig(StrictConfig):
     """Every setting of a set of pairs."""
 
     method: Literal["judge", "reference"] = "judge"  # the judge's best against its worst, or the human against a sample
-    n_pairs: Annotated[int, Field(ge=1)] = 10_000  # wanted; prompts are drawn until there are so many, or none is left
+    n_pairs: Annotated[int, Field(ge=1, le=10**9)] = (
+        10_000  # wanted; prompts are drawn until there are so many, or none is left
+    )
     n_candidates: Annotated[int, Field(ge=1, le=64)] = 4  # replies of the parent to each prompt
     judge: str | None = None  # folder of a judge
     criterion: str | None = None  # of that judge; its first when left out
-    min_margin: Annotated[float, Field(ge=0)] = 0.0  # in the judge's units; a smaller difference makes no pair
-    max_prompt_tokens: Annotated[int, Field(ge=8)] = 384  # a longer prompt is passed over
-    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    min_margin: Annotated[float, Field(ge=0, le=1e9)] = 0.0  # in the judge's units; a smaller difference makes no pair
+    max_prompt_tokens: Annotated[int, Field(ge=8, le=10**6)] = 384  # a longer prompt is passed over
+    max_new_tokens: Annotated[int, Field(ge=1, le=10**6)] = 64
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> Self:
@@ -167,9 +169,9 @@ def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
     """
     from pipelines.preferences.audit import audit_pairs
 
-    imported = import_file(file)
-    require_apart(imported.pairs, prepared)
     known = {prompt.id: prompt for prompt in read_prompts(prepared, "train")}
+    imported = import_file(file, films={prompt.id: prompt.cluster for prompt in known.values()})
+    require_apart(imported.pairs, prepared)
     pairs = [_placed(pair, known.get(pair.prompt.id)) for pair in imported.pairs]
     write_pairs(folder, pairs, system=read_summary(prepared).system)
     write_json(folder / "audit.json", audit_pairs(pairs, seed=0))

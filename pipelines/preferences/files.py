@@ -6,16 +6,18 @@ TRL's preference format reads them and passes over the rest.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import from_json, to_json, write_jsonl
-from harness.errors import InputError, SplitError
+from harness.artifacts import to_json, write_jsonl
+from harness.doors.files import Row, read_rows
+from harness.doors.forms import advice, join_sides
+from harness.doors.text import is_absent, read_id, shown, shown_keys, unused
+from harness.errors import CorpusError, InputError, SplitError
 from harness.models.chat import chat_messages
-from harness.types import Candidate, Message, PreferencePair, Prompt
+from harness.types import Candidate, Message, PreferencePair, Prompt, Role
 
 PAIRS = "pairs.jsonl"
 _ROLES = ("system", "user", "assistant")
@@ -44,32 +46,70 @@ def read_pairs(folder: Path) -> tuple[PreferencePair, ...]:
     return import_file(folder / PAIRS).pairs
 
 
-def import_file(file: Path) -> Imported:
+def import_file(file: Path, *, films: Mapping[str, str] | None = None) -> Imported:
     """Preferences of any origin: `prompt`, `chosen` and `rejected` as text or as messages.
 
-    A row may leave `prompt` out when chosen and rejected are whole conversations that differ in the last message alone.
-    What a row says beside that (`prompt_id`, `cluster`, `reference`, `margin`, `preferred_by`, `reason`, `candidates`,
-    `orders_agree`, `split`) is kept.
+    Chosen and rejected may be whole conversations that differ in the last message alone; the prompt, where it is given
+    beside them, is taken off. What a row says beside that (`prompt_id`, `cluster`, `reference`, `margin`,
+    `preferred_by`, `reason`, `candidates`, `orders_agree`, `split`) is kept. Rows without `cluster` share that of the
+    rows with the same prompt, so that no prompt can stand on both sides of a split. `films` are the clusters of prompt
+    ids that are known.
 
     Raises:
-        InputError: the file is not there, a row breaks the format, or its chosen and rejected are the same.
+        InputError: there is no such file.
+        CorpusError: a row breaks the format, or its chosen and rejected are the same; it names file and line.
         SplitError: a row says that it is not of TRAIN.
     """
-    if not file.is_file():
-        raise InputError(f"`{file}` must be an existing JSONL file of preferences; there is none")
-    pairs, n_own_system = [], 0
-    for number, row in _rows(file):
-        try:
-            pair, has_system = _pair(row, default_id=f"row-{number}")
-        except SplitError as err:
-            raise SplitError(f"`{file.name}` line {number}: {err}") from err
-        except InputError as err:
-            raise InputError(f"`{file.name}` line {number}: {err}") from err
-        pairs.append(pair)
-        n_own_system += has_system
-    if not pairs:
-        raise InputError(f"`{file}` must hold at least one preference; it is empty")
-    return Imported(pairs=tuple(pairs), n_own_system=n_own_system)
+    drafts = [_draft(row, file) for row in read_rows(file, of="preferences")]
+    drafts = [replace(d, cluster=(films or {}).get(d.prompt_id or "", d.cluster)) for d in drafts]
+    given = {draft.prompt_id for draft in drafts if draft.prompt_id is not None}
+    ids = [draft.prompt_id or unused(f"row-{draft.number}", given) for draft in drafts]
+    return Imported(
+        pairs=tuple(
+            replace(draft.pair, prompt=replace(draft.pair.prompt, id=prompt_id, cluster=cluster))
+            for draft, prompt_id, cluster in zip(drafts, ids, _clusters(drafts, ids), strict=True)
+        ),
+        n_own_system=sum(draft.has_system for draft in drafts),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A row that is checked, before it is known which rows share its prompt."""
+
+    number: int  # of its line
+    pair: PreferencePair  # without id and cluster
+    prompt_id: str | None
+    cluster: str | None
+    has_system: bool
+
+    @property
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """The prompt's text, whatever its spacing and case."""
+        return tuple((turn.role, " ".join(turn.content.split()).casefold()) for turn in self.pair.prompt.messages)
+
+
+class _FormError(InputError):
+    """A row is not of our form: it may be of another that can be converted."""
+
+
+def _clusters(drafts: Sequence[_Draft], ids: Sequence[str]) -> list[str]:
+    """The given cluster of every row, else one for all rows that share a prompt or its id."""
+    parents: dict[object, object] = {}
+
+    def root(key: object) -> object:
+        while (parent := parents.setdefault(key, key)) != key:
+            parents[key] = parents[parent]
+            key = parent
+        return key
+
+    for draft, prompt_id in zip(drafts, ids, strict=True):
+        if draft.cluster is None:
+            parents[root(draft.asked)] = root(prompt_id)
+    names: dict[object, str] = {}
+    for draft, prompt_id in sorted(zip(drafts, ids, strict=True), key=lambda known: known[0].cluster is None):
+        names.setdefault(root(draft.asked), draft.cluster or prompt_id)
+    return [draft.cluster or names[root(draft.asked)] for draft in drafts]
 
 
 def _line(pair: PreferencePair, *, system: str) -> dict[str, Any]:
@@ -87,90 +127,88 @@ def _line(pair: PreferencePair, *, system: str) -> dict[str, Any]:
     }
 
 
-def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _draft(row: Row, file: Path) -> _Draft:
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as err:
-        raise InputError(f"`{file}` must be UTF-8, it is not at byte {err.start}") from err
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as err:
-            raise InputError(f"`{file.name}` line {number}: not JSON ({err.msg})") from err
-        if not isinstance(row, dict):
-            raise InputError(f"`{file.name}` line {number}: must be an object, got {type(row).__name__}")
-        yield number, row
+        return _checked(row)
+    except SplitError as err:
+        raise SplitError(f"`{file}` line {row.number}: {err}") from err
+    except _FormError as err:
+        raise CorpusError(file, f"{err}{advice(row.value, file, to='pairs')}", line=row.number) from err
+    except InputError as err:
+        raise CorpusError(file, str(err), line=row.number) from err
 
 
-def _pair(row: Mapping[str, Any], *, default_id: str) -> tuple[PreferencePair, bool]:
+def _checked(row: Row) -> _Draft:
+    value = row.value
     for key in ("chosen", "rejected"):
-        if key not in row:
-            raise InputError(f"`{key}` must be given; the keys are {', '.join(row)}")
-    if row.get("split", "train") != "train":
-        raise SplitError(f"preferences must be of the train split, got {row['split']}: TEST and VALIDATION never train")
-    history, chosen, rejected = _conversation(row)
+        if value.get(key) is None:
+            raise _FormError(f"`{key}` must be given; the keys are {shown_keys(value)}")
+    if (split := value.get("split")) not in (None, "", "train"):
+        raise SplitError(f"preferences must be of the train split, got {shown(split)}: TEST and VALIDATION never train")
+    history, chosen, rejected = _conversation(value)
     if chosen == rejected:
         raise InputError("`chosen` and `rejected` must differ, they are the same; drop the row")
     for key, reply in (("chosen", chosen), ("rejected", rejected)):
-        if not reply:
+        if is_absent(reply):
             raise InputError(f"`{key}` must not be empty")
-    own = [m for m in history if m.role == "system"]
     turns = tuple(m for m in history if m.role != "system")
-    if not turns or turns[-1].role != "user":
+    if not turns or turns[-1].role != "user" or is_absent(turns[-1].content):
         raise InputError("`prompt` must end with the user's turn that is answered")
-    prompt_id = str(row.get("prompt_id", default_id))
-    pair = PreferencePair(
-        prompt=Prompt(
-            id=prompt_id,
-            messages=turns,
-            split="train",
-            cluster=str(row.get("cluster", prompt_id)),
-            reference=_optional(row, "reference", str),
+    prompt = Prompt(id="", messages=turns, split="train", cluster="", reference=_optional(value, "reference", str))
+    return _Draft(
+        number=row.number,
+        pair=PreferencePair(
+            prompt=prompt,
+            chosen=chosen,
+            rejected=rejected,
+            margin=_optional(value, "margin", float),
+            preferred_by=read_id(value.get("preferred_by"), "preferred_by") or "import",
+            reason=_optional(value, "reason", str) or "",
+            candidates=tuple(_candidate(item) for item in _optional(value, "candidates", list) or ()),
+            orders_agree=_optional(value, "orders_agree", bool),
         ),
-        chosen=chosen,
-        rejected=rejected,
-        margin=_optional(row, "margin", float),
-        preferred_by=str(row.get("preferred_by", "import")),
-        reason=str(row.get("reason", "")),
-        candidates=tuple(from_json(Candidate, item) for item in row.get("candidates") or ()),
-        orders_agree=_optional(row, "orders_agree", bool),
+        prompt_id=read_id(value.get("prompt_id"), "prompt_id"),
+        cluster=read_id(value.get("cluster"), "cluster"),
+        has_system=len(turns) < len(history),
     )
-    return pair, bool(own)
+
+
+def _candidate(item: object) -> Candidate:
+    if not isinstance(item, Mapping) or not isinstance(item.get("text"), str):
+        raise InputError(f"`candidates` must be objects with a `text`, got {shown(item)}")
+    n_tokens = _optional(item, "n_tokens", int)
+    return Candidate(text=item["text"], score=_optional(item, "score", float), n_tokens=n_tokens)
 
 
 def _conversation(row: Mapping[str, Any]) -> tuple[list[Message], str, str]:
     """History, chosen and rejected of a row in any of the forms."""
-    if "prompt" in row:
-        prompt = row["prompt"]
-        is_text = isinstance(prompt, str)
-        history = [Message(role="user", content=prompt)] if is_text else _messages(prompt, key="prompt")
-        return history, _reply(row["chosen"], key="chosen"), _reply(row["rejected"], key="rejected")
-    chosen, rejected = (_messages(row[key], key=key) for key in ("chosen", "rejected"))
-    if chosen[:-1] != rejected[:-1] or len(chosen) < 2:
-        raise InputError("`prompt` must be given where chosen and rejected do not share all messages but the last")
-    return chosen[:-1], _reply(row["chosen"][-1:], key="chosen"), _reply(row["rejected"][-1:], key="rejected")
+    prompt = row.get("prompt")
+    has_prompt = bool(prompt) and not (isinstance(prompt, str) and is_absent(prompt))
+    chosen, rejected = (_messages(row[key], key=key, role="assistant") for key in ("chosen", "rejected"))
+    if not has_prompt and min(len(chosen), len(rejected)) < 2:
+        raise _FormError("`prompt` must be given, or chosen and rejected be whole conversations, got neither")
+    history = [] if not has_prompt else _messages(prompt, key="prompt")
+    joined = join_sides(history, chosen, rejected)
+    if joined is None:
+        raise _FormError(
+            "`chosen` and `rejected` must be replies of the assistant to the same `prompt`: texts, single messages, or "
+            "conversations that begin with it and share all messages but the last"
+        )
+    return joined
 
 
-def _reply(value: object, *, key: str) -> str:
+def _messages(value: object, *, key: str, role: Role = "user") -> list[Message]:
+    """A list of messages; a text is one of this role."""
     if isinstance(value, str):
-        return value.strip()
-    messages = _messages(value, key=key)
-    if len(messages) != 1 or messages[0].role != "assistant":
-        raise InputError(f"`{key}` must be text or one assistant message, got {[m.role for m in messages]}")
-    return messages[0].content.strip()
-
-
-def _messages(value: object, *, key: str) -> list[Message]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise InputError(f"`{key}` must be text or a list of messages, got {type(value).__name__}")
+        return [Message(role=role, content=value)]
+    if not isinstance(value, list) or not value:
+        raise _FormError(f"`{key}` must be text or a list of messages, got {shown(value)}")
     found = []
     for item in value:
         is_message = isinstance(item, Mapping) and item.get("role") in _ROLES and isinstance(item.get("content"), str)
         if not is_message:
-            raise InputError(f"`{key}` must hold messages with `role` and `content`, got {str(item)[:60]}")
-        found.append(Message(role=item["role"], content=item["content"], name=_optional(item, "name", str)))
+            raise _FormError(f"`{key}` must hold messages with `role` and `content`, got {shown(item)}")
+        found.append(Message(role=item["role"], content=item["content"], name=read_id(item.get("name"), "name")))
     return found
 
 
@@ -180,6 +218,6 @@ def _optional(row: Mapping[str, Any], key: str, kind: type) -> Any:
     if value is None:
         return None
     is_number = kind is float and isinstance(value, int) and not isinstance(value, bool)
-    if not isinstance(value, kind) and not is_number:
-        raise InputError(f"`{key}` must be {kind.__name__} or null, got {value!r}")
+    if (not isinstance(value, kind) and not is_number) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"`{key}` must be {kind.__name__} or null, got {shown(value)}")
     return kind(value)

@@ -168,7 +168,7 @@ def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: 
         "pairs",
         label="Import preferences",
         revision=build.REVISION,
-        config={"method": "import"},
+        config={"method": "import", "clusters": "prompt"},  # rows of one prompt are one cluster since this stands here
         inputs={"prepared": prepared.digest, "file": digest_file(file)},
         work=work,
         adopt=adopt,

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import StrictConfig
-from pipelines.training.recipe import BaseSettings, OptimizerSettings, Positive
+from pipelines.config import Seed, StrictConfig
+from pipelines.training.recipe import BaseSettings, Epochs, OptimizerSettings, Positive
 
 LossType = Literal["sigmoid", "hinge", "ipo", "robust", "sft"]
 
@@ -16,7 +16,7 @@ class PairSettings(StrictConfig):
     """Which pairs are seen, and in rows of what size."""
 
     n_pairs: Positive | None  # drawn evenly over films, after those held out; null takes all
-    epochs: Positive
+    epochs: Epochs
     pairs_per_pack: Positive  # pairs in one row; a row is a micro-batch
     max_tokens: Positive  # of a prompt with its longer reply; a longer pair is left out and counted
 
@@ -25,7 +25,7 @@ class LossSettings(StrictConfig):
     """What is minimised. `sft` is the control: likelihood of the chosen replies alone, all else the same."""
 
     type: LossType
-    beta: Annotated[float, Field(gt=0)]  # how dearly leaving the reference is paid
+    beta: Annotated[float, Field(gt=0, le=1e4)]  # how dearly leaving the reference is paid
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # assumed share of pairs whose preference is wrong
     ld_alpha: Annotated[float, Field(ge=0, le=1)] | None  # weight of tokens beyond the shorter reply; null counts all
 
@@ -43,7 +43,7 @@ class PreferenceValidation(StrictConfig):
 
     every_steps: Positive
     n_pairs: Positive  # at least so many, from films of their own
-    n_replies: Annotated[int, Field(ge=0)]  # replies generated to their prompts, for reply length; 0 is none
+    n_replies: Annotated[int, Field(ge=0, le=10**6)]  # replies generated to their prompts, for reply length; 0 is none
     max_new_tokens: Positive  # of these replies
     keep: Literal["last", "best"]  # whose weights: the last step's, or the step's of the lowest validation loss
 
@@ -66,7 +66,7 @@ class DpoRecipe(StrictConfig):
     validation: PreferenceValidation
     checkpoint_steps: Positive
     log_steps: Positive
-    seed: int
+    seed: Seed
 
     def as_control(self) -> DpoRecipe:
         """Further SFT on the chosen replies: the same pairs, order, steps and rates; the loss alone is another."""

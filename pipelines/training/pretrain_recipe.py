@@ -6,15 +6,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import StrictConfig
-
-Positive = Annotated[int, Field(ge=1)]
+from pipelines.config import Seed, StrictConfig
+from pipelines.training.recipe import Positive, Tokens
 
 
 class ArchitectureSettings(StrictConfig):
     """A Qwen2 decoder: rotary positions, RMSNorm, gated MLP, grouped-query attention, tied embeddings."""
 
-    vocabulary: Annotated[int, Field(ge=300)]  # byte-level BPE trained on TRAIN films, control tokens included
+    vocabulary: Annotated[int, Field(ge=300, le=10**7)]  # byte-level BPE of TRAIN films, control tokens included
     width: Positive
     layers: Positive
     heads: Positive
@@ -34,10 +33,10 @@ class ArchitectureSettings(StrictConfig):
 class PretrainOptimizer(StrictConfig):
     """AdamW with a linear warm-up and a cosine decay to a tenth."""
 
-    learning_rate: Annotated[float, Field(gt=0)]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
+    weight_decay: Annotated[float, Field(ge=0, le=100)]
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e9)]
 
 
 class PretrainRecipe(StrictConfig):
@@ -46,11 +45,11 @@ class PretrainRecipe(StrictConfig):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     text_base: str  # whose tokenizer bounds the windows of text; the model's own is trained here
     architecture: ArchitectureSettings
-    train_tokens: Positive  # seen in all, in the model's own tokens
+    train_tokens: Tokens  # seen in all, in the model's own tokens
     row_tokens: Positive  # of a row; documents are laid end to end
     rows_per_step: Positive
     optimizer: PretrainOptimizer
     validation_tokens: Positive
     log_steps: Positive
     checkpoint_steps: Positive
-    seed: int
+    seed: Seed

@@ -6,9 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config import StrictConfig
+from pipelines.config import Seed, StrictConfig
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Tokens = Annotated[int, Field(ge=1, le=10**13)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Schedule = Literal["constant", "linear", "cosine"]
 OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
@@ -24,8 +26,8 @@ class BaseSettings(StrictConfig):
 class LoraSettings(StrictConfig):
     """The adapter: W + (scale / rank) · BA on the chosen linear layers (arXiv 2106.09685)."""
 
-    rank: Positive
-    scale: Positive  # LoRA's "alpha"; the update is multiplied by scale / rank
+    rank: Annotated[int, Field(ge=1, le=65_536)]
+    scale: Annotated[int, Field(ge=1, le=10**6)]  # LoRA's "alpha"; the update is multiplied by scale / rank
     dropout: Share
     targets: Literal["all-linear"] | tuple[str, ...]  # QLoRA adapts every linear layer; the head is never one of them
     dora: bool  # weight-decomposed (arXiv 2402.09353)
@@ -34,8 +36,8 @@ class LoraSettings(StrictConfig):
 class DataSettings(StrictConfig):
     """How much is seen, and in rows of what size."""
 
-    train_tokens: Positive | None  # budget of tokens seen, prompts included; or null and `epochs`
-    epochs: Positive | None
+    train_tokens: Tokens | None  # budget of tokens seen, prompts included; or null and `epochs`
+    epochs: Epochs | None
     pack_tokens: Positive  # longest row
 
     @model_validator(mode="after")
@@ -49,12 +51,12 @@ class OptimizerSettings(StrictConfig):
     """How weights move."""
 
     name: OptimizerName  # 8-bit states need CUDA; elsewhere plain AdamW takes their place and the summary says so
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
     schedule: Schedule  # after the warm-up
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
     packs_per_step: Positive  # gradient accumulation
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=100)]
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e9)]
 
 
 class ValidationSettings(StrictConfig):
@@ -76,12 +78,12 @@ class SftRecipe(StrictConfig):
     lora: LoraSettings
     data: DataSettings
     optimizer: OptimizerSettings
-    neftune_alpha: Annotated[float, Field(gt=0)] | None  # noise on embeddings (arXiv 2310.05914); null and 0 are off
+    neftune_alpha: Annotated[float, Field(gt=0, le=1e4)] | None  # noise on embeddings (2310.05914); null and 0 are off
     gradient_checkpointing: bool
     validation: ValidationSettings
     checkpoint_steps: Positive
     log_steps: Positive
-    seed: int
+    seed: Seed
 
     @field_validator("neftune_alpha", mode="before")
     @classmethod

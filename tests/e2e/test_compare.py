@@ -266,7 +266,7 @@ def tiny_judge(folder: Path, base: Path) -> Path:
     (folder / "judge.yaml").write_text(
         "schema: 1\nname: tiny-judge\nmethod: likelihood\nmode: likelihood\n"
         f"model: {{source: '{base}', dtype: float32}}\nfamily: llama\ncriteria: [fluency]\n"
-        "max_bytes: 256\nqualification: {min_auc: 0.60, n_controls: 8}\nruntime: {batch_tokens: 2048}\n"
+        "max_bytes: 256\nqualification: {min_auc: 0.60, n_controls: 8}\n"
     )
     return folder
 

@@ -255,7 +255,7 @@ def test_a_reference_with_other_weights_than_the_parents_file_is_refused(
 
 def test_identical_replies_are_refused(base, prepared, parent, tmp_path):
     folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, chosen="the same", rejected="the same ")])
-    with pytest.raises(InputError, match=r"`pairs.jsonl` line 2: `chosen` and `rejected` must differ"):
+    with pytest.raises(InputError, match=r"pairs\.jsonl` line 2: `chosen` and `rejected` must differ"):
         dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
 
 
@@ -276,7 +276,7 @@ def test_pairs_near_a_held_out_row_are_refused(split, base, prepared, parent, tm
 
 def test_a_row_that_says_it_is_of_test_is_refused(base, prepared, parent, tmp_path):
     folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, prompt=replace(pair(1).prompt, split="test"))])
-    with pytest.raises(SplitError, match="line 2: preferences must be of the train split, got test"):
+    with pytest.raises(SplitError, match='line 2: preferences must be of the train split, got "test"'):
         dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
 
 

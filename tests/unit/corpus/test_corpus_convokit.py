@@ -69,7 +69,7 @@ def test_a_corpus_without_films_has_a_cluster_per_conversation(tmp_path: Path) -
 
 
 FAULTS = {
-    "not an utterance": ({"id": "x"}, r"got \['id'\]", "row that is not an utterance", ["g:g"]),
+    "not an utterance": ({"id": "x"}, "got no `conversation_id`, `speaker`", "row that is not an utterance", ["g:g"]),
     "no object": ("3", "must be a JSON object, got int", "row that is not an object", ["g:g"]),
     "id twice": (row("g", None, "z"), "got `g` again", "utterance id given twice", ["g:g"]),
     "reply to nobody": (row("b", "gone"), "got `gone`, which is not", "conversation names a line that is not there",
@@ -99,5 +99,5 @@ def test_a_ring_of_replies(tmp_path: Path) -> None:
 def test_metadata_that_is_no_json(tmp_path: Path) -> None:
     jsonl(tmp_path / "utterances.jsonl", row("a", None))
     (tmp_path / "conversations.json").write_text("{")
-    with pytest.raises(CorpusError, match=r"conversations\.json`: the file must be JSON"):
+    with pytest.raises(CorpusError, match=r"conversations\.json` line 1: must be JSON"):
         read_corpus(tmp_path)

@@ -101,9 +101,9 @@ class TestExplicitSplits:
 
 GOOD = chat("good", "yes", id="good", cluster="g", split="train")
 FAULTS = {
-    "not JSON": ("{oops", "must be JSON, got: ", "row that is not JSON"),
+    "not JSON": ("{oops", "must be JSON, it is not: ", "row that is not JSON"),
     "not an object": (["a"], "must be a JSON object, got list", "row that is not an object"),
-    "neither format": ({"text": "a"}, r"got \['text'\]", "row without messages"),
+    "neither format": ({"text": "a"}, "got `text`", "row without messages"),
     "both formats": ({**chat("a", "b"), "prompt": "p"}, "got both", "row of two formats"),
     "messages no list": ({"messages": "a"}, 'must be a list of messages, got "a"', "messages that are no list"),
     "no messages": ({"messages": []}, r"must be a list of messages, got \[\]", "messages that are no list"),
@@ -117,7 +117,7 @@ FAULTS = {
         {"messages": [{"role": "assistant", "content": "a"}]}, "must have a user", "row without a user message",
     ),
     "unknown split": (chat("a", "b", split="exam"), 'got "exam"', "unknown split"),
-    "id no text": (chat("a", "b", id=[1]), r"got \[1\]", "`id` that is no text"),
+    "id no text": (chat("a", "b", id=[1]), r"got \[1\]", "id, cluster or name that is no text"),
     "id twice": (chat("a", "b", id="good"), r"got `good` again \(first on line 1\)", "row id given twice"),
     "cluster in two splits": (
         chat("a", "b", cluster="g", split="test"), "got `g` in test after train", "cluster in two splits",

@@ -49,10 +49,10 @@ def test_several_lines_of_a_prompt_are_its_draws_and_all_are_asked(tmp_path: Pat
     ("row", "reason"),
     [
         ("{", "must be JSON"),
-        ([1], "must be an object"),
-        ({"text": "x"}, "`prompt_id` must be a string"),
+        ([1], "must be a JSON object"),
+        ({"text": "x"}, "`prompt_id` must be a text"),
         ({"prompt_id": "a"}, "`text` must be a string"),
-        ({"prompt_id": 3, "text": "x"}, "`prompt_id` must be a string"),
+        ({"prompt_id": 3.0, "text": "x"}, "`prompt_id` must be a text"),
         ({"prompt_id": "a", "text": "x", "draw": -1}, "`draw` must be a whole number"),
         ({"prompt_id": "a", "text": "x", "draw": True}, "`draw` must be a whole number"),
         ({"prompt_id": "a", "text": "x", "finish_reason": "bored"}, "`finish_reason` must be one of"),
@@ -70,7 +70,7 @@ def test_a_line_that_breaks_the_format_is_named(tmp_path: Path, row: object, rea
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is none"):
         RecordedModel.load(tmp_path / "missing.jsonl")
-    with pytest.raises(CorpusError, match="at least one generation"):
+    with pytest.raises(CorpusError, match="at least one row of generations"):
         RecordedModel.load(_file(tmp_path, ""))
     (tmp_path / "latin.jsonl").write_bytes(b'{"prompt_id": "a", "text": "caf\xe9"}')
     with pytest.raises(CorpusError, match="must be UTF-8"):

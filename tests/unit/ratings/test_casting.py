@@ -164,7 +164,9 @@ def test_a_skip_needs_a_reason_and_leaves_the_item_missing(engine: Engine) -> No
     token = a_study(engine, clock=clock).links[0].token
     task = due(engine, token, clock)
     with pytest.raises(InvalidRatingError, match="reason"):
-        cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason=" "), clock=clock)
+        cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="\u200b "), clock=clock)
+    with pytest.raises(InvalidRatingError, match="text that can be stored"):
+        cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="\0 or \ud83d"), clock=clock)
     cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="not in English"), clock=clock)
     after = due(engine, token, clock)
     assert after.slot != task.slot
