@@ -140,7 +140,7 @@ def publish(
 
 
 def standing(tracking: Tracking, name: str, *, digest: str) -> Adapter | None:
-    """The newest version under a name that is these bytes, on record and on disk; versions start anew after a delete."""
+    """The newest version under a name that is these bytes: MLflow numbers versions from 1 again after a delete."""
     for record in records(tracking, name=name):
         if record.digest == digest:
             with contextlib.suppress(IntegrityError, InputError):  # altered or gone: as good as not there

@@ -141,7 +141,7 @@ def publish_trained(
 
 
 def published_adapter(session: Session, trained: StageResult) -> Adapter:
-    """The registry's adapter of a training that was asked for: `<name>@candidate` from here on, trained now or reused."""
+    """The registry's adapter of a training that was asked for, new or reused: `<name>@candidate` from here on."""
     adapter = adapter_of(session, trained)
     return promote(session.tracking, f"{adapter.name}/{adapter.version}", alias=CANDIDATE)
 

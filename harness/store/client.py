@@ -22,7 +22,7 @@ class StoreClient:
 
         @functools.wraps(found)
         def told(*arguments: Any, **named: Any) -> Any:
-            with telling(self._store):
+            with telling(self._store, passes_answers=True):
                 return found(*arguments, **named)
 
         return told

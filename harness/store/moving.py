@@ -52,8 +52,7 @@ def _elsewhere(connection: Connection, artifacts: Path) -> set[str]:
 def _rewrite(connection: Connection, there: str, here: str) -> None:
     from sqlalchemy import text
 
+    values = {"here": f"{here}/", "there": f"{there}/", "n": len(there) + 1}
     for table, column in _ADDRESSES:
-        connection.execute(
-            text(f"UPDATE {table} SET {column} = :here || substr({column}, :n + 1) WHERE substr({column}, 1, :n) = :there"),
-            {"here": f"{here}/", "there": f"{there}/", "n": len(there) + 1},
-        )
+        moved = f"UPDATE {table} SET {column} = :here || substr({column}, :n + 1)"
+        connection.execute(text(f"{moved} WHERE substr({column}, 1, :n) = :there"), values)

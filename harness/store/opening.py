@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from harness.store.moving import move_in
 from harness.store.sentences import telling
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
 
 CONNECT_SECONDS = 5
 MAKING_LOCK = 727275  # PostgreSQL's advisory lock while MLflow makes its tables; 727274 is our own migrations'
@@ -35,7 +36,7 @@ _ALWAYS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-_WHILE_OPENING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
+_WHILE_OPENING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
 def open_mlflow(settings: Settings) -> StoreClient:
@@ -84,7 +85,7 @@ def _ready(settings: Settings) -> Iterator[None]:
         engine.dispose()
 
 
-def connect(url: str) -> Engine:
+def connect(url: str | URL) -> Engine:
     """An engine of its own on an address that answers within seconds; the file of SQLite is not made for it.
 
     Raises:
@@ -135,7 +136,7 @@ def _require_schema(found: str | None, store: str) -> None:
     versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     is_older = found is not None and any(versions.glob(f"{found}_*.py"))
     advice = (
-        "of an older MLflow; copy the database, then run `mlflow db upgrade` with its address"
+        f"of an older MLflow; copy the database, then run `mlflow db upgrade {shlex.quote(store)}`"
         if is_older
         else f"that MLflow {mlflow.__version__} does not know; use the MLflow that wrote it, or name another store"
     )
@@ -158,15 +159,15 @@ def _make_file(file: Path, settings: Settings) -> None:
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
     """MLflow's patience with a server while it is opened, where the user has set none."""
-    before = {name: os.environ.get(name) for name in _WHILE_OPENING}
-    ours = {name: value for name, value in _WHILE_OPENING.items() if before[name] in (None, _ALWAYS.get(name))}
+    ours = {n: value for n, value in _WHILE_OPENING.items() if os.environ.get(n) in (None, _ALWAYS.get(n))}
     os.environ.update(ours)
     try:
         yield
     finally:
         for name in ours:
-            os.environ.pop(name)
-            os.environ.update({name: value for value in [before[name]] if value is not None})
+            del os.environ[name]
+            if name in _ALWAYS:
+                os.environ[name] = _ALWAYS[name]
 
 
 def _quieten() -> None:
