@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlparse
-from urllib.request import url2pathname
+from urllib.parse import urlparse
+
+from harness.fetching import local_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -24,35 +25,41 @@ _ADDRESSES = (
 )
 
 
-def move_in(engine: Engine, artifacts: Path) -> None:
-    """Rewrite the addresses of a store's artifacts that lie in another home to the folder of this one."""
-    here = artifacts.as_uri()
+def move_in(engine: Engine, home: Path) -> None:
+    """Rewrite the addresses of artifacts that lie in another home to where they lie in this one."""
     with engine.connect() as connection:
-        if not _elsewhere(connection, artifacts):
+        if not _elsewhere(connection, home):
             return
     with engine.begin() as connection:
-        for there in _elsewhere(connection, artifacts):
+        for there, here in _elsewhere(connection, home).items():
             _rewrite(connection, there, here)
 
 
-def _elsewhere(connection: Connection, artifacts: Path) -> set[str]:
-    """Other homes' artifacts folders, told by the experiments in them: `<home>/artifacts/<experiment>`."""
+def _elsewhere(connection: Connection, home: Path) -> dict[str, str]:
+    """Where experiments of another home say that they lie → where they lie in this one."""
     from sqlalchemy import text
 
-    here, found = artifacts.as_uri(), set()
-    for name, location in connection.execute(text("SELECT name, artifact_location FROM experiments")):
-        root = str(location).removesuffix(f"/{quote(name)}")
-        is_home = root.startswith("file:") and root.endswith("/artifacts") and root not in (location, here)
-        # Somebody's own folder of that name stays where it is.
-        if is_home and ((artifacts / name).is_dir() or not Path(url2pathname(urlparse(location).path)).exists()):
-            found.add(root)
+    found = {}
+    for number, name, location in connection.execute(
+        text("SELECT experiment_id, name, artifact_location FROM experiments")
+    ):
+        old = local_folder(str(location))
+        if old is None or old.name not in (name, str(number)):
+            continue  # in a bucket, or in a folder that somebody chose
+        new = home / "artifacts" / old.name if old.parent.name == "artifacts" else home / old.name
+        if new != old and (new.is_dir() or not old.exists()):
+            found[location] = new.as_uri() if urlparse(location).scheme else str(new)
     return found
 
 
 def _rewrite(connection: Connection, there: str, here: str) -> None:
     from sqlalchemy import text
 
-    values = {"here": f"{here}/", "there": f"{there}/", "n": len(there) + 1}
     for table, column in _ADDRESSES:
-        moved = f"UPDATE {table} SET {column} = :here || substr({column}, :n + 1)"
-        connection.execute(text(f"{moved} WHERE substr({column}, 1, :n) = :there"), values)
+        connection.execute(
+            text(
+                f"UPDATE {table} SET {column} = :here || substr({column}, :n + 1) "
+                f"WHERE {column} = :there OR substr({column}, 1, :n + 1) = :there || '/'"
+            ),
+            {"here": here, "there": there, "n": len(there)},
+        )

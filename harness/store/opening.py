@@ -68,7 +68,7 @@ def _ready(settings: Settings) -> Iterator[None]:
     try:
         if is_made(engine, settings.store_name):
             if settings.is_own_store:
-                move_in(engine, settings.artifacts)
+                move_in(engine, settings.home)
             yield
         elif engine.dialect.name == "postgresql":
             from sqlalchemy import text

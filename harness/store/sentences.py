@@ -18,7 +18,10 @@ _ADVICE = (  # the first pattern that is found in the reason; none, no advice
     ("readonly|Read-only|denied|not permitted", "let it be written, or set `SCREENTEST_HOME` to a folder of yours"),
     ("locate revision", "a newer Screentest wrote it: use that one, or name another"),
     ("database is locked", "another program holds it: wait until that has finished"),
-    ("unable to open|Not a directory|File exists|Is a directory", "name a file in a folder that can be made"),
+    (
+        "unable to open|Not a directory|File exists|Is a directory",
+        "name a file in a folder that can be made and written",
+    ),
     ("No module named|load plugin", "install its driver, or name another; PostgreSQL is postgresql+psycopg://…"),
     ("refused|timed? ?out|resolve|unreachable|not known|reset|closed", "start the server, or correct the address"),
 )
