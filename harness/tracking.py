@@ -319,15 +319,24 @@ class Tracking:
         return None
 
     def _what_changed(self, info: RunInfo) -> str | None:
+        """What is no more as the run left it; a fetched copy that was altered here is thrown away and fetched again."""
         try:
-            return what_changed(
-                self.folder(info.run_id),
-                output_digest=info.tags["output_digest"],
-                fingerprint=info.tags["fingerprint"],
-                remembered=self.settings.work / "intact" / f"{info.run_id}.json",
-            )
+            folder = self.folder(info.run_id)
+            why = self._changed_in(folder, info)
+            if why is not None and folder.is_relative_to(self.settings.work):
+                shutil.rmtree(folder)
+                why = self._changed_in(self.folder(info.run_id), info)
+            return why
         except UnavailableError as err:
             return f"its files are out of reach ({err})"
+
+    def _changed_in(self, folder: Path, info: RunInfo) -> str | None:
+        return what_changed(
+            folder,
+            output_digest=info.tags["output_digest"],
+            fingerprint=info.tags["fingerprint"],
+            remembered=self.settings.work / "intact" / f"{info.run_id}.json",
+        )
 
     def _unfinished(self, name: str, fingerprint: str) -> str | None:
         """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock."""

@@ -30,7 +30,7 @@ def what_changed(folder: Path, *, output_digest: str, fingerprint: str, remember
         manifest = read_manifest(folder)
         identity = read_json(folder / "stage.json")
         decided = {key: identity[key] for key in ("stage", "revision", "config", "inputs")}
-    except (InputError, OSError, KeyError, TypeError, ValueError) as err:
+    except (InputError, OSError, KeyError, TypeError, ValueError, RecursionError) as err:
         return f"its record cannot be read ({err})"
     if digest_json(manifest) != output_digest or digest_json(decided) != fingerprint:
         return "its record is not the one that was written"
@@ -58,6 +58,6 @@ def _seen(file: Path, digest: str) -> list[int | str]:
 def _recall(remembered: Path) -> Seen:
     try:
         known = read_json(remembered)
-    except (InputError, OSError, ValueError):
+    except (InputError, OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -127,7 +127,7 @@ def test_a_stage_whose_files_are_not_what_they_were_runs_again_and_says_why(tmp_
 def test_a_deleted_experiment_is_named_with_the_way_back(tmp_path):
     tracking = at(fresh_home(tmp_path / "home"))
     tracking.client.delete_experiment(tracking.experiment_id())
-    with pytest.raises(UnavailableError, match="was deleted; bring it back with .*mlflow experiments restore"):
+    with pytest.raises(UnavailableError, match=r"was deleted; bring it back with .*mlflow experiments restore"):
         run(tracking)
 
 

@@ -56,8 +56,8 @@ def test_a_reason_is_one_short_line_without_the_password(before, user, after):
 
 
 REFUSED = (
-    "API request to http://h failed with exception HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: "
-    "/x (Caused by NewConnectionError(\"HTTPConnection(host='h', port=9): Failed to establish a new connection: "
+    "API request to http://h failed with exception HTTPConnectionPool(host='h', port=9): Max retries exceeded with "
+    "url: /x (Caused by NewConnectionError(\"HTTPConnection(host='h', port=9): Failed to establish a new connection: "
     '[Errno 111] Connection refused"))'
 )
 
