@@ -47,7 +47,8 @@ def _elsewhere(connection: Connection, home: Path) -> dict[str, str]:
         if old is None or old.name not in (name, str(number)):
             continue  # in a bucket, or in a folder that somebody chose
         new = home / "artifacts" / old.name if old.parent.name == "artifacts" else home / old.name
-        if new != old and (new.is_dir() or not old.exists()):
+        is_moved = new.resolve() != old.resolve()  # or the same folder by another way
+        if is_moved and (new.is_dir() or not old.exists()):
             found[location] = new.as_uri() if urlparse(location).scheme else str(new)
     return found
 

@@ -75,6 +75,14 @@ def fresh_run_of_mlflow(tracking: Tracking, home: Path) -> str:
     return run_id
 
 
+def test_a_home_that_is_reached_by_a_link_keeps_its_addresses(tmp_path):
+    home = fresh_home(tmp_path / "home")
+    first = run(at(home))
+    (tmp_path / "link").symlink_to(home)
+    again = run(at(tmp_path / "link"))
+    assert (again.reused, again.folder) == (True, first.folder)
+
+
 def test_a_folder_that_somebody_chose_stays_where_it_is(tmp_path):
     home = fresh_home(tmp_path / "home")
     chosen = tmp_path / "artifacts" / "mine"
