@@ -132,28 +132,23 @@ class Tracking:
                 f"`{run_id}` must be the id of a run in {self.settings.store_name}; there is none"
             ) from err
 
-    def find(
-        self, *, limit: int | None = 50, status: str | None = "FINISHED", is_original: bool = False, **tags: str
-    ) -> list[RunInfo]:
-        """Runs with these tags, newest first; all of them where `limit` is None.
+    def find(self, *, limit: int | None = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
+        """Runs with these tags, newest first; all of them where `limit` is None."""
+        return self._search([] if status is None else [f"attributes.status = '{status}'"], tags, limit)
 
-        `is_original` leaves out the light runs that stand for a reused stage, however many there are.
-        """
-        parts = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        parts += [f"attributes.status = '{status}'"] if status is not None else []
-        parts += ["tags.`output_digest` LIKE '%'"] if is_original else []
+    def originals(self, *, limit: int | None = None, **tags: str) -> list[RunInfo]:
+        """Finished stages, newest first, without the light runs that stand for a reused one, however many there are."""
+        return self._search(["attributes.status = 'FINISHED'", "tags.`output_digest` LIKE '%'"], tags, limit)
+
+    def _search(self, parts: list[str], tags: Mapping[str, str], limit: int | None) -> list[RunInfo]:
+        query = " and ".join([*parts, *(f"tags.`{key}` = '{value}'" for key, value in tags.items())])
+        order = ["attributes.start_time DESC"]
         experiments = [e.experiment_id for e in self.client.search_experiments()]
         found: list[RunInfo] = []
-        token: str | None = None
+        token = None
         while experiments and (limit is None or len(found) < limit):
             n = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = self.client.search_runs(
-                experiments,
-                " and ".join(parts),
-                max_results=n,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
+            page = self.client.search_runs(experiments, query, max_results=n, order_by=order, page_token=token)
             found += [_info(run) for run in page]
             token = page.token
             if not token:
@@ -310,7 +305,7 @@ class Tracking:
 
     def _finished(self, name: str, fingerprint: str, on_change: Callable[[str], None]) -> RunInfo | None:
         """The newest finished run of a fingerprint whose files are what they were."""
-        for info in self.find(stage=name, fingerprint=fingerprint, is_original=True):
+        for info in self.originals(stage=name, fingerprint=fingerprint):
             why = self._what_changed(info) if info.run_id not in self._intact else None
             if why is None:
                 self._intact.add(info.run_id)

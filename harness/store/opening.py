@@ -124,14 +124,14 @@ def is_made(engine: Engine, store: str) -> bool:
     with engine.connect() as connection:
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         _require_schema(found, store)
-        return connection.execute(text("SELECT count(*) FROM experiments")).scalar_one() > 0
+        return bool(connection.execute(text("SELECT count(*) FROM experiments")).scalar_one())
 
 
 def _require_schema(found: str | None, store: str) -> None:
     import mlflow
     from mlflow.store.db.utils import _get_latest_schema_revision  # MLflow says it nowhere else
 
-    if found == _get_latest_schema_revision():
+    if found == _get_latest_schema_revision():  # type: ignore[no-untyped-call]
         return
     versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     is_older = found is not None and any(versions.glob(f"{found}_*.py"))
@@ -152,7 +152,8 @@ def _make_file(file: Path, settings: Settings) -> None:
 
         partial = file.with_name(f"{file.name}.part")
         partial.unlink(missing_ok=True)
-        SqlAlchemyStore(sqlite_url(partial), settings.artifacts.as_uri()).engine.dispose()
+        made: Any = SqlAlchemyStore(sqlite_url(partial), settings.artifacts.as_uri())  # type: ignore[no-untyped-call]
+        made.engine.dispose()
         partial.replace(file)
 
 

@@ -93,7 +93,7 @@ def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
 
 def stored_qualifications(tracking: Tracking, judge_id: str) -> tuple[Qualification, ...]:
     """The newest finished qualification of a judge, by whichever command; empty where there is none."""
-    newest = tracking.find(stage=STAGE, judge_id=judge_id, limit=1, is_original=True)
+    newest = tracking.originals(stage=STAGE, judge_id=judge_id, limit=1)
     return _read(tracking.folder(newest[0].run_id)) if newest else ()
 
 

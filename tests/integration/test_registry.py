@@ -238,7 +238,7 @@ def test_a_registered_adapter_that_was_altered_is_published_anew_from_its_traini
 
 def test_a_training_from_before_that_was_written_down_comes_back_too(tracking, folders):
     one = trained(tracking, folders[0], "older")
-    (info,) = [i for i in tracking.find(stage="sft", is_original=True) if i.tags.get("adapter") == "older/1"]
+    (info,) = [i for i in tracking.originals(stage="sft") if i.tags.get("adapter") == "older/1"]
     folder = tracking.folder(info.run_id)
     write_json(folder / PUBLISHED, {"adapter": "older/1"})
     (folder / "manifest.json").unlink()
