@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
 CONNECT_SECONDS = 5
+_MARKS = {"experiments", "alembic_version"}  # the first and the last that MLflow makes
 MAKING_LOCK = 727275  # PostgreSQL's advisory lock while MLflow makes its tables; 727274 is our own migrations'
 _ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,23 +67,29 @@ def _ready(settings: Settings) -> Iterator[None]:
     """A database that MLflow may open; the lock is held for as long as it has tables to make."""
     engine = connect(settings.tracking_uri)
     try:
-        if is_made(engine, settings.store_name):
-            if settings.is_own_store:
+        is_new = not _stands(engine)
+        with _making(engine, settings) if is_new else contextlib.nullcontext():
+            _require_ours(engine, settings.store_name)
+            if settings.is_own_store and not is_new:
                 move_in(engine, settings.home)
-            yield
-        elif engine.dialect.name == "postgresql":
-            from sqlalchemy import text
-
-            with engine.connect() as connection:
-                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MAKING_LOCK})
-                yield
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MAKING_LOCK})
-        else:
-            if engine.dialect.name == "sqlite" and engine.url.database:
-                _make_file(Path(engine.url.database), settings)
             yield
     finally:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def _making(engine: Engine, settings: Settings) -> Iterator[None]:
+    """Let one process at a time make the tables; SQLite's file stands whole before MLflow opens it."""
+    from sqlalchemy import text
+
+    if (file := _file_of(engine.url)) is not None:
+        _make_file(file, settings)
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect() as connection:  # who loses this connection loses the lock
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MAKING_LOCK})
+        yield
 
 
 def connect(url: str | URL) -> Engine:
@@ -97,34 +104,42 @@ def connect(url: str | URL) -> Engine:
 
     address = make_url(url)
     options: dict[str, Any] = {}
-    if address.get_backend_name() == "sqlite" and address.database and not address.database.startswith(":"):
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    if (file := _file_of(address)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
     elif address.get_backend_name() == "postgresql" and "connect_timeout" not in address.query:
         options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
     return create_engine(address, poolclass=NullPool, **options)
 
 
-def is_made(engine: Engine, store: str) -> bool:
-    """Whether MLflow's tables stand; False for a database that has room for them.
+def _file_of(address: URL) -> Path | None:
+    """The file of SQLite's own; None for a server, for memory, and for SQLite's `file:` form."""
+    is_file = address.get_backend_name() == "sqlite" and not (address.database or ":").startswith((":", "file:"))
+    return Path(str(address.database)) if is_file else None
 
-    Raises:
-        UnavailableError: the tables are another program's, or of another MLflow's schema.
-    """
+
+def _stands(engine: Engine) -> bool:
+    """Whether MLflow's tables are made, to the experiment that it makes last."""
+    from sqlalchemy import inspect, text
+
+    if not set(inspect(engine).get_table_names()) >= _MARKS:
+        return False
+    with engine.connect() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM experiments")).scalar_one())
+
+
+def _require_ours(engine: Engine, store: str) -> None:
+    """Refuse another program's tables and another MLflow's schema before MLflow adds to them."""
     from sqlalchemy import inspect, text
 
     tables = set(inspect(engine).get_table_names())
-    is_foreign = bool(tables) if engine.dialect.name == "sqlite" else bool(tables & {"experiments", "alembic_version"})
-    if not tables >= {"experiments", "alembic_version"}:
-        if is_foreign:
-            raise UnavailableError(
-                f"`{store}` must be a reachable MLflow store, got a database with another program's tables "
-                f"({', '.join(sorted(tables)[:3])}); name another in `MLFLOW_TRACKING_URI`"
-            )
-        return False
-    with engine.connect() as connection:
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        _require_schema(found, store)
-        return bool(connection.execute(text("SELECT count(*) FROM experiments")).scalar_one())
+    if tables >= _MARKS:
+        with engine.connect() as connection:
+            _require_schema(connection.execute(text("SELECT version_num FROM alembic_version")).scalar(), store)
+    elif tables if engine.dialect.name == "sqlite" else tables & _MARKS:
+        raise UnavailableError(
+            f"`{store}` must be a reachable MLflow store, got a database with another program's tables "
+            f"({', '.join(sorted(tables)[:3])}); name another in `MLFLOW_TRACKING_URI`"
+        )
 
 
 def _require_schema(found: str | None, store: str) -> None:
