@@ -15,7 +15,8 @@ _LIMIT = 300  # characters of a reason: some servers answer with a page
 _ADVICE = (  # the first pattern that is found in the reason; none, no advice
     ("not a database|malformed", "it is another kind of file or damaged: name another, or put a backup in its place"),
     ("disk is full|No space left|quota", "free some space; the same command then goes on"),
-    ("readonly|Read-only|denied|not permitted", "let it be written, or set `SCREENTEST_HOME` to a folder of yours"),
+    ("readonly|Read-only", "let it be written, or set `SCREENTEST_HOME` to a folder of yours"),
+    ("denied|not permitted", "give this account the right to it, or name another place"),
     ("locate revision", "a newer Screentest wrote it: use that one, or name another"),
     ("database is locked", "another program holds it: wait until that has finished"),
     (

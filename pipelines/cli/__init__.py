@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         from harness.store.sentences import unavailable
 
-        fail(str(unavailable(str(err.filename or "the disk"), err, rule="a place that can be written")))
+        fail(str(unavailable(str(err.filename or "the disk"), err, rule="a place that can be used")))
         sys.exit(1)
     finally:
         if "WORLD_SIZE" in os.environ:

@@ -70,7 +70,7 @@ REFUSED = (
         (MlflowException("(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT]"), "disk is full; free"),
         (MlflowException(REFUSED), "a new connection: [Errno 111] Connection refused; start the server"),
         (MlflowException("code 502 != 200. Response body: '<html><h1>no"), "code 502 != 200"),
-        (PermissionError(13, "Permission denied", "/x/y"), "Permission denied (/x/y); let it be written"),
+        (PermissionError(13, "Permission denied", "/x/y"), "Permission denied (/x/y); give this account"),
     ],
 )
 def test_what_a_store_says_is_told_with_what_to_do(raised, said):
