@@ -7,6 +7,7 @@ Tables are made and changed by the numbered migrations under `harness/migrations
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UnavailableError
+from harness.store.opening import CONNECT_SECONDS, connect
+from harness.store.sentences import telling, unavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.engine import ExceptionContext
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "screentest_version"  # MLflow may keep `alembic_version` in the same PostgreSQL database
@@ -24,6 +28,7 @@ BUSY_SECONDS = 30
 
 IDLE_SECONDS = 5.0  # a connection out of use for longer is asked whether it lives before it is used
 # Few connections, kept open, the last one used first: starting one costs the server a process.
+_SQLITE = {"connect_args": {"timeout": BUSY_SECONDS}}
 _POOL = {"pool_size": 10, "max_overflow": 10, "pool_use_lifo": True}
 
 _migrating = threading.Lock()  # Alembic keeps the current migration in module state
@@ -37,7 +42,7 @@ def open_database(url: str) -> Engine:
     """
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         address = make_url(url)
@@ -46,12 +51,14 @@ def open_database(url: str) -> Engine:
             address = address.set(drivername="postgresql+psycopg")
         if is_sqlite and address.database:
             _make_folder(Path(address.database).parent)
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else dict(_POOL)
-        engine = create_engine(address, **options)
+            _require_room(address)
+        elif not is_sqlite and address.get_backend_name() != "postgresql":
+            raise NoSuchModuleError(address.drivername)
+        engine = create_engine(address, **(_SQLITE if is_sqlite else _options(address)))
     except (ArgumentError, NoSuchModuleError) as err:
         raise UnavailableError(
             f"`SCREENTEST_DATABASE_URL` must be an address such as sqlite:///mlruns/screentest.db or "
-            f"postgresql://user@host/name, got one that SQLAlchemy cannot read ({type(err).__name__})"
+            f"postgresql://user@host/name, got one that names neither ({type(err).__name__})"
         ) from err
     except ImportError as err:
         raise UnavailableError("PostgreSQL needs its driver: pip install 'screentest[postgres]'") from err
@@ -61,12 +68,44 @@ def open_database(url: str) -> Engine:
     else:
         event.listen(engine, "checkin", _note_use)
         event.listen(engine, "checkout", _ping_if_idle)
-    try:
+    shown = address.render_as_string(hide_password=True)
+    event.listen(engine, "handle_error", functools.partial(_tell, shown))
+    with telling(shown, rule="a reachable database"):
         migrate(engine)
-    except SQLAlchemyError as err:
-        shown = address.render_as_string(hide_password=True)
-        raise UnavailableError(f"`{shown}` must be a reachable database: {str(err).splitlines()[0]}") from err
     return engine
+
+
+def _options(address: URL) -> dict[str, Any]:
+    """Of a server: a pool, and seconds instead of minutes to find that nobody answers."""
+    timeout = {} if "connect_timeout" in address.query else {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return {**_POOL, **timeout}
+
+
+def _require_room(address: URL) -> None:
+    """Refuse a file of another program before anything in it is changed."""
+    from sqlalchemy import inspect
+
+    shown = address.render_as_string()
+    with telling(shown, rule="a reachable database"):
+        tables = set(inspect(connect(address)).get_table_names())
+    if tables and VERSION_TABLE not in tables:
+        raise UnavailableError(
+            f"`{shown}` must be a reachable database of ratings, got one with another program's tables "
+            f"({', '.join(sorted(tables)[:3])}); name another in `SCREENTEST_DATABASE_URL`"
+        )
+
+
+def _tell(shown: str, context: ExceptionContext) -> None:
+    """Say a store's error in one sentence; a row that breaks a rule is for the caller to judge.
+
+    Raises:
+        UnavailableError: the file, its disk or its server does not do what was asked.
+    """
+    from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+    err = context.sqlalchemy_exception
+    if isinstance(err, SQLAlchemyError) and not isinstance(err, DataError | IntegrityError):
+        raise unavailable(shown, err, rule="a database that answers") from err
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

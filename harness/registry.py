@@ -23,6 +23,7 @@ from harness.errors import InputError, IntegrityError
 from harness.models.adapters import ADAPTER_FILES, adapter_digest
 from harness.models.bases import resolve_base
 from harness.provenance import git_commit, versions
+from harness.store.sentences import telling
 from harness.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding, JsonObject
 
@@ -96,7 +97,7 @@ def publish(
 ) -> Adapter:
     """Store an adapter as a version of a registered model and give it the alias `candidate`.
 
-    An adapter that already stands under this name (same digest) is not stored twice.
+    An adapter that already stands under this name (same digest, same base) is not stored twice.
 
     Args:
         tracking: the store.
@@ -109,9 +110,9 @@ def publish(
     if not _NAME.fullmatch(name):
         raise InputError(f"`name` must be letters, digits, dots, dashes and underscores, got {name!r}")
     adapter = replace(adapter, digest=adapter_digest(Path(adapter.path)))
-    for record in records(tracking, name=name):
-        if record.digest == adapter.digest:
-            return resolve(tracking, f"{name}/{record.version}")
+    found = standing(tracking, name, digest=adapter.digest)
+    if found is not None and found.base == adapter.base:
+        return promote(tracking, f"{name}/{found.version}", alias=CANDIDATE)
     if run_id is None:
         with tracking.command("import") as stage:
             return publish(tracking, adapter, name=name, run_id=stage.run_id, card=card, metrics=metrics)
@@ -138,9 +139,19 @@ def publish(
     return resolve(tracking, f"{name}/{version}")
 
 
+def standing(tracking: Tracking, name: str, *, digest: str) -> Adapter | None:
+    """The newest version under a name that is these bytes: MLflow numbers versions from 1 again after a delete."""
+    for record in records(tracking, name=name):
+        if record.digest == digest:
+            with contextlib.suppress(IntegrityError, InputError):  # altered or gone: as good as not there
+                return resolve(tracking, f"{name}/{record.version}")
+    return None
+
+
 def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     client = tracking.client
+    status = client.get_run(run_id).info.status
     tracking.claim_process()
     import mlflow
     from mlflow.models import ModelSignature
@@ -159,7 +170,8 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
             shutil.copyfile(Path(adapter.path) / file, folder / file)
         write_json(Path(scratch) / "adapter.json", metadata)
         (Path(scratch) / "README.md").write_text(card, encoding="utf-8")
-        with _quiet(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        told = telling(tracking.settings.store_name, rule="a store that takes an adapter")
+        with told, _quiet(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
             info = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(Path(__file__).with_name("registry_model.py")),
@@ -173,7 +185,7 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
                 metadata={"base": adapter.base.source, "digest": adapter.digest},
                 registered_model_name=name,
             )
-    client.update_run(run_id, status="RUNNING")  # start_run has ended it; the stage has not
+    client.update_run(run_id, status=status)  # start_run has ended it; the stage may have not
     return str(info.registered_model_version)
 
 
@@ -200,9 +212,11 @@ def _quiet() -> Any:
 
 def records(tracking: Tracking, *, name: str | None = None) -> list[AdapterRecord]:
     """Every version in the registry, newest first."""
+    if name is not None and not _NAME.fullmatch(name):
+        return []
     query = None if name is None else f"name = '{name}'"
     aliases: dict[tuple[str, str], list[str]] = {}
-    for model in tracking.client.search_registered_models(filter_string=query):
+    for model in tracking.client.search_registered_models(filter_string=query, max_results=1000):
         for alias, version in model.aliases.items():
             aliases.setdefault((model.name, str(version)), []).append(alias)
     found = []
@@ -248,7 +262,7 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
         "name": item.name,
         "version": str(item.version),
         "path": str(folder / "adapter"),
-        "base": BaseModel(**record["adapter"]["base"]),
+        "base": _here(tracking, BaseModel(**record["adapter"]["base"])),
     }
     adapter = Adapter(**data)
     found = adapter_digest(folder / "adapter")
@@ -258,6 +272,13 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
             "they were altered; publish the adapter again"
         )
     return adapter
+
+
+def _here(tracking: Tracking, base: BaseModel) -> BaseModel:
+    """A base that a stage of this home made, where the home lies now."""
+    made_in = base.source.rpartition("/artifacts/screentest/")[2]
+    moved = tracking.settings.artifacts / "screentest" / made_in
+    return replace(base, source=str(moved)) if not Path(base.source).exists() and moved.is_dir() else base
 
 
 def model_folder(tracking: Tracking, item: Any) -> Path:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import ConfigError
+
 ENDPOINTS = "SCREENTEST_ENDPOINTS"
 
 
@@ -35,13 +37,14 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the environment (given or `os.environ`); touches no file."""
         env = os.environ if environment is None else environment
-        home = Path(env.get("SCREENTEST_HOME") or "mlruns").expanduser().absolute()
+        home = Path(os.path.abspath(Path(env.get("SCREENTEST_HOME") or "mlruns").expanduser()))
+        _require_text(home)
         cache_root = Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         cache = Path(env.get("SCREENTEST_CACHE") or cache_root / "screentest").expanduser().absolute()
         return cls(
             home=home,
-            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
-            database_url=env.get("SCREENTEST_DATABASE_URL") or f"sqlite:///{home / 'screentest.db'}",
+            tracking_uri=env.get("MLFLOW_TRACKING_URI") or sqlite_url(home / "mlflow.db"),
+            database_url=env.get("SCREENTEST_DATABASE_URL") or sqlite_url(home / "screentest.db"),
             cache=cache,
             endpoints=tuple(url.strip().rstrip("/") for url in env.get(ENDPOINTS, "").split(",") if url.strip()),
         )
@@ -52,6 +55,16 @@ class Settings:
         return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.tracking_uri)
 
     @property
+    def is_sqlite(self) -> bool:
+        """Whether runs are logged to a file of this machine: one writer at a time, no other machine."""
+        return self.tracking_uri.startswith("sqlite")
+
+    @property
+    def is_own_store(self) -> bool:
+        """Whether the tracking store is the home's own file, which moves with the home."""
+        return self.tracking_uri == sqlite_url(self.home / "mlflow.db")
+
+    @property
     def artifacts(self) -> Path:
         """Folder that holds the artifacts of every local run."""
         return self.home / "artifacts"
@@ -60,3 +73,17 @@ class Settings:
     def work(self) -> Path:
         """Folder in which unfinished stages keep what they have so far."""
         return self.home / "work"
+
+
+def sqlite_url(file: Path) -> str:
+    """The address of a SQLite file, whatever characters its path has: SQLAlchemy decodes `%` and cuts at `?`."""
+    quoted = str(file).replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the folder of a plain `sqlite:` address as it is written, undecoded, beside the one that is meant.
+    return f"sqlite{'' if quoted == str(file) else '+pysqlite'}:///{quoted}"
+
+
+def _require_text(home: Path) -> None:
+    try:
+        str(home).encode()
+    except UnicodeEncodeError as err:
+        raise ConfigError(f"`SCREENTEST_HOME` must be a path in UTF-8, got {os.fsencode(home)!r}; rename it") from err

@@ -11,24 +11,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import digest_json, flatten, read_manifest, write_manifest
-from harness.errors import InputError, ScreentestError, UnavailableError
+from harness.artifacts import digest_json, flatten, write_manifest
+from harness.errors import InputError, UnavailableError
 from harness.fetching import fetch_once, local_folder, locked, reaching
 from harness.provenance import git_commit, versions
 from harness.settings import Settings
+from harness.store.experiments import experiment_id
+from harness.store.inherited import inherited_run
+from harness.store.intact import what_changed
+from harness.store.opening import open_mlflow
 
 EXPERIMENT = "screentest"
-ADOPT_VARIABLE = "MLFLOW_RUN_ID"
 _PARAM_LIMIT = 500
+_PAGE = 1000  # runs that MLflow is asked for at a time
 _NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")  # MLflow refuses the rest
 
 
@@ -90,28 +93,12 @@ class Tracking:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.from_environment()
+        self._intact: set[str] = set()  # runs whose files this command has checked
 
     @functools.cached_property
     def client(self) -> Any:
-        """MLflow's client for runs and registry."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
-        # Or MLflow fetches from the bucket itself, to which a machine may have no route; who has one may say `true`.
-        os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
-        os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
-        self.settings.home.mkdir(parents=True, exist_ok=True)
-        _quieten()
-        import mlflow
-        from mlflow.exceptions import MlflowException
-
-        mlflow.set_tracking_uri(self.settings.tracking_uri)
-        try:
-            client = mlflow.MlflowClient(self.settings.tracking_uri)
-            client.search_experiments(max_results=1)
-        except (MlflowException, OSError) as err:
-            reason = str(err).splitlines()[0]
-            raise UnavailableError(f"`{self.settings.store_name}` must be a reachable MLflow store: {reason}") from err
-        return client
+        """MLflow's client for runs and registry; what goes wrong with the store is one sentence."""
+        return open_mlflow(self.settings)
 
     def claim_process(self) -> None:
         """Make this the store of MLflow's process-wide functions, which resolve `models:/…` and `runs:/…`.
@@ -123,18 +110,9 @@ class Tracking:
 
         mlflow.set_tracking_uri(self.settings.tracking_uri)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether runs and artifacts lie on this machine's disk under our home."""
-        return self.settings.tracking_uri.startswith("sqlite:")
-
     def experiment_id(self, name: str = EXPERIMENT) -> str:
-        """Id of an experiment, made with an explicit artifact location when it is new."""
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (self.settings.artifacts / name).as_uri() if self.is_local else None
-        return str(self.client.create_experiment(name, artifact_location=location))
+        """Id of an experiment, made when it is new."""
+        return experiment_id(self.client, name, settings=self.settings)
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,7 +121,7 @@ class Tracking:
         from mlflow.exceptions import MlflowException
 
         if run_id == "latest":
-            newest = self.find(stage="analyse", status=None, limit=1)
+            newest = self.find(stage="analyse", limit=1)
             if not newest:
                 raise InputError("`latest` needs an evaluation that has finished; run `screentest quickstart` first")
             return newest[0]
@@ -154,20 +132,32 @@ class Tracking:
                 f"`{run_id}` must be the id of a run in {self.settings.store_name}; there is none"
             ) from err
 
-    def find(self, *, limit: int = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
-        """Runs with these tags, newest first."""
-        parts = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        if status is not None:
-            parts.append(f"attributes.status = '{status}'")
+    def find(self, *, limit: int | None = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
+        """Runs with these tags, newest first; all of them where `limit` is None."""
+        return self._search([] if status is None else [f"attributes.status = '{status}'"], tags, limit)
+
+    def originals(self, *, limit: int | None = None, **tags: str) -> list[RunInfo]:
+        """Finished stages, newest first, without the light runs that stand for a reused one, however many there are."""
+        return self._search(["attributes.status = 'FINISHED'", "tags.`output_digest` LIKE '%'"], tags, limit)
+
+    def _search(self, parts: list[str], tags: Mapping[str, str], limit: int | None) -> list[RunInfo]:
+        query = " and ".join([*parts, *(f"tags.`{key}` = '{value}'" for key, value in tags.items())])
+        order = ["attributes.start_time DESC"]
         experiments = [e.experiment_id for e in self.client.search_experiments()]
-        runs = self.client.search_runs(
-            experiments, " and ".join(parts), max_results=limit, order_by=["attributes.start_time DESC"]
-        )
-        return [_info(run) for run in runs]
+        found: list[RunInfo] = []
+        token = None
+        while experiments and (limit is None or len(found) < limit):
+            n = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            page = self.client.search_runs(experiments, query, max_results=n, order_by=order, page_token=token)
+            found += [_info(run) for run in page]
+            token = page.token
+            if not token:
+                break
+        return found
 
     def children(self, run_id: str) -> list[RunInfo]:
         """Runs nested under a run, oldest first."""
-        return self.find(limit=1000, status=None, **{"mlflow.parentRunId": run_id})[::-1]
+        return self.find(limit=None, status=None, **{"mlflow.parentRunId": run_id})[::-1]
 
     def source_of(self, info: RunInfo) -> RunInfo:
         """The run that did the work: the run itself, or the one it was reused from."""
@@ -200,7 +190,7 @@ class Tracking:
         self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
     ) -> Iterator[Stage]:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
-        run_id = inherited_run() or self.create(name, experiment=experiment, tags={"stage": name})
+        run_id = inherited_run(self.client) or self.create(name, experiment=experiment, tags={"stage": name})
         stage = Stage(self, run_id, self.settings.work)
         for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
             stage.set_tag(key, value)
@@ -250,19 +240,20 @@ class Tracking:
         adopt: bool = False,
         tags: Mapping[str, str] | None = None,
         experiment: str = EXPERIMENT,
+        on_change: Callable[[str], None] = lambda why: None,
     ) -> StageResult:
-        """Run a stage, or reuse the finished run with the same fingerprint.
+        """Run a stage, or reuse the finished run with the same fingerprint whose files are what they were.
 
         `work` fills `Stage.folder`, which survives a kill: what stands in it from an earlier attempt may be resumed.
-        `adopt` lets the stage take the run that `mlflow run` made for this process. Two processes that want the same
-        stage wait for each other.
+        `adopt` lets the stage take the run that `mlflow run` made for this process. `on_change` is told why a finished
+        stage runs again. Two processes that want the same stage wait for each other.
         """
         identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
         fingerprint = digest_json(identity)
         folder = self.settings.work / f"{name}-{fingerprint[:16]}"
-        adopted = inherited_run() if adopt else None
+        adopted = inherited_run(self.client) if adopt else None
         with locked(folder.with_suffix(".lock")):
-            finished = None if force else self._finished(name, fingerprint)
+            finished = None if force else self._finished(name, fingerprint, on_change)
             if finished is not None:
                 return self._reuse(name, finished, fingerprint, inputs, parent, adopted, experiment)
             if force:
@@ -312,21 +303,42 @@ class Tracking:
             inputs=dict(identity["inputs"]),
         )
 
-    def _finished(self, name: str, fingerprint: str) -> RunInfo | None:
-        """The newest finished run of a fingerprint whose files are still there."""
-        for info in self.find(stage=name, fingerprint=fingerprint):
-            if "reused_from" in info.tags or "output_digest" not in info.tags:
-                continue
-            with contextlib.suppress(ScreentestError, OSError):
-                if digest_json(read_manifest(self.folder(info.run_id))) == info.tags["output_digest"]:
-                    return info
+    def _finished(self, name: str, fingerprint: str, on_change: Callable[[str], None]) -> RunInfo | None:
+        """The newest finished run of a fingerprint whose files are what they were."""
+        for info in self.originals(stage=name, fingerprint=fingerprint):
+            why = self._what_changed(info) if info.run_id not in self._intact else None
+            if why is None:
+                self._intact.add(info.run_id)
+                return info
+            on_change(f"{why} in run {info.run_id[:8]}")
         return None
+
+    def _what_changed(self, info: RunInfo) -> str | None:
+        """What is no more as the run left it; a fetched copy that was altered here is thrown away and fetched again."""
+        try:
+            folder = self.folder(info.run_id)
+            why = self._changed_in(folder, info)
+            if why is not None and folder.is_relative_to(self.settings.work):
+                shutil.rmtree(folder)
+                why = self._changed_in(self.folder(info.run_id), info)
+            return why
+        except UnavailableError as err:
+            return f"its files are out of reach ({err})"
+
+    def _changed_in(self, folder: Path, info: RunInfo) -> str | None:
+        return what_changed(
+            folder,
+            output_digest=info.tags["output_digest"],
+            fingerprint=info.tags["fingerprint"],
+            remembered=self.settings.work / "intact" / f"{info.run_id}.json",
+        )
 
     def _unfinished(self, name: str, fingerprint: str) -> str | None:
         """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock."""
-        for info in self.find(stage=name, fingerprint=fingerprint, status=None):
-            if info.status != "FINISHED":
-                return info.run_id
+        for status in ("RUNNING", "FAILED", "KILLED"):
+            for info in self.find(stage=name, fingerprint=fingerprint, status=status):
+                if "reused_from" not in info.tags:
+                    return info.run_id
         return None
 
     def _reuse(
@@ -357,11 +369,6 @@ class Tracking:
         )
 
 
-def inherited_run() -> str | None:
-    """The run id that `mlflow run` gave this process, once: the first taker owns it."""
-    return os.environ.pop(ADOPT_VARIABLE, None) or None
-
-
 def _provenance() -> dict[str, str]:
     commit = git_commit()
     return {} if commit is None else {"git_commit": commit}
@@ -377,12 +384,3 @@ def _info(run: Any) -> RunInfo:
         metrics=dict(run.data.metrics),
         experiment_id=run.info.experiment_id,
     )
-
-
-def _quieten() -> None:
-    """MLflow and Alembic narrate the making of a store; nobody reads that."""
-    import logging
-
-    names: Sequence[str] = ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow.models", "mlflow.utils")
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
-CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
-
 OnProgress = Callable[[Progress], None]
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
 
@@ -141,6 +139,7 @@ class Session:
             force=self.is_forced,
             adopt=adopt,
             tags=tags,
+            on_change=lambda why: self.say(f"  {label} runs again: {why}"),
         )
         if result.reused:
             self.say(f"  {green('↻')} {label} {dim(f'reused, took {result.seconds:.0f} s when it ran')}")

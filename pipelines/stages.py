@@ -10,10 +10,11 @@ from typing import Any
 from rich.markup import escape
 
 from harness.ablation.design import DataDesign
-from harness.artifacts import digest_json, read_json, write_json
+from harness.artifacts import digest_json, from_json, read_json, write_json
 from harness.errors import InputError
+from harness.models.adapters import adapter_digest
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
-from harness.registry import model_card, open_adapter, publish, resolve
+from harness.registry import CANDIDATE, model_card, open_adapter, promote, publish, standing
 from harness.tracking import Stage, StageResult
 from harness.types import Adapter, BaseModel, Prompt, Split
 from pipelines.prepare import PrepareConfig
@@ -22,7 +23,7 @@ from pipelines.training.crew import order
 from pipelines.training.recipe import SftRecipe
 from pipelines.variants import TokenizerSource
 
-PUBLISHED = "published.json"  # inside a training stage: which registry version holds its adapter
+PUBLISHED = "published.json"  # inside a training stage: what it made, and the registry version that held it then
 
 
 def prepare_config(data: DataDesign, *, base: TokenizerSource, limit: int | None) -> PrepareConfig:
@@ -132,19 +133,43 @@ def publish_trained(
     facts: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> None:
-    """Register what a stage trained, with its card, and leave the version where `published_adapter` looks."""
+    """Register what a stage trained, with its card, and leave on record what `adapter_of` binds to."""
     card = model_card(adapter, name=name, facts=facts, metrics=metrics)
     published = publish(session.tracking, adapter, name=name, run_id=stage.run_id, card=card, metrics=metrics)
     version = f"{published.name}/{published.version}"
     stage.set_tag("adapter", version)
     for key, value in metrics.items():
         stage.log_metric(f"final_{key}", value)
-    write_json(stage.folder / PUBLISHED, {"adapter": version})
+    made = {"adapter": replace(adapter, name=name, path=""), "card": card, "metrics": metrics}
+    write_json(stage.folder / PUBLISHED, {"adapter": version, "made": made})
 
 
 def published_adapter(session: Session, trained: StageResult) -> Adapter:
-    """The registry's adapter of a training stage."""
-    return resolve(session.tracking, read_json(trained.folder / PUBLISHED)["adapter"])
+    """The registry's adapter of a training that was asked for, new or reused: `<name>@candidate` from here on."""
+    adapter = adapter_of(session, trained)
+    return promote(session.tracking, f"{adapter.name}/{adapter.version}", alias=CANDIDATE)
+
+
+def adapter_of(session: Session, trained: StageResult) -> Adapter:
+    """The registry's adapter of a training stage, bound by digest: published anew where the registry lost it."""
+    published = read_json(trained.folder / PUBLISHED)
+    name = published["adapter"].rpartition("/")[0]
+    digest = adapter_digest(trained.folder / "adapter")
+    found = standing(session.tracking, name, digest=digest)
+    if found is not None:
+        return found
+    session.say(f"  {name} is published anew: the registry holds this training's adapter no more")
+    adapter, card, metrics = _as_made(trained, published, name)
+    return publish(session.tracking, adapter, name=name, run_id=trained.source_run_id, card=card, metrics=metrics)
+
+
+def _as_made(trained: StageResult, published: Mapping[str, Any], name: str) -> tuple[Adapter, str, dict[str, float]]:
+    """What a training published; of one from before that was written down, what its folder tells."""
+    folder = trained.folder / "adapter"
+    if made := published.get("made"):
+        return replace(from_json(Adapter, made["adapter"]), path=str(folder)), made["card"], made["metrics"]
+    adapter = replace(open_adapter(folder), data_digest=trained.inputs.get("prepared"))
+    return adapter, model_card(adapter, name=name, facts={}, metrics={}), {}
 
 
 def training_record(folder: Path) -> dict[str, Any]:

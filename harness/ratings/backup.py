@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 from harness.errors import InputError, IntegrityError, UnavailableError
+from harness.settings import sqlite_url
 
 PAGES = 256  # copied at a time; writers get their turn in between
 
@@ -40,7 +41,7 @@ def back_up(url: str, target: Path) -> Backup:
     partial = target.with_name(target.name + ".part")
     if address.get_backend_name() == "sqlite":
         _copy_pages(Path(address.database or ""), partial)
-        restored_by = f"`SCREENTEST_DATABASE_URL=sqlite:///{target}` opens it"
+        restored_by = f"`SCREENTEST_DATABASE_URL={sqlite_url(target)}` opens it"
     else:
         _dump(address, partial)
         restored_by = f"`pg_restore --dbname=postgresql://user@host/empty {target}` brings it back"

@@ -42,7 +42,7 @@ def analysis_of(tracking: Tracking, info: RunInfo) -> RunInfo:
 
 def analyses(tracking: Tracking, *, limit: int = 100) -> list[RunInfo]:
     """Finished analyses, newest first; runs that only point at an earlier one are left out."""
-    return [info for info in tracking.find(stage=ANALYSIS, limit=limit) if "reused_from" not in info.tags]
+    return tracking.originals(stage=ANALYSIS, limit=limit)
 
 
 def export_report(tracking: Tracking, record: ReportRecord, *, folder: Path | None = None) -> ReportFiles:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import OperationalError
-
+from harness.errors import UnavailableError
 from harness.ratings.casting import Action, Cast, cast_rating
 from harness.ratings.refusals import (
     AlreadyRatedError,
@@ -122,7 +121,7 @@ class Ballot:
                 self.token,
                 Cast(key=key, action=action, slot=slot, verdict=verdict, marks=marks or {}, reason=reason),
             )
-        except OperationalError:
+        except UnavailableError:
             self.task, self.notice = task, NOT_SAVED  # the same key again: it counts once, whatever reached the store
             return False
         except RatingRefused as err:

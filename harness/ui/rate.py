@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from sqlalchemy.exc import OperationalError
 
 from harness.errors import UnavailableError
 from harness.ratings.links import QUERY
@@ -41,7 +40,7 @@ def _page() -> None:
             _turn_away("This link was replaced", f"Ask whoever sent it for the new one. {SAFE}")
         except StudyClosedError:
             _turn_away("This study is closed", f"It takes no more ratings. {SAFE} Thank you.")
-        except (OperationalError, UnavailableError):
+        except UnavailableError:
             _turn_away("The ratings cannot be reached", f"Please load this page again in a minute. {SAFE}")
 
 

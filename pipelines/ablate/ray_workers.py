@@ -107,7 +107,7 @@ class RayWorkers:
         uri = environment["MLFLOW_TRACKING_URI"]
         here = self._ray.util.get_node_ip_address()
         others = {n["NodeManagerAddress"] for n in self._ray.nodes() if n["Alive"]} - {here}
-        is_private = uri.startswith("sqlite:") or "//127.0.0.1:" in uri
+        is_private = uri.startswith("sqlite") or "//127.0.0.1:" in uri
         if others and is_private:
             raise InputError(
                 "`MLFLOW_TRACKING_URI` must name an MLflow server that every node of the cluster reaches, got a store "
@@ -152,7 +152,7 @@ def refuse_sqlite(uri: str) -> None:
     Raises:
         InputError: the store is a SQLite file.
     """
-    if uri.startswith("sqlite:"):
+    if uri.startswith("sqlite"):
         raise InputError(f"`MLFLOW_TRACKING_URI` must name an MLflow server for remote workers, got `{uri}`")
 
 

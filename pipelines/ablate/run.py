@@ -231,7 +231,7 @@ def _only_results_on_stdout(executor: Executor) -> Iterator[None]:
 def _store(settings: Settings, executor: Executor) -> Iterator[Settings]:
     """The store that workers log to: parallel writers go through a server."""
     is_lone = executor.name == "local" and executor.n_workers == 1
-    if is_lone or not settings.tracking_uri.startswith("sqlite:"):
+    if is_lone or not settings.is_sqlite:
         yield settings
         return
     with served(settings) as behind:

@@ -23,7 +23,7 @@ from pipelines.prepare import PrepareConfig, read_summary
 from pipelines.rows import read_replies
 from pipelines.seen import refuse_seen
 from pipelines.session import OnProgress, Session
-from pipelines.stages import prepare_stage, prompts_of, published_adapter, sft_stage
+from pipelines.stages import adapter_of, prepare_stage, prompts_of, published_adapter, sft_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.recipe import SftRecipe
@@ -51,7 +51,7 @@ def variant_of(session: Session, task: Task, needed: Needed) -> Variant:
     """The variant that a `generate` or `heldout` task asks, named by what it is: two ablations then share its rows."""
     base = task.settings["base"]
     if "adapter" in needed:
-        adapter = published_adapter(session, needed["adapter"])
+        adapter = adapter_of(session, needed["adapter"])
         declared = VariantDesign(adapter=f"{adapter.name}/{adapter.version}")
     else:
         declared = VariantDesign(model=_base_source(base, needed), revision=base["revision"])
@@ -109,7 +109,9 @@ def _pretrain(session: Session, task: Task, needed: Needed) -> StageResult:
 
 def _sft(session: Session, task: Task, needed: Needed) -> StageResult:
     recipe = SftRecipe.model_validate({**task.settings, "base": _base_settings(task.settings["base"], needed)})
-    return sft_stage(session, recipe, needed["prepared"])
+    trained = sft_stage(session, recipe, needed["prepared"])
+    published_adapter(session, trained)
+    return trained
 
 
 def _pairs(session: Session, task: Task, needed: Needed) -> StageResult:
@@ -117,19 +119,21 @@ def _pairs(session: Session, task: Task, needed: Needed) -> StageResult:
     from pipelines.preferences.stages import pairs_stage
 
     config = PairsConfig.model_validate(dict(task.settings))
-    parent = published_adapter(session, needed["parent"])
+    parent = adapter_of(session, needed["parent"])
     return pairs_stage(session, config, prepared=needed["prepared"], parent=parent)
 
 
 def _preference(session: Session, task: Task, needed: Needed) -> StageResult:
     from pipelines.preferences.stages import chosen_sft_stage, dpo_stage
 
-    parent = published_adapter(session, needed["parent"])
+    parent = adapter_of(session, needed["parent"])
     base = _base_settings(task.settings["base"], needed)
     named = {"base": base, "parent": f"{parent.name}/{parent.version}"}
     recipe = DpoRecipe.model_validate({**task.settings, **named})
     train = dpo_stage if task.kind == "dpo" else chosen_sft_stage
-    return train(session, recipe, prepared=needed["prepared"], parent=parent, pairs=needed["pairs"])
+    trained = train(session, recipe, prepared=needed["prepared"], parent=parent, pairs=needed["pairs"])
+    published_adapter(session, trained)
+    return trained
 
 
 def _generate(session: Session, task: Task, needed: Needed, *, declaration: str) -> StageResult:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
 
 INTERRUPTED = 130
+FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `screentest … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as err:
+        if err.errno not in FULL_OR_CLOSED:
+            raise
+        from harness.store.sentences import unavailable
+
+        fail(str(unavailable(str(err.filename or "the disk"), err, rule="a place that can be used")))
         sys.exit(1)
     finally:
         if "WORLD_SIZE" in os.environ:

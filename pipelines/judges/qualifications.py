@@ -94,10 +94,8 @@ def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
 
 def stored_qualifications(tracking: Tracking, judge_id: str) -> tuple[Qualification, ...]:
     """The newest finished qualification of a judge, by whichever command; empty where there is none."""
-    for info in tracking.find(stage=STAGE, judge_id=judge_id):
-        if "reused_from" not in info.tags:
-            return _read(tracking.folder(info.run_id))
-    return ()
+    newest = tracking.originals(stage=STAGE, judge_id=judge_id, limit=1)
+    return _read(tracking.folder(newest[0].run_id)) if newest else ()
 
 
 def qualifications_for(

@@ -13,13 +13,15 @@ import torch
 from fakes import tiny_adapter, tiny_checkpoint
 from stories import environment, fresh_home, screentest
 
-from harness.artifacts import digest_folder
+from harness.artifacts import digest_folder, digest_json, write_json, write_manifest
 from harness.errors import InputError, IntegrityError
 from harness.models.bases import resolve_base
 from harness.registry import export, open_adapter, promote, publish, records, resolve
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.tracking import Stage, Tracking
 from harness.types import Adapter, BaseModel
+from pipelines.session import OnProgress, Session
+from pipelines.stages import PUBLISHED, publish_trained, published_adapter
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +195,62 @@ def test_a_merged_export_needs_no_peft_and_says_the_same(tracking, folders, base
         AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(base.source).chat_template
     )
     assert resolve_base(str(folder)).digest != base.digest
+
+
+# ── a training and its adapter ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def trained(tracking: Tracking, folder: Path, name: str) -> Adapter:
+    """A training in small: its stage copies the adapter and publishes it as every training does."""
+    session = Session(tracking=tracking)
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        shutil.copytree(folder, stage.folder / "adapter", dirs_exist_ok=True)
+        made = replace(open_adapter(stage.folder / "adapter"), data_digest="d" * 64, parent="p" * 64)
+        publish_trained(session, stage, made, name=name, facts={}, metrics={"loss": 1.0})
+
+    config = {"recipe": folder.name, "name": name}
+    return published_adapter(session, session.stage("sft", label="x", revision=1, config=config, inputs={}, work=work))
+
+
+def test_a_training_asked_for_again_is_the_candidate_and_its_own_bytes(tracking, folders):
+    """Whatever was trained in between, and whatever became of the registered model."""
+    one, two = trained(tracking, folders[0], "bound"), trained(tracking, folders[1], "bound")
+    again = trained(tracking, folders[0], "bound")
+    assert (again.version, again.digest) == (one.version, one.digest) != (two.version, two.digest)
+    assert resolve(tracking, "bound@candidate").digest == one.digest
+    tracking.client.delete_registered_model("bound")
+    assert trained(tracking, folders[1], "bound").version == "1"  # MLflow counts anew
+    back = trained(tracking, folders[0], "bound")
+    assert back.digest == resolve(tracking, "bound@candidate").digest == one.digest
+    assert (back.data_digest, back.parent) == ("d" * 64, "p" * 64)
+    (record,) = [r for r in records(tracking, name="bound") if r.digest == one.digest]
+    assert record.metrics == {"loss": 1.0}
+    assert tracking.run(record.run_id).status == "FINISHED"
+
+
+def test_a_registered_adapter_that_was_altered_is_published_anew_from_its_training(tracking, folders):
+    one = trained(tracking, folders[0], "mended")
+    (Path(one.path) / "adapter_model.safetensors").write_bytes(b"x")
+    again = trained(tracking, folders[0], "mended")
+    assert (again.version, again.digest) == ("2", one.digest)
+
+
+def test_a_training_from_before_that_was_written_down_comes_back_too(tracking, folders):
+    one = trained(tracking, folders[0], "older")
+    (info,) = [i for i in tracking.originals(stage="sft") if i.tags.get("adapter") == "older/1"]
+    folder = tracking.folder(info.run_id)
+    write_json(folder / PUBLISHED, {"adapter": "older/1"})
+    (folder / "manifest.json").unlink()
+    tracking.client.set_tag(info.run_id, "output_digest", digest_json(write_manifest(folder)))
+    tracking.client.delete_registered_model("older")
+    assert trained(tracking, folders[0], "older").digest == one.digest
+
+
+def test_an_adapter_that_is_imported_again_is_the_candidate(tracking, folders):
+    for number in (0, 1, 0):
+        adapter = published(tracking, folders[number], "asked")
+        assert resolve(tracking, "asked@candidate") == adapter
 
 
 # ── through the command line ─────────────────────────────────────────────────────────────────────────────────────────

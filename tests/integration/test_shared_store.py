@@ -146,6 +146,15 @@ def test_a_stage_of_one_machine_is_reused_by_another(shared: Shared, tmp_path: P
     assert not (tmp_path / "one" / "mlflow.db").exists()
 
 
+def test_a_fetched_copy_that_was_altered_is_fetched_again(shared: Shared, tmp_path: Path) -> None:
+    two = shared.machine(tmp_path / "two")
+    probe(Session(tracking=shared.machine(tmp_path / "one")), text_of_file="fetched")
+    copy = probe(Session(tracking=two), text_of_file="fetched").folder / "answer.txt"
+    copy.write_text("43")
+    again = probe(Session(tracking=shared.machine(tmp_path / "two")), text_of_file="fetched")
+    assert (again.reused, copy.read_text()) == (True, "fetched")
+
+
 def say(adapter: Adapter) -> list[str]:
     model = LocalModel.load(adapter.base)
     name = model.add_adapter(adapter)

@@ -83,11 +83,41 @@ def test_artifacts_lie_under_the_home(tracking: Tracking) -> None:
     assert tracking.settings.artifacts in run(tracking, config={"case": "place"}).folder.parents
 
 
-def test_an_inherited_run_is_adopted_once(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    inherited = tracking.client.create_run(tracking.experiment_id()).info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", inherited)
+PROJECT_TAGS = {"mlflow.source.type": "PROJECT", "mlflow.project.entryPoint": "sft"}
+
+
+def inherit(tracking: Tracking, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]) -> str:
+    run_id = str(tracking.client.create_run(tracking.experiment_id(), tags=tags).info.run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    return run_id
+
+
+def test_a_run_that_this_project_was_started_with_is_adopted_once(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited = inherit(tracking, monkeypatch, PROJECT_TAGS)
     assert run(tracking, config={"case": "adopt"}, adopt=True).run_id == inherited
     assert run(tracking, config={"case": "adopt 2"}, adopt=True).run_id != inherited
+
+
+@pytest.mark.parametrize("whose", ["script", "other entry", "other project", "no project", "ended", "other store"])
+def test_somebody_elses_run_is_left_alone(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whose: str
+) -> None:
+    """A notebook's open run, or that of a project which calls us as a step, stays what it was."""
+    tags = {"script": {}, "other entry": {**PROJECT_TAGS, "mlflow.project.entryPoint": "etl"}}.get(whose, PROJECT_TAGS)
+    inherited = inherit(tracking, monkeypatch, tags)
+    if whose == "other store":
+        monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    if whose == "ended":
+        tracking.client.set_terminated(inherited)
+    if whose in ("other project", "no project"):
+        monkeypatch.chdir(tmp_path)
+    if whose == "other project":
+        (tmp_path / "MLproject").write_text("name: theirs\nentry_points: {sft: {command: screentest sft x}}\n")
+    with tracking.command("evaluate") as command:
+        assert command.run_id != inherited
+    assert "stage" not in tracking.run(inherited).tags
 
 
 def test_children_nest_under_their_command(tracking: Tracking) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import resource
 import statistics
@@ -248,6 +250,18 @@ def test_what_failed_without_the_callers_fault_exits_1(tmp_path):
     assert (ran.code, ran.stdout) == (1, "")
     assert ran.stderr.startswith("error: `sqlite:")
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_closed_disk_exits_1_with_a_sentence(home, monkeypatch, number):
+    def write(*arguments: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number), "/disk/x")
+
+    monkeypatch.setattr("harness.tracking.Tracking.find", write)
+    ran = screentest("doctor", home=home)
+    assert (ran.code, ran.stdout) == (1, "")
+    [line] = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: `/disk/x` must be a place that can be used: {os.strerror(number)} (/disk/x); ")
 
 
 def test_a_hub_that_cannot_be_reached_exits_1_and_says_what_to_do(home):

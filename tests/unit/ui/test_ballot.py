@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from panels import a_study
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import OperationalError
 
 from harness.database import open_database
+from harness.errors import UnavailableError
 from harness.ratings.schema import ratings
 from harness.ratings.serving import RatingTask
 from harness.ui import ballot as module
@@ -75,7 +75,7 @@ def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
 
     def lost(*args: object, **options: object) -> None:
         cast(*args, **options)  # type: ignore[arg-type]  # it was stored; the acknowledgement is what got lost
-        raise OperationalError("COMMIT", {}, ConnectionError())
+        raise UnavailableError("gone")
 
     monkeypatch.setattr(module, "cast_rating", lost)
     ballot.vote(engine, nonce, "left")
