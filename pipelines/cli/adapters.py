@@ -51,12 +51,14 @@ def import_adapter(
 ) -> None:
     """Register an adapter that was trained elsewhere. Safetensors only; nothing in it is executed."""
     from harness.artifacts import to_json
+    from harness.models.attaching import require_fit
     from harness.models.bases import resolve_base
     from harness.registry import model_card, open_adapter, publish
     from harness.tracking import Tracking
 
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
+    require_fit(adapter)
     card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
     published = publish(Tracking(), adapter, name=name, card=card)
     say(f"registered as [bold]{published.name}/{published.version}[/bold], alias candidate")
