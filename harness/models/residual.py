@@ -68,7 +68,7 @@ class _Factors:
 
 
 def _balanced(a: Tensor, b: Tensor) -> _Factors:
-    """The same product from small factors: the difference of two large ones would be lost to rounding at every token."""
+    """The same product from small factors: the difference of two large ones is lost to rounding at every token."""
     import torch
     from torch.nn.functional import pad
 

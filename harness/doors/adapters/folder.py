@@ -94,7 +94,7 @@ def open_adapter_files(folder: Path) -> AdapterFiles:
             raise InputError(
                 f"`{folder}` must be a PEFT adapter folder with {file}, got "
                 + (
-                    "a pickled adapter_model.bin, which is never loaded: where you trust it, write it anew with "
+                    "none: a pickled adapter_model.bin is never loaded; where you trust it, write it anew with "
                     "`PeftModel.from_pretrained(base, folder).save_pretrained(new)`"
                     if pickled
                     else "none; give a folder that PEFT has saved as safetensors"

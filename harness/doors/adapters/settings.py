@@ -24,8 +24,10 @@ CONVERSION = (
 )
 # About training or about PEFT itself: no part of what the weights mean.
 _UNREAD = frozenset(
-    "auto_mapping peft_version inference_mode runtime_config megatron_core qalora_group_size "
-    "eva_config corda_config loftq_config lora_ga_config".split()  # these count with their init_lora_weights only
+    (
+        *("auto_mapping", "peft_version", "inference_mode", "runtime_config", "megatron_core", "qalora_group_size"),
+        *("eva_config", "corda_config", "loftq_config", "lora_ga_config"),  # each says how a start was drawn
+    )
 )
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import tiny_adapter, tiny_checkpoint
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from harness.doors.adapters import adapter_digest
 from harness.errors import InputError, IntegrityError
+from harness.models.attaching import require_fit
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.registry import open_adapter
@@ -69,9 +73,7 @@ def test_what_lies_beside_an_adapter_is_neither_read_nor_digested(
 def test_pickled_weights_alone_are_refused(tiny_base: BaseModel, adapter: Adapter) -> None:
     weights = Path(adapter.path) / "adapter_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(
-        InputError, match=r"pickled adapter_model.bin, which is never loaded: .*save_pretrained\(new\)"
-    ):
+    with pytest.raises(InputError, match=r"pickled adapter_model.bin is never loaded; .*save_pretrained\(new\)"):
         LocalModel.load(tiny_base).add_adapter(_resealed(adapter))
 
 
@@ -155,3 +157,78 @@ def test_the_base_stays_the_base_after_adapters_came(tiny_base: BaseModel, tmp_p
     before = model.continuation_logprobs([request])
     model.add_adapter(tiny_adapter(tmp_path / "a", tiny_base))
     assert model.continuation_logprobs([request]) == before
+
+
+HOSTILE: dict[str, st.SearchStrategy[object]] = {
+    "target_modules": st.sampled_from(
+        [["q_proj"], [], "all-linear", ".*", "embed_tokens", ["norm"], ["lm_head"], ["rotary_emb"], ["0"], ["weight"]]
+    ),
+    "exclude_modules": st.sampled_from([["q_proj"], ".*", "all-linear"]),
+    "modules_to_save": st.sampled_from([["lm_head"], ["embed_tokens"], ["layers"], ["nobody"], ["q_proj"], ["model"]]),
+    "layers_to_transform": st.sampled_from([0, [0, 1], [99], []]),
+    "layers_pattern": st.sampled_from(["layers", "nobody", ["layers"]]),
+    "trainable_token_indices": st.sampled_from([[0], [10**6], {"nobody": [0]}, {"q_proj": [0]}, [], {}]),
+    "rank_pattern": st.sampled_from([{"q_proj": 3}, {".*": 4}, {"nobody": 1}]),
+    "use_dora": st.booleans(),
+    "lora_bias": st.booleans(),
+    "fan_in_fan_out": st.booleans(),
+    "init_lora_weights": st.sampled_from(["pissa", "olora", "eva", "mica", False]),
+}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.fixed_dictionaries({}, optional=HOSTILE))
+def test_whatever_the_settings_say_the_base_and_others_stay_bit_for_bit(
+    tiny_base: BaseModel, adapter: Adapter, tiny_adapters: tuple[Adapter, ...], changes: dict[str, object]
+) -> None:
+    original = (Path(adapter.path) / "adapter_config.json").read_text()
+    model = LocalModel.load(tiny_base)
+    model.add_adapter(tiny_adapters[2], name="dora")
+    before = _state(model)
+    try:
+        name = model.add_adapter(_with_config(adapter, **changes))
+    except InputError:
+        assert _state(model) == before
+    else:
+        model.bank.remove(name)
+        weights = {key: rest for key, *rest in _state(model)}
+        assert all(weights.get(key, weights.get(key.replace(".weight", ".base_layer.weight"))) for key, *_ in before)
+        values = {str(rest[1]) for rest in weights.values()}
+        assert all(str(rest) in values for key, _, rest in before if key.endswith("weight"))
+    finally:
+        (Path(adapter.path) / "adapter_config.json").write_text(original)
+
+
+def test_a_base_given_by_hand_must_be_the_one_that_is_named(
+    tiny_base: BaseModel, adapter: Adapter, tmp_path: Path
+) -> None:
+    folder = Path(adapter.path)
+    other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=9)))
+    moved = resolve_base(str(shutil.copytree(tiny_base.source, tmp_path / "moved")))
+    assert open_adapter(folder).base == open_adapter(folder, base=moved).base == tiny_base
+    with pytest.raises(InputError, match="`--base` must be the base that `copy` names"):
+        open_adapter(folder, base=other)
+    _with_config(adapter, base_model_name_or_path="/gone/base")
+    with pytest.raises(InputError, match="give the base itself with --base"):
+        open_adapter(folder)
+    assert open_adapter(folder, base=moved).base == moved
+    _with_config(adapter, base_model_name_or_path="somebody/some-model")
+    assert open_adapter(folder, base=moved).base == moved  # a copy of it, for all that can be known
+    with pytest.raises(InputError, match="got `somebody/else`"):
+        open_adapter(folder, base=dataclasses.replace(other, source="somebody/else", revision="1" * 40))
+    _with_config(adapter, base_model_name_or_path=None)
+    with pytest.raises(InputError, match="must name its base"):
+        open_adapter(folder)
+
+
+def test_import_refuses_what_does_not_fit_without_loading_the_base(tiny_base: BaseModel, adapter: Adapter) -> None:
+    require_fit(adapter)
+    weights = Path(adapter.path) / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    for strange in (
+        "base_model.model.nobody.lora_{}.weight",
+        "base_model.model.model.layers.7.mlp.up_proj.lora_{}.weight",
+    ):
+        save_file(tensors | {strange.format(side): torch.ones(4, 4) for side in "AB"}, weights)
+        with pytest.raises(InputError, match="must hold a weight for each of its layers and no other"):
+            require_fit(_resealed(adapter))
