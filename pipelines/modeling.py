@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, InputError, UnavailableError
 from harness.models.bases import base_folder
-from harness.models.quantization import nf4_config
+from harness.models.quantization import never_repacked, nf4_config
 from harness.seeding import derive
 from harness.types import Adapter, BaseModel
 from pipelines.training.processes import launched
@@ -83,20 +83,7 @@ def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4",
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return _trainable_through(model.requires_grad_(False))
-
-
-def _trainable_through(model: Any) -> Any:
-    """Keep 4-bit layers in the format that gradients pass.
-
-    On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for inference at its first pass in evaluation
-    mode: scales are rounded to bfloat16 for good, and no gradient passes the layer until its state is next saved. A
-    training validates before its first step.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
+    return never_repacked(model.requires_grad_(False))
 
 
 def attach_lora(model: Any, lora: LoraSettings, *, base: BaseModel, seed: int) -> Any:

@@ -109,8 +109,11 @@ def family_of(folder: Path, *, name: str | None = None) -> str:
 
 
 def _validate_folder(folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise InputError(f"`{folder}` must be a base model, got an adapter; name it as the variant's adapter instead")
+    if (folder / "adapter_config.json").is_file():  # transformers would load it, and onto a base that it names itself
+        found = "an adapter and a model" if (folder / "config.json").is_file() else "an adapter"
+        raise InputError(
+            f"`{folder}` must be a base model, got {found}; name an adapter as the variant's adapter, in its own folder"
+        )
     if not (folder / "config.json").is_file():
         raise InputError(f"`{folder}` must hold a `config.json`, got none; give a folder made by `save_pretrained`")
     if not any(folder.glob("*.safetensors")):

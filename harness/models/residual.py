@@ -18,8 +18,11 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST_GAP = 1e-4  # of the largest: nearer singular values leave open in float32 what was taken out
-_MOST_MOVED = 1.0  # of the first values' norm: what moved further did not start there
+_ROUNDING = 1e-6  # of the largest singular value: how far two float32 decompositions differ
+_MOST_UNSURE = (
+    1e-4  # square of the share of what was learned, or of a hundredth of the first values, that may be unsure
+)
+_MOST_MOVED = 1.0  # square, of the first values' norm: what moved further did not start there
 
 
 def doubled(lora: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def as_plain(peft: Any, weights: Mapping[str, Tensor], *, name: str, files: Adap
     from peft.tuners.lora import LoraLayer
 
     plain = dict(weights)
-    moved = norm = 0.0
+    moved = norm = unsure = 0.0
     for path, layer in peft.named_modules():
         key_a, key_b = f"{path}.lora_A.weight", f"{path}.lora_B.weight"
         if not isinstance(layer, LoraLayer) or key_a not in weights:
@@ -54,10 +57,13 @@ def as_plain(peft: Any, weights: Mapping[str, Tensor], *, name: str, files: Adap
         first = start.b @ start.a
         moved += float((b @ a - first).square().sum())
         norm += float(first.square().sum())
+        unsure += start.unsure**2
         factors = _balanced(torch.cat([a, start.a]), torch.cat([b, -start.b], dim=1))
         plain |= {key_a: factors.a, key_b: factors.b}
+    if not unsure <= _MOST_UNSURE * max(moved, _MOST_UNSURE * norm):
+        raise _refused(files, "weights of the base from which they do not follow for certain")
     if not moved < _MOST_MOVED * norm:
-        raise _unsure(files, "first values that are further from its weights than from nothing")
+        raise _refused(files, "first values that are further from its weights than from nothing")
     return plain
 
 
@@ -65,6 +71,7 @@ def as_plain(peft: Any, weights: Mapping[str, Tensor], *, name: str, files: Adap
 class _Factors:
     a: Tensor  # rank × inputs
     b: Tensor  # outputs × rank
+    unsure: float = 0.0  # norm of what rounding leaves open of their product
 
 
 def _balanced(a: Tensor, b: Tensor) -> _Factors:
@@ -88,28 +95,25 @@ def _first_values(layer: Any, files: AdapterFiles, *, rank: int, scale: float) -
     fan_in_first = bool(getattr(layer, "fan_in_fan_out", False))
     is_olora = files.settings.residual == "olora"
     if not isinstance(base, torch.nn.Linear) and not (fan_in_first and not is_olora):
-        raise _unsure(files, f"a layer of another kind ({type(base).__name__})")
+        raise _refused(files, f"a layer of another kind ({type(base).__name__})")
     if base.weight.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise _unsure(files, "a quantised base")
+        raise _refused(files, "a quantised base")
     weight = base.weight.detach().float()
     weight = weight.T if fan_in_first else weight
     if is_olora:
         q, r = torch.linalg.qr(weight)
-        sizes = r.diagonal()[:rank].abs()
-        gap, factors = sizes.min(), _Factors(r[:rank].cpu(), q[:, :rank].cpu())
-        largest = sizes.max()
+        sizes, a, b = r.diagonal()[:rank].abs(), r[:rank], q[:, :rank]
+        unsure = float(a.norm() * sizes.max() / sizes.min())
     else:
         u, s, vh = torch.linalg.svd(weight, full_matrices=False)
-        gap = s[rank - 1] - s[rank] if rank < len(s) else s[rank - 1]
         root = (s[:rank] / scale).sqrt()
-        factors = _Factors((root[:, None] * vh[:rank]).cpu(), (u[:, :rank] * root).cpu())
-        largest = s[0]
-    if not gap > _LEAST_GAP * largest:
-        raise _unsure(files, "weights of the base from which they do not follow for certain")
-    return factors
+        a, b = root[:, None] * vh[:rank], u[:, :rank] * root
+        gap = s[rank - 1] - s[rank] if rank < len(s) else s[rank - 1]
+        unsure = float(s[rank - 1] / scale * s[0] / gap)
+    return _Factors(a.cpu(), b.cpu(), unsure=_ROUNDING * unsure)
 
 
-def _unsure(files: AdapterFiles, found: str) -> InputError:
+def _refused(files: AdapterFiles, found: str) -> InputError:
     return InputError(
         f"`{files.name}` starts from values that were taken out of the base ({files.settings.residual}) and must be "
         f"computed again, got {found}; {CONVERSION}"

@@ -44,12 +44,13 @@ def import_adapter(
     folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
     name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
     base: Annotated[
-        str | None, typer.Option(help="Base model, where the adapter does not name one: embedded, hub id or folder.")
+        str | None,
+        typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Register an adapter that was trained elsewhere. Safetensors only; nothing in it is executed."""
+    """Register an adapter that was trained elsewhere; safetensors only, checked against its base."""
     from harness.artifacts import to_json
     from harness.models.attaching import require_fit
     from harness.models.bases import resolve_base

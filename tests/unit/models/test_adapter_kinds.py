@@ -133,6 +133,50 @@ def test_a_kind_answers_as_in_peft_and_changes_nothing_else(
     assert torch.equal(_logits(first, None, None), before[0])
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """Wide enough for blocks of 64 weights."""
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("wide")
+    config = tiny_model().config
+    config.hidden_size, config.intermediate_size, config.head_dim = 128, 128, 32
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return resolve_base(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["rslora", "dora", "patterns", "head", "pissa"])
+@pytest.mark.parametrize("precision", ["bfloat16", "nf4"])
+def test_a_kind_answers_as_in_peft_on_a_base_of_fewer_bits(
+    kind: str, precision: str, wide: BaseModel, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    adapter = open_adapter(_trained(wide, tmp_path / "kind", step=0.02, **(PLAIN | RESIDUAL)[kind]))
+    load: Any = {"dtype": "bfloat16"} if precision == "bfloat16" else {"quantization": "nf4"}
+    model = LocalModel.load(wide, **load)
+    model.add_adapter(open_adapter(_trained(wide, tmp_path / "other")))
+    before = _logits(model, None, None)
+    if (precision, kind) == ("nf4", "pissa"):
+        with pytest.raises(InputError, match="a quantised base"):
+            model.add_adapter(adapter)
+    else:
+        name = model.add_adapter(adapter)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            bare = LocalModel.load(wide, **load).bank._bare
+            expected = PeftModel.from_pretrained(bare, adapter.path).eval()(input_ids=IDS).logits
+        found = _logits(model, name, name)
+        if kind == "pissa":  # PEFT rounds what it leaves of the base to bfloat16
+            assert (found - expected).abs().max() < 0.1 * (expected - before).abs().max()
+        else:
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(_logits(model, None, None), before)
+
+
 @pytest.mark.parametrize("start", ["pissa_niter_4", "loftq", "lora_ga", "corda"])
 def test_a_start_that_cannot_be_computed_again_is_refused(tied: BaseModel, tmp_path: Path, start: str) -> None:
     import json
