@@ -5,7 +5,6 @@ Trainers put pickles there (`training_args.bin`, `optimizer.pt`). Nobody opens t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import digest_bytes, digest_file
 from harness.doors.adapters.settings import AdapterSettings, read_settings
+from harness.doors.text import decode_text, parse_json
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,10 +110,11 @@ def _read_config(path: Path) -> Any:
     if (size := path.stat().st_size) > _MAX_CONFIG:
         raise InputError(f"`{path}` must be at most {_MAX_CONFIG:,} bytes, got {size:,}; save the adapter again")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as err:
-        reason = "more lists within lists than can be" if isinstance(err, RecursionError) else str(err)[:100]
-        raise InputError(f"`{path}` must be a JSON object, got {reason}; save the adapter again") from err
+        return parse_json(decode_text(path.read_bytes(), file=path), file=path)
+    except OSError as err:
+        raise InputError(
+            f"`{path}` must be readable, it is not ({err.strerror}); give a folder that can be read"
+        ) from err
 
 
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

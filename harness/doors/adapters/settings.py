@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.doors.text import shown
 from harness.errors import InputError
 
 Residual = Literal["pissa", "olora"]
@@ -57,20 +58,20 @@ def read_settings(config: object, *, name: str) -> AdapterSettings:
         InputError: it is no LoRA configuration, or a setting is unknown, wrong, or changes the base.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"`{name}` must have an object in adapter_config.json, got {_shown(config)}; save it again")
+        raise InputError(f"`{name}` must have an object in adapter_config.json, got {shown(config)}; save it again")
     if config.get("peft_type") != "LORA":
-        kind = _shown(config.get("peft_type"))
+        kind = shown(config.get("peft_type"))
         raise InputError(f"`{name}` must be a LoRA adapter (peft_type LORA), got {kind}; merge it into a checkpoint")
     said = {key: value for key, value in config.items() if value is not None and key not in ("peft_type", *_UNREAD)}
     for key, value in said.items():
         if key in _RULES:
             rule = _RULES[key]
             if not rule.holds(value):
-                raise InputError(f"`{key}` of `{name}` must be {rule.text}, got {_shown(value)}; {rule.remedy}")
+                raise InputError(f"`{key}` of `{name}` must be {rule.text}, got {shown(value)}; {rule.remedy}")
         elif value:
             raise InputError(
                 f"`{key}` of `{name}` must be off, since what it does is not known to leave the base as it is, got "
-                f"{_shown(value)}; merge the adapter into a full checkpoint, or remove the setting if it does nothing"
+                f"{shown(value)}; merge the adapter into a full checkpoint, or remove the setting if it does nothing"
             )
     residual = _residual(said.get("init_lora_weights", True), name)
     return AdapterSettings(
@@ -92,13 +93,8 @@ def _residual(start: object, name: str) -> Residual | None:
         return None
     raise InputError(
         f"`init_lora_weights` of `{name}` must leave the base as it is or be computable again from it (pissa, olora), "
-        f"got {_shown(start)}; {CONVERSION}"
+        f"got {shown(start)}; {CONVERSION}"
     )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,7 +193,7 @@ _RULES = {
 }
 _LORA = frozenset((*_RULES, "base_model_name_or_path", "revision", "task_type"))
 _RULES |= {
-    "base_model_name_or_path": _Rule(lambda v: isinstance(v, str) and "\0" not in v and len(v) < 4096, "a text"),
+    "base_model_name_or_path": _Rule(lambda v: isinstance(v, str) and len(v) < 4096, "a text"),
     "revision": _Rule(lambda v: isinstance(v, str), "a text"),
     "init_lora_weights": _Rule(lambda v: isinstance(v, bool | str), "true, false or a name"),
     "task_type": _Rule(
