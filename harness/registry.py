@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifacts import digest_json, read_json, to_json, write_json
+from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_files
 from harness.errors import InputError, IntegrityError
-from harness.models.adapters import ADAPTER_FILES, adapter_digest
-from harness.models.bases import resolve_base
+from harness.models.adapters import bound_base
 from harness.provenance import git_commit, versions
 from harness.store.sentences import telling
 from harness.tracking import Tracking
@@ -54,33 +54,14 @@ class AdapterRecord:
 
 
 def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
-    """An adapter from a PEFT folder, bound to its base.
-
-    The base is the one given, else the one that `adapter_config.json` names.
+    """An adapter from a PEFT folder, bound to its base: the one that its configuration names, or the one given.
 
     Raises:
-        InputError: not a PEFT folder, weights that are not safetensors, or a base that is not named.
+        InputError: not an adapter that can be loaded, or its base is not named, not there, or another than the given.
     """
-    config = _adapter_config(folder)
-    if base is None:
-        source = config.get("base_model_name_or_path")
-        if not source:
-            raise InputError(f"`{folder}` must name its base in adapter_config.json, got none; give --base")
-        base = resolve_base(str(source), revision=config.get("revision"))
-    return Adapter(name=folder.resolve().name, version=None, path=str(folder), digest=adapter_digest(folder), base=base)
-
-
-def _adapter_config(folder: Path) -> JsonObject:
-    if not (folder / ADAPTER_FILES[0]).is_file():
-        raise InputError(f"`{folder}` must be a PEFT adapter folder with adapter_config.json; there is none")
-    if not (folder / ADAPTER_FILES[1]).is_file():
-        pickled = " (a pickled adapter_model.bin is never loaded)" if (folder / "adapter_model.bin").exists() else ""
-        raise InputError(f"`{folder}` must hold {ADAPTER_FILES[1]}{pickled}; save it with safe_serialization")
-    config = read_json(folder / ADAPTER_FILES[0])
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        raise InputError(f"`{folder}` must be a LoRA adapter (peft_type LORA), got {kind}")
-    return config
+    files = open_adapter_files(folder)
+    bound = bound_base(files, given=base)
+    return Adapter(name=files.name, version=None, path=str(folder), digest=files.digest, base=bound)
 
 
 # ── publish ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import ConfigError, InputError, IntegrityError, UnavailableError
-from harness.models.adapters import adapter_digest
+from harness.errors import ConfigError, InputError, UnavailableError
 from harness.models.bases import base_folder
-from harness.models.quantization import nf4_config
+from harness.models.quantization import never_repacked, nf4_config
 from harness.seeding import derive
 from harness.types import Adapter, BaseModel
 from pipelines.training.processes import launched
@@ -84,20 +83,7 @@ def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4",
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return _trainable_through(model.requires_grad_(False))
-
-
-def _trainable_through(model: Any) -> Any:
-    """Keep 4-bit layers in the format that gradients pass.
-
-    On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for inference at its first pass in evaluation
-    mode: scales are rounded to bfloat16 for good, and no gradient passes the layer until its state is next saved. A
-    training validates before its first step.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
+    return never_repacked(model.requires_grad_(False))
 
 
 def attach_lora(model: Any, lora: LoraSettings, *, base: BaseModel, seed: int) -> Any:
@@ -132,30 +118,18 @@ def attach_adapter(model: Any, adapter: Adapter) -> Any:
 
     Raises:
         IntegrityError: they do not have the digest on record.
-        InputError: they do not fit the base.
+        InputError: they do not fit the base, or hold more than LoRA matrices (and DoRA's magnitudes).
     """
-    from peft import PeftModel
+    from harness.models.adapters import open_verified
+    from harness.models.attaching import attach
 
-    require_digest(adapter)
-    try:
-        return PeftModel.from_pretrained(model, adapter.path, is_trainable=True)
-    except (ValueError, RuntimeError) as err:  # PEFT's for unknown target modules, torch's for other shapes
-        reason = " ".join(str(err).split())[:300]
-        raise InputError(f"`{adapter.name}` must fit the base's layers, it does not: {reason}") from err
-
-
-def require_digest(adapter: Adapter) -> None:
-    """Refuse files that are not those on record.
-
-    Raises:
-        IntegrityError: an adapter's folder has another digest.
-    """
-    found = adapter_digest(Path(adapter.path))
-    if found != adapter.digest:
-        raise IntegrityError(
-            f"`{adapter.path}` must have the digest on record {adapter.digest[:12]}, got {found[:12]}; "
-            "restore the files or register the adapter again"
+    files = open_verified(adapter, base=None)
+    if (more := files.beyond("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")) is not None:
+        raise InputError(
+            f"`{adapter.name}` must be LoRA or DoRA to be trained on, got one with `{more}`; "
+            "merge it into a full checkpoint and train on that"
         )
+    return attach(model, files, name="default", trainable=True)
 
 
 def portable_name(base: BaseModel) -> str:

@@ -186,7 +186,8 @@ def parse_variant(text: str) -> VariantDesign:
         return VariantDesign(endpoint=url, endpoint_model=model)
     path = Path(text)
     if text and path.is_dir():
-        is_adapter = (path / "adapter_config.json").is_file()
+        has_adapter = any(path.glob("adapter_model.*")) and not (path / "config.json").is_file()
+        is_adapter = has_adapter or (path / "adapter_config.json").is_file()
         return VariantDesign(adapter=text) if is_adapter else VariantDesign(model=text)
     if text.endswith(".jsonl"):
         return VariantDesign(generations=text)

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from harness.models.adapters import adapter_digest
+from harness.doors.adapters import adapter_digest
 from harness.models.bases import base_folder, resolve_base
 from harness.types import Adapter
 

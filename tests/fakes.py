@@ -194,7 +194,7 @@ def tiny_adapter(
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from harness.models.adapters import adapter_digest
+    from harness.doors.adapters import adapter_digest
 
     model: Any = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", use_dora=use_dora)

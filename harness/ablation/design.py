@@ -98,7 +98,7 @@ class VariantDesign(StrictConfig):
     model: str | None = None  # embedded, hub id or folder of a checkpoint
     revision: str | None = None  # of a hub id
     adapter: str | None = None  # name@alias, name/version, or a PEFT folder
-    base: str | None = None  # of a PEFT folder that names none
+    base: str | None = None  # of a PEFT folder that names none, or whose base has moved
     endpoint: str | None = None  # base URL of an OpenAI-compatible server
     endpoint_model: str | None = None  # the model's name there
     generations: str | None = None  # JSONL made elsewhere

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_folder
-from harness.errors import InputError, IntegrityError
+from harness.doors.adapters import AdapterFiles, open_adapter_files
+from harness.errors import InputError, IntegrityError, UnavailableError
+from harness.models.attaching import attach
+from harness.models.bases import resolve_base
 from harness.models.protocol import adapter_name
 from harness.models.quantization import import_bitsandbytes
 from harness.types import Adapter, BaseModel
@@ -17,19 +18,9 @@ from harness.types import Adapter, BaseModel
 if TYPE_CHECKING:
     from torch.nn import Module
 
-_WEIGHTS = "adapter_model.safetensors"
-_CONFIG = "adapter_config.json"
-ADAPTER_FILES = (_CONFIG, _WEIGHTS)  # what an adapter is; PEFT, people and hubs put READMEs and more beside them
-_EXECUTABLE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".py")
-_NOT_MIXABLE = ("use_dora", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens", "arrow_config")
+_NOT_MIXABLE = ("use_dora", "modules_to_save", "trainable_token_indices")
 _UNKNOWN = "\x00unknown"
 _BASE = "__base__"  # PEFT's name for a row without adapter
-
-
-def adapter_digest(folder: Path) -> str:
-    """sha256 over an adapter's two files: the same in a bare folder and in the registry, whatever lies beside them."""
-    every = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return digest_folder(folder, leave_out=[name for name in every if name not in ADAPTER_FILES])
 
 
 class AdapterBank:
@@ -50,6 +41,8 @@ class AdapterBank:
         self._digests: dict[str, str] = {}
         self._mixable: dict[str, bool] = {}
         self._n_loaded = 0
+        self._is_spoilt = False
+        self._whole_layers: list[Any] = []
         self._current: str | None = _UNKNOWN  # what `_switch` left active; switching walks over every module
         if self._peft is not None:
             for name, config in self._peft.peft_config.items():
@@ -73,14 +66,20 @@ class AdapterBank:
             if self._digests.get(name) == adapter.digest:
                 return name
             raise InputError(f"`{name}` must name one adapter, got a second with other weights; give it another name")
-        folder = Path(adapter.path)
-        config = _read_config(folder)
-        _validate(adapter, folder, config, base)
+        from peft.utils.other import AuxiliaryTrainingWrapper
+
+        files = open_verified(adapter, base=base)
         internal = f"adapter_{self._n_loaded}"
         self._n_loaded += 1
-        self._load(folder, internal, shown=name)
+        try:
+            self._peft = attach(self._bare if self._peft is None else self._peft, files, name=internal)
+        except IntegrityError:
+            self._is_spoilt = True
+            raise
+        self._whole_layers = [m for m in self._peft.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
+        self._current = _UNKNOWN
         self._internal[name], self._digests[name] = internal, adapter.digest
-        self._mixable[name] = _is_mixable(config)
+        self._mixable[name] = _is_mixable(files.settings.lora)
         return name
 
     def remove(self, name: str) -> None:
@@ -115,6 +114,8 @@ class AdapterBank:
 
     def forward(self, adapters: Sequence[str | None], **inputs: Any) -> Any:
         """One forward pass in which row i goes through `adapters[i]` (None is the bare base)."""
+        if self._is_spoilt:
+            raise IntegrityError("the base's weights were changed by an adapter that was refused; load the base again")
         if self._peft is None:
             return self._bare(**inputs)
         distinct = set(adapters)
@@ -123,7 +124,8 @@ class AdapterBank:
             return self._bare(**inputs)
         self._switch(next(a for a in adapters if a is not None))  # turns the layers on
         names = [_BASE if a is None else self._internal[a] for a in adapters]
-        return self._peft(**inputs, adapter_names=names)
+        with self._whole_layers_off():
+            return self._peft(**inputs, adapter_names=names)
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
@@ -152,6 +154,17 @@ class AdapterBank:
             for module in modules:
                 module.training = True
 
+    @contextlib.contextmanager
+    def _whole_layers_off(self) -> Iterator[None]:
+        """PEFT looks for each row's own copy in `modules_to_save`; adapters that have one are never mixed."""
+        for layer in self._whole_layers:
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in self._whole_layers:
+                layer.enable_adapters(True)
+
     def _switch(self, name: str | None) -> None:
         if name == self._current:
             return
@@ -162,56 +175,18 @@ class AdapterBank:
         self._peft.base_model.enable_adapter_layers()
         self._peft.set_adapter(self._internal[name], inference_mode=True)
 
-    def _load(self, folder: Path, internal: str, *, shown: str) -> None:
-        from peft import LoraConfig, PeftModel
 
-        config = LoraConfig.from_pretrained(str(folder))
-        config.inference_mode = True
-        device = str(next(self._bare.parameters()).device)
-        try:
-            if self._peft is None:
-                self._peft = PeftModel(self._bare, config, adapter_name=internal)
-            else:
-                self._peft.add_adapter(internal, config)
-            result = self._peft.load_adapter(str(folder), internal, torch_device=device)
-        except (ValueError, RuntimeError) as err:  # PEFT's for unknown target modules, torch's for other shapes
-            reason = " ".join(str(err).split())[:300]
-            raise InputError(f"`{shown}` must fit the base model's layers, it does not: {reason}") from err
-        if result.missing_keys or result.unexpected_keys:
-            keys = [*result.missing_keys, *result.unexpected_keys]
-            raise InputError(
-                f"`{shown}` must hold a weight for each of its layers and no other, got {len(keys)} that do not fit "
-                f"(first `{keys[0]}`); take the adapter that was trained on this base"
-            )
-        self._peft.eval()
+def open_verified(adapter: Adapter, *, base: BaseModel | None) -> AdapterFiles:
+    """An adapter's files, checked against the digest on record and the base they are for.
 
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / _CONFIG
-    if not path.is_file():
-        raise InputError(f"`{folder}` must hold `{_CONFIG}`, got none; give a folder that PEFT has saved")
-    config: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return config
-
-
-def _validate(adapter: Adapter, folder: Path, config: Mapping[str, Any], base: BaseModel | None) -> None:
-    """Check format, digest and base before anything is loaded."""
-    if not (folder / _WEIGHTS).is_file():
-        raise InputError(f"`{folder}` must hold `{_WEIGHTS}`, got none; save the adapter as safetensors")
-    executable = sorted(p.name for p in folder.rglob("*") if p.suffix in _EXECUTABLE)
-    if executable:
-        raise InputError(f"`{folder}` must hold no file that can execute, got `{executable[0]}`; delete it")
-    if config.get("peft_type") != "LORA":
-        raise InputError(f"`{adapter.name}` must be a LoRA adapter, got `{config.get('peft_type')}`; merge it instead")
-    if config.get("bias", "none") != "none" or config.get("layer_replication"):
-        raise InputError(
-            f"`{adapter.name}` must leave the base untouched when it is off, got one that trains biases or repeats "
-            "layers; merge it into a full checkpoint instead"
-        )
-    found = adapter_digest(folder)
-    if found != adapter.digest:
+    Raises:
+        IntegrityError: they do not have that digest.
+        InputError: it is no adapter that can be loaded, or belongs to another base.
+    """
+    files = open_adapter_files(Path(adapter.path))
+    if files.digest != adapter.digest:
         raise IntegrityError(
-            f"`{folder}` must have the digest on record {adapter.digest[:12]}…, got {found[:12]}…; "
+            f"`{adapter.path}` must have the digest on record {adapter.digest[:12]}…, got {files.digest[:12]}…; "
             "restore the files or register the adapter again"
         )
     if base is not None and base.digest != adapter.base.digest:
@@ -219,6 +194,43 @@ def _validate(adapter: Adapter, folder: Path, config: Mapping[str, Any], base: B
             f"`{adapter.name}` must run on its own base `{adapter.base.source}` ({adapter.base.digest[:12]}…), "
             f"got `{base.source}` ({base.digest[:12]}…); load that base"
         )
+    return files
+
+
+def bound_base(files: AdapterFiles, *, given: BaseModel | None) -> BaseModel:
+    """The base of an adapter: the one that its configuration names, else the one given; both must be the same.
+
+    A base that is named and cannot be found has moved: a folder may then be given in its place.
+
+    Raises:
+        InputError: none is named and none given, the named one is not there, or the given one is another.
+    """
+    source, revision = files.settings.base, files.settings.revision
+    if source is None:
+        if given is None:
+            raise InputError(f"`{files.name}` must name its base in adapter_config.json, got none; give --base")
+        return given
+    try:
+        named = resolve_base(source, revision=revision, is_local=given is not None)
+    except (InputError, UnavailableError) as err:
+        if given is None:
+            raise InputError(
+                f"`{files.name}` must have its base where adapter_config.json says, which is not so ({err}); "
+                "give the base itself with --base"
+            ) from err
+        if not Path(given.source).is_dir() and given.source != source:
+            raise _contradiction(files, given, f"{source}`") from err
+        return given
+    if given is not None and given.digest != named.digest:
+        raise _contradiction(files, given, f"{named.source}` ({named.digest[:12]})")
+    return named
+
+
+def _contradiction(files: AdapterFiles, given: BaseModel, named: str) -> InputError:
+    return InputError(
+        f"`--base` must be the base that `{files.name}` names, `{named}, got `{given.source}` ({given.digest[:12]}); "
+        "leave it out, or correct base_model_name_or_path in adapter_config.json"
+    )
 
 
 def _is_mixable(config: Mapping[str, Any]) -> bool:

@@ -28,13 +28,16 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FAMILY_NAMES = re.compile(r"(smollm|qwen|llama|gemma|mistral|phi|olmo|falcon|granite)-?(\d+(?:\.\d+)?)?")
 
 
-def resolve_base(source: str, *, revision: str | None = None, settings: Settings | None = None) -> BaseModel:
+def resolve_base(
+    source: str, *, revision: str | None = None, settings: Settings | None = None, is_local: bool = False
+) -> BaseModel:
     """Name a base model so that the same name gives the same weights.
 
     Args:
         source: `embedded`, a folder with safetensors, or a hub id such as `Qwen/Qwen2.5-0.5B`, which is downloaded.
         revision: branch, tag or commit of a hub id; the commit it stands for is recorded.
         settings: where the cache lies; from the environment unless given.
+        is_local: whether to take a hub id from the cache only.
 
     Raises:
         InputError: the name is none of the three, or the folder is not a model.
@@ -52,7 +55,7 @@ def resolve_base(source: str, *, revision: str | None = None, settings: Settings
         return BaseModel(source=str(folder), revision=None, digest=_weights_digest(folder), family=family_of(folder))
     if _HUB_ID.fullmatch(source) is None or source.startswith("."):
         raise InputError(f"`base` must be `embedded`, a hub id like `Qwen/Qwen2.5-0.5B` or a folder, got `{source}`")
-    folder = _snapshot(source, revision)
+    folder = _snapshot(source, revision, is_local=is_local)
     _validate_folder(folder)
     commit = folder.name  # the hub's cache names a snapshot's folder after its commit
     return BaseModel(
@@ -126,8 +129,11 @@ def family_of(folder: Path, *, name: str | None = None) -> str:
 
 
 def _validate_folder(folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise InputError(f"`{folder}` must be a base model, got an adapter; name it as the variant's adapter instead")
+    if (folder / "adapter_config.json").is_file():  # transformers would load it, and onto a base that it names itself
+        found = "an adapter and a model" if (folder / "config.json").is_file() else "an adapter"
+        raise InputError(
+            f"`{folder}` must be a base model, got {found}; name an adapter as the variant's adapter, in its own folder"
+        )
     if not (folder / "config.json").is_file():
         raise InputError(f"`{folder}` must hold a `config.json`, got none; give a folder made by `save_pretrained`")
     if not any(folder.glob("*.safetensors")):
@@ -136,13 +142,15 @@ def _validate_folder(folder: Path) -> None:
         )
 
 
-def _snapshot(source: str, revision: str | None) -> Path:
+def _snapshot(source: str, revision: str | None, *, is_local: bool = False) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     named = source if revision is None else f"{source}@{revision}"
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=list(MODEL_FILES)))
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=[*MODEL_FILES], local_files_only=is_local)
+        )
     except RepositoryNotFoundError as err:
         raise InputError(
             f"`{named}` must be a model on the hub, got none of that name (or a gated one without HF_TOKEN)"

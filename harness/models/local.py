@@ -28,7 +28,7 @@ from harness.models.protocol import (
     Reply,
     ReplyRequest,
 )
-from harness.models.quantization import nf4_config
+from harness.models.quantization import never_repacked, nf4_config
 from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
@@ -116,7 +116,7 @@ class LocalModel:
             )
         if quantization is None:
             model.to(where)
-        return cls(model.eval(), load_tokenizer(base, settings=settings), base=base)
+        return cls(never_repacked(model.eval()), load_tokenizer(base, settings=settings), base=base)
 
     @classmethod
     def from_modules(

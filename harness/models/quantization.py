@@ -27,6 +27,19 @@ def nf4_config(dtype: torch.dtype) -> Any:
     )
 
 
+def never_repacked(model: Any) -> Any:
+    """Keep 4-bit layers as they were loaded: for gradients, for DoRA, which reads them, and for whoever compares them.
+
+    On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer for inference at its first pass in evaluation
+    mode: scales are rounded to bfloat16 for good, and no gradient passes the layer until its state is next saved. A
+    training validates before its first step.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
 def import_bitsandbytes() -> None:
     """Import it without its download: on processors with AVX512-BF16 it fetches compiled code from a hub at import.
 

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness.artifacts import read_json
+from harness.doors.adapters import open_adapter_files
 from harness.errors import InputError, UnavailableError
-from harness.models.adapters import ADAPTER_FILES
 from harness.models.bases import base_folder
 from harness.models.embedded import EMBEDDED
 from harness.serving.limits import KEY_VARIABLE, ServingLimits
@@ -75,12 +74,12 @@ def _rank(adapters: Mapping[str, Adapter]) -> int:
     """The smallest rank that vLLM allows and every adapter fits."""
     highest = 0
     for name, adapter in adapters.items():
-        config = read_json(Path(adapter.path) / ADAPTER_FILES[0])
-        if config.get("use_dora"):
+        files = open_adapter_files(Path(adapter.path))
+        if (more := files.beyond("use_rslora")) is not None:  # vLLM reads no other, and says nothing
             raise InputError(
-                f"`{name}` must be plain LoRA for vLLM, got DoRA; serve it with --engine local, or merge it"
+                f"`{name}` must be plain LoRA for vLLM, got `{more}`; serve it with --engine local, or merge it"
             )
-        highest = max(highest, int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values()))
+        highest = max(highest, *files.settings.ranks)
     for rank in _RANKS:
         if highest <= rank:
             return rank

@@ -45,19 +45,22 @@ def import_adapter(
     folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
     name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
     base: Annotated[
-        str | None, typer.Option(help="Base model, where the adapter does not name one: embedded, hub id or folder.")
+        str | None,
+        typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Register an adapter that was trained elsewhere. Safetensors only; nothing in it is executed."""
+    """Register an adapter that was trained elsewhere; safetensors only, checked against its base."""
     from harness.artifacts import to_json
+    from harness.models.attaching import require_fit
     from harness.models.bases import resolve_base
     from harness.registry import model_card, open_adapter, publish
     from harness.tracking import Tracking
 
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
+    require_fit(adapter)
     card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
     published = publish(Tracking(), adapter, name=name, card=card)
     say(f"registered as {bold(f'{published.name}/{published.version}')}, alias candidate")

@@ -27,7 +27,9 @@ def compare(
         Path | None, typer.Option(help="JSONL of test prompts with human replies: `messages` or `prompt`/`completion`.")
     ] = None,
     corpus: Annotated[str | None, typer.Option(help="Or a corpus, whose TEST films are used.")] = None,
-    base: Annotated[str | None, typer.Option(help="Base of adapters that name none.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base of adapter folders that name none, or whose base has moved.")
+    ] = None,
     judge: Annotated[list[Path] | None, typer.Option(help="A judge's folder; may be given more than once.")] = None,
     prompts: Annotated[
         int | None, typer.Option(help="Prompts to generate on; without it 60, or all that a .jsonl answers.", min=2)

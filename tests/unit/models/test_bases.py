@@ -42,7 +42,8 @@ def test_files_that_are_no_model_do_not_count(tmp_path: Path) -> None:
         ({}, "must hold a `config.json`"),
         ({"config.json": "{}"}, "weights as safetensors"),
         ({"config.json": "{}", "pytorch_model.bin": "x"}, "weights as safetensors"),
-        ({"adapter_config.json": "{}"}, "got an adapter"),
+        ({"adapter_config.json": "{}"}, "got an adapter; name"),
+        ({"adapter_config.json": "{}", "config.json": "{}"}, "got an adapter and a model"),
     ],
 )
 def test_a_folder_that_is_no_safetensors_model_is_refused(tmp_path: Path, files: dict[str, str], reason: str) -> None:

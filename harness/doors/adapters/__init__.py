@@ -1,0 +1,5 @@
+"""A PEFT folder as plain tensors with checked settings; what would change the base, or is not known, stays outside."""
+
+from harness.doors.adapters.folder import ADAPTER_FILES, AdapterFiles, adapter_digest, open_adapter_files
+
+__all__ = ["ADAPTER_FILES", "AdapterFiles", "adapter_digest", "open_adapter_files"]
