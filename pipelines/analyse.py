@@ -241,7 +241,7 @@ def variant_row(name: str, variant: Variant, replies: Sequence[Generation], *, l
         n_generations=len(replies),
         cut_off=_share(cut_off, n_missing=len(replies) - len(cut_off), level=level),
         no_text=_share(silent, n_missing=0, level=level),
-        n_missing=sum(g.finish_reason == "error" for g in replies),
+        n_missing=sum(g.is_missing for g in replies),
     )
 
 

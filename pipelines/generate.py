@@ -47,6 +47,7 @@ def run(session: Session, config: GenerateConfig) -> StageResult:
         system=read_summary(prepared.folder).system,
         shots_from=lambda: prompts_of(prepared, "train"),
         seed=config.seed,
+        probe=session.spending.prober,
     )
     prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
     refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts)
@@ -64,4 +65,5 @@ def recorded(generation: Generation) -> dict[str, object]:
         "draw": generation.draw,
         "finish_reason": generation.finish_reason,
         "n_tokens": generation.n_tokens,
+        **({"thinking": generation.thinking} if generation.thinking else {}),
     }

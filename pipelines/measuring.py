@@ -9,12 +9,13 @@ from pathlib import Path
 from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
-from harness.artifacts import digest_json, to_json, write_parquet
+from harness.artifacts import digest_json, write_parquet
 from harness.controls import Qualification
-from harness.generation import agreement, count, generate
+from harness.generation import GenerationCount, agreement, count, decoding_json, generate
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
+from harness.models.endpoint.model import EndpointModel
 from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
 from harness.types import Absence, Decoding, Generation, Prompt, Split, Variant
@@ -133,6 +134,8 @@ def generate_stage(
 ) -> StageResult:
     """A variant's replies to TEST prompts, each kept as soon as it is complete."""
 
+    known = _served(session, variant)
+
     def work(stage: Stage, on_progress: OnProgress) -> None:
         journal = stage.folder / JOURNAL
         model = session.replier(variant)
@@ -152,6 +155,10 @@ def generate_stage(
             stage.log_metric("cut_off", counted.n_cut_off)
             stage.log_metric("failed", counted.n_failed)
             stage.log_metric("tokens", counted.n_tokens)
+            _tell_oddities(session, stage, counted)
+        if isinstance(model, EndpointModel) and (late := model.refused):
+            stage.set_tag("refused", ", ".join(late))
+            session.say(f"  {variant.name}: {_without(late)}")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)
         if repeated is not None:
             stage.log_metric("agreement_alone", repeated.share)
@@ -168,12 +175,41 @@ def generate_stage(
         "generate",
         label=f"Generate ({variant.name})",
         revision=GENERATE_REVISION,
-        config={"variant": variant.name, "decoding": to_json(decoding)} | engine,
+        config={"variant": variant.name, "decoding": decoding_json(decoding)} | engine,
         inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
         work=work,
-        tags={"declaration": declaration} | ({"endpoints": ", ".join(session.endpoints)} if is_served else {}),
+        tags={"declaration": declaration} | known | ({"endpoints": ", ".join(session.endpoints)} if is_served else {}),
         adopt=adopt,
     )
+
+
+def _served(session: Session, variant: Variant) -> dict[str, str]:
+    """What a variant's server is known to do with what it is sent: said, and given as tags of the run."""
+    if variant.kind != "endpoint" or not (variant.without or variant.opens_thinking):
+        return {}
+    found = session.spending.prober(variant.endpoint or "", variant.model or "")
+    if variant.without:
+        session.say(f"  {variant.name}: {_without({name: found.without().get(name, '') for name in variant.without})}")
+    return {"server": found.find("decoding").reason}
+
+
+def _without(refused: Mapping[str, str]) -> str:
+    return "; ".join(f"asked without `{name}`, which its server refuses: {why}" for name, why in refused.items())
+
+
+def _tell_oddities(session: Session, stage: Stage, counted: GenerationCount) -> None:
+    """Say and log what ordinary replies do not have."""
+    odd = {
+        "refused": (counted.n_refused, "were refused by the model, and are missing"),
+        "thinking": (counted.n_thinking, "came with thinking, which is kept apart and measured by nothing"),
+        "repaired": (counted.n_repaired, "characters could not be stored, and are U+FFFD"),
+    }
+    for name, (n, what) in odd.items():
+        if n:
+            stage.log_metric(name, n)
+            session.say(
+                f"  {counted.variant}: {n:,} {'' if name == 'repaired' else f'of {counted.n:,} replies '}{what}"
+            )
 
 
 def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt]) -> StageResult:

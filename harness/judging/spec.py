@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from harness.config import StrictConfig, parse, read_yaml
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
+from harness.models.endpoint.prefill import Prefill
 from harness.types import Criterion
 
 Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
@@ -106,6 +107,11 @@ class JudgeSpec(StrictConfig):
     top_logprobs: int = Field(default=20, ge=2, le=20)  # logprobs: how many the endpoint is asked for
     n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
     temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
+    # How an endpoint is asked to go on from the beginning of an answer, so that a score comes next; auto: as it can.
+    prefill: Literal["auto", "none"] | Prefill = "auto"
+    without: tuple[
+        Literal["seed", "temperature"], ...
+    ] = ()  # fields that the endpoint refuses; found out where it does
     deepeval: DeepevalChoice | None = None
     max_bytes: int = Field(default=6000, ge=256)  # of conversation and reply, UTF-8: never more tokens than bytes
     qualification: QualificationRule = QualificationRule()
@@ -155,7 +161,7 @@ class JudgeSpec(StrictConfig):
             _require(
                 getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"
             )
-        for key in ("top_logprobs", "n_draws", "temperature"):
+        for key in ("top_logprobs", "n_draws", "temperature", "prefill", "without"):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
     def _check_likelihood(self, names: list[str]) -> None:
@@ -177,6 +183,9 @@ class JudgeSpec(StrictConfig):
                 key not in self.model_fields_set or self.mode in (mode, "auto"),
                 f"`{key}` must be left out unless `mode` is {mode} or auto, got {self.mode}",
             )
+        for key in ("prefill", "without"):
+            is_known = key not in self.model_fields_set or self.is_remote
+            _require(is_known, f"`{key}` must be left out of a judge on a local model, whose position is always forced")
         for c in self.criteria:
             _require(
                 bool(c.steps), f"`criteria` of a {self.method} judge must have evaluation steps, {c.name} has none"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from harness.doors.answers import Finish, closes_unopened, part_thinking
 from harness.errors import CorpusError, InputError
 from harness.models.metering import Meter
 from harness.models.protocol import (
@@ -21,11 +22,12 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
+    as_reply,
     require,
 )
-from harness.types import BaseModel, Decoding, FinishReason
+from harness.types import NO_REPLY, BaseModel, Decoding, FinishReason
 
-_KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens"}
+_KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens", "thinking"}
 
 
 class RecordedModel:
@@ -44,10 +46,12 @@ class RecordedModel:
         self._draws: dict[str, list[int]] = {}
         for key, draw in sorted(replies):
             self._draws.setdefault(key, []).append(draw)
+        self._opens_thinking = any(closes_unopened(reply.text) for reply in replies.values())
 
     @classmethod
     def load(cls, path: Path) -> RecordedModel:
-        """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`.
+        """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`,
+        `thinking`.
 
         Several lines of one prompt without `draw` are its draws, in order.
 
@@ -96,7 +100,7 @@ class RecordedModel:
         on_reply: OnReply | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Reply]:
-        """The recorded replies; decoding was somebody else's and is not looked at.
+        """The recorded replies; decoding was somebody else's, and only whether to keep thinking is looked at.
 
         Raises:
             InputError: not one of the requested prompts is in the file, so it belongs to other data.
@@ -111,12 +115,26 @@ class RecordedModel:
         replies = []
         for request in requests:
             recorded = self._replies.get((request.key, request.draw))
-            reply = replace(recorded, tag=request.tag) if recorded else _missing(request)
+            reply = self._told(recorded, request, decoding) if recorded else _missing(request)
             replies.append(reply)
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, reply.n_tokens or 0)
         return replies
+
+    def _told(self, recorded: Reply, request: ReplyRequest, decoding: Decoding) -> Reply:
+        """A line of the file as the reply to a request, its thinking told apart."""
+        if recorded.finish_reason in NO_REPLY:
+            return replace(recorded, text="", tag=request.tag, error="the file says that there is no reply")
+        said = part_thinking(
+            recorded.text,
+            finish=cast(Finish, recorded.finish_reason),
+            thinking=recorded.thinking,
+            keep=decoding.keep_thinking,
+            # Where others begin inside a block, one that was cut off and closes none never left it.
+            is_open=self._opens_thinking and recorded.finish_reason == "length",
+        )
+        return as_reply(said, key=recorded.key, draw=recorded.draw, tag=request.tag, n_tokens=recorded.n_tokens)
 
     def continuation_logprobs(
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
@@ -152,9 +170,10 @@ def _read(path: Path, number: int, text: str, *, n_before: Counter[str]) -> Repl
         key=row["prompt_id"],
         draw=row.get("draw", n_before[row["prompt_id"]]),
         adapter=None,
-        text=row["text"].strip(),
+        text=row["text"],
         n_tokens=row.get("n_tokens"),
         finish_reason=cast(FinishReason, row.get("finish_reason") or "unknown"),
+        thinking=row.get("thinking") or "",
     )
 
 
@@ -167,6 +186,8 @@ def _fault(row: Any) -> str:
     for key in ("prompt_id", "text"):
         if not isinstance(row.get(key), str):
             return f"`{key}` must be a string, got {row.get(key)!r}"
+    if not isinstance(row.get("thinking") or "", str):
+        return f"`thinking` must be a string, got {row['thinking']!r}"
     for key in ("draw", "n_tokens"):
         value = row.get(key, 0)
         if value is None and key == "n_tokens":

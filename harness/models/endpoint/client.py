@@ -17,13 +17,17 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from harness.doors.answers import first_choice, is_deep, provider_error, server_sentence
+from harness.doors.text import MAX_JSON
 from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.connecting import PATH, failure, open_async_client, read_key, redirected
+from harness.models.endpoint.dialect import Dialect
 from harness.models.endpoint.pacing import Pace
-from harness.models.endpoint.retrying import Fault, backoff, classify, wants_new_cap
+from harness.models.endpoint.retrying import Fault, backoff, classify
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 N_UNREACHED = 3  # attempts at a server that never answered anything before it is called unreachable
+N_REDIRECTS = 3  # followed, of one call
 N_HOPELESS = 8  # calls given up in a row, none answered in between, before the endpoint is: asking on would be waste
 
 Result = TypeVar("Result")
@@ -90,7 +95,8 @@ class ChatClient:
         self._rng = rng or random.Random()
         self._is_reached = False
         self._n_hopeless = 0
-        self._is_cap_renamed = False  # the server knows no `max_tokens`
+        self._place = PATH  # or the address that a redirect led to
+        self.dialect = Dialect()
 
     def run(self, calls: Iterable[ChatCall], *, on_result: OnResult, gate: Gate | None = None) -> None:
         """Ask every call; `on_result` gets each as it ends, and a call is in flight until that has returned.
@@ -133,11 +139,10 @@ class ChatClient:
                 raise
 
     def _open(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, Timeout
+        from openai import Timeout
 
         first_byte = Timeout(self._timeout_s, connect=min(CONNECT_S, self._timeout_s), pool=None)
-        key = os.environ.get(self.key_variable) or "none"
-        return AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=first_byte)
+        return open_async_client(self.url, key=read_key(self.key_variable), timeout=first_byte)
 
     async def _settle(
         self,
@@ -178,6 +183,7 @@ class ChatClient:
                 result = ChatResult(
                     answer=attempt.answer,
                     error="" if fault is None else _sentence(fault, n_attempts),
+                    status=None if fault is None else fault.status,
                     n_attempts=n_attempts,
                     n_lost=n_lost,
                     seconds=attempt.seconds,
@@ -206,42 +212,61 @@ class ChatClient:
             self._is_reached = self._is_reached or is_lost
             fault = Fault(action="retry", reason=f"no answer within {self._timeout_s:g} seconds", is_lost=is_lost)
         except openai.APIConnectionError as err:
-            kind = type(err.__cause__ or err).__name__
-            is_lost = kind != "ConnectError"
+            is_lost = type(err.__cause__ or err).__name__ not in ("ConnectError", "ProxyError", "UnsupportedProtocol")
             self._is_reached = self._is_reached or is_lost
-            fault = Fault(action="retry", reason=f"the connection broke ({kind})", is_lost=is_lost)
+            reason, advice = failure(err)
+            fault = Fault(action="retry", reason=reason, advice=advice, is_lost=is_lost)
         return _Attempt(answer=answer, fault=fault, seconds=time.monotonic() - began)
 
     async def _post(self, client: AsyncOpenAI, call: ChatCall) -> bytes:
-        """The body of the server's answer; sent once more where the server only wants the length cap named otherwise.
+        """The body of the server's answer; sent anew where it only wants the call written otherwise, or moved.
 
         Such a refusal is told before anything is computed, so it costs nothing, and the calls after it are spared it.
         """
         import httpx2
         import openai
 
-        body, is_renamed = self._spelled(call), self._is_cap_renamed
-        try:
-            # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
-            response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
-        except openai.BadRequestError as err:
-            if is_renamed or not wants_new_cap(err.body):
-                raise
-            self._is_cap_renamed = True
-            response = await client.post("/chat/completions", body=self._spelled(call), cast_to=httpx2.Response)
-        return bytes(response.content)
+        n_moves = 0
+        while True:
+            sent, place = self.dialect.spell(call.body), self._place
+            try:
+                # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
+                response = await client.post(place, body=sent, cast_to=httpx2.Response)
+                return bytes(response.content)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as err:
+                is_new = self.dialect.learn(sent, err.body, self._sentence(err))
+                if not is_new and self.dialect.spell(call.body) == sent:
+                    raise
+            except openai.APIStatusError as err:
+                n_moves += 1
+                if err.status_code not in (301, 302, 307, 308) or n_moves > N_REDIRECTS or not self._moved(err):
+                    raise
 
-    def _spelled(self, call: ChatCall) -> dict[str, Any]:
-        """The call's body with its length cap under the name that the server knows."""
-        body = dict(call.body)
-        if self._is_cap_renamed:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return body
+    def _moved(self, err: APIStatusError) -> bool:
+        """Go where a redirect leads from now on, if that is safe."""
+        try:
+            self._place = redirected(str(err.request.url), err.response.headers.get("location", ""))
+        except ValueError:
+            return False
+        return True
+
+    def _sentence(self, err: APIStatusError) -> str:
+        return server_sentence(err.body, secrets=[os.environ.get(self.key_variable, "")])
 
     def _status_fault(self, err: APIStatusError) -> Fault:
+        if 300 <= err.status_code < 400:
+            return Fault(action="stop", reason=_unfollowed(err))
         code = err.code if isinstance(err.code, str) else ""
         headers = {name.lower(): value for name, value in err.response.headers.items()}
-        return classify(err.status_code, headers, code=code, model=self.model, key_variable=self.key_variable)
+        fault = classify(
+            err.status_code,
+            headers,
+            code=code,
+            model=self.model,
+            key_variable=self.key_variable,
+            sentence=self._sentence(err),
+        )
+        return replace(fault, status=err.status_code)
 
     def _require_hope(self, fault: Fault | None) -> None:
         """Raise when a call that ended so leaves none for the others."""
@@ -249,33 +274,36 @@ class ChatClient:
         if fault is None:
             return
         if fault.action == "stop":
-            raise self.unavailable(fault.reason)
+            raise self.unavailable(fault.reason, fault.advice)
         if not self._is_reached:
-            raise self.unavailable(f"it cannot be reached: {fault.reason}")
+            raise self.unavailable(f"it cannot be reached: {fault.reason}", fault.advice)
         if self._n_hopeless >= N_HOPELESS:
-            raise self.unavailable(f"{self._n_hopeless} calls in a row failed, the last with {fault.reason}")
+            told = f"{self._n_hopeless} calls in a row failed, the last with {fault.reason}"
+            raise self.unavailable(told, fault.advice)
 
-    def unavailable(self, reason: str) -> UnavailableError:
+    def unavailable(self, reason: str, advice: str = "") -> UnavailableError:
         """The one sentence for an endpoint that cannot be used."""
         return UnavailableError(
-            f"`{self.url}` must answer for `{self.model}`: {reason}; check address, model name and key, "
-            "then run again: what was answered so far is kept"
+            f"`{self.url}` must answer for `{self.model}`: {reason.rstrip('.')}; "
+            f"{f'{advice}, then ' if advice else ''}run again: what was answered so far is kept"
         )
 
 
 def read_body(content: bytes) -> tuple[JsonObject | None, Fault | None]:
-    """The answer in a body of status 200, or the fault that it is."""
+    """The answer in a body of status 200, or the fault that it is; an error inside it is one."""
     try:
-        answer: Any = json.loads(content)
-    except ValueError:  # UnicodeDecodeError is one
+        answer: Any = json.loads(content) if len(content) <= MAX_JSON else None
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return None, Fault(action="retry", reason="an answer that is not JSON", is_lost=True)
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list) or not choices:
-        return None, Fault(action="retry", reason="an answer without choices", is_lost=True)
-    choice = choices[0]
-    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        return None, Fault(action="retry", reason="an answer without a message", is_lost=True)
-    return answer, None
+    if len(content) > MAX_JSON or is_deep(answer):
+        return None, Fault(action="retry", reason="an answer that is larger or deeper than any", is_lost=True)
+    if (sentence := provider_error(answer)) is not None:
+        return None, Fault(action="retry", reason=sentence, is_lost=True)
+    if first_choice(answer) is not None:
+        return answer, None
+    is_empty = not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]
+    what = "choices" if is_empty else "a message"
+    return None, Fault(action="retry", reason=f"an answer without {what}", is_lost=True)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
@@ -292,6 +320,15 @@ async def _sleep(seconds: float, stopped: asyncio.Event) -> None:
     """Wait, but not past the moment at which everything stops."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stopped.wait(), seconds)
+
+
+def _unfollowed(err: APIStatusError) -> str:
+    """Why a redirect was not followed."""
+    try:
+        redirected(str(err.request.url), err.response.headers.get("location", ""))
+    except ValueError as why:
+        return str(why)
+    return f"it redirects in circles, or with status {err.status_code}, which asks for no second call"
 
 
 def _sentence(fault: Fault, n_attempts: int) -> str:

@@ -1,0 +1,139 @@
+"""Reaching a server: a client of the official library, what a broken connection means, and which redirects are safe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from harness.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+CHECK = "check address, model name and key"
+PATH = "/chat/completions"
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_PORTS = {"http": 80, "https": 443}
+
+
+def read_key(variable: str) -> str:
+    """The key in a variable of the environment; "none" where there is none, as local servers need none.
+
+    Raises:
+        ConfigError: no header can carry what the variable holds.
+    """
+    key = (os.environ.get(variable) or "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            f"`{variable}` must hold a key of printable ASCII without spaces, it holds other characters; copy it anew"
+        )
+    return key or "none"
+
+
+def open_client(url: str, *, key: str, timeout: Any) -> OpenAI:
+    """A client that answers one call at a time; redirects are errors, so that nothing goes where nobody sent it.
+
+    Raises:
+        UnavailableError: the address is none, or a proxy of the environment cannot be used.
+    """
+    from openai import DefaultHttpxClient, OpenAI
+
+    with _translated(url):
+        http = DefaultHttpxClient(follow_redirects=False)
+        return OpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+
+
+def open_async_client(url: str, *, key: str, timeout: Any) -> AsyncOpenAI:
+    """The same for many calls at once."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    with _translated(url):
+        http = DefaultAsyncHttpxClient(follow_redirects=False)
+        return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+
+
+def failure(err: BaseException) -> tuple[str, str]:
+    """What broke a connection, and what to check: two clauses, the second empty where there is nothing."""
+    chain = list(_causes(err))
+    if (found := next((e for e in chain if isinstance(e, ssl.SSLCertVerificationError)), None)) is not None:
+        told = found.verify_message or "it cannot be verified"
+        return f"its certificate is not accepted: {told}", "give its authority's certificate in SSL_CERT_FILE"
+    if any(isinstance(e, ssl.SSLError) for e in chain):
+        return "it speaks no TLS that is understood here", "check whether the address is http:// or https://"
+    if any(type(e).__name__ == "ProxyError" for e in chain):
+        return f"the proxy in {_proxy_variable()} refuses to connect", "check the proxy, or name the host in NO_PROXY"
+    through = f" (through the proxy in {_proxy_variable()})" if _proxy_variable() else ""
+    if any(isinstance(e, socket.gaierror) for e in chain):
+        return f"its name is not known{through}", CHECK
+    if any(isinstance(e, ConnectionRefusedError) for e in chain):
+        return f"it refuses the connection{through}", CHECK
+    kind = type(err.__cause__ or err).__name__
+    return f"the connection broke ({kind}){through}", CHECK if kind == "ConnectError" else ""
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect of a call may be followed to: the same path on the same host, or the same host with TLS added.
+
+    Raises:
+        ValueError: it leads elsewhere; the message is one clause that says where, and why it is not followed.
+    """
+    target = urljoin(url, location)
+    here, there = urlsplit(url), urlsplit(target)
+    shown = f"{there.scheme}://{there.netloc.rpartition('@')[2]}{there.path}"
+    if here.hostname != there.hostname or there.scheme not in _PORTS:
+        raise ValueError(
+            f"it redirects to {shown}, another host, which is sent neither key nor text; name that address"
+        )
+    is_same = (here.scheme, _port(here)) == (there.scheme, _port(there))
+    if not is_same and not (here.scheme == "http" and there.scheme == "https" and _port(there) in (443, _port(here))):
+        raise ValueError(
+            f"it redirects to {shown}, which is less safe or another server; name the address that is meant"
+        )
+    if not there.path.rstrip("/").endswith(PATH):
+        raise ValueError(
+            f"it redirects to {shown}, which is no address of chat completions; name the one that is meant"
+        )
+    return target
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """What the making of a client raises, as a sentence."""
+    import httpx2
+
+    try:
+        yield
+    except ImportError as err:
+        raise UnavailableError(
+            f"`{_proxy_variable()}` names a SOCKS proxy, which needs the package `socksio`, and that is not installed; "
+            "pip install socksio, or take the variable away"
+        ) from err
+    except (ValueError, httpx2.InvalidURL) as err:
+        if "proxy" in str(err).lower():
+            raise UnavailableError(
+                f"`{_proxy_variable()}` must be a proxy such as http://host:3128, it is none; mend it or take it away"
+            ) from err
+        raise UnavailableError(f"`{url}` must be an address such as http://host:8000/v1, it is none") from err
+
+
+def _proxy_variable() -> str:
+    """The variable that names a proxy; "" where none does."""
+    return next((n for name in _PROXIES for n in (name, name.lower()) if os.environ.get(n)), "")
+
+
+def _causes(err: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    left: BaseException | None = err
+    while left is not None and id(left) not in seen:
+        seen.add(id(left))
+        yield left
+        left = left.__cause__ or left.__context__
+
+
+def _port(address: SplitResult) -> int | None:
+    return address.port or _PORTS.get(address.scheme)
