@@ -24,7 +24,7 @@ _FINISHES: dict[str, Finish] = {
 }
 _REFUSALS = frozenset({"content_filter", "refusal", "safety", "blocklist", "prohibited_content", "recitation"})
 _TAG = re.compile(
-    r"<(?P<end>/?)(?:think|thinking|thought|seed:think)\s*>|\[(?P<end2>/?)THINK\]"
+    r"<(?P<end>/?)(?i:think|thinking|thought|seed:think)\s*>|\[(?P<end2>/?)THINK\]"
     r"|<\|channel\|>(?:analysis|(?P<end3>final))(?:<\|message\|>)?"  # gpt-oss, where nobody has read its channels
 )
 _CONTROL = re.compile(r"<\|(?:return|end)\|>\s*$")

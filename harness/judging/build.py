@@ -167,7 +167,7 @@ def _given(spec: JudgeSpec, desk: Desk | None) -> Desk:
 
 def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
     """How a judge behind an endpoint reads its answers; JudgeError while its mode is `auto`."""
-    form = Form(prefill=None if spec.prefill in ("auto", "none") else spec.prefill, without=spec.without)
+    form = Form(prefill=spec.forced_by, without=spec.without)
     if spec.mode == "logprobs":
         return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs, form=form)
     if spec.mode == "sampled":
@@ -245,7 +245,7 @@ def _asking(spec: JudgeSpec) -> dict[str, Any]:
     if spec.mode == "exact":
         return {}
     decides: dict[str, Any] = {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
-    decides |= {} if spec.prefill in ("auto", "none") else {"prefill": spec.prefill}
+    decides |= {"prefill": spec.forced_by} if spec.forced_by else {}
     decides |= {"without": sorted(spec.without)} if spec.without else {}
     if spec.mode == "sampled":
         return decides | {"n_draws": spec.n_draws, "temperature": spec.temperature}

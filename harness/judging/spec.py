@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from harness.config import StrictConfig, parse, read_yaml
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
-from harness.models.endpoint.prefill import Prefill
+from harness.models.endpoint.prefill import DIALECTS, Prefill
 from harness.types import Criterion
 
 Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
@@ -121,6 +121,11 @@ class JudgeSpec(StrictConfig):
     def is_remote(self) -> bool:
         """Whether it judges through an endpoint."""
         return isinstance(self.model, EndpointChoice)
+
+    @property
+    def forced_by(self) -> Prefill | None:
+        """How the score's position is forced at its endpoint; None where it is left to the model."""
+        return next((dialect for dialect in DIALECTS if dialect == self.prefill), None)
 
     @property
     def source(self) -> str:

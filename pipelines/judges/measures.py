@@ -153,8 +153,8 @@ def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iter
         yield f"mode auto is {resolved.mode} on {resolved.source}{why}"
     if resolved.top_logprobs != declared.top_logprobs:
         yield f"asked for {resolved.top_logprobs} log-probabilities, not {declared.top_logprobs}: it gives no more"
-    if resolved.prefill not in (declared.prefill, "none"):
-        yield f"the score's position is forced ({resolved.prefill}: {server.find('prefill').reason})"
+    if resolved.forced_by != declared.forced_by:
+        yield f"the score's position is forced ({resolved.forced_by}: {server.find('prefill').reason})"
     for name in sorted({*resolved.without} - {*declared.without}):
         yield f"asked without `{name}`, which {resolved.source} refuses: {server.without()[name]}"
 
@@ -197,7 +197,7 @@ def score_stage(
 def how_asked(spec: JudgeSpec) -> str:
     """What of a judge behind an endpoint its server has decided, in a few words."""
     parts = [spec.mode, *([f"{spec.top_logprobs} log-probabilities"] if spec.mode == "logprobs" else [])]
-    parts += [f"position forced by {spec.prefill}"] if spec.prefill not in ("auto", "none") else []
+    parts += [f"position forced by {spec.forced_by}"] if spec.forced_by else []
     return ", ".join([*parts, *(f"without `{name}`" for name in spec.without)])
 
 
