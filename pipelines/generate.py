@@ -28,6 +28,7 @@ class GenerateConfig(StrictConfig):
     max_new_tokens: int
     temperature: float
     top_p: float
+    keep_thinking: bool
     seed: int
     limit: int | None
 
@@ -52,7 +53,10 @@ def run(session: Session, config: GenerateConfig) -> StageResult:
     prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
     refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts)
     decoding: Decoding = DecodingDesign(
-        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        keep_thinking=config.keep_thinking,
     ).noun(seed=config.seed)
     return generate_stage(session, variant, prompts, decoding=decoding, adopt=True)
 

@@ -17,6 +17,7 @@ from harness.doors.text import MAX_DEPTH, repair_text
 Finish = Literal["stop", "length", "unknown"]
 Status = Literal["ok", "refused", "failed"]
 
+OPENING = "<think>"
 SENTENCE = 300  # characters of a server's own sentence that are shown
 _FINISHES: dict[str, Finish] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", "complete"), "stop"),
@@ -111,7 +112,12 @@ def part_thinking(
 
 def raw_text(answer: Any) -> str:
     """The text of the first choice just as it came, white space and thinking included; "" where there is none."""
-    return _Parts.of((first_choice(answer) or {"message": {}})["message"].get("content")).text or ""
+    return content_text((first_choice(answer) or {"message": {}})["message"].get("content"))
+
+
+def content_text(content: Any) -> str:
+    """The text in a message's content, or in a piece of one, just as it came."""
+    return _Parts.of(content).text or ""
 
 
 def reply_start(raw: str) -> int:

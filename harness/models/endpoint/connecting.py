@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from harness.doors.answers import server_sentence
 from harness.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
@@ -55,6 +57,40 @@ def open_async_client(url: str, *, key: str, timeout: Any) -> AsyncOpenAI:
     with _translated(url):
         http = DefaultAsyncHttpxClient(follow_redirects=False)
         return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+
+
+def list_models(url: str, *, key_variable: str) -> dict[str, dict[str, Any]]:
+    """What a server offers, by name.
+
+    Raises:
+        UnavailableError: it does not answer, or not with a list of models.
+    """
+    import httpx2
+    from openai import OpenAIError
+
+    with open_client(url, key=read_key(key_variable), timeout=30.0) as client:
+        try:
+            content = client.get("/models", cast_to=httpx2.Response).content
+            listed = json.loads(content)["data"]
+            return {model["id"]: dict(model) for model in listed if isinstance(model["id"], str)}
+        except OpenAIError as err:
+            raise UnavailableError(f"`{url}` must list its models: {told(err)}; check address and key") from err
+        except (ValueError, RecursionError, TypeError, KeyError) as err:
+            raise UnavailableError(
+                f"`{url}` must list its models, got an answer that is no list; check address"
+            ) from err
+
+
+def told(err: Exception) -> str:
+    """Why a call of one of these clients gave nothing, in one clause: the server's own words where it has some."""
+    from openai import APIStatusError, APITimeoutError
+
+    if isinstance(err, APIStatusError):
+        said = server_sentence(err.body)
+        return f"status {err.status_code}{f': {said}' if said else ''}"
+    if isinstance(err, APITimeoutError):
+        return "it does not answer in time"
+    return server_sentence(str(err)) if err.__cause__ is None else failure(err)[0]
 
 
 def failure(err: BaseException) -> tuple[str, str]:
