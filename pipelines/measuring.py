@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,7 +155,10 @@ def generate_stage(
             stage.log_metric("cut_off", counted.n_cut_off)
             stage.log_metric("failed", counted.n_failed)
             stage.log_metric("tokens", counted.n_tokens)
-            _tell_oddities(session, stage, counted)
+            stage.log_metric("refused", counted.n_refused)
+            stage.log_metric("repaired", counted.n_repaired)
+            for odd in _oddities(counted):
+                session.say(f"  {variant.name}: {odd}")
         if isinstance(model, EndpointModel) and (late := model.refused):
             stage.set_tag("refused", ", ".join(late))
             session.say(f"  {variant.name}: {_without(late)}")
@@ -197,19 +200,17 @@ def _without(refused: Mapping[str, str]) -> str:
     return "; ".join(f"asked without `{name}`, which its server refuses: {why}" for name, why in refused.items())
 
 
-def _tell_oddities(session: Session, stage: Stage, counted: GenerationCount) -> None:
-    """Say and log what ordinary replies do not have."""
-    odd = {
-        "refused": (counted.n_refused, "were refused by the model, and are missing"),
-        "thinking": (counted.n_thinking, "came with thinking, which is kept apart and measured by nothing"),
-        "repaired": (counted.n_repaired, "characters could not be stored, and are U+FFFD"),
-    }
-    for name, (n, what) in odd.items():
-        if n:
-            stage.log_metric(name, n)
-            session.say(
-                f"  {counted.variant}: {n:,} {'' if name == 'repaired' else f'of {counted.n:,} replies '}{what}"
-            )
+def _oddities(counted: GenerationCount) -> Iterator[str]:
+    """What ordinary replies do not have."""
+    of = f"of {counted.n:,} replies"
+    if n := counted.n_failed - counted.n_refused:
+        yield f"{n:,} {of} could not be generated, and are missing"
+    if counted.n_refused:
+        yield f"{counted.n_refused:,} {of} were refused by the model, and are missing"
+    if counted.n_thinking:
+        yield f"{counted.n_thinking:,} {of} came with thinking, which is kept apart and measured by nothing"
+    if counted.n_repaired:
+        yield f"{counted.n_repaired:,} characters could not be stored, and are U+FFFD"
 
 
 def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt]) -> StageResult:

@@ -24,7 +24,8 @@ REVISION = 1  # raise when a probe asks or concludes otherwise
 MOST_LOGPROBS = 20
 Topic = Literal["decoding", "logprobs", "prefill", "n"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
-PASSING = (408, 409, 425, 429, 502, 503, 504)  # says nothing of what a server can
+UNSAID = (None, 408, 409, 425, 429)  # neither yes nor no: whoever asks must ask again
+PASSING = (502, 503, 504)  # no for now, which is not kept
 _DIGIT = "Answer with one digit and nothing else: how many are two and two?"
 _COUNT, _BEGUN, _NEXT = "Count from 1 to 9 on one line, with spaces between.", "1 2 3 4", " 5"
 _FEW, _MANY = 16, 512  # tokens: an answer, and an answer with thinking before it
@@ -144,10 +145,8 @@ class Prober:
             n = max((number for number in told if 2 <= number < MOST_LOGPROBS), default=5)
             result = self._likely(n) if self._is_about_number(result.error, told) else result
         if result.answer is None:
-            is_lasting = result.status is not None and result.status not in PASSING
-            return Finding(
-                value=0, reason=f"asked for log-probabilities it fails: {result.error}", is_lasting=is_lasting
-            )
+            reason = f"asked for log-probabilities it fails: {result.error}"
+            return Finding(value=0, reason=reason, is_lasting=result.status not in PASSING)
         positions = [p for p in token_positions(result.answer) or [] if isinstance(p, dict)]
         n_given = max((len(listed_tokens(position) or ()) for position in positions), default=0)
         if n_given < 2:
@@ -167,7 +166,7 @@ class Prober:
             if text.startswith(_NEXT):
                 return Finding(value=dialect, reason=f"begun with `{_BEGUN}` it went on with `{text.strip()[:20]}`")
             reasons.append(f"{dialect}: {result.error or f'it began anew with `{text.strip()[:20]}`'}")
-            is_lasting = is_lasting and (result.answer is not None or result.status not in (None, *PASSING))
+            is_lasting = is_lasting and result.status not in PASSING
         return Finding(value=None, reason="; ".join(reasons), is_lasting=is_lasting)
 
     def _n(self) -> Finding:
@@ -183,4 +182,7 @@ class Prober:
         return {"model": self._client.model, "messages": [{"role": "user", "content": text}], **asked}
 
     def _ask(self, body: JsonObject) -> ChatResult:
-        return self._desk.ask([ChatCall(body=body)])[0]
+        (result,) = self._desk.ask([ChatCall(body=body)])
+        if result.answer is None and result.status in UNSAID:
+            raise self._client.unavailable(f"it was asked what it can do, and did not say: {result.error}")
+        return result
