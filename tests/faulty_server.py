@@ -24,6 +24,7 @@ Kind = Literal[
     "status", "reset", "slow", "cut", "not_json", "empty_choices", "no_message",
     "choice", "raw", "refusal", "filter", "no_logprobs", "no_score_token", "prose", "nan", "length", "prefix", "says",
 ]  # fmt: skip
+N_PROBES = 5  # calls that find out what this server can do for a judge
 SHARE = 0.8  # of the probability, on the digit that the rule names; half of the rest on its neighbour
 
 
@@ -45,6 +46,11 @@ class Fault:
 def retry_date(seconds: float) -> str:
     """An HTTP date so many seconds from now."""
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether a body only asks what the server can do."""
+    return len(body["messages"]) <= 2 and body["messages"][0]["content"].startswith(("Answer with one", "Count from"))
 
 
 def digit_of(text: str) -> int:
@@ -194,8 +200,8 @@ def answer(body: dict[str, Any], kind: str = "", *, said: str = "") -> dict[str,
     if body.get("logprobs") and kind != "no_logprobs":
         positions = _positions(digit, kind) if kind != "says" else _written(said)
         for position in positions:
-            listed = position["top_logprobs"]
-            listed += _position([(f"w{n}", 1e-4) for n in range(len(listed), body["top_logprobs"])])["top_logprobs"]
+            listed, n_wanted = position["top_logprobs"], body.get("top_logprobs", 0)
+            listed += _position([(f"w{n}", 1e-4) for n in range(len(listed), n_wanted)])["top_logprobs"]
         choice["logprobs"] = {"content": positions}
     if kind == "no_message":
         del choice["message"]

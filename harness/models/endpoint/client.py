@@ -24,7 +24,16 @@ from harness.doors.answers import first_choice, is_deep, provider_error, server_
 from harness.doors.text import MAX_JSON
 from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.connecting import PATH, failure, open_async_client, read_key, redirected
+from harness.models.endpoint.connecting import (
+    MOVED,
+    N_REDIRECTS,
+    PATH,
+    failure,
+    open_async_client,
+    read_key,
+    redirected,
+    unfollowed,
+)
 from harness.models.endpoint.dialect import Dialect
 from harness.models.endpoint.pacing import Pace
 from harness.models.endpoint.retrying import Fault, backoff, classify
@@ -35,8 +44,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 N_UNREACHED = 3  # attempts at a server that never answered anything before it is called unreachable
-N_REDIRECTS = 3  # followed, of one call
-N_HOPELESS = 8  # calls given up in a row, none answered in between, before the endpoint is: asking on would be waste
+N_HOPELESS = 8  # calls given up in a row, none answered since they began, before the endpoint is: asking on is waste
+N_HOPELESS_INSIDE = 64  # the same of errors inside an answer, which are about one question more often than not
 
 Result = TypeVar("Result")
 OnResult = Callable[[ChatCall, ChatResult], Awaitable[None]]
@@ -95,6 +104,7 @@ class ChatClient:
         self._rng = rng or random.Random()
         self._is_reached = False
         self._n_hopeless = 0
+        self._answered_at = 0.0  # when the last answer came, on the monotonic clock
         self._place = PATH  # or the address that a redirect led to
         self.dialect = Dialect()
 
@@ -154,7 +164,7 @@ class ChatClient:
         stopped: asyncio.Event,
     ) -> bool:
         """Attempts of one call until it is answered or given up; False when no more may be sent."""
-        n_lost = 0
+        n_lost, first_began = 0, time.monotonic()
         for n_attempts in range(1, self._max_retries + 2):
             await pace.enter()
             try:
@@ -189,7 +199,7 @@ class ChatClient:
                     seconds=attempt.seconds,
                 )
                 await on_result(call, result)
-                self._require_hope(fault)
+                self._require_hope(fault, first_began)
                 return True
             await _sleep(max(fault.retry_after or 0.0, backoff(n_attempts, self._rng)), stopped)
         return True
@@ -239,7 +249,7 @@ class ChatClient:
                     raise
             except openai.APIStatusError as err:
                 n_moves += 1
-                if err.status_code not in (301, 302, 307, 308) or n_moves > N_REDIRECTS or not self._moved(err):
+                if err.status_code not in MOVED or n_moves > N_REDIRECTS or not self._moved(err):
                     raise
 
     def _moved(self, err: APIStatusError) -> bool:
@@ -255,7 +265,7 @@ class ChatClient:
 
     def _status_fault(self, err: APIStatusError) -> Fault:
         if 300 <= err.status_code < 400:
-            return Fault(action="stop", reason=_unfollowed(err))
+            return Fault(action="stop", reason=unfollowed(err))
         code = err.code if isinstance(err.code, str) else ""
         headers = {name.lower(): value for name, value in err.response.headers.items()}
         fault = classify(
@@ -268,16 +278,17 @@ class ChatClient:
         )
         return replace(fault, status=err.status_code)
 
-    def _require_hope(self, fault: Fault | None) -> None:
-        """Raise when a call that ended so leaves none for the others."""
-        self._n_hopeless = 0 if fault is None else self._n_hopeless + 1
+    def _require_hope(self, fault: Fault | None, began: float) -> None:
+        """Raise when a call that began then and ended so leaves none for the others."""
         if fault is None:
+            self._n_hopeless, self._answered_at = 0, time.monotonic()
             return
+        self._n_hopeless += began > self._answered_at  # calls that fail take longest, so they come last, in a row
         if fault.action == "stop":
             raise self.unavailable(fault.reason, fault.advice)
         if not self._is_reached:
             raise self.unavailable(f"it cannot be reached: {fault.reason}", fault.advice)
-        if self._n_hopeless >= N_HOPELESS:
+        if self._n_hopeless >= (N_HOPELESS_INSIDE if fault.is_inside else N_HOPELESS):
             told = f"{self._n_hopeless} calls in a row failed, the last with {fault.reason}"
             raise self.unavailable(told, fault.advice)
 
@@ -298,7 +309,7 @@ def read_body(content: bytes) -> tuple[JsonObject | None, Fault | None]:
     if len(content) > MAX_JSON or is_deep(answer):
         return None, Fault(action="retry", reason="an answer that is larger or deeper than any", is_lost=True)
     if (sentence := provider_error(answer)) is not None:
-        return None, Fault(action="retry", reason=sentence, is_lost=True)
+        return None, Fault(action="retry", reason=sentence, is_lost=True, is_inside=True)
     if first_choice(answer) is not None:
         return answer, None
     is_empty = not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]
@@ -320,15 +331,6 @@ async def _sleep(seconds: float, stopped: asyncio.Event) -> None:
     """Wait, but not past the moment at which everything stops."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stopped.wait(), seconds)
-
-
-def _unfollowed(err: APIStatusError) -> str:
-    """Why a redirect was not followed."""
-    try:
-        redirected(str(err.request.url), err.response.headers.get("location", ""))
-    except ValueError as why:
-        return str(why)
-    return f"it redirects in circles, or with status {err.status_code}, which asks for no second call"
 
 
 def _sentence(fault: Fault, n_attempts: int) -> str:

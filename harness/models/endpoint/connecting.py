@@ -15,10 +15,12 @@ from harness.doors.answers import server_sentence
 from harness.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI, OpenAI
+    from openai import APIStatusError, AsyncOpenAI, OpenAI
 
 CHECK = "check address, model name and key"
 PATH = "/chat/completions"
+MOVED = (301, 302, 307, 308)  # statuses whose redirects may be followed with the method kept
+N_REDIRECTS = 3  # followed, of one call
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 _PORTS = {"http": 80, "https": 443}
 
@@ -65,13 +67,11 @@ def list_models(url: str, *, key_variable: str) -> dict[str, dict[str, Any]]:
     Raises:
         UnavailableError: it does not answer, or not with a list of models.
     """
-    import httpx2
     from openai import OpenAIError
 
     with open_client(url, key=read_key(key_variable), timeout=30.0) as client:
         try:
-            content = client.get("/models", cast_to=httpx2.Response).content
-            listed = json.loads(content)["data"]
+            listed = json.loads(_get(client, "/models"))["data"]
             return {model["id"]: dict(model) for model in listed if isinstance(model["id"], str)}
         except OpenAIError as err:
             raise UnavailableError(f"`{url}` must list its models: {told(err)}; check address and key") from err
@@ -81,12 +81,31 @@ def list_models(url: str, *, key_variable: str) -> dict[str, dict[str, Any]]:
             ) from err
 
 
+def _get(client: OpenAI, path: str) -> bytes:
+    """The body at a path, redirects followed where that is safe."""
+    import httpx2
+    from openai import APIStatusError
+
+    place = path
+    for n_moves in range(N_REDIRECTS + 1):
+        try:
+            return bytes(client.get(place, cast_to=httpx2.Response).content)
+        except APIStatusError as err:
+            if err.status_code not in MOVED or n_moves == N_REDIRECTS:
+                raise
+            try:
+                place = redirected(str(err.request.url), err.response.headers.get("location", ""), path=path)
+            except ValueError:
+                raise err from None
+    return b""
+
+
 def told(err: Exception) -> str:
     """Why a call of one of these clients gave nothing, in one clause: the server's own words where it has some."""
     from openai import APIStatusError, APITimeoutError
 
     if isinstance(err, APIStatusError):
-        said = server_sentence(err.body)
+        said = server_sentence(err.body) if err.status_code not in MOVED else unfollowed(err)
         return f"status {err.status_code}{f': {said}' if said else ''}"
     if isinstance(err, APITimeoutError):
         return "it does not answer in time"
@@ -112,7 +131,16 @@ def failure(err: BaseException) -> tuple[str, str]:
     return f"the connection broke ({kind}){through}", CHECK if kind == "ConnectError" else ""
 
 
-def redirected(url: str, location: str) -> str:
+def unfollowed(err: APIStatusError) -> str:
+    """Why a redirect was not followed."""
+    try:
+        redirected(str(err.request.url), err.response.headers.get("location", ""))
+    except ValueError as why:
+        return str(why)
+    return f"it redirects in circles, or with status {err.status_code}, which asks for no second call"
+
+
+def redirected(url: str, location: str, *, path: str = PATH) -> str:
     """Where a redirect of a call may be followed to: the same path on the same host, or the same host with TLS added.
 
     Raises:
@@ -130,10 +158,8 @@ def redirected(url: str, location: str) -> str:
         raise ValueError(
             f"it redirects to {shown}, which is less safe or another server; name the address that is meant"
         )
-    if not there.path.rstrip("/").endswith(PATH):
-        raise ValueError(
-            f"it redirects to {shown}, which is no address of chat completions; name the one that is meant"
-        )
+    if not there.path.rstrip("/").endswith(path):
+        raise ValueError(f"it redirects to {shown}, which is no address of {path}; name the one that is meant")
     return target
 
 

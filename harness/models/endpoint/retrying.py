@@ -28,6 +28,7 @@ class Fault:
     advice: str = ""  # what to check, where that can be the cause
     retry_after: float | None = None  # seconds that the server asked to be left alone
     is_congestion: bool = False  # the server has too much to do: send less
+    is_inside: bool = False  # an error inside an answer of status 200
     is_lost: bool = False  # it may have answered, and charged, all the same
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -79,6 +80,31 @@ def test_eight_failures_in_a_row_end_the_run_with_the_reason_and_no_idle_advice(
     ):
         Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t").ask(calls)
     assert CHECK not in str(c.value)
+
+
+def test_questions_that_always_fail_among_others_are_failed_and_stop_nothing() -> None:
+    def behave(body: dict[str, Any], n: int) -> Fault | None:
+        return Fault(kind="status", status=500) if body["messages"][0]["content"] > "q10" else None
+
+    said = [[{"role": "user", "content": f"q{n}"}] for n in range(10, 30)]
+    calls = [ChatCall(body={"model": "m", "messages": messages, "max_tokens": 1}) for messages in [*said[1:], said[0]]]
+    with FaultyServer(behave) as server:
+        client = ChatClient(url=server.url, model="m", max_retries=1, rng=random.Random(0))
+        found = Desk(client, purpose="t").ask(calls)
+    assert [result.answer is None for result in found] == [True] * 19 + [False]
+
+
+def test_providers_that_fail_inside_every_answer_are_asked_about_many_questions_first() -> None:
+    inside = Fault(kind="choice", choice={"error": {"message": "overloaded"}})
+    said = [{"role": "user", "content": "Where?"}]
+    calls = [ChatCall(body={"model": "m", "messages": said, "max_tokens": 1}, draw=n) for n in range(80)]
+    with FaultyServer(lambda body, n: inside) as server:
+        desk = Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t")
+        assert {result.answer for result in desk.ask(calls[:30])} == {None}
+        with pytest.raises(
+            UnavailableError, match="64 calls in a row failed, the last with the provider failed"
+        ):
+            desk.ask(calls[30:])
 
 
 def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +185,7 @@ def test_redirects_that_are_not_followed_say_why() -> None:
     server, _ = moving(lambda server: "/login?token=abc", 302)
     with server:
         sentence = refusal(server.url)
-    assert "/login, which is no address of chat completions" in sentence
+    assert "/login, which is no address of /chat/completions" in sentence
     assert "abc" not in sentence
     server, _ = moving(lambda server: "/v1/chat/completions", 303)
     with server:
