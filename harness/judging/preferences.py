@@ -98,8 +98,8 @@ def judged_pairs(
         JudgedPair(
             id=pair_id(one, other),
             messages=prompt.messages,
-            first=one.text,
-            second=other.text,
+            first="" if one.is_missing else one.text,
+            second="" if other.is_missing else other.text,
             cluster=prompt.cluster,
             is_first_truncated=one.finish_reason == "length",
             is_second_truncated=other.finish_reason == "length",

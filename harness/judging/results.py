@@ -52,7 +52,7 @@ def judged_items(prompts: Sequence[Prompt], generations: Iterable[Generation]) -
         JudgedItem(
             id=item_id(generation),
             messages=prompt.messages,
-            reply=generation.text,
+            reply="" if generation.is_missing else generation.text,
             cluster=prompt.cluster,
             is_truncated=generation.finish_reason == "length",
             missing=NO_REPLY.get(generation.finish_reason),
