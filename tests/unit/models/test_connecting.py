@@ -101,9 +101,7 @@ def test_providers_that_fail_inside_every_answer_are_asked_about_many_questions_
     with FaultyServer(lambda body, n: inside) as server:
         desk = Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t")
         assert {result.answer for result in desk.ask(calls[:30])} == {None}
-        with pytest.raises(
-            UnavailableError, match="64 calls in a row failed, the last with the provider failed"
-        ):
+        with pytest.raises(UnavailableError, match="64 calls in a row failed, the last with the provider failed"):
             desk.ask(calls[30:])
 
 
