@@ -199,8 +199,8 @@ def answer(body: dict[str, Any], kind: str = "", *, said: str = "") -> dict[str,
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "message": message}
     if body.get("logprobs") and kind != "no_logprobs":
         positions = _positions(digit, kind) if kind != "says" else _written(said)
-        for position in positions:
-            listed, n_wanted = position["top_logprobs"], body.get("top_logprobs", 0)
+        for position in positions if is_probe(body) else ():  # as many as are asked for
+            listed, n_wanted = position["top_logprobs"], body["top_logprobs"]
             listed += _position([(f"w{n}", 1e-4) for n in range(len(listed), n_wanted)])["top_logprobs"]
         choice["logprobs"] = {"content": positions}
     if kind == "no_message":

@@ -89,6 +89,9 @@ def part_thinking(
     if keep:
         whole = repair_text(f"<think>\n{thinking}\n</think>\n\n{raw}" if thinking else raw)
         return Said(text=whole.text.strip(), finish=finish, n_repaired=whole.n)
+    if not (thinking or is_open or may_think(raw)):
+        text = repair_text(raw)
+        return Said(text=text.text.strip(), finish=finish, n_repaired=text.n)
     spoken: list[str] = []
     thoughts = [thinking] if thinking else []
     begin = 0
@@ -108,6 +111,11 @@ def part_thinking(
         finish="length" if is_open else finish,
         n_repaired=text.n + thought.n,
     )
+
+
+def may_think(raw: str) -> bool:
+    """Whether a text can hold a mark of thinking at all: most hold none, and need not be searched."""
+    return "<" in raw or "[" in raw
 
 
 def raw_text(answer: Any) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.doors.answers import listed_tokens, part_thinking, read_answer, reply_start, token_positions
+from harness.doors.answers import listed_tokens, may_think, part_thinking, read_answer, reply_start, token_positions
 from harness.judging.protocol import OnProgress
 from harness.judging.reading import Reading
 from harness.models.endpoint.calls import ChatCall, ChatResult
@@ -178,8 +178,8 @@ def score_position(positions: Sequence[Any], prefix: str) -> Mapping[str, Any] |
     """
     tokens = [position.get("token") if isinstance(position, dict) else None for position in positions]
     raw = "".join(token for token in tokens if isinstance(token, str))
-    left = reply_start(raw)
-    if left == 0 and part_thinking(raw).thinking:
+    left = 0
+    if may_think(raw) and (left := reply_start(raw)) == 0 and part_thinking(raw).thinking:
         return None
     said, form = "", prefix.strip()
     for position, token in zip(positions, tokens, strict=True):
