@@ -131,7 +131,9 @@ def judge_use(
     base = local_base(spec)
     resolved = resolve_mode(spec, server=lambda: session.spending.abilities(spec))
     for said in _decided(session, spec, resolved):
-        session.say(f"  {spec.name}: {said}")
+        if (line := f"  {spec.name}: {said}") not in session.spending.told:
+            session.spending.told.add(line)
+            session.say(line)
     spec = resolved
     return JudgeUse(
         measure=measure,

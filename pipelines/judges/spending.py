@@ -37,6 +37,7 @@ class Spending:
 
     budget: Budget | None = None
     usage: Usage = field(default_factory=Usage)  # answers that came, or stood in the store
+    told: set[str] = field(default_factory=set)  # lines about servers that were said, each once
     _desks: dict[str, Desk] = field(default_factory=dict)
     _probers: dict[str, Prober] = field(default_factory=dict)
     _first_row: int | None = None  # the ledger's newest row when this command opened it

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from faulty_server import Behave, Fault, FaultyServer
 
+from harness.ablation.design import VariantDesign
 from harness.database import open_database
-from harness.errors import UnavailableError
+from harness.errors import InputError, UnavailableError
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.capabilities import TOPICS, Prober
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore
+from harness.types import Variant
 
 KNOWN = {"model", "messages", "max_completion_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs", "n"}
 
@@ -175,3 +177,44 @@ def test_a_field_refused_in_the_middle_is_dropped_for_good_and_kept_in_the_serve
         assert list(client.dialect.dropped) == ["temperature"]
         assert "does not support" in client.dialect.dropped["temperature"]
         assert {"temperature", "max_tokens"}.isdisjoint(server.sent[-1])
+
+
+def test_doctor_shows_what_was_found_and_the_commands_after_it_ask_nothing() -> None:
+    from pipelines.doctor import examine_endpoint
+    from pipelines.judges.spending import Spending
+
+    with FaultyServer(openai) as server:
+        checks = {check.what: check for check in examine_endpoint(f"{server.url}#m")}
+        n = len(server.sent)
+        assert checks["Length cap"].detail == "`max_completion_tokens`"
+        assert (checks["seed"].status, checks["temperature"].status) == ("ok", "lack")
+        assert "does not support" in checks["temperature"].detail
+        assert "5 most likely" in checks["Log-probabilities"].detail
+        assert checks["Prefill"].status == "lack"
+        assert checks["Prefill"].advice
+        assert Spending().prober(server.url, "m").n_logprobs() == 5
+        assert len(server.sent) == n
+    with pytest.raises(InputError, match="must be a server and its model"):
+        examine_endpoint("base")
+
+
+def test_what_a_server_refuses_is_part_of_the_variant_and_what_it_takes_is_not() -> None:
+    from pipelines.recording import describe_variant
+    from pipelines.variants import resolve_variant
+
+    def resolved(behave: Behave | None) -> Variant:
+        server.behave = behave or server.behave
+        design = VariantDesign(endpoint=server.url, endpoint_model="m")
+        told: Any = {"tracking": None, "system": None, "shots_from": list, "seed": 0}
+        return resolve_variant("v", design, **told, probe=None if behave is None else lambda *_: prober(server))
+
+    with FaultyServer() as server:
+        usual = resolved(None)
+        assert resolved(vllm) == usual
+        assert resolved(lambda body, n: refuses("down")) == usual  # perhaps its replies stand already
+        refusing = resolved(openai)
+    assert (refusing.without, describe_variant(refusing)) == (
+        ("temperature",),
+        "m behind an endpoint, without `temperature`",
+    )
+    assert refusing.digest != usual.digest
