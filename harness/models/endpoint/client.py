@@ -305,7 +305,10 @@ def read_body(content: bytes) -> tuple[JsonObject | None, Fault | None]:
     try:
         answer: Any = json.loads(content) if len(content) <= MAX_JSON else None
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        return None, Fault(action="retry", reason="an answer that is not JSON", is_lost=True)
+        text = content[:4000].decode("utf-8", "replace").strip()
+        said = "" if text.startswith(("{", "[", '"')) else server_sentence(text)  # a proxy's page, but no torn answer
+        told = f"an answer that is not JSON{f': {said}' if said else ''}"
+        return None, Fault(action="retry", reason=told, is_lost=True)
     if len(content) > MAX_JSON or is_deep(answer):
         return None, Fault(action="retry", reason="an answer that is larger or deeper than any", is_lost=True)
     if (sentence := provider_error(answer)) is not None:
