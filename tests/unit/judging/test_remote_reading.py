@@ -349,7 +349,10 @@ def test_a_request_that_the_server_rejects_fails_alone_and_many_in_a_row_stop(se
     rejects = Fault(kind="status", status=400, code="string_above_max_length")
     server = serve(lambda body, n: rejects if "curse" in body["messages"][-1]["content"] else None)
     scores = by_logprobs(server).score(items("A curse.", "Bees."))
-    assert [(s.status, s.reason) for s in scores] == [("failed", "status 400 (string_above_max_length)"), ("ok", "")]
+    assert [(s.status, s.reason) for s in scores] == [
+        ("failed", "status 400 (string_above_max_length): no"),
+        ("ok", ""),
+    ]
     with pytest.raises(UnavailableError, match="8 calls in a row failed"):
         by_logprobs(server, n_parallel=1).score(items(*(f"A curse {i}." for i in range(40))))
 
