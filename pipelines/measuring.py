@@ -15,6 +15,7 @@ from harness.generation import GenerationCount, agreement, count, decoding_json,
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
+from harness.models.endpoint.fleet import FleetModel
 from harness.models.endpoint.model import EndpointModel
 from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
@@ -159,7 +160,7 @@ def generate_stage(
             stage.log_metric("repaired", counted.n_repaired)
             for odd in _oddities(counted):
                 session.say(f"  {variant.name}: {odd}")
-        if isinstance(model, EndpointModel) and (late := model.refused):
+        if isinstance(model, EndpointModel | FleetModel) and (late := model.refused):
             stage.set_tag("refused", ", ".join(late))
             session.say(f"  {variant.name}: {_without(late)}")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)

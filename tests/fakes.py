@@ -66,7 +66,7 @@ class FakeServer:
     def prefill(self) -> Prefill | None:
         return self.begun
 
-    def without(self) -> Mapping[str, str]:
+    def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         return self.refused
 
 

@@ -50,7 +50,8 @@ def fit_to_server(spec: JudgeSpec, abilities: Abilities) -> JudgeSpec:
         changes["top_logprobs"] = min(n, spec.top_logprobs)
     if spec.method in ASKING_METHODS:
         sent = ("seed", "temperature") if spec.mode == "sampled" else ("temperature",)
-        changes["without"] = tuple(sorted({*spec.without, *(set(sent) & abilities.without().keys())}))
+        refused = abilities.without(greedy=spec.mode == "logprobs")
+        changes["without"] = tuple(sorted({*spec.without, *(set(sent) & refused.keys())}))
         if spec.prefill == "auto":
             changes["prefill"] = abilities.prefill() or "none"
     return spec.model_copy(update=changes)

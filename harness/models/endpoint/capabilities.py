@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from harness.artifacts import digest_json
@@ -38,6 +38,7 @@ class Finding:
     value: Any  # JSON
     reason: str  # one clause
     is_lasting: bool = True  # whether it may be kept
+    dropped: Mapping[str, str] = field(default_factory=dict)  # fields that were refused while it was found out
 
 
 class Abilities(Protocol):
@@ -49,8 +50,8 @@ class Abilities(Protocol):
     def prefill(self) -> Prefill | None:
         """How it is asked to go on from the beginning of an answer."""
 
-    def without(self) -> Mapping[str, str]:
-        """Fields of decoding that it refuses, with its own words."""
+    def without(self, *, greedy: bool = False) -> Mapping[str, str]:
+        """Fields of decoding that it refuses, with its own words; `greedy`: also those refused at temperature 0."""
 
 
 class Prober:
@@ -85,9 +86,9 @@ class Prober:
         value: Prefill | None = self.find("prefill").value
         return value
 
-    def without(self) -> Mapping[str, str]:
+    def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         """See `Abilities.without`."""
-        return dict(self.find("decoding").value["without"])
+        return {**self.find("decoding").value["without"], **(self.find("logprobs").dropped if greedy else {})}
 
     def opens_thinking(self) -> bool:
         """Whether the server's template opens a block of thinking before the reply."""
@@ -108,9 +109,12 @@ class Prober:
         if topic != "decoding":
             self.find("decoding")  # first, so that no later probe stumbles over a field that nobody takes
         asked = {"decoding": self._decoding, "logprobs": self._logprobs, "prefill": self._prefill, "n": self._n}
+        before = set(self._client.dialect.dropped)
         found = asked[topic]()
+        fresh = {name: why for name, why in self._client.dialect.dropped.items() if name not in before}
+        found = replace(found, dropped=fresh)
         if self._store is not None and found.is_lasting:
-            self._store.replace(self._key(topic), {"value": found.value, "reason": found.reason})
+            self._store.replace(self._key(topic), {"value": found.value, "reason": found.reason, "dropped": fresh})
         return found
 
     def _decoding(self) -> Finding:

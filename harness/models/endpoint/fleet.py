@@ -91,6 +91,11 @@ class FleetModel:
         """Every replica serves the same weights under the same name."""
         self._replicas = list(replicas)
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Fields that a server has refused and that were left out from then on, with its own words."""
+        return {name: why for replica in self._replicas for name, why in replica.refused.items()}
+
     def generate(
         self,
         requests: Sequence[ReplyRequest],

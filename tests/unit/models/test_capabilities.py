@@ -140,6 +140,18 @@ def test_a_server_that_fails_at_log_probabilities_gives_none_and_says_why(status
         assert len(server.sent) == n
 
 
+def test_a_temperature_of_0_that_is_refused_is_left_out_where_it_would_be_0(tmp_path: Path) -> None:
+    def behave(body: dict[str, Any], n: int) -> Fault | None:
+        return refuses("`temperature` must be strictly positive") if body.get("temperature") == 0 else None
+
+    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    with FaultyServer(behave) as server:
+        for asked in (prober(server, store=store), prober(server, store=store)):
+            assert asked.n_logprobs() == 20
+            assert asked.without() == {}
+            assert "strictly positive" in asked.without(greedy=True)["temperature"]
+
+
 def test_a_server_that_is_only_busy_is_asked_again_next_time(tmp_path: Path) -> None:
     store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
     with FaultyServer(lambda body, n: refuses("busy", status=503) if "logprobs" in body else None) as server:
