@@ -157,8 +157,8 @@ def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iter
         yield f"asked for {resolved.top_logprobs} log-probabilities, not {declared.top_logprobs}: it gives no more"
     if resolved.forced_by != declared.forced_by:
         yield f"the score's position is forced ({resolved.forced_by}: {server.find('prefill').reason})"
-    refused = server.without(greedy=resolved.mode == "logprobs")
     for name in sorted({*resolved.without} - {*declared.without}):
+        refused = server.without(greedy=resolved.mode == "logprobs")
         yield f"asked without `{name}`, which {resolved.source} refuses: {refused[name]}"
 
 
