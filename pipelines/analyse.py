@@ -267,7 +267,7 @@ def _limitations(design: EvaluationDesign, measured: Measured, facts: list[recor
         said.append("One training run stands behind each adapter: the verdicts are about these adapters.")
     said += [caveat for fact in facts for caveat in fact.caveats]
     said += [
-        f"{name} was asked without {', '.join(variant.without)}, which its server refuses: its replies are drawn otherwise."
+        f"{name} was asked without {', '.join(variant.without)}, which its server refuses: it draws otherwise."
         for name, variant in measured.variants.items()
         if variant.without
     ]
