@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.artifacts import Journal
+from harness.artifacts import Journal, to_json
 from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
 from harness.models.protocol import (
@@ -20,7 +20,7 @@ from harness.models.protocol import (
     adapter_name,
     require,
 )
-from harness.types import Decoding, Generation, Progress, Prompt, Split, Variant
+from harness.types import Decoding, Generation, JsonObject, Progress, Prompt, Split, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,11 @@ class GenerationCount:
     variant: str
     n: int  # generations, failed ones included
     n_cut_off: int  # ran into the length cap
-    n_failed: int  # finish reason "error": missing in every measure
-    n_tokens: int  # generated tokens where known
+    n_failed: int  # there is no reply: missing in every measure
+    n_refused: int  # of those, the ones that the model refused
+    n_thinking: int  # came with thinking, which is kept beside the reply
+    n_repaired: int  # characters that could not be stored
+    n_tokens: int  # generated tokens where known, thinking included
 
     @property
     def share_cut_off(self) -> float | None:
@@ -113,6 +116,9 @@ def generate(
             n_tokens=reply.n_tokens,
             finish_reason=reply.finish_reason,
             cluster=clusters[reply.key],
+            thinking=reply.thinking,
+            reason=reply.error,
+            n_repaired=reply.n_repaired,
         )
         if store is not None:
             store.append(generation)
@@ -123,6 +129,12 @@ def generate(
         relay = None if on_progress is None else _relay(on_progress, len(wanted) - len(missing), len(wanted), tally)
         model.generate(requests, decoding=decoding, on_reply=keep, on_progress=relay)
     return [done[place] for place in wanted]
+
+
+def decoding_json(decoding: Decoding) -> JsonObject:
+    """A decoding as it decides a stage: a setting that came later is left out where it changes nothing."""
+    data = dict(to_json(decoding))
+    return data if decoding.keep_thinking else {key: value for key, value in data.items() if key != "keep_thinking"}
 
 
 def agreement(
@@ -137,7 +149,7 @@ def agreement(
     if not isinstance(model, Repeatable) or model.is_batch_invariant:
         return None
     by_id = {prompt.id: prompt for prompt in prompts}
-    whole = [g for g in generations if g.finish_reason != "error"]
+    whole = [g for g in generations if not g.is_missing]
     if not whole:
         return None
     requests = [reply_request(variant, by_id[g.prompt_id], draw=g.draw) for g in whole]
@@ -154,7 +166,10 @@ def count(generations: Iterable[Generation]) -> list[GenerationCount]:
             variant=variant,
             n=len(group),
             n_cut_off=sum(g.finish_reason == "length" for g in group),
-            n_failed=sum(g.finish_reason == "error" for g in group),
+            n_failed=sum(g.is_missing for g in group),
+            n_refused=sum(g.finish_reason == "refused" for g in group),
+            n_thinking=sum(bool(g.thinking) for g in group),
+            n_repaired=sum(g.n_repaired for g in group),
             n_tokens=sum(g.n_tokens or 0 for g in group),
         )
         for variant, group in groups.items()

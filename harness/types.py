@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
-FinishReason = Literal["stop", "length", "error", "unknown"]
+FinishReason = Literal["stop", "length", "error", "refused", "unknown"]
 ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
 VerdictLabel = Literal["better", "worse", "equivalent", "inconclusive", "exploratory"]
 AbsenceKind = Literal["mute", "few_replies", "no_rows", "missing", "unused", "lost", "failed"]
@@ -25,6 +25,10 @@ PreferredReply = Literal["first", "second", "tie"]
 VoteVerdict = Literal["left", "right", "tie", "both_bad"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+NO_REPLY: Mapping[FinishReason, ScoreStatus] = {
+    "error": "failed",
+    "refused": "refused",
+}  # with the status of the missing
 
 
 # ── dialogue ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,6 +151,7 @@ class Decoding:
     seed: int = 0
     n_draws: int = 1  # independent replies per prompt
     stop: tuple[str, ...] = ()  # besides the model's own end tokens
+    keep_thinking: bool = False  # leave blocks of thinking in the reply's text instead of beside it
 
 
 VariantKind = Literal["model", "endpoint", "file"]
@@ -166,6 +171,8 @@ class Variant:
     system: str | None = None  # system prompt
     shots: tuple[tuple[Message, ...], ...] = ()  # few-shot exchanges put before every prompt
     template: tuple[str, ...] = ()  # how the base's chat template is adapted, a phrase each
+    without: tuple[str, ...] = ()  # kind "endpoint": fields of decoding that the server refuses, so not sent
+    opens_thinking: bool = False  # kind "endpoint": the server's template opens a block of thinking before the reply
     digest: str = ""  # decides identity: base, adapter, system prompt, shots, template
 
 
@@ -178,9 +185,17 @@ class Generation:
     draw: int  # 0 … n_draws-1
     text: str
     seed: int
-    n_tokens: int | None  # generated tokens, end token included; None where unknown
+    n_tokens: int | None  # generated tokens, thinking and end token included; None where unknown
     finish_reason: FinishReason
     cluster: str
+    thinking: str = ""  # what the model wrote before its reply; never judged, rated or measured
+    reason: str = ""  # why there is no reply
+    n_repaired: int = 0  # characters that could not be stored, each now U+FFFD
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the model failed or refused: there is no reply, and nothing about it was measured."""
+        return self.finish_reason in NO_REPLY
 
 
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,6 +220,7 @@ class JudgedItem:
     reply: str
     cluster: str
     is_truncated: bool = False  # finish_reason was "length"
+    missing: ScoreStatus | None = None  # why there is no reply; None where there is one
     criteria: tuple[str, ...] = ()  # score these of the judge's criteria only; empty is all of them
 
 
@@ -243,6 +259,7 @@ class JudgedPair:
     cluster: str
     is_first_truncated: bool = False  # finish_reason was "length"
     is_second_truncated: bool = False
+    missing: ScoreStatus | None = None  # why one of the replies is not there; None where both are
     criteria: tuple[str, ...] = ()  # compare on these of the judge's criteria only; empty is all of them
 
 

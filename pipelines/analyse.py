@@ -241,7 +241,7 @@ def variant_row(name: str, variant: Variant, replies: Sequence[Generation], *, l
         n_generations=len(replies),
         cut_off=_share(cut_off, n_missing=len(replies) - len(cut_off), level=level),
         no_text=_share(silent, n_missing=0, level=level),
-        n_missing=sum(g.finish_reason == "error" for g in replies),
+        n_missing=sum(g.is_missing for g in replies),
     )
 
 
@@ -266,6 +266,11 @@ def _limitations(design: EvaluationDesign, measured: Measured, facts: list[recor
     if any(fact.n_tokens for fact in facts):
         said.append("One training run stands behind each adapter: the verdicts are about these adapters.")
     said += [caveat for fact in facts for caveat in fact.caveats]
+    said += [
+        f"{name} was asked without {', '.join(variant.without)}, which its server refuses: it draws otherwise."
+        for name, variant in measured.variants.items()
+        if variant.without
+    ]
     if any(judge.row.is_self_family for judge in measured.judges.values()):
         said.append("The judge is of the variants' own family; models rate their own kind too high.")
     if measured.judges:

@@ -30,6 +30,7 @@ def build_design(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    keep_thinking: bool = False,
 ) -> EvaluationDesign:
     """The declaration behind a comparison: B − A on held-out loss (where both are models) and on being cut off.
 
@@ -62,7 +63,11 @@ def build_design(
             "variants": {names[0]: first, names[1]: second},
             "control": names[0],
             "data": {"file": None if data is None else str(data.resolve()), "corpus": corpus, "prompts": n_prompts},
-            "decoding": {"max_new_tokens": max_new_tokens, "temperature": temperature},
+            "decoding": {
+                "max_new_tokens": max_new_tokens,
+                "temperature": temperature,
+                "keep_thinking": keep_thinking,
+            },
             "measures": measures,
             "contrasts": [{"name": f"{names[1]}-{names[0]}"[:80], "arms": [names[1], names[0]]}],
             "family": {"measures": [*declared, *(m for m in measures if measures[m].get("judge"))]},

@@ -9,12 +9,22 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import ScreentestError
+from harness.errors import InputError, ScreentestError
+from harness.models.endpoint.capabilities import TOPICS
+from harness.models.endpoint.dialect import OPTIONAL
 from harness.provenance import versions
 from harness.settings import Settings
 
 Status = Literal["ok", "lack", "fail"]
 _GIB = 2**30
+_LACKS = {
+    "seed": "draws cannot be repeated",
+    "top_p": "replies are drawn from the whole distribution",
+    "temperature": "replies are drawn at the server's own temperature: compare with variants asked in the same way",
+    "Log-probabilities": "judges there use `mode: sampled`",
+    "Prefill": "a judge's score must come of itself: watch the share that is missing for `low_mass`",
+    "Several replies (n)": "nothing here needs it: every draw is a call of its own",
+}
 _QUICKSTART_GIB = 4
 _DISK_GIB = 3
 
@@ -35,6 +45,36 @@ def examine(settings: Settings | None = None) -> list[Check]:
     checks = (_python, _device, _memory, lambda: _disk(settings), _attention, _four_bit, _embedded)
     found = [check() for check in checks]
     return [*found, _store(settings), _corpus(settings), _judges()]
+
+
+def examine_endpoint(named: str) -> list[Check]:
+    """What a server does with what replies and judges send it, asked anew; kept for the commands that follow.
+
+    Raises:
+        InputError: `named` is no endpoint, as http://host/v1#model. UnavailableError: the server cannot be used.
+    """
+    from pipelines.judges.spending import Spending
+    from pipelines.variants import parse_variant
+
+    design = parse_variant(named)
+    if design.endpoint is None:
+        raise InputError(f"`--endpoint` must be a server and its model as http://host/v1#model, got {named}")
+    server = Spending().prober(design.endpoint, design.endpoint_model or "")
+    decoding, logprobs, prefill, n = (server.find(topic, anew=True) for topic in TOPICS)
+    refused, cap = decoding.value["without"], decoding.value["cap"]
+    thinking = "its template opens it before the reply" if decoding.value["opens_thinking"] else "none, or in tags"
+    checks = [Check(what="Length cap", status="ok", detail=f"`{cap}`")]
+    for name in OPTIONAL:
+        why = refused.get(name)
+        detail = f"refused: {why}" if why else "taken"
+        checks.append(
+            Check(what=name, status="lack" if why else "ok", detail=detail, advice=_LACKS[name] if why else "")
+        )
+    for what, found in (("Log-probabilities", logprobs), ("Prefill", prefill), ("Several replies (n)", n)):
+        status: Status = "ok" if found.value else "lack"
+        shown = f"`{found.value}`: {found.reason}" if isinstance(found.value, str) else found.reason
+        checks.append(Check(what=what, status=status, detail=shown, advice="" if found.value else _LACKS[what]))
+    return [*checks, Check(what="Thinking", status="ok", detail=thinking)]
 
 
 def _python() -> Check:

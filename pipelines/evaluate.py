@@ -103,6 +103,7 @@ def evaluate_prepared(
             system=system,
             shots_from=lambda: prompts_of(prepared, "train"),
             seed=design.seed,
+            probe=session.spending.prober,
         )
         for name, declared in design.variants.items()
     }

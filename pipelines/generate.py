@@ -28,6 +28,7 @@ class GenerateConfig(StrictConfig):
     max_new_tokens: int
     temperature: float
     top_p: float
+    keep_thinking: bool
     seed: Seed
     limit: int | None
 
@@ -47,11 +48,15 @@ def run(session: Session, config: GenerateConfig) -> StageResult:
         system=read_summary(prepared.folder).system,
         shots_from=lambda: prompts_of(prepared, "train"),
         seed=config.seed,
+        probe=session.spending.prober,
     )
     prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
     refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts)
     decoding: Decoding = DecodingDesign(
-        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        keep_thinking=config.keep_thinking,
     ).noun(seed=config.seed)
     return generate_stage(session, variant, prompts, decoding=decoding, adopt=True)
 
@@ -64,4 +69,5 @@ def recorded(generation: Generation) -> dict[str, object]:
         "draw": generation.draw,
         "finish_reason": generation.finish_reason,
         "n_tokens": generation.n_tokens,
+        **({"thinking": generation.thinking} if generation.thinking else {}),
     }

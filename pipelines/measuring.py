@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
-from harness.artifacts import digest_json, to_json, write_parquet
+from harness.artifacts import digest_json, write_parquet
 from harness.controls import Qualification
-from harness.generation import agreement, count, generate
+from harness.generation import GenerationCount, agreement, count, decoding_json, generate
 from harness.metrics.diversity import FilmDiversity, film_diversity
 from harness.metrics.heldout import HeldoutLoss, heldout_losses
 from harness.metrics.replies import ReplyMetrics, reply_metrics
+from harness.models.endpoint.fleet import FleetModel
+from harness.models.endpoint.model import EndpointModel
 from harness.models.protocol import adapter_name
 from harness.tracking import Stage, StageResult
 from harness.types import Absence, Decoding, Generation, Prompt, Split, Variant
@@ -133,6 +135,8 @@ def generate_stage(
 ) -> StageResult:
     """A variant's replies to TEST prompts, each kept as soon as it is complete."""
 
+    known = _served(session, variant)
+
     def work(stage: Stage, on_progress: OnProgress) -> None:
         journal = stage.folder / JOURNAL
         model = session.replier(variant)
@@ -152,6 +156,13 @@ def generate_stage(
             stage.log_metric("cut_off", counted.n_cut_off)
             stage.log_metric("failed", counted.n_failed)
             stage.log_metric("tokens", counted.n_tokens)
+            stage.log_metric("refused", counted.n_refused)
+            stage.log_metric("repaired", counted.n_repaired)
+            for odd in _oddities(counted):
+                session.say(f"  {variant.name}: {odd}")
+        if isinstance(model, EndpointModel | FleetModel) and (late := model.refused):
+            stage.set_tag("refused", ", ".join(late))
+            session.say(f"  {variant.name}: {_without(late)}")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)
         if repeated is not None:
             stage.log_metric("agreement_alone", repeated.share)
@@ -168,12 +179,39 @@ def generate_stage(
         "generate",
         label=f"Generate ({variant.name})",
         revision=GENERATE_REVISION,
-        config={"variant": variant.name, "decoding": to_json(decoding)} | engine,
+        config={"variant": variant.name, "decoding": decoding_json(decoding)} | engine,
         inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
         work=work,
-        tags={"declaration": declaration} | ({"endpoints": ", ".join(session.endpoints)} if is_served else {}),
+        tags={"declaration": declaration} | known | ({"endpoints": ", ".join(session.endpoints)} if is_served else {}),
         adopt=adopt,
     )
+
+
+def _served(session: Session, variant: Variant) -> dict[str, str]:
+    """What a variant's server is known to do with what it is sent: said, and given as tags of the run."""
+    if variant.kind != "endpoint" or not (variant.without or variant.opens_thinking):
+        return {}
+    found = session.spending.prober(variant.endpoint or "", variant.model or "")
+    if variant.without:
+        session.say(f"  {variant.name}: {_without({name: found.without().get(name, '') for name in variant.without})}")
+    return {"server": found.find("decoding").reason}
+
+
+def _without(refused: Mapping[str, str]) -> str:
+    return "; ".join(f"asked without `{name}`, which its server refuses: {why}" for name, why in refused.items())
+
+
+def _oddities(counted: GenerationCount) -> Iterator[str]:
+    """What ordinary replies do not have."""
+    of = f"of {counted.n:,} replies"
+    if n := counted.n_failed - counted.n_refused:
+        yield f"{n:,} {of} could not be generated, and are missing"
+    if counted.n_refused:
+        yield f"{counted.n_refused:,} {of} were refused by the model, and are missing"
+    if counted.n_thinking:
+        yield f"{counted.n_thinking:,} {of} came with thinking, which is kept apart and measured by nothing"
+    if counted.n_repaired:
+        yield f"{counted.n_repaired:,} characters could not be stored, and are U+FFFD"
 
 
 def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt]) -> StageResult:

@@ -24,7 +24,7 @@ from harness.reporting.record import (
 )
 from harness.reporting.traces import CurvePoint, LossCurve
 from harness.tracking import StageResult, Tracking
-from harness.types import SPLITS, Generation, Message, Prompt, Variant
+from harness.types import SPLITS, Generation, Message, Prompt, ScoreStatus, Variant
 from pipelines.lineage import DPO, Training, pairs_behind, training_of
 from pipelines.preferences.ranking import REFERENCE
 from pipelines.scoretable import LostScores
@@ -33,8 +33,8 @@ MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
     "empty": "the reply is empty",
     "truncated": "the reply was cut off",
-    "refused": "the judge refused",
-    "failed": "the judge failed",
+    "refused": "the judge refused, or there was a refusal instead of a reply",
+    "failed": "the judge failed, or the reply did",
     "unparsable": "the judge's answer holds no score",
     "unsupported": "the judge cannot score this",
 }
@@ -59,7 +59,7 @@ def describe_variant(variant: Variant) -> str:
     if variant.kind == "file":
         return f"generations from {Path(variant.path or '').name}"
     if variant.kind == "endpoint":
-        return f"{variant.model} behind an endpoint"
+        return ", ".join([f"{variant.model} behind an endpoint", *(f"without `{name}`" for name in variant.without)])
     parts = ["the base" if variant.adapter is None else "base + LoRA adapter"]
     if variant.shots:
         parts.append(f"{len(variant.shots)} examples in the prompt")
@@ -175,7 +175,7 @@ def samples(
 def missing_rows(generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores]) -> tuple[MissingRow, ...]:
     """What should be there and is not, by variant and reason."""
     rows = [
-        MissingRow(what=f"replies of {name}", n=n, of=len(group), why=REPLY_WHY.get(status, status))
+        MissingRow(what=f"replies of {name}", n=n, of=len(group), why=_why(group, status))
         for name, group in generations.items()
         for status, n in Counter(map(reply_status, group)).items()
         if status != "ok"
@@ -190,6 +190,14 @@ def missing_rows(generations: Mapping[str, Sequence[Generation]], lost: Sequence
         for score in lost
     ]
     return tuple(rows)
+
+
+def _why(group: Sequence[Generation], status: ScoreStatus) -> str:
+    """Why replies are missing, with the reason that most of them have in their own words."""
+    why = REPLY_WHY.get(status, status)
+    said = Counter(g.reason for g in group if reply_status(g) == status and g.reason)
+    usual = said.most_common(1)[0][0] if said else ""
+    return usual if usual.startswith(why) else f"{why}: {usual}" if usual else why
 
 
 def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.ablation.design import VariantDesign
 from harness.artifacts import digest_file, digest_json
-from harness.errors import InputError, SplitError
+from harness.errors import InputError, SplitError, UnavailableError
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.metering import Usage
@@ -20,6 +20,7 @@ from harness.types import Adapter, BaseModel, Message, Prompt, Variant
 from pipelines.training.quiet import quiet
 
 if TYPE_CHECKING:
+    from harness.models.endpoint.capabilities import Prober
     from harness.models.local import Dtype, LocalModel
     from harness.models.protocol import LanguageModel
     from harness.tracking import Tracking
@@ -56,7 +57,12 @@ class ModelPool:
     def of(self, variant: Variant, *, spending: Spending) -> LanguageModel:
         """The model that answers for a variant, its adapter attached."""
         if variant.kind == "endpoint":
-            return spending.model(endpoint=variant.endpoint or "", name=variant.model or "")
+            return spending.model(
+                endpoint=variant.endpoint or "",
+                name=variant.model or "",
+                without=variant.without,
+                opens_thinking=variant.opens_thinking,
+            )
         if variant.kind == "file":
             from harness.models.recorded import RecordedModel
 
@@ -94,6 +100,7 @@ def resolve_variant(
     system: str | None,
     shots_from: Callable[[], Sequence[Prompt]],
     seed: int,
+    probe: Callable[[str, str], Prober] | None = None,
 ) -> Variant:
     """What a declaration names, found and digested; the model itself is not loaded.
 
@@ -104,6 +111,7 @@ def resolve_variant(
         system: the data's own system prompt, if it has one; else the task's.
         shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
         seed: of that draw.
+        probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
     """
     if design.generations is not None:
         return _file_variant(name, Path(design.generations))
@@ -111,7 +119,8 @@ def resolve_variant(
     shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
     spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
     if design.endpoint is not None:
-        identity = {"endpoint": design.endpoint, "model": design.endpoint_model, **spoken}
+        served = {} if probe is None else _served(probe(design.endpoint, design.endpoint_model or ""))
+        identity = {"endpoint": design.endpoint, "model": design.endpoint_model, **spoken, **served}
         return Variant(
             name=name,
             kind="endpoint",
@@ -120,6 +129,7 @@ def resolve_variant(
             system=said,
             shots=shots,
             digest=digest_json(identity),
+            **served,
         )
     adapter = adapter_of(design, tracking) if design.adapter is not None else None
     base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
@@ -134,6 +144,15 @@ def resolve_variant(
         template=adaptation_of(base).notes,
         digest=digest_json(identity),
     )
+
+
+def _served(server: Prober) -> dict[str, Any]:
+    """What is special about a server; nothing where it takes all fields, or cannot be asked now."""
+    try:
+        without, opens_thinking = tuple(sorted(server.without())), server.opens_thinking()
+    except UnavailableError:  # its replies may stand already; whoever needs it will say that it is not there
+        return {}
+    return ({"without": without} if without else {}) | ({"opens_thinking": True} if opens_thinking else {})
 
 
 def adapter_of(design: VariantDesign, tracking: Tracking) -> Adapter:

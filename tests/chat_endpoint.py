@@ -17,9 +17,10 @@ class Endpoint(BaseHTTPRequestHandler):
 
     asked: list[dict[str, Any]] = []  # noqa: RUF012  # of the test that is running
 
+    listed = json.dumps({"data": [{"id": n, "object": "model", "created": 0} for n in ("base", "film@best")]}).encode()
+
     def do_GET(self) -> None:
-        body = {"object": "list", "data": [{"id": n, "object": "model", "created": 0} for n in ("base", "film@best")]}
-        self._send(200, "application/json", json.dumps(body).encode())
+        self._send(200, "application/json", self.listed)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

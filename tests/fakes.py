@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import InputError, UnavailableError
+from harness.models.endpoint.prefill import Prefill
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -49,6 +50,24 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeServer:
+    """What a server can do, without one."""
+
+    n: int = 20
+    begun: Prefill | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def n_logprobs(self) -> int:
+        return self.n
+
+    def prefill(self) -> Prefill | None:
+        return self.begun
+
+    def without(self, *, greedy: bool = False) -> Mapping[str, str]:
+        return self.refused
 
 
 # ── a model without weights ──────────────────────────────────────────────────────────────────────────────────────────

@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 Kind = Literal[
     "status", "reset", "slow", "cut", "not_json", "empty_choices", "no_message",
-    "refusal", "filter", "no_logprobs", "no_score_token", "prose", "nan", "length", "prefix", "says",
+    "choice", "raw", "refusal", "filter", "no_logprobs", "no_score_token", "prose", "nan", "length", "prefix", "says",
 ]  # fmt: skip
+N_PROBES = 5  # calls that find out what this server can do for a judge
 SHARE = 0.8  # of the probability, on the digit that the rule names; half of the rest on its neighbour
 
 
@@ -37,12 +38,19 @@ class Fault:
     code: str = ""
     param: str = ""
     message: str = "no"  # of an error; says: the answer itself
+    choice: dict[str, Any] = field(default_factory=dict)  # choice: laid over the answer's only one
+    body: bytes = b""  # raw: the whole answer
     seconds: float = 0.0  # slow: until the first byte
 
 
 def retry_date(seconds: float) -> str:
     """An HTTP date so many seconds from now."""
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether a body only asks what the server can do."""
+    return len(body["messages"]) <= 2 and body["messages"][0]["content"].startswith(("Answer with one", "Count from"))
 
 
 def digit_of(text: str) -> int:
@@ -153,7 +161,10 @@ class FaultyServer:
         if kind == "reset":
             writer.transport.abort()
             return False
-        data = json.dumps(answer(body, kind, said=fault.message if fault is not None else "")).encode()
+        told = answer(body, kind, said=fault.message if fault is not None else "")
+        if fault is not None and kind == "choice":
+            told["choices"][0] |= fault.choice
+        data = fault.body if fault is not None and kind == "raw" else json.dumps(told).encode()
         if kind == "not_json":
             data = b'{"choices": [{"mess'
         if kind == "cut":
@@ -162,7 +173,7 @@ class FaultyServer:
             return False
         writer.write(_head(200, len(data)) + data)
         await writer.drain()
-        if kind in ("", "slow", "says"):
+        if kind in ("", "slow", "says", "choice"):
             self.delivered[key] += 1
         return True
 
@@ -170,6 +181,7 @@ class FaultyServer:
         data = json.dumps(
             {"error": {"message": fault.message, "param": fault.param or None, "code": fault.code or None}}
         ).encode()
+        data = fault.body or data
         writer.write(_head(fault.status, len(data), fault.headers) + data)
         await writer.drain()
         return True
@@ -186,7 +198,11 @@ def answer(body: dict[str, Any], kind: str = "", *, said: str = "") -> dict[str,
         message = {"role": "assistant", "content": None, "refusal": "I cannot rate this."}
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "message": message}
     if body.get("logprobs") and kind != "no_logprobs":
-        choice["logprobs"] = {"content": _positions(digit, kind) if kind != "says" else _written(said)}
+        positions = _positions(digit, kind) if kind != "says" else _written(said)
+        for position in positions if is_probe(body) else ():  # as many as are asked for
+            listed, n_wanted = position["top_logprobs"], body["top_logprobs"]
+            listed += _position([(f"w{n}", 1e-4) for n in range(len(listed), n_wanted)])["top_logprobs"]
+        choice["logprobs"] = {"content": positions}
     if kind == "no_message":
         del choice["message"]
     return {
@@ -226,7 +242,7 @@ def _written(text: str) -> list[dict[str, Any]]:
 
 def _position(tokens: list[tuple[str, float]]) -> dict[str, Any]:
     top = [{"token": token, "logprob": math.log(p), "bytes": list(token.encode())} for token, p in tokens]
-    return {**top[0], "top_logprobs": top}
+    return {**(top[0] if top else {}), "top_logprobs": top}
 
 
 def _head(status: int, n_bytes: int, headers: dict[str, str] | None = None) -> bytes:

@@ -6,6 +6,7 @@ contrasts were chosen before or after the data.
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -79,6 +80,8 @@ class DecodingDesign(StrictConfig):
     top_p: float = Field(default=0.95, gt=0, le=1)
     n_draws: int = Field(default=1, ge=1, le=64)
     stop: tuple[str, ...] = ()
+    # Leave blocks of thinking in the text of replies, to be measured and judged with it.
+    keep_thinking: bool = Field(default=False, exclude_if=operator.not_)
 
     def noun(self, *, seed: int) -> Decoding:
         """As the library's noun, with the run's seed."""
@@ -88,6 +91,7 @@ class DecodingDesign(StrictConfig):
             top_p=self.top_p,
             n_draws=self.n_draws,
             stop=self.stop,
+            keep_thinking=self.keep_thinking,
             seed=seed,
         )
 

@@ -12,11 +12,12 @@ from harness.judging import geval, likelihood, pairwise, remote_reading
 from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
-from harness.judging.remote_reading import LogprobsReader, SampledReader
+from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
 from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, JudgeSpec
 from harness.models.bases import asked_digest
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint.address import base_url
+from harness.models.endpoint.capabilities import MOST_LOGPROBS, Abilities
 from harness.models.endpoint.desk import Desk
 from harness.models.protocol import LanguageModel, require
 from harness.types import BaseModel
@@ -28,16 +29,33 @@ ID_DIGITS = 8
 RemoteReader = LogprobsReader | SampledReader
 
 
-def resolve_mode(spec: JudgeSpec, *, has_logprobs: Callable[[], bool]) -> JudgeSpec:
-    """The same judge with `mode: auto` decided: exact on a local model; of an endpoint, logprobs where it gives them.
+def resolve_mode(spec: JudgeSpec, *, server: Callable[[], Abilities] | None = None) -> JudgeSpec:
+    """The same judge with all decided that its server decides; what is decided becomes part of its id.
 
-    `has_logprobs` asks the endpoint and is called only where its answer counts.
+    Mode `auto` is exact on a local model; of an endpoint, logprobs where it gives them. `server` is called for a judge
+    behind an endpoint, and asked only what counts for it.
     """
-    if spec.mode != "auto":
-        return spec
-    lesser = "deepeval" if spec.method == "deepeval" else "sampled"
-    mode = "exact" if not spec.is_remote else "logprobs" if has_logprobs() else lesser
-    return spec.model_copy(update={"mode": mode})
+    if not spec.is_remote or server is None:
+        return spec if spec.mode != "auto" else spec.model_copy(update={"mode": "exact"})
+    abilities = server()
+    if spec.mode == "auto":
+        lesser = "deepeval" if spec.method == "deepeval" else "sampled"
+        spec = spec.model_copy(update={"mode": "logprobs" if abilities.n_logprobs() else lesser})
+    return fit_to_server(spec, abilities)
+
+
+def fit_to_server(spec: JudgeSpec, abilities: Abilities) -> JudgeSpec:
+    """A judge of a mode that is not `auto`, asked as its server can be asked."""
+    changes: dict[str, Any] = {}
+    if spec.mode == "logprobs" and (n := abilities.n_logprobs()):
+        changes["top_logprobs"] = min(n, spec.top_logprobs)
+    if spec.method in ASKING_METHODS:
+        sent = ("seed", "temperature") if spec.mode == "sampled" else ("temperature",)
+        refused = abilities.without(greedy=spec.mode == "logprobs")
+        changes["without"] = tuple(sorted({*spec.without, *(set(sent) & refused.keys())}))
+        if spec.prefill == "auto":
+            changes["prefill"] = abilities.prefill() or "none"
+    return spec.model_copy(update=changes)
 
 
 def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Judge:
@@ -59,7 +77,7 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: De
         if spec.deepeval is not None:
             return _deepeval(spec, spec.deepeval, judge_id(spec), _writer_at(spec, desk))
         return _geval(spec, judge_id(spec), _reader_at(spec, desk))
-    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    spec, known = resolve_mode(spec), _known(spec, model)
     return _local(spec, known, judge_id(spec, base=known.base))
 
 
@@ -69,7 +87,7 @@ def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None, desk:
         raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
     if isinstance(spec.model, EndpointChoice):
         return _pairwise(spec, judge_id(spec), _reader_at(spec, desk))
-    spec, known = resolve_mode(spec, has_logprobs=lambda: False), _known(spec, model)
+    spec, known = resolve_mode(spec), _known(spec, model)
     require(known, "option_probabilities", who=spec.name)
     pairwise.check_verdict_tokens(known)
     return _pairwise(spec, judge_id(spec, base=known.base), ExactReader(model=known))
@@ -135,7 +153,12 @@ def _reader_at(spec: JudgeSpec, desk: Desk | None) -> RemoteReader:
 def _writer_at(spec: JudgeSpec, desk: Desk | None) -> EndpointWriter:
     from harness.judging.deepeval.judge import EndpointWriter
 
-    return EndpointWriter(desk=_given(spec, desk), name=spec.source, gives_probabilities=spec.mode == "logprobs")
+    return EndpointWriter(
+        desk=_given(spec, desk),
+        name=spec.source,
+        gives_probabilities=spec.mode == "logprobs",
+        top_logprobs=spec.top_logprobs,
+    )
 
 
 def _given(spec: JudgeSpec, desk: Desk | None) -> Desk:
@@ -146,10 +169,12 @@ def _given(spec: JudgeSpec, desk: Desk | None) -> Desk:
 
 def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
     """How a judge behind an endpoint reads its answers; JudgeError while its mode is `auto`."""
+    form = Form(prefill=spec.forced_by, without=spec.without)
     if spec.mode == "logprobs":
-        return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs)
+        return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs, form=form)
     if spec.mode == "sampled":
-        return SampledReader(desk=desk, model=model, n_draws=spec.n_draws, temperature=spec.temperature)
+        n = spec.n_draws
+        return SampledReader(desk=desk, model=model, n_draws=n, temperature=spec.temperature, form=form)
     raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
 
 
@@ -204,6 +229,8 @@ def judge_id(spec: JudgeSpec, *, base: BaseModel | None = None) -> str:
             "deepeval": spec.deepeval.model_dump(mode="json"),
             "version": deepeval_judge.version(),  # its prompts change with it
         }
+        if spec.mode == "logprobs" and spec.top_logprobs < MOST_LOGPROBS:
+            decides["top_logprobs"] = spec.top_logprobs
     return f"{spec.name}@{digest_json(decides)[:ID_DIGITS]}"
 
 
@@ -220,6 +247,8 @@ def _asking(spec: JudgeSpec) -> dict[str, Any]:
     if spec.mode == "exact":
         return {}
     decides: dict[str, Any] = {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
+    decides |= {"prefill": spec.forced_by} if spec.forced_by else {}
+    decides |= {"without": sorted(spec.without)} if spec.without else {}
     if spec.mode == "sampled":
         return decides | {"n_draws": spec.n_draws, "temperature": spec.temperature}
     return decides | {"top_logprobs": spec.top_logprobs}

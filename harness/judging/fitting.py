@@ -9,6 +9,7 @@ from harness.judging.neutralise import neutralise
 from harness.types import Criterion, JudgedItem, Message, Score, ScoreStatus
 
 CUT_OFF = "the reply was cut off at the length cap; scored as far as it goes"
+NO_REPLY_WHY = {"failed": "the reply could not be generated", "refused": "the model refused to reply"}
 BROKEN_OFF = "\n(The reply was cut off here at the length limit.)"  # a line of its own: graded text has no lines
 
 
@@ -33,8 +34,8 @@ def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> F
     """Neutralise an item and drop its oldest turns until conversation and reply have at most `max_bytes` of UTF-8.
 
     The last turn and the reply are never shortened: a judge must not mark as whole what it saw in part. Where they do
-    not fit, the status is `truncated`; an empty reply is `empty`; a conversation without a turn to answer is
-    `unsupported`.
+    not fit, the status is `truncated`; an empty reply is `empty`, one that is not there keeps its own status; a
+    conversation without a turn to answer is `unsupported`.
     """
     messages = tuple(replace(m, content=neutralise(m.content), name=None) for m in item.messages)
     fitted = FittedItem(
@@ -44,6 +45,8 @@ def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> F
         is_truncated=item.is_truncated,
         criteria=tuple(c for c in criteria if not item.criteria or c.name in item.criteria),
     )
+    if item.missing is not None:
+        return replace(fitted, status=item.missing, reason=NO_REPLY_WHY[item.missing])
     if not fitted.reply:
         return replace(fitted, status="empty", reason="the reply has no visible text")
     if not messages or messages[-1].role != "user" or any(m.role == "system" for m in messages):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
 from harness.artifacts import digest_json
+from harness.doors.answers import part_thinking
 from harness.errors import InputError
 from harness.judging.pairwise import Comparer
 from harness.judging.preferences import win_shares
@@ -52,7 +53,8 @@ def item_of(inputs: Mapping[str, Any], outputs: Any, *, criteria: tuple[str, ...
     if not isinstance(outputs, str):
         raise InputError(f"`outputs` must be the reply as text, got {type(outputs).__name__}")
     key = digest_json([[(m.role, m.content) for m in messages], outputs])[:16]
-    return JudgedItem(id=key, messages=messages, reply=outputs, cluster=key, criteria=criteria)
+    reply = part_thinking(outputs).text
+    return JudgedItem(id=key, messages=messages, reply=reply, cluster=key, criteria=criteria)
 
 
 def feedback(score: Score) -> Any:

@@ -137,6 +137,7 @@ def fit_pair(pair: JudgedPair, *, criteria: Sequence[Criterion], max_bytes: int)
                 reply=own,
                 cluster=pair.cluster,
                 is_truncated=is_cut,
+                missing=pair.missing,
                 criteria=pair.criteria,
             ),
             criteria=criteria,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from harness import stats
 from harness.artifacts import digest_json
 from harness.errors import InputError
-from harness.types import Estimate, Generation, JudgedPair, Place, Preference, PreferredReply, Prompt, ScoreStatus
+from harness.types import (
+    NO_REPLY,
+    Estimate,
+    Generation,
+    JudgedPair,
+    Place,
+    Preference,
+    PreferredReply,
+    Prompt,
+    ScoreStatus,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +77,8 @@ def judged_pairs(
 ) -> list[JudgedPair]:
     """Blind pairs of the same prompt and draw, in the order of the prompts.
 
-    A generation that failed becomes an empty reply, hence a missing verdict. Raises InputError when a draw of one side
-    has no counterpart.
+    Where a generation failed or was refused the verdict is missing, with that status. Raises InputError when a draw of
+    one side has no counterpart.
     """
     by_key = {(g.prompt_id, g.draw): g for g in second}
     opponents = [(g, by_key.pop((g.prompt_id, g.draw), None)) for g in first]
@@ -88,11 +98,12 @@ def judged_pairs(
         JudgedPair(
             id=pair_id(one, other),
             messages=prompt.messages,
-            first=_text(one),
-            second=_text(other),
+            first="" if one.is_missing else one.text,
+            second="" if other.is_missing else other.text,
             cluster=prompt.cluster,
             is_first_truncated=one.finish_reason == "length",
             is_second_truncated=other.finish_reason == "length",
+            missing=NO_REPLY.get(one.finish_reason) or NO_REPLY.get(other.finish_reason),
         )
         for prompt in prompts
         for one, other in by_prompt[prompt.id]
@@ -268,10 +279,6 @@ def _side(row: ComparedGenerations) -> str:
     if row.preferred == "tie":
         return "tie"
     return "left" if row.preferred == row.shown_first else "right"
-
-
-def _text(generation: Generation) -> str:
-    return "" if generation.finish_reason == "error" else generation.text
 
 
 def _validate(rows: Sequence[ComparedGenerations]) -> None:

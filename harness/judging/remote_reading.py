@@ -7,6 +7,8 @@ stays outside. G-Eval, eq. 1 (Liu et al. 2023, arXiv 2303.16634), without the sa
 `sampled`: n draws, each of which must be one of the answers and nothing else, as in the paper. Deviation: a draw that
 is not one is counted against the mass, where the paper's code counts it as a score of 0.
 
+Where the server takes a turn that is begun (prefill), the score's position is forced as it is on a local model.
+
 Nothing is searched for in prose: an answer is a token, or the whole of a short text.
 """
 
@@ -17,10 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.doors.answers import listed_tokens, may_think, part_thinking, read_answer, reply_start, token_positions
 from harness.judging.protocol import OnProgress
 from harness.judging.reading import Reading
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.prefill import Prefill, begun
 from harness.models.metering import Meter
 from harness.models.protocol import OptionProbabilities, OptionRequest
 from harness.seeding import derive
@@ -31,17 +35,38 @@ REVISION = 1  # raise when a change of this file changes scores; part of the jud
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How a server is asked so that its answer begins at the score."""
+
+    prefill: Prefill | None = None  # how the assistant's turn is begun for it; None: it is left to the model
+    without: tuple[str, ...] = ()  # fields that the server refuses
+
+    def body(self, request: OptionRequest, model: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole body of a call."""
+        messages = [dict(message) for message in request.messages]
+        body = {"model": model, "messages": messages, "max_tokens": MAX_TOKENS, **asked}
+        if self.prefill is not None:
+            # Without its last space, which templates strip and most vocabularies put before the next word.
+            body |= begun(messages, request.prefix.rstrip(), self.prefill)
+        return {key: value for key, value in body.items() if key not in self.without}
+
+
+PLAIN = Form()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogprobsReader:
     """Reads the k most likely tokens at the position of the score."""
 
     desk: Desk
     model: str  # its name at the endpoint
     top_logprobs: int
+    form: Form = PLAIN
     mode: str = "logprobs"
 
     def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
         """Step 2a: what is sent, one call per request."""
-        return [logprobs_call(r, model=self.model, top_logprobs=self.top_logprobs) for r in requests]
+        return [logprobs_call(r, model=self.model, top_logprobs=self.top_logprobs, form=self.form) for r in requests]
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
@@ -57,12 +82,13 @@ class SampledReader:
     model: str
     n_draws: int
     temperature: float
+    form: Form = PLAIN
     mode: str = "sampled"
 
     def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
         """What is sent: all draws of the first request, then those of the second."""
         return [
-            sampled_call(r, model=self.model, temperature=self.temperature, draw=draw)
+            sampled_call(r, model=self.model, temperature=self.temperature, draw=draw, form=self.form)
             for r in requests
             for draw in range(self.n_draws)
         ]
@@ -74,52 +100,37 @@ class SampledReader:
         return [parse_draws(results[i * n : (i + 1) * n], request) for i, request in enumerate(requests)]
 
 
-def logprobs_call(request: OptionRequest, *, model: str, top_logprobs: int) -> ChatCall:
+def logprobs_call(request: OptionRequest, *, model: str, top_logprobs: int, form: Form = PLAIN) -> ChatCall:
     """One greedy answer with the most likely tokens of each position."""
-    body = _body(request, model) | {"temperature": 0, "logprobs": True, "top_logprobs": top_logprobs}
-    return ChatCall(body=body)
+    asked = {"temperature": 0, "logprobs": True, "top_logprobs": top_logprobs}
+    return ChatCall(body=form.body(request, model, asked))
 
 
-def sampled_call(request: OptionRequest, *, model: str, temperature: float, draw: int) -> ChatCall:
+def sampled_call(request: OptionRequest, *, model: str, temperature: float, draw: int, form: Form = PLAIN) -> ChatCall:
     """One draw, with a seed that the endpoint may or may not honour."""
     text = "\n".join(str(message["content"]) for message in request.messages)
     seed = derive(0, "draw", text, draw) % 2**31
-    return ChatCall(body=_body(request, model) | {"temperature": temperature, "seed": seed}, draw=draw)
-
-
-def gives_logprobs(desk: Desk, *, model: str, top_logprobs: int) -> bool:
-    """Ask the endpoint once whether it gives log-probabilities; the answer is kept as any other.
-
-    Raises:
-        UnavailableError: it gave no answer at all, which says neither yes nor no.
-    """
-    request = OptionRequest(
-        key="start-up",
-        messages=[{"role": "user", "content": "Answer with one digit and nothing else: how many are two and two?"}],
-        prefix="",
-        options=tuple("0123456789"),
-    )
-    (result,) = desk.ask([logprobs_call(request, model=model, top_logprobs=top_logprobs)])
-    if result.answer is None and not result.error.startswith("status 4"):
-        raise desk.client.unavailable(f"it was asked for log-probabilities and failed: {result.error}")
-    return parse_logprobs(result, request).status not in ("failed", "unsupported", "refused")
+    return ChatCall(body=form.body(request, model, {"temperature": temperature, "seed": seed}), draw=draw)
 
 
 def parse_logprobs(result: ChatResult, request: OptionRequest) -> Reading:
     """Step 3 of `logprobs`: the distribution at the position of the score, or the status of a missing one."""
     if result.answer is None:
         return _missing("failed", result.error)
-    if is_refused(result.answer):
-        return _missing("refused", "the model refused to answer")
-    choice = result.answer["choices"][0]
-    logprobs = choice.get("logprobs")
-    positions = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not isinstance(positions, list):
+    said = read_answer(result.answer)
+    if said.status == "refused":
+        return _missing("refused", said.reason)
+    positions = token_positions(result.answer)
+    if positions is None:
+        if said.status == "failed":
+            return _missing("failed", said.reason)
         return _missing("unsupported", "the endpoint gave no log-probabilities; set `mode: sampled` for it")
     position = score_position(positions, request.prefix)
     if position is None:
-        status: ScoreStatus = "truncated" if choice.get("finish_reason") == "length" else "unparsable"
-        return _missing(status, "the model's answer ended before a score")
+        status: ScoreStatus = "truncated" if said.finish == "length" else "unparsable"
+        return _missing(
+            status, f"the model's answer ended {'in its thinking, ' if said.thinking else ''}before a score"
+        )
     weights = option_weights(position, request.options)
     if weights is None:
         return _missing("unparsable", "the endpoint's log-probabilities are not numbers of tokens")
@@ -143,36 +154,40 @@ def parse_draws(results: Sequence[ChatResult], request: OptionRequest) -> Readin
     counts = [float(drawn.count(option)) for option in request.options]
     n_read = math.fsum(counts)
     if n_read == 0:
-        is_refusal = all(is_refused(answer) for answer in answers)
-        if is_refusal:
-            return _missing("refused", "the model refused to answer")
+        said = [read_answer(answer) for answer in answers]
+        for status in ("refused", "failed"):
+            if all(one.status == status for one in said):
+                return _missing(status, said[0].reason)
         return _missing("unparsable", f"none of {len(drawn)} draws was one of the answers offered")
     return Reading(answer=distribution(request.options, counts, key=request.key, mass=n_read / len(drawn)))
 
 
 def parse_draw(answer: JsonObject, request: OptionRequest) -> str | None:
     """The option that an answer is, exactly, after the prefix is taken off; None for anything else."""
-    choice = answer["choices"][0]
-    text = choice["message"].get("content")
-    if is_refused(answer) or choice.get("finish_reason") == "length" or not isinstance(text, str):
+    said = read_answer(answer)
+    if said.finish == "length" or said.status != "ok":
         return None  # what was cut off might have gone on
-    text = text.strip().removeprefix(request.prefix.strip()).strip()
+    text = said.text.removeprefix(request.prefix.strip()).strip()
     return text if text in request.options else None
 
 
-def is_refused(answer: JsonObject) -> bool:
-    """Whether the endpoint says, in a field made for it, that there is no answer."""
-    choice = answer["choices"][0]
-    return choice.get("finish_reason") == "content_filter" or bool(choice["message"].get("refusal"))
-
-
 def score_position(positions: Sequence[Any], prefix: str) -> Mapping[str, Any] | None:
-    """The first position at which the answer is more than white space and a repeated prefix; None: there is none."""
+    """The first position at which the answer is more than white space and a repeated prefix; None: there is none.
+
+    Thinking that was closed is passed over; in one that was not there is no score.
+    """
+    tokens = [position.get("token") if isinstance(position, dict) else None for position in positions]
+    raw = "".join(token for token in tokens if isinstance(token, str))
+    left = 0
+    if may_think(raw) and (left := reply_start(raw)) == 0 and part_thinking(raw).thinking:
+        return None
     said, form = "", prefix.strip()
-    for position in positions:
-        token = position.get("token") if isinstance(position, dict) else None
+    for position, token in zip(positions, tokens, strict=True):
         if not isinstance(token, str):
             return None
+        if left > 0:
+            left -= len(token)
+            continue
         if not form.startswith((said + token).strip()):
             is_whole = said.strip() in ("", form)  # a prefix broken off is neither silence nor the prefix
             return dict(position) if is_whole else None
@@ -182,23 +197,14 @@ def score_position(positions: Sequence[Any], prefix: str) -> Mapping[str, Any] |
 
 def option_weights(position: Mapping[str, Any], options: Sequence[str]) -> list[float] | None:
     """Probability of each option at a position, over the ways to write it; None where the numbers are none."""
-    listed = position.get("top_logprobs")
-    tokens = [t for t in (listed if isinstance(listed, list) else []) if isinstance(t, dict)]
-    if position.get("token") not in [t.get("token") for t in tokens]:
-        tokens.append(dict(position))  # some servers leave out the token that was drawn
+    tokens = listed_tokens(position)
+    if tokens is None:
+        return None
     weights = dict.fromkeys(options, 0.0)
     for entry in tokens:
-        token, logprob = entry.get("token"), entry.get("logprob")
-        if not isinstance(token, str) or not isinstance(logprob, int | float) or not logprob <= 1e-3:  # NaN is not
-            return None
-        if token.strip() in weights:
-            weights[token.strip()] += math.exp(min(0.0, logprob))
+        if (text := entry["token"].strip()) in weights:
+            weights[text] += math.exp(min(0.0, entry["logprob"]))
     return list(weights.values())
-
-
-def _body(request: OptionRequest, model: str) -> dict[str, Any]:
-    messages = [dict(message) for message in request.messages]
-    return {"model": model, "messages": messages, "max_tokens": MAX_TOKENS}
 
 
 def _ask(desk: Desk, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.artifacts import digest_json
 from harness.errors import InputError
-from harness.types import Generation, JudgedItem, Prompt, Score, ScoreStatus
+from harness.types import NO_REPLY, Generation, JudgedItem, Prompt, Score, ScoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,8 @@ def item_id(generation: Generation) -> str:
 def judged_items(prompts: Sequence[Prompt], generations: Iterable[Generation]) -> list[JudgedItem]:
     """Blind items, the generations of one prompt together and otherwise in the order of the prompts.
 
-    A generation that failed becomes an empty reply, hence a missing score. Raises InputError when a generation answers
-    a prompt that is not given.
+    A generation that failed or was refused has no reply, hence a missing score of that status. Raises InputError when a
+    generation answers a prompt that is not given.
     """
     by_prompt: dict[str, list[Generation]] = {p.id: [] for p in prompts}
     for generation in generations:
@@ -52,9 +52,10 @@ def judged_items(prompts: Sequence[Prompt], generations: Iterable[Generation]) -
         JudgedItem(
             id=item_id(generation),
             messages=prompt.messages,
-            reply="" if generation.finish_reason == "error" else generation.text,
+            reply="" if generation.is_missing else generation.text,
             cluster=prompt.cluster,
             is_truncated=generation.finish_reason == "length",
+            missing=NO_REPLY.get(generation.finish_reason),
         )
         for prompt in prompts
         for generation in by_prompt[prompt.id]

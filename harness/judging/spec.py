@@ -15,6 +15,7 @@ from harness.config import StrictConfig, parse, read_yaml
 from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
+from harness.models.endpoint.prefill import DIALECTS, Prefill
 from harness.types import Criterion
 
 Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
@@ -108,6 +109,11 @@ class JudgeSpec(StrictConfig):
     top_logprobs: int = Field(default=20, ge=2, le=20)  # logprobs: how many the endpoint is asked for
     n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
     temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
+    # How an endpoint is asked to go on from the beginning of an answer, so that a score comes next; auto: as it can.
+    prefill: Literal["auto", "none"] | Prefill = "auto"
+    without: tuple[
+        Literal["seed", "temperature"], ...
+    ] = ()  # fields that the endpoint refuses; found out where it does
     deepeval: DeepevalChoice | None = None
     max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
@@ -117,6 +123,11 @@ class JudgeSpec(StrictConfig):
     def is_remote(self) -> bool:
         """Whether it judges through an endpoint."""
         return isinstance(self.model, EndpointChoice)
+
+    @property
+    def forced_by(self) -> Prefill | None:
+        """How the score's position is forced at its endpoint; None where it is left to the model."""
+        return next((dialect for dialect in DIALECTS if dialect == self.prefill), None)
 
     @property
     def source(self) -> str:
@@ -157,7 +168,7 @@ class JudgeSpec(StrictConfig):
             _require(
                 getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"
             )
-        for key in ("top_logprobs", "n_draws", "temperature"):
+        for key in ("top_logprobs", "n_draws", "temperature", "prefill", "without"):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
     def _check_likelihood(self, names: list[str]) -> None:
@@ -179,6 +190,9 @@ class JudgeSpec(StrictConfig):
                 key not in self.model_fields_set or self.mode in (mode, "auto"),
                 f"`{key}` must be left out unless `mode` is {mode} or auto, got {self.mode}",
             )
+        for key in ("prefill", "without"):
+            is_known = key not in self.model_fields_set or self.is_remote
+            _require(is_known, f"`{key}` must be left out of a judge on a local model, whose position is always forced")
         for c in self.criteria:
             _require(
                 bool(c.steps), f"`criteria` of a {self.method} judge must have evaluation steps, {c.name} has none"

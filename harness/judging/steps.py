@@ -16,7 +16,7 @@ import yaml
 from harness.errors import ConfigError, JudgeError
 from harness.judging.criterion_files import read_criterion
 from harness.models.protocol import LanguageModel, ReplyRequest, require
-from harness.types import Criterion, Decoding
+from harness.types import NO_REPLY, Criterion, Decoding
 
 MIN_STEPS, MAX_STEPS = 3, 10
 DECODING = Decoding(max_new_tokens=400, temperature=0.0, top_p=1.0)
@@ -48,7 +48,7 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
     """
     require(model, "generate", who="judge steps")
     reply = model.generate([steps_request(criterion)], decoding=DECODING)[0]
-    if reply.finish_reason == "error":
+    if reply.finish_reason in NO_REPLY:
         raise JudgeError(f"the steps of `{criterion.name}` could not be written: {reply.error}")
     steps = read_steps(reply.text)
     if not MIN_STEPS <= len(steps) <= MAX_STEPS:

@@ -9,7 +9,7 @@ from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.metrics.length import n_words
 from harness.metrics.repetition import echo, repetition
-from harness.types import Generation, Prompt, ScoreStatus
+from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,9 @@ def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) 
 
 
 def reply_status(generation: Generation) -> ScoreStatus:
-    """Whether a reply has text, and why not: `failed`, or `empty` for one of spaces and signs that nobody can see."""
-    if generation.finish_reason == "error":
-        return "failed"
+    """Whether a reply has text, and why not: `failed`, `refused`, or `empty` for one of signs that nobody can see."""
+    if (status := NO_REPLY.get(generation.finish_reason)) is not None:
+        return status
     return "empty" if is_absent(generation.text) else "ok"
 
 
@@ -73,7 +73,7 @@ def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
         status=status,
         no_text=float(not has_text),
         length=n_words(text) if has_text else None,
-        n_tokens=None if status == "failed" else generation.n_tokens,
+        n_tokens=None if generation.is_missing else generation.n_tokens,
         repetition=repetition(text) if has_text else None,
         echo=echo(text, context) if has_text else None,
         cut_off=is_cut_off(generation),

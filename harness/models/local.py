@@ -27,12 +27,13 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
+    as_reply,
 )
 from harness.models.quantization import never_repacked, nf4_config
 from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
-from harness.models.stops import decode, stop_test
+from harness.models.stops import read_reply, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Decoding
@@ -274,17 +275,10 @@ class LocalModel:
 
     def _reply(self, line: Line) -> Reply:
         tokens = line.tokens[:-1] if line.tokens[-1] in self.end_ids else line.tokens
-        text = decode(self.tokenizer, tokens)
-        cuts = [at for at in (text.find(stop) for stop in line.job.decoding.stop) if at >= 0]
-        return Reply(
-            key=line.job.key,
-            draw=line.job.draw,
-            adapter=line.job.adapter,
-            text=text[: min(cuts)].strip() if cuts else text.strip(),
-            n_tokens=len(line.tokens),
-            finish_reason=line.finish or "unknown",
-            tag=line.job.tag,
-        )
+        finish = line.finish if line.finish in ("stop", "length") else "unknown"
+        said = read_reply(self.tokenizer, line.job.ids, tokens, decoding=line.job.decoding, finish=finish)
+        job = line.job
+        return as_reply(said, key=job.key, draw=job.draw, adapter=job.adapter, tag=job.tag, n_tokens=len(line.tokens))
 
     # ── exact probabilities ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+from harness.doors.answers import Said
 from harness.errors import UnavailableError
 from harness.types import Adapter, BaseModel, Decoding, FinishReason, Progress
 
@@ -36,10 +37,33 @@ class Reply:
     draw: int
     adapter: str | None
     text: str  # decoded, without end token and outer whitespace
-    n_tokens: int | None  # generated tokens, end token included; None where unknown
+    n_tokens: int | None  # generated tokens, thinking and end token included; None where unknown
     finish_reason: FinishReason
-    error: str = ""  # one sentence when `finish_reason` is "error"
+    error: str = ""  # one sentence when `finish_reason` is "error" or "refused"
     tag: str = ""  # the request's
+    thinking: str = ""  # what came before the text and is no part of it
+    n_repaired: int = 0  # characters of either that could not be stored
+
+
+def as_reply(
+    said: Said, *, key: str, draw: int, adapter: str | None = None, tag: str = "", n_tokens: int | None
+) -> Reply:
+    """What a model said as the reply to a request."""
+    finish: FinishReason = (
+        "refused" if said.status == "refused" else "error" if said.status == "failed" else said.finish
+    )
+    return Reply(
+        key=key,
+        draw=draw,
+        adapter=adapter,
+        tag=tag,
+        text=said.text,
+        thinking=said.thinking,
+        n_tokens=n_tokens,
+        finish_reason=finish,
+        error=said.reason,
+        n_repaired=said.n_repaired,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from harness.doors.answers import Finish, closes_unopened, part_thinking
 from harness.doors.files import Row, read_rows
 from harness.doors.forms import advice
 from harness.doors.text import is_absent, require_id, shown
@@ -23,11 +24,12 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
+    as_reply,
     require,
 )
-from harness.types import BaseModel, Decoding, FinishReason
+from harness.types import NO_REPLY, BaseModel, Decoding, FinishReason
 
-_KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens"}
+_KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens", "thinking"}
 _LARGEST = 2**31 - 1  # of a draw or a number of tokens
 
 
@@ -47,10 +49,12 @@ class RecordedModel:
         self._draws: dict[str, list[int]] = {}
         for key, draw in sorted(replies):
             self._draws.setdefault(key, []).append(draw)
+        self._opens_thinking = any(closes_unopened(reply.text) for reply in replies.values())
 
     @classmethod
     def load(cls, path: Path) -> RecordedModel:
-        """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`.
+        """Read a file with one object a line: `prompt_id`, `text`, and if known `draw`, `finish_reason`, `n_tokens`,
+        `thinking`.
 
         Several lines of one prompt without `draw` are its draws, in order.
 
@@ -93,7 +97,7 @@ class RecordedModel:
         on_reply: OnReply | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Reply]:
-        """The recorded replies; decoding was somebody else's and is not looked at.
+        """The recorded replies; decoding was somebody else's, and only whether to keep thinking is looked at.
 
         Raises:
             InputError: not one of the requested prompts is in the file, so it belongs to other data.
@@ -108,12 +112,28 @@ class RecordedModel:
         replies = []
         for request in requests:
             recorded = self._replies.get((request.key, request.draw))
-            reply = replace(recorded, tag=request.tag) if recorded else _missing(request)
+            reply = self._told(recorded, request, decoding) if recorded else _missing(request)
             replies.append(reply)
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, reply.n_tokens or 0)
         return replies
+
+    def _told(self, recorded: Reply, request: ReplyRequest, decoding: Decoding) -> Reply:
+        """A line of the file as the reply to a request, its thinking told apart."""
+        if recorded.finish_reason in NO_REPLY:
+            return replace(
+                recorded, text="", tag=request.tag, error=recorded.error or "the file says that there is no reply"
+            )
+        said = part_thinking(
+            recorded.text,
+            finish=cast(Finish, recorded.finish_reason),
+            thinking=recorded.thinking,
+            keep=decoding.keep_thinking,
+            # Where others begin inside a block, one that was cut off and closes none never left it.
+            is_open=self._opens_thinking and recorded.finish_reason == "length",
+        )
+        return as_reply(said, key=recorded.key, draw=recorded.draw, tag=request.tag, n_tokens=recorded.n_tokens)
 
     def continuation_logprobs(
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
@@ -147,6 +167,7 @@ def _read(path: Path, row: Row, *, n_before: Mapping[str, int]) -> Reply:
         text="" if is_absent(value["text"]) else value["text"].strip(),
         n_tokens=value.get("n_tokens"),
         finish_reason="error" if value["text"] is None else cast(FinishReason, value.get("finish_reason") or "unknown"),
+        thinking=value.get("thinking") or "",
         error="the file has null in place of a reply" if value["text"] is None else "",
     )
 
@@ -157,6 +178,8 @@ def _fault(row: Mapping[str, Any]) -> str:
         return f"must hold no keys but {', '.join(sorted(_KEYS))}, got `{unknown[0]}`"
     if "text" not in row or not isinstance(row["text"], str | None):
         return f"`text` must be a string, or null where there is no reply, got {shown(row.get('text'))}"
+    if not isinstance(row.get("thinking"), str | None):
+        return f"`thinking` must be a string, got {shown(row['thinking'])}"
     for key in ("draw", "n_tokens"):
         value = row.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST):

@@ -89,6 +89,7 @@ class RememberingModel:
     ) -> list[Reply]:
         """One reply per request, in their order; a reply that failed is not kept."""
         drawn = [decoding.max_new_tokens, decoding.temperature, decoding.top_p, decoding.seed, list(decoding.stop)]
+        drawn += ["thinking kept"] if decoding.keep_thinking else []
         keys = [self._key("reply", r.messages, r.adapter, [r.key, r.draw, *drawn]) for r in requests]
         known = self._recall(keys)
         replies = {at: _reply(requests[at], known[key]) for at, key in enumerate(keys) if key in known}
@@ -231,8 +232,10 @@ def _reply(request: ReplyRequest, stored: JsonObject) -> Reply:
         n_tokens=stored["n_tokens"],
         finish_reason=stored["finish"],
         tag=request.tag,
+        thinking=stored.get("thinking", ""),
     )
 
 
 def _reply_json(reply: Reply) -> JsonObject:
-    return {"text": reply.text, "n_tokens": reply.n_tokens, "finish": reply.finish_reason}
+    told = {"text": reply.text, "n_tokens": reply.n_tokens, "finish": reply.finish_reason}
+    return told | ({"thinking": reply.thinking} if reply.thinking else {})

@@ -99,13 +99,14 @@ def draw_exhibit(exhibit: Exhibit) -> str:
 
 def _card(reply: ShownReply) -> str:
     marks = [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
-    if reply.finish_reason == "length":
-        marks.append("cut off")
-    return _box(reply.variant, reply.text, marks)
+    ended = {"length": "cut off", "refused": "refused: no reply", "error": "failed: no reply"}
+    marks += [ended[reply.finish_reason]] if reply.finish_reason in ended else []
+    return _box(reply.variant, reply.text, marks, thinking=reply.thinking)
 
 
-def _box(name: str, text: str, marks: Sequence[str]) -> str:
+def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "") -> str:
+    before = f"<details><summary>thinking</summary>{inert(thinking)}</details>" if thinking else ""
     return (
-        f'<section class="reply"><h2>{inert(name)}</h2><div class="text" dir="auto">{inert(text)}</div>'
+        f'<section class="reply"><h2>{inert(name)}</h2>{before}<div class="text" dir="auto">{inert(text)}</div>'
         f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p></section>'
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
+from harness.doors.answers import part_thinking
 from harness.errors import ScreentestError
 from harness.ratings.serving import SceneLine
 from harness.reporting.looks import log_look
@@ -167,12 +168,12 @@ def _answer(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> 
         with contextlib.closing(speakers.stream(asked[0], play.turns, n_tokens=n_tokens, seed=seed)) as pieces:
             for piece in pieces:
                 text += piece
-                place.html(draw_line(_line(_said(play, text + CURSOR))))
-        play.turns.append(_said(play, text.strip()))
+                place.html(draw_line(_line(_said(play, part_thinking(text).text + CURSOR))))
+        play.turns.append(_said(play, part_thinking(text).text))
     else:
         with st.spinner("Two variants are thinking"):
             lines = [
-                (name, "".join(speakers.stream(name, play.turns, n_tokens=n_tokens, seed=seed)).strip())
+                (name, part_thinking("".join(speakers.stream(name, play.turns, n_tokens=n_tokens, seed=seed))).text)
                 for name in asked
             ]
         play.offered = lines if secrets.randbelow(2) else lines[::-1]

@@ -31,6 +31,7 @@ class ShownReply:
     variant: str
     text: str
     finish_reason: str
+    thinking: str  # what came before the reply
     scores: Mapping[str, SampleScore]  # by "criterion · judge"
 
 
@@ -92,7 +93,13 @@ def assemble(
     shown: dict[str, list[ShownReply]] = {}
     for g in generations:
         marks = by_reply.get((g.prompt_id, g.variant), {})
-        reply = ShownReply(variant=g.variant, text=g.text, finish_reason=g.finish_reason, scores=marks)
+        reply = ShownReply(
+            variant=g.variant,
+            text=g.reason if g.is_missing else g.text,
+            finish_reason=g.finish_reason,
+            thinking=g.thinking,
+            scores=marks,
+        )
         shown.setdefault(g.prompt_id, []).append(reply)
     return tuple(
         Exhibit(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from harness.doors.answers import OPENING, content_text
 from harness.errors import UnavailableError
-from harness.models.chat import chat_messages
+from harness.models.chat import chat_messages, render
+from harness.models.endpoint.connecting import list_models, open_client, read_key, told
 from harness.types import Decoding, Message
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Speakers(Protocol):
         ...
 
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
-        """The next line, in pieces as it comes."""
+        """The next line, in pieces as it comes, thinking included; `harness.doors.answers` tells that apart."""
         ...
 
 
@@ -43,7 +45,6 @@ class ServedSpeakers:
 
     def __init__(self, url: str) -> None:
         self.where = url
-        self._key = os.environ.get(KEY_VARIABLE) or "none"
 
     def names(self) -> list[str]:
         """What the endpoint lists.
@@ -51,12 +52,7 @@ class ServedSpeakers:
         Raises:
             UnavailableError: the endpoint refuses the key, or went away.
         """
-        from openai import OpenAIError
-
-        try:
-            return [model.id for model in self._client().models.list()]
-        except OpenAIError as err:
-            raise UnavailableError(f"`{self.where}` lists no variants: {err}") from err
+        return list(list_models(self.where, key_variable=KEY_VARIABLE))
 
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, piece by piece.
@@ -64,12 +60,14 @@ class ServedSpeakers:
         Raises:
             UnavailableError: the endpoint refuses, is full, or went away.
         """
+        import httpx2
         from openai import OpenAIError
 
         asked: Any = chat_messages(turns)
         decoding = Decoding(max_new_tokens=n_tokens)
+        client = open_client(self.where, key=read_key(KEY_VARIABLE), timeout=120.0)
         try:
-            chunks = self._client().chat.completions.create(
+            chunks = client.chat.completions.create(
                 model=variant,
                 messages=asked,
                 max_tokens=n_tokens,
@@ -79,15 +77,10 @@ class ServedSpeakers:
                 stream=True,
             )
             for chunk in chunks:
-                if chunk.choices and (piece := chunk.choices[0].delta.content):
+                if chunk.choices and (piece := content_text(chunk.choices[0].delta.content)):
                     yield piece
-        except OpenAIError as err:
-            raise UnavailableError(f"`{self.where}` gave no line: {err}") from err
-
-    def _client(self) -> Any:
-        from openai import OpenAI
-
-        return OpenAI(base_url=self.where, api_key=self._key, max_retries=1, timeout=120.0)
+        except (OpenAIError, httpx2.HTTPError) as err:
+            raise UnavailableError(f"`{self.where}` gave no line: {told(err)}") from err
 
 
 class LocalSpeakers:
@@ -120,6 +113,7 @@ class LocalSpeakers:
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, piece by piece."""
         from harness.models.protocol import ReplyRequest
+        from harness.models.stops import begins_thinking
         from harness.registry import resolve
         from harness.serving.text import ReplyText
 
@@ -130,6 +124,8 @@ class LocalSpeakers:
             if variant != BASE and variant not in self._added:
                 self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
             request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
+            if begins_thinking(self._model.tokenizer, render(self._model.tokenizer, asked)):
+                yield OPENING  # written by the template, so that no token of the reply says it
             for tokens in self._model.stream(request, decoding=decoding):
                 yield text.push(tokens, is_last=False)
             yield text.push((), is_last=True)
@@ -147,7 +143,7 @@ def find_endpoint() -> str | None:
     url = (named or DEFAULT_URL).rstrip("/")
     try:
         is_there = httpx.get(f"{url}/models", timeout=PROBE_SECONDS).status_code in (200, 401)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError):  # the last two: proxies that are none
         is_there = False
     if named and not is_there:
         raise UnavailableError(f"`{URL_VARIABLE}` must be a running endpoint, got {named}, which does not answer")

@@ -12,6 +12,7 @@ from harness.ablation.design import DecodingDesign
 from harness.artifacts import digest_json
 from harness.config import load_yaml, parse, read_yaml
 from harness.errors import ConfigError
+from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
 from pipelines.preferences.build import PairsConfig
 from pipelines.training.dpo_recipe import DpoRecipe
@@ -174,13 +175,6 @@ def _cell(builder: _Builder, design: AblationDesign, *, arm: str, seed: int, fol
     return Cell(
         arm=arm, seed=seed, prepared=prepared, adapter=adapter, generate=generate, heldout=heldout, judged=judged
     )
-
-
-def decoding_json(decoding: Any) -> dict[str, Any]:
-    """A `Decoding` as plain data."""
-    from harness.artifacts import to_json
-
-    return dict(to_json(decoding))
 
 
 def _train(

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import BudgetOption, DryRunOption, ForceOption, JsonOption, SeedOption, fail
+from pipelines.cli.console import (
+    BudgetOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    KeepThinkingOption,
+    SeedOption,
+    fail,
+)
 
 WORSE_EXIT = 3
 UNTESTED_EXIT = 4
@@ -39,6 +47,7 @@ def compare(
     ] = 0.02,
     max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
+    keep_thinking: KeepThinkingOption = False,
     gate: Annotated[
         bool,
         typer.Option(
@@ -74,6 +83,7 @@ def compare(
         min_effect=min_effect,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        keep_thinking=keep_thinking,
         seed=seed,
     )
     if dry_run:

@@ -29,6 +29,12 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage agai
 LimitOption = Annotated[
     int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
 ]
+KeepThinkingOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-thinking", help="Leave a model's thinking in its replies, to be measured and judged with them."
+    ),
+]
 EndpointsOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pipelines.cli.console import JsonOption, emit, stdout
 from pipelines.styles import bold, dim, green, red, yellow
 
 
-def doctor(json: JsonOption = False) -> None:
-    """Say what this machine can do: device, memory, attention, 4-bit, store, corpus, judge keys. Changes nothing."""
-    from harness.artifacts import to_json
-    from pipelines.doctor import examine
+def doctor(
+    endpoint: Annotated[
+        str | None, typer.Option(help="Instead of this machine: what a server can do, as http://host/v1#model.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what this machine can do: device, memory, attention, 4-bit, store, corpus, judge keys. Changes nothing.
 
-    findings = examine()
+    With --endpoint, about ten short calls ask a server what it takes and gives; later commands remember it.
+    """
+    from harness.artifacts import to_json
+    from pipelines.doctor import examine, examine_endpoint
+
+    findings = examine() if endpoint is None else examine_endpoint(endpoint)
     if json:
         emit({"ok": all(f.status != "fail" for f in findings), "checks": [to_json(f) for f in findings]})
     else:

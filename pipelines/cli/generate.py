@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, SeedOption, emit, say
+from pipelines.cli.console import (
+    CorpusOption,
+    ForceOption,
+    JsonOption,
+    KeepThinkingOption,
+    LimitOption,
+    SeedOption,
+    emit,
+    say,
+)
 
 
 def generate(
@@ -23,6 +32,7 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)] = 0.95,
+    keep_thinking: KeepThinkingOption = False,
     seed: SeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
@@ -47,6 +57,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,
+        keep_thinking=keep_thinking,
         seed=seed,
         limit=limit,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.ablation.design import EvaluationDesign
 from harness.controls import ControlItem
 from harness.errors import JudgeError
 from harness.generation import reply_request
-from harness.judging.build import build_comparer, build_judge, remote_reader
+from harness.judging.build import build_comparer, build_judge, fit_to_server, remote_reader
 from harness.judging.controls.planting import make_control_set
 from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
 from harness.judging.geval import GEvalJudge
@@ -94,11 +95,14 @@ def _plan_variant(
         system=read_summary(prepared.folder).system,
         shots_from=lambda: prompts_of(prepared, "train"),
         seed=design.seed,
+        probe=functools.partial(session.spending.prober, may_ask=False),
     )
     decoding = design.decoding.noun(seed=design.seed)
     requests = [reply_request(variant, p, draw=draw) for p in prompts for draw in range(decoding.n_draws)]
     if variant.kind == "endpoint":
-        model = session.spending.model(endpoint=variant.endpoint or "", name=variant.model or "")
+        model = session.spending.model(
+            endpoint=variant.endpoint or "", name=variant.model or "", without=variant.without
+        )
     else:
         model = session.spending.served(session.endpoints[0], served_name(variant))
     return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
@@ -190,7 +194,8 @@ def _plan(
     goes_on = spec.deepeval is not None and spec.deepeval.metric not in STEPPED
     planned = []
     for mode in modes:
-        decided = spec.model_copy(update={"mode": mode})
+        known = session.spending.abilities(spec, may_ask=False)
+        decided = fit_to_server(spec.model_copy(update={"mode": mode}), known)
         plan = desk.plan(calls(decided, desk))
         label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
         if goes_on:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,9 +129,11 @@ def judge_use(
     Mode `auto` is resolved here, before the id is hashed, and said.
     """
     base = local_base(spec)
-    resolved = resolve_mode(spec, has_logprobs=lambda: session.spending.has_logprobs(spec))
-    if resolved.mode != spec.mode:
-        session.say(f"  {spec.name}: mode auto is {resolved.mode} on {spec.source}")
+    resolved = resolve_mode(spec, server=lambda: session.spending.abilities(spec))
+    for said in _decided(session, spec, resolved):
+        if (line := f"  {spec.name}: {said}") not in session.spending.told:
+            session.spending.told.add(line)
+            session.say(line)
     spec = resolved
     return JudgeUse(
         measure=measure,
@@ -141,6 +143,23 @@ def judge_use(
         judge_id=judge_id(spec, base=base),
         is_self_family=is_self_judging(base.family if base else spec.family, families),
     )
+
+
+def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iterator[str]:
+    """What a judge's server decided, each with the reason."""
+    if not declared.is_remote:
+        return
+    server = session.spending.abilities(declared)
+    if resolved.mode != declared.mode:
+        why = f" ({server.find('logprobs').reason})"
+        yield f"mode auto is {resolved.mode} on {resolved.source}{why}"
+    if resolved.top_logprobs != declared.top_logprobs:
+        yield f"asked for {resolved.top_logprobs} log-probabilities, not {declared.top_logprobs}: it gives no more"
+    if resolved.forced_by != declared.forced_by:
+        yield f"the score's position is forced ({resolved.forced_by}: {server.find('prefill').reason})"
+    for name in sorted({*resolved.without} - {*declared.without}):
+        refused = server.without(greedy=resolved.mode == "logprobs")
+        yield f"asked without `{name}`, which {resolved.source} refuses: {refused[name]}"
 
 
 def local_base(spec: JudgeSpec) -> BaseModel | None:
@@ -162,6 +181,8 @@ def score_stage(
         rows = join_scores(generations, scores)
         write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
         stage.set_tag("judge_id", use.judge_id)
+        if use.spec.is_remote:
+            stage.set_tag("asked", how_asked(use.spec))
         stage.log_metric("missing", sum(row.value is None for row in rows))
         variants = {item_id(g): g.variant for g in generations}
         log_table(session.tracking.client, stage.run_id, score_table(items, scores, variants=variants))
@@ -174,6 +195,13 @@ def score_stage(
         inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
         work=work,
     )
+
+
+def how_asked(spec: JudgeSpec) -> str:
+    """What of a judge behind an endpoint its server has decided, in a few words."""
+    parts = [spec.mode, *([f"{spec.top_logprobs} log-probabilities"] if spec.mode == "logprobs" else [])]
+    parts += [f"position forced by {spec.forced_by}"] if spec.forced_by else []
+    return ", ".join([*parts, *(f"without `{name}`" for name in spec.without)])
 
 
 def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:

@@ -206,7 +206,9 @@ def qualify_judge(
     session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
 ) -> tuple[Qualification, ...]:
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films, and a user's own besides."""
-    use = use_of(session, load_judge_spec(judge))
+    spec = load_judge_spec(judge)
+    read_own_controls(own_controls, spec)  # what cannot be used is refused before a server is asked anything
+    use = use_of(session, spec)
     prepared = _prepared(session, use.spec, corpus)
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from harness.errors import ConfigError
-from harness.judging.remote_reading import gives_logprobs
 from harness.judging.spec import EndpointChoice, JudgeSpec
 from harness.models.endpoint.address import base_url
 from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.capabilities import Prober
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import CallPlan, Desk
 from harness.models.endpoint.model import EndpointModel
@@ -17,6 +18,8 @@ from harness.models.endpoint.prices import Price, listed_price
 from harness.models.endpoint.store import CallStore, LedgerTotal
 from harness.models.metering import Usage
 from harness.settings import Settings
+
+PROBE_RETRIES = 2  # whoever asks what a server can do should not wait long for one that cannot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,9 @@ class Spending:
 
     budget: Budget | None = None
     usage: Usage = field(default_factory=Usage)  # answers that came, or stood in the store
+    told: set[str] = field(default_factory=set)  # lines about servers that were said, each once
     _desks: dict[str, Desk] = field(default_factory=dict)
+    _probers: dict[str, Prober] = field(default_factory=dict)
     _first_row: int | None = None  # the ledger's newest row when this command opened it
 
     @functools.cached_property
@@ -50,8 +55,16 @@ class Spending:
         """What this command has asked and paid so far; None when it asked no endpoint."""
         return None if self._first_row is None else self.store.total(after=self._first_row)
 
-    def model(self, *, endpoint: str, name: str, purpose: str = "generate") -> EndpointModel:
-        """A model behind an endpoint, its charges in the ledger and within the budget."""
+    def model(
+        self,
+        *,
+        endpoint: str,
+        name: str,
+        purpose: str = "generate",
+        without: Collection[str] = (),
+        opens_thinking: bool = False,
+    ) -> EndpointModel:
+        """A model behind an endpoint, its charges in the ledger and within the budget; see `EndpointModel`."""
         return EndpointModel(
             base_url=endpoint,
             model=name,
@@ -60,6 +73,8 @@ class Spending:
             budget=self.budget,
             usage=self.usage,
             purpose=purpose,
+            without=without,
+            opens_thinking=opens_thinking,
         )
 
     def served(self, endpoint: str, name: str) -> EndpointModel:
@@ -108,6 +123,30 @@ class Spending:
             )
         return self._desks[known]
 
-    def has_logprobs(self, spec: JudgeSpec) -> bool:
-        """Whether the endpoint of a judge gives log-probabilities: one call, kept as any other."""
-        return gives_logprobs(self.desk(spec), model=spec.source, top_logprobs=spec.top_logprobs)
+    def abilities(self, spec: JudgeSpec, *, may_ask: bool = True) -> Prober:
+        """What the server of a judge can do."""
+        choice, own = spec.model, spec.runtime.usd_per_million_tokens
+        if not isinstance(choice, EndpointChoice):
+            raise ConfigError(f"`{spec.name}` judges with local weights and asks no endpoint")
+        price = None if own is None else Price(input=own.input, output=own.output)
+        url, key = base_url(choice.endpoint), choice.key_variable
+        return self.prober(url, choice.name, key_variable=key, price=price, may_ask=may_ask)
+
+    def prober(
+        self,
+        endpoint: str,
+        name: str,
+        *,
+        key_variable: str = "OPENAI_API_KEY",
+        price: Price | None = None,
+        may_ask: bool = True,
+    ) -> Prober:
+        """What a model at an endpoint can do, found out once; without `may_ask`, only what is known counts."""
+        endpoint = base_url(endpoint)
+        known = f"{endpoint} {name} {key_variable} {may_ask}"
+        if known not in self._probers:
+            client = ChatClient(url=endpoint, model=name, key_variable=key_variable, max_retries=PROBE_RETRIES)
+            price = price or listed_price(endpoint, name)
+            desk = Desk(client, purpose="probe", store=self.store, price=price, budget=self.budget, reuses=False)
+            self._probers[known] = Prober(desk, store=self.store, may_ask=may_ask)
+        return self._probers[known]

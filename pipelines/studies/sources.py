@@ -16,7 +16,7 @@ from harness.ratings.design import SourceDesign, StudyDesign
 from harness.ratings.items import CHOSEN, REJECTED, ItemReply
 from harness.reporting.runs import record_of
 from harness.tracking import StageResult
-from harness.types import Decoding, Generation, Prompt, Split
+from harness.types import NO_REPLY, Decoding, Generation, Prompt, Split
 from pipelines.preferences.files import import_file
 from pipelines.rows import GENERATIONS
 from pipelines.session import Session
@@ -143,4 +143,4 @@ def _joined(
 
 def _is_there(text: str, finish_reason: str) -> bool:
     """Whether there is a reply to look at: one that failed or is empty cannot be compared by reading."""
-    return finish_reason != "error" and bool(text.strip())
+    return finish_reason not in NO_REPLY and bool(text.strip())

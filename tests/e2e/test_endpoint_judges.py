@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from faulty_server import Fault, FaultyServer
+from faulty_server import N_PROBES, Fault, FaultyServer
 from stories import EXPERIMENTS, fresh_home, screentest
 
 from harness.database import open_database
@@ -85,12 +85,12 @@ def test_a_judge_is_planned_stopped_by_its_budget_and_goes_on(world: World) -> N
     assert {e["name"]: (e["n"], e["n_missing"]) for e in done["estimates"]} == dict.fromkeys(
         ("coherence", "consistency", "fluency", "relevance"), (12, 0)
     )
-    assert world.ledger.n_calls == 49  # 48 scores and one question whether there are log-probabilities
+    assert world.ledger.n_calls == 48 + N_PROBES
     assert world.server.n_delivered_twice == 0
 
     again = world.score(judge, "--force", "--json").json
     assert again["estimates"] == done["estimates"]
-    assert len(world.server.sent) == 49
+    assert len(world.server.sent) == 48 + N_PROBES
     assert [p["known"] for p in world.score(judge, "--dry-run", "--json").json] == [48, 0]
 
 
@@ -99,8 +99,7 @@ def test_without_logprobs_auto_samples_and_says_so(world: World) -> None:
     ran = world.score(world.judge(n_draws=3, runtime={"n_parallel": 8}))
     assert ran.code == 0, ran.stderr
     assert "mode auto is sampled on m" in ran.stderr
-    assert "145 calls" in ran.stderr  # 3 draws of 48, and the question
-    assert "145 calls of unknown price" in ran.stderr
+    assert f"{144 + N_PROBES} calls of unknown price" in ran.stderr  # 3 draws of 48
 
 
 def test_an_expired_key_is_one_sentence(world: World) -> None:

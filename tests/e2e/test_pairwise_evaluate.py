@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from faulty_server import Fault, FaultyServer
+from faulty_server import Fault, FaultyServer, is_probe
 from stories import EXPERIMENTS, Ran, fresh_home, screentest
 
 pytestmark = pytest.mark.slow
@@ -84,8 +84,10 @@ def replies(body: dict[str, Any]) -> tuple[str, str]:
     return a[1], b[1]
 
 
-def longer(body: dict[str, Any], n: int) -> Fault:
+def longer(body: dict[str, Any], n: int) -> Fault | None:
     """A judge that prefers the longer reply and sees no position."""
+    if is_probe(body):
+        return None
     a, b = replies(body)
     return Fault(kind="says", message="A" if len(a) > len(b) else "B" if len(b) > len(a) else "C")
 

@@ -43,6 +43,7 @@ class EndpointWriter:
     desk: Desk
     name: str  # at the endpoint
     gives_probabilities: bool  # whether it is asked for log-probabilities; the judge's mode
+    top_logprobs: int = 20  # for how many at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,11 @@ def _bridge(model: LanguageModel | EndpointWriter, *, name: str, max_new_tokens:
     if not isinstance(model, EndpointWriter):
         return BridgedModel(model, name=name, max_new_tokens=max_new_tokens)
     return BridgedEndpoint(
-        model.desk, model=model.name, max_new_tokens=max_new_tokens, gives_probabilities=model.gives_probabilities
+        model.desk,
+        model=model.name,
+        max_new_tokens=max_new_tokens,
+        gives_probabilities=model.gives_probabilities,
+        most_logprobs=model.top_logprobs,
     )
 
 

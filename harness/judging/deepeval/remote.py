@@ -16,10 +16,11 @@ from typing import Any
 from openai.types.chat import ChatCompletionTokenLogprob
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 
+from harness.doors.answers import listed_tokens, read_answer, token_positions
 from harness.errors import InputError
 from harness.judging.deepeval.model import DIGITS, Bridge, WeightedText, WrittenScore, score_place
 from harness.judging.protocol import OnProgress
-from harness.judging.remote_reading import distribution, is_refused, option_weights
+from harness.judging.remote_reading import distribution, option_weights
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.desk import Desk
 from harness.models.metering import Meter
@@ -33,11 +34,14 @@ class NotSentError(InputError):
 class BridgedEndpoint(Bridge):
     """A model at a desk behind deepeval's interface."""
 
-    def __init__(self, desk: Desk, *, model: str, max_new_tokens: int, gives_probabilities: bool) -> None:
+    def __init__(
+        self, desk: Desk, *, model: str, max_new_tokens: int, gives_probabilities: bool, most_logprobs: int = 20
+    ) -> None:
         """`model` is its name at the endpoint; `gives_probabilities` is the judge's mode, and never tried out here."""
         self.gives_probabilities = gives_probabilities
         self._desk = desk
         self._model = model
+        self._most_logprobs = most_logprobs
         self._max_new_tokens = max_new_tokens
         self._noted: list[ChatCall] | None = None
         self._fetched: dict[str, ChatResult] = {}
@@ -64,7 +68,7 @@ class BridgedEndpoint(Bridge):
 
     def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
         """See `Bridge.weigh`: the digits among the likeliest tokens at the last place that holds the score."""
-        answer = self._ask(self._call(prompt, logprobs=True, top_logprobs=top_logprobs))
+        answer = self._ask(self._call(prompt, logprobs=True, top_logprobs=min(top_logprobs, self._most_logprobs)))
         written = self._written(answer)
         found = score_place(written.text)
         position = None if found is None else _position_of(found[1], answer)
@@ -92,27 +96,21 @@ class BridgedEndpoint(Bridge):
         result = self._fetched.get(self._key(call)) or self._desk.ask([call])[0]
         if result.answer is None:
             raise InputError(result.error)
-        if is_refused(result.answer):
-            self.last = WrittenScore(text="", is_cut=False, digits=None, is_refused=True)
-            raise InputError("the model refused to answer")
+        said = read_answer(result.answer)
+        if said.status != "ok":
+            self.last = WrittenScore(text="", is_cut=False, digits=None, is_refused=said.status == "refused")
+            raise InputError(said.reason)
         return result.answer
 
     @staticmethod
     def _written(answer: Mapping[str, Any]) -> WrittenScore:
-        choice = answer["choices"][0]
-        text = choice["message"].get("content")
-        return WrittenScore(
-            text=text.strip() if isinstance(text, str) else "",
-            is_cut=choice.get("finish_reason") == "length",
-            digits=None,
-        )
+        said = read_answer(answer)
+        return WrittenScore(text=said.text, is_cut=said.finish == "length", digits=None)
 
 
 def _position_of(digit: str, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The last position whose token is the digit, as deepeval looks for it."""
-    logprobs = answer["choices"][0].get("logprobs")
-    positions = logprobs.get("content") if isinstance(logprobs, dict) else None
-    told = [p for p in (positions if isinstance(positions, list) else []) if isinstance(p, dict)]
+    told = [p for p in token_positions(answer) or [] if isinstance(p, dict)]
     return next((p for p in reversed(told) if p.get("token") == digit), None)
 
 
@@ -126,12 +124,8 @@ def _digits(position: Mapping[str, Any]) -> OptionProbabilities | None:
 
 def _token(position: Mapping[str, Any]) -> ChatCompletionTokenLogprob:
     """A position that `_digits` has found sound, as deepeval reads it; what was drawn is among the likeliest."""
-    listed = position.get("top_logprobs")
-    told = [t for t in (listed if isinstance(listed, list) else []) if isinstance(t, dict)]
-    if position["token"] not in [t["token"] for t in told]:
-        told.append(dict(position))
     return ChatCompletionTokenLogprob(
         token=position["token"],
         logprob=position["logprob"],
-        top_logprobs=[TopLogprob(token=t["token"], logprob=t["logprob"]) for t in told],
+        top_logprobs=[TopLogprob(token=t["token"], logprob=t["logprob"]) for t in listed_tokens(position) or []],
     )

@@ -51,7 +51,8 @@ class ChatResult:
     """How one call ended: with the server's answer, or with the reason why there is none."""
 
     answer: JsonObject | None  # the body as it came, logprobs included; it holds at least one choice
-    error: str = ""  # one sentence without key or text of the conversation
+    error: str = ""  # one sentence without key
+    status: int | None = None  # of HTTP, where the server answered with another than success
     n_attempts: int = 0  # 0: from the cache
     n_lost: int = 0  # attempts whose answer was lost on the way: the server may have charged for them
     seconds: float = 0.0  # of the last attempt

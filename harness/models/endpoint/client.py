@@ -17,13 +17,26 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from harness.doors.answers import first_choice, is_deep, provider_error, server_sentence
+from harness.doors.text import MAX_JSON
 from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.connecting import (
+    MOVED,
+    N_REDIRECTS,
+    PATH,
+    failure,
+    open_async_client,
+    read_key,
+    redirected,
+    unfollowed,
+)
+from harness.models.endpoint.dialect import Dialect
 from harness.models.endpoint.pacing import Pace
-from harness.models.endpoint.retrying import Fault, backoff, classify, wants_new_cap
+from harness.models.endpoint.retrying import Fault, backoff, classify
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
@@ -31,7 +44,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 N_UNREACHED = 3  # attempts at a server that never answered anything before it is called unreachable
-N_HOPELESS = 8  # calls given up in a row, none answered in between, before the endpoint is: asking on would be waste
+N_HOPELESS = 8  # calls given up in a row, none answered since they began, before the endpoint is: asking on is waste
+N_HOPELESS_INSIDE = 64  # the same of errors inside an answer, which are about one question more often than not
 
 Result = TypeVar("Result")
 OnResult = Callable[[ChatCall, ChatResult], Awaitable[None]]
@@ -90,7 +104,9 @@ class ChatClient:
         self._rng = rng or random.Random()
         self._is_reached = False
         self._n_hopeless = 0
-        self._is_cap_renamed = False  # the server knows no `max_tokens`
+        self._answered_at = 0.0  # when the last answer came, on the monotonic clock
+        self._place = PATH  # or the address that a redirect led to
+        self.dialect = Dialect()
 
     def run(self, calls: Iterable[ChatCall], *, on_result: OnResult, gate: Gate | None = None) -> None:
         """Ask every call; `on_result` gets each as it ends, and a call is in flight until that has returned.
@@ -133,11 +149,10 @@ class ChatClient:
                 raise
 
     def _open(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, Timeout
+        from openai import Timeout
 
         first_byte = Timeout(self._timeout_s, connect=min(CONNECT_S, self._timeout_s), pool=None)
-        key = os.environ.get(self.key_variable) or "none"
-        return AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=first_byte)
+        return open_async_client(self.url, key=read_key(self.key_variable), timeout=first_byte)
 
     async def _settle(
         self,
@@ -149,7 +164,7 @@ class ChatClient:
         stopped: asyncio.Event,
     ) -> bool:
         """Attempts of one call until it is answered or given up; False when no more may be sent."""
-        n_lost = 0
+        n_lost, first_began = 0, time.monotonic()
         for n_attempts in range(1, self._max_retries + 2):
             await pace.enter()
             try:
@@ -178,12 +193,13 @@ class ChatClient:
                 result = ChatResult(
                     answer=attempt.answer,
                     error="" if fault is None else _sentence(fault, n_attempts),
+                    status=None if fault is None else fault.status,
                     n_attempts=n_attempts,
                     n_lost=n_lost,
                     seconds=attempt.seconds,
                 )
                 await on_result(call, result)
-                self._require_hope(fault)
+                self._require_hope(fault, first_began)
                 return True
             await _sleep(max(fault.retry_after or 0.0, backoff(n_attempts, self._rng)), stopped)
         return True
@@ -206,76 +222,102 @@ class ChatClient:
             self._is_reached = self._is_reached or is_lost
             fault = Fault(action="retry", reason=f"no answer within {self._timeout_s:g} seconds", is_lost=is_lost)
         except openai.APIConnectionError as err:
-            kind = type(err.__cause__ or err).__name__
-            is_lost = kind != "ConnectError"
+            is_lost = type(err.__cause__ or err).__name__ not in ("ConnectError", "ProxyError", "UnsupportedProtocol")
             self._is_reached = self._is_reached or is_lost
-            fault = Fault(action="retry", reason=f"the connection broke ({kind})", is_lost=is_lost)
+            reason, advice = failure(err)
+            fault = Fault(action="retry", reason=reason, advice=advice, is_lost=is_lost)
         return _Attempt(answer=answer, fault=fault, seconds=time.monotonic() - began)
 
     async def _post(self, client: AsyncOpenAI, call: ChatCall) -> bytes:
-        """The body of the server's answer; sent once more where the server only wants the length cap named otherwise.
+        """The body of the server's answer; sent anew where it only wants the call written otherwise, or moved.
 
         Such a refusal is told before anything is computed, so it costs nothing, and the calls after it are spared it.
         """
         import httpx2
         import openai
 
-        body, is_renamed = self._spelled(call), self._is_cap_renamed
-        try:
-            # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
-            response = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
-        except openai.BadRequestError as err:
-            if is_renamed or not wants_new_cap(err.body):
-                raise
-            self._is_cap_renamed = True
-            response = await client.post("/chat/completions", body=self._spelled(call), cast_to=httpx2.Response)
-        return bytes(response.content)
+        n_moves = 0
+        while True:
+            sent, place = self.dialect.spell(call.body), self._place
+            try:
+                # Body and answer as they are: the typed call would copy the one and fill in what the other lacks.
+                response = await client.post(place, body=sent, cast_to=httpx2.Response)
+                return bytes(response.content)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as err:
+                is_new = self.dialect.learn(sent, err.body, self._sentence(err))
+                if not is_new and self.dialect.spell(call.body) == sent:
+                    raise
+            except openai.APIStatusError as err:
+                n_moves += 1
+                if err.status_code not in MOVED or n_moves > N_REDIRECTS or not self._moved(err):
+                    raise
 
-    def _spelled(self, call: ChatCall) -> dict[str, Any]:
-        """The call's body with its length cap under the name that the server knows."""
-        body = dict(call.body)
-        if self._is_cap_renamed:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return body
+    def _moved(self, err: APIStatusError) -> bool:
+        """Go where a redirect leads from now on, if that is safe."""
+        try:
+            self._place = redirected(str(err.request.url), err.response.headers.get("location", ""))
+        except ValueError:
+            return False
+        return True
+
+    def _sentence(self, err: APIStatusError) -> str:
+        return server_sentence(err.body, secrets=[os.environ.get(self.key_variable, "")])
 
     def _status_fault(self, err: APIStatusError) -> Fault:
+        if 300 <= err.status_code < 400:
+            return Fault(action="stop", reason=unfollowed(err))
         code = err.code if isinstance(err.code, str) else ""
         headers = {name.lower(): value for name, value in err.response.headers.items()}
-        return classify(err.status_code, headers, code=code, model=self.model, key_variable=self.key_variable)
+        fault = classify(
+            err.status_code,
+            headers,
+            code=code,
+            model=self.model,
+            key_variable=self.key_variable,
+            sentence=self._sentence(err),
+        )
+        return replace(fault, status=err.status_code)
 
-    def _require_hope(self, fault: Fault | None) -> None:
-        """Raise when a call that ended so leaves none for the others."""
-        self._n_hopeless = 0 if fault is None else self._n_hopeless + 1
+    def _require_hope(self, fault: Fault | None, began: float) -> None:
+        """Raise when a call that began then and ended so leaves none for the others."""
         if fault is None:
+            self._n_hopeless, self._answered_at = 0, time.monotonic()
             return
+        self._n_hopeless += began > self._answered_at  # calls that fail take longest, so they come last, in a row
         if fault.action == "stop":
-            raise self.unavailable(fault.reason)
+            raise self.unavailable(fault.reason, fault.advice)
         if not self._is_reached:
-            raise self.unavailable(f"it cannot be reached: {fault.reason}")
-        if self._n_hopeless >= N_HOPELESS:
-            raise self.unavailable(f"{self._n_hopeless} calls in a row failed, the last with {fault.reason}")
+            raise self.unavailable(f"it cannot be reached: {fault.reason}", fault.advice)
+        if self._n_hopeless >= (N_HOPELESS_INSIDE if fault.is_inside else N_HOPELESS):
+            told = f"{self._n_hopeless} calls in a row failed, the last with {fault.reason}"
+            raise self.unavailable(told, fault.advice)
 
-    def unavailable(self, reason: str) -> UnavailableError:
+    def unavailable(self, reason: str, advice: str = "") -> UnavailableError:
         """The one sentence for an endpoint that cannot be used."""
         return UnavailableError(
-            f"`{self.url}` must answer for `{self.model}`: {reason}; check address, model name and key, "
-            "then run again: what was answered so far is kept"
+            f"`{self.url}` must answer for `{self.model}`: {reason.rstrip('.')}; "
+            f"{f'{advice}, then ' if advice else ''}run again: what was answered so far is kept"
         )
 
 
 def read_body(content: bytes) -> tuple[JsonObject | None, Fault | None]:
-    """The answer in a body of status 200, or the fault that it is."""
+    """The answer in a body of status 200, or the fault that it is; an error inside it is one."""
     try:
-        answer: Any = json.loads(content)
-    except ValueError:  # UnicodeDecodeError is one
-        return None, Fault(action="retry", reason="an answer that is not JSON", is_lost=True)
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list) or not choices:
-        return None, Fault(action="retry", reason="an answer without choices", is_lost=True)
-    choice = choices[0]
-    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        return None, Fault(action="retry", reason="an answer without a message", is_lost=True)
-    return answer, None
+        answer: Any = json.loads(content) if len(content) <= MAX_JSON else None
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        text = content[:4000].decode("utf-8", "replace").strip()
+        said = "" if text.startswith(("{", "[", '"')) else server_sentence(text)  # a proxy's page, but no torn answer
+        told = f"an answer that is not JSON{f': {said}' if said else ''}"
+        return None, Fault(action="retry", reason=told, is_lost=True)
+    if len(content) > MAX_JSON or is_deep(answer):
+        return None, Fault(action="retry", reason="an answer that is larger or deeper than any", is_lost=True)
+    if (sentence := provider_error(answer)) is not None:
+        return None, Fault(action="retry", reason=sentence, is_lost=True, is_inside=True)
+    if first_choice(answer) is not None:
+        return answer, None
+    is_empty = not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]
+    what = "choices" if is_empty else "a message"
+    return None, Fault(action="retry", reason=f"an answer without {what}", is_lost=True)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

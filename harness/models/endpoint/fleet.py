@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any
 
-from harness.errors import InputError, UnavailableError
+from harness.errors import InputError
+from harness.models.endpoint.connecting import list_models
 from harness.models.endpoint.model import EndpointModel
 from harness.models.metering import Meter
 from harness.models.protocol import (
@@ -23,9 +23,6 @@ from harness.models.protocol import (
     ReplyRequest,
 )
 from harness.types import BaseModel, Decoding, Variant
-
-if TYPE_CHECKING:
-    from openai.types import Model
 
 KEY_VARIABLE = "OPENAI_API_KEY"  # as of every endpoint that names no other
 BASE_NAME = "base"  # of the bare base, as `screentest serve` names it
@@ -63,27 +60,17 @@ def require_served(urls: Sequence[str], variants: Iterable[Variant]) -> None:
     """
     asked = [variant for variant in variants if variant.kind == "model"]
     for url in urls:
-        offered = _offered(url)
+        offered = list_models(url, key_variable=KEY_VARIABLE)
         for variant in asked:
             _require_offered(url, offered, variant)
 
 
-def _offered(url: str) -> dict[str, Model]:
-    from openai import OpenAI, OpenAIError
-
-    try:
-        key = os.environ.get(KEY_VARIABLE) or "none"
-        return {model.id: model for model in OpenAI(base_url=url, api_key=key, timeout=30).models.list()}
-    except OpenAIError as err:
-        raise UnavailableError(f"`{url}` must list its models, got {type(err).__name__}; check address, key") from err
-
-
-def _require_offered(url: str, offered: Mapping[str, Model], variant: Variant) -> None:
+def _require_offered(url: str, offered: Mapping[str, Mapping[str, Any]], variant: Variant) -> None:
     name = served_name(variant)
     if name not in offered:
         listed = ", ".join(sorted(offered)[:8]) or "none"
         raise InputError(f"`{url}` must serve `{name}`, which it does not list; it lists {listed}")
-    digest, root = (getattr(offered[name], field, None) for field in ("digest", "root"))
+    digest, root = (offered[name].get(field) for field in ("digest", "root"))
     wanted = variant.adapter.digest if variant.adapter is not None else variant.base.digest if variant.base else None
     if digest is not None and digest != wanted:
         raise InputError(
@@ -103,6 +90,11 @@ class FleetModel:
     def __init__(self, replicas: Sequence[EndpointModel]) -> None:
         """Every replica serves the same weights under the same name."""
         self._replicas = list(replicas)
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Fields that a server has refused and that were left out from then on, with its own words."""
+        return {name: why for replica in self._replicas for name, why in replica.refused.items()}
 
     def generate(
         self,

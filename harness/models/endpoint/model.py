@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from harness.doors.answers import Said, read_answer
 from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.client import ChatClient
@@ -22,21 +23,21 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
+    as_reply,
     require,
 )
 from harness.models.sampling import validate_decoding
 from harness.seeding import derive
-from harness.types import BaseModel, Decoding, FinishReason
-
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+from harness.types import BaseModel, Decoding
 
 
 class EndpointModel:
     """Asks an endpoint for replies; implements `LanguageModel` with `generate` alone.
 
     Each row brings its own seed, which an endpoint may or may not honour. A row that fails after its retries becomes a
-    reply with finish reason `error` and is missing later; an endpoint that cannot be used at all raises. Charges go to
-    the ledger; replies do not go to the store of answers, since generation keeps a journal of its own.
+    reply with finish reason `error`, one that the model refuses has `refused`, and both are missing later; an endpoint
+    that cannot be used at all raises. Charges go to the ledger; replies do not go to the store of answers, since
+    generation keeps a journal of its own.
     """
 
     supports: frozenset[Capability] = frozenset({"generate"})
@@ -56,6 +57,8 @@ class EndpointModel:
         budget: Budget | None = None,
         usage: Usage | None = None,
         purpose: str = "generate",
+        without: Collection[str] = (),
+        opens_thinking: bool = False,
     ) -> None:
         """Name the endpoint.
 
@@ -71,10 +74,14 @@ class EndpointModel:
             budget: of the whole command; needs a price.
             usage: where answers are counted.
             purpose: for the ledger.
+            without: fields that the server is known to refuse, so not sent.
+            opens_thinking: the server's template opens a block of thinking before the reply.
         """
+        self._without = frozenset(without)
+        self._opens_thinking = opens_thinking
         self.base_url = base_url
         self.model = model
-        client = ChatClient(
+        self._client = ChatClient(
             url=base_url,
             model=model,
             key_variable=key_variable,
@@ -82,7 +89,9 @@ class EndpointModel:
             max_retries=n_retries,
             timeout_s=timeout,
         )
-        self._desk = Desk(client, purpose=purpose, store=store, price=price, budget=budget, reuses=False, usage=usage)
+        self._desk = Desk(
+            self._client, purpose=purpose, store=store, price=price, budget=budget, reuses=False, usage=usage
+        )
 
     def generate(
         self,
@@ -103,7 +112,7 @@ class EndpointModel:
         replies: dict[int, Reply] = {}
 
         def finish(place: int, result: ChatResult) -> None:
-            reply = replies[place] = _reply(requests[place], result)
+            reply = replies[place] = self._reply(requests[place], result, decoding)
             if on_reply is not None:
                 on_reply(reply)
             meter.advance(1, reply.n_tokens or 0)
@@ -127,7 +136,20 @@ class EndpointModel:
         }
         if decoding.stop:
             body["stop"] = list(decoding.stop)
-        return ChatCall(body=body, draw=request.draw)
+        return ChatCall(body={k: v for k, v in body.items() if k not in self._without}, draw=request.draw)
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Fields that the server has refused since and that were left out from then on, with its own words."""
+        return self._client.dialect.dropped
+
+    def _reply(self, request: ReplyRequest, result: ChatResult, decoding: Decoding) -> Reply:
+        if result.answer is None:
+            said = Said(text="", status="failed", reason=result.error)
+        else:
+            said = read_answer(result.answer, keep_thinking=decoding.keep_thinking, opens_thinking=self._opens_thinking)
+        r = request
+        return as_reply(said, key=r.key, draw=r.draw, adapter=r.adapter, tag=r.tag, n_tokens=result.n_output)
 
     def continuation_logprobs(
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
@@ -142,19 +164,3 @@ class EndpointModel:
         """Not there: raises UnavailableError."""
         require(self, "option_probabilities", who=self.model)
         return []
-
-
-def _reply(request: ReplyRequest, result: ChatResult) -> Reply:
-    choice = {} if result.answer is None else result.answer["choices"][0]
-    text = choice.get("message", {}).get("content")
-    is_failed = result.answer is None
-    return Reply(
-        key=request.key,
-        draw=request.draw,
-        adapter=request.adapter,
-        tag=request.tag,
-        text=text.strip() if isinstance(text, str) else "",
-        n_tokens=result.n_output,
-        finish_reason="error" if is_failed else _FINISH.get(str(choice.get("finish_reason")), "unknown"),
-        error=result.error,
-    )

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.models.endpoint.connecting import CHECK
+
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0
 LONGEST_WAIT_S = 600.0  # a server that asks for more is not waited for
@@ -22,12 +24,23 @@ class Fault:
 
     action: Action
     reason: str  # one clause, e.g. "status 503"
+    status: int | None = None  # of HTTP, where there was one
+    advice: str = ""  # what to check, where that can be the cause
     retry_after: float | None = None  # seconds that the server asked to be left alone
     is_congestion: bool = False  # the server has too much to do: send less
+    is_inside: bool = False  # an error inside an answer of status 200
     is_lost: bool = False  # it may have answered, and charged, all the same
 
 
-def classify(status: int, headers: Mapping[str, str], *, code: str = "", model: str = "", key_variable: str) -> Fault:
+def classify(
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    code: str = "",
+    model: str = "",
+    key_variable: str,
+    sentence: str = "",
+) -> Fault:
     """What a status other than success means.
 
     Args:
@@ -36,31 +49,23 @@ def classify(status: int, headers: Mapping[str, str], *, code: str = "", model: 
         code: the error code in the body, where there is one.
         model: the name that was asked for.
         key_variable: where the key came from; its name is shown, never the key.
+        sentence: what the server says, without secrets; "" where it says nothing.
     """
+    told = f"status {status}{f' ({code})' if code and code != str(status) else ''}"
+    said = f": {sentence}" if sentence else ""
     if status in (401, 403):
-        return Fault(action="stop", reason=f"it refuses the key in {key_variable} (status {status})")
+        return Fault(action="stop", reason=f"it refuses the key in {key_variable} ({told}){said}", advice=CHECK)
     if status == 404 or code == "model_not_found":
-        return Fault(action="stop", reason=f"it has no model `{model}` at this address (status {status})")
-    if code == "insufficient_quota":
-        return Fault(action="stop", reason=f"the account of the key in {key_variable} has no credit left")
+        return Fault(action="stop", reason=f"it has no model `{model}` at this address ({told}){said}", advice=CHECK)
+    if status == 402 or code == "insufficient_quota":
+        return Fault(action="stop", reason=f"the account of the key in {key_variable} has no credit left{said}")
     if status in (408, 409, 425, 429) or status >= 500:
         wait = retry_after(headers)
         if wait is not None and wait > LONGEST_WAIT_S:
-            return Fault(action="stop", reason=f"it asks to be left alone for {wait:.0f} seconds (status {status})")
+            return Fault(action="stop", reason=f"it asks to be left alone for {wait:.0f} seconds ({told}){said}")
         is_congestion = status in (429, 503, 529)
-        return Fault(action="retry", reason=f"status {status}", retry_after=wait, is_congestion=is_congestion)
-    return Fault(action="give_up", reason=f"status {status}{f' ({code})' if code else ''}")
-
-
-def wants_new_cap(error: object) -> bool:
-    """Whether an error of status 400 says that the length cap must be named `max_completion_tokens`.
-
-    OpenAI's newer models refuse `max_tokens`, which is all that many other servers know.
-    """
-    told = error if isinstance(error, dict) else {}
-    is_named = (told.get("param"), told.get("code")) == ("max_tokens", "unsupported_parameter")
-    # Servers in between keep the sentence and drop the fields.
-    return is_named or "max_completion_tokens" in str(told.get("message", ""))
+        return Fault(action="retry", reason=told + said, retry_after=wait, is_congestion=is_congestion)
+    return Fault(action="give_up", reason=told + said)
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeServer
 from faulty_server import SHARE, Fault, FaultyServer, digit_of
 
 from harness.database import open_database
@@ -90,8 +91,10 @@ def test_a_raw_judge_asks_for_no_log_probabilities_and_is_another_judge(server: 
 
 
 def test_auto_is_decided_by_what_the_endpoint_gives(server: FaultyServer) -> None:
-    for has, mode in ((True, "logprobs"), (False, "deepeval")):
-        assert resolve_mode(spec(server, mode="auto"), has_logprobs=lambda has=has: has).mode == mode
+    for n, mode in ((20, "logprobs"), (5, "logprobs"), (0, "deepeval")):
+        resolved = resolve_mode(spec(server, mode="auto"), server=lambda n=n: FakeServer(n=n, begun="prefix"))
+        assert (resolved.mode, resolved.forced_by) == (mode, None)
+        assert (judge_id(resolved) == judge_id(spec(server, mode=mode))) == (n != 5)
     with pytest.raises(JudgeError, match="resolved before the id"):
         judge(server, mode="auto")
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 import yaml
-from fakes import FAKE_BASE, UniformModel, WordModel
+from fakes import FAKE_BASE, FakeServer, UniformModel, WordModel
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
 from harness.judging import JudgeSpec, build_judge, load_criterion, load_judge_spec, shipped_criteria
 from harness.judging.build import judge_id, resolve_mode
+from harness.judging.geval import GEvalJudge
 from harness.judging.protocol import Judge
+from harness.judging.remote_reading import LogprobsReader
+from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.desk import Desk
+from harness.models.protocol import OptionRequest
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
 PROMPT = (JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8")
@@ -216,11 +221,35 @@ def test_auto_is_resolved_before_the_id_is_hashed(tmp_path: Path) -> None:
     remote = load_judge_spec(folder(tmp_path / "b", ENDPOINT | {"mode": "auto"}))
     with pytest.raises(JudgeError, match="must be resolved before the id"):
         judge_id(remote)
-    assert judge_id(resolve_mode(local, has_logprobs=bool), base=FAKE_BASE) == identity(tmp_path / "c", GEVAL)
-    for found, mode in ((True, "logprobs"), (False, "sampled")):
-        resolved = resolve_mode(remote, has_logprobs=lambda found=found: found)
+    assert judge_id(resolve_mode(local), base=FAKE_BASE) == identity(tmp_path / "c", GEVAL)
+    for n, mode in ((20, "logprobs"), (0, "sampled")):
+        resolved = resolve_mode(remote, server=lambda n=n: FakeServer(n=n))
         assert resolved.mode == mode
         assert judge_id(resolved) == identity(tmp_path / "d", ENDPOINT | {"mode": mode})
+
+
+def test_what_the_server_decides_is_part_of_the_id_and_nothing_else_is(tmp_path: Path) -> None:
+    declared = load_judge_spec(folder(tmp_path / "a", ENDPOINT | {"mode": "logprobs"}))
+    servers = [
+        FakeServer(),
+        FakeServer(n=5),
+        FakeServer(begun="prefix"),
+        FakeServer(begun="assistant_turn"),
+        FakeServer(refused={"temperature": "no"}),
+    ]
+    resolved = [resolve_mode(declared, server=lambda server=server: server) for server in servers]
+    ids = [judge_id(spec) for spec in resolved]
+    assert len(set(ids)) == len(ids)
+    assert ids[0] == judge_id(declared)
+    assert judge_id(resolve_mode(declared, server=lambda: FakeServer(refused={"seed": "it is not sent"}))) == ids[0]
+    assert [spec.top_logprobs for spec in resolved[:2]] == [20, 5]
+    asked = build_judge(resolved[2], desk=Desk(ChatClient(url="http://x/v1", model="m"), purpose="t"))
+    assert isinstance(asked, GEvalJudge)
+    assert isinstance(asked.reader, LogprobsReader)
+    (call,) = asked.reader.calls([OptionRequest(key="k", messages=[], prefix="Score: ", options=("1", "2"))])
+    assert call.body["messages"] == [{"role": "assistant", "content": "Score:", "prefix": True}]
+    own = resolve_mode(declared.model_copy(update={"prefill": "none"}), server=lambda: servers[2])
+    assert judge_id(own) == ids[0]
 
 
 def test_the_environment_names_the_server_where_the_judge_does_not(

@@ -148,7 +148,7 @@ def test_pairs_are_blind_and_must_have_both_sides() -> None:
     first = [generation(p, "new", "hello") for p in asked]
     second = [generation(p, "old", "bye", finish="error" if p.id == "p1" else "stop") for p in asked]
     pairs = judged_pairs(asked, first, second)
-    assert [(p.first, p.second) for p in pairs] == [("hello", "bye"), ("hello", "")]
+    assert [(p.first, p.second, p.missing) for p in pairs] == [("hello", "bye", None), ("hello", "", "failed")]
     assert "new" not in repr(pairs)
     with pytest.raises(InputError, match="must have a reply on both sides, got only new's"):
         judged_pairs(asked, first, second[:1])

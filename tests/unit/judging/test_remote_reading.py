@@ -20,7 +20,6 @@ from harness.judging.geval import GEvalJudge, read_template
 from harness.judging.remote_reading import (
     LogprobsReader,
     SampledReader,
-    gives_logprobs,
     logprobs_call,
     parse_draw,
     parse_draws,
@@ -350,7 +349,10 @@ def test_a_request_that_the_server_rejects_fails_alone_and_many_in_a_row_stop(se
     rejects = Fault(kind="status", status=400, code="string_above_max_length")
     server = serve(lambda body, n: rejects if "curse" in body["messages"][-1]["content"] else None)
     scores = by_logprobs(server).score(items("A curse.", "Bees."))
-    assert [(s.status, s.reason) for s in scores] == [("failed", "status 400 (string_above_max_length)"), ("ok", "")]
+    assert [(s.status, s.reason) for s in scores] == [
+        ("failed", "status 400 (string_above_max_length): no"),
+        ("ok", ""),
+    ]
     with pytest.raises(UnavailableError, match="8 calls in a row failed"):
         by_logprobs(server, n_parallel=1).score(items(*(f"A curse {i}." for i in range(40))))
 
@@ -380,18 +382,3 @@ def test_hostile_text_is_sent_as_text_and_reads_as_any_other(serve: Serve, text:
     else:
         assert score.status in ("empty", "truncated")
         assert server.sent == []
-
-
-def test_auto_asks_once_whether_there_are_logprobs(serve: Serve, tmp_path: Path) -> None:
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
-    giving = serve()
-    for _ in range(2):
-        assert gives_logprobs(desk(giving, store=store), model="m", top_logprobs=20)
-    assert len(giving.sent) == 1
-    without = serve(lambda body, n: Fault(kind="no_logprobs"))
-    assert not gives_logprobs(desk(without), model="m", top_logprobs=20)
-    refusing = serve(lambda body, n: Fault(kind="status", status=400, code="logprobs_unsupported"))
-    assert not gives_logprobs(desk(refusing), model="m", top_logprobs=20)
-    broken = serve(lambda body, n: Fault(kind="status", status=500))
-    with pytest.raises(UnavailableError, match="asked for log-probabilities and failed"):
-        gives_logprobs(desk(broken, max_retries=0), model="m", top_logprobs=20)

@@ -48,7 +48,7 @@ def test_how_a_generation_ended_reaches_the_judge() -> None:
     failed = generation("p2", "base", finish_reason="error")
     one, two = judged_items(PROMPTS, [cut, failed])
     assert one.is_truncated
-    assert two.reply == ""
+    assert (one.missing, two.missing, two.reply) == (None, "failed", "")
 
 
 def test_scores_find_their_rows_and_survive_a_file(tmp_path: Path) -> None:

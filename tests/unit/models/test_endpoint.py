@@ -93,7 +93,7 @@ def test_replies_come_in_order_with_how_they_ended(server: _Server, monkeypatch:
     assert [(r.key, r.text, r.finish_reason, r.n_tokens, r.tag) for r in replies] == [
         ("a", "re: a", "stop", 4, "v"),
         ("long", "re: long", "length", 4, ""),
-        ("mute", "", "stop", 4, ""),
+        ("mute", "", "error", 4, ""),
     ]
     assert sorted(r.key for r in seen) == ["a", "long", "mute"]
     body = next(b for b in server.sent if b["messages"][-1]["content"] == "a")

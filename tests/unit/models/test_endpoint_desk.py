@@ -152,11 +152,11 @@ def test_another_refusal_is_no_reason_to_rename_the_cap(server: FaultyServer) ->
     other = dataclasses.replace(OPENAI_REFUSAL, param="temperature", message="Unsupported value: 'temperature'.")
     server.behave = lambda body, n: other
     (found,) = desk(server, max_retries=2).ask([call("a")])
-    assert found.error == "status 400 (unsupported_parameter)"
+    assert found.error == "status 400 (unsupported_parameter): Unsupported value: 'temperature'."
     assert len(server.sent) == 1
     server.behave = lambda body, n: OPENAI_REFUSAL  # whatever it is called
     (found,) = desk(server, max_retries=2).ask([call("b")])
-    assert found.error == "status 400 (unsupported_parameter)"
+    assert found.error == f"status 400 (unsupported_parameter): {OPENAI_REFUSAL.message}"
     assert len(server.sent) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from panels import a_study
@@ -10,6 +11,7 @@ from harness.database import open_database
 from harness.judging.results import ScoredGeneration
 from harness.ratings.studies import close_study
 from harness.types import Generation, Message, Prompt
+from harness.ui.browse import draw_exhibit
 from harness.ui.gallery import Exhibit, assemble, low_tail, score_names, studies_in_the_way
 
 NAME = "coherence · likelihood"
@@ -55,6 +57,16 @@ def test_a_missing_score_keeps_its_reason() -> None:
     (reply,) = (r for r in the_exhibits()[3].replies if r.variant == "base")
     assert reply.scores[NAME].value is None
     assert reply.scores[NAME].status == "refused"
+
+
+def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_with_the_reason() -> None:
+    thoughtful = replace(a_generation(0, "base"), thinking="<b>Hm.</b>")
+    refused = replace(a_generation(0, "sft"), text="", finish_reason="refused", reason="the model refused to answer")
+    (exhibit,) = assemble({"p0": a_prompt(0)}, [thoughtful, refused], [], {})
+    drawn = draw_exhibit(exhibit)
+    assert "<summary>thinking</summary>&lt;b&gt;Hm.&lt;/b&gt;" in drawn
+    assert "the model refused to answer" in drawn
+    assert "refused: no reply" in drawn
 
 
 def test_a_search_finds_scene_reply_and_film_in_any_case() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from chat_endpoint import PIECES, Endpoint, speaking
 
+from harness.doors.answers import part_thinking
 from harness.errors import UnavailableError
 from harness.models.bases import resolve_base
 from harness.types import Decoding, Message
@@ -34,6 +35,15 @@ def test_a_line_comes_in_pieces_and_is_asked_with_the_shared_system_prompt(endpo
 def test_a_refusal_is_one_sentence(endpoint: str) -> None:
     with pytest.raises(UnavailableError, match="no such variant"):
         list(ServedSpeakers(endpoint).stream("full", TURNS, n_tokens=64, seed=3))
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": [1]}', b'{"data": {"a": 1}}', b"[" * 10_000])
+def test_a_list_of_models_that_is_none_is_a_sentence(
+    endpoint: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "listed", body)
+    with pytest.raises(UnavailableError, match="must list its models, got an answer that is no list"):
+        ServedSpeakers(endpoint).names()
 
 
 def test_a_named_endpoint_that_is_not_there_is_an_error_and_an_unnamed_one_is_not(
@@ -66,7 +76,7 @@ def test_without_an_endpoint_a_line_comes_in_pieces_too(tmp_path: Path) -> None:
         pieces = list(speakers.stream("base", TURNS, n_tokens=24, seed=seed))
         request = ReplyRequest(key="chat", messages=chat_messages(TURNS))
         (whole,) = model.generate([request], decoding=Decoding(max_new_tokens=24, seed=seed))
-        assert "".join(pieces).strip() == whole.text
+        assert part_thinking("".join(pieces)).text == whole.text
         assert len([piece for piece in pieces if piece]) > 3
     half = speakers.stream("base", TURNS, n_tokens=24, seed=0)
     next(half)
