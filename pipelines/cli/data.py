@@ -123,7 +123,9 @@ def _seen_by(base: str, made: Conversion) -> str:
     prompt = chat_messages(turns[:-1] if is_answered else turns, system=own[0] if own else CHAT_SYSTEM)
     replies = [turns[-1].content] if is_answered else []
     shown = [
-        tokenizer.decode(render(tokenizer, [*prompt, {"role": "assistant", "content": reply}], reply_follows=False))
+        tokenizer.decode(
+            list(render(tokenizer, [*prompt, {"role": "assistant", "content": reply}], reply_follows=False))
+        )
         for reply in [*replies, *([] if made.rejected is None else [made.rejected])]
-    ] or [tokenizer.decode(render(tokenizer, prompt))]
+    ] or [tokenizer.decode(list(render(tokenizer, prompt)))]
     return "\n— rejected —\n".join(str(text).rstrip() for text in shown)

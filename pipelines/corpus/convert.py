@@ -57,7 +57,7 @@ def convert(file: Path, *, to: Target) -> Conversion:
         except InputError:
             left_out["rows with an id or a cluster that is no text"] += 1
             continue
-        known.append((value | ids, row))
+        known.append(({**value, **ids}, row))
         unread.update(row.unread)
         taken.update(f"{what} from {keys}" for what, keys in row.taken.items())
     if not known:
