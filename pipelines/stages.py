@@ -11,8 +11,8 @@ from rich.markup import escape
 
 from harness.ablation.design import DataDesign
 from harness.artifacts import digest_json, from_json, read_json, write_json
-from harness.errors import InputError
 from harness.doors.adapters import adapter_digest
+from harness.errors import InputError
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.registry import CANDIDATE, model_card, open_adapter, promote, publish, standing
 from harness.tracking import Stage, StageResult
