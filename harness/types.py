@@ -326,6 +326,9 @@ class Estimate:
     df: float | None = None  # degrees of freedom, where the method has them
     se: float | None = None
     notes: tuple[str, ...] = ()  # e.g. "these films only"
+    n_crossed: int = 0  # seeds or raters that the clusters are crossed with; 0: no second level
+    crossed: str = ""  # what one of them is: "seed", "rater"
+    equivalence: tuple[float, float] | None = None  # ends of two one-sided tests, where t on `se` is not the method
 
     @property
     def has_interval(self) -> bool:
@@ -379,6 +382,7 @@ class Grain(enum.StrEnum):
     PROMPT = "prompt"
     VARIANT = "variant"
     RATING = "rating"  # a person's
+    PAIR = "pair"  # of replies to one prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,12 @@ from harness.ablation.analysis import (
 )
 from harness.ablation.design import EvaluationDesign, MeasureDesign
 from harness.ablation.measures import CATALOGUE
+from harness.ablation.questions import declared_late
 from harness.artifacts import read_json, to_json
 from harness.metrics.replies import is_cut_off, reply_status
 from harness.provenance import versions
 from harness.reporting import record as records
-from harness.reporting.looks import PROMPTS_TAG, looks_at
+from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
 from harness.stats import proportion_estimate
@@ -42,7 +43,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 5
+REVISION = 6
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -68,10 +69,15 @@ def analyse_stage(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         stage.set_tag(PROMPTS_TAG, test_digest)
-        looks = looks_at(session.tracking, test_digest)
+        stage.set_tag(QUESTIONS_TAG, " ".join(question.digest for question in measured.questions))
         found = _analysis(design, measured, prepared)
         record = _record(session, design, measured, prepared, found, run_id=stage.run_id, began=began)
-        record = replace(record, declaration=_declaration(measured, declaration, n_looks=len(looks | {stage.run_id})))
+        late = declared_late(measured.questions, declaration=declaration, standing=[measured.declarations])
+        looks = looks_at(session.tracking, test_digest)
+        record = replace(
+            record,
+            declaration=recording.declaration(measured.questions, late, looks, digest=declaration, run_id=stage.run_id),
+        )
         write_report(record, stage.folder)
         log_findings(stage, record)
 
@@ -250,13 +256,6 @@ def _share(rows: Sequence[tuple[float, str]], *, n_missing: int, level: float) -
         return None
     hits, films = zip(*rows, strict=True)
     return proportion_estimate(hits, clusters=films, level=level, n_missing=n_missing)
-
-
-def _declaration(measured: Measured, digest: str, *, n_looks: int) -> records.Declaration:
-    """Declared before, when every generation was made under this very declaration; after, when one was not."""
-    made_under = set(measured.declarations)
-    is_before = made_under <= {digest}
-    return records.Declaration(status="before" if is_before else "after", digest=digest, n_test_looks=n_looks)
 
 
 def _limitations(design: EvaluationDesign, measured: Measured, facts: list[recording.TrainingFacts]) -> tuple[str, ...]:

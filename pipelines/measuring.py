@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.ablation.analysis import MeasuredArm
 from harness.ablation.design import EvaluationDesign
 from harness.ablation.measures import CATALOGUE
+from harness.ablation.questions import Question, questions_of
 from harness.artifacts import digest_json, write_parquet
 from harness.controls import Qualification
 from harness.generation import GenerationCount, agreement, count, decoding_json, generate
@@ -49,7 +50,8 @@ class Measured:
     judges: Mapping[str, JudgeUse]  # measure -> how its judge is used
     qualifications: tuple[Qualification, ...]
     compared: Mapping[str, StageResult]  # verdicts of the pairwise judges, by judge id
-    declarations: tuple[str, ...]  # under which each variant's replies were generated
+    questions: tuple[Question, ...]  # declared contrasts on declared measures
+    declarations: Mapping[str, frozenset[str]]  # variant → digests that stood declared while it replied
     absences: tuple[Absence, ...] = ()  # what was given and is in no row
 
 
@@ -65,7 +67,13 @@ def measure(
 ) -> Measured:
     """Run every stage between variants and analysis; each is reused where its result stands."""
     session.require_served(variants.values())
-    declaration = design.declaration_digest()
+    questions = questions_of(
+        design.contrasts,
+        design.measures,
+        family=design.family.measures,
+        identity={name: variant.digest for name, variant in variants.items()},
+    )
+    declaration = " ".join([design.declaration_digest(), *(question.digest for question in questions)])
     decoding = design.decoding.noun(seed=design.seed)
     replies = {
         name: rows.read_replies(
@@ -113,9 +121,11 @@ def measure(
         judges={name: use.under(qualifications) for name, use in uses.items()},
         qualifications=tuple(qualifications),
         compared=compared,
-        declarations=tuple(
-            session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "") for reply in replies.values()
-        ),
+        questions=questions,
+        declarations={
+            name: frozenset(session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "").split())
+            for name, reply in replies.items()
+        },
         absences=tuple(absences),
     )
 

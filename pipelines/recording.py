@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.ablation.analysis import MeasuredArm
+from harness.ablation.questions import Question
 from harness.artifacts import read_json, read_manifest
 from harness.judging.results import ScoredGeneration
 from harness.metrics.replies import reply_status
 from harness.reporting.record import (
     DataCard,
+    Declaration,
+    Declared,
     Line,
     MissingRow,
     Sample,
@@ -256,3 +259,23 @@ def _speaker(message: Message) -> str:
 def _answerer(prompt: Prompt) -> str:
     """The character who answers: the one whose lines are the assistant's."""
     return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
+
+
+def declaration(
+    questions: Sequence[Question],
+    late: tuple[str, ...],
+    looks: Mapping[str, frozenset[str]],
+    *,
+    digest: str,
+    run_id: str,
+) -> Declaration:
+    """Which questions were declared before their own data, and how often each was looked at, this look included."""
+    others = [known for run, known in looks.items() if run != run_id]
+    is_late: Declared = "after" if len(late) == len(questions) else "partly"
+    return Declaration(
+        status=is_late if late else "before",
+        digest=digest,
+        n_test_looks=len(looks.keys() | {run_id}),
+        late=late,
+        question_looks={q.label: 1 + sum(q.digest in known for known in others) for q in questions},
+    )

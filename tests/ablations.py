@@ -18,7 +18,7 @@ PLAIN: dict[str, Any] = {
     "factor": "sft.neftune_alpha",
     "arms": {"none": {"sft.neftune_alpha": 0}, "a5": {"sft.neftune_alpha": 5}},
     "control": "none",
-    "seeds": [1, 2],
+    "seeds": [1, 2, 3],
     "decoding": {"max_new_tokens": 6},
     "measures": {
         "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from harness.ablation.seeds import SeededArm
     from harness.stats.results import TestResult
 
+SHARE = "share"  # the unit of what lies in [0, 1]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredArm:
@@ -248,7 +250,8 @@ def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, seed: int)
     else:
         films = [there.clusters.labels[code] for code in clusters]
         rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(films, values.tolist(), strict=True))
-        estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
+        mean = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
+        estimate = within_share(mean, rule)
     return Finding(
         name=arm.measure,
         estimate=estimate,
@@ -274,8 +277,11 @@ def _of_contrast(
     pairs = pair(treatment.rows, reference.rows)
     if not len(pairs.treatment):
         return None
-    test = stats.paired_contrast(
-        pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.lacking.n
+    test = within_rates(
+        stats.paired_contrast(
+            pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.lacking.n
+        ),
+        rule,
     )
     finding = Finding(
         name=rule.name,
@@ -301,6 +307,16 @@ def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
     """What is lacking of the pairs that could have had values."""
     is_asked = (lacking.treatment_lost < 1) | (lacking.control_lost < 1)
     return lacking.only(is_asked) if rule.needs_reference else lacking
+
+
+def within_rates(test: TestResult, rule: MeasureRule) -> TestResult:
+    """The interval of a difference of shares, inside [−1, 1]."""
+    return replace(test, estimate=stats.within_range(test.estimate, low=-1, high=1)) if rule.unit == SHARE else test
+
+
+def within_share(estimate: Estimate, rule: MeasureRule) -> Estimate:
+    """The interval of a mean share, inside [0, 1]."""
+    return stats.within_range(estimate, low=0, high=1) if rule.unit == SHARE else estimate
 
 
 def with_verdicts(

@@ -21,10 +21,12 @@ from harness.ablation.design import (
     declaration_digest,
 )
 from harness.ablation.measures import CATALOGUE
+from harness.ablation.questions import Question, questions_of
 from harness.artifacts import digest_json
 from harness.config import Seed, StrictConfig
 from harness.errors import ConfigError
 from harness.stats import require_reachable
+from harness.stats.crossed_power import detectable_in_seed_deviations
 from harness.types import Direction
 
 StageName = Literal["sft", "dpo", "chosen_sft"]
@@ -139,6 +141,7 @@ class AblationDesign(StrictConfig):
         _check_bases(self)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"`seeds` must all differ, got {list(self.seeds)}: a seed that stands twice adds nothing")
+        _check_seeds(self.seeds)
         _check_trend(self)
         if self.tail is not None:
             names = [contrast.name for contrast in self.contrasts]
@@ -168,6 +171,15 @@ class AblationDesign(StrictConfig):
         more = {"trend": list(self.trend), "tail": None if self.tail is None else self.tail.model_dump(mode="json")}
         return digest_json({"core": core, **more})
 
+    def questions(self) -> tuple[Question, ...]:
+        """Declared contrasts on declared measures; an arm is what it is set to and the stages that it goes through."""
+        identity = {arm: {"settings": self.settings_of(arm), "stages": list(self.stages)} for arm in self.arms}
+        return questions_of(self.contrasts, self.measures, family=self.family.measures, identity=identity)
+
+    def standing(self) -> tuple[str, ...]:
+        """Digests that stand declared with this file: of the whole, and of each question."""
+        return (self.declaration_digest(), *(question.digest for question in self.questions()))
+
     def require_reachable(self, n_clusters: int) -> None:
         """Refuse a family of sign-flip tests that this many films could never decide.
 
@@ -177,6 +189,17 @@ class AblationDesign(StrictConfig):
         if self.family.test == "sign_flip":
             n_tests = len(self.family.measures) * len(self.contrasts)
             require_reachable(n_clusters, family_size=n_tests, level=self.family.level)
+
+
+def _check_seeds(seeds: tuple[Seed, ...]) -> None:
+    """Two seeds cost two trainings and tell next to nothing of how far seeds scatter."""
+    if len(seeds) != 2:
+        return
+    two, three, five = (detectable_in_seed_deviations(n) for n in (2, 3, 5))
+    raise ValueError(
+        f"`seeds` must be 1 (about these adapters) or at least 3 (about the method), got 2: they would show only a "
+        f"difference of {two:.0f} standard deviations between seeds, 3 seeds show {three:.1f} and 5 show {five:.1f}"
+    )
 
 
 def varying(arms: Mapping[str, Mapping[str, Any]], fixed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

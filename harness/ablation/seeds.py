@@ -1,7 +1,7 @@
 """Arms × seeds to findings: a verdict about the recipe takes seeds as a level crossed with films.
 
 Every seed is a training of its own on the same prompts. A contrast pairs prompts within a seed; its variance counts
-what films share and what seeds share (`harness.stats.crossed`), and its degrees of freedom are min(seeds, films) − 1.
+what films share and what seeds share, each as far as it shows (`harness.stats.crossed`).
 With one seed, or where seeds change nothing, the contrast is clustered by film alone and speaks of these adapters.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import stats
@@ -25,6 +26,8 @@ from harness.ablation.analysis import (
     unmeasured_findings,
     untested_finding,
     with_verdicts,
+    within_rates,
+    within_share,
     without_pairs,
 )
 from harness.ablation.arms import AblationFamily
@@ -151,6 +154,7 @@ def analyse_seeds(
                 rules[measure].smallest_effect, None if of_control is None else of_control.pooled()
             )
             test = _test(rows, measure=measure, family=family, n_tests=n_tests, seed=seed)
+            test = within_rates(test, rules[measure])
             finding = Finding(
                 name=measure,
                 estimate=test.estimate,
@@ -172,7 +176,7 @@ def analyse_seeds(
                 )
             )
             plans.append(rows)
-            by_seed += _each_seed(rows, measure, contrast.name, judge_id, level=family.level)
+            by_seed += _each_seed(rows, rules[measure], contrast.name, judge_id, level=family.level)
             spreads += _spread(rows, measure, contrast.name, judge_id, level=family.level)
     judged = with_verdicts(pending, family=family, n_declared=n_tests, min_clusters=min_clusters, absences=absences)
     settled = tuple(
@@ -267,24 +271,15 @@ def _test(rows: Differences, *, measure: str, family: AblationFamily, n_tests: i
         test = stats.seed_contrast(
             rows.values, seeds=rows.seeds, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
         )
-        return replace(test, estimate=_counted(test.estimate, prompts=rows.prompts, n_films=rows.n_clusters))
+        return replace(test, estimate=_counted(test.estimate, prompts=rows.prompts))
     return stats.paired_contrast(
         rows.treatment, rows.reference, clusters=rows.clusters, level=family.level, n_missing=rows.n_missing
     )
 
 
-def _counted(estimate: Estimate, *, prompts: Iterable[str], n_films: int) -> Estimate:
-    """Prompts and films are what a claim is counted in; the seeds stand in the degrees of freedom and in the notes."""
-    notes = (*estimate.notes, "each prompt once a seed")
-    return replace(estimate, n=len(set(prompts)), n_clusters=n_films, notes=notes)
-
-
-def _within_a_rate(estimate: Estimate) -> Estimate:
-    """An interval keeps its coverage where the part is cut off that no rate can have."""
-    if estimate.low is None or estimate.high is None or (estimate.low >= 0 and estimate.high <= 1):
-        return estimate
-    notes = (*estimate.notes, "cut at the end of what a share can be")
-    return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high), notes=notes)
+def _counted(estimate: Estimate, *, prompts: Iterable[str]) -> Estimate:
+    """A prompt counts once however many seeds answered it."""
+    return replace(estimate, n=len(set(prompts)), notes=(*estimate.notes, "each prompt once a seed"))
 
 
 def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, seed: int) -> Finding:
@@ -296,26 +291,25 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, seed: 
     if not present:
         estimate = not_measured(n_missing=n_missing, level=family.level)
     elif len(seeds) >= MIN_SEEDS_CROSSED:
-        estimate = stats.crossed_mean(
-            values,
+        crossed = partial(
+            stats.crossed_share if rule.is_rate else stats.crossed_mean,
             first=[seed for seed, *_ in present],
             second=clusters,
             names=("seed", "film"),
             level=family.level,
             n_missing=n_missing,
-            note=f"{len(seeds)} seeds",
-        ).estimate
-        estimate = _counted(estimate, prompts=[prompt for *_, prompt in present], n_films=len(set(clusters)))
+        )
+        found = crossed(values)
+        estimate = found if isinstance(found, Estimate) else found.estimate
+        estimate = _counted(estimate, prompts=[prompt for *_, prompt in present])
     elif rule.is_rate:
         estimate = stats.proportion_estimate(values, clusters=clusters, level=family.level, n_missing=n_missing)
     else:
         rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(clusters, values, strict=True))
         estimate = stats.mean_estimate(values, clusters=clusters, rng=rng, level=family.level, n_missing=n_missing)
-    if rule.is_rate:
-        estimate = _within_a_rate(estimate)
     return Finding(
         name=arm.measure,
-        estimate=estimate,
+        estimate=within_share(estimate, rule),
         unit=rule.unit,
         better=rule.better,
         variant=arm.arm,
@@ -325,7 +319,7 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, family: AblationFamily, seed: 
 
 
 def _each_seed(
-    rows: Differences, measure: str, contrast: str, judge_id: str | None, *, level: float
+    rows: Differences, rule: MeasureRule, contrast: str, judge_id: str | None, *, level: float
 ) -> list[SeedEstimate]:
     """The contrast of each seed by itself, clustered by film."""
     if not rows.is_crossed:
@@ -340,7 +334,13 @@ def _each_seed(
             level=level,
         )
         found.append(
-            SeedEstimate(measure=measure, contrast=contrast, seed=seed, estimate=test.estimate, judge_id=judge_id)
+            SeedEstimate(
+                measure=rule.name,
+                contrast=contrast,
+                seed=seed,
+                estimate=within_rates(test, rule).estimate,
+                judge_id=judge_id,
+            )
         )
     return found
 

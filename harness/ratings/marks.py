@@ -14,8 +14,7 @@ from harness.errors import InputError
 from harness.ratings.rows import RatedSlot
 from harness.ratings.studies import Study
 from harness.seeding import stream
-from harness.stats import TestResult, crossed_mean, fleiss_kappa, krippendorff_alpha
-from harness.stats.crossed import MIN_RATERS
+from harness.stats import RaterClaims, fleiss_kappa, krippendorff_alpha, rater_contrast
 from harness.types import Estimate
 
 VOTES = "votes"  # what agreement is about where there are no criteria
@@ -33,11 +32,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkResult:
-    """One criterion."""
+    """One criterion; every number as two claims, about these raters and about raters like them."""
 
     criterion: str
-    means: tuple[tuple[str, Estimate], ...]  # by variant
-    contrasts: tuple[tuple[str, str, TestResult], ...]  # variant, opponent, difference of their marks
+    means: tuple[tuple[str, RaterClaims], ...]  # by variant
+    contrasts: tuple[tuple[str, str, RaterClaims], ...]  # variant, opponent, difference of their marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +55,16 @@ def mark_results(study: Study, rows: Sequence[RatedSlot]) -> tuple[MarkResult, .
 
 
 def mark_table(rows: Sequence[RatedSlot], value: str | None) -> MarkTable:
-    """Marks of one criterion (None: votes, as numbers) as a table of items and raters."""
+    """Marks of one criterion (None: votes, a number for each variant that may win) as a table of items and raters."""
     items = list(dict.fromkeys(r.item_id for r in rows))
     raters = sorted({r.rater for r in rows})
     table = np.full((len(items), len(raters)), math.nan)
     clusters = {r.item_id: r.cluster for r in rows}
+    variants = sorted({reply.variant for r in rows for reply in r.replies})
+    kinds = {name: float(place) for place, name in enumerate([*variants, "tie", "both_bad"])}
     for row in rows:
-        table[items.index(row.item_id), raters.index(row.rater)] = _number(row, value)
+        number = kinds[row.winner or ""] if value is None else _number(row, value)
+        table[items.index(row.item_id), raters.index(row.rater)] = number
     return MarkTable(items=tuple(items), raters=tuple(raters), table=table, clusters=[clusters[i] for i in items])
 
 
@@ -97,19 +99,14 @@ def _agreement(
     return Agreement(about=name, krippendorff=alpha, fleiss=kappa, why_not=why_not)
 
 
-def _number(row: RatedSlot, criterion: str | None) -> float:
-    if row.rating is None:
-        return math.nan
-    if criterion is not None:
-        return float(row.rating.marks[criterion])
-    kinds = [row.replies[0].variant, row.replies[1].variant, "tie", "both_bad"]
-    return float(kinds.index(row.winner or ""))
+def _number(row: RatedSlot, criterion: str) -> float:
+    return math.nan if row.rating is None else float(row.rating.marks[criterion])
 
 
 def _criterion(study: Study, rows: Sequence[RatedSlot], name: str) -> MarkResult:
     variants = list(dict.fromkeys(r.replies[0].variant for r in sorted(rows, key=lambda r: r.item_id)))
     means = tuple(
-        (variant, _mean(study, [(r, _number(r, name)) for r in rows if r.replies[0].variant == variant]).estimate)
+        (variant, _mean(study, [(r, _number(r, name)) for r in rows if r.replies[0].variant == variant]))
         for variant in variants
     )
     contrasts = []
@@ -125,13 +122,10 @@ def _criterion(study: Study, rows: Sequence[RatedSlot], name: str) -> MarkResult
     return MarkResult(criterion=name, means=means, contrasts=tuple(contrasts))
 
 
-def _mean(study: Study, marked: Sequence[tuple[RatedSlot, float]]) -> TestResult:
-    n_raters = len({r.rater for r, _ in marked})
-    return crossed_mean(
+def _mean(study: Study, marked: Sequence[tuple[RatedSlot, float]]) -> RaterClaims:
+    return rater_contrast(
         [value for _, value in marked],
-        first=[r.rater for r, _ in marked],
-        second=[r.cluster for r, _ in marked],
-        names=("rater", "film"),
+        raters=[r.rater for r, _ in marked],
+        prompts=[r.cluster for r, _ in marked],
         level=study.design.level,
-        note=f"panel-conditional: about these {n_raters} raters" if n_raters < MIN_RATERS else "",
     )

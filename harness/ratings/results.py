@@ -43,7 +43,7 @@ class PairResult:
     look: Look  # mean vote for `variant` per prompt with its confidence sequence, and whether to go on
     n_prompts: int  # in the study
     n_waiting: int  # prompts not completed yet
-    win: WinRate | None  # over votes, two-way clustered; for reading once, at the end
+    win: WinRate | None  # over votes, about these raters and about raters like them; for reading once, at the end
     why_not: str  # why `win` is not there
     is_open: bool  # the study takes ratings
 
@@ -71,7 +71,8 @@ class Strengths:
     """Davidson's model of all votes."""
 
     variants: tuple[str, ...]
-    strengths: tuple[Estimate, ...]  # log-odds to the mean of all, in the order of `variants`
+    strengths: tuple[Estimate, ...]  # log-odds to the mean of all, in the order of `variants`; about these raters
+    people: tuple[Estimate, ...]  # the same about raters like these; empty with one rater
     tie: Estimate | None
     position: Estimate | None  # log-odds of the left side between equals
     length: Estimate | None  # log-odds per word that the left reply is longer
@@ -189,12 +190,13 @@ def _votes(rows: Sequence[RatedSlot], *, n_missing: int = 0, with_length: bool =
 def _strengths(study: Study, rows: Sequence[RatedSlot]) -> Strengths:
     fit = fit_strengths(_votes(rows), level=study.design.level)
     if isinstance(fit, Unfitted):
-        return Strengths(variants=(), strengths=(), tie=None, position=None, length=None, why_not=fit.reason)
+        return Strengths(variants=(), strengths=(), people=(), tie=None, position=None, length=None, why_not=fit.reason)
     lengths_differ = len({len(r.shown[0].text.split()) - len(r.shown[1].text.split()) for r in rows}) > 1
     longer = fit_strengths(_votes(rows, with_length=True), level=study.design.level) if lengths_differ else None
     return Strengths(
         variants=tuple(str(v) for v in fit.variants),
         strengths=fit.strengths,
+        people=fit.people,
         tie=fit.tie,
         position=fit.position,
         length=None if longer is None or isinstance(longer, Unfitted) else longer.length,

@@ -133,6 +133,8 @@ def _finding_json(named: Named) -> JsonObject:
         "level": estimate.level,
         "n": estimate.n,
         "n_clusters": estimate.n_clusters,
+        "n_crossed": estimate.n_crossed,
+        "crossed": estimate.crossed,
         "n_missing": estimate.n_missing,
         "method": estimate.method,
         "unit": finding.unit,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOOK = "look"  # the stage of a look that is no report
 REVISION = 1
 PROMPTS_TAG = "test_prompts"  # digest of the prepared data whose TEST prompts were looked at
+QUESTIONS_TAG = "questions"  # digests of the questions that a report answered, with a space between
 MOST = 1000  # that are counted
 
 
@@ -32,14 +33,13 @@ class Looked:
     said: str  # to the reader; empty where there is nothing to say
 
 
-def looks_at(tracking: Tracking, prompts: str) -> frozenset[str]:
-    """Ids of the runs that are looks at the TEST prompts of prepared data, by its digest."""
-    found = [
-        run
+def looks_at(tracking: Tracking, prompts: str) -> Mapping[str, frozenset[str]]:
+    """Runs that are looks at the TEST prompts of prepared data, by its digest: run id → questions that it answered."""
+    return {
+        run.run_id: frozenset(run.tags.get(QUESTIONS_TAG, "").split())
         for stage in (ANALYSIS, LOOK)
         for run in tracking.find(stage=stage, status=None, limit=MOST, **{PROMPTS_TAG: prompts})
-    ]
-    return frozenset(run.run_id for run in found)
+    }
 
 
 def look_at_study(tracking: Tracking, found: StudyResults) -> Looked:

@@ -99,7 +99,7 @@ def write_estimate(
         unit=("percentage points" if is_difference else "%") if unit == "share" else unit,
         interval=interval,
         level=write_level(known),
-        rows=f"{write_count(known.n, grain.value)} / {write_count(known.n_clusters, cluster_noun)}",
+        rows=" / ".join(_counts(known, grain, cluster_noun)),
         missing=f"{known.n_missing:,} missing",
         basis=write_basis(known, grain=grain, cluster_noun=cluster_noun),
         has_interval=has_interval,
@@ -109,8 +109,13 @@ def write_estimate(
 def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun: str = "film") -> str:
     """What the number rests on: "n = 60 replies, 12 films, 0 missing"."""
     known = _require_estimate(estimate)
-    n, n_clusters = write_count(known.n, grain.value), write_count(known.n_clusters, cluster_noun)
-    return f"n = {n}, {n_clusters}, {known.n_missing:,} missing"
+    return f"n = {', '.join(_counts(known, grain, cluster_noun))}, {known.n_missing:,} missing"
+
+
+def _counts(estimate: Estimate, grain: Grain, cluster_noun: str) -> list[str]:
+    """Rows, clusters, and what they are crossed with: "60 prompts", "20 films", "3 seeds"."""
+    counts = [write_count(estimate.n, grain.value), write_count(estimate.n_clusters, cluster_noun)]
+    return counts + ([write_count(estimate.n_crossed, estimate.crossed)] if estimate.n_crossed else [])
 
 
 def write_level(estimate: Estimate) -> str:

@@ -35,7 +35,7 @@ SCHEMA_VERSION = 1
 MAX_POINTS = 400  # above this a distribution is stored as quantiles: 1.2 M scores must not enter a page
 N_QUANTILES = 201  # evenly spaced probabilities 0 … 1, both ends included
 
-Declared = Literal["before", "after", "undeclared"]
+Declared = Literal["before", "partly", "after", "undeclared"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +199,8 @@ class Declaration:
     status: Declared
     digest: str = ""  # of contrasts, smallest effects and family
     n_test_looks: int | None = None  # None: not counted
+    late: tuple[str, ...] = ()  # questions that were declared after their own data; the others were before
+    question_looks: Mapping[str, int] = field(default_factory=dict)  # how often each question was answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,13 +83,19 @@ def declaration_note(index: Index) -> str:
     digest = f" (digest {declaration.digest[:12]})" if declaration.digest else ""
     said = {
         "before": f"Contrasts and smallest effects were declared before the first generation{digest}.",
-        "after": f"Declared after data{digest}: the contrasts changed once generations existed. "
+        "partly": f"Declared after their own data: {', '.join(declaration.late)}. Read these as exploratory; the other "
+        f"questions were declared before theirs{digest}.",
+        "after": f"Declared after data{digest}: both sides of every contrast had replied before it was asked. "
         "Read every verdict as exploratory.",
         "undeclared": "No contrast was declared before the run.",
     }[declaration.status]
     if declaration.n_test_looks is None:
         return said
-    return f"{said} The test split has been looked at {write_times(declaration.n_test_looks)}."
+    looked = f"{said} The test split has been looked at {write_times(declaration.n_test_looks)}"
+    if not declaration.question_looks:
+        return f"{looked}."
+    most = write_times(max(declaration.question_looks.values()))
+    return f"{looked}; each of these questions was answered {most}{'' if most == 'once' else ' at most'}."
 
 
 def _claim(index: Index, finding: Finding, label: VerdictLabel) -> str:
@@ -125,6 +131,11 @@ def _marks(index: Index, finding: Finding, label: VerdictLabel) -> tuple[str, ..
     if finding.verdict is not None:
         if not finding.verdict.in_family:
             marks.append("not declared")
+        question = f"{finding.contrast} on {finding.name}"
+        if question in index.record.declaration.late:
+            marks.append("declared after its data")
+        if (n_looks := index.record.declaration.question_looks.get(question, 1)) > 1:
+            marks.append(f"answered {write_times(n_looks)}")
         if p := write_p(finding.verdict):
             marks.append(p)
     if finding.judge_id is not None and label in CLAIMS:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.stats.bca import mean_estimate_bca
     from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
     from harness.stats.correlation import pearson, spearman
-    from harness.stats.crossed import crossed_mean, rater_contrast, seed_contrast
+    from harness.stats.crossed import RaterClaims, crossed_mean, crossed_share, rater_contrast, seed_contrast
     from harness.stats.discrimination import concordance, roc_auc
     from harness.stats.effect_sizes import (
         cliffs_delta,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         votes_sample_size,
     )
     from harness.stats.ppi import PoweredMean, powered_contrast, powered_mean
-    from harness.stats.proportions import proportion_estimate, wilson_interval
+    from harness.stats.proportions import proportion_estimate, wilson_interval, within_range
     from harness.stats.quantiles import quantile_estimate
     from harness.stats.ranks import wilcoxon
     from harness.stats.results import TestResult
@@ -81,6 +81,7 @@ __all__ = [
     "PowerAnswer",
     "PoweredMean",
     "QuantileContrast",
+    "RaterClaims",
     "SeedComponents",
     "StrengthFit",
     "TailAsymmetry",
@@ -100,6 +101,7 @@ __all__ = [
     "concordance",
     "contrast_of_differences",
     "crossed_mean",
+    "crossed_share",
     "find_unconnected",
     "fit_strengths",
     "fleiss_kappa",
@@ -145,6 +147,7 @@ __all__ = [
     "wilcoxon",
     "wilson_interval",
     "win_rate",
+    "within_range",
 ]
 
 _HOME = {
@@ -161,6 +164,7 @@ _HOME = {
     "PowerAnswer": "power",
     "PoweredMean": "ppi",
     "QuantileContrast": "tail",
+    "RaterClaims": "crossed",
     "SeedComponents": "trend",
     "StrengthFit": "bradley_terry",
     "TailAsymmetry": "tail",
@@ -180,6 +184,7 @@ _HOME = {
     "concordance": "discrimination",
     "contrast_of_differences": "paired",
     "crossed_mean": "crossed",
+    "crossed_share": "crossed",
     "find_unconnected": "bradley_terry",
     "fit_strengths": "bradley_terry",
     "fleiss_kappa": "agreement",
@@ -225,6 +230,7 @@ _HOME = {
     "wilcoxon": "ranks",
     "wilson_interval": "proportions",
     "win_rate": "votes",
+    "within_range": "proportions",
 }
 
 

@@ -14,10 +14,12 @@ from harness.errors import InputError
 from harness.stats.intervals import t_quantile
 from harness.stats.multiplicity import adjust
 from harness.stats.paired import contrast_of_differences
-from harness.stats.proportions import proportion_estimate
+from harness.stats.proportions import proportion_estimate, share_estimate
 from harness.stats.rows import (
+    Codes,
     Floats,
     Labels,
+    check_count,
     check_level,
     check_n_missing,
     check_same_length,
@@ -28,6 +30,7 @@ from harness.types import Estimate
 
 Alignment = Literal["exact", "distance"]
 PASSING_SHARE = 0.5  # of annotators that the judge must not lose to
+MIN_ITEMS = 30  # that an annotator shares with others, as in the paper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class AnnotatorTest:
 
     annotator: Hashable
     advantage: Estimate  # share of items where the judge is at least as close − the same share for the annotator
+    judge_share: float  # of those items where the judge is at least as close
     p_value: float | None  # one-sided, H0: advantage ≤ −ε
     p_adjusted: float | None  # Benjamini–Yekutieli over annotators
     is_beaten: bool  # the judge may replace this annotator
@@ -46,9 +50,11 @@ class AlternativeAnnotator:
     """The alternative-annotator test with each annotator's own test."""
 
     winning_share: float  # ω: annotators that the judge may replace; with three it takes four values
+    advantage_probability: Estimate  # ρ: share of items where the judge is at least as close, mean over annotators
     is_passed: bool  # ω ≥ 0.5
     epsilon: float
     tests: tuple[AnnotatorTest, ...]
+    left_out: tuple[Hashable, ...]  # annotators that share fewer than `min_items` items with another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +74,24 @@ def alternative_annotator(
     epsilon: float,
     alignment: Alignment = "distance",
     level: float = 0.95,
+    min_items: int = MIN_ITEMS,
 ) -> AlternativeAnnotator:
     """May the judge stand in for a human annotator? (Calderon, Reichart & Dror 2025, arXiv 2501.10970)
 
-    For each annotator j the others' marks are the yardstick. On every item the judge and j are compared: closer (or as
-    close) scores 1. `advantage` is the judge's share minus j's; H0: advantage ≤ −ε, t test with errors by cluster (the
-    paper's items are independent; CR2 + Satterthwaite here), Benjamini–Yekutieli over annotators. ε is what a human
-    costs over a judge, declared before (0.2 for experts, 0.15 skilled, 0.1 crowd in the paper).
+    For each annotator j the marks of others are the yardstick, on the items that j shares with at least one of them. On
+    each the judge and j are compared: closer (or as close) scores 1. `advantage` is the judge's share minus j's; H0:
+    advantage ≤ −ε, t test with errors by cluster (the paper's items are independent; CR2 + Satterthwaite here),
+    Benjamini–Yekutieli over annotators. ε is what a human costs over a judge, declared before (0.2 for experts, 0.15
+    skilled, 0.1 crowd in the paper).
 
     Args:
         judge: [n] marks of the judge.
-        marks: annotator → [n] marks on the same items, at least three annotators, no gaps.
+        marks: annotator → [n] marks of the same items, NaN where not marked; at least three annotators.
         clusters: [n] films.
         epsilon: in [0, 1), declared beforehand.
         alignment: "distance" (negative root mean square to the others) or "exact" (share of others with the same mark).
         level: of each test.
+        min_items: annotators who share fewer items with another are left out, and named.
     """
     scores = check_values("judge", judge)
     if len(marks) < 3:
@@ -92,19 +101,37 @@ def alternative_annotator(
     if alignment not in ("distance", "exact"):
         raise InputError(f"`alignment` must be distance or exact, got {alignment!r}: distance suits 1–5 marks")
     check_level(level)
-    table = {name: check_values(f"marks of {name}", column) for name, column in marks.items()}
-    check_same_length(judge=scores, clusters=clusters, **{f"marks of {name}": column for name, column in table.items()})
-    found = []
-    for name in table:
-        others = np.stack([column for other, column in table.items() if other != name])  # [others, n]
-        gap = _alignment(scores, others, alignment) - _alignment(table[name], others, alignment)
-        wins = (gap >= -1e-12).astype(np.float64) - (gap <= 1e-12)
-        found.append(_against(name, wins, clusters, epsilon, level))
+    table = _mark_table(marks, scores, clusters)
+    found, left_out, shares = [], [], []
+    codes = code_labels("clusters", clusters).codes
+    for place, name in enumerate(marks):
+        others = np.delete(table, place, axis=0)  # [others, n]
+        shared = np.flatnonzero(~np.isnan(table[place]) & ~np.isnan(others).all(axis=0))
+        if len(shared) < check_count("min_items", min_items):
+            left_out.append(name)
+            continue
+        fits = [_alignment(one[shared], others[:, shared], alignment) for one in (scores, table[place])]
+        gap = fits[0] - fits[1]
+        is_close = (gap >= -1e-12).astype(np.float64)
+        found.append(_against(name, is_close, gap <= 1e-12, codes[shared], epsilon, level))
+        shares.append((is_close, codes[shared]))
+    if not found:
+        raise InputError(
+            f"`marks` must hold an annotator with {min_items} items that another marked too, got none: let people mark "
+            "the same items"
+        )
     tested = [test.p_value for test in found if test.p_value is not None]
     adjusted = iter(adjust(tested, method="by"))
     tests = tuple(_decided(test, None if test.p_value is None else next(adjusted), level) for test in found)
     share = sum(test.is_beaten for test in tests) / len(tests)
-    return AlternativeAnnotator(winning_share=share, is_passed=share >= PASSING_SHARE, epsilon=epsilon, tests=tests)
+    return AlternativeAnnotator(
+        winning_share=share,
+        advantage_probability=_mean_share(shares, level),
+        is_passed=share >= PASSING_SHARE,
+        epsilon=epsilon,
+        tests=tests,
+        left_out=tuple(left_out),
+    )
 
 
 def repeatability(
@@ -165,26 +192,70 @@ def _limit(estimate: Estimate, value: float) -> Estimate:
         value=value,
         low=None if estimate.low is None else estimate.low + moved,
         high=None if estimate.high is None else estimate.high + moved,
+        equivalence=None,
         method="limit of agreement, normal differences, delta method, CR2 by cluster",
     )
 
 
+def _mark_table(marks: Mapping[Hashable, ArrayLike], scores: Floats, clusters: Labels) -> Floats:
+    """[annotators, n], NaN where not marked."""
+    columns = {f"marks of {name}": np.asarray(column, dtype=np.float64) for name, column in marks.items()}
+    check_same_length(judge=scores, clusters=clusters, **columns)
+    table = np.stack(list(columns.values()))
+    if np.isinf(table).any():
+        raise InputError("`marks` must be finite or NaN for not marked, got infinity: clean the column")
+    return table
+
+
 def _alignment(marks: Floats, others: Floats, alignment: Alignment) -> Floats:
-    """[n] how well marks fit the others' marks of the same item: higher is closer."""
+    """[n] how well marks fit the others' marks of the same item, of those who marked it: higher is closer."""
     if alignment == "exact":
-        return np.asarray(np.mean(others == marks, axis=0))
-    return -np.asarray(np.sqrt(np.mean((others - marks) ** 2, axis=0)))
+        return np.asarray(np.nanmean(np.where(np.isnan(others), np.nan, others == marks), axis=0))
+    return -np.asarray(np.sqrt(np.nanmean((others - marks) ** 2, axis=0)))
 
 
-def _against(name: Hashable, wins: Floats, clusters: Labels, epsilon: float, level: float) -> AnnotatorTest:
+def _mean_share(shares: Sequence[tuple[Floats, Codes]], level: float) -> Estimate:
+    """Mean over annotators of their shares; every row enters by its influence on that mean."""
+    n, means = sum(len(one) for one, _ in shares), [float(one.mean()) for one, _ in shares]
+    mean = float(np.mean(means))
+    rows = [mean + (one - own) * n / (len(shares) * len(one)) for (one, _), own in zip(shares, means, strict=True)]
+    clusters = np.concatenate([codes for _, codes in shares])
+    spread = contrast_of_differences(np.concatenate(rows), clusters=clusters, level=level, scale=1.0).estimate
+    return share_estimate(
+        mean,
+        spread.se,
+        df=np.inf if spread.df is None else spread.df,
+        n=n,
+        n_clusters=spread.n_clusters,
+        n_effective=spread.n_clusters,
+        level=level,
+        n_missing=0,
+        method="advantage probability, mean over annotators, CR2 + Satterthwaite by cluster, logit t",
+    )
+
+
+def _against(
+    name: Hashable, is_close: Floats, is_beaten: NDArray[np.bool_], clusters: Codes, epsilon: float, level: float
+) -> AnnotatorTest:
     result = contrast_of_differences(
-        wins, clusters=clusters, level=level, scale=1.0, method="advantage of the judge, CR2 + Satterthwaite by cluster"
+        is_close - is_beaten,
+        clusters=clusters,
+        level=level,
+        scale=1.0,
+        method="advantage of the judge, CR2 + Satterthwaite by cluster",
     )
     estimate = result.estimate
     p_value = None
     if estimate.se is not None and estimate.df is not None:
         p_value = _one_sided(estimate.value + epsilon, estimate.se, estimate.df)
-    return AnnotatorTest(annotator=name, advantage=estimate, p_value=p_value, p_adjusted=None, is_beaten=False)
+    return AnnotatorTest(
+        annotator=name,
+        advantage=estimate,
+        judge_share=float(is_close.mean()),
+        p_value=p_value,
+        p_adjusted=None,
+        is_beaten=False,
+    )
 
 
 def _one_sided(distance: float, se: float, df: float) -> float:

@@ -6,8 +6,9 @@ With log-strengths θ and log ν = τ (Davidson 1970, doi:10.1080/01621459.1970.
 
 which is his π_i : π_j : ν √(π_i π_j). Ties are outcomes of their own, not half points, which pull all strengths towards
 each other. Without ties it is Bradley & Terry (1952). A log-linear model, so Newton's method finds the one maximum. The
-sandwich variance sums scores within clusters, G / (G − 1), t with G − 1 degrees of freedom; with raters it is two-way,
-with min(raters, clusters) − 1. Strengths are differences to the mean of all variants.
+sandwich variance sums scores within clusters, G / (G − 1), t with G − 1 degrees of freedom; with raters known that is a
+claim about these raters, and the influences of their votes, crossed with clusters (`crossed`), give the one about
+raters like these. Strengths are differences to the mean of all variants.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from harness.errors import InputError
-from harness.stats.crossed import MIN_RATERS
+from harness.stats.crossed import panel_claim, parts_of_cells, spread_of
 from harness.stats.davidson import Cells, design_matrix, information_matrix, maximise, outcome_probabilities, tabulate
 from harness.stats.intervals import t_interval, t_p_value
 from harness.stats.paired import ONE_CLUSTER
@@ -44,6 +45,14 @@ class GoodnessOfFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CellInfluences:
+    """How the votes of each rater in each cluster move the parameters."""
+
+    sums: Floats  # [raters, clusters, parameters]
+    counts: Floats  # [raters, clusters] votes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StrengthFit:
     """A fitted model of the votes; strengths are log-odds relative to the mean of all variants."""
 
@@ -55,22 +64,30 @@ class StrengthFit:
     goodness: GoodnessOfFit
     parameters: Floats  # [variants + tie + position + length]
     covariance: NDArray[np.float64] | None  # of `parameters`; None with one cluster
+    influences: CellInfluences | None  # None without two raters and two clusters
+    people: tuple[Estimate, ...]  # strengths about raters like these; empty where there are no `influences`
     df: float
     level: float
     template: Estimate  # n, clusters and notes that every contrast inherits
 
     def contrast(self, variant: Hashable, opponent: Hashable) -> TestResult:
         """Log-odds that `variant` beats `opponent` in a decisive vote without side advantage, with its test."""
+        return _tested(_combined(self, self._difference(variant, opponent), "log-odds between two variants"))
+
+    def people_contrast(self, variant: Hashable, opponent: Hashable) -> TestResult | None:
+        """`contrast` about raters like these; None where raters are not known, or there is one."""
+        if self.influences is None:
+            return None
+        weights = self._difference(variant, opponent)
+        return _tested(_of_people(self, self.influences, weights, "log-odds between two variants"))
+
+    def _difference(self, variant: Hashable, opponent: Hashable) -> Floats:
         weights = np.zeros(len(self.parameters))
         for name, sign in ((variant, 1.0), (opponent, -1.0)):
             if name not in self.variants:
                 raise InputError(f"`variant` must be one of {list(self.variants)}, got {name!r}: check its name")
             weights[self.variants.index(name)] += sign
-        estimate = _combined(self, weights, "log-odds between two variants")
-        if not estimate.se:
-            return TestResult(estimate=estimate, p_value=None, statistic=None, note="; ".join(estimate.notes))
-        statistic = estimate.value / estimate.se
-        return TestResult(estimate=estimate, p_value=t_p_value(statistic, self.df), statistic=statistic)
+        return weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,21 +162,17 @@ def _scores(votes: Votes, cells: Cells, p: Floats, groups: Coded) -> Floats:
     return scores
 
 
-def _meat(votes: Votes, cells: Cells, p: Floats) -> Floats:
-    """Sum of squared cluster scores, two-way when raters are known; a part that turns negative is not subtracted."""
-    groupings = [votes.clusters]
-    if votes.raters is not None and votes.raters.n_labels > 1:
-        both = votes.clusters.codes * votes.raters.n_labels + votes.raters.codes
-        kept, codes = np.unique(both, return_inverse=True)
-        groupings += [votes.raters, Coded(codes=codes.astype(np.intp), labels=tuple(range(len(kept))))]
-    parts = []
-    for groups in groupings:
-        scores = _scores(votes, cells, p, groups)
-        parts.append(scores.T @ scores * groups.n_labels / (groups.n_labels - 1))
-    if len(parts) == 1:
-        return parts[0]
-    total = parts[0] + parts[1] - parts[2]
-    return total if np.all(np.diag(total) >= np.maximum(np.diag(parts[0]), np.diag(parts[1]))) else parts[0] + parts[1]
+def _influences(votes: Votes, cells: Cells, p: Floats, bread: Floats) -> CellInfluences | None:
+    raters, clusters = votes.raters, votes.clusters
+    if raters is None or min(raters.n_labels, clusters.n_labels) < 2:
+        return None
+    shape = raters.n_labels, clusters.n_labels
+    cell = raters.codes * shape[1] + clusters.codes
+    both = Coded(codes=cell, labels=tuple(range(shape[0] * shape[1])))
+    return CellInfluences(
+        sums=(_scores(votes, cells, p, both) @ bread).reshape(*shape, -1),
+        counts=np.bincount(cell, minlength=both.n_labels).astype(np.float64).reshape(shape),
+    )
 
 
 def _is_flat(cells: Cells, parameters: Floats) -> bool:
@@ -173,12 +186,12 @@ def _described(votes: Votes, cells: Cells, parameters: Floats, *, level: float) 
     k = cells.n_variants
     p = outcome_probabilities(cells, parameters)
     n_groups = votes.clusters.n_labels
-    covariance, df = None, math.inf
+    covariance, influences = None, None
     if n_groups > 1:
-        bread = np.linalg.inv(information_matrix(cells, p, design_matrix(cells)))
-        covariance = bread @ _meat(votes, cells, p) @ bread
-        n_levels = n_groups if votes.raters is None else min(n_groups, max(2, votes.raters.n_labels))
-        df = float(n_levels - 1)
+        bread = np.asarray(np.linalg.inv(information_matrix(cells, p, design_matrix(cells))), dtype=np.float64)
+        scores = _scores(votes, cells, p, votes.clusters)
+        covariance = bread @ (scores.T @ scores * n_groups / (n_groups - 1)) @ bread
+        influences = _influences(votes, cells, p, bread)
     fit = StrengthFit(
         variants=votes.variants,
         strengths=(),
@@ -188,7 +201,9 @@ def _described(votes: Votes, cells: Cells, parameters: Floats, *, level: float) 
         goodness=_goodness(cells, p),
         parameters=parameters,
         covariance=covariance,
-        df=df,
+        influences=influences,
+        people=(),
+        df=float(n_groups - 1) if n_groups > 1 else math.inf,
         level=level,
         template=_template(votes, covariance is not None, level),
     )
@@ -203,6 +218,9 @@ def _with_estimates(fit: StrengthFit, cells: Cells, k: int) -> StrengthFit:
     return replace(
         fit,
         strengths=tuple(_combined(fit, unit[i] - mean, "strength") for i in range(k)),
+        people=()
+        if fit.influences is None
+        else tuple(_of_people(fit, fit.influences, unit[i] - mean, "strength") for i in range(k)),
         tie=_combined(fit, unit[k], "log tie parameter") if cells.has_ties else None,
         position=extra.get("position"),
         length=extra.get("length"),
@@ -210,11 +228,7 @@ def _with_estimates(fit: StrengthFit, cells: Cells, k: int) -> StrengthFit:
 
 
 def _template(votes: Votes, has_interval: bool, level: float) -> Estimate:
-    raters = votes.raters.n_labels if votes.raters is not None else None
-    notes = [] if has_interval else [ONE_CLUSTER]
-    if raters is not None and raters < MIN_RATERS:
-        notes.append(f"panel-conditional: about these {raters} raters")
-    return Estimate(
+    bare = Estimate(
         value=0.0,
         low=None,
         high=None,
@@ -223,8 +237,9 @@ def _template(votes: Votes, has_interval: bool, level: float) -> Estimate:
         n_clusters=votes.clusters.n_labels,
         n_missing=votes.n_missing,
         method="Davidson" if (votes.outcome == TIE).any() else "Bradley–Terry",
-        notes=tuple(notes),
+        notes=() if has_interval else (ONE_CLUSTER,),
     )
+    return bare if votes.raters is None else panel_claim(bare, votes.raters.n_labels)
 
 
 def _combined(fit: StrengthFit, weights: Floats, name: str) -> Estimate:
@@ -236,6 +251,31 @@ def _combined(fit: StrengthFit, weights: Floats, name: str) -> Estimate:
     se = math.sqrt(max(0.0, float(weights @ fit.covariance @ weights)))
     ends = t_interval(value, se, fit.df, level=fit.level)
     return replace(fit.template, value=value, low=ends.low, high=ends.high, se=se, df=fit.df, method=method)
+
+
+def _of_people(fit: StrengthFit, cells: CellInfluences, weights: Floats, name: str) -> Estimate:
+    """The same with raters as a sample, crossed with clusters."""
+    parts = parts_of_cells(cells.sums @ weights * fit.template.n, cells.counts, n=fit.template.n)
+    spread = spread_of(parts, level=fit.level)
+    value = float(weights @ fit.parameters)
+    ends = t_interval(value, spread.se, spread.df, level=fit.level)
+    return replace(
+        fit.template,
+        value=value,
+        low=ends.low,
+        high=ends.high,
+        se=spread.se,
+        df=spread.df,
+        method=f"{name}, {fit.template.method}, influences over crossed raters and clusters",
+        notes=(f"about raters like these {fit.template.n_crossed}", *fit.template.notes[1:]),
+    )
+
+
+def _tested(estimate: Estimate) -> TestResult:
+    if not estimate.se or estimate.df is None:
+        return TestResult(estimate=estimate, p_value=None, statistic=None, note="; ".join(estimate.notes))
+    statistic = estimate.value / estimate.se
+    return TestResult(estimate=estimate, p_value=t_p_value(statistic, estimate.df), statistic=statistic)
 
 
 def _goodness(cells: Cells, p: Floats) -> GoodnessOfFit:

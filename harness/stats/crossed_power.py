@@ -1,19 +1,18 @@
 """What would settle a contrast over crossed seeds and films: how many more seeds, or how many more films?
 
-The two-way variance of `crossed` is taken apart, V = V_seed + V_film − V_cell, and scaled as its parts shrink: the seed
-part with seeds, the film part with films, the cell part with both. Degrees of freedom are min(levels) − 1, so that from
-three seeds the first thing that a fourth buys is a smaller t quantile.
+The variances of `crossed` are taken apart and scaled as their parts shrink: what seeds add with seeds, what films add
+with films, cell noise with both. The interval is then that of `crossed.spread_of`, guards included.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 
-from harness.stats.crossed import CrossedVariance, crossed_variance
+from harness.stats.crossed import CrossedParts, crossed_parts, spread_of
 from harness.stats.intervals import t_quantile
 from harness.stats.rows import Labels, check_level, check_positive, check_same_length, check_values, code_labels
 
@@ -61,13 +60,13 @@ def crossed_plan(
     rows, columns = code_labels("seeds", seeds), code_labels("clusters", clusters)
     if min(rows.n_labels, columns.n_labels) < 2:
         return None
-    spread = crossed_variance(values - values.mean(), rows, columns)
+    parts = crossed_parts(values - values.mean(), rows, columns)
 
     def is_enough(n_seeds: int, n_films: int) -> bool:
-        se = _scaled_se(spread, n_seeds / rows.n_labels, n_films / columns.n_labels)
-        df = min(n_seeds, n_films) - 1
         tail = (1 - level) / (2 * n_tests)
-        return effect >= se * (t_quantile(1 - tail, df) + t_quantile(power, df))
+        scaled = _scaled(parts, n_seeds / rows.n_labels, n_films / columns.n_labels)
+        spread = spread_of(scaled, level=1 - 2 * tail)
+        return effect >= spread.se * (t_quantile(1 - tail, spread.df) + t_quantile(power, spread.df))
 
     return CrossedPlan(
         n_seeds=_smallest(lambda n: is_enough(n, columns.n_labels), start=rows.n_labels, limit=MAX_SEEDS),
@@ -77,14 +76,18 @@ def crossed_plan(
     )
 
 
-def _scaled_se(spread: CrossedVariance, more_seeds: float, more_films: float) -> float:
-    """Standard error with that many times the seeds and films.
-
-    The one-way variances hold the cell part too: over seeds, V_first = seed + cell, so each is split before it shrinks.
-    """
-    cell = max(0.0, min(spread.first + spread.second - spread.variance, spread.first, spread.second))
-    seed, film = spread.first - cell, spread.second - cell
-    return math.sqrt(seed / more_seeds + film / more_films + cell / (more_seeds * more_films))
+def _scaled(parts: CrossedParts, seeds: float, films: float) -> CrossedParts:
+    """What that many times the seeds and films would show of the same parts."""
+    cells = min(parts.cells, parts.columns)
+    noise = cells / (seeds * films)
+    return replace(
+        parts,
+        rows=max(0.0, parts.rows - parts.cells) / seeds + noise,
+        columns=(parts.columns - cells) / films + noise,
+        cells=noise,
+        rows_df=(parts.rows_df + 1) * seeds - 1,
+        columns_df=(parts.columns_df + 1) * films - 1,
+    )
 
 
 def _smallest(is_enough: Callable[[int], bool], *, start: int, limit: int) -> int | None:
@@ -96,3 +99,9 @@ def _smallest(is_enough: Callable[[int], bool], *, start: int, limit: int) -> in
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
+
+
+def detectable_in_seed_deviations(n_seeds: int, *, level: float = 0.95, power: float = POWER) -> float:
+    """Smallest difference that `n_seeds` show, in standard deviations between seeds, however many films there are."""
+    df = n_seeds - 1
+    return (t_quantile((1 + level) / 2, df) + t_quantile(power, df)) / math.sqrt(n_seeds)

@@ -36,9 +36,11 @@ def cohens_dz(
     ratio = paired_contrast(value + influence, zeros, clusters=clusters, level=level).estimate
     method = "Cohen's dz, CR2 + Satterthwaite by cluster, delta method"
     if ratio.se is None or ratio.df is None:
-        return replace(base, value=value, method=method)
+        return replace(base, value=value, equivalence=None, method=method)
     ends = t_interval(value, ratio.se, ratio.df, level=level)
-    return replace(base, value=value, low=ends.low, high=ends.high, se=ratio.se, df=ratio.df, method=method)
+    return replace(
+        ratio, value=value, low=ends.low, high=ends.high, equivalence=None, n_missing=n_missing, method=method
+    )
 
 
 def cliffs_delta(

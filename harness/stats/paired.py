@@ -32,6 +32,7 @@ from harness.stats.rows import (
     join_notes,
     sum_clusters,
 )
+from harness.stats.skew import equivalence_ends, skewness
 from harness.types import Estimate
 
 METHOD = "paired difference, CR2 + Satterthwaite by cluster"
@@ -143,6 +144,12 @@ def _without_variance(sums: ClusterSums, level: float, n_missing: int, method: s
 def _estimate(sums: ClusterSums, spread: ClusterVariance | None, level: float, n_missing: int, method: str) -> Estimate:
     ends = None if spread is None else t_interval(sums.mean, spread.se, spread.df, level=level)
     is_flat = spread is not None and spread.variance == 0
+    equivalence = None
+    if spread is not None and not is_flat:
+        gamma = skewness(sums.residual_sums)
+        equivalence = equivalence_ends(
+            sums.mean, spread.se, spread.df, gamma=gamma, n_clusters=sums.n_clusters, level=level
+        )
     return Estimate(
         value=sums.mean,
         low=None if ends is None else ends.low,
@@ -155,4 +162,5 @@ def _estimate(sums: ClusterSums, spread: ClusterVariance | None, level: float, n
         df=None if spread is None else spread.df,
         se=None if spread is None else spread.se,
         notes=join_notes([ONE_CLUSTER if spread is None else "", "no variance between clusters" if is_flat else ""]),
+        equivalence=equivalence,
     )

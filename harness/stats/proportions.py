@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from harness.stats.rows import (
     join_notes,
     sum_clusters,
 )
+from harness.stats.skew import skewness, widening
 from harness.types import Estimate
 
 NO_VARIANCE = "no variance between clusters: each counted as one trial"
@@ -37,10 +39,10 @@ def proportion_estimate(
 ) -> Estimate:
     """Share of rows with `hits` [n] (0, 1, or ½ for a tie), with a t interval on the logit scale.
 
-    The standard error is CR2's, the degrees of freedom Satterthwaite's. In simulation (docs/calibration.md) this comes
-    closer to nominal than plain CR2, Wilson with an effective sample size, or BCa, at 5 % rates above all; where all
-    clusters agree, each counts as one trial and the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in
-    fewer than 20 clusters carries a warning: there no method is exact.
+    The standard error is CR2's, widened by the skewness of the cluster sums (`skew`), which a rare event in few films
+    brings; the degrees of freedom are Satterthwaite's. In simulation (docs/calibration.md) this comes closer to nominal
+    than plain CR2, Wilson with an effective sample size, or BCa; where all clusters agree, each counts as one trial and
+    the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in fewer than 20 clusters carries a warning.
     """
     array = check_values("hits", hits)
     check_same_length(hits=array, clusters=clusters)
@@ -48,7 +50,9 @@ def proportion_estimate(
         raise InputError(f"`hits` must lie in [0, 1], got {array.min():g} to {array.max():g}: compare with a threshold")
     sums = sum_clusters(array, code_labels("clusters", clusters))
     spread = cr2_variance(sums) if sums.n_clusters > 1 else None
-    se = None if spread is None else (0.0 if is_constant(sums, scale=1.0) else spread.se)
+    se = None
+    if spread is not None:
+        se = 0.0 if is_constant(sums, scale=1.0) else spread.se * widening(skewness(sums.residual_sums))
     return share_estimate(
         sums.mean,
         se,
@@ -107,7 +111,15 @@ def share_estimate(
             [
                 ONE_CLUSTER if se is None else "",
                 NO_VARIANCE if se == 0 else "",
-                f"rare in {n_clusters} clusters: coverage is below nominal" if is_rare else "",
+                f"rare in {n_clusters} clusters: clusters without a hit say little" if is_rare else "",
             ]
         ),
     )
+
+
+def within_range(estimate: Estimate, *, low: float, high: float) -> Estimate:
+    """An interval of a rate, or of a difference of rates, without the part that none can have: coverage stays."""
+    if estimate.low is None or estimate.high is None or (estimate.low >= low and estimate.high <= high):
+        return estimate
+    notes = (*estimate.notes, "cut at the end of what a share can be")
+    return replace(estimate, low=max(low, estimate.low), high=min(high, estimate.high), notes=notes)

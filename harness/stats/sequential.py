@@ -135,7 +135,7 @@ class BettingSequence:
             n_clusters=self._n,
             n_missing=0,
             method=f"betting confidence sequence over prompt means, {whole}",
-            notes=("valid at every look", "about this panel of raters"),
+            notes=("valid at every look", "about these raters"),
         )
 
     def _advise(self, log_e: float) -> Advice:

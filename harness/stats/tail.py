@@ -13,7 +13,7 @@ from scipy import special
 
 from harness.errors import InputError
 from harness.stats.paired import contrast_of_differences
-from harness.stats.proportions import proportion_estimate
+from harness.stats.proportions import proportion_estimate, within_range
 from harness.stats.quantiles import check_probability, quantile_of_sorted
 from harness.stats.results import TestResult
 from harness.stats.rows import (
@@ -80,7 +80,7 @@ def low_quality_contrast(
     """Paired difference of the two arms' shares at or below `threshold`, CR2 + Satterthwaite."""
     first, second = check_values("treatment", treatment), check_values("control", control)
     check_same_length(treatment=first, control=second, clusters=clusters)
-    return contrast_of_differences(
+    test = contrast_of_differences(
         (first <= threshold).astype(np.float64) - (second <= threshold),
         clusters=clusters,
         level=check_level(level),
@@ -88,6 +88,7 @@ def low_quality_contrast(
         scale=1.0,
         method=f"paired difference of shares at or below {threshold:g}, CR2 + Satterthwaite by cluster",
     )
+    return replace(test, estimate=within_range(test.estimate, low=-1, high=1))
 
 
 def tail_asymmetry(
@@ -121,7 +122,9 @@ def tail_asymmetry(
     contrast = partial(
         contrast_of_differences, clusters=clusters, level=check_level(level), n_missing=check_n_missing(n_missing)
     )
-    low_change, high_change = (contrast(arms[0][k] - arms[1][k], scale=1.0).estimate for k in (0, 1))
+    low_change, high_change = (
+        within_range(contrast(arms[0][k] - arms[1][k], scale=1.0).estimate, low=-1, high=1) for k in (0, 1)
+    )
     name = f"departure from a common shift at ≤ {low:g} and ≥ {high:g}"
     tests = [
         contrast(

@@ -6,8 +6,8 @@ The order of the rules, first match wins:
    honest, but one odd film decides it;
 2. not in the declared family: *exploratory*, whatever it shows;
 3. clusters vary, and the 1 − 2(1 − level) interval lies inside ± the smallest effect (two one-sided tests, Schuirmann
-   1987): *equivalent*, even when the difference excludes 0, since a difference that is surely too small to matter is no
-   improvement; the reason then says that it is not zero;
+   1987, with ends that mind skewness: `skew`): *equivalent*, even when the difference excludes 0, since a difference
+   that is surely too small to matter is no improvement; the reason then says that it is not zero;
 4. adjusted p value below 1 − level: *better* or *worse* by sign. The reason says whether the whole interval lies beyond
    the smallest effect or the difference may still be smaller than that;
 5. else *inconclusive*, with what would settle it.
@@ -114,6 +114,8 @@ def equivalence_interval(estimate: Estimate, *, level: float = 0.95) -> Interval
         return None
     if estimate.se is None or estimate.df is None:
         return Interval(low=estimate.low, high=estimate.high)
+    if estimate.equivalence is not None and level == estimate.level:
+        return Interval(low=estimate.equivalence[0], high=estimate.equivalence[1])
     return t_interval(estimate.value, estimate.se, estimate.df, level=2 * level - 1)
 
 
@@ -121,7 +123,9 @@ def _no_claim(question: _Question) -> Verdict | None:
     """The reasons to claim nothing, before any number is looked at."""
     estimate = question.test.estimate
     if not estimate.has_interval:
-        return _verdict(question, "inconclusive", "One cluster gives no interval.", "At least two clusters are needed.")
+        lone = "seed" if estimate.n_crossed == 1 else "cluster"
+        reason = f"One {lone} gives no interval."
+        return _verdict(question, "inconclusive", reason, f"At least two {lone}s are needed.")
     if estimate.n_clusters < question.min_clusters:
         reason = f"Too few clusters: {estimate.n_clusters} of the {question.min_clusters} that a claim needs."
         lack = question.min_clusters - estimate.n_clusters

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from harness.errors import InputError
-from harness.stats.crossed import MIN_RATERS, crossed_variance
+from harness.stats.crossed import crossed_share, panel_claim
 from harness.stats.intervals import t_p_value
-from harness.stats.proportions import proportion_estimate, share_estimate, wilson_interval
+from harness.stats.proportions import proportion_estimate, wilson_interval
 from harness.stats.results import TestResult
 from harness.stats.rows import (
     Coded,
@@ -72,7 +72,8 @@ class Votes:
 class WinRate:
     """How one variant fares against another."""
 
-    decisive: Estimate  # share of wins among decisive votes, clustered (and crossed with raters when given)
+    decisive: Estimate  # share of wins among decisive votes, by cluster; with raters known, about these raters
+    people: Estimate | None  # the same about raters like these: crossed; None without two raters and two clusters
     naive: Estimate  # the same share with Wilson's interval, as if votes were independent: for comparison only
     ties: Estimate  # share of ties, "both bad" not among them
     both_bad: Estimate  # share of "both bad"
@@ -121,9 +122,9 @@ def read_votes(
 def win_rate(votes: Votes, variant: Hashable, opponent: Hashable, *, level: float = 0.95) -> WinRate:
     """Share of decisive votes that `variant` wins against `opponent`, with ties and "both bad" beside it.
 
-    Intervals: CR2 on the logit scale by cluster; with raters given, two-way clustered with min(raters, clusters) − 1
-    degrees of freedom, called panel-conditional under ten raters. `naive` treats votes as independent. Raises
-    InputError when the two never met or when every vote is a tie.
+    Intervals: CR2 on the logit scale by cluster, which speaks of these raters; `people` takes raters as sampled too
+    (`crossed`). `naive` treats votes as independent. Raises InputError when the two never met or when every vote is a
+    tie.
     """
     check_level(level)
     first, second = _number(votes, variant), _number(votes, opponent)
@@ -136,11 +137,16 @@ def win_rate(votes: Votes, variant: Hashable, opponent: Hashable, *, level: floa
         raise InputError(f"`votes` must hold a decisive vote of {variant!r} against {opponent!r}, got ties only")
     won = ((taken.winner == LEFT) == (taken.left == first)).astype(np.float64)
     decisive = taken.taken(is_decisive)
-    share = _win_share(won[is_decisive], decisive, level)
+    share = proportion_estimate(
+        won[is_decisive], clusters=decisive.clusters.codes, level=level, n_missing=votes.n_missing
+    )
+    if decisive.raters is not None:
+        share = panel_claim(share, decisive.raters.n_labels)
     labels = taken.clusters.codes
     n_wins, n_decisive = float(won[is_decisive].sum()), int(is_decisive.sum())
     return WinRate(
         decisive=share,
+        people=_of_people(won[is_decisive], decisive, level),
         naive=_naive(share, n_wins, n_decisive, level),
         ties=proportion_estimate((taken.winner == TIE).astype(np.float64), clusters=labels, level=level),
         both_bad=proportion_estimate((taken.winner == BOTH_BAD).astype(np.float64), clusters=labels, level=level),
@@ -156,25 +162,19 @@ def binomial_p_value(wins: int, trials: int) -> float:
     return float(min(1.0, 2 * special.bdtr(min(wins, trials - wins), trials, 0.5)))
 
 
-def _win_share(won: Floats, votes: Votes, level: float) -> Estimate:
-    by_cluster = proportion_estimate(won, clusters=votes.clusters.codes, level=level, n_missing=votes.n_missing)
-    if votes.raters is None or min(votes.raters.n_labels, votes.clusters.n_labels) < 2:
-        return by_cluster
-    spread = crossed_variance(won - won.mean(), votes.raters, votes.clusters)
-    n_raters = votes.raters.n_labels
-    estimate = share_estimate(
-        float(won.mean()),
-        0.0 if spread.variance < 1e-24 else spread.se,
-        df=float(spread.df),
-        n=len(won),
-        n_clusters=min(n_raters, votes.clusters.n_labels),
-        n_effective=min(n_raters, votes.clusters.n_labels),
+def _of_people(won: Floats, votes: Votes, level: float) -> Estimate | None:
+    raters = votes.raters
+    if raters is None or min(raters.n_labels, votes.clusters.n_labels) < 2:
+        return None
+    return crossed_share(
+        won,
+        first=raters.codes,
+        second=votes.clusters.codes,
+        names=("rater", "cluster"),
         level=level,
         n_missing=votes.n_missing,
-        method="share of decisive votes, two-way clustered by rater and cluster, logit t",
+        note=f"about raters like these {raters.n_labels}",
     )
-    panel = (f"panel-conditional: about these {n_raters} raters",) if n_raters < MIN_RATERS else ()
-    return replace(estimate, notes=panel + estimate.notes)
 
 
 def _naive(share: Estimate, wins: float, trials: int, level: float) -> Estimate:
@@ -187,6 +187,8 @@ def _naive(share: Estimate, wins: float, trials: int, level: float) -> Estimate:
         method="share of decisive votes, Wilson, as if votes were independent",
         df=None,
         se=None,
+        n_crossed=0,
+        crossed="",
         notes=("ignores shared films and raters",),
     )
 

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from harness.ratings.exclusion import RaterQuality
+from harness.ratings.marks import VOTES
 from harness.ratings.results import PairResult, Strengths, StudyResults, study_results
 from harness.ratings.studies import Study, find_study, list_studies
 from harness.reporting.looks import Looked, look_at_study
 from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
+from harness.stats import RaterClaims
 from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from harness.ui.drawing import inert
@@ -19,6 +21,7 @@ from harness.ui.tables import draw_table
 
 REFRESH_SECONDS = 15
 NONE_YET = "none yet"
+PANEL, PEOPLE = "these raters", "raters like these"
 
 
 def show() -> None:
@@ -96,7 +99,7 @@ def _pair(pair: PairResult) -> str:
             f"{write_count(pair.n_waiting, 'prompt')} to go.</p></section>"
         )
     written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
-    claim = f"{pair.variant} is preferred to {pair.opponent} on {written.effect} of prompts."
+    claim = f"These raters prefer {pair.variant} to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
     badge: str = look.advice.action
     if badge == "continue" and pair.n_waiting == 0:
@@ -115,8 +118,11 @@ def _strengths(fit: Strengths) -> str:
     if fit.why_not:
         return _note(f"No Davidson strengths: {fit.why_not}")
     rows = []
-    for variant, strength in zip(fit.variants, fit.strengths, strict=True):
-        rows.append((variant, *_cells(strength, unit="log-odds", is_difference=True)))
+    for variant, *claims in zip(fit.variants, fit.strengths, *([fit.people] if fit.people else []), strict=True):
+        rows += [
+            (f"{variant}, {label}", *_cells(claim, unit="log-odds", is_difference=True))
+            for label, claim in zip((PANEL, PEOPLE), claims, strict=False)
+        ]
     extras = (("Left side, between equals", fit.position), ("Left reply longer, a word", fit.length), ("Ties", fit.tie))
     rows += [(name, *_cells(e, unit="log-odds", is_difference=True)) for name, e in extras if e is not None]
     return draw_table("Davidson strengths, to the mean of all", ("Variant", "Strength", "Rests on"), rows)
@@ -132,22 +138,30 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
         if pair.win is None:
             rows.append((name, pair.why_not, ""))
         elif not found.study.is_open:  # an interval for one look: shown when there will be no other
-            rows.append((f"{name}, at the end", *_share(pair.win.decisive)))
+            rows.append((f"{name}, at the end, {PANEL}", *_share(pair.win.decisive)))
+            rows += [(f"{name}, at the end, {PEOPLE}", *_share(pair.win.people))] if pair.win.people else []
     for agreement in found.agreement:
-        name = f"Agreement on {agreement.about}"
+        name, grain = f"Agreement on {agreement.about}", Grain.PAIR if agreement.about == VOTES else Grain.REPLY
         if agreement.krippendorff is None and agreement.fleiss is None:
             rows.append((name, agreement.why_not, ""))
         if agreement.krippendorff is not None:
-            rows.append((f"{name}, Krippendorff", *_cells(agreement.krippendorff, unit="", grain=Grain.PROMPT)))
+            rows.append((f"{name}, Krippendorff", *_cells(agreement.krippendorff, unit="", grain=grain)))
         if agreement.fleiss is not None:
-            rows.append((f"{name}, Fleiss", *_cells(agreement.fleiss, unit="", grain=Grain.PROMPT)))
+            rows.append((f"{name}, Fleiss", *_cells(agreement.fleiss, unit="", grain=grain)))
     for marked in found.marks:
-        rows += [(f"{marked.criterion}: {variant}", *_cells(mean, unit="points")) for variant, mean in marked.means]
-        rows += [
-            (f"{marked.criterion}: {a} − {b}", *_cells(test.estimate, unit="points", is_difference=True))
-            for a, b, test in marked.contrasts
-        ]
+        for variant, mean in marked.means:
+            rows += _claims(f"{marked.criterion}: {variant}", mean, is_difference=False)
+        for a, b, claims in marked.contrasts:
+            rows += _claims(f"{marked.criterion}: {a} − {b}", claims, is_difference=True)
     return rows
+
+
+def _claims(name: str, claims: RaterClaims, *, is_difference: bool) -> list[tuple[str, ...]]:
+    """Both claims about people, these raters first."""
+    return [
+        (f"{name}, {label}", *_cells(test.estimate, unit="points", is_difference=is_difference))
+        for label, test in ((PANEL, claims.panel), (PEOPLE, claims.people))
+    ]
 
 
 RATER_COLUMNS = (

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from harness.ablation.absence import absent_replies
 from harness.ablation.analysis import label_films
 from harness.ablation.arms import AblationDesign
+from harness.ablation.questions import declared_late
 from harness.ablation.seeds import analyse_seeds
 from harness.artifacts import read_json, to_json
 from harness.provenance import versions
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
-from harness.reporting.looks import PROMPTS_TAG, looks_at
+from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.numbers import write_count
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
@@ -40,7 +41,7 @@ from pipelines.session import OnProgress, Session
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 5
+REVISION = 6
 N_SAMPLES = 6
 
 
@@ -60,10 +61,13 @@ def analyse_ablation(
     settings = design.model_dump(mode="json", by_alias=True, exclude={"profiles": True, "data": {"corpus"}})
 
     def analyse(stage: Stage, on_progress: OnProgress) -> None:
+        questions = design.questions()
         stage.set_tag(PROMPTS_TAG, prepared.digest)
-        looks = looks_at(session.tracking, prepared.digest)
+        stage.set_tag(QUESTIONS_TAG, " ".join(question.digest for question in questions))
         record = _record(session, design, plan, collected, profile=profile, work=work, run_id=stage.run_id)
-        standing = _declaration(session, collected, declaration, n_looks=len(looks | {stage.run_id}))
+        late = declared_late(questions, declaration=declaration, standing=_standing(session, collected))
+        looks = looks_at(session.tracking, prepared.digest)
+        standing = recording.declaration(questions, late, looks, digest=declaration, run_id=stage.run_id)
         record = replace(record, declaration=standing)
         write_report(record, stage.folder)
         log_findings(stage, record)
@@ -221,12 +225,14 @@ def _base_label(design: AblationDesign, arm: str) -> str:
     return f"{named}, trained here from nothing" if is_own else ""
 
 
-def _declaration(session: Session, collected: Collected, digest: str, *, n_looks: int) -> records.Declaration:
-    """Before, when this declaration stood while every reply was generated."""
-    stages = {found.replies.stage.source_run_id for found in collected.cells if found.replies is not None}
-    standing = [session.tracking.run(run_id).tags.get("declaration", "").split() for run_id in stages]
-    is_before = all(digest in digests for digests in standing)
-    return records.Declaration(status="before" if is_before else "after", digest=digest, n_test_looks=n_looks)
+def _standing(session: Session, collected: Collected) -> list[dict[str, frozenset[str]]]:
+    """For each seed, by arm: the digests that stood declared while its replies were generated."""
+    by_seed: dict[int, dict[str, frozenset[str]]] = {}
+    for found in collected.cells:
+        if found.replies is not None:
+            tags = session.tracking.run(found.replies.stage.source_run_id).tags
+            by_seed.setdefault(found.cell.seed, {})[found.cell.arm] = frozenset(tags.get("declaration", "").split())
+    return list(by_seed.values())
 
 
 def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bool) -> tuple[str, ...]:
@@ -236,8 +242,9 @@ def _limitations(design: AblationDesign, collected: Collected, *, is_trained: bo
         said.append("One training seed: the verdicts are about these adapters, not about the recipes behind them.")
     elif is_trained and n < 6:
         said.append(
-            f"{n} training seeds leave {write_count(n - 1, 'degree')} of freedom: an interval is about "
-            f"{_width(n, design.family.level):.1f} times as wide as many seeds would give."
+            f"{n} training seeds: where seeds scatter more than films do, an interval is up to "
+            f"{_width(n, design.family.level):.1f} times as wide as many seeds would give; where they hardly scatter, "
+            "films decide."
         )
     if any(base.pretrain is not None for base in design.bases.values()):
         said.append(

@@ -155,10 +155,10 @@ def standing_declarations(design: AblationDesign, file: Path) -> str:
     Ablations share stages: replies that one generates serve another. Tagging all that stood declared at that time lets
     each of them say whether its contrasts were chosen before the data.
     """
-    digests = [design.declaration_digest()]
+    digests = [*design.standing()]
     for other in sorted(file.resolve().parent.glob("*.yaml")):
         with contextlib.suppress(ConfigError):
-            digests.append(load_ablation(other).declaration_digest())
+            digests += load_ablation(other).standing()
     return " ".join(dict.fromkeys(digests))
 
 

@@ -9,7 +9,8 @@ from harness.artifacts import to_json
 from harness.ratings.results import PairResult, StudyResults, study_results
 from harness.ratings.studies import find_study, list_studies
 from harness.reporting.looks import look_at_study
-from harness.reporting.numbers import write_date, write_estimate, write_seconds
+from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
+from harness.stats import RaterClaims
 from harness.tracking import Tracking
 from harness.types import Estimate, Grain
 from pipelines.cli.console import emit, say, stdout, table
@@ -68,8 +69,8 @@ def sentence(pair: PairResult) -> str:
         return f"{pair.variant} against {pair.opponent}: no prompt has been rated by its whole panel yet."
     mean = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
     return (
-        f"{pair.variant} is preferred to {pair.opponent} on {mean.effect} of prompts ({mean.rows}, ties half; valid at "
-        f"any look). {pair.advice}"
+        f"These raters prefer {pair.variant} to {pair.opponent} on {mean.effect} of prompts "
+        f"({write_count(look.estimate.n, 'prompt')}, ties half; valid at any look). {pair.advice}"
     )
 
 
@@ -100,18 +101,28 @@ def _show_rest(found: StudyResults) -> None:
     if found.strengths is not None:
         if found.strengths.why_not:
             rows.append(("Strengths", found.strengths.why_not))
-        for variant, strength in zip(found.strengths.variants, found.strengths.strengths, strict=True):
-            rows.append(
-                (f"Strength of {variant}", write_estimate(strength, unit="log-odds", is_difference=True).effect)
-            )
+        for label, strengths in (
+            ("these raters", found.strengths.strengths),
+            ("raters like these", found.strengths.people),
+        ):
+            for variant, strength in zip(found.strengths.variants, strengths, strict=False):
+                written = write_estimate(strength, unit="log-odds", is_difference=True)
+                rows.append((f"Strength of {variant}, {label}", written.effect))
     for marked in found.marks:
-        rows += [(f"{marked.criterion}, {v}", write_estimate(mean, unit="points").effect) for v, mean in marked.means]
-        for variant, opponent, contrast in marked.contrasts:
-            written = write_estimate(contrast.estimate, unit="points", is_difference=True)
-            rows.append((f"{marked.criterion}, {variant} − {opponent}", written.effect))
+        for variant, mean in marked.means:
+            rows += _claims(f"{marked.criterion}, {variant}", mean, is_difference=False)
+        for variant, opponent, claims in marked.contrasts:
+            rows += _claims(f"{marked.criterion}, {variant} − {opponent}", claims, is_difference=True)
     shown = [row for row in rows if row[1]]
     if shown:
         table("", ("Figure", "Value, 95 % interval"), shown)
+
+
+def _claims(name: str, claims: RaterClaims, *, is_difference: bool) -> list[tuple[str, str]]:
+    return [
+        (f"{name}, {label}", write_estimate(test.estimate, unit="points", is_difference=is_difference).effect)
+        for label, test in (("these raters", claims.panel), ("raters like these", claims.people))
+    ]
 
 
 def _rater(quality: RaterQuality) -> tuple[str, ...]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.errors import InputError
 from harness.ratings.rows import RatedSlot
 from harness.ratings.studies import Study
-from harness.stats import PoweredMean, powered_mean, proportion_estimate
+from harness.stats import PoweredMean, powered_mean, proportion_estimate, within_range
+from harness.stats.crossed import panel_claim
 from harness.stats.rows import Floats
 from harness.types import Estimate
 
@@ -130,6 +131,7 @@ def _powered(
             level=study.design.level,
             n_missing=len(drawn & set(pair.prompts)) - n_marked,
         )
+        powered = _about_these(powered, len({r.rater for r in rated}), is_share=concordance is not None)
     except InputError as err:
         why_not = str(err)
     return ValidatedContrast(
@@ -139,6 +141,20 @@ def _powered(
         concordance=concordance,
         n_unscored=pair.n_unscored,
         why_not=why_not,
+    )
+
+
+def _about_these(powered: PoweredMean, n_raters: int, *, is_share: bool) -> PoweredMean:
+    """The panel's own opinion: raters are not resampled; and shares stay within what shares can be."""
+
+    def kept(estimate: Estimate) -> Estimate:
+        return within_range(estimate, low=0, high=1) if is_share else estimate
+
+    return replace(
+        powered,
+        test=replace(powered.test, estimate=panel_claim(kept(powered.test.estimate), n_raters)),
+        human_only=panel_claim(kept(powered.human_only), n_raters),
+        judge_only=kept(powered.judge_only),
     )
 
 

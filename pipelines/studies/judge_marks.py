@@ -121,12 +121,10 @@ def _beside(rated: Sequence[RatedSlot], one: JudgedCriterion, marks: MarkTable) 
 
 
 def _annotators(beside: _Beside, marks: MarkTable, epsilon: float, level: float) -> AlternativeAnnotator:
-    """On the items that every rater marked: the test takes no gaps."""
-    whole = np.flatnonzero(~np.isnan(beside.marks).any(axis=1)).tolist()
     return alternative_annotator(
-        beside.scores[whole],
-        {rater: beside.marks[whole, i] for i, rater in enumerate(marks.raters)},
-        clusters=[beside.clusters[i] for i in whole],
+        beside.scores,
+        {rater: beside.marks[:, i] for i, rater in enumerate(marks.raters)},
+        clusters=beside.clusters,
         epsilon=epsilon,
         level=level,
     )

@@ -25,7 +25,7 @@ from pipelines.session import OnProgress, Session
 from pipelines.studies.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts
 from pipelines.studies.judge_marks import MarkValidation, validate_marks
 
-REVISION = 1
+REVISION = 2
 VALIDATION = "validation.json"
 LIKELIHOOD = "likelihood"  # mode of scores that are no marks
 

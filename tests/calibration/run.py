@@ -17,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from cells import Cell, all_cells
+from cell import Cell
+from cells import all_cells
 
 from harness.seeding import stream
 
@@ -29,7 +30,11 @@ TABLES = {
     "means": "Means of one arm: coverage of 95 % intervals",
     "contrasts": "Paired contrasts: coverage of 95 % intervals",
     "type I error of tests": "Tests of no difference at 5 %: how often they reject wrongly",
-    "rates": "A 5 % rate: coverage of 95 % intervals (no target; see below)",
+    "rates": "A 5 % rate: coverage of 95 % intervals",
+    "differences of rates": "Paired differences of rare rates: coverage of 95 % intervals",
+    "equivalence": "“Equivalent” where the true difference is the margin: how often it is said at 5 %",
+    "seeds × films": "Seeds × films: coverage of 95 % intervals, and power at three standard errors",
+    "raters × prompts": "Raters × prompts, about raters like these: coverage of 95 % intervals, and power",
     "win rates": "Win rates, raters crossed with prompts: coverage of 95 % intervals",
     "strengths": "Strengths from votes with ties (Davidson): coverage of 95 % intervals",
     "peeking": "Looking after every prompt at 5 %: how often a look is wrong",
@@ -53,18 +58,29 @@ leaderboard rows amounts to: too wide when arms are alike, too narrow when films
     "type I error of tests": """The stress rows have skewed differences with mean 0: the arms are then not
 exchangeable, which is what sign-flip and Wilcoxon test. Rejecting is no error of theirs there, but no evidence about a
 mean either.""",
-    "rates": """The logit interval is the only one near 95 % when films differ; it pays in width, and under 20 films its
-rates carry a warning, since a film without a single hit says little.""",
-    "win rates": """Three raters leave two degrees of freedom, and the larger one-way variance is kept where inclusion
-and exclusion leave less. That is wider than 95 % asks for; three people say little about people.""",
+    "rates": """The logit interval pays for coverage with width, and where films differ its standard error is widened by
+the skewness of their sums; under 20 films its rates carry a warning, since a film without a hit says little.""",
+    "differences of rates": """The interval is cut at what a difference of rates can be, which costs no coverage; the
+last column counts ends beyond it.""",
+    "equivalence": """“Its own pair”: a treatment whose scores vary more than the control's, both lognormal. “Lognormal”
+is the difference of a lognormal treatment from a constant: harsher than paired scores are, without a target.""",
+    "seeds × films": """Films of 5 to 50 rows; share: how much of the variance of the mean comes from seeds. “Larger
+one-way” is inclusion and exclusion with the larger one-way variance as a floor and seeds − 1 degrees of freedom, which
+stood here before. Skewed seeds are three draws of an exponential distribution: no interval from three numbers can see
+that. A variance between seeds that is pooled over the contrasts of one ablation was left out on purpose: an interval
+must not depend on its neighbours.""",
+    "raters × prompts": """One mark a rater and prompt; with gaps, some of the raters mark a prompt. “By film only” is
+the claim about these raters, taken for one about all raters: right where raters hardly differ, and wrong elsewhere,
+which is why both stand on the page.""",
+    "win rates": """Raters are drawn anew each time, so that “these raters” is not the claim that is tested here: its
+share is how often one panel's interval holds what all raters think.""",
     "strengths": """The truth is the log-odds of a win against a loss over all films. Half points for ties aim at
 another, smaller number, and miss this one more surely the more votes there are.""",
     "peeking": """The naive tests look as often as the sequences do, unless said otherwise. The beta-binomial stands
 twice: on one decisive vote a prompt, which is what it is for, and on repeated votes, where it fails and is therefore
 refused. The asymptotic sequence has no target since it claims nothing for finitely many differences: with skewed ones
 it errs somewhat over 5 %, in two of three cases before the hundredth: an aid for watching a run, not for a verdict.""",
-    "other intervals": """Three seeds leave two degrees of freedom, and the larger of the two one-way variances is kept
-where inclusion and exclusion leave less: the interval is wider than 95 % asks for, on purpose.""",
+    "other intervals": "“Judge at its word” takes a biased judge's scores for people's.",
     "tail asymmetry": "Comparing raw changes of the shares takes a pure shift for an asymmetry.",
 }
 

@@ -111,6 +111,9 @@ def test_a_finished_comparison_is_a_pilot_for_the_next(world):
 def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world):
     ran = world.compare(world.base, world.bad, "--json")
     assert number(ran.json, "heldout_loss")["verdict"] == "worse"
+    told = json.loads(Path(ran.json["report"]).with_name("report.json").read_text())["record"]["declaration"]
+    # The base had replied before, for another adapter: no answer to this question.
+    assert (told["status"], told["late"], {*told["question_looks"].values()}) == ("before", [], {1})
     gated = world.compare(world.base, world.bad, "--gate")
     assert gated.code == 3
     assert "the gate is closed" in gated.stderr

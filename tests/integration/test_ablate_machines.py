@@ -53,7 +53,7 @@ def trains(machine: Machine) -> bool:
 
 def test_two_machines_run_an_ablation_and_one_of_them_is_lost(tmp_path: Path) -> None:
     base = tiny_checkpoint(tmp_path / "base")
-    file = tiny_ablation(tmp_path / "a", base, seeds=[1, 2], train_tokens=6000, measures={"heldout_loss": {}})
+    file = tiny_ablation(tmp_path / "a", base, seeds=[1, 2, 3], train_tokens=6000, measures={"heldout_loss": {}})
     variable, _, token = line("export RAY_AUTH").removeprefix("export ").partition("=")
     ray = {variable: token, "RAY_USAGE_STATS_ENABLED": "0"}
     node = " --num-cpus 1 --block"

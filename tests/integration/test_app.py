@@ -95,7 +95,7 @@ def test_results_tell_the_share_with_its_interval_and_leave_rehearsal_out(
     app = owner(monkeypatch)
     assert not app.exception
     page = text_of(app)
-    assert "base is preferred to sft on 33" in page
+    assert "These raters prefer base to sft on 33" in page
     assert "confidence sequence, valid at every look" in page
     assert "6 prompts, 0 missing" in page
     assert "18 ratings count" in page

@@ -72,8 +72,8 @@ def test_three_people_mark_every_reply_against_a_judge(world: World, store: Engi
     assert [c["criterion"] for c in validated["criteria"]] == CRITERIA
     for criterion in validated["criteria"]:
         marks = criterion["marks"]
-        assert marks["why_not"] == []
-        assert (marks["annotators"]["epsilon"], len(marks["annotators"]["tests"])) == (0.15, 3)
+        assert marks["annotators"] is None  # twenty replies are fewer than the test needs
+        assert ["30 items" in why for why in marks["why_not"]] == [True]
         assert marks["bias"]["bias"]["value"] == pytest.approx(0.5, abs=0.25)  # the judge was made half a point kind
         (contrast,) = criterion["contrasts"]
         assert contrast["powered"]["test"]["estimate"]["n"] == 60

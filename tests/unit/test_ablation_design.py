@@ -34,6 +34,7 @@ AB = [{"name": "b-a", "arms": ["b", "a"]}]
         ({"arms": {"none": {"learning_rate": 1}, "a5": {"learning_rate": 2}}}, "nothing reads 'learning_rate'"),
         ({"control": "base"}, "`control` must be one of"),
         ({"seeds": [3, 3]}, "must all differ"),
+        ({"seeds": [1, 2]}, "at least 3 (about the method), got 2"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"trend": ["none", "a5"]}, "at least three different arms"),
         ({"trend": ["none", "a5", "a9"]}, "`trend` names the arm 'a9'"),

@@ -34,10 +34,10 @@ def shipped(name: str, profile: str = "quick") -> Plan:
     return make_plan(load_ablation(file, profile=profile), folder=file.parent)
 
 
-def test_four_arms_and_two_seeds_prepare_once_and_train_eight_times(folder: Path):
+def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path):
     contrasts = [{"name": "a5-a0", "arms": ["a5", "a0"]}]
     plan = make_plan(design_of(arms=FOUR, control="a0", contrasts=contrasts), folder=folder)
-    assert counts(plan) == {"prepare": 1, "sft": 8, "generate": 8, "heldout": 8}
+    assert counts(plan) == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12}
 
 
 def test_a_task_comes_after_what_it_needs(folder: Path):

@@ -89,7 +89,7 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
     assert finding.estimate.low is not None
     assert 0 < finding.estimate.low < finding.estimate.value == pytest.approx(1 / 60)
     assert "logit" in finding.estimate.method
-    assert finding.estimate.notes == ("rare in 12 clusters: coverage is below nominal",)
+    assert finding.estimate.notes == ("rare in 12 clusters: clusters without a hit say little",)
 
 
 def test_one_arm_twice_is_refused() -> None:

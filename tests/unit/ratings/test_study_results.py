@@ -239,10 +239,12 @@ def test_marks_give_means_contrasts_and_agreement(engine: Engine) -> None:
         rate_all(engine, link.token, rule, clock=clock)
     found = results(engine, created)
     fluent, relevant = found.marks
-    assert dict(fluent.means)["base"].value == 2
-    ((variant, opponent, contrast),) = fluent.contrasts
+    assert dict(fluent.means)["base"].panel.estimate.value == 2
+    ((variant, opponent, claims),) = fluent.contrasts
+    contrast = claims.panel
+    assert claims.people.estimate.value == -2
     assert (variant, opponent, contrast.estimate.value, contrast.estimate.n) == ("base", "sft", -2, 18)
-    assert dict(relevant.means)["sft"].value == pytest.approx(1.5 + 1 / 3)
+    assert dict(relevant.means)["sft"].panel.estimate.value == pytest.approx(1.5 + 1 / 3)
     fluency, relevance = found.agreement
     assert fluency.krippendorff is not None
     assert fluency.krippendorff.value == 1.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.reporting.looks import PROMPTS_TAG, log_look, looks_at
+from harness.ablation.questions import Question
+from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, log_look, looks_at
 from harness.reporting.runs import ANALYSIS
 from harness.tracking import Stage, StageResult, Tracking
+from pipelines.recording import declaration
 
 
 @pytest.fixture
@@ -34,7 +36,23 @@ def test_reports_and_looks_are_counted_together(prepared: StageResult) -> None:
     tracking.stage(ANALYSIS, revision=1, config={}, inputs={}, work=lambda stage: None, tags=tags)
     assert log_look(tracking, prepared.run_id, through="chat", seen={"session": "a"}).n == 2
     assert len(looks_at(tracking, prepared.digest)) == 2
-    assert looks_at(tracking, "other data") == frozenset()
+    assert looks_at(tracking, "other data") == {}
+
+
+def test_looks_are_counted_for_each_question(prepared: StageResult) -> None:
+    tracking = Tracking()
+    for config, questions in (({"first": 1}, "q1 q2"), ({"second": 1}, "q2")):
+        tags = {PROMPTS_TAG: prepared.digest, QUESTIONS_TAG: questions}
+        tracking.stage(ANALYSIS, revision=1, config=config, inputs={}, work=lambda stage: None, tags=tags)
+    asked = tuple(Question(contrast="a-b", measure=q, arms=("a", "b"), digest=q) for q in ("q1", "q3"))
+    looks = looks_at(tracking, prepared.digest)
+    found = declaration(asked, ("a-b on q1",), looks, digest="d", run_id="this report")
+    assert (found.status, found.n_test_looks, found.question_looks) == (
+        "partly",
+        3,
+        {"a-b on q1": 2, "a-b on q3": 1},
+    )
+    assert declaration(asked[:1], ("a-b on q1",), looks, digest="d", run_id="this report").status == "after"
 
 
 def test_data_of_another_store_are_said_not_to_be_on_record() -> None:

@@ -144,6 +144,12 @@ def test_notes_say_how_far_a_verdict_reaches() -> None:
     assert "3 seeds" in seeds_note(index(replace(record, n_training_seeds=3)))
     assert seeds_note(index(replace(record, n_training_seeds=None))) == ""
     assert declaration_note(index(record)).endswith("looked at twice.")
+    partly = Declaration(
+        status="partly", n_test_looks=5, late=("sft-base on heldout_loss",), question_looks={"a on b": 1, "c on d": 3}
+    )
+    said = declaration_note(index(replace(record, declaration=partly)))
+    assert said.startswith("Declared after their own data: sft-base on heldout_loss. Read these as exploratory")
+    assert said.endswith("looked at 5 times; each of these questions was answered 3 times at most.")
     after = replace(record, declaration=Declaration(status="after"))
     assert declaration_note(index(after)).startswith("Declared after data")
 

@@ -38,6 +38,12 @@ def number(text: str) -> float:
     return float(plain)
 
 
+def test_what_a_number_rests_on_names_seeds_and_raters() -> None:
+    given = estimate(0.5, 0.4, 0.6, n_crossed=3, crossed="seed")
+    assert write_estimate(given, unit="", grain=Grain.PROMPT).rows == "60 prompts / 12 films / 3 seeds"
+    assert write_estimate(given, unit="", grain=Grain.PROMPT).basis == "n = 60 prompts, 12 films, 3 seeds, 0 missing"
+
+
 @pytest.mark.parametrize(
     ("given", "unit", "is_difference", "expected"),
     [

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from harness.errors import InputError
 from harness.stats import alternative_annotator, bland_altman, repeatability
+
+AUTHORS = Path(__file__).resolve().parents[4] / "shared" / "data" / "human-ratings" / "alt-test"
+PRINTED = {  # ω and ρ of arXiv 2501.10970
+    "wax": {"gemini_flash": (0.38, 0.69), "gpt-4o": (0.50, 0.73), "mistral-v03": (0.0, 0.50)},
+    "mtbench": {"gemini_pro": (0.0, 0.76), "gpt-4o-mini": (0.0, 0.74)},
+    "10k_prompts": {"gemini_flash": (0.31, 0.67), "gpt-4o-mini": (0.92, 0.80), "llama-31": (0.15, 0.67)},
+}
 
 
 def panel(seed: int, *, judge_noise: float, n: int = 100) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -17,7 +27,11 @@ def panel(seed: int, *, judge_noise: float, n: int = 100) -> tuple[np.ndarray, d
 def test_advantage_by_hand() -> None:
     # others of ann: ben, cat. Judge 3 with 3, 3 fits; ann 4 does not: judge wins. Then equal: 0. Then ann wins.
     result = alternative_annotator(
-        [3, 2, 5], {"ann": [4, 2, 1], "ben": [3, 2, 1], "cat": [3, 2, 1]}, clusters=[1, 2, 3], epsilon=0.1
+        [3, 2, 5],
+        {"ann": [4, 2, 1], "ben": [3, 2, 1], "cat": [3, 2, 1]},
+        clusters=[1, 2, 3],
+        epsilon=0.1,
+        min_items=3,
     )
     ann = result.tests[0]
     assert ann.annotator == "ann"
@@ -74,9 +88,43 @@ def test_what_the_test_needs_is_demanded() -> None:
         alternative_annotator(judge, {"ann": people["ann"], "ben": people["ben"]}, clusters=clusters, epsilon=0.1)
     with pytest.raises(InputError, match="before looking"):
         alternative_annotator(judge, people, clusters=clusters, epsilon=1.5)
-    people["ann"] = np.append(people["ann"][:-1], np.nan)
-    with pytest.raises(InputError, match="finite"):
-        alternative_annotator(judge, people, clusters=clusters, epsilon=0.1)
+    third = np.arange(100) % 3
+    apart = {name: np.where(third == place, people[name], np.nan) for place, name in enumerate(people)}
+    with pytest.raises(InputError, match="another marked too"):
+        alternative_annotator(judge, apart, clusters=clusters, epsilon=0.1)
+
+
+def test_gaps_leave_each_annotator_the_items_shared_with_others() -> None:
+    judge, people, clusters = panel(4, judge_noise=0.3)
+    people["ann"][:40] = np.nan
+    people["dan"] = np.full(100, np.nan)
+    people["dan"][:29] = 3
+    result = alternative_annotator(judge, people, clusters=clusters, epsilon=0.15)
+    assert {test.annotator: test.advantage.n for test in result.tests} == {"ann": 60, "ben": 100, "cat": 100}
+    assert result.left_out == ("dan",)
+    shares = [test.judge_share for test in result.tests]
+    assert result.advantage_probability.value == pytest.approx(np.mean(shares))
+    assert result.advantage_probability.low < np.mean(shares) < result.advantage_probability.high
+
+
+@pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data are not there")
+@pytest.mark.parametrize(("name", "epsilon"), [("wax", 0.1), ("mtbench", 0.2), ("10k_prompts", 0.15)])
+def test_against_the_results_that_the_authors_print(name: str, epsilon: float) -> None:
+    human, model = (json.loads((AUTHORS / f"{name}_{kind}.json").read_text()) for kind in ("human", "llm"))
+    alignment = "distance" if name == "10k_prompts" else "exact"
+    for judge, (winning, advantage) in PRINTED[name].items():
+        items = sorted(model[judge].keys() & {item for marks in human.values() for item in marks})
+        code = {mark: float(i) for i, mark in enumerate(sorted({*model[judge].values()}, key=str))}
+        number = float if alignment == "distance" else lambda mark, code=code: code.setdefault(mark, float(len(code)))
+        result = alternative_annotator(
+            [number(model[judge][item]) for item in items],
+            {who: [number(marks[item]) if item in marks else np.nan for item in items] for who, marks in human.items()},
+            clusters=range(len(items)),
+            epsilon=epsilon,
+            alignment=alignment,
+        )
+        assert round(result.winning_share, 2) == winning
+        assert round(result.advantage_probability.value, 2) == advantage
 
 
 def test_repeatability_is_the_share_marked_the_same_twice() -> None:

@@ -199,9 +199,14 @@ def test_crossed_raters_widen_the_interval() -> None:
     winner = np.where(rng.random(400) < 1 / (1 + np.exp(-taste)), "left", "right")
     crossed = fitted(read_votes(["a"] * 400, ["b"] * 400, winner, clusters=prompts, raters=raters), with_position=False)
     alone = fitted(read_votes(["a"] * 400, ["b"] * 400, winner, clusters=prompts), with_position=False)
-    assert crossed.contrast("a", "b").estimate.se > 2 * alone.contrast("a", "b").estimate.se
-    assert crossed.df == 3
-    assert "these 4 raters" in crossed.strengths[0].notes[0]
+    these, people = crossed.contrast("a", "b").estimate, crossed.people_contrast("a", "b").estimate
+    assert these.se == alone.contrast("a", "b").estimate.se
+    assert people.se > 2 * these.se
+    assert alone.people_contrast("a", "b") is None
+    assert (crossed.strengths[0].notes[0], crossed.people[0].notes[0]) == (
+        "about these 4 raters",
+        "about raters like these 4",
+    )
 
 
 def test_intervals_cover_a_true_contrast() -> None:

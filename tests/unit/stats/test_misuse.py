@@ -72,13 +72,17 @@ CASES = {
         call=lambda x, c: stats.intraclass_correlation(*x, clusters=c), numbers=(A,), one_cluster="refused"
     ),
     "rater_contrast": Case(
-        call=lambda x, c: stats.rater_contrast(*x, raters=c, prompts=np.arange(len(c)) % 3), numbers=(A - B,)
+        call=lambda x, c: stats.rater_contrast(*x, raters=c, prompts=np.arange(len(c)) % 3).people, numbers=(A - B,)
     ),
     "seed_contrast": Case(
         call=lambda x, c: stats.seed_contrast(*x, seeds=c, clusters=np.arange(len(c)) % 3), numbers=(A - B,)
     ),
     "crossed_mean": Case(
         call=lambda x, c: stats.crossed_mean(*x, first=c, second=np.arange(len(c)) % 3, names=("a", "b")), numbers=(A,)
+    ),
+    "crossed_share": Case(
+        call=lambda x, c: stats.crossed_share(*x, first=c, second=np.arange(len(c)) % 3, names=("a", "b")),
+        numbers=(A > B,),
     ),
     "pilot_power": Case(
         call=lambda x, c: stats.pilot_power(*x, clusters=c, effect=1, n_clusters=9, rng=rng()),
@@ -96,8 +100,8 @@ CASES = {
         one_cluster="refused",
     ),
     "alternative_annotator": Case(
-        call=lambda x, c: stats.alternative_annotator(x[0], {"a": x[1], "b": B, "c": A}, clusters=c, epsilon=0.1),
-        numbers=(A, B),
+        call=lambda x, c: stats.alternative_annotator(x[0], {"a": B, "b": B, "c": A}, clusters=c, epsilon=0.1),
+        numbers=(A,),
     ),
     "page_trend": Case(
         call=lambda x, c: stats.page_trend(*x, [i % 3 for i in range(N)], [0, 1, 2], clusters=c, rng=rng()),
@@ -138,7 +142,7 @@ ELSEWHERE = {
     "adjust", "binomial_p_value", "bootstrap_contrast", "clusters_to_settle", "find_unconnected", "fit_strengths",
     "is_reachable", "jonckheere", "paired_detectable", "paired_power", "paired_sample_size", "powered_contrast",
     "read_votes", "require_reachable", "smallest_effect_in_units", "verdict", "votes_detectable", "votes_power",
-    "votes_sample_size", "wilson_interval", "win_rate",
+    "votes_sample_size", "wilson_interval", "win_rate", "within_range",
 }  # fmt: skip
 FUNCTIONS = sorted(name for name in stats.__all__ if name[0].islower())
 

@@ -61,17 +61,16 @@ def test_repeated_votes_of_a_cluster_do_not_make_surer() -> None:
     assert many.naive.low > few.naive.low
 
 
-def test_raters_cross_with_prompts_and_a_small_panel_is_named() -> None:
+def test_these_raters_and_raters_like_these_are_two_claims() -> None:
     rng = np.random.default_rng(0)
     raters, prompts = np.repeat(np.arange(3), 40), np.tile(np.arange(40), 3)
     winners = np.array(["left", "right"])[(rng.random(120) > np.array([0.9, 0.6, 0.4])[raters]).astype(int)]
-    crossed = win_rate(
-        read_votes(["a"] * 120, ["b"] * 120, winners, clusters=prompts, raters=raters), "a", "b"
-    ).decisive
-    by_prompt = win_rate(read_votes(["a"] * 120, ["b"] * 120, winners, clusters=prompts), "a", "b").decisive
-    assert crossed.df == 2
-    assert crossed.high - crossed.low > 2 * (by_prompt.high - by_prompt.low)
-    assert "these 3 raters" in crossed.notes[0]
+    crossed = win_rate(read_votes(["a"] * 120, ["b"] * 120, winners, clusters=prompts, raters=raters), "a", "b")
+    by_prompt = win_rate(read_votes(["a"] * 120, ["b"] * 120, winners, clusters=prompts), "a", "b")
+    assert (crossed.decisive.low, crossed.decisive.high) == (by_prompt.decisive.low, by_prompt.decisive.high)
+    assert by_prompt.people is None
+    assert crossed.people.high - crossed.people.low > 2 * (by_prompt.decisive.high - by_prompt.decisive.low)
+    assert (crossed.decisive.notes[0], crossed.people.notes[0]) == ("about these 3 raters", "about raters like these 3")
 
 
 @pytest.mark.parametrize(
