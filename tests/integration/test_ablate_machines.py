@@ -83,5 +83,5 @@ def test_two_machines_run_an_ablation_and_one_of_them_is_lost(tmp_path: Path) ->
         assert driver.wait(900) == 0, logs["driver"].read_text()
     found = json.loads(result.read_text())
     assert found["missing"] == {}
-    assert found["stage_counts"] == {"prepare": 1, "sft": 4, "heldout": 4}
+    assert found["stage_counts"] == {"prepare": 1, "sft": 6, "heldout": 6}
     assert "node it was running on is dead" in " ".join(logs["driver"].read_text().split())
