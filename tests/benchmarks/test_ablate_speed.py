@@ -21,7 +21,7 @@ OVERHEAD = 1.1  # starting the workers, loading bases, logging and the stage tha
 
 @pytest.mark.skipif((os.cpu_count() or 1) < N_WORKERS, reason="needs a core per worker")
 def test_wall_time_is_the_work_over_the_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Four arms and two seeds on the embedded model, with trainings of half the quick profile's size."""
+    """Four arms and three seeds on the embedded model, with trainings of half the quick profile's size."""
     arms = {f"a{n}": {"sft.neftune_alpha": n} for n in (0, 5, 10, 15)}
     changes = {
         "arms": arms,
@@ -36,7 +36,7 @@ def test_wall_time_is_the_work_over_the_workers(tmp_path: Path, capsys: pytest.C
     file = tmp_path / "ablation.yaml"
     file.write_text(yaml.safe_dump(PLAIN | changes))
     result = screentest("ablate", file, "--workers", N_WORKERS, "--json", home=fresh_home(tmp_path / "mlruns")).json
-    assert result["stage_counts"] == {"prepare": 1, "sft": 8, "generate": 8, "heldout": 8}
+    assert result["stage_counts"] == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12}
     work = sum(s["seconds"] for s in result["stages"] if s["name"] in result["stage_counts"])
     ratio = result["wall_seconds"] * N_WORKERS / work
     with capsys.disabled():
