@@ -92,6 +92,12 @@ class Runtime(StrictConfig):
         None  # endpoints: instead of the price list, e.g. 0 for a server of one's own
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired_keys(cls, data: Any) -> Any:
+        """Files of earlier versions name `batch_tokens`, which decided nothing."""
+        return {k: v for k, v in data.items() if k != "batch_tokens"} if isinstance(data, dict) else data
+
 
 class JudgeSpec(StrictConfig):
     """`judge.yaml` with its prompt and criteria read in: everything there is to know about a judge but its weights."""

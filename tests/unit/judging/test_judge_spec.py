@@ -173,6 +173,7 @@ def test_the_id_is_a_name_and_eight_digits(tmp_path: Path) -> None:
     [
         {"runtime": {"timeout_s": 5, "n_parallel": 2, "max_retries": 0}},
         {"runtime": {"usd_per_million_tokens": {"input": 1, "output": 2}}},
+        {"runtime": {"batch_tokens": 4096}},  # of earlier versions
         {"qualification": {"min_auc": 0.7, "n_controls": 400}},
     ],
 )
