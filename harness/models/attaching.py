@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
@@ -93,11 +94,15 @@ def _inject(model: Module, files: AdapterFiles, name: str, *, trainable: bool) -
     known = {id(parameter) for parameter in there}
     lora = doubled(files.settings.lora) if files.settings.residual else files.settings.lora
     config = LoraConfig(**lora, inference_mode=not trainable)
-    if isinstance(model, PeftModel):
-        peft: Any = model
-        peft.add_adapter(name, config, low_cpu_mem_usage=True)
-    else:
-        peft = PeftModel(model, config, adapter_name=name, low_cpu_mem_usage=True)
+    # A device of this thread alone: PEFT's `low_cpu_mem_usage` patches torch for all of them. DoRA starts from the norms
+    # of the base's weights, which bitsandbytes could not unpack there.
+    unpacks = config.use_dora and getattr(model, "is_loaded_in_4bit", False)
+    with contextlib.nullcontext() if unpacks else torch.device("meta"):
+        if isinstance(model, PeftModel):
+            peft: Any = model
+            peft.add_adapter(name, config)
+        else:
+            peft = PeftModel(model, config, adapter_name=name)
     empty = [
         (module, key, parameter)
         for module in peft.modules()
