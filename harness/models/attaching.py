@@ -94,8 +94,8 @@ def _inject(model: Module, files: AdapterFiles, name: str, *, trainable: bool) -
     known = {id(parameter) for parameter in there}
     lora = doubled(files.settings.lora) if files.settings.residual else files.settings.lora
     config = LoraConfig(**lora, inference_mode=not trainable)
-    # A device of this thread alone: PEFT's `low_cpu_mem_usage` patches torch for all of them. DoRA starts from the norms
-    # of the base's weights, which bitsandbytes could not unpack there.
+    # A device of this thread alone: PEFT's `low_cpu_mem_usage` patches torch for all of them. DoRA starts from norms of
+    # the base's weights, which bitsandbytes could not unpack there.
     unpacks = config.use_dora and getattr(model, "is_loaded_in_4bit", False)
     with contextlib.nullcontext() if unpacks else torch.device("meta"):
         if isinstance(model, PeftModel):

@@ -122,14 +122,16 @@ def test_a_kind_answers_as_in_peft_and_changes_nothing_else(
     assert all(map(torch.equal, before, after))
     expected = _in_peft(base, folder)
     assert (expected - before[0]).abs().max() > 1e-2
-    torch.testing.assert_close(_logits(model, name, name), expected, atol=1e-5, rtol=1e-5)
+    # Residual starts: both forms agree to 2e-6 in float64; in float32 PEFT's own answer is off by 7e-6 of its float64.
+    close = 1e-5 * (max(1.0, float(expected.abs().max())) if kind in RESIDUAL else 1.0)
+    torch.testing.assert_close(_logits(model, name, name), expected, atol=close, rtol=1e-5)
     if model.bank.can_mix(name):
-        torch.testing.assert_close(_logits(model, name, None)[0], expected[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(_logits(model, name, None)[0], expected[0], atol=close, rtol=1e-5)
     model.bank.remove(name)
     assert all(map(torch.equal, before, [_logits(model, None, None), _logits(model, plain, plain)]))
     first = LocalModel.load(base)  # an empty bank takes another way
     name = first.add_adapter(open_adapter(folder))
-    torch.testing.assert_close(_logits(first, name, name), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(_logits(first, name, name), expected, atol=close, rtol=1e-5)
     assert torch.equal(_logits(first, None, None), before[0])
 
 

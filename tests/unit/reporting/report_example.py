@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from harness.artifacts import from_json, to_json
 from harness.controls import ControlResult, Qualification
+from harness.doors.text import repair_json
 from harness.reporting.record import (
     AuditRow,
     Cost,
@@ -47,6 +49,11 @@ def estimate(value: float, low: float | None, high: float | None, **changes: obj
         df=9.4,
     )
     return replace(given, **changes)  # type: ignore[arg-type]
+
+
+def as_stored(record: ReportRecord) -> ReportRecord:
+    """What can be read back: characters that no file can hold are repaired."""
+    return from_json(ReportRecord, repair_json(to_json(record)).value)
 
 
 def example_record() -> ReportRecord:
