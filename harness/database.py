@@ -104,7 +104,8 @@ def _tell(shown: str, context: ExceptionContext) -> None:
     from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
     err = context.sqlalchemy_exception
-    if isinstance(err, SQLAlchemyError) and not isinstance(err, DataError | IntegrityError):
+    is_trigger = getattr(getattr(err, "orig", None), "sqlstate", None) == "P0001"  # PostgreSQL: our own RAISE
+    if isinstance(err, SQLAlchemyError) and not is_trigger and not isinstance(err, DataError | IntegrityError):
         raise unavailable(shown, err, rule="a database that answers") from err
 
 
