@@ -134,7 +134,8 @@ def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
     file = tiny_ablation(
         tmp_path / "failing", base, factor="sft.optimizer.learning_rate", train_tokens=3000,
         arms={"none": {"sft.optimizer.learning_rate": 0.01}, "mild": {"sft.optimizer.learning_rate": 0.005},
-              "wild": {"sft.optimizer.learning_rate": 1e20}},
+              "wild": {"sft.optimizer.learning_rate": 100}},
+        fixed={"sft.optimizer.weight_decay": 100},  # a step multiplies weights by 1 − their product
         contrasts=[{"name": "mild-none", "arms": ["mild", "none"]}, {"name": "wild-none", "arms": ["wild", "none"]}],
         seeds=[1], measures={"heldout_loss": {}},
     )  # fmt: skip
