@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.ablation.arms import AblationDesign
 from harness.artifacts import digest_json
 from harness.config import parse
-from harness.errors import ConfigError, InputError
+from harness.errors import ConfigError, InputError, StageError
 from harness.reporting.ablation_record import Work
 from harness.reporting.render import ReportFiles
 from harness.reporting.runs import export_report
@@ -131,6 +131,9 @@ def run(
             session = Session(tracking=store, parent=parent.run_id, is_forced=is_forced, say=say)
             session.done = [results[key] for key in plan.tasks if key in results]
             collected = collect(session, design, plan, ran, results=results)
+            if not collected.cells:
+                name, why = next(iter(collected.lost.items()))
+                raise StageError(f"no arm of `{design.name}` came through, the first, `{name}`, because {why}")
             record = analyse_ablation(
                 session, design, plan=plan, collected=collected, profile=profile,
                 work=_work(executor, plan, ran, results),
