@@ -105,7 +105,8 @@ class Workshop:
 # What differs from run to run or machine to machine, or is a row under a picture and no number of its own.
 _PASSING = {
     "run_id", "digest", "judge_id", "sources", "seconds", "own_seconds", "created", "stages", "versions", "cost",
-    "work", "config", "samples", "distributions", "curves", "adapters", "adapter", "base", "declaration", "audit", "data",
+    "work", "config", "samples", "distributions", "curves", "adapters", "adapter", "base", "declaration", "audit",
+    "data",
     "description",
 }  # fmt: skip
 _ESTIMATE = {"value", "low", "high", "n", "n_clusters", "n_missing", "df", "se"}
