@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.doors.adapters import AdapterFiles, open_adapter_files
+from harness.doors.adapters import adapter_digest as adapter_digest  # where scripts of earlier versions look for it
 from harness.errors import InputError, IntegrityError, UnavailableError
 from harness.models.attaching import attach
 from harness.models.bases import resolve_base
