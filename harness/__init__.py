@@ -1,1 +1,5 @@
-"""Screentest's evaluation library: generate, judge, estimate, report. Never imports `pipelines`."""
+"""What experiments and judges are, and what runs them: generate, judge, estimate, report. Never imports `pipelines`."""
+
+from harness.moved import install
+
+install()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.artifacts import Journal, to_json
 from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
 from harness.models.protocol import (
@@ -20,6 +19,7 @@ from harness.models.protocol import (
     adapter_name,
     require,
 )
+from harness.store.artifacts import Journal, to_json
 from harness.types import Decoding, Generation, JsonObject, Progress, Prompt, Split, Variant
 
 

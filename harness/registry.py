@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import digest_json, read_json, to_json, write_json
 from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_files
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import bound_base
-from harness.provenance import git_commit, versions
+from harness.store.artifacts import digest_json, read_json, to_json, write_json
+from harness.store.provenance import git_commit, versions
 from harness.store.sentences import telling
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding, JsonObject
 
 CANDIDATE, CHAMPION = "candidate", "champion"

@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from harness.artifacts import read_json
+from harness.store.artifacts import read_json
 from harness.types import Adapter, BaseModel, Decoding, Message
 
 

@@ -1,1 +1,5 @@
-"""What runs: corpora, training, evaluation and the `screentest` command."""
+"""What makes adapters: corpora, training, preferences; and the `screentest` command."""
+
+from harness.experiment.kinds import provide
+
+provide("pipelines.stages")

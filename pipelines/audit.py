@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.artifacts import digest_json, read_json
+from harness.experiment.lineage import Training, pairs_behind, training_of
 from harness.reporting.record import AuditRow
-from harness.tracking import StageResult, Tracking
+from harness.store.artifacts import digest_json, read_json
+from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Variant
-from pipelines.lineage import Training, pairs_behind, training_of
+from pipelines.corpus.windows import read_examples
 from pipelines.preferences.files import read_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out
 from pipelines.training.adapter import WEIGHTS
-from pipelines.windows import read_examples
 
 MAX_PADDING = 0.02
 MAX_TOKEN_GAP = 0.01  # budgets end at the last example that fits, so equal budgets differ by a window at most

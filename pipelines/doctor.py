@@ -12,8 +12,8 @@ from typing import Literal
 from harness.errors import InputError, ScreentestError
 from harness.models.endpoint.capabilities import TOPICS
 from harness.models.endpoint.dialect import OPTIONAL
-from harness.provenance import versions
 from harness.settings import Settings
+from harness.store.provenance import versions
 
 Status = Literal["ok", "lack", "fail"]
 _GIB = 2**30
@@ -53,8 +53,8 @@ def examine_endpoint(named: str) -> list[Check]:
     Raises:
         InputError: `named` is no endpoint, as http://host/v1#model. UnavailableError: the server cannot be used.
     """
-    from pipelines.judges.spending import Spending
-    from pipelines.variants import parse_variant
+    from harness.experiment.judges.spending import Spending
+    from harness.experiment.variants import parse_variant
 
     design = parse_variant(named)
     if design.endpoint is None:
@@ -179,7 +179,7 @@ def _embedded() -> Check:
 
 
 def _store(settings: Settings) -> Check:
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     try:
         runs = Tracking(settings).find(status=None, limit=1000)

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_file, digest_json, write_json
 from harness.errors import InputError
 from harness.models.bases import load_tokenizer, resolve_base
+from harness.models.quiet import quiet
+from harness.store.artifacts import digest_file, digest_json, write_json
 from harness.types import Adapter, BaseModel, Progress
 from pipelines.modeling import attach_adapter, load_base, resolve_runtime
 from pipelines.preferences.files import PAIRS, read_pairs
@@ -20,7 +21,6 @@ from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter
 from pipelines.training.processes import join
-from pipelines.training.quiet import quiet
 
 if TYPE_CHECKING:
     from pipelines.training.preference_summary import DpoSummary

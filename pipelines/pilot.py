@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.ablation.rows import Row, Rows, pair, per_prompt
-from harness.artifacts import from_json
 from harness.doors.files import read_rows
 from harness.doors.text import read_id, require_id, shown_keys
 from harness.errors import CorpusError, InputError
-from harness.ratings.exports import RatingRow
+from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
+from harness.experiment.imported_scores import read_imported
+from harness.experiment.measured_arms import rows_of_source
 from harness.reporting.runs import record_of
 from harness.stats import read_votes
-from pipelines.imported import read_imported
-from pipelines.rows import rows_of_source
+from harness.store.artifacts import from_json
+from harness.studies.exports import RatingRow
 
 if TYPE_CHECKING:
     from harness.stats.rows import Codes, Floats
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
 VOTE_KEYS = {"prompt_id", "left", "right", "winner", "cluster", "rater"}
 _NAMES = ("prompt_id", "cluster", "left", "right", "rater")  # of a rating, that may be written as whole numbers

@@ -14,24 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, write_json
 from harness.errors import InputError, StageError
+from harness.experiment.kinds import BASE_FOLDER
 from harness.models.chat import chat_messages, render
+from harness.models.quiet import quiet
 from harness.seeding import derive, stream
+from harness.store.artifacts import digest_file, digest_json, write_json
+from harness.store.prepared import prompts_file, read_prompts, read_summary
 from harness.types import Message, Progress, Prompt, Split
-from pipelines.prepare import read_summary
 from pipelines.training.checkpoints import Checkpoint, mark_complete, open_checkpoints
 from pipelines.training.pretrain_recipe import PretrainRecipe
-from pipelines.training.quiet import quiet
 from pipelines.training.tokenizer import END, PAD, train_tokenizer
-from pipelines.windows import prompts_file, read_prompts
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 REVISION = 1  # raise when the same recipe and text would give another model
-MODEL = "model"  # inside the stage's folder
 PRETRAINING = "pretraining.json"
 MAX_POSITIONS = 1024
 _STATE = "state.pt"
@@ -122,8 +121,8 @@ def run(
             _keep(checkpoints / f"checkpoint-{done}", model, optimizer, schedule, trace)
 
     # save
-    model.save_pretrained(folder / MODEL)
-    tokenizer.save_pretrained(folder / MODEL)
+    model.save_pretrained(folder / BASE_FOLDER)
+    tokenizer.save_pretrained(folder / BASE_FOLDER)
 
     # summary
     summary = PretrainSummary(

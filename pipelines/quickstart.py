@@ -7,19 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.ablation.design import EvaluationDesign, VariantDesign
 from harness.config import load_yaml
 from harness.errors import ConfigError
+from harness.experiment.design import EvaluationDesign, VariantDesign
+from harness.experiment.evaluate import Evaluated, evaluate_prepared
+from harness.experiment.published import published_adapter
+from harness.experiment.session import Session
+from harness.experiment.shipped import experiments_folder
 from harness.models.embedded import EMBEDDED
-from harness.tracking import StageResult
+from harness.store.tracking import StageResult
 from harness.types import Adapter
-from pipelines.evaluate import Evaluated, evaluate_prepared
-from pipelines.experiments import experiments_folder
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.stages import dpo_stage, pairs_stage
-from pipelines.prepare import PrepareConfig
-from pipelines.session import Session
-from pipelines.stages import prepare_stage, published_adapter, sft_stage
+from pipelines.stages import prepare_stage, sft_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 

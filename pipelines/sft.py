@@ -9,17 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_file, digest_json, write_json
 from harness.models.bases import load_tokenizer, resolve_base
+from harness.models.quiet import quiet
+from harness.store.artifacts import digest_file, digest_json, write_json
 from harness.types import Progress
+from pipelines.corpus.windows import examples_file, read_examples
 from pipelines.modeling import attach_lora, load_base, resolve_runtime
 from pipelines.packing import plan_packs, plan_sample
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.meter import Meter
 from pipelines.training.processes import join
-from pipelines.training.quiet import quiet
 from pipelines.training.recipe import SftRecipe
-from pipelines.windows import examples_file, read_examples
 
 if TYPE_CHECKING:
     from pipelines.training.summary import SftSummary

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
-from harness.ablation.design import DataDesign
-from harness.artifacts import digest_json, from_json, read_json, write_json
-from harness.doors.adapters import adapter_digest
+from harness.config import StrictConfig
 from harness.errors import InputError
+from harness.experiment.kinds import Needed, StageKind
+from harness.experiment.published import adapter_of, publish_trained, published_adapter
+from harness.experiment.session import OnProgress, Session
+from harness.experiment.tasks import base_source
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
-from harness.registry import CANDIDATE, model_card, open_adapter, promote, publish, standing
-from harness.tracking import Stage, StageResult
-from harness.types import Adapter, BaseModel, Prompt, Split
-from pipelines.prepare import PrepareConfig
-from pipelines.session import OnProgress, Session
+from harness.registry import open_adapter
+from harness.reporting.record import AuditRow
+from harness.store.artifacts import digest_json, read_json
+from harness.store.tracking import Stage, StageResult, Tracking
+from harness.types import BaseModel, PreferencePair, Variant
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.training.crew import order
 from pipelines.training.recipe import SftRecipe
-from pipelines.variants import TokenizerSource
-
-PUBLISHED = "published.json"  # inside a training stage: what it made, and the registry version that held it then
-
-
-def prepare_config(data: DataDesign, *, base: TokenizerSource, limit: int | None) -> PrepareConfig:
-    """How an experiment's data are prepared: a corpus is split, a file is TEST as a whole."""
-    return PrepareConfig(
-        corpus=data.file or data.corpus or "sample",
-        whole_split="test" if data.file is not None else None,
-        base=base.base,
-        base_revision=base.revision,
-        max_tokens=data.max_tokens,
-        seed=data.seed,
-        limit=limit,
-    )
 
 
 def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = False) -> StageResult:
     """Corpus → splits, prompts and windows. Decided by the corpus's content, not by where it lies."""
-    from pipelines import prepare
+    from pipelines.corpus import prepare
     from pipelines.corpus.reading import read_corpus
 
     corpus = read_corpus(config.corpus, lenient=config.lenient)
@@ -68,13 +56,6 @@ def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = Fals
         work=work,
         adopt=adopt,
     )
-
-
-def prompts_of(prepared: StageResult, split: Split) -> list[Prompt]:
-    """The prompts of one split of a prepared corpus."""
-    from pipelines.windows import read_prompts
-
-    return read_prompts(prepared.folder, split)
 
 
 def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, adopt: bool = False) -> StageResult:
@@ -124,54 +105,6 @@ def sft_stage(session: Session, recipe: SftRecipe, prepared: StageResult, *, ado
     )
 
 
-def publish_trained(
-    session: Session,
-    stage: Stage,
-    adapter: Adapter,
-    *,
-    name: str,
-    facts: Mapping[str, str],
-    metrics: Mapping[str, float],
-) -> None:
-    """Register what a stage trained, with its card, and leave on record what `adapter_of` binds to."""
-    card = model_card(adapter, name=name, facts=facts, metrics=metrics)
-    published = publish(session.tracking, adapter, name=name, run_id=stage.run_id, card=card, metrics=metrics)
-    version = f"{published.name}/{published.version}"
-    stage.set_tag("adapter", version)
-    for key, value in metrics.items():
-        stage.log_metric(f"final_{key}", value)
-    made = {"adapter": replace(adapter, name=name, path=""), "card": card, "metrics": metrics}
-    write_json(stage.folder / PUBLISHED, {"adapter": version, "made": made})
-
-
-def published_adapter(session: Session, trained: StageResult) -> Adapter:
-    """The registry's adapter of a training that was asked for, new or reused: `<name>@candidate` from here on."""
-    adapter = adapter_of(session, trained)
-    return promote(session.tracking, f"{adapter.name}/{adapter.version}", alias=CANDIDATE)
-
-
-def adapter_of(session: Session, trained: StageResult) -> Adapter:
-    """The registry's adapter of a training stage, bound by digest: published anew where the registry lost it."""
-    published = read_json(trained.folder / PUBLISHED)
-    name = published["adapter"].rpartition("/")[0]
-    digest = adapter_digest(trained.folder / "adapter")
-    found = standing(session.tracking, name, digest=digest)
-    if found is not None:
-        return found
-    session.say(f"  {name} is published anew: the registry holds this training's adapter no more")
-    adapter, card, metrics = _as_made(trained, published, name)
-    return publish(session.tracking, adapter, name=name, run_id=trained.source_run_id, card=card, metrics=metrics)
-
-
-def _as_made(trained: StageResult, published: Mapping[str, Any], name: str) -> tuple[Adapter, str, dict[str, float]]:
-    """What a training published; of one from before that was written down, what its folder tells."""
-    folder = trained.folder / "adapter"
-    if made := published.get("made"):
-        return replace(from_json(Adapter, made["adapter"]), path=str(folder)), made["card"], made["metrics"]
-    adapter = replace(open_adapter(folder), data_digest=trained.inputs.get("prepared"))
-    return adapter, model_card(adapter, name=name, facts={}, metrics={}), {}
-
-
 def training_record(folder: Path) -> dict[str, Any]:
     """What a training left to be read: its `training.json`."""
     return dict(read_json(folder / "training.json"))
@@ -183,3 +116,125 @@ def _require_same_tokenizer(base: BaseModel, prepared: StageResult) -> None:
             f"`{base.source}` must be the base whose tokenizer cut the windows; "
             "run `screentest prepare` with the base of the recipe"
         )
+
+
+def _prepare(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+    base = settings["base"]
+    rest = {key: value for key, value in settings.items() if key != "base"}
+    config = PrepareConfig(base=base_source(base, needed), base_revision=base["revision"], **rest)
+    return prepare_stage(session, config)
+
+
+def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+    from pipelines import pretrain
+    from pipelines.training.pretrain_recipe import PretrainRecipe
+
+    recipe = PretrainRecipe.model_validate(dict(settings))
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = pretrain.run(
+            recipe,
+            prepared=needed["prepared"].folder,
+            folder=stage.folder,
+            on_progress=on_progress,
+            on_metric=stage.log_metric,
+        )
+        stage.log_metric("final_validation_loss", summary.validation_loss)
+        stage.log_metric("parameters", summary.n_parameters)
+
+    return session.stage(
+        "pretrain",
+        label=f"Pretrain ({recipe.name})",
+        revision=pretrain.REVISION,
+        config=recipe.model_dump(mode="json"),
+        inputs={"prepared": needed["prepared"].digest},
+        work=work,
+    )
+
+
+def _sft(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+    recipe = SftRecipe.model_validate({**settings, "base": _base_settings(settings["base"], needed)})
+    trained = sft_stage(session, recipe, needed["prepared"])
+    published_adapter(session, trained)
+    return trained
+
+
+def _pairs(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+    from pipelines.preferences.build import PairsConfig
+    from pipelines.preferences.stages import pairs_stage
+
+    config = PairsConfig.model_validate(dict(settings))
+    parent = adapter_of(session, needed["parent"])
+    return pairs_stage(session, config, prepared=needed["prepared"], parent=parent)
+
+
+def _preference(
+    session: Session, settings: Mapping[str, Any], needed: Needed, *, is_control: bool = False
+) -> StageResult:
+    from pipelines.preferences.stages import chosen_sft_stage, dpo_stage
+    from pipelines.training.dpo_recipe import DpoRecipe
+
+    parent = adapter_of(session, needed["parent"])
+    named = {"base": _base_settings(settings["base"], needed), "parent": f"{parent.name}/{parent.version}"}
+    recipe = DpoRecipe.model_validate({**settings, **named})
+    train = chosen_sft_stage if is_control else dpo_stage
+    trained = train(session, recipe, prepared=needed["prepared"], parent=parent, pairs=needed["pairs"])
+    published_adapter(session, trained)
+    return trained
+
+
+def _base_settings(base: Mapping[str, Any], needed: Needed) -> dict[str, Any]:
+    return {"source": base_source(base, needed), "revision": None if "base" in needed else base["revision"]}
+
+
+def _pairs_config() -> type[StrictConfig]:
+    from pipelines.preferences.build import PairsConfig
+
+    return PairsConfig
+
+
+def _dpo_recipe() -> type[StrictConfig]:
+    from pipelines.training.dpo_recipe import DpoRecipe
+
+    return DpoRecipe
+
+
+def _pretrain_recipe() -> type[StrictConfig]:
+    from pipelines.training.pretrain_recipe import PretrainRecipe
+
+    return PretrainRecipe
+
+
+KINDS = (
+    StageKind(name="prepare", run=_prepare, weight=1, is_on_device=False),
+    StageKind(
+        name="pretrain", run=_pretrain, weight=12, recipe=_pretrain_recipe, is_training=True,
+        record="pretraining.json", words="Pretraining",
+    ),
+    StageKind(
+        name="sft", run=_sft, weight=8, recipe=lambda: SftRecipe, is_training=True, record="training.json", words="SFT"
+    ),
+    StageKind(name="pairs", run=_pairs, weight=5, recipe=_pairs_config, is_training=True),
+    StageKind(
+        name="dpo", run=_preference, weight=6, recipe=_dpo_recipe, is_training=True, record="training.json",
+        words="DPO",
+    ),
+    StageKind(
+        name="chosen_sft", run=functools.partial(_preference, is_control=True), weight=4, recipe=_dpo_recipe,
+        is_training=True, record="training.json", words="SFT on chosen replies",
+    ),
+)  # fmt: skip
+
+
+def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult) -> tuple[AuditRow, ...]:
+    """Whether trainings differ in what they should differ in, and in nothing else."""
+    from pipelines import audit
+
+    return audit.training_audit(tracking, variants, prepared=prepared)
+
+
+def pairs_of_file(file: Path) -> Sequence[PreferencePair]:
+    """The preference pairs in a file of a known form."""
+    from pipelines.preferences.files import import_file
+
+    return import_file(file).pairs

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file
 from harness.errors import InputError
 from harness.reporting.findings import index
 from harness.reporting.runs import record_of
+from harness.store.artifacts import digest_file
 
 if TYPE_CHECKING:
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
     from harness.types import Source
 
 MAX_ROWS = 1000

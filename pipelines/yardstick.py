@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.experiment.judges.pairwise_stages import PREFERENCES
+from harness.experiment.measured_arms import GENERATIONS, SCORES
+from harness.experiment.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
 from harness.judging.mlflow_rows import TABLE
 from harness.reporting.record import JudgeRow, ReportRecord, StageLine
 from harness.reporting.runs import record_of
-from harness.tracking import Tracking
-from pipelines.judges.pairwise import PREFERENCES
-from pipelines.rows import GENERATIONS, SCORES
-from pipelines.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
+from harness.store.tracking import Tracking
 from pipelines.workload import CallRates
 
 _JUDGING = ("judge", "judge-versus")

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from stories import tiny_recipe
 
-from harness.ablation.arms import AblationDesign
 from harness.config import parse
+from harness.experiment.arms import AblationDesign
 
 PLAIN: dict[str, Any] = {
     "schema": 1,

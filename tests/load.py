@@ -27,7 +27,7 @@ class Acknowledged:
 
 def serve(url: str, tokens: list[str], acks: Path, pace: float) -> None:
     """One thread a rater, until nobody has anything left to rate."""
-    from harness.database import open_database
+    from harness.store.database import open_database
 
     engine = open_database(url)
     written = os.open(acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -39,8 +39,8 @@ def serve(url: str, tokens: list[str], acks: Path, pace: float) -> None:
 
 
 def _rate(engine: object, token: str, written: int, pace: float, number: int) -> None:
-    from harness.ratings.casting import Cast, cast_rating
-    from harness.ratings.serving import RatingTask, next_task
+    from harness.studies.casting import Cast, cast_rating
+    from harness.studies.serving import RatingTask, next_task
 
     chance = random.Random(f"{number} {os.getpid()}")
     time.sleep(chance.random() * pace)

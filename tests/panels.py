@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from harness.config import parse
-from harness.ratings.casting import Cast, Receipt, cast_rating
-from harness.ratings.design import StudyDesign
-from harness.ratings.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
-from harness.ratings.schema import items, slots
-from harness.ratings.serving import RatingTask, next_task
-from harness.ratings.studies import Created, NewStudy, create_study
+from harness.studies.casting import Cast, Receipt, cast_rating
+from harness.studies.design import StudyDesign
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
+from harness.studies.schema import items, slots
+from harness.studies.serving import RatingTask, next_task
+from harness.studies.studies import Created, NewStudy, create_study
 from harness.types import Criterion, Message, VoteVerdict
 
 CRITERIA = tuple(

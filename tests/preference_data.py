@@ -8,12 +8,12 @@ from typing import Any
 
 from fakes import tiny_adapter, tiny_checkpoint
 
+from harness.config import parse
 from harness.models.bases import resolve_base
 from harness.types import Adapter, Message, PreferencePair, Prompt, Split
-from pipelines import prepare
-from pipelines.config import parse
+from pipelines.corpus import prepare
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.files import write_pairs
-from pipelines.prepare import PrepareConfig
 from pipelines.training.dpo_recipe import DpoRecipe
 
 SYSTEM = "Reply."

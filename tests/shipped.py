@@ -14,8 +14,8 @@ import yaml
 from fakes import tiny_checkpoint
 from stories import EXPERIMENTS, screentest, tiny_preference_recipe, tiny_recipe
 
-from harness.ablation.arms import AblationDesign
-from pipelines.evaluate import read_design
+from harness.experiment.arms import AblationDesign
+from harness.experiment.evaluate import read_design
 
 ABLATIONS = ("components", "dpo", "extended_length", "neftune", "scale")
 EVALUATIONS = ("quickstart", "inference_comparison")

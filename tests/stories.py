@@ -96,7 +96,7 @@ def fresh_home(folder: Path) -> Path:
 @functools.cache
 def _empty_store() -> Path:
     from harness.settings import Settings
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     home = Path(tempfile.mkdtemp(prefix="screentest-store-"))
     _ = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)})).client

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_json
 from harness.errors import ConfigError, JudgeError
 from harness.judging import geval, likelihood, pairwise, remote_reading
 from harness.judging.pairwise import Comparer
@@ -20,6 +19,7 @@ from harness.models.endpoint.address import base_url
 from harness.models.endpoint.capabilities import MOST_LOGPROBS, Abilities
 from harness.models.endpoint.desk import Desk
 from harness.models.protocol import LanguageModel, require
+from harness.store.artifacts import digest_json
 from harness.types import BaseModel
 
 if TYPE_CHECKING:

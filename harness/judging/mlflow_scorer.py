@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
-from harness.artifacts import digest_json
 from harness.doors.answers import part_thinking
 from harness.errors import InputError
 from harness.judging.pairwise import Comparer
 from harness.judging.preferences import win_shares
 from harness.judging.protocol import Judge
+from harness.store.artifacts import digest_json
 from harness.types import JudgedItem, JudgedPair, Message, Preference, Role, Score
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import stats
-from harness.artifacts import digest_json
 from harness.errors import InputError
+from harness.store.artifacts import digest_json
 from harness.types import (
     NO_REPLY,
     Estimate,

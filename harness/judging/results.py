@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.artifacts import digest_json
 from harness.errors import InputError
+from harness.store.artifacts import digest_json
 from harness.types import NO_REPLY, Generation, JudgedItem, Prompt, Score, ScoreStatus
 
 

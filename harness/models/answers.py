@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.database import writing
+from harness.store.database import writing
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class AnswerStore:
     """One of the tables of answers."""
 
     def __init__(self, engine: Engine, table: Literal["endpoint_answers", "local_answers"]) -> None:
-        """On an engine of `harness.database.open_database`, which has made the tables."""
+        """On an engine of `harness.store.database.open_database`, which has made the tables."""
         self._engine = engine
         self.table = _answers(table)  # as the migrations made it
 

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, read_json
 from harness.doors.templates import Adaptation, chat_format
 from harness.errors import InputError, UnavailableError
 from harness.models.embedded import EMBEDDED, FAMILY, embedded_digest, embedded_folder
 from harness.settings import Settings
+from harness.store.artifacts import digest_file, digest_json, read_json
 from harness.types import BaseModel
 
 if TYPE_CHECKING:

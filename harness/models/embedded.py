@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json
 from harness.errors import IntegrityError, UnavailableError
 from harness.settings import Settings
+from harness.store.artifacts import digest_file, digest_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.artifacts import digest_bytes
 from harness.models.answers import AnswerStore
 from harness.models.bases import asked_digest
 from harness.models.protocol import (
@@ -30,6 +29,7 @@ from harness.models.protocol import (
     ReplyRequest,
     Resumable,
 )
+from harness.store.artifacts import digest_bytes
 from harness.types import BaseModel, Decoding, JsonObject
 
 REVISION = 1  # raise when a change of how local models are asked changes their answers

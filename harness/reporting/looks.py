@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_json
 from harness.errors import InputError
 from harness.reporting.numbers import write_times
 from harness.reporting.runs import ANALYSIS
+from harness.store.artifacts import digest_json
 
 if TYPE_CHECKING:
-    from harness.ratings.results import StudyResults
-    from harness.tracking import Stage, Tracking
+    from harness.store.tracking import Stage, Tracking
+    from harness.studies.results import StudyResults
 
 LOOK = "look"  # the stage of a look that is no report
 REVISION = 1

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from harness.artifacts import to_json
 from harness.controls import Qualification
 from harness.reporting.ablation_page import AblationView, ablation_view
 from harness.reporting.figures.controls import controls_plot
@@ -37,6 +36,7 @@ from harness.reporting.tables import (
     variants_table,
 )
 from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
+from harness.store.artifacts import to_json
 
 N_OPEN_SAMPLES = 3  # the rest are folded
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import from_json, read_json, to_json
 from harness.errors import InputError
 from harness.reporting.findings import absences_json, findings_json
 from harness.reporting.markdown import markdown
 from harness.reporting.page import observations, page
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
 from harness.reporting.text import printable
+from harness.store.artifacts import from_json, read_json, to_json
 
 if TYPE_CHECKING:
     import jinja2

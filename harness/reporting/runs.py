@@ -11,7 +11,7 @@ from harness.reporting.text import slug
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
-    from harness.tracking import RunInfo, Tracking
+    from harness.store.tracking import RunInfo, Tracking
 
 ANALYSIS = "analyse"  # the stage whose run holds a record
 RECORD = "report.json"

@@ -14,7 +14,6 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from harness.artifacts import digest_json
 from harness.errors import InputError
 from harness.models.chat import render, reply_ids
 from harness.models.local import LocalModel
@@ -27,6 +26,7 @@ from harness.serving.replies import Answer
 from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
 from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
 from harness.serving.variants import Served, Variants
+from harness.store.artifacts import digest_json
 from harness.types import Adapter, Decoding
 
 

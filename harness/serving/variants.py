@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from harness.errors import InputError, ScreentestError
 from harness.registry import AdapterRecord, is_registry_name, records, resolve
 from harness.serving.errors import bad_request, of_screentest, unknown_model
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel
 
 BASE = "base"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import digest_file, digest_json, read_json, read_manifest, write_json
 from harness.errors import InputError
+from harness.store.artifacts import digest_file, digest_json, read_json, read_manifest, write_json
 
 Seen = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-from harness.fetching import local_folder
+from harness.store.fetching import local_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

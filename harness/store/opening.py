@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UnavailableError
-from harness.fetching import locked
 from harness.settings import Settings, sqlite_url
 from harness.store.client import StoreClient
+from harness.store.fetching import locked
 from harness.store.moving import move_in
 from harness.store.sentences import telling
 

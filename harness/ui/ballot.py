@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import UnavailableError
-from harness.ratings.casting import Action, Cast, cast_rating
-from harness.ratings.refusals import (
+from harness.studies.casting import Action, Cast, cast_rating
+from harness.studies.refusals import (
     AlreadyRatedError,
     InvalidRatingError,
     KeyReusedError,
@@ -23,7 +23,7 @@ from harness.ratings.refusals import (
     RatingRefused,
     TakenOverError,
 )
-from harness.ratings.serving import Finished, RatingTask, next_task
+from harness.studies.serving import Finished, RatingTask, next_task
 from harness.types import VoteVerdict
 
 if TYPE_CHECKING:

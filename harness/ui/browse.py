@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from harness.errors import ScreentestError
-from harness.ratings.serving import SceneLine
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
 from harness.reporting.runs import analyses, record_of
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
+from harness.studies.serving import SceneLine
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.gallery import Exhibit, ShownReply, low_tail, prepared_by, read_gallery, score_names, studies_in_the_way

@@ -10,10 +10,10 @@ import streamlit as st
 
 from harness.doors.answers import part_thinking
 from harness.errors import ScreentestError
-from harness.ratings.serving import SceneLine
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
+from harness.studies.serving import SceneLine
 from harness.types import Message, Prompt
 from harness.ui.drawing import draw_line, draw_scene, inert
 from harness.ui.frame import store

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from harness.ratings.serving import RatingTask, Scale, SceneLine, TaskProgress
+from harness.studies.serving import RatingTask, Scale, SceneLine, TaskProgress
 
 # Bidirectional embeddings, overrides and isolates: they could turn the words around them. Letters of any script stay.
 _TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])

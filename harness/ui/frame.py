@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from harness.database import open_database
 from harness.settings import Settings
+from harness.store.database import open_database
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from harness.artifacts import read_parquet
 from harness.judging.results import ScoredGeneration
-from harness.ratings.schema import items, studies
 from harness.reporting.record import SampleScore
+from harness.store.artifacts import read_parquet
+from harness.studies.schema import items, studies
 from harness.types import Generation, Message, Prompt
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from harness.reporting.record import ReportRecord
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
 GENERATIONS, SCORES, PROMPTS = "generations.parquet", "scores.parquet", "prompts-test.parquet"
 

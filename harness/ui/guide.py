@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from harness.ratings.serving import Welcome
+from harness.studies.serving import Welcome
 from harness.ui.drawing import inert
 
 _VOTE_KEYS = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from harness.errors import ConfigError
-from harness.ratings.links import is_owner
+from harness.studies.links import is_owner
 from harness.ui.frame import dress
 
 if TYPE_CHECKING:

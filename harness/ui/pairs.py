@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_file, digest_json, to_json, write_jsonl
 from harness.config import parse
-from harness.ratings.design import StudyDesign
-from harness.ratings.items import ItemReply, StudyItem, practice_items
-from harness.ratings.studies import Created, NewStudy, create_study
+from harness.store.artifacts import digest_file, digest_json, to_json, write_jsonl
+from harness.studies.design import StudyDesign
+from harness.studies.items import ItemReply, StudyItem, practice_items
+from harness.studies.studies import Created, NewStudy, create_study
 from harness.types import Message
 
 if TYPE_CHECKING:

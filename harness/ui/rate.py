@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from harness.errors import UnavailableError
-from harness.ratings.links import QUERY
-from harness.ratings.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
-from harness.ratings.serving import Finished, RatingTask, Welcome, welcome
+from harness.studies.links import QUERY
+from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
+from harness.studies.serving import Finished, RatingTask, Welcome, welcome
 from harness.ui.ballot import Ballot
 from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, spoken
 from harness.ui.frame import accompany, dress, letter, store

@@ -7,7 +7,7 @@ from streamlit.components.v1 import html
 
 from harness.errors import ScreentestError
 from harness.reporting.runs import analyses, record_of
-from harness.tracking import RunInfo, Tracking
+from harness.store.tracking import RunInfo, Tracking
 
 PAGE_HEIGHT = 1400  # pixels; the report scrolls inside
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from harness.ratings.exclusion import RaterQuality
-from harness.ratings.marks import VOTES
-from harness.ratings.results import PairResult, Strengths, StudyResults, study_results
-from harness.ratings.studies import Study, find_study, list_studies
 from harness.reporting.looks import Looked, look_at_study
 from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
 from harness.stats import RaterClaims
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
+from harness.studies.exclusion import RaterQuality
+from harness.studies.marks import VOTES
+from harness.studies.results import PairResult, Strengths, StudyResults, study_results
+from harness.studies.studies import Study, find_study, list_studies
 from harness.types import Estimate, Grain
 from harness.ui.drawing import inert
 from harness.ui.frame import store

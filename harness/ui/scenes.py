@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.artifacts import read_parquet
 from harness.errors import InputError
 from harness.reporting.runs import analyses, record_of
+from harness.store.artifacts import read_parquet
 from harness.types import Message, Prompt
 from harness.ui.gallery import PROMPTS, prepared_by
 
 if TYPE_CHECKING:
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
 MAX_SCENES = 400
 

@@ -17,7 +17,7 @@ from harness.types import Decoding, Message
 
 if TYPE_CHECKING:
     from harness.models.local import LocalModel
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
 URL_VARIABLE = "SCREENTEST_SERVE_URL"
 KEY_VARIABLE = "SCREENTEST_API_KEY"  # the same that `screentest serve` reads

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from harness.ratings.casting import MAX_REASON
-from harness.ratings.serving import RatingTask, Scale
+from harness.studies.casting import MAX_REASON
+from harness.studies.serving import RatingTask, Scale
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
 from harness.ui.drawing import draw_scale

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a process of `accelerate launch`, in a session of its own
-        from pipelines.children import end_with_parent
+        from harness.child_processes import end_with_parent
 
         end_with_parent()
     from harness.errors import ScreentestError

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.terminal import warning
 from pipelines.cli.console import (
     EndpointsOption,
     ForceOption,
@@ -20,7 +21,6 @@ from pipelines.cli.console import (
     table,
     use_endpoints,
 )
-from pipelines.styles import warning
 
 
 class ExecutorChoice(StrEnum):
@@ -51,8 +51,8 @@ def ablate(
     What two arms share is done once. Killed at any moment, the same command goes on from there; an arm that fails twice
     is reported as missing and the rest is analysed.
     """
-    from harness.tracking import Tracking
-    from pipelines.ablate.run import Executor, load_ablation, run
+    from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.store.tracking import Tracking
 
     use_endpoints(endpoint)
     design = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()))

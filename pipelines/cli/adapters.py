@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import JsonOption, emit, say, table
-from pipelines.styles import bold
 
 if TYPE_CHECKING:
     from harness.registry import AdapterRecord
@@ -25,9 +25,9 @@ def list_adapters(
     name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None, json: JsonOption = False
 ) -> None:
     """Every adapter of the registry, newest first."""
-    from harness.artifacts import to_json
     from harness.registry import records
-    from harness.tracking import Tracking
+    from harness.store.artifacts import to_json
+    from harness.store.tracking import Tracking
 
     found = records(Tracking(), name=name)
     if json:
@@ -52,11 +52,11 @@ def import_adapter(
     json: JsonOption = False,
 ) -> None:
     """Register an adapter that was trained elsewhere; safetensors only, checked against its base."""
-    from harness.artifacts import to_json
     from harness.models.attaching import require_fit
     from harness.models.bases import resolve_base
     from harness.registry import model_card, open_adapter, publish
-    from harness.tracking import Tracking
+    from harness.store.artifacts import to_json
+    from harness.store.tracking import Tracking
 
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
@@ -76,7 +76,7 @@ def promote(
 ) -> None:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     adapter = point(Tracking(), reference, alias=to)
     say(f"{bold(f'{adapter.name}@{to}')} is now version {adapter.version}")
@@ -93,7 +93,7 @@ def export(
 ) -> None:
     """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
     from harness.registry import export as write
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     folder = write(Tracking(), reference, target, merge=merge)
     say(f"written to {bold(folder)}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.terminal import green, red
 from pipelines.cli.console import table
-from pipelines.styles import green, red
 
 if TYPE_CHECKING:
     from harness.reporting.record import AuditRow

@@ -65,12 +65,12 @@ def compare(
 
     screentest compare base ./adapter --data test.jsonl
     """
+    from harness.experiment.compare import build_design, worse_measures
+    from harness.experiment.evaluate import run
+    from harness.experiment.judges.costing import plan_design
     from pipelines.cli.outcome import show
     from pipelines.cli.session import open_command, open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.compare import build_design, worse_measures
-    from pipelines.evaluate import run
-    from pipelines.judges.costing import plan_design
 
     design = build_design(
         control,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.styles import dim, green, rendered
+from harness.terminal import dim, green, rendered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ def _console_class() -> type[Console]:
     from rich.text import Text
 
     class Literal(Console):
-        """Prints every text as it is: brackets are no markup, colons no emoji; styles come from `pipelines.styles`."""
+        """Prints every text as it is: brackets are no markup, colons no emoji; styles come from `harness.terminal`."""
 
         def render_str(self, text: str, *, style: Any = "", **how: Any) -> Text:
             shown = rendered(text)

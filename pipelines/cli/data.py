@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.terminal import bold, dim, yellow
 from pipelines.cli.console import JsonOption, emit, progress, say, stdout
-from pipelines.styles import bold, dim, yellow
 
 if TYPE_CHECKING:
     from pipelines.corpus.convert import Conversion
@@ -114,7 +114,7 @@ def _seen_by(base: str, made: Conversion) -> str:
     """The first row through the base's chat template."""
     from harness.models.bases import load_tokenizer, resolve_base
     from harness.models.chat import chat_messages, render
-    from pipelines.prepare import CHAT_SYSTEM
+    from pipelines.corpus.prepare import CHAT_SYSTEM
 
     tokenizer = load_tokenizer(resolve_base(base))
     own = [m.content for m in made.first if m.role == "system"]

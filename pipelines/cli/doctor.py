@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold, dim, green, red, yellow
 from pipelines.cli.console import JsonOption, emit, stdout
-from pipelines.styles import bold, dim, green, red, yellow
 
 
 def doctor(
@@ -20,7 +20,7 @@ def doctor(
 
     With --endpoint, about ten short calls ask a server what it takes and gives; later commands remember it.
     """
-    from harness.artifacts import to_json
+    from harness.store.artifacts import to_json
     from pipelines.doctor import examine, examine_endpoint
 
     findings = examine() if endpoint is None else examine_endpoint(endpoint)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
-from pipelines.styles import bold
 
 
 def dpo(
@@ -35,14 +35,15 @@ def dpo(
 
     Killed at any moment, the same command goes on from the last checkpoint.
     """
-    from harness.artifacts import to_json
+    from harness.config import load_yaml
+    from harness.experiment.published import published_adapter
+    from harness.store.artifacts import to_json
     from pipelines.audit import adapter_audit
     from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
-    from pipelines.config import load_yaml
     from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
-    from pipelines.stages import published_adapter, training_record
+    from pipelines.stages import training_record
     from pipelines.training.dpo_recipe import DpoRecipe
 
     chosen = load_yaml(recipe, DpoRecipe)

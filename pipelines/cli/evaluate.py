@@ -34,11 +34,11 @@ def evaluate(
 
     What is compared, which contrasts count and how large a difference matters stand in the file, before the run.
     """
+    from harness.experiment.evaluate import load_design, run
+    from harness.experiment.judges.costing import plan_design
     from pipelines.cli.outcome import show
     from pipelines.cli.session import open_command, open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.evaluate import load_design, run
-    from pipelines.judges.costing import plan_design
 
     use_endpoints(endpoint)
     design = load_design(file, profile=profile, corpus=corpus, seed=seed)

@@ -42,11 +42,11 @@ def generate(
 
     The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
     """
-    from harness.artifacts import read_parquet, write_jsonl
+    from harness.experiment.generate import GenerateConfig, recorded, run
+    from harness.experiment.measured_arms import GENERATIONS
+    from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
     from pipelines.cli.session import open_session
-    from pipelines.generate import GenerateConfig, recorded, run
-    from pipelines.rows import GENERATIONS
 
     config = GenerateConfig(
         variant=variant,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.terminal import green, red, warning
 from pipelines.cli.console import (
     BudgetOption,
     CorpusOption,
@@ -19,10 +20,9 @@ from pipelines.cli.console import (
     stdout,
     table,
 )
-from pipelines.styles import green, red, warning
 
 if TYPE_CHECKING:
-    from pipelines.session import Session
+    from harness.experiment.session import Session
 
 app = typer.Typer(help="Run and qualify judges.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -59,10 +59,10 @@ def run(
     A reply that cannot be scored is missing, with its reason.
     """
     from harness.errors import InputError
+    from harness.experiment.judges.judge_files import plan_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.judges.run import plan_files, score_file
 
     is_pairwise = load_judge_spec(judge).method == "pairwise"
     if is_pairwise != (against is not None):
@@ -125,12 +125,12 @@ def qualify(
     json: JsonOption = False,
 ) -> None:
     """Can this judge tell true replies from planted faults? Qualified, not qualified or inconclusive, per criterion."""
+    from harness.experiment.judges.judge_files import plan_qualification, qualification_json, qualify_judge
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.judges.run import plan_qualification, qualification_json, qualify_judge
 
     session = open_session(force=force, budget_usd=budget_usd)
     if dry_run:
@@ -180,13 +180,13 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Does the judge agree with people? Agreement, stand-in test, bias, and contrasts corrected by people's ratings."""
-    from harness.artifacts import to_json
-    from harness.database import open_database
-    from harness.ratings.studies import find_study
     from harness.settings import Settings
+    from harness.store.artifacts import to_json
+    from harness.store.database import open_database
+    from harness.studies.studies import find_study
+    from harness.studies.validation import validate_judge
     from pipelines.cli.judge_validation import show
     from pipelines.cli.session import open_session
-    from pipelines.studies.validation import validate_judge
 
     engine = open_database(Settings.from_environment().database_url)
     found = validate_judge(open_session(), engine, find_study(engine, study), scores)
@@ -209,9 +209,9 @@ def steps(
     json: JsonOption = False,
 ) -> None:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
+    from harness.experiment.judges.criterion_steps import plan_steps, write_steps
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent, show_plan
-    from pipelines.judges.steps import plan_steps, write_steps
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
@@ -246,10 +246,10 @@ def matrix(
     json: JsonOption = False,
 ) -> None:
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
+    from harness.experiment.judges.cross_judging import agreement_json, cross_judges
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.session import open_session
     from pipelines.cli.spending import say_spent
-    from pipelines.judges.matrix import agreement_json, cross_judges
 
     session = open_session(force=force, budget_usd=budget_usd)
     found = cross_judges(
@@ -287,9 +287,9 @@ def matrix(
 def _compare(
     session: Session, judge: Path, first: Path, second: Path, *, corpus: str, data: Path | None, seed: int, json: bool
 ) -> None:
+    from harness.experiment.judges.judge_files import compare_files, compared_json
     from harness.reporting.numbers import write_estimate
     from pipelines.cli.spending import say_spent
-    from pipelines.judges.run import compare_files, compared_json
 
     found = compare_files(session, judge, generations=first, against=second, corpus=corpus, data=data, seed=seed)
     say_spent(session)

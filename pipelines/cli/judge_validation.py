@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from harness.reporting.numbers import write_estimate
 from harness.stats.annotators import MIN_ITEMS
+from harness.studies.corrected import ValidatedContrast
+from harness.studies.judge_marks import MarkValidation
+from harness.studies.validation import Validation
+from harness.terminal import dim
 from harness.types import Estimate, Grain
 from pipelines.cli.console import say, stdout, table
-from pipelines.studies.corrected import ValidatedContrast
-from pipelines.studies.judge_marks import MarkValidation
-from pipelines.studies.validation import Validation
-from pipelines.styles import dim
 
 COLUMNS = ("Figure", "Value, 95 % interval", "n")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.terminal import warning
 from pipelines.cli.auditing import show_audit
 from pipelines.cli.console import emit, say, stdout, table
-from pipelines.styles import warning
 
 if TYPE_CHECKING:
+    from harness.experiment.evaluate import Evaluated
+    from harness.experiment.session import Session
     from harness.reporting.record import ReportRecord
-    from pipelines.evaluate import Evaluated
-    from pipelines.session import Session
 
 
 def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from harness.terminal import bold, dim, warning
 from pipelines.cli.console import (
     CorpusOption,
     ForceOption,
@@ -18,10 +19,9 @@ from pipelines.cli.console import (
     stdout,
     table,
 )
-from pipelines.styles import bold, dim, warning
 
 if TYPE_CHECKING:
-    from harness.tracking import StageResult
+    from harness.store.tracking import StageResult
     from pipelines.preferences.audit import PairAudit
 
 app = typer.Typer(help="Make, import and audit preference pairs.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -63,8 +63,8 @@ def build(
 
     A verdict counts when its margin is clear, and with a judge that compares two replies, when both orders agree.
     """
+    from harness.config import parse
     from pipelines.cli.session import open_session
-    from pipelines.config import parse
     from pipelines.preferences.build import PairsConfig
     from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for
 
@@ -108,7 +108,7 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
-    from harness.artifacts import to_json
+    from harness.store.artifacts import to_json
     from pipelines.cli.session import open_session
     from pipelines.preferences.stages import audit_of
 
@@ -120,7 +120,7 @@ def audit(
 
 
 def _show(stage: StageResult, *, out: Path | None, json: bool) -> None:
-    from harness.artifacts import from_json, read_json, to_json
+    from harness.store.artifacts import from_json, read_json, to_json
     from pipelines.preferences.audit import PairAudit
     from pipelines.preferences.build import read_pairs_summary
     from pipelines.preferences.files import PAIRS

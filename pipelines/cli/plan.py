@@ -92,7 +92,7 @@ def plan(
 
 
 def _measure(run: str) -> Yardstick:
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
     from pipelines.yardstick import read_yardstick
 
     return read_yardstick(Tracking(), run)
@@ -156,9 +156,9 @@ def _price(spec: JudgeSpec, model: EndpointChoice) -> Price | None:
 
 def _stored(*, is_remote: bool) -> float | None:
     """Bytes that an answer of a judge takes in the SQL store, by those that stand there; None where none does."""
-    from harness.database import open_database
     from harness.models.answers import AnswerStore
     from harness.settings import Settings
+    from harness.store.database import open_database
 
     engine = open_database(Settings.from_environment().database_url)
     try:

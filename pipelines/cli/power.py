@@ -183,7 +183,7 @@ def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, contr
 
     if Path(pilot).suffix in (".jsonl", ".json") or Path(pilot).exists():
         return read_pilot_file(Path(pilot), treatment=treatment, control=control)
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     return read_pilot_run(Tracking(), pilot, measure=measure, treatment=treatment, control=control)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import warning
 from pipelines.cli.console import CorpusOption, ForceOption, LimitOption, SeedOption, emit, say
-from pipelines.styles import warning
 
 
 def prepare(
@@ -25,9 +25,10 @@ def prepare(
 
     Ends with one JSON object on stdout: what was found, repaired, skipped and split.
     """
-    from harness.artifacts import to_json
+    from harness.store.artifacts import to_json
+    from harness.store.prepared import read_summary
     from pipelines.cli.session import open_session
-    from pipelines.prepare import PrepareConfig, read_summary
+    from pipelines.corpus.prepare import PrepareConfig
     from pipelines.stages import prepare_stage
 
     config = PrepareConfig(

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from pipelines.children import SAFE_PATH
+from harness.child_processes import SAFE_PATH
+from harness.experiment.shipped import shipped
+from harness.terminal import bold
 from pipelines.cli.console import say
-from pipelines.experiments import shipped
-from pipelines.styles import bold
 
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
@@ -60,9 +60,9 @@ def rate(
     It shows one item at a time and nothing else. Results and replies of a study are on the owner's pages, which run
     apart: set `SCREENTEST_OWNER_SECRET` and run `screentest rate --owner`.
     """
-    from harness.database import open_database
-    from harness.ratings.links import is_owner
     from harness.settings import Settings
+    from harness.store.database import open_database
+    from harness.studies.links import is_owner
 
     if owner:
         is_owner("")  # refuses to go on without a secret worth the name

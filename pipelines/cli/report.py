@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import JsonOption, emit, say
-from pipelines.styles import bold
 
 
 def report(
@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
     from harness.reporting.runs import export_report, record_of
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     record = record_of(tracking, run)

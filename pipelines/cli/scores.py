@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import ForceOption, JsonOption, emit, say
-from pipelines.styles import bold
 
 app = typer.Typer(help="Bring scores made elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -21,8 +21,8 @@ def import_scores(
     json: JsonOption = False,
 ) -> None:
     """Store any metric's per-row values; an experiment then names them: `my_metric: {scores: RUN, better: higher}`."""
+    from harness.experiment.imported_scores import import_stage, read_scores
     from pipelines.cli.session import open_session
-    from pipelines.imported import import_stage, read_scores
 
     result = import_stage(open_session(force=force), file, measure=measure)
     rows = read_scores(result.folder)

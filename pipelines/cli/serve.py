@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import say
-from pipelines.styles import bold
 
 if TYPE_CHECKING:
     from harness.serving.limits import ServingLimits
@@ -76,7 +76,7 @@ def serve(
     from harness.models.bases import adaptation_of, resolve_base
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     if show and engine is not EngineName.vllm:
         raise ConfigError("`--print` shows vLLM's command; give `--engine vllm` with it")
@@ -110,11 +110,11 @@ def _serve_here(
     import sys
 
     from harness.models.local import LocalModel
+    from harness.models.quiet import quiet
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
     from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
-    from pipelines.training.quiet import quiet
 
     with bind(host, port) as sock:
         served.list()  # a first look takes seconds where the store is new; no client should wait for it

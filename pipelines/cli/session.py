@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from harness.experiment.judges.spending import Spending
+from harness.experiment.session import Session
 from harness.models.endpoint.budget import Budget
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from pipelines.cli.console import progress, say
-from pipelines.judges.spending import Spending
-from pipelines.session import Session
 
 
 def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:

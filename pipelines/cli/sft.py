@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold
 from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
-from pipelines.styles import bold
 
 
 def sft(
@@ -24,13 +24,14 @@ def sft(
 
     Killed at any moment, the same command goes on from the last checkpoint.
     """
-    from harness.artifacts import to_json
+    from harness.config import load_yaml
+    from harness.experiment.published import published_adapter
+    from harness.store.artifacts import to_json
     from pipelines.audit import adapter_audit
     from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
-    from pipelines.config import load_yaml
-    from pipelines.prepare import PrepareConfig
-    from pipelines.stages import prepare_stage, published_adapter, sft_stage, training_record
+    from pipelines.corpus.prepare import PrepareConfig
+    from pipelines.stages import prepare_stage, sft_stage, training_record
     from pipelines.training.recipe import SftRecipe
 
     chosen = load_yaml(recipe, SftRecipe)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.terminal import warning
 from pipelines.cli.console import emit, say, table
-from pipelines.styles import warning
 
 if TYPE_CHECKING:
-    from pipelines.judges.spending import Planned
-    from pipelines.session import Session
+    from harness.experiment.judges.spending import Planned
+    from harness.experiment.session import Session
 
 UNKNOWN = "unknown"
 

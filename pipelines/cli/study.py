@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.terminal import bold, dim
 from pipelines.cli.console import JsonOption, emit, say, stdout
-from pipelines.styles import bold, dim
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from harness.ratings.links import Link
+    from harness.studies.links import Link
 
 app = typer.Typer(
     help="Blind ratings by people: studies, links, results, exports.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -33,8 +33,8 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
+    from harness.studies.create import create as make
     from pipelines.cli.session import open_session
-    from pipelines.studies.create import create as make
 
     made = make(open_session(), _store(), file, name=name)
     study = made.study
@@ -65,7 +65,7 @@ def status(
 @app.command("close")
 def close(study: StudyArgument, json: JsonOption = False) -> None:
     """Take no more ratings, for good. Then raters may browse, and the ratings may go to MLflow."""
-    from harness.ratings.studies import close_study
+    from harness.studies.studies import close_study
 
     closed = close_study(_store(), study)
     say(f"{bold(closed.name)} is closed")
@@ -84,10 +84,10 @@ def export(
 ) -> None:
     """Ratings as a file or as MLflow feedback. Those of TRAIN prompts leave as preference pairs and as nothing else."""
     from harness.errors import ConfigError
-    from harness.ratings.exports import export as write
-    from harness.ratings.studies import find_study
+    from harness.studies.exports import export as write
+    from harness.studies.feedback import ratings_stage
+    from harness.studies.studies import find_study
     from pipelines.cli.session import open_session
-    from pipelines.studies.feedback import ratings_stage
 
     if format not in FORMATS:
         raise ConfigError(f"`--format` must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -118,7 +118,7 @@ def link(
     json: JsonOption = False,
 ) -> None:
     """A new link for a rater (the old one stops working), or one to rehearse with."""
-    from harness.ratings.studies import add_rehearsal, find_study, renew_link
+    from harness.studies.studies import add_rehearsal, find_study, renew_link
 
     engine = _store()
     found = find_study(engine, study)
@@ -136,7 +136,7 @@ def revoke(
     json: JsonOption = False,
 ) -> None:
     """Withdraw a rater's link. Their ratings stay; nobody waits for the rest of them."""
-    from harness.ratings.studies import find_study, revoke_link
+    from harness.studies.studies import find_study, revoke_link
 
     engine = _store()
     revoke_link(engine, find_study(engine, study), rater)
@@ -151,8 +151,8 @@ def backup(
     json: JsonOption = False,
 ) -> None:
     """Copy the store to a file while raters go on: SQLite page by page, PostgreSQL by `pg_dump`; checked either way."""
-    from harness.ratings.backup import back_up
     from harness.settings import Settings
+    from harness.studies.backup import back_up
 
     made = back_up(Settings.from_environment().database_url, file)
     say(f"{made.n_bytes:,} bytes written to {bold(file)}; {made.restored_by}")
@@ -161,8 +161,8 @@ def backup(
 
 
 def _store() -> Engine:
-    from harness.database import open_database
     from harness.settings import Settings
+    from harness.store.database import open_database
 
     return open_database(Settings.from_environment().database_url)
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import to_json
-from harness.ratings.results import PairResult, StudyResults, study_results
-from harness.ratings.studies import find_study, list_studies
 from harness.reporting.looks import look_at_study
 from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
 from harness.stats import RaterClaims
-from harness.tracking import Tracking
+from harness.store.artifacts import to_json
+from harness.store.tracking import Tracking
+from harness.studies.results import PairResult, StudyResults, study_results
+from harness.studies.studies import find_study, list_studies
+from harness.terminal import bold, dim, warning
 from harness.types import Estimate, Grain
 from pipelines.cli.console import emit, say, stdout, table
-from pipelines.styles import bold, dim, warning
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from harness.ratings.exclusion import RaterQuality
+    from harness.studies.exclusion import RaterQuality
 
 
 def show_studies(engine: Engine, *, json: bool) -> None:

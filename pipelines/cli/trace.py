@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.terminal import bold, dim, green, red
 from pipelines.cli.console import JsonOption, emit, stdout, table
-from pipelines.styles import bold, dim, green, red
 
 
 def trace(
@@ -22,8 +22,8 @@ def trace(
 
     Checks on the way that the stored files still have the digests that the report recorded.
     """
-    from harness.artifacts import to_json
-    from harness.tracking import Tracking
+    from harness.store.artifacts import to_json
+    from harness.store.tracking import Tracking
     from pipelines.tracing import walk
 
     walked = walk(Tracking(), run, number)

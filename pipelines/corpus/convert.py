@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import to_json, write_jsonl
 from harness.doors.files import read_rows
 from harness.doors.forms import ForeignRow, FormError, Target, read_foreign
 from harness.doors.text import decode_text, is_absent, parse_json, read_id, shown_keys, unused
 from harness.errors import CorpusError, InputError
+from harness.store.artifacts import to_json, write_jsonl
 from harness.types import Message
 
 _MAX_FILE = 1 << 30  # characters of a .json file

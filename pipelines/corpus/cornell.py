@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harness.store.prepared import CorpusKind
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
 from pipelines.corpus.corpus import (
     Corpus,
-    CorpusKind,
     Film,
     Tally,
     content_digest,

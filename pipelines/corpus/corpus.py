@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import CorpusError
+from harness.store.prepared import ClusterUnit, CorpusKind
 from harness.types import Conversation, Split
 
-CorpusKind = Literal["cornell", "convokit", "jsonl", "sample"]
-ClusterUnit = Literal["film", "cluster", "conversation", "row"]
 ReplyRule = Literal["every_turn", "assistant_turns"]
 
 

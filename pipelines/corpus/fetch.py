@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import digest_bytes
 from harness.errors import ConfigError, CorpusError, IntegrityError, UnavailableError
 from harness.settings import Settings
+from harness.store.artifacts import digest_bytes
 from harness.types import Progress
 from pipelines.corpus import convokit, cornell
 from pipelines.corpus.containers import open_zip

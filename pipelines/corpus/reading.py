@@ -7,9 +7,10 @@ from pathlib import Path
 from harness.doors.text import parse_json
 from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
+from harness.store.prepared import CorpusKind
 from pipelines.corpus import convokit, cornell, sample
 from pipelines.corpus.containers import FileSet, open_folder, open_zip
-from pipelines.corpus.corpus import Corpus, CorpusKind, Tally
+from pipelines.corpus.corpus import Corpus, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
 from pipelines.corpus.jsonl import read_jsonl_corpus, require_text
 

@@ -13,7 +13,7 @@ from harness.seeding import stream
 from harness.stats import adjust, log_odds_ratio, mean_estimate, proportion_estimate
 from harness.stats.intervals import t_p_value
 from harness.types import Estimate, PreferencePair
-from pipelines.duplicates import is_near_copy, words
+from pipelines.corpus.duplicates import is_near_copy, words
 
 LEVEL = 0.95
 MIN_TEXTS = 8  # a word in fewer replies of both sides together is not tested: nothing could come of it

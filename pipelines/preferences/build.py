@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.artifacts import from_json, read_json, write_json
+from harness.config import Seed, StrictConfig
 from harness.errors import InputError
+from harness.experiment.prompt_draw import draw_prompts
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
+from harness.store.artifacts import from_json, read_json, write_json
+from harness.store.prepared import read_prompts, read_summary
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
-from pipelines.config import Seed, StrictConfig
-from pipelines.drawing import draw_prompts
 from pipelines.preferences.files import import_file, write_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
 from pipelines.preferences.ranking import Choice, Ranker
-from pipelines.prepare import read_summary
-from pipelines.windows import read_prompts
 
 if TYPE_CHECKING:
     from harness.models.protocol import LanguageModel

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import SplitError
+from harness.store.prepared import read_prompts
 from harness.types import SPLITS, PreferencePair, Prompt, Split
-from pipelines.duplicates import find_duplicates
-from pipelines.windows import read_prompts
+from pipelines.corpus.duplicates import find_duplicates
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
@@ -24,7 +24,7 @@ class NearRow:
     prompt_id: str  # of the pair
     other_prompt_id: str  # the held-out row
     other_split: Split
-    why: str  # "prompt" (the same id), "exchange" or "reply", as `pipelines.duplicates` has it
+    why: str  # "prompt" (the same id), "exchange" or "reply", as `pipelines.corpus.duplicates` has it
 
 
 def held_out_prompts(prepared: Path) -> list[Prompt]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import Journal, digest_json
 from harness.errors import ConfigError
 from harness.judging.preferences import PART
+from harness.store.artifacts import Journal, digest_json
 from harness.types import Generation, JudgedPair, Place, Preference, Progress, Prompt
 from pipelines.preferences.ranking import Choice, best_and_worst, candidate
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 from harness.models.chat import chat_format
 from harness.seeding import stream
+from harness.store.prepared import read_summary
 from harness.types import PreferencePair
 from pipelines.preferences.held_out import require_apart
-from pipelines.prepare import read_summary
 from pipelines.training.dpo_recipe import PairSettings
 from pipelines.training.pairs import PairIds, tokenise
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from harness.artifacts import Journal
 from harness.errors import ConfigError
+from harness.experiment.lineage import REFERENCE
 from harness.judging.results import item_id, judged_items
+from harness.store.artifacts import Journal
 from harness.types import Candidate, Generation, Progress, Prompt, Score
-from pipelines.duplicates import words
+from pipelines.corpus.duplicates import words
 
 if TYPE_CHECKING:
     from harness.judging.protocol import Judge
 
-REFERENCE = "reference"
 
 Ranked = tuple[float, Generation]  # in the ranker's units
 

@@ -7,25 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_file, digest_json, from_json, read_json, to_json
 from harness.errors import InputError
+from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
+from harness.experiment.judges.pairwise_stages import comparer_of
+from harness.experiment.leakage import refuse_seen
+from harness.experiment.lineage import REFERENCE
+from harness.experiment.preparing import prompts_of
+from harness.experiment.published import publish_trained
+from harness.experiment.session import OnProgress, Session
+from harness.experiment.variants import adapter_of, parse_variant
 from harness.judging.spec import load_judge_spec
 from harness.models.bases import asked_digest, resolve_base
 from harness.registry import open_adapter
-from harness.tracking import Stage, StageResult
+from harness.store.artifacts import digest_file, digest_json, from_json, read_json, to_json
+from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
-from pipelines.judges.measures import JudgeUse, judge_of, judge_use
-from pipelines.judges.pairwise import comparer_of
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.pairwise_ranking import ComparisonRanker
-from pipelines.preferences.ranking import REFERENCE, Ranker, ReferenceRanker, ScoreRanker
-from pipelines.prepare import PrepareConfig
-from pipelines.seen import refuse_seen
-from pipelines.session import OnProgress, Session
-from pipelines.stages import prepare_stage, prompts_of, publish_trained
+from pipelines.preferences.ranking import Ranker, ReferenceRanker, ScoreRanker
+from pipelines.stages import prepare_stage
 from pipelines.training.crew import order
 from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.variants import adapter_of, parse_variant
 
 if TYPE_CHECKING:
     from pipelines.preferences.audit import PairAudit

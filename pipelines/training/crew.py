@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts import from_json, to_json
 from harness.errors import InputError, ScreentestError
+from harness.store.artifacts import from_json, to_json
 from harness.types import Adapter
 from pipelines.training.processes import launched, leave
 

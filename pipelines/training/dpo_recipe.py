@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import Seed, StrictConfig
+from harness.config import Seed, StrictConfig
 from pipelines.training.recipe import BaseSettings, Epochs, OptimizerSettings, Positive
 
 LossType = Literal["sigmoid", "hinge", "ipo", "robust", "sft"]

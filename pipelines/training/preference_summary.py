@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from harness.models.memory import peak_bytes
 from harness.types import Adapter, BaseModel
-from pipelines.memory import peak_bytes
 from pipelines.modeling import Runtime, count_trainable
 from pipelines.preferences.plan import PairPlan
 from pipelines.training.arguments import resolve_optimizer

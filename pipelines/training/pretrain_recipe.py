@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config import Seed, StrictConfig
+from harness.config import Seed, StrictConfig
 from pipelines.training.recipe import Positive, Tokens
 
 

@@ -34,8 +34,8 @@ def make(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from harness.artifacts import _arrow_schema, write_json, write_manifest
     from harness.judging.results import ScoredGeneration
+    from harness.store.artifacts import _arrow_schema, write_json, write_manifest
     from harness.types import Generation
 
     rng = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def _write(folder: Path, name: str, columns: dict[str, Any], kind: type) -> None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from harness.artifacts import _arrow_schema, write_manifest
+    from harness.store.artifacts import _arrow_schema, write_manifest
 
     folder.mkdir(parents=True)
     pq.write_table(pa.table(columns).cast(_arrow_schema(kind)), folder / name, compression="zstd")
@@ -125,12 +125,12 @@ def _write(folder: Path, name: str, columns: dict[str, Any], kind: type) -> None
 
 def analyse(folder: Path) -> dict[str, Any]:
     """The stage that `screentest evaluate` ends with, on the stored rows."""
+    from harness.experiment.analyse import analyse_stage
+    from harness.experiment.session import Session
+    from harness.models.memory import peak_bytes
     from harness.reporting.runs import RECORD
     from harness.settings import Settings
-    from harness.tracking import Tracking
-    from pipelines.analyse import analyse_stage
-    from pipelines.memory import peak_bytes
-    from pipelines.session import Session
+    from harness.store.tracking import Tracking
 
     began = time.perf_counter()
     session = Session(tracking=Tracking(Settings.from_environment({"SCREENTEST_HOME": str(folder / "home")})))
@@ -155,15 +155,15 @@ def analyse(folder: Path) -> dict[str, Any]:
 
 
 def _measured(folder: Path) -> tuple[Any, Any, Any]:
-    from harness.ablation.design import EvaluationDesign
     from harness.config import parse
     from harness.controls import Qualification
+    from harness.experiment.design import EvaluationDesign
+    from harness.experiment.judges.judge_uses import JudgeUse
+    from harness.experiment.measured_arms import SCORES, read_replies, score_arms
+    from harness.experiment.measuring import Measured
+    from harness.experiment.score_table import ScoreFiles
     from harness.judging.spec import load_judge_spec
     from harness.types import BaseModel, Message, Prompt, Variant
-    from pipelines.judges.measures import JudgeUse
-    from pipelines.measuring import Measured
-    from pipelines.rows import SCORES, read_replies, score_arms
-    from pipelines.scoretable import ScoreFiles
 
     spec = load_judge_spec(Path(__file__).resolve().parents[2] / "experiments" / "judges" / "embedded-geval")
     design = parse(
@@ -218,8 +218,8 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
 
 
 def _stage(folder: Path) -> Any:
-    from harness.artifacts import digest_folder
-    from harness.tracking import StageResult
+    from harness.store.artifacts import digest_folder
+    from harness.store.tracking import StageResult
 
     return StageResult(
         name=folder.name, run_id=folder.name, source_run_id=folder.name, reused=False, folder=folder,

@@ -29,7 +29,7 @@ from stories import command, environment, fresh_home
 from harness.models.bases import resolve_base
 from harness.registry import publish
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 SETTLED, MOST_GROWTH = 0.25, 0.05  # the first quarter warms caches and is not judged
 

@@ -24,8 +24,8 @@ import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
 from pipelines.corpus.reading import read_corpus
-from pipelines.memory import peak_bytes
-from pipelines.prepare import PrepareConfig, run
+from harness.models.memory import peak_bytes
+from pipelines.corpus.prepare import PrepareConfig, run
 from transformers import AutoTokenizer
 imported = time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])

@@ -17,20 +17,21 @@ import torch
 from preference_data import pairs_folder
 from torch.nn.functional import logsigmoid
 
+from harness.config import load_yaml
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.registry import open_adapter
 from harness.seeding import stream
+from harness.store.prepared import read_prompts
 from harness.types import Adapter, PreferencePair
-from pipelines import dpo, prepare
-from pipelines.config import load_yaml
+from pipelines import dpo
+from pipelines.corpus import prepare
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.modeling import attach_adapter, attach_lora, load_base, resolve_runtime
 from pipelines.preferences.plan import PairPlan, plan_pairs
-from pipelines.prepare import PrepareConfig
 from pipelines.training.adapter import save_adapter
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pairs import PairIds
 from pipelines.training.recipe import LoraSettings
-from pipelines.windows import read_prompts
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.database import open_database
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore, Charge
+from harness.store.database import open_database
 from harness.types import JsonObject, JudgedItem, Message
 
 pytestmark = pytest.mark.slow

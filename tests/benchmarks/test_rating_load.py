@@ -16,8 +16,8 @@ from panels import a_study
 from postgres import running
 from sqlalchemy import Engine, select
 
-from harness.database import open_database
-from harness.ratings.schema import ratings
+from harness.store.database import open_database
+from harness.studies.schema import ratings
 
 pytestmark = pytest.mark.slow
 

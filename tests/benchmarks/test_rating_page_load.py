@@ -26,9 +26,9 @@ from postgres import running
 from rating_server import CHROMIUM, Site, browsing, free_port
 from sqlalchemy import Engine, select
 
-from harness.database import open_database
-from harness.ratings.links import Link
-from harness.ratings.schema import ratings
+from harness.store.database import open_database
+from harness.studies.links import Link
+from harness.studies.schema import ratings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

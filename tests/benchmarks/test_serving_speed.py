@@ -28,7 +28,7 @@ from harness.models.bases import base_folder, load_tokenizer, resolve_base
 from harness.models.chat import render
 from harness.registry import publish
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

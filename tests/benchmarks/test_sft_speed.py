@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import torch
 
+from harness.config import load_yaml
 from harness.models.bases import load_tokenizer, resolve_base
-from pipelines import prepare, sft
-from pipelines.config import load_yaml
+from pipelines import sft
+from pipelines.corpus import prepare
+from pipelines.corpus.prepare import PrepareConfig
+from pipelines.corpus.windows import ExampleTable, read_examples
 from pipelines.modeling import attach_lora, load_base, resolve_runtime
 from pipelines.packing import FlatPack, flatten, plan_packs
-from pipelines.prepare import PrepareConfig
 from pipelines.training.recipe import SftRecipe
-from pipelines.windows import ExampleTable, read_examples
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

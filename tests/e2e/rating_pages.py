@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rating_server import Site
 
-from harness.ratings.links import Link
+from harness.studies.links import Link
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

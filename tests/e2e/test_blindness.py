@@ -12,11 +12,11 @@ from rating_server import CHROMIUM, SECRET, browsing, serving
 from sqlalchemy import select, update
 from wire import Wire, forms
 
-from harness.database import open_database
-from harness.ratings.items import CHOSEN, REJECTED
-from harness.ratings.rows import read_rows
-from harness.ratings.schema import items, ratings, slots
-from harness.ratings.schema import raters as raters_table
+from harness.store.database import open_database
+from harness.studies.items import CHOSEN, REJECTED
+from harness.studies.rating_rows import read_rows
+from harness.studies.schema import items, ratings, slots
+from harness.studies.schema import raters as raters_table
 from harness.ui.drawing import inert
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]

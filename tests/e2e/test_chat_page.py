@@ -10,9 +10,9 @@ from looks import CONTRAST
 from playwright.sync_api import Page, expect
 from rating_server import CHROMIUM, SECRET, browsing, serving
 
-from harness.database import open_database
-from harness.ratings.serving import RatingTask, next_task
-from harness.ratings.studies import find_study
+from harness.store.database import open_database
+from harness.studies.serving import RatingTask, next_task
+from harness.studies.studies import find_study
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
 

@@ -13,8 +13,8 @@ import yaml
 from faulty_server import N_PROBES, Fault, FaultyServer
 from stories import EXPERIMENTS, fresh_home, screentest
 
-from harness.database import open_database
 from harness.models.endpoint.store import CallStore, LedgerTotal
+from harness.store.database import open_database
 
 pytestmark = pytest.mark.slow
 

@@ -18,11 +18,11 @@ from faulty_server import N_PROBES, FaultyServer
 from sqlalchemy import create_engine, text
 from stories import EXPERIMENTS, command, environment, fresh_home, screentest
 
-from harness.artifacts import read_parquet
-from harness.database import open_database
 from harness.judging.results import ScoredGeneration
 from harness.models.endpoint.store import CallStore
-from harness.tracking import Tracking
+from harness.store.artifacts import read_parquet
+from harness.store.database import open_database
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 

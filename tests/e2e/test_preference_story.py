@@ -12,7 +12,7 @@ from stories import Ran, fresh_home, screentest, tiny_experiment, tiny_preferenc
 
 from harness.registry import resolve
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 

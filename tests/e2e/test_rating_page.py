@@ -15,11 +15,11 @@ from rating_pages import UNREAD, await_other, begin, item, notice, opened, press
 from rating_server import CHROMIUM, Site, browsing, serving
 from sqlalchemy import Engine, select
 
-from harness.database import open_database
-from harness.ratings.casting import Cast, cast_rating
-from harness.ratings.rows import read_rows
-from harness.ratings.schema import ratings
-from harness.ratings.studies import close_study, renew_link, revoke_link
+from harness.store.database import open_database
+from harness.studies.casting import Cast, cast_rating
+from harness.studies.rating_rows import read_rows
+from harness.studies.schema import ratings
+from harness.studies.studies import close_study, renew_link, revoke_link
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -275,7 +275,7 @@ def _items_with(texts: dict[str, str]):  # type: ignore[no-untyped-def]
 
     from panels import the_items
 
-    from harness.ratings.items import ItemReply
+    from harness.studies.items import ItemReply
 
     def items(*args, **kwargs):  # type: ignore[no-untyped-def]
         made = the_items(*args, **kwargs)

@@ -19,8 +19,8 @@ from rating_pages import begin, item, opened, press
 from rating_server import CHROMIUM, browsing, free_port, serving
 from stories import REPOSITORY
 
-from harness.database import open_database
-from harness.ratings.rows import read_rows
+from harness.store.database import open_database
+from harness.studies.rating_rows import read_rows
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 DOCUMENT = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")

@@ -15,9 +15,9 @@ import yaml
 from fakes import tiny_checkpoint
 from stories import Ran, environment, fresh_home, screentest, tiny_experiment, tiny_recipe
 
-from harness.artifacts import read_json
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.artifacts import read_json
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
@@ -206,7 +206,7 @@ def test_an_adapter_is_not_asked_about_its_own_training_films(world, home, first
 
 TRAINING = """
     import os, signal
-    from harness.tracking import Stage
+    from harness.store.tracking import Stage
     log, seen = Stage.log_metric, []
     def dying(self, name, value, step=None):
         log(self, name, value, step)
@@ -217,7 +217,7 @@ TRAINING = """
 """
 GENERATION = """
     import os, signal
-    from harness.artifacts import Journal
+    from harness.store.artifacts import Journal
     append, seen = Journal.append, []
     def dying(self, *nouns):
         append(self, *nouns)

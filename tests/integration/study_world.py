@@ -15,16 +15,16 @@ from panels import Clock, hidden
 from sqlalchemy import Engine
 from stories import Ran, fresh_home, screentest
 
-from harness.artifacts import write_parquet
-from harness.database import open_database
+from harness.experiment.measured_arms import SCORES
+from harness.experiment.session import Session
 from harness.judging.results import ScoredGeneration
-from harness.ratings.casting import Cast, cast_rating
-from harness.ratings.items import SHUFFLED
-from harness.ratings.serving import RatingTask, next_task
 from harness.settings import Settings
-from harness.tracking import Tracking
-from pipelines.rows import SCORES
-from pipelines.session import Session
+from harness.store.artifacts import write_parquet
+from harness.store.database import open_database
+from harness.store.tracking import Tracking
+from harness.studies.casting import Cast, cast_rating
+from harness.studies.items import SHUFFLED
+from harness.studies.serving import RatingTask, next_task
 
 FILMS, PER_FILM = 12, 5
 SPOKEN = "we were never going to make it to the coast before the rain began again that night"
@@ -53,15 +53,13 @@ class World:
         self.source = {**source, "generations": {"sft": "sft.jsonl", "base": "base.jsonl"}}
 
     def prompt_ids(self, source: dict[str, Any]) -> list[str]:
-        from harness.ablation.design import DataDesign
-        from pipelines.stages import prepare_config, prepare_stage, prompts_of
-        from pipelines.variants import TokenizerSource
+        from harness.experiment.design import DataDesign
+        from harness.experiment.preparing import prepare, prompts_of
+        from harness.experiment.variants import TokenizerSource
 
         data = DataDesign(file=str(self.folder / source["data"]))
         base = TokenizerSource(base=source["base"], revision=None)
-        return [
-            p.id for p in prompts_of(prepare_stage(self.session(), prepare_config(data, base=base, limit=None)), "test")
-        ]
+        return [p.id for p in prompts_of(prepare(self.session(), data, base=base), "test")]
 
     def session(self) -> Session:
         return Session(tracking=Tracking(Settings.from_environment({"SCREENTEST_HOME": str(self.home)})))

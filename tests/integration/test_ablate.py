@@ -14,7 +14,7 @@ from fakes import tiny_checkpoint
 from stories import command, environment, fresh_home, screentest
 
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 

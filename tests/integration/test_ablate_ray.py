@@ -20,7 +20,7 @@ from stories import REPOSITORY, command, environment, fresh_home, screentest
 
 from harness.errors import InputError
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = [
     pytest.mark.slow,
@@ -129,7 +129,7 @@ def _workers_at(task: str) -> list[psutil.Process]:
 
 
 def test_a_remote_worker_refuses_a_sqlite_store():
-    from pipelines.ablate.ray_workers import refuse_sqlite
+    from harness.experiment.workers.ray_workers import refuse_sqlite
 
     with pytest.raises(InputError, match="MLflow server"):
         refuse_sqlite("sqlite:///runs.db")

@@ -10,13 +10,13 @@ from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 from unit.reporting.report_example import example_record
 
-from harness.database import open_database
-from harness.ratings.links import OWNER_VARIABLE
-from harness.ratings.studies import add_rehearsal
 from harness.reporting.render import write_report
 from harness.reporting.runs import ANALYSIS
 from harness.settings import Settings
-from harness.tracking import Stage, Tracking
+from harness.store.database import open_database
+from harness.store.tracking import Stage, Tracking
+from harness.studies.links import OWNER_VARIABLE
+from harness.studies.studies import add_rehearsal
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECRET = "a-secret-of-an-owner"

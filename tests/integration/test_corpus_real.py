@@ -9,10 +9,11 @@ import pytest
 
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import chat_format, chat_messages, render, reply_ids
+from harness.store.prepared import read_prompts
+from pipelines.corpus.prepare import PrepareConfig, run
 from pipelines.corpus.reading import read_corpus
-from pipelines.prepare import PrepareConfig, run
-from pipelines.splits import split_corpus
-from pipelines.windows import read_examples, read_prompts
+from pipelines.corpus.splits import split_corpus
+from pipelines.corpus.windows import read_examples
 
 pytestmark = pytest.mark.model
 

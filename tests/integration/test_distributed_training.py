@@ -21,9 +21,9 @@ import yaml
 from fakes import tiny_checkpoint
 from stories import environment, fresh_home, tiny_preference_recipe
 
-from harness.artifacts import read_json
 from harness.settings import Settings
-from harness.tracking import RunInfo, Tracking
+from harness.store.artifacts import read_json
+from harness.store.tracking import RunInfo, Tracking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-5  # of a weight: sums over processes are taken in another order

@@ -14,15 +14,15 @@ from fakes import tiny_adapter, tiny_checkpoint
 from servers import Running, running
 from stories import fresh_home, screentest
 
-from harness.artifacts import read_parquet
+from harness.experiment.measured_arms import GENERATIONS
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.registry import publish
 from harness.serving.variants import Variants
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.artifacts import read_parquet
+from harness.store.tracking import Tracking
 from harness.types import BaseModel, Generation
-from pipelines.rows import GENERATIONS
 
 pytestmark = pytest.mark.slow
 

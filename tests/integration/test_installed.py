@@ -23,7 +23,7 @@ from fakes import tiny_checkpoint
 from stories import REPOSITORY, environment, fresh_home
 
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 MARK = "SCREENTEST_TEST_MARK"

@@ -16,12 +16,12 @@ import pytest
 from faulty_server import Fault, FaultyServer, expected_score
 from stories import REPOSITORY, environment
 
-from harness.database import open_database
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore
+from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.judging import load_criterion
 from harness.judging.mlflow_rows import TABLE, log_table, log_traces, score_table
 from harness.judging.mlflow_scorer import as_scorer, item_of
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import JudgedItem, Message
 
 CRITERIA = (load_criterion("coherence"), load_criterion("fluency"))

@@ -15,7 +15,7 @@ from fakes import tiny_checkpoint
 from stories import FOREIGN, REPOSITORY
 
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent

@@ -21,14 +21,14 @@ from servers import running
 from sqlalchemy import text
 from stories import EXPERIMENTS, fresh_home, screentest
 
-from harness.database import open_database
 from harness.models.answers import AnswerStore
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.reporting.runs import record_of
 from harness.serving.variants import Variants
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.database import open_database
+from harness.store.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 

@@ -13,15 +13,15 @@ import torch
 from fakes import tiny_adapter, tiny_checkpoint
 from stories import environment, fresh_home, screentest
 
-from harness.artifacts import digest_folder, digest_json, write_json, write_manifest
 from harness.errors import InputError, IntegrityError
+from harness.experiment.published import PUBLISHED, publish_trained, published_adapter
+from harness.experiment.session import OnProgress, Session
 from harness.models.bases import resolve_base
 from harness.registry import export, open_adapter, promote, publish, records, resolve
 from harness.settings import Settings
-from harness.tracking import Stage, Tracking
+from harness.store.artifacts import digest_folder, digest_json, write_json, write_manifest
+from harness.store.tracking import Stage, Tracking
 from harness.types import Adapter, BaseModel
-from pipelines.session import OnProgress, Session
-from pipelines.stages import PUBLISHED, publish_trained, published_adapter
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from harness.models.local import LocalModel
 from harness.models.protocol import OptionRequest
 from harness.registry import publish
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

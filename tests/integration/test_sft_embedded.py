@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import prepare, sft
-from pipelines.config import load_yaml
-from pipelines.prepare import PrepareConfig
+from harness.config import load_yaml
+from pipelines import sft
+from pipelines.corpus import prepare
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.training.recipe import SftRecipe
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

@@ -28,15 +28,15 @@ from sqlalchemy import create_engine, text
 from stories import REPOSITORY, screentest, spawned
 
 from harness.errors import IntegrityError
+from harness.experiment.session import OnProgress, Session
 from harness.models.bases import resolve_base
 from harness.models.chat import chat_messages
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest
 from harness.registry import promote, publish, resolve
 from harness.settings import Settings
-from harness.tracking import Stage, Tracking
+from harness.store.tracking import Stage, Tracking
 from harness.types import Adapter, Decoding, Message
-from pipelines.session import OnProgress, Session
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from stories import EXPERIMENTS
 from study_world import World, judged_run, mark_all
 
-from harness.ratings.studies import find_study
+from harness.studies.studies import find_study
 from harness.types import Message, PreferencePair, Prompt
 from pipelines.preferences.files import write_pairs
 

@@ -17,7 +17,7 @@ from stories import environment, fresh_home
 
 from harness.errors import UnavailableError
 from harness.settings import Settings
-from harness.tracking import Stage, StageResult, Tracking
+from harness.store.tracking import Stage, StageResult, Tracking
 
 ODD = ["per%cent", "per%20cent", "ques?tion", "ha#sh é", "quo'te\"[x]"]
 
@@ -197,7 +197,7 @@ def test_a_server_that_is_none_is_one_sentence_within_seconds(tmp_path, silent, 
     assert "hunter2" not in said
 
 
-FIRST = "import os, sys, time, mlflow; from harness.tracking import Tracking\n"
+FIRST = "import os, sys, time, mlflow; from harness.store.tracking import Tracking\n"
 FIRST += "open(sys.argv[1] + str(os.getpid()), 'w').close()\n"
 FIRST += "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
 FIRST += "with Tracking().command('x'): print('ok')"
@@ -227,7 +227,7 @@ def test_three_first_starts_at_once_all_succeed(tmp_path):
 def test_three_first_starts_at_once_on_postgresql_beside_our_own_tables(tmp_path):
     from postgres import running
 
-    from harness.database import open_database
+    from harness.store.database import open_database
 
     with running() as server:
         url = server.fresh()

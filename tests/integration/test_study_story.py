@@ -14,8 +14,8 @@ from stories import screentest
 from study_world import World, judged_run, mark_all
 
 from harness.models.bases import resolve_base
-from harness.ratings.serving import RatingTask, next_task
-from harness.ratings.studies import find_study
+from harness.studies.serving import RatingTask, next_task
+from harness.studies.studies import find_study
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_from_generations_to_a_sentence(world: World, store: Engine, tmp_path: P
 
 
 def next_task_refused(engine: Engine, token: str) -> str:
-    from harness.ratings.refusals import StudyClosedError
+    from harness.studies.refusals import StudyClosedError
 
     with pytest.raises(StudyClosedError) as caught:
         next_task(engine, token)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import InputError, UnavailableError
 from harness.settings import Settings
-from harness.tracking import Stage, Tracking
+from harness.store.tracking import Stage, Tracking
 
 
 def write_answer(stage: Stage) -> None:
@@ -144,7 +144,7 @@ def test_a_killed_stage_resumes_in_the_same_run(tracking: Tracking) -> None:
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from harness.tracking import Tracking
+        from harness.store.tracking import Tracking
 
         def work(stage):
             if not (stage.folder / "half.txt").exists():

@@ -7,7 +7,7 @@ import pytest
 from postgres import Server, running
 from sqlalchemy import Engine
 
-from harness.database import open_database
+from harness.store.database import open_database
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from ablations import design_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ablation.arms import override, varying
 from harness.errors import ConfigError, InputError
+from harness.experiment.arms import override, varying
 
 THREE = {"a": {"sft.neftune_alpha": 0}, "b": {"sft.neftune_alpha": 5}, "c": {"sft.neftune_alpha": 10}}
 AB = [{"name": "b-a", "arms": ["b", "a"]}]

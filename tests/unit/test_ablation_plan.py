@@ -11,8 +11,8 @@ from ablations import design_of, tiny_ablation
 from stories import EXPERIMENTS
 
 from harness.errors import ConfigError
-from pipelines.ablate.plan import Plan, make_plan
-from pipelines.ablate.run import load_ablation
+from harness.experiment.ablate import load_ablation
+from harness.experiment.plan import Plan, make_plan
 
 FOUR = {f"a{n}": {"sft.neftune_alpha": n} for n in (0, 5, 10, 15)}
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ablate.plan import Task, TaskKind
-from pipelines.ablate.schedule import Event, Ran, Ticket, run_tasks
+from harness.experiment.plan import Task
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
 
 
-def task(key: str, *needs: str, kind: TaskKind = "sft") -> Task:
+def task(key: str, *needs: str, kind: str = "sft") -> Task:
     return Task(key=key, kind=kind, settings={}, needs={f"need-{n}": n for n in needs}, label=key)
 
 

@@ -11,12 +11,12 @@ from ablations import design_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ablation.analysis import MeasuredArm, MeasureRule
-from harness.ablation.arms import AblationFamily
-from harness.ablation.design import ContrastDesign, EffectDesign
-from harness.ablation.rows import Row, Rows
-from harness.ablation.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows, side_of
-from harness.ablation.settling import settling_sentence
+from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
+from harness.experiment.analysis.seeds import SeededAnalysis, SeededArm, analyse_seeds, paired_rows, side_of
+from harness.experiment.analysis.settling import settling_sentence
+from harness.experiment.analysis.values import Row, Rows
+from harness.experiment.arms import AblationFamily
+from harness.experiment.design import ContrastDesign, EffectDesign
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan
 from harness.types import Source

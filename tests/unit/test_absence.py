@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from unit.test_analysis import a_design
 from unit.test_comparing import STAGE
 
-from harness.ablation.absence import absent_replies, fills
-from harness.ablation.analysis import Analysis, MeasuredArm, MeasureRule, analyse
-from harness.ablation.design import ContrastDesign, FamilyDesign
-from harness.ablation.rows import Lacking, Row, Rows, pair, per_prompt
-from harness.metrics.diversity import film_diversity
+from harness.experiment.analysis.absence import absent_replies, fills
+from harness.experiment.analysis.contrasts import Analysis, MeasuredArm, MeasureRule, analyse
+from harness.experiment.analysis.values import Lacking, Row, Rows, pair, per_prompt
+from harness.experiment.design import ContrastDesign, FamilyDesign
+from harness.experiment.imported_scores import ImportedScore
+from harness.experiment.measured_arms import Replies
+from harness.experiment.recordings import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
+from harness.measures.diversity import film_diversity
 from harness.types import FinishReason, Generation, Message, Prompt, Variant
-from pipelines.imported import ImportedScore
-from pipelines.recorded import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
-from pipelines.rows import Replies
 
 N = 60
 RULES = {

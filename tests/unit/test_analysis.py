@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.ablation.analysis import MeasuredArm, MeasureRule, analyse, smallest_effect_in_units
-from harness.ablation.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
-from harness.ablation.rows import Row, Rows, per_prompt
 from harness.config import parse
 from harness.errors import ConfigError, InputError
+from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, analyse, smallest_effect_in_units
+from harness.experiment.analysis.values import Row, Rows, per_prompt
+from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
 from harness.types import Finding
 
 CONTRAST = ContrastDesign(name="sft-base", arms=("sft", "base"))

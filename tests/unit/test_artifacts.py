@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import artifacts
 from harness.errors import InputError, IntegrityError
+from harness.store import artifacts
 from harness.types import Generation, Message, Prompt, Score, Source
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=("Cs",)))

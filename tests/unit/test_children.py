@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.children import child_command, root
+from harness.child_processes import child_command, root
 
 ANSWER = "import sys; print(sys.argv[1:], sys.path.count(''))\nimport pipelines, harness; print(pipelines.__file__)\n"
 STUBBORN = "import signal, time\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\nprint('up', flush=True)\n"

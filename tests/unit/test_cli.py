@@ -257,7 +257,7 @@ def test_a_full_or_closed_disk_exits_1_with_a_sentence(home, monkeypatch, number
     def write(*arguments: object, **options: object) -> None:
         raise OSError(number, os.strerror(number), "/disk/x")
 
-    monkeypatch.setattr("harness.tracking.Tracking.find", write)
+    monkeypatch.setattr("harness.store.tracking.Tracking.find", write)
     ran = screentest("doctor", home=home)
     assert (ran.code, ran.stdout) == (1, "")
     [line] = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
@@ -272,7 +272,7 @@ def test_a_hub_that_cannot_be_reached_exits_1_and_says_what_to_do(home):
 
 
 def test_an_interrupted_command_says_that_it_goes_on(home, monkeypatch):
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -354,9 +354,9 @@ def test_no_secret_of_the_environment_is_shown_or_stored(tmp_path, base):
 def test_a_crash_shows_no_local_variables(tmp_path):
     """A bug's traceback must not print what variables hold: keys are among them."""
     program = (
-        "import harness.tracking\n"
+        "import harness.store.tracking\n"
         "def broken(self, *a, **k):\n    secret = 'sk-canary-0123456789'\n    raise RuntimeError('bug')\n"
-        "harness.tracking.Tracking.find = broken\n"
+        "harness.store.tracking.Tracking.find = broken\n"
         "from pipelines.cli import main\nmain(['report', 'latest'])"
     )
     ran = subprocess.run([sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True)

@@ -8,11 +8,11 @@ import pytest
 from fakes import ScriptedComparer
 
 from harness.errors import InputError
+from harness.experiment.judges.pairwise_stages import compare_replies, versus_rows
+from harness.experiment.measured_arms import Replies
 from harness.judging import load_criterion
-from harness.tracking import StageResult
+from harness.store.tracking import StageResult
 from harness.types import Generation, Message, Prompt
-from pipelines.judges.pairwise import compare_replies, versus_rows
-from pipelines.rows import Replies
 
 PROMPTS = [
     Prompt(id=f"p{i}", messages=(Message(role="user", content="well?"),), split="test", cluster=f"film{i}")

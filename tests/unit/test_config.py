@@ -23,8 +23,8 @@ BOMB = "ka: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"k{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefg", "bcdefg", strict=False)
 )
 MODULES = (
-    "harness.ablation.arms", "harness.ablation.design", "harness.judging.criterion_files", "harness.judging.spec",
-    "harness.ratings.design", "pipelines.preferences.build", "pipelines.training.dpo_recipe",
+    "harness.experiment.arms", "harness.experiment.design", "harness.judging.criterion_files", "harness.judging.spec",
+    "harness.studies.design", "pipelines.preferences.build", "pipelines.training.dpo_recipe",
     "pipelines.training.pretrain_recipe", "pipelines.training.recipe",
 )  # fmt: skip
 

@@ -7,9 +7,9 @@ import re
 import pytest
 from stories import REPOSITORY
 
+from harness.terminal import bold, dim, rendered, warning
 from harness.types import Progress
 from pipelines.cli import console
-from pipelines.styles import bold, dim, rendered, warning
 
 NAMES = (
     "[old]",
@@ -52,7 +52,7 @@ def test_styles_are_kept_apart_from_words() -> None:
 
 
 def test_no_message_is_written_in_markup() -> None:
-    """What is in square brackets is printed: styles are functions of `pipelines.styles`."""
+    """What is in square brackets is printed: styles are functions of `harness.terminal`."""
     markup = re.compile(r"\[/?(bold|dim|green|yellow|red|cyan|blue|italic|magenta)[a-z ]*\]")
     found = [str(p) for p in (REPOSITORY / "pipelines").rglob("*.py") if markup.search(p.read_text())]
     assert found == []

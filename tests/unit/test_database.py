@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from harness.database import VERSION_TABLE, open_database, writing
 from harness.errors import UnavailableError
+from harness.store.database import VERSION_TABLE, open_database, writing
 
 
 def _version(engine: Engine) -> str:
@@ -84,7 +84,7 @@ def test_a_restarted_server_is_met_by_connecting_anew(monkeypatch: pytest.Monkey
         with engine.begin() as connection:
             connection.execute(text("SELECT 1"))
         server.restart()
-        monkeypatch.setattr("harness.database.IDLE_SECONDS", 0.0)
+        monkeypatch.setattr("harness.store.database.IDLE_SECONDS", 0.0)
         with engine.begin() as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
         engine.dispose()

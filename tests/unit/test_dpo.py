@@ -15,17 +15,17 @@ from fakes import tiny_checkpoint
 from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe, settings, tiny_base
 from pydantic import BaseModel
 
-from harness.artifacts import digest_folder
+from harness.config import load_yaml, parse
 from harness.errors import ConfigError, InputError, IntegrityError, SplitError, StageError
 from harness.models.bases import load_tokenizer, resolve_base
+from harness.store.artifacts import digest_folder
+from harness.store.prepared import read_prompts
 from harness.types import Adapter
 from pipelines import dpo
-from pipelines.config import load_yaml, parse
 from pipelines.preferences.plan import plan_pairs
 from pipelines.training import recipe as recipe_module
 from pipelines.training.checkpoints import MARK
 from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.windows import read_prompts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = sorted((REPOSITORY / "experiments" / "recipes" / "dpo").glob("*.yaml"))
@@ -321,10 +321,10 @@ def test_held_out_pairs_are_of_films_of_their_own_and_long_pairs_are_counted(bas
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from harness.artifacts import from_json
+from harness.store.artifacts import from_json
 from harness.types import Adapter
 from pipelines import dpo
-from pipelines.config import parse
+from harness.config import parse
 from pipelines.training.dpo_recipe import DpoRecipe
 
 def kill(name, value, step):
@@ -340,7 +340,7 @@ dpo.run(recipe, prepared=prepared, pairs=pairs, parent=parent, folder=folder, on
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_adapter(base, prepared, parent, pairs, trained, tmp_path):
-    from harness.artifacts import to_json
+    from harness.store.artifacts import to_json
 
     arguments = [json.dumps(settings(base)), json.dumps(to_json(parent)), str(prepared), str(pairs), str(tmp_path)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPOSITORY, check=False)
@@ -390,9 +390,9 @@ def leaves(kind: type[BaseModel]) -> set[tuple[str, str]]:
 
 
 def test_every_key_is_read_by_a_training(base, prepared, parent, pairs, tmp_path, monkeypatch):
-    from harness.tracking import Tracking
+    from harness.experiment.session import Session
+    from harness.store.tracking import Tracking
     from pipelines.preferences.stages import parent_of as parent_named
-    from pipelines.session import Session
 
     read = set()
 

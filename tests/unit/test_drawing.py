@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError, SplitError
+from harness.experiment.prompt_draw import draw_prompts
 from harness.types import Message, Prompt
-from pipelines.drawing import draw_prompts
 
 
 def prompts_of(sizes: list[int]) -> list[Prompt]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.duplicates import MIN_CONTAINMENT, MIN_WORDS, Duplicate, describe, find_duplicates, words
+from pipelines.corpus.duplicates import MIN_CONTAINMENT, MIN_WORDS, Duplicate, describe, find_duplicates, words
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPEECH = "I never said the boat would wait for anyone, least of all for you"  # 14 words, 12 trigrams

@@ -13,17 +13,17 @@ import typer
 import yaml
 from stories import EXPERIMENTS, REPOSITORY
 
-from harness.ablation.design import EvaluationDesign
 from harness.config import load_yaml
+from harness.experiment.ablate import load_ablation
+from harness.experiment.design import EvaluationDesign
+from harness.experiment.evaluate import load_design
+from harness.experiment.plan import make_plan
+from harness.experiment.variants import parse_variant
 from harness.judging.criterion_files import shipped_criteria
 from harness.judging.spec import load_judge_spec
-from harness.ratings.design import StudyDesign
-from pipelines.ablate.plan import make_plan
-from pipelines.ablate.run import load_ablation
-from pipelines.evaluate import load_design
+from harness.studies.design import StudyDesign
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
-from pipelines.variants import parse_variant
 
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
 PREFERENCES = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))

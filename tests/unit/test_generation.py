@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fakes import UniformModel
 
-from harness.artifacts import read_jsonl
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.generation import agreement, count, generate
 from harness.models.protocol import Agreement, Reply, ReplyRequest
+from harness.store.artifacts import read_jsonl
 from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Progress, Prompt, Variant
 
 BASE = BaseModel(source="fake", revision=None, digest="b" * 64, family="fake")

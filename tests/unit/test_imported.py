@@ -9,7 +9,7 @@ from fakes import tiny_checkpoint
 from stories import fresh_home, screentest, tiny_experiment
 
 from harness.errors import InputError
-from pipelines.imported import ImportedScore, read_imported
+from harness.experiment.imported_scores import ImportedScore, read_imported
 
 GOOD = {"prompt_id": "p1", "variant": "base", "value": 0.5}
 

@@ -6,9 +6,9 @@ import pytest
 from fakes import FAKE_BASE
 from stories import EXPERIMENTS
 
+from harness.experiment.judges.judge_uses import family_of_variant
 from harness.judging import load_judge_spec
 from harness.types import Variant
-from pipelines.judges.measures import family_of_variant
 
 REMOTE = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini")
 LOCAL = load_judge_spec(EXPERIMENTS / "judges" / "embedded-geval")

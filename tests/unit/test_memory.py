@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from stories import REPOSITORY
 
+from harness.models.memory import peak_bytes, peak_of_stages
 from harness.settings import Settings
-from harness.tracking import Tracking
-from pipelines.memory import peak_bytes, peak_of_stages
+from harness.store.tracking import Tracking
 
 BYTES = 400_000_000
 
@@ -20,7 +20,7 @@ def test_a_child_of_a_large_process_counts_its_own_memory_alone():
     held = np.ones(BYTES, dtype=np.uint8)
     mine = peak_bytes()
     assert mine >= held.nbytes
-    words = "from pipelines.memory import peak_bytes; print(peak_bytes())"
+    words = "from harness.models.memory import peak_bytes; print(peak_bytes())"
     child = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert 0 < int(child.stdout) < BYTES
 
@@ -35,7 +35,7 @@ def test_the_peak_stays_when_memory_is_given_back():
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux names processes in bytes")
 def test_a_process_whose_name_is_cut_within_a_character_is_counted():
     words = (
-        "from pathlib import Path; from pipelines.memory import peak_bytes; "
+        "from pathlib import Path; from harness.models.memory import peak_bytes; "
         "Path('/proc/self/comm').write_bytes('ray::SFT none · 1'.encode()); print(peak_bytes())"
     )
     child = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True, check=True)

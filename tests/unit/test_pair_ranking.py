@@ -10,8 +10,8 @@ from typing import Literal
 import pytest
 from fakes import ScriptedComparer
 
-from harness.artifacts import Journal
 from harness.errors import ConfigError
+from harness.store.artifacts import Journal
 from harness.types import Criterion, Generation, Message, Preference, Prompt
 from pipelines.preferences.pairwise_ranking import ComparisonRanker
 

@@ -11,15 +11,15 @@ import pytest
 from fakes import ScriptedJudge, UniformModel
 from preference_data import SYSTEM, pair, prepared_sample, tiny_base
 
+from harness.config import parse
 from harness.errors import ConfigError, InputError, SplitError
 from harness.models.protocol import Reply, ReplyRequest
+from harness.store.prepared import read_prompts
 from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
-from pipelines.config import parse
 from pipelines.preferences import build as preferences
 from pipelines.preferences.build import PairsConfig, read_pairs_summary
 from pipelines.preferences.files import PAIRS, import_file, read_pairs, write_pairs
 from pipelines.preferences.ranking import Choice, ReferenceRanker, ScoreRanker
-from pipelines.windows import read_prompts
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())

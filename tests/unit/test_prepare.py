@@ -12,13 +12,14 @@ import pytest
 from corpora import cornell_files, films, jsonl
 from fakes import tiny_tokenizer
 
-from harness.artifacts import digest_folder, read_parquet
 from harness.errors import CorpusError, InputError
 from harness.models.chat import DIALOGUE_SYSTEM
+from harness.store.artifacts import digest_folder, read_parquet
+from harness.store.prepared import PrepareSummary, iter_prompts, read_prompts, read_summary
 from harness.types import SPLITS, Example, Progress, Prompt, Split
 from pipelines.corpus.corpus import Corpus
-from pipelines.prepare import CHAT_SYSTEM, PrepareConfig, PrepareSummary, read_summary, run
-from pipelines.windows import iter_prompts, read_examples, read_prompts
+from pipelines.corpus.prepare import CHAT_SYSTEM, PrepareConfig, run
+from pipelines.corpus.windows import read_examples
 
 tokenizer = functools.cache(tiny_tokenizer)
 

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from stories import EXPERIMENTS
 
-from harness.config import load_yaml
+from harness.config import load_yaml, parse
 from harness.errors import ConfigError, InputError
+from harness.experiment.kinds import BASE_FOLDER
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import chat_format
-from pipelines import prepare, pretrain
-from pipelines.config import parse
-from pipelines.prepare import PrepareConfig
+from pipelines import pretrain
+from pipelines.corpus import prepare
+from pipelines.corpus.prepare import PrepareConfig
 from pipelines.training.pretrain_recipe import PretrainRecipe
 
 SMALL: dict[str, Any] = {
@@ -61,7 +62,7 @@ def test_it_learns_and_gives_a_base(prepared, tmp_path):
     summary = pretrain.run(recipe_of(), prepared=prepared, folder=tmp_path)
     assert summary.trace[-1].validation < 0.9 * torch.tensor(400.0).log().item()  # better than knowing nothing
     assert 6000 - 64 < summary.n_tokens < 6000 + 300  # whole rows of whole conversations
-    base = resolve_base(str(tmp_path / pretrain.MODEL))
+    base = resolve_base(str(tmp_path / BASE_FOLDER))
     assert chat_format(load_tokenizer(base)).end_token == "<|im_end|>"
     assert json.loads((tmp_path / pretrain.PRETRAINING).read_text())["n_parameters"] == summary.n_parameters
     assert not list(tmp_path.glob("**/*.pt"))
@@ -79,16 +80,16 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(prepared, tmp_path):
         pretrain.run(recipe_of(), prepared=prepared, folder=torn, on_progress=stop)
     summary = pretrain.run(recipe_of(), prepared=prepared, folder=torn)
     assert summary.resumed_from is not None
-    first, second = (load_file(folder / pretrain.MODEL / "model.safetensors") for folder in (whole, torn))
+    first, second = (load_file(folder / BASE_FOLDER / "model.safetensors") for folder in (whole, torn))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_another_seed_gives_another_model_and_the_same_tokenizer(prepared, tmp_path):
     for seed in (0, 1):
         pretrain.run(recipe_of(seed=seed, train_tokens=600), prepared=prepared, folder=tmp_path / str(seed))
-    names = [load_file(tmp_path / str(s) / pretrain.MODEL / "model.safetensors") for s in (0, 1)]
+    names = [load_file(tmp_path / str(s) / BASE_FOLDER / "model.safetensors") for s in (0, 1)]
     assert not torch.equal(names[0]["model.embed_tokens.weight"], names[1]["model.embed_tokens.weight"])
-    texts = [(tmp_path / str(s) / pretrain.MODEL / "tokenizer.json").read_bytes() for s in (0, 1)]
+    texts = [(tmp_path / str(s) / BASE_FOLDER / "tokenizer.json").read_bytes() for s in (0, 1)]
     assert texts[0] == texts[1]
 
 

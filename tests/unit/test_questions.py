@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from harness.ablation.design import ContrastDesign, MeasureDesign
-from harness.ablation.questions import Question, declared_late, questions_of
+from harness.experiment.design import ContrastDesign, MeasureDesign
+from harness.experiment.questions import Question, declared_late, questions_of
 
 MEASURE = {"loss": MeasureDesign.model_validate({"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}})}
 

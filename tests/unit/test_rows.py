@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ablation.rows import Row, Rows, pair, per_prompt
-from harness.artifacts import read_parquet, write_parquet
 from harness.errors import InputError
+from harness.experiment.analysis.columns import read_columns
+from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
+from harness.experiment.score_table import LostScores, ScoreFiles
 from harness.judging.results import ScoredGeneration
-from harness.metrics.heldout import HeldoutLoss
-from pipelines.columns import read_columns
-from pipelines.scoretable import LostScores, ScoreFiles
+from harness.measures.heldout import HeldoutLoss
+from harness.store.artifacts import read_parquet, write_parquet
 
 
 @st.composite

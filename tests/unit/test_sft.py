@@ -14,17 +14,17 @@ import torch
 from fakes import tiny_checkpoint, tiny_model
 from pydantic import BaseModel
 
-from harness.artifacts import digest_folder, write_parquet
+from harness.config import load_yaml, parse
 from harness.errors import ConfigError, IntegrityError, SplitError, StageError
+from harness.store.artifacts import digest_folder, write_parquet
 from harness.types import Example
 from pipelines import sft
-from pipelines.config import load_yaml, parse
+from pipelines.corpus.windows import examples_file, read_examples
 from pipelines.packing import flatten
 from pipelines.training import recipe as recipe_module
 from pipelines.training.checkpoints import MARK, open_checkpoints
 from pipelines.training.neftune import noise_bound
 from pipelines.training.recipe import SftRecipe
-from pipelines.windows import examples_file, read_examples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = sorted((REPOSITORY / "experiments" / "recipes" / "sft").glob("*.yaml"))
@@ -329,7 +329,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipelines import sft
-from pipelines.config import parse
+from harness.config import parse
 from pipelines.training.recipe import SftRecipe
 import json
 

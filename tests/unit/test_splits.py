@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import ConfigError, SplitError
 from harness.types import Split
 from pipelines.corpus.corpus import Corpus
-from pipelines.splits import (
+from pipelines.corpus.splits import (
     THESE_FILMS_ONLY,
     TOO_FEW_CLUSTERS,
     split_corpus,

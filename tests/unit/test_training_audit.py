@@ -12,13 +12,13 @@ import torch
 from preference_data import pair, pairs_folder, prepared_sample, tiny_base
 from safetensors.torch import save_file
 
+from harness.experiment.lineage import Training
 from harness.reporting.record import AuditRow
-from harness.tracking import StageResult, Tracking
+from harness.store.prepared import read_prompts
+from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, BaseModel, Variant
 from pipelines import audit
 from pipelines.audit import training_audit
-from pipelines.lineage import Training
-from pipelines.windows import read_prompts
 
 BASE = BaseModel(source="tiny", revision=None, digest="b" * 64, family="tiny")
 REFERENCE = {"parent": "parent", "n_pairs": 8, "largest_log_ratio": 0.0, "tolerance": 1e-3, "n_tensors": 28}
@@ -173,7 +173,7 @@ def test_a_preference_row_near_test_fails_and_lost_pairs_are_not_checked(world):
 def test_a_near_duplicate_left_among_the_training_examples_fails(world, tmp_path):
     import shutil
 
-    from pipelines.windows import read_examples
+    from pipelines.corpus.windows import read_examples
 
     folder = tmp_path / "dirty"
     shutil.copytree(world.prepared.folder, folder)

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from fakes import tiny_adapter, tiny_checkpoint
 
-from harness.ablation.design import VariantDesign
 from harness.errors import InputError, SplitError
+from harness.experiment.design import VariantDesign
+from harness.experiment.judges.spending import Spending
+from harness.experiment.variants import ModelPool, draw_shots, parse_variant, resolve_variant, tokenizer_source
 from harness.models.bases import resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import Message, Prompt, Split, Variant
-from pipelines.judges.spending import Spending
-from pipelines.variants import ModelPool, draw_shots, parse_variant, resolve_variant, tokenizer_source
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
 from harness.models.chat import chat_format, chat_messages, render, reply_ids
+from harness.store.prepared import read_prompts
 from harness.types import SPLITS, Example, Message, Prompt
-from pipelines.blocks import Fitted, RenderedWindows, fit_windows, ragged_range
+from pipelines.corpus.blocks import Fitted, RenderedWindows, fit_windows, ragged_range
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.reading import read_corpus
-from pipelines.splits import split_corpus, whole_corpus
-from pipelines.turns import Turns, limited, prompts_of, turns_of, windows_of
-from pipelines.windows import WindowWriter, read_examples, read_prompts
+from pipelines.corpus.splits import split_corpus, whole_corpus
+from pipelines.corpus.turns import Turns, limited, prompts_of, turns_of, windows_of
+from pipelines.corpus.windows import WindowWriter, read_examples
 
 SYSTEM = "Next line only."
 Tokenizer = Any

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import digest_bytes, digest_file
 from harness.doors.adapters.settings import AdapterSettings, read_settings
 from harness.doors.text import decode_text, parse_json
 from harness.errors import InputError
+from harness.store.artifacts import digest_bytes, digest_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,8 +21,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessage, ChatComplet
 from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 
-from harness.artifacts import digest_json
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest, ReplyRequest, require
+from harness.store.artifacts import digest_json
 from harness.types import Decoding
 
 DIGITS = tuple("0123456789")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.artifacts import digest_bytes
+from harness.store.artifacts import digest_bytes
 from harness.types import JsonObject
 
 REVISION = 1  # raise when what is sent for a body changes; part of every cache key

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
-from harness.artifacts import digest_json
 from harness.doors.answers import closes_unopened, listed_tokens, raw_text, read_answer, token_positions
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.dialect import CAP, NEW_CAP, OPTIONAL
 from harness.models.endpoint.prefill import DIALECTS, Prefill, begun
 from harness.models.endpoint.store import CallStore
+from harness.store.artifacts import digest_json
 from harness.types import JsonObject
 
 REVISION = 1  # raise when a probe asks or concludes otherwise

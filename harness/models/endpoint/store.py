@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from harness.database import writing
 from harness.models.answers import AnswerStore, commit_to_system
+from harness.store.database import writing
 from harness.types import JsonObject
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class CallStore:
     """The tables `endpoint_answers` and `endpoint_calls`."""
 
     def __init__(self, engine: Engine) -> None:
-        """On an engine of `harness.database.open_database`, which has made the tables; it is the store's own from now.
+        """On an engine of `harness.store.database.open_database`, with its tables; the store's own from now.
 
         A commit that waited for the disk would hold every call's place for two of them.
         """

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from panels import Clock, a_study, favouring, rate_all
 
-from harness.database import open_database
-from harness.ratings.casting import Cast, cast_rating
-from harness.ratings.serving import RatingTask, next_task
-from harness.ratings.studies import add_rehearsal
+from harness.store.database import open_database
+from harness.studies.casting import Cast, cast_rating
+from harness.studies.serving import RatingTask, next_task
+from harness.studies.studies import add_rehearsal
 
 HERE = Path(__file__).parent
 

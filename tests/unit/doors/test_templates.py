@@ -15,14 +15,14 @@ from template_kinds import GEMMA, KINDS, LLAMA3, MISTRAL, QWEN3, build, tokenize
 
 from harness.doors.templates import Adaptation, chat_format, control
 from harness.errors import ConfigError, InputError
+from harness.experiment.record_parts import describe_variant
+from harness.experiment.variants import parse_variant, resolve_variant
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import chat_messages, neutralise, render, reply_ids
-from pipelines.blocks import fit_windows
-from pipelines.prepare import PrepareConfig, run
-from pipelines.recording import describe_variant
-from pipelines.splits import whole_corpus
-from pipelines.turns import prompts_of, turns_of, windows_of
-from pipelines.variants import parse_variant, resolve_variant
+from pipelines.corpus.blocks import fit_windows
+from pipelines.corpus.prepare import PrepareConfig, run
+from pipelines.corpus.splits import whole_corpus
+from pipelines.corpus.turns import prompts_of, turns_of, windows_of
 
 SYSTEM = "Next line only."
 CONTENT = st.lists(

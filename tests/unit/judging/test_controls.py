@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import write_jsonl
 from harness.errors import InputError, SplitError
 from harness.judging.controls import FAMILIES, make_control_set, make_controls, read_controls, reviewed_contradictions
 from harness.judging.controls.faults import same_words, words
 from harness.judging.controls.foreign import ForeignReplies, names_in
 from harness.seeding import stream
+from harness.store.artifacts import write_jsonl
 from harness.types import Message, Prompt, Split
 
 

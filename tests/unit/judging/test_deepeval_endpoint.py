@@ -13,7 +13,6 @@ import pytest
 from fakes import FakeServer
 from faulty_server import SHARE, Fault, FaultyServer, digit_of
 
-from harness.database import open_database
 from harness.errors import ConfigError, JudgeError, UnavailableError
 from harness.judging import build_judge, judge_id, load_judge_spec
 from harness.judging.build import resolve_mode
@@ -22,6 +21,7 @@ from harness.judging.spec import JudgeSpec
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore
+from harness.store.database import open_database
 from harness.types import JudgedItem, Message
 
 if importlib.util.find_spec("deepeval") is None:  # not importorskip, whose import would be a loud one

@@ -13,7 +13,6 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.database import open_database
 from harness.errors import UnavailableError
 from harness.judging import load_criterion
 from harness.judging.geval import GEvalJudge, read_template
@@ -31,6 +30,7 @@ from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore
 from harness.models.protocol import OptionRequest
+from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"

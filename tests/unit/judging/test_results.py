@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fakes import ScriptedJudge
 
-from harness.artifacts import read_parquet, write_parquet
 from harness.errors import InputError
 from harness.judging import ScoredGeneration, item_id, join_scores, judged_items, load_criterion
+from harness.store.artifacts import read_parquet, write_parquet
 from harness.types import FinishReason, Generation, Message, Prompt
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from faulty_server import Behave, Fault, FaultyServer
 
-from harness.ablation.design import VariantDesign
-from harness.database import open_database
 from harness.errors import InputError, UnavailableError
+from harness.experiment.design import VariantDesign
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.capabilities import TOPICS, Prober
 from harness.models.endpoint.client import ChatClient
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.store import CallStore
+from harness.store.database import open_database
 from harness.types import Variant
 
 KNOWN = {"model", "messages", "max_completion_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs", "n"}
@@ -192,8 +192,8 @@ def test_a_field_refused_in_the_middle_is_dropped_for_good_and_kept_in_the_serve
 
 
 def test_doctor_shows_what_was_found_and_the_commands_after_it_ask_nothing() -> None:
+    from harness.experiment.judges.spending import Spending
     from pipelines.doctor import examine_endpoint
-    from pipelines.judges.spending import Spending
 
     with FaultyServer(openai) as server:
         checks = {check.what: check for check in examine_endpoint(f"{server.url}#m")}
@@ -211,8 +211,8 @@ def test_doctor_shows_what_was_found_and_the_commands_after_it_ask_nothing() -> 
 
 
 def test_what_a_server_refuses_is_part_of_the_variant_and_what_it_takes_is_not() -> None:
-    from pipelines.recording import describe_variant
-    from pipelines.variants import resolve_variant
+    from harness.experiment.record_parts import describe_variant
+    from harness.experiment.variants import resolve_variant
 
     def resolved(behave: Behave | None) -> Variant:
         server.behave = behave or server.behave

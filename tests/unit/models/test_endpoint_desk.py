@@ -15,7 +15,6 @@ from faulty_server import Fault, FaultyServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.database import open_database
 from harness.errors import BudgetError, ConfigError, UnavailableError
 from harness.models.endpoint.address import base_url
 from harness.models.endpoint.budget import Budget
@@ -26,6 +25,7 @@ from harness.models.endpoint.pacing import Pace
 from harness.models.endpoint.prices import Price, listed_price
 from harness.models.endpoint.retrying import BACKOFF_CAP_S, backoff, classify, retry_after
 from harness.models.endpoint.store import CallStore
+from harness.store.database import open_database
 
 # The server says 300 tokens in and 1 out for every call: $0.0003 + $0.000002 at these prices.
 PRICE = Price(input=1.0, output=2.0)

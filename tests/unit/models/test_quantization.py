@@ -16,7 +16,7 @@ fetched = []
 fetcher.get_kernel = lambda *args, **options: fetched.append(args)
 sys.modules["kernels"] = fetcher
 if sys.argv[1] == "training":
-    from pipelines.training.quiet import quiet
+    from harness.models.quiet import quiet
     with quiet():
         import trl.trainer.sft_trainer
 import torch

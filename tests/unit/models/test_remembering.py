@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from fakes import FAKE_BASE, tiny_model, tiny_tokenizer
 
-from harness.database import open_database
 from harness.errors import InputError
 from harness.models.answers import AnswerStore
 from harness.models.local import LocalModel
@@ -24,6 +23,7 @@ from harness.models.protocol import (
     Resumable,
 )
 from harness.models.remembering import RememberingModel
+from harness.store.database import open_database
 from harness.types import Decoding
 
 OPTIONS = tuple("12345")

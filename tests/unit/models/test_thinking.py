@@ -16,8 +16,8 @@ from harness.judging.fitting import fit
 from harness.judging.pairwise import fit_pair
 from harness.judging.preferences import judged_pairs
 from harness.judging.results import judged_items
-from harness.metrics.diversity import film_diversity
-from harness.metrics.replies import reply_metrics
+from harness.measures.diversity import film_diversity
+from harness.measures.replies import reply_metrics
 from harness.models.endpoint import EndpointModel
 from harness.models.protocol import LanguageModel
 from harness.models.recorded import RecordedModel

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from harness.artifacts import from_json, to_json
 from harness.controls import ControlResult, Qualification
 from harness.doors.text import repair_json
 from harness.reporting.record import (
@@ -28,6 +27,7 @@ from harness.reporting.record import (
     distribution,
 )
 from harness.reporting.traces import CurvePoint, LossCurve
+from harness.store.artifacts import from_json, to_json
 from harness.types import Contrast, Decoding, Estimate, Finding, Grain, SmallestEffect, Source, Verdict
 
 VARIANTS = ("base", "base-shots", "sft")

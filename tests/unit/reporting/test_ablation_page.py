@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from report_example import as_stored, example_record
 
-from harness.artifacts import from_json, to_json
 from harness.reporting.ablation_page import ablation_view
 from harness.reporting.ablation_record import (
     AblationRecord,
@@ -27,6 +26,7 @@ from harness.reporting.findings import index
 from harness.reporting.record import ReportRecord
 from harness.reporting.render import read_record, render_html, render_markdown, write_report
 from harness.reporting.traces import CurvePoint, LossCurve
+from harness.store.artifacts import from_json, to_json
 from harness.types import Estimate
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.ablation.questions import Question
+from harness.experiment.questions import Question
+from harness.experiment.record_parts import declaration
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, log_look, looks_at
 from harness.reporting.runs import ANALYSIS
-from harness.tracking import Stage, StageResult, Tracking
-from pipelines.recording import declaration
+from harness.store.tracking import Stage, StageResult, Tracking
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from harness.registry import publish
 from harness.serving.limits import ServingLimits
 from harness.serving.variants import Variants
 from harness.settings import Settings
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import BaseModel
 
 

@@ -21,7 +21,7 @@ from harness.models.protocol import OptionRequest, ReplyRequest
 from harness.registry import resolve
 from harness.serving.limits import ServingLimits
 from harness.serving.variants import Variants
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import BaseModel, Decoding
 
 CHAT = [{"role": "user", "content": "Where were you?"}]

@@ -15,7 +15,7 @@ from harness.models.local import LocalModel
 from harness.registry import resolve
 from harness.serving.engine import Ask, Engine, Piece, Ticket, is_out_of_memory
 from harness.serving.errors import ApiError
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding
 
 

@@ -11,7 +11,7 @@ from harness.errors import InputError, UnavailableError
 from harness.registry import resolve
 from harness.serving.limits import ServingLimits
 from harness.serving.vllm import build_command, run
-from harness.tracking import Tracking
+from harness.store.tracking import Tracking
 from harness.types import BaseModel
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.artifacts import digest_json, write_json, write_manifest
 from harness.store import intact
+from harness.store.artifacts import digest_json, write_json, write_manifest
 from harness.store.intact import what_changed
 
 IDENTITY = {"stage": "toy", "revision": 1, "config": {"a": [1.5, None]}, "inputs": {}}

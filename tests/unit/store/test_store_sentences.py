@@ -13,10 +13,10 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from harness.database import open_database, writing
 from harness.errors import ConfigError, UnavailableError
 from harness.settings import Settings, sqlite_url
 from harness.store.client import StoreClient
+from harness.store.database import open_database, writing
 from harness.store.sentences import reason_of, telling
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20)

@@ -8,10 +8,10 @@ import pytest
 from panels import a_study
 from sqlalchemy import Engine, func, select
 
-from harness.database import open_database
 from harness.errors import UnavailableError
-from harness.ratings.schema import ratings
-from harness.ratings.serving import RatingTask
+from harness.store.database import open_database
+from harness.studies.schema import ratings
+from harness.studies.serving import RatingTask
 from harness.ui import ballot as module
 from harness.ui.ballot import NOT_SAVED, TOO_SOON, UNDONE, Ballot
 

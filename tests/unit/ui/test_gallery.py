@@ -7,9 +7,9 @@ from pathlib import Path
 
 from panels import a_study
 
-from harness.database import open_database
 from harness.judging.results import ScoredGeneration
-from harness.ratings.studies import close_study
+from harness.store.database import open_database
+from harness.studies.studies import close_study
 from harness.types import Generation, Message, Prompt
 from harness.ui.browse import draw_exhibit
 from harness.ui.gallery import Exhibit, assemble, low_tail, score_names, studies_in_the_way

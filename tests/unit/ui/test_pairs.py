@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from panels import Clock, favouring, rate_all
 
-from harness.artifacts import read_jsonl
-from harness.database import open_database
 from harness.errors import InputError
-from harness.ratings.results import study_results
+from harness.store.artifacts import read_jsonl
+from harness.store.database import open_database
+from harness.studies.results import study_results
 from harness.types import Message
 from harness.ui.pairs import Pair, make_pair, study_of
 from harness.ui.scenes import own_scene

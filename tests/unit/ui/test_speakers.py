@@ -66,7 +66,7 @@ def test_without_an_endpoint_a_line_comes_in_pieces_too(tmp_path: Path) -> None:
     from harness.models.chat import chat_messages
     from harness.models.local import LocalModel
     from harness.models.protocol import ReplyRequest
-    from harness.tracking import Tracking
+    from harness.store.tracking import Tracking
 
     folder = tiny_checkpoint(tmp_path / "tiny")
     speakers = LocalSpeakers(Tracking(), base=str(folder))

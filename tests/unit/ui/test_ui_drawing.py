@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ratings.serving import RatingTask, SceneLine, TaskProgress
+from harness.studies.serving import RatingTask, SceneLine, TaskProgress
 from harness.ui.drawing import draw_replies, draw_scene, draw_top, inert, spoken, time_left
 
 

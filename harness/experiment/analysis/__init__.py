@@ -1,0 +1,1 @@
+"""Analysis: rows of measures become findings with intervals and verdicts."""

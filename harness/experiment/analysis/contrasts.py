@@ -1,0 +1,392 @@
+"""From rows to findings: every variant's number, every contrast's difference, and what may be claimed of it.
+
+No arithmetic lives here: means, contrasts, adjustments and verdicts come from `harness.stats`. What lives here is which
+rows belong together (the same prompt), which contrasts form the family, and which judges may claim; what is missing and
+what that forbids is `harness.experiment.analysis.absence`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness import stats
+from harness.errors import InputError
+from harness.experiment.analysis.absence import (
+    absent_rows,
+    arms_of,
+    not_measured,
+    not_tested,
+    touching,
+    why_missing_pairs_forbid,
+    withheld,
+)
+from harness.experiment.analysis.values import Lacking, Rows, mean_rows, pair, per_prompt
+from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
+from harness.seeding import stream_of_rows
+from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
+
+if TYPE_CHECKING:
+    from harness.experiment.analysis.seeds import SeededArm
+    from harness.stats.results import TestResult
+
+SHARE = "share"  # the unit of what lies in [0, 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredArm:
+    """The rows of one measure and one variant, and where they are stored."""
+
+    measure: str
+    variant: str
+    rows: Rows
+    sources: tuple[Source, ...]
+    judge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureRule:
+    """How a measure is read and what it may claim."""
+
+    name: str
+    unit: str
+    better: Direction | None
+    smallest_effect: EffectDesign | None = None
+    is_rate: bool = False  # every row is a share in [0, 1]
+    needs_reference: bool = False  # of human replies: a prompt without one is missing for all alike
+    exploratory_reason: str = ""  # why it may claim nothing; empty: it may
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A contrast before the family's adjustment."""
+
+    finding: Finding
+    test: TestResult
+    rule: MeasureRule
+    smallest_effect: float | None  # in the measure's own unit
+    in_family: bool
+    contrast: ContrastDesign
+    lacking: Lacking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """What rows give, and what was declared and is not among them."""
+
+    findings: tuple[Finding, ...]
+    absences: tuple[Absence, ...]
+
+
+def analyse(
+    arms: Sequence[MeasuredArm],
+    *,
+    rules: Mapping[str, MeasureRule],
+    contrasts: Sequence[ContrastDesign],
+    control: str,
+    family: FamilyDesign,
+    min_clusters: int,
+    seed: int,
+    variants: Sequence[str],
+    absences: Sequence[Absence] = (),
+) -> Analysis:
+    """Findings of every variant and every contrast, in the order of the arms; then what could not be measured.
+
+    Draws of one prompt are averaged first, so that a prompt counts once however often it was drawn. A contrast pairs
+    prompts that both arms have; prompts that one of them lacks are counted as missing. Chance comes from `seed` and a
+    number's own rows, so that equal rows have the same interval whatever stands beside them.
+
+    Args:
+        arms: rows by measure and variant.
+        rules: the declared measures.
+        contrasts: declared differences of variants.
+        control: whose spread a smallest effect may be a part of.
+        family: the measures whose contrasts are claims.
+        min_clusters: fewer support no claim.
+        seed: of resampling.
+        variants: all that were declared.
+        absences: what is known to be absent before a row is looked at.
+    """
+    if len({(arm.measure, arm.variant, arm.judge_id) for arm in arms}) != len(arms):
+        raise InputError("`arms` must hold one entry per measure, variant and judge; one stands twice")
+    arms = [replace(arm, rows=per_prompt(arm.rows)) for arm in arms]
+    by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
+    counts = {name: {a.variant: len(a.rows.there()) for a in arms if a.measure == name} for name in rules}
+    absences = (*absences, *absent_rows(counts, variants=variants, known=absences))
+    findings = [_of_variant(arm, rules[arm.measure], level=family.level, seed=seed) for arm in arms]
+    pending, untested = [], []
+    for measure, judge_id in measures_of(arms, rules):
+        for contrast in contrasts:
+            found = _of_contrast(
+                contrast,
+                treatment=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[0]]),
+                reference=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[1]]),
+                control=by_key.get((measure, control, judge_id)),
+                rule=rules[measure],
+                family=family,
+            )
+            if found is None:
+                rows = [len(arm.rows) for arm in arms if arm.measure == measure and arm.variant in arms_of(contrast)]
+                lost = untested_finding(
+                    rules[measure], contrast, judge_id, family=family, absences=absences, n_missing=max(rows, default=0)
+                )
+                untested.append(lost)
+            else:
+                pending.append(found)
+    judged = with_verdicts(
+        pending,
+        family=family,
+        n_declared=len(family.measures) * len(contrasts),
+        min_clusters=min_clusters,
+        absences=absences,
+    )
+    findings += unmeasured_findings(counts, rules, variants, level=family.level)
+    return Analysis(
+        findings=(*findings, *judged.findings, *untested),
+        absences=(*judged.absences, *without_pairs(untested, contrasts, known=absences)),
+    )
+
+
+def measures_of(
+    arms: Sequence[MeasuredArm] | Sequence[SeededArm], rules: Mapping[str, MeasureRule]
+) -> list[tuple[str, str | None]]:
+    """Every measure with its judge, as measured; then those that were declared and have no rows."""
+    found = list(dict.fromkeys((arm.measure, arm.judge_id) for arm in arms))
+    return found + [(name, None) for name in rules if name not in {measure for measure, _ in found}]
+
+
+def unmeasured_findings(
+    counts: Mapping[str, Mapping[str, int]], rules: Mapping[str, MeasureRule], variants: Sequence[str], *, level: float
+) -> list[Finding]:
+    """A number without value for every variant that a declared measure has no row of."""
+    return [
+        Finding(
+            name=name,
+            estimate=not_measured(n_missing=0, level=level),
+            unit=rules[name].unit,
+            better=rules[name].better,
+            variant=variant,
+        )
+        for name, measured in counts.items()
+        for variant in variants
+        if variant not in measured
+    ]
+
+
+def untested_finding(
+    rule: MeasureRule,
+    contrast: ContrastDesign,
+    judge_id: str | None,
+    *,
+    family: FamilyDesign,
+    absences: Sequence[Absence],
+    n_missing: int,
+) -> Finding:
+    """A declared contrast of which no prompt has a value on both sides."""
+    absence = touching(absences, measure=rule.name, variants=arms_of(contrast))
+    said = absence.said if absence else "no prompt has a value on both sides."
+    return Finding(
+        name=rule.name,
+        estimate=not_measured(n_missing=n_missing, level=family.level),
+        unit=rule.unit,
+        better=rule.better,
+        contrast=contrast.name,
+        judge_id=judge_id,
+        verdict=not_tested(said, in_family=rule.name in family.measures and not rule.exploratory_reason),
+    )
+
+
+def without_pairs(
+    untested: Sequence[Finding], contrasts: Sequence[ContrastDesign], *, known: Sequence[Absence]
+) -> tuple[Absence, ...]:
+    """Contrasts that were not tested though nothing known to be absent touches them: their sides never meet."""
+    arms = {contrast.name: arms_of(contrast) for contrast in contrasts}
+    return tuple(
+        Absence(
+            kind="missing",
+            said=f"{f.contrast} on `{f.name}` was not tested: no prompt has a value on both sides.",
+            variants=arms[f.contrast or ""],
+            measures=(f.name,),
+        )
+        for f in untested
+        if touching(known, measure=f.name, variants=arms[f.contrast or ""]) is None
+    )
+
+
+def _side(members: Sequence[MeasuredArm | None]) -> MeasuredArm | None:
+    """One side of a contrast; None where an arm of it was not measured."""
+    found = [arm for arm in members if arm is not None]
+    if len(found) < len(members):
+        return None
+    return replace(found[0], rows=mean_rows([arm.rows for arm in found]), sources=sources_of(found))
+
+
+def sources_of(arms: Sequence[MeasuredArm]) -> tuple[Source, ...]:
+    """Where the rows of several measured arms stand, each place once."""
+    found: list[Source] = []
+    for arm in arms:
+        found += [source for source in arm.sources if source not in found]  # a source holds a mapping: no key of a dict
+    return tuple(found)
+
+
+def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm | None) -> float | None:
+    """A declared smallest effect as a number in the measure's own unit; None where none was declared or known."""
+    if effect is None:
+        return None
+    values: list[float] = [] if control is None else per_prompt(control.rows).there().values.tolist()
+    if effect.unit in ("sd_of_control", "quantile_of_control") and len(set(values)) < 2:
+        return None  # a control that does not vary has no such unit
+    return stats.smallest_effect_in_units(effect.noun(), values)
+
+
+def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, seed: int) -> Finding:
+    there = arm.rows.there()
+    values, clusters, n_missing = there.values, there.clusters.codes, arm.rows.n_missing
+    if not len(there):
+        estimate = not_measured(n_missing=n_missing, level=level)
+    elif rule.is_rate:
+        estimate = stats.proportion_estimate(values, clusters=clusters, level=level, n_missing=n_missing)
+    else:
+        films = [there.clusters.labels[code] for code in clusters]
+        rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(films, values.tolist(), strict=True))
+        mean = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
+        estimate = within_share(mean, rule)
+    return Finding(
+        name=arm.measure,
+        estimate=estimate,
+        unit=rule.unit,
+        better=rule.better,
+        variant=arm.variant,
+        judge_id=arm.judge_id,
+        sources=arm.sources,
+    )
+
+
+def _of_contrast(
+    contrast: ContrastDesign,
+    *,
+    treatment: MeasuredArm | None,
+    reference: MeasuredArm | None,
+    control: MeasuredArm | None,
+    rule: MeasureRule,
+    family: FamilyDesign,
+) -> Pending | None:
+    if treatment is None or reference is None:
+        return None
+    pairs = pair(treatment.rows, reference.rows)
+    if not len(pairs.treatment):
+        return None
+    test = within_rates(
+        stats.paired_contrast(
+            pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.lacking.n
+        ),
+        rule,
+    )
+    finding = Finding(
+        name=rule.name,
+        estimate=test.estimate,
+        unit=rule.unit,
+        better=rule.better,
+        contrast=contrast.name,
+        judge_id=treatment.judge_id,
+        sources=treatment.sources + reference.sources,
+    )
+    return Pending(
+        finding=finding,
+        test=test,
+        rule=rule,
+        smallest_effect=smallest_effect_in_units(rule.smallest_effect, control),
+        in_family=rule.name in family.measures,
+        contrast=contrast,
+        lacking=asked(pairs.lacking, rule),
+    )
+
+
+def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
+    """What is lacking of the pairs that could have had values."""
+    is_asked = (lacking.treatment_lost < 1) | (lacking.control_lost < 1)
+    return lacking.only(is_asked) if rule.needs_reference else lacking
+
+
+def within_rates(test: TestResult, rule: MeasureRule) -> TestResult:
+    """The interval of a difference of shares, inside [−1, 1]."""
+    return replace(test, estimate=stats.within_range(test.estimate, low=-1, high=1)) if rule.unit == SHARE else test
+
+
+def within_share(estimate: Estimate, rule: MeasureRule) -> Estimate:
+    """The interval of a mean share, inside [0, 1]."""
+    return stats.within_range(estimate, low=0, high=1) if rule.unit == SHARE else estimate
+
+
+def with_verdicts(
+    pending: Sequence[Pending],
+    *,
+    family: FamilyDesign,
+    n_declared: int,
+    min_clusters: int,
+    absences: Sequence[Absence],
+) -> Analysis:
+    """Adjust the declared family together, then judge each contrast, then withhold what absences forbid.
+
+    A declared contrast that could not be tested still counts: leaving it out would make the others easier to claim.
+    """
+    declared = [p for p in pending if p.in_family]
+    p_values = [1.0 if p.test.p_value is None else p.test.p_value for p in declared]
+    p_values += [1.0] * max(0, n_declared - len(declared))
+    adjusted = stats.adjust(p_values, method=family.correction) if p_values else []
+    by_place = dict(zip((id(p) for p in declared), adjusted, strict=False))
+    findings, found = [], list(absences)
+    for p in pending:
+        verdict = _verdict(p, by_place.get(id(p)), level=family.level, min_clusters=min_clusters)
+        if verdict.label in ("better", "worse", "equivalent"):
+            sides = p.contrast.sides if verdict.label != "worse" else p.contrast.sides[1:]
+            known = touching(absences, measure=p.rule.name, variants=[name for side in sides for name in side])
+            doubt = known.said if known else _doubt(p, verdict)
+            if doubt and not known:
+                said = f"{p.contrast.name} on `{p.rule.name}` is not called {verdict.label}: {doubt}"
+                found.append(Absence(kind="missing", said=said, variants=arms_of(p.contrast), measures=(p.rule.name,)))
+            verdict = withheld(verdict, doubt) if doubt else verdict
+        findings.append(replace(p.finding, verdict=verdict))
+    return Analysis(findings=tuple(findings), absences=tuple(found))
+
+
+def _doubt(pending: Pending, verdict: Verdict) -> str:
+    return why_missing_pairs_forbid(
+        verdict,
+        pending.finding.estimate.value,
+        pending.lacking,
+        is_rate=pending.rule.is_rate,
+        margin=pending.smallest_effect,
+    )
+
+
+def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_clusters: int) -> Verdict:
+    rule = pending.rule
+    if rule.better is None or rule.exploratory_reason:
+        reason = rule.exploratory_reason or "Descriptive: more is neither better nor worse."
+        return Verdict(
+            label="exploratory",
+            reason=reason,
+            p_value=pending.test.p_value,
+            p_adjusted=p_adjusted,
+            in_family=pending.in_family,
+        )
+    return stats.verdict(
+        pending.test,
+        better=rule.better,
+        smallest_effect=pending.smallest_effect,
+        p_adjusted=p_adjusted if pending.test.p_value is not None else None,
+        level=level,
+        min_clusters=min_clusters,
+        in_family=pending.in_family,
+    )
+
+
+def label_films(findings: Sequence[Finding], notes: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Add notes to every estimate, e.g. that it speaks of these films only."""
+
+    def noted(estimate: Estimate) -> Estimate:
+        return replace(estimate, notes=(*estimate.notes, *notes)) if estimate.n else estimate
+
+    return tuple(replace(f, estimate=noted(f.estimate)) for f in findings)

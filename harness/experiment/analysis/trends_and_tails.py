@@ -1,0 +1,165 @@
+"""What a mean does not show: quantiles between arms, the tail test that a design declares, and trends over arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.experiment.analysis.contrasts import MeasureRule
+from harness.experiment.analysis.seeds import Differences, SeededArm, paired_rows, side_of
+from harness.experiment.analysis.values import per_prompt
+from harness.experiment.arms import AblationDesign
+from harness.measures.catalogue import CATALOGUE
+from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
+from harness.seeding import stream
+from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
+
+PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+MIN_DISTINCT = 20  # as `harness.stats.tail` asks
+MIN_ROWS = 40
+_THESE_ADAPTERS = "films resampled, seeds taken as they are: it speaks of these adapters"
+
+
+def quantile_rows(
+    design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
+) -> tuple[QuantileRow, ...]:
+    """Quantile contrasts of every measure with a continuous value per prompt."""
+    found = []
+    for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
+        known = CATALOGUE.get(measure)
+        if known is not None and known.origin != "heldout":
+            continue  # shares and counts jump, and their quantile bands mean nothing
+        for contrast in design.contrasts:
+            rows = _rows(arms, measure, judge_id, contrast.sides)
+            if rows is None or not _is_continuous(rows):
+                continue
+            result = quantile_contrasts(
+                rows.treatment,
+                rows.reference,
+                clusters=rows.clusters,
+                rng=stream(design.seed, "quantiles", measure, contrast.name),
+                probabilities=PROBABILITIES,
+                level=design.family.level,
+                n_missing=rows.n_missing,
+            )
+            found.append(
+                QuantileRow(
+                    measure=measure,
+                    contrast=contrast.name,
+                    unit=rules[measure].unit,
+                    probabilities=result.probabilities,
+                    simultaneous=result.simultaneous,
+                    judge_id=judge_id,
+                )
+            )
+    return tuple(found)
+
+
+def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]) -> TailRow | None:
+    """The declared tail test; None where none was declared, or its arms did not come through."""
+    asked = design.tail
+    if asked is None:
+        return None
+    contrast = next(c for c in design.contrasts if c.name == asked.contrast)
+    judge_id = next((arm.judge_id for arm in arms if arm.measure == asked.measure), None)
+    rows = _rows(arms, asked.measure, judge_id, contrast.sides)
+    if rows is None or not rows.values:
+        return None
+    low, high = (quantile_estimate(rows.reference, q, clusters=rows.clusters).value for q in (asked.low, asked.high))
+    result = tail_asymmetry(
+        rows.treatment,
+        rows.reference,
+        clusters=rows.clusters,
+        low=low,
+        high=high,
+        level=design.family.level,
+        n_missing=rows.n_missing,
+    )
+    reason = rules[asked.measure].exploratory_reason
+    return TailRow(
+        measure=asked.measure,
+        contrast=asked.contrast,
+        low=low,
+        high=high,
+        asymmetry=result.test.estimate,
+        p_value=result.test.p_value,
+        sensitivity=result.sensitivity.estimate,
+        low_change=result.low_change,
+        high_change=result.high_change,
+        note="; ".join(part for part in (_THESE_ADAPTERS, reason) if part),
+    )
+
+
+def trend_rows(design: AblationDesign, arms: Sequence[SeededArm]) -> tuple[TrendRow, ...]:
+    """Trends over the declared order: over films (these adapters), and over training runs (the recipe)."""
+    if not design.trend:
+        return ()
+    found = []
+    for measure in design.family.measures:
+        ordered = [arm for name in design.trend for arm in arms if arm.measure == measure and arm.arm == name]
+        if len(ordered) < len(design.trend):
+            continue  # an arm is lost: the order has a gap
+        values, names, clusters = _film_values(ordered)
+        page = page_trend(
+            values, names, design.trend, clusters=clusters, rng=stream(design.seed, "trend", measure),
+            level=design.family.level,
+        )  # fmt: skip
+        found.append(
+            TrendRow(
+                measure=measure,
+                order=design.trend,
+                estimate=page.estimate,
+                p_value=page.p_value,
+                basis="films, over the mean of the seeds",
+                note=page.note,
+            )
+        )
+        if any(arm.is_trained for arm in ordered):
+            found.append(_over_runs(design, measure, ordered))
+    return tuple(found)
+
+
+def _over_runs(design: AblationDesign, measure: str, ordered: Sequence[SeededArm]) -> TrendRow:
+    values, names, runs = [], [], []
+    for arm in ordered:
+        for seed in arm.by_seed if arm.is_trained else list(arm.by_seed)[:1]:
+            there = per_prompt(arm.by_seed[seed].rows).there()
+            values.append(float(there.values.mean()))
+            names.append(arm.arm)
+            runs.append(f"{arm.arm} {seed}")
+    test = jonckheere(
+        values, names, design.trend, runs=runs, rng=stream(design.seed, "runs", measure), level=design.family.level
+    )
+    return TrendRow(
+        measure=measure,
+        order=design.trend,
+        estimate=test.estimate,
+        p_value=test.p_value,
+        basis="training runs, one value a run",
+        note=test.note,
+    )
+
+
+def _film_values(ordered: Sequence[SeededArm]) -> tuple[list[float], list[str], list[str]]:
+    """Rows of every arm and seed with their arm and film."""
+    values, names, clusters = [], [], []
+    for arm in ordered:
+        for measured in arm.by_seed.values():
+            for row in per_prompt(measured.rows):
+                if row.value is not None:
+                    values.append(row.value)
+                    names.append(arm.arm)
+                    clusters.append(row.cluster)
+    return values, names, clusters
+
+
+def _rows(
+    arms: Sequence[SeededArm], measure: str, judge_id: str | None, sides: tuple[tuple[str, ...], tuple[str, ...]]
+) -> Differences | None:
+    by_arm = {arm.arm: arm for arm in arms if arm.measure == measure and arm.judge_id == judge_id}
+    treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in sides)
+    return None if treatment is None or reference is None else paired_rows(treatment, reference)
+
+
+def _is_continuous(rows: Differences) -> bool:
+    n_distinct = len(set(rows.treatment) | set(rows.reference))
+    return len(rows.values) >= MIN_ROWS and n_distinct >= MIN_DISTINCT and len(set(rows.clusters)) > 1

@@ -1,0 +1,290 @@
+"""What an ablation declares before it trains anything: one question, its factor, arms, seeds, contrasts and the rule.
+
+An arm is a set of dotted overrides (`sft.neftune_alpha: 5`) laid over recipes that all arms share. What is not named as
+a factor is held still, and a file that varies more than it declares is refused when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from harness.config import Seed, StrictConfig
+from harness.errors import ConfigError
+from harness.experiment.design import (
+    ContrastDesign,
+    DecodingDesign,
+    FamilyDesign,
+    MeasureDesign,
+    Name,
+    check_references,
+    declaration_digest,
+)
+from harness.experiment.questions import Question, questions_of
+from harness.measures.catalogue import CATALOGUE
+from harness.stats import require_reachable
+from harness.stats.crossed_power import detectable_in_seed_deviations
+from harness.store.artifacts import digest_json
+from harness.types import Direction
+
+StageName = Literal["sft", "dpo", "chosen_sft"]
+SECTIONS = ("sft", "dpo", "pairs", "decoding")
+PLAIN_KEYS = ("base", "stages")  # overrides without a dot
+OWN_VALUE = "the recipe's own value"  # what an arm has where it overrides nothing
+
+
+class AblationFamily(FamilyDesign):
+    """The family of claims, and the test that stands behind it."""
+
+    test: Literal["crossed_t", "sign_flip"] = "crossed_t"  # sign_flip: exact by film, about these adapters
+
+
+class BaseDesign(StrictConfig):
+    """A base that arms can name: found, or trained here from nothing."""
+
+    source: str | None = None  # embedded, a hub id or a folder
+    revision: str | None = None
+    pretrain: str | None = None  # recipe of a small model trained on TRAIN films, relative to the file
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if (self.source is None) == (self.pretrain is None):
+            raise ValueError("a base is exactly one of `source` and `pretrain`")
+        if self.revision is not None and self.source is None:
+            raise ValueError("`revision` goes with `source`")
+        return self
+
+
+class RecipesDesign(StrictConfig):
+    """Recipes that arms share, relative to the experiment file."""
+
+    sft: str | None = None
+    dpo: str | None = None  # of `dpo` and of its control `chosen_sft`
+
+
+class TestDesign(StrictConfig):
+    """How much of TEST is asked; the same prompts in every arm."""
+
+    __test__ = False  # the name is the file's; pytest must not collect it
+
+    prompts: int = Field(default=60, ge=1, le=10**9)
+    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
+    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
+
+
+class CorpusDesign(StrictConfig):
+    """The text, and how it is cut."""
+
+    corpus: str = "sample"  # sample, cornell, a folder, zip or JSONL
+    max_tokens: int = Field(default=512, ge=32, le=10**9)
+    seed: Seed = 7  # of the split
+
+
+class TailDesign(StrictConfig):
+    """Whether the low tail falls more than the peak rises: cuts are quantiles of the control's scores."""
+
+    measure: Name
+    contrast: Name
+    low: float = Field(default=0.25, gt=0, lt=1)
+    high: float = Field(default=0.75, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"`low` must lie below `high`, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class AblationDesign(StrictConfig):
+    """One question, put to arms that differ in what is declared and in nothing else."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: Name
+    question: str = Field(min_length=1)
+    factor: str | None = None  # the one thing that arms differ in
+    factors: tuple[str, ...] = ()  # of a factorial; instead of `factor`
+    fixed: dict[str, Any] = Field(default_factory=dict)  # overrides that every arm shares
+    arms: dict[Name, dict[str, Any]] = Field(min_length=2)
+    control: str
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    stages: tuple[StageName, ...] = ("sft",)  # what an arm goes through unless it says otherwise
+    recipes: RecipesDesign = RecipesDesign()
+    pairs: dict[str, Any] = Field(default_factory=dict)  # how preference pairs are made
+    bases: dict[Name, BaseDesign] = Field(default_factory=dict)  # for arms that name one: `base: small`
+    data: CorpusDesign = CorpusDesign()
+    test: TestDesign = TestDesign()
+    decoding: DecodingDesign = DecodingDesign()
+    measures: dict[Name, MeasureDesign] = Field(min_length=1)
+    contrasts: tuple[ContrastDesign, ...] = Field(min_length=1)
+    family: AblationFamily
+    trend: tuple[str, ...] = ()  # arms in the order in which a trend is asked for, smallest first
+    tail: TailDesign | None = None
+    controls: int = Field(default=24, ge=2, le=10**9)  # true replies per family of a judge's planted controls
+    decision: str = Field(min_length=1)
+    caveat: str = ""  # what its report says first
+    seed: Seed = 7  # of prompts, draws and bootstrap
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        check_references(
+            arms=set(self.arms),
+            control=self.control,
+            contrasts=self.contrasts,
+            measures=self.measures,
+            family=self.family,
+        )
+        _check_keys([self.fixed, *self.arms.values()])
+        _check_factors(self)
+        _check_bases(self)
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"`seeds` must all differ, got {list(self.seeds)}: a seed that stands twice adds nothing")
+        _check_seeds(self.seeds)
+        _check_trend(self)
+        if self.tail is not None:
+            names = [contrast.name for contrast in self.contrasts]
+            if self.tail.contrast not in names or self.tail.measure not in self.measures:
+                raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
+            if _better(self, self.tail.measure) != "higher":
+                raise ValueError(f"`tail` needs a measure of which more is better; {self.tail.measure!r} is none")
+        scored = [name for name, measure in self.measures.items() if measure.scores is not None]
+        if scored:
+            raise ValueError(f"measure `{scored[0]}`: imported `scores` are of replies that exist already; use a judge")
+        return self
+
+    @property
+    def declared_factors(self) -> tuple[str, ...]:
+        """Everything that arms may differ in."""
+        return self.factors or ((self.factor,) if self.factor is not None else ())
+
+    def settings_of(self, arm: str) -> dict[str, Any]:
+        """The overrides of an arm, what all share included."""
+        return {**self.fixed, **self.arms[arm]}
+
+    def declaration_digest(self) -> str:
+        """Digest of what must be decided before the data: contrasts, measures, effects, family, trend, tail, rule."""
+        core = declaration_digest(
+            contrasts=self.contrasts, measures=self.measures, family=self.family, decision=self.decision
+        )
+        more = {"trend": list(self.trend), "tail": None if self.tail is None else self.tail.model_dump(mode="json")}
+        return digest_json({"core": core, **more})
+
+    def questions(self) -> tuple[Question, ...]:
+        """Declared contrasts on declared measures; an arm is what it is set to and the stages that it goes through."""
+        identity = {arm: {"settings": self.settings_of(arm), "stages": list(self.stages)} for arm in self.arms}
+        return questions_of(self.contrasts, self.measures, family=self.family.measures, identity=identity)
+
+    def standing(self) -> tuple[str, ...]:
+        """Digests that stand declared with this file: of the whole, and of each question."""
+        return (self.declaration_digest(), *(question.digest for question in self.questions()))
+
+    def require_reachable(self, n_clusters: int) -> None:
+        """Refuse a family of sign-flip tests that this many films could never decide.
+
+        Raises:
+            InputError: no p value can become small enough.
+        """
+        if self.family.test == "sign_flip":
+            n_tests = len(self.family.measures) * len(self.contrasts)
+            require_reachable(n_clusters, family_size=n_tests, level=self.family.level)
+
+
+def _check_seeds(seeds: tuple[Seed, ...]) -> None:
+    """Two seeds cost two trainings and tell next to nothing of how far seeds scatter."""
+    if len(seeds) != 2:
+        return
+    two, three, five = (detectable_in_seed_deviations(n) for n in (2, 3, 5))
+    raise ValueError(
+        f"`seeds` must be 1 (about these adapters) or at least 3 (about the method), got 2: they would show only a "
+        f"difference of {two:.0f} standard deviations between seeds, 3 seeds show {three:.1f} and 5 show {five:.1f}"
+    )
+
+
+def varying(arms: Mapping[str, Mapping[str, Any]], fixed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The overrides in which arms differ, each with its value in every arm."""
+    keys = dict.fromkeys(key for arm in arms.values() for key in arm)
+    values = {key: tuple(arm.get(key, fixed.get(key, OWN_VALUE)) for arm in arms.values()) for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
+def override(recipe: Mapping[str, Any], settings: Mapping[str, Any], *, section: str) -> dict[str, Any]:
+    """A recipe's data with the dotted overrides of its section laid over it.
+
+    Raises:
+        ConfigError: an override names a key that the recipe does not have, so that nothing would read it.
+    """
+    result = dict(recipe)
+    for dotted, value in settings.items():
+        head, _, path = dotted.partition(".")
+        if head == section and path:
+            result = _replaced(result, path.split("."), value, dotted)
+    return result
+
+
+def _replaced(data: Mapping[str, Any], path: list[str], value: Any, dotted: str) -> dict[str, Any]:
+    key, *rest = path
+    if key not in data:
+        known = ", ".join(data)
+        raise ConfigError(f"`{dotted}`: nothing reads `{key}`; the recipe has {known}")
+    if not rest:
+        return {**data, key: value}
+    below = data[key]
+    if not isinstance(below, Mapping):
+        raise ConfigError(f"`{dotted}`: nothing reads `{rest[0]}`; `{key}` holds a single value")
+    return {**data, key: _replaced(below, rest, value, dotted)}
+
+
+def _better(design: AblationDesign, measure: str) -> Direction | None:
+    declared = design.measures[measure].better
+    return declared or (CATALOGUE[measure].better if measure in CATALOGUE else None)
+
+
+def _check_keys(overrides: list[dict[str, Any]]) -> None:
+    for settings in overrides:
+        for key in settings:
+            head, _, rest = key.partition(".")
+            if (head not in SECTIONS or not rest) and key not in PLAIN_KEYS:
+                known = ", ".join(f"{section}.…" for section in SECTIONS)
+                raise ValueError(f"an arm overrides {', '.join(PLAIN_KEYS)} or {known}; nothing reads {key!r}")
+
+
+def _check_factors(design: AblationDesign) -> None:
+    declared = design.declared_factors
+    if (design.factor is not None) == bool(design.factors):
+        raise ValueError("declare `factor`, the one thing that arms differ in, or `factors` of a factorial")
+    found = varying(design.arms, design.fixed)
+    undeclared = [key for key in found if key not in declared]
+    if undeclared:
+        noun = "factor" if len(declared) == 1 else "factors"
+        raise ValueError(
+            f"arms may differ in the declared {noun} {', '.join(declared)} alone, but they also differ in "
+            f"{', '.join(undeclared)}: hold it fixed, or declare both in `factors`"
+        )
+    still = [key for key in declared if key not in found]
+    if still:
+        raise ValueError(f"factor {still[0]!r} is the same in every arm: there is nothing to compare")
+    names = list(design.arms)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            if design.settings_of(first) == design.settings_of(second):
+                raise ValueError(f"arms {first!r} and {second!r} are the same; drop one")
+
+
+def _check_bases(design: AblationDesign) -> None:
+    for arm in design.arms:
+        named = design.settings_of(arm).get("base")
+        # A file may leave its bases to the profiles.
+        if named is not None and design.bases and named not in design.bases:
+            raise ValueError(f"arm {arm!r} names the base {named!r}; there are {', '.join(design.bases)}")
+
+
+def _check_trend(design: AblationDesign) -> None:
+    if not design.trend:
+        return
+    strangers = [arm for arm in design.trend if arm not in design.arms]
+    if strangers:
+        raise ValueError(f"`trend` names the arm {strangers[0]!r}; there are {', '.join(design.arms)}")
+    if len(set(design.trend)) < 3 or len(set(design.trend)) != len(design.trend):
+        raise ValueError(f"`trend` must name at least three different arms in order, got {list(design.trend)}")

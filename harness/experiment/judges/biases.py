@@ -1,0 +1,121 @@
+"""What moves a pairwise judge besides the replies: findings of each variant that stand beside its share of wins.
+
+A win share means little while a judge prefers a position or a length, so neither is shown without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.experiment.judges.pairwise_stages import PREFERENCES
+from harness.judging.preferences import ComparedGenerations, pairwise_estimates, win_shares
+from harness.reporting.record import Measure
+from harness.seeding import stream
+from harness.store.artifacts import read_manifest, read_parquet
+from harness.types import Finding, Grain, Source
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.judge_uses import JudgeUse
+    from harness.store.tracking import StageResult
+
+REVISION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """One figure of `PairwiseEstimates` as a measure of a report."""
+
+    key: str  # its name there, and after the measure's own
+    label: str
+    unit: str
+    description: str
+
+
+BIASES = (
+    Bias(
+        key="position_consistency",
+        label="same verdict in both orders",
+        unit="share",
+        description="Share of pairs on which the judge says the same with the replies exchanged. Near 0 it looks at "
+        "the position alone, and every share of wins is one half.",
+    ),
+    Bias(
+        key="first_position",
+        label="verdicts for the first position",
+        unit="share",
+        description="Share of decisive verdicts for the reply that was shown first; one half is no preference.",
+    ),
+    Bias(
+        key="length_correlation",
+        label="wins and length",
+        unit="",
+        description="Rank correlation of the share of wins with how much longer the reply is than the control's.",
+    ),
+)
+
+
+def bias_measures(uses: Mapping[str, JudgeUse]) -> tuple[Measure, ...]:
+    """What the findings' names mean, for each measure with a pairwise judge."""
+    return tuple(
+        Measure(
+            name=_name(measure, bias),
+            label=f"{measure.replace('_', ' ').capitalize()}: {bias.label}",
+            unit=bias.unit,
+            better=None,
+            description=bias.description,
+            grain=Grain.REPLY,
+            criterion=use.criterion,
+        )
+        for measure, use in uses.items()
+        if use.spec.method == "pairwise"
+        for bias in BIASES
+    )
+
+
+def bias_findings(
+    uses: Mapping[str, JudgeUse], compared: Mapping[str, StageResult], *, seed: int, level: float
+) -> tuple[Finding, ...]:
+    """Every figure that is defined; `compared` holds the verdicts by judge id.
+
+    A variant on which no pair has both verdicts has none, and a judge that said one thing throughout no correlation.
+    """
+    return tuple(
+        finding
+        for measure, use in uses.items()
+        if use.judge_id in compared
+        for finding in _of_measure(measure, use, compared[use.judge_id], seed=seed, level=level)
+    )
+
+
+def _of_measure(measure: str, use: JudgeUse, stage: StageResult, *, seed: int, level: float) -> list[Finding]:
+    said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations, where={"criterion": [use.criterion]})
+    digest = read_manifest(stage.folder)[PREFERENCES]
+    found = []
+    for variant in dict.fromkeys(row.first for row in said):
+        of = [row for row in said if row.first == variant]
+        if all(share is None for share in win_shares(of).values()):
+            continue
+        estimates = pairwise_estimates(of, rng=stream(seed, "biases", measure, variant), level=level)
+        where = {"first": variant, "criterion": use.criterion}
+        source = Source(run_id=stage.source_run_id, artifact=PREFERENCES, where=where, digest=digest)
+        for bias in BIASES:
+            estimate = getattr(estimates, bias.key)
+            if estimate is not None:
+                found.append(
+                    Finding(
+                        name=_name(measure, bias),
+                        estimate=estimate,
+                        unit=bias.unit,
+                        better=None,
+                        variant=variant,
+                        judge_id=use.judge_id,
+                        sources=(source,),
+                    )
+                )
+    return found
+
+
+def _name(measure: str, bias: Bias) -> str:
+    return f"{measure}_{bias.key}"

@@ -1,0 +1,204 @@
+"""What an experiment's judges would ask and cost, before anything is generated or sent."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.controls import ControlItem
+from harness.errors import JudgeError
+from harness.experiment.design import EvaluationDesign
+from harness.experiment.judges.spending import Planned
+from harness.experiment.preparing import prepare, prompts_of
+from harness.experiment.recordings import asked_prompts
+from harness.experiment.session import Session
+from harness.experiment.variants import resolve_variant, tokenizer_source
+from harness.generation import reply_request
+from harness.judging.build import build_comparer, build_judge, fit_to_server, remote_reader
+from harness.judging.controls.planting import make_control_set
+from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
+from harness.judging.geval import GEvalJudge
+from harness.judging.pairwise import PairwiseJudge
+from harness.judging.pairwise_qualification import control_pairs, repeated_pairs
+from harness.judging.qualification import control_items, repeated_items
+from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
+from harness.models.endpoint.calls import ChatCall
+from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.fleet import served_name
+from harness.store.prepared import read_summary
+from harness.types import JudgedItem, JudgedPair, Prompt
+
+if TYPE_CHECKING:
+    from harness.store.tracking import StageResult
+
+# More than tokenizers put in one of English text, so that a reply not yet made is not too short.
+CHARACTERS_PER_TOKEN = 6
+FIRST_ONLY = "the first call of each score; what the metric asks next depends on the answers, and cannot be counted"
+
+
+def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> list[Planned]:
+    """What the judges behind endpoints would be asked; replies that are not made yet count at their length cap."""
+    specs = [spec for spec in judge_specs(design, folder=folder) if spec.is_remote]
+    asked = [
+        name
+        for name, declared in design.variants.items()
+        if declared.endpoint is not None or (session.endpoints and declared.generations is None)
+    ]
+    if not specs and not asked:
+        return []
+    ordered = [design.variants[design.control], *design.variants.values()]
+    prepared = prepare(session, design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
+    prompts = asked_prompts(design, prompts_of(prepared, "test"))
+    stand_ins = {
+        variant: [
+            JudgedItem(
+                id=f"{prompt.id}/{variant}/{draw}",
+                messages=prompt.messages,
+                # Different for each, since equal replies would be counted once.
+                reply=f"{variant} {draw} ".ljust(design.decoding.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
+                cluster=prompt.cluster,
+            )
+            for prompt in prompts
+            for draw in range(design.decoding.n_draws)
+        ]
+        for variant in design.variants
+    }
+    planned = [_plan_variant(session, design, name, prepared=prepared, prompts=prompts) for name in asked]
+    for spec in specs:
+        if spec.method == "pairwise":
+            others = [items for name, items in stand_ins.items() if name != design.control]
+            planned += plan_pairs(session, spec, [p for o in others for p in _pairs(o, stand_ins[design.control])])
+        else:
+            planned += plan_scores(session, spec, [item for items in stand_ins.values() for item in items])
+        planned += plan_controls(session, spec, prepared=prepared, n=design.controls, seed=design.seed)
+    return planned
+
+
+def judge_specs(design: EvaluationDesign, *, folder: Path) -> list[JudgeSpec]:
+    """The judges of an experiment, each once."""
+    folders = {declared.judge for declared in design.measures.values() if declared.judge is not None}
+    return [load_judge_spec(folder / name) for name in sorted(folders)]
+
+
+def _plan_variant(
+    session: Session, design: EvaluationDesign, name: str, *, prepared: StageResult, prompts: Sequence[Prompt]
+) -> Planned:
+    """What the replies of a variant behind an endpoint would take."""
+    variant = resolve_variant(
+        name,
+        design.variants[name],
+        tracking=session.tracking,
+        system=read_summary(prepared.folder).system,
+        shots_from=lambda: prompts_of(prepared, "train"),
+        seed=design.seed,
+        probe=functools.partial(session.spending.prober, may_ask=False),
+    )
+    decoding = design.decoding.noun(seed=design.seed)
+    requests = [reply_request(variant, p, draw=draw) for p in prompts for draw in range(decoding.n_draws)]
+    if variant.kind == "endpoint":
+        model = session.spending.model(
+            endpoint=variant.endpoint or "", name=variant.model or "", without=variant.without
+        )
+    else:
+        model = session.spending.served(session.endpoints[0], served_name(variant))
+    return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
+
+
+def plan_scores(
+    session: Session, spec: JudgeSpec, items: Sequence[JudgedItem], *, what: str = "scores", repetition: int = 0
+) -> list[Planned]:
+    """What scoring the items would take."""
+    return _plan(
+        session,
+        spec,
+        lambda decided, desk: _score_calls(decided, desk, items),
+        what=what,
+        repetition=repetition,
+    )
+
+
+def plan_pairs(
+    session: Session, spec: JudgeSpec, pairs: Sequence[JudgedPair], *, what: str = "verdicts", repetition: int = 0
+) -> list[Planned]:
+    """What comparing the pairs would take."""
+    return _plan(
+        session, spec, lambda decided, desk: _pair_calls(decided, desk, pairs), what=what, repetition=repetition
+    )
+
+
+def plan_controls(
+    session: Session,
+    spec: JudgeSpec,
+    *,
+    prepared: StageResult,
+    n: int,
+    seed: int,
+    own_controls: Sequence[ControlItem] = (),
+) -> list[Planned]:
+    """What a judge's planted controls, and a user's own, would take."""
+    prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
+    names = [c.name for c in spec.criteria]
+    planted = make_control_set(prompts, seed=seed, n=n, criteria=names)
+    controls = [*planted, *(c for c in own_controls if c.criterion in names)]
+    once, twice = "controls", "controls again"
+    if spec.method == "pairwise":
+        return [
+            *plan_pairs(session, spec, control_pairs(controls), what=once),
+            *plan_pairs(session, spec, repeated_pairs(controls), what=twice, repetition=1),
+        ]
+    return [
+        *plan_scores(session, spec, control_items(controls), what=once),
+        *plan_scores(session, spec, repeated_items(controls), what=twice, repetition=1),
+    ]
+
+
+def _score_calls(spec: JudgeSpec, desk: Desk, items: Sequence[JudgedItem]) -> list[ChatCall]:
+    judge = build_judge(spec, desk=desk)
+    if isinstance(judge, GEvalJudge):
+        return remote_reader(spec, spec.source, desk).calls(judge.questions(items))
+    if isinstance(judge, DeepevalJudge):
+        return judge.first_calls(items)
+    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
+
+
+def _pair_calls(spec: JudgeSpec, desk: Desk, pairs: Sequence[JudgedPair]) -> list[ChatCall]:
+    judge = build_comparer(spec, desk=desk)
+    if isinstance(judge, PairwiseJudge):
+        return remote_reader(spec, spec.source, desk).calls(judge.questions(pairs))
+    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
+
+
+def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[JudgedPair]:
+    return [
+        JudgedPair(id=a.id, messages=a.messages, first=a.reply, second=b.reply, cluster=a.cluster)
+        for a, b in zip(items, control, strict=True)
+    ]
+
+
+def _plan(
+    session: Session,
+    spec: JudgeSpec,
+    calls: Callable[[JudgeSpec, Desk], list[ChatCall]],
+    *,
+    what: str,
+    repetition: int = 0,
+) -> list[Planned]:
+    desk = session.spending.desk(spec, repetition=repetition)
+    # `auto` is decided by asking, and nothing is asked here: both cases are shown.
+    lesser: Mode = "deepeval" if spec.method == "deepeval" else "sampled"
+    modes: tuple[Mode, ...] = ("logprobs", lesser) if spec.mode == "auto" else (spec.mode,)
+    goes_on = spec.deepeval is not None and spec.deepeval.metric not in STEPPED
+    planned = []
+    for mode in modes:
+        known = session.spending.abilities(spec, may_ask=False)
+        decided = fit_to_server(spec.model_copy(update={"mode": mode}), known)
+        plan = desk.plan(calls(decided, desk))
+        label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
+        if goes_on:
+            planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))
+        else:
+            planned.append(Planned(what=label, plan=plan))
+    return planned

@@ -1,0 +1,142 @@
+"""Several judges over the same files of replies: what `screentest judge matrix` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, InputError
+from harness.experiment import measured_arms as rows
+from harness.experiment.judges.judge_files import AGAINST, REPLIES, Recorded, estimate_json, read_files
+from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
+from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
+from harness.experiment.session import Session
+from harness.judging.matrix import JudgeAgreement, JudgedRows, judge_matrix, preference_warnings
+from harness.judging.preferences import ComparedGenerations, win_shares
+from harness.judging.results import ScoredGeneration
+from harness.judging.spec import SPEC_FILE, load_judge_spec
+from harness.seeding import stream
+from harness.store.artifacts import read_parquet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossJudged:
+    """The matrix, and what a reader must know of it."""
+
+    agreements: tuple[JudgeAgreement, ...]
+    warnings: tuple[str, ...]
+
+
+def cross_judges(
+    session: Session,
+    judges: Sequence[Path],
+    *,
+    generations: Path,
+    against: Path | None,
+    corpus: str,
+    data: Path | None,
+    preferred_by: Sequence[str],
+    seed: int,
+) -> CrossJudged:
+    """Run every judge on the same replies and see how far they agree.
+
+    Raises:
+        InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
+    """
+    specs = [load_judge_spec(folder) for folder in judges]
+    uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
+    if len({use.judge_id for use in uses}) < max(2, len(uses)):
+        raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
+    if against is None and any(s.method == "pairwise" for s in specs):
+        raise InputError("`--against` must be given with a pairwise judge, which compares two files")
+    files = {REPLIES: generations} | ({AGAINST: against} if against else {})
+    recorded = read_files(session, uses[0].spec, files=files, corpus=corpus, data=data, seed=seed)
+    judged = [one for use in uses for one in _judged(session, use, recorded)]
+    return CrossJudged(
+        agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),
+        warnings=tuple(preference_warnings(judged, preferred_by=[_family(name) for name in preferred_by])),
+    )
+
+
+def agreement_json(agreement: JudgeAgreement) -> dict[str, Any]:
+    """One cell as others script against it."""
+    return {
+        "criterion": agreement.criterion,
+        "first": agreement.first,
+        "second": agreement.second,
+        "over": agreement.over,
+        "rank_correlation": estimate_json(agreement.rank_correlation),
+        "verdicts": estimate_json(agreement.verdicts),
+        "share_family": agreement.share_family,
+    }
+
+
+def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:
+    if use.spec.method == "pairwise":
+        return _compared(session, use, recorded)
+    stage = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
+    scored = read_parquet(stage.folder / rows.SCORES, ScoredGeneration)
+    found = []
+    for criterion in use.spec.criteria:
+        of = [row for row in scored if row.criterion == criterion.name]
+        clusters = {row.item_id: row.cluster for row in of} | {_pair(row): row.cluster for row in of}
+        found.append(
+            JudgedRows(
+                judge_id=use.judge_id,
+                family=use.spec.family,
+                criterion=criterion.name,
+                scores={row.item_id: row.value for row in of},
+                differences=_differences(of) if AGAINST in recorded.replies else {},
+                clusters=clusters,
+            )
+        )
+    return found
+
+
+def _compared(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:
+    first, second = recorded.replies[REPLIES], recorded.replies[AGAINST]
+    stage = compare_stage(session, use, first=first, second=second, prompts=recorded.prompts)
+    said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations)
+    found = []
+    for criterion in use.spec.criteria:
+        of = [row for row in said if row.criterion == criterion.name]
+        by_pair = {row.pair_id: row for row in of}
+        shares = {_pair(by_pair[pair]): share for (pair, _), share in win_shares(of).items()}
+        found.append(
+            JudgedRows(
+                judge_id=use.judge_id,
+                family=use.spec.family,
+                criterion=criterion.name,
+                scores={},
+                differences={key: None if share is None else share - 0.5 for key, share in shares.items()},
+                clusters={_pair(row): row.cluster for row in of},
+            )
+        )
+    return found
+
+
+def _differences(scored: Sequence[ScoredGeneration]) -> Mapping[str, float | None]:
+    values = {(row.variant, _pair(row)): row.value for row in scored}
+    differences: dict[str, float | None] = {}
+    for key in dict.fromkeys(_pair(row) for row in scored):
+        first, second = values.get((REPLIES, key)), values.get((AGAINST, key))
+        differences[key] = None if first is None or second is None else first - second
+    return differences
+
+
+def _pair(row: ScoredGeneration | ComparedGenerations) -> str:
+    return f"{row.prompt_id}/{row.draw}"
+
+
+def _family(name: str) -> str:
+    """The family of a judge's folder, or a family as it is."""
+    folder = Path(name)
+    if (folder / SPEC_FILE).is_file():
+        return load_judge_spec(folder).family
+    if "/" in name:
+        raise ConfigError(
+            f"`--preferred-by` must be a judge's folder or a family, got {name!r}: there is no such judge"
+        )
+    return name

@@ -1,0 +1,298 @@
+"""Judges outside an experiment: what `screentest judge run` and `judge qualify` do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.controls import Qualification
+from harness.errors import InputError
+from harness.experiment import measured_arms as rows
+from harness.experiment.analysis.values import per_prompt
+from harness.experiment.design import DataDesign, DecodingDesign, VariantDesign
+from harness.experiment.judges.costing import plan_controls, plan_pairs, plan_scores
+from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
+from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
+from harness.experiment.judges.qualifications import qualify_stage, read_own_controls
+from harness.experiment.judges.spending import Planned
+from harness.experiment.measured_arms import Replies
+from harness.experiment.measuring import generate_stage
+from harness.experiment.preparing import prepare, prompts_of
+from harness.experiment.session import Session
+from harness.experiment.variants import TokenizerSource, resolve_variant
+from harness.judging.mlflow_rows import log_traces
+from harness.judging.preferences import (
+    ComparedGenerations,
+    PairwiseEstimates,
+    judged_pairs,
+    pairwise_estimates,
+    win_shares,
+)
+from harness.judging.results import ScoredGeneration, item_id, judged_items, score_of
+from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
+from harness.models.embedded import EMBEDDED
+from harness.seeding import stream
+from harness.stats import mean_estimate
+from harness.store.artifacts import read_parquet
+from harness.store.tracking import StageResult
+from harness.types import Estimate, Prompt
+
+REPLIES = "replies"
+AGAINST = "against"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A judge's scores on a file of replies."""
+
+    stage: StageResult
+    judge_id: str
+    unit: str
+    estimates: Mapping[str, Estimate]  # by criterion; one that no reply has a score for is left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A pairwise judge's verdicts on two files of replies."""
+
+    stage: StageResult
+    judge_id: str
+    estimates: tuple[PairwiseEstimates, ...]  # by criterion; one without a pair that has both verdicts is left out
+    missing: Mapping[str, int]  # verdicts without one, by status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Files of replies to TEST prompts, as stages."""
+
+    prompts: Sequence[Prompt]  # that every file answers
+    replies: Mapping[str, Replies]  # by the name given to each file
+
+
+def score_file(
+    session: Session,
+    judge: Path,
+    *,
+    generations: Path,
+    corpus: str,
+    data: Path | None,
+    seed: int,
+    with_traces: bool = False,
+) -> Scored:
+    """Score a JSONL of replies to TEST prompts; `with_traces` also writes each reply as an MLflow trace with feedback.
+
+    Raises:
+        InputError: the file holds no reply to a prompt of this data.
+    """
+    use = use_of(session, load_judge_spec(judge))
+    recorded = read_files(session, use.spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
+    scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
+    if with_traces:
+        _write_traces(session, scored, recorded)
+    measures = {c.name: use_of(session, use.spec, criterion=c.name) for c in use.spec.criteria}
+    estimates = {}
+    for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
+        merged = per_prompt(arm.rows)
+        there = merged.there()
+        if len(there):
+            estimates[arm.measure] = mean_estimate(
+                there.values,
+                clusters=there.clusters.codes,
+                rng=stream(seed, "judge run"),
+                n_missing=merged.n_missing,
+            )
+    return Scored(stage=scored, judge_id=use.judge_id, unit=use.unit, estimates=estimates)
+
+
+def compare_files(
+    session: Session, judge: Path, *, generations: Path, against: Path, corpus: str, data: Path | None, seed: int
+) -> Compared:
+    """Compare two JSONL of replies to the same TEST prompts, by every criterion of a pairwise judge.
+
+    Raises:
+        InputError: the files have no TEST prompt of this data in common.
+    """
+    use = use_of(session, load_judge_spec(judge))
+    files = {REPLIES: generations, AGAINST: against}
+    recorded = read_files(session, use.spec, files=files, corpus=corpus, data=data, seed=seed)
+    stage = compare_stage(
+        session, use, first=recorded.replies[REPLIES], second=recorded.replies[AGAINST], prompts=recorded.prompts
+    )
+    said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations)
+    estimates = []
+    for criterion in use.spec.criteria:
+        of = [row for row in said if row.criterion == criterion.name]
+        if any(share is not None for share in win_shares(of).values()):
+            estimates.append(pairwise_estimates(of, rng=stream(seed, "judge run", criterion.name)))
+    missing = Counter(str(row.status) for row in said if row.preferred is None)
+    return Compared(stage=stage, judge_id=use.judge_id, estimates=tuple(estimates), missing=missing)
+
+
+def plan_files(
+    session: Session,
+    judge: Path,
+    *,
+    generations: Path,
+    against: Path | None,
+    corpus: str,
+    data: Path | None,
+    seed: int,
+) -> list[Planned]:
+    """What judging a file of replies, or comparing two, would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    files = {REPLIES: generations} | ({AGAINST: against} if against else {})
+    recorded = read_files(session, spec, files=files, corpus=corpus, data=data, seed=seed)
+    own = recorded.replies[REPLIES].generations
+    if against is None:
+        return plan_scores(session, spec, judged_items(recorded.prompts, own))
+    return plan_pairs(session, spec, judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations))
+
+
+def read_files(
+    session: Session, spec: JudgeSpec, *, files: Mapping[str, Path], corpus: str, data: Path | None, seed: int
+) -> Recorded:
+    """Files of replies with the TEST prompts that all of them answer.
+
+    Raises:
+        InputError: there is no such prompt.
+    """
+    from harness.models.recorded import RecordedModel
+
+    # Without the seed: it is that of draws, and would split the corpus anew.
+    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
+    prepared = prepare(session, source, base=_tokenizer(spec))
+    answered = [RecordedModel.load(path).prompt_ids for path in files.values()]
+    prompts = [p for p in prompts_of(prepared, "test") if all(p.id in ids for ids in answered)]
+    if not prompts:
+        named = ", ".join(f"`{path}`" for path in files.values())
+        raise InputError(f"{named} must hold replies to TEST prompts of this data; none of the ids is one")
+    replies = {}
+    for name, path in files.items():
+        variant = resolve_variant(
+            name,
+            VariantDesign(generations=str(path)),
+            tracking=session.tracking,
+            system=None,
+            shots_from=list,
+            seed=seed,
+        )
+        made = generate_stage(session, variant, prompts, decoding=DecodingDesign().noun(seed=seed))
+        replies[name] = rows.read_replies(name, made)
+    return Recorded(prompts=prompts, replies=replies)
+
+
+def _write_traces(session: Session, scored: StageResult, recorded: Recorded) -> None:
+    """Once per run that did the work: a second call finds its tag and leaves the traces as they are."""
+    if "traces" in session.tracking.run(scored.source_run_id).tags:
+        return
+    generations = [g for replies in recorded.replies.values() for g in replies.generations]
+    scores = [score_of(row) for row in read_parquet(scored.folder / rows.SCORES, ScoredGeneration)]
+    n = log_traces(
+        session.tracking.client,
+        scored.source_run_id,
+        judged_items(recorded.prompts, generations),
+        scores,
+        variants={item_id(g): g.variant for g in generations},
+    )
+    session.tracking.client.set_tag(scored.source_run_id, "traces", n)
+
+
+def qualify_judge(
+    session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
+) -> tuple[Qualification, ...]:
+    """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films, and a user's own besides."""
+    spec = load_judge_spec(judge)
+    read_own_controls(own_controls, spec)  # what cannot be used is refused before a server is asked anything
+    use = use_of(session, spec)
+    prepared = _prepared(session, use.spec, corpus)
+    n = use.spec.qualification.n_controls if n is None else n
+    return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
+
+
+def plan_qualification(
+    session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
+) -> list[Planned]:
+    """What a judge's controls would ask an endpoint for; nothing is sent."""
+    spec = load_judge_spec(judge)
+    if not spec.is_remote:
+        return []
+    n = spec.qualification.n_controls if n is None else n
+    own = read_own_controls(own_controls, spec)
+    return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
+
+
+def qualification_json(qualification: Qualification, *, shares_family: bool | None = None) -> dict[str, Any]:
+    """One criterion as others script against it; its figures are those of its weakest family.
+
+    `shares_family`: whether the judge is of the family of what it is to judge; None where that was not said.
+    """
+    families = [
+        {
+            "criterion": f.criterion,
+            "family": f.family,
+            "kind": f.kind,
+            "auc": f.auc.value,
+            "low": f.auc.low,
+            "high": f.auc.high,
+            "n": f.auc.n,
+            "n_clusters": f.auc.n_clusters,
+            "n_missing": f.auc.n_missing,
+            "concordance": f.concordance.value,
+            "status": f.status,
+            "settle": f.settle,
+        }
+        for f in qualification.families
+    ]
+    weakest = min(families, key=lambda f: f["low"] if f["low"] is not None else -1.0, default={})
+    keys = ("auc", "low", "high", "n", "concordance")
+    besides = ("repeatability", "length_sensitivity", "position_consistency", "first_position")
+    return {
+        "criterion": qualification.criterion,
+        **{key: weakest.get(key) for key in keys},
+        "status": qualification.status,
+        "families": families,
+        "reason": qualification.reason,
+        "judge_id": qualification.judge_id,
+        **{key: estimate_json(getattr(qualification, key)) for key in besides},
+        "shares_family": shares_family,
+    }
+
+
+def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as others script against it; None where there is none."""
+    if estimate is None:
+        return None
+    keys = ("value", "low", "high", "n", "n_clusters", "n_missing", "method")
+    return {key: getattr(estimate, key) for key in keys}
+
+
+def compared_json(found: PairwiseEstimates) -> dict[str, Any]:
+    """One criterion of a comparison as others script against it."""
+    keys = ("win_share", "decisive", "ties", "strength", "position_consistency", "first_position", "length_correlation")
+    return {
+        "criterion": found.criterion,
+        **{key: estimate_json(getattr(found, key)) for key in keys},
+        "strength_note": found.strength_note,
+    }
+
+
+def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
+    name = criterion or spec.criteria[0].name
+    return judge_use(session, spec, measure=name, criterion=name)
+
+
+def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:
+    return prepare(session, DataDesign(corpus=corpus), base=_tokenizer(spec))
+
+
+def _tokenizer(spec: JudgeSpec) -> TokenizerSource:
+    """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
+    if isinstance(spec.model, LocalChoice):
+        return TokenizerSource(base=spec.model.source, revision=spec.model.revision)
+    return TokenizerSource(base=EMBEDDED, revision=None)

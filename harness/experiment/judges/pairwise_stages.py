@@ -1,0 +1,163 @@
+"""Pairwise judges as stages: two files of replies, or every variant of an experiment against its control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.errors import InputError
+from harness.experiment.measured_arms import SCORES, Replies
+from harness.experiment.session import OnProgress, Session
+from harness.judging.build import build_comparer
+from harness.judging.preferences import ComparedGenerations, join_preferences, judged_pairs, win_shares
+from harness.judging.results import ScoredGeneration, item_id
+from harness.judging.spec import LocalChoice
+from harness.store.artifacts import write_parquet
+from harness.store.tracking import Stage, StageResult
+from harness.types import Generation, Prompt
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.judge_uses import JudgeUse
+    from harness.judging.pairwise import Comparer
+
+COMPARE_REVISION = 1
+VERSUS_REVISION = 1
+PREFERENCES = "preferences.parquet"
+ITSELF = "the control against itself: one half, by definition"
+
+
+def compare_stage(
+    session: Session, use: JudgeUse, *, first: Replies, second: Replies, prompts: Sequence[Prompt]
+) -> StageResult:
+    """Every criterion of a pairwise judge on two variants' replies to the same prompts, in both orders."""
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        rows = compare_replies(comparer_of(session, use), first, second, prompts, on_progress)
+        write_parquet(stage.folder / PREFERENCES, rows, ComparedGenerations)
+        _note(stage, use, rows)
+
+    return session.stage(
+        "judge-pairs",
+        label=f"Compare ({use.spec.name})",
+        revision=COMPARE_REVISION,
+        config={"judge_id": use.judge_id},
+        inputs={"first": first.stage.digest, "second": second.stage.digest},
+        work=work,
+    )
+
+
+def versus_stage(
+    session: Session, use: JudgeUse, *, replies: Mapping[str, Replies], prompts: Sequence[Prompt], control: str
+) -> StageResult:
+    """Every variant's share of wins against the control, as score rows: 1, ½ or 0 in each order, and the mean.
+
+    A reply's score is missing unless both orders have a verdict. The control's own rows are one half, so that a
+    contrast with it is the share of wins above one half.
+    """
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        comparer = comparer_of(session, use)
+        compared: list[ComparedGenerations] = []
+        for name, reply in replies.items():
+            if name != control:
+                compared += compare_replies(comparer, reply, replies[control], prompts, on_progress)
+        write_parquet(stage.folder / PREFERENCES, compared, ComparedGenerations)
+        rows = versus_rows(comparer, {name: r.generations for name, r in replies.items()}, compared, control=control)
+        write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
+        _note(stage, use, compared)
+
+    return session.stage(
+        "judge-versus",
+        label=f"Compare ({use.spec.name})",
+        revision=VERSUS_REVISION,
+        config={"judge_id": use.judge_id, "control": control},
+        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
+        work=work,
+    )
+
+
+def comparer_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Comparer:
+    """The pairwise judge on its model or through its desk; another `repetition` asks anew what has been answered."""
+    if use.base is None or not isinstance(use.spec.model, LocalChoice):
+        return build_comparer(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
+    model = session.remembering(use.base, dtype=use.spec.model.dtype, repetition=repetition)
+    return build_comparer(use.spec, model=model)
+
+
+def compare_replies(
+    comparer: Comparer,
+    first: Replies,
+    second: Replies,
+    prompts: Sequence[Prompt],
+    on_progress: OnProgress,
+) -> list[ComparedGenerations]:
+    """Two verdicts per pair of replies and criterion; InputError on a variant against itself."""
+    if first.variant == second.variant:
+        raise InputError(f"`{first.variant}` must be compared with another variant, got itself")
+    pairs = judged_pairs(prompts, first.generations, second.generations)
+    said = comparer.compare(pairs, on_progress=on_progress)
+    return join_preferences(first.generations, second.generations, said)
+
+
+def versus_rows(
+    comparer: Comparer,
+    generations: Mapping[str, Sequence[Generation]],
+    compared: Sequence[ComparedGenerations],
+    *,
+    control: str,
+) -> list[ScoredGeneration]:
+    """Score rows of every variant: shares of wins against the control, one half for the control itself."""
+    rows: list[ScoredGeneration] = []
+    for name, own in generations.items():
+        of_variant = [row for row in compared if row.first == name]
+        rows += _halves(own, comparer) if name == control else _shares(own, of_variant)
+    return rows
+
+
+def _note(stage: Stage, use: JudgeUse, rows: Sequence[ComparedGenerations]) -> None:
+    stage.set_tag("judge_id", use.judge_id)
+    stage.log_metric("missing", sum(row.preferred is None for row in rows))
+
+
+def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenerations]) -> list[ScoredGeneration]:
+    shares = win_shares(compared)
+    known = {(g.prompt_id, g.draw): g for g in generations}
+    worst = {(row.pair_id, row.criterion): row for row in compared if row.preferred is None}
+    first = {(row.pair_id, row.criterion): row for row in reversed(compared)}
+    rows = []
+    for key, share in shares.items():
+        told = first[key] if share is not None else worst[key]
+        generation = known[told.prompt_id, told.draw]
+        blank = _blank(generation, told.criterion, judge_id=told.judge_id, mode=told.mode)
+        rows.append(replace(blank, value=share, status=told.status, reason=told.reason))
+    return rows
+
+
+def _halves(generations: Sequence[Generation], comparer: Comparer) -> list[ScoredGeneration]:
+    return [
+        replace(_blank(g, c.name, judge_id=comparer.id, mode="definition"), value=0.5, status="ok", reason=ITSELF)
+        for g in generations
+        for c in comparer.criteria
+    ]
+
+
+def _blank(generation: Generation, criterion: str, *, judge_id: str, mode: str) -> ScoredGeneration:
+    return ScoredGeneration(
+        prompt_id=generation.prompt_id,
+        variant=generation.variant,
+        draw=generation.draw,
+        cluster=generation.cluster,
+        criterion=criterion,
+        judge_id=judge_id,
+        value=None,
+        status="failed",
+        probabilities=None,
+        mass=None,
+        entropy=None,
+        total=None,
+        n_tokens=None,
+        mode=mode,
+        reason="",
+        item_id=item_id(generation),
+    )

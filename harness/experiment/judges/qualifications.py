@@ -1,0 +1,121 @@
+"""Qualifications as stages: the controls of a judge, a user's own among them, kept under the judge's id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.controls import ControlItem, Qualification
+from harness.errors import InputError
+from harness.experiment.judges.judge_uses import JudgeUse, judge_of
+from harness.experiment.judges.pairwise_stages import comparer_of
+from harness.experiment.preparing import prompts_of
+from harness.experiment.session import OnProgress, Session
+from harness.judging.controls import make_control_set, read_controls
+from harness.judging.pairwise_qualification import qualify_comparer
+from harness.judging.qualification import qualify
+from harness.judging.spec import JudgeSpec
+from harness.seeding import stream
+from harness.store.artifacts import digest_file, from_json, read_json, write_json
+from harness.store.tracking import Stage, StageResult, Tracking
+from harness.terminal import warning
+from harness.types import Prompt
+
+QUALIFY_REVISION = 1
+STAGE = "qualify"
+QUALIFICATIONS = "qualifications.json"
+
+
+def qualify_stage(
+    session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int, own_controls: Path | None = None
+) -> tuple[Qualification, ...]:
+    """Planted controls on human replies of TRAIN and VALIDATION films; TEST is never looked at.
+
+    `own_controls` is a JSONL of `ControlItem`, judged besides the planted ones; a family that both have counts as one.
+    """
+    rule = use.spec.qualification
+    own = read_own_controls(own_controls, use.spec)
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        criteria = [c.name for c in use.spec.criteria]
+        controls = [*make_control_set(_hosts(prepared), seed=seed, n=n, criteria=criteria), *own]
+        rng = stream(seed, "qualify")
+        if use.spec.method == "pairwise":
+            found = qualify_comparer(
+                comparer_of(session, use),
+                controls,
+                again=comparer_of(session, use, repetition=1),
+                rng=rng,
+                min_auc=rule.min_auc,
+                on_progress=on_progress,
+            )
+        else:
+            found = qualify(
+                judge_of(session, use),
+                controls,
+                again=judge_of(session, use, repetition=1),
+                rng=rng,
+                min_auc=rule.min_auc,
+                on_progress=on_progress,
+            )
+        write_json(stage.folder / QUALIFICATIONS, found)
+        stage.set_tag("judge_id", use.judge_id)
+        for qualification in found:
+            stage.set_tag(f"qualified.{qualification.criterion}", qualification.status)
+
+    inputs = {"prepared": prepared.digest}
+    if own_controls is not None:
+        inputs["controls"] = digest_file(own_controls)
+    result = session.stage(
+        STAGE,
+        label=f"Controls ({use.spec.name})",
+        revision=QUALIFY_REVISION,
+        config={"judge_id": use.judge_id, "n": n, "seed": seed, "min_auc": rule.min_auc},
+        inputs=inputs,
+        work=work,
+    )
+    return _read(result.folder)
+
+
+def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
+    """A user's controls; none without a file.
+
+    Raises:
+        InputError: the file is no controls, or none of them is of a criterion that the judge scores.
+    """
+    if path is None:
+        return []
+    own, names = read_controls(path), [c.name for c in spec.criteria]
+    if not any(control.criterion in names for control in own):
+        found = ", ".join(sorted({control.criterion for control in own})) or "none at all"
+        raise InputError(f"`{path}` must hold controls of what {spec.name} scores, {', '.join(names)}, got {found}")
+    return own
+
+
+def stored_qualifications(tracking: Tracking, judge_id: str) -> tuple[Qualification, ...]:
+    """The newest finished qualification of a judge, by whichever command; empty where there is none."""
+    newest = tracking.originals(stage=STAGE, judge_id=judge_id, limit=1)
+    return _read(tracking.folder(newest[0].run_id)) if newest else ()
+
+
+def qualifications_for(
+    session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int
+) -> tuple[Qualification, ...]:
+    """The judge's controls on this experiment's corpus; where its data are TEST alone, the newest on record."""
+    if _hosts(prepared):
+        return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
+    found = stored_qualifications(session.tracking, use.judge_id)
+    if not found:
+        session.say(
+            f"  {warning(use.spec.name)}: these data hold no prompts to plant controls in and none are on "
+            "record; run `screentest judge qualify` on a corpus first"
+        )
+    return found
+
+
+def _hosts(prepared: StageResult) -> Sequence[Prompt]:
+    return prompts_of(prepared, "train") + prompts_of(prepared, "validation")
+
+
+def _read(folder: Path) -> tuple[Qualification, ...]:
+    return tuple(from_json(Qualification, row) for row in read_json(folder / QUALIFICATIONS))

@@ -1,0 +1,74 @@
+"""From an adapter back to the training behind it: its stage, its settings, what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.registry import records
+from harness.store.artifacts import read_json
+from harness.store.tracking import Tracking
+from harness.types import Adapter
+
+SFT, DPO, CHOSEN_SFT = "sft", "dpo", "chosen_sft"
+TRAININGS = (SFT, DPO, CHOSEN_SFT)
+REFERENCE = "reference"  # who preferred, where people's own replies stand against samples of a model
+_STAGE_FILE = "stage.json"  # what `Tracking.stage` records of configuration and inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A finished training stage, found from the adapter that it published."""
+
+    stage: str  # "sft", "dpo" or "chosen_sft"
+    folder: Path
+    record: Mapping[str, Any]  # training.json
+    settings: Mapping[str, Any]  # the recipe, as it entered the fingerprint
+    inputs: Mapping[str, str]  # digests, by what they are
+
+    @property
+    def is_preference(self) -> bool:
+        """Whether pairs were trained on."""
+        return self.stage != SFT
+
+    @property
+    def adapter_folder(self) -> Path:
+        """The trained adapter."""
+        return self.folder / "adapter"
+
+
+def training_of(tracking: Tracking, adapter: Adapter) -> Training | None:
+    """The training behind an adapter of the registry; None for one that was made elsewhere."""
+    if adapter.version is None:
+        return None
+    for run_id in _runs(tracking, adapter):
+        info = tracking.source_of(tracking.run(run_id))
+        folder = tracking.folder(info.run_id)
+        if info.stage in TRAININGS and (folder / "training.json").is_file() and (folder / _STAGE_FILE).is_file():
+            recorded = read_json(folder / _STAGE_FILE)
+            return Training(
+                stage=info.stage,
+                folder=folder,
+                record=read_json(folder / "training.json"),
+                settings=recorded["config"],
+                inputs=recorded["inputs"],
+            )
+    return None
+
+
+def pairs_behind(tracking: Tracking, training: Training) -> Path | None:
+    """The folder of the pairs that a preference training used; None where it used none, or it is gone."""
+    digest = training.inputs.get("pairs")
+    if digest is None:
+        return None
+    for info in tracking.find(stage="pairs", output_digest=digest, limit=1):
+        return tracking.folder(info.run_id)
+    return None
+
+
+def _runs(tracking: Tracking, adapter: Adapter) -> Iterator[str]:
+    for record in records(tracking, name=adapter.name):
+        if record.version == adapter.version and record.run_id is not None:
+            yield record.run_id

@@ -1,0 +1,132 @@
+"""From stored rows to measured arms: every value keeps its prompt, its film and the file it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import InputError
+from harness.experiment.analysis.columns import read_columns
+from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.analysis.values import Row, Rows
+from harness.experiment.imported_scores import SCORES_FILE, read_scores
+from harness.measures.catalogue import CATALOGUE
+from harness.store.artifacts import read_manifest, read_parquet
+from harness.types import Generation, Source
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.judge_uses import JudgeUse
+    from harness.store.tracking import StageResult, Tracking
+
+GENERATIONS = "generations.parquet"
+REPLY_METRICS = "reply_metrics.parquet"
+DIVERSITY = "diversity.parquet"
+HELDOUT = "heldout.parquet"
+SCORES = "scores.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replies:
+    """A variant's generations and the stage they stand in."""
+
+    variant: str
+    generations: tuple[Generation, ...]
+    stage: StageResult
+
+
+def read_replies(variant: str, stage: StageResult) -> Replies:
+    """The generations of a variant."""
+    generations = tuple(read_parquet(stage.folder / GENERATIONS, Generation))
+    return Replies(variant=variant, generations=generations, stage=stage)
+
+
+def heldout_arm(variant: str, stage: StageResult) -> MeasuredArm:
+    """Held-out loss of a variant, a row per human reply."""
+    return MeasuredArm(
+        measure="heldout_loss",
+        variant=variant,
+        rows=read_columns(stage.folder / HELDOUT, values=("bits_per_byte",)).rows("bits_per_byte"),
+        sources=(_source(stage, HELDOUT),),
+    )
+
+
+def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
+    """The measures that need no judge: a row per reply or, for diversity, a jackknife value per film."""
+    arms = []
+    for origin, file, prompt in (("replies", REPLY_METRICS, "prompt_id"), ("variant", DIVERSITY, "cluster")):
+        names = [name for name in wanted if CATALOGUE[name].origin == origin]
+        if not names:
+            continue
+        columns = read_columns(stage.folder / file, values=names, prompt=prompt)
+        arms += [
+            MeasuredArm(
+                measure=name,
+                variant=variant,
+                rows=columns.rows(name, variant=variant),
+                sources=(_source(stage, file, variant=variant),),
+            )
+            for name in names
+            for variant in variants
+        ]
+    return sorted(arms, key=lambda arm: wanted.index(arm.measure))
+
+
+def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants: Sequence[str]) -> list[MeasuredArm]:
+    """A judge's scores, a row per reply, for each measure that it serves."""
+    columns = read_columns(stage.folder / SCORES, values=("value",))
+    return [
+        MeasuredArm(
+            measure=name,
+            variant=variant,
+            rows=columns.rows("value", variant=variant, criterion=use.criterion),
+            sources=(_source(stage, SCORES, variant=variant, criterion=use.criterion),),
+            judge_id=use.judge_id,
+        )
+        for name, use in measures.items()
+        for variant in variants
+    ]
+
+
+def imported_arms(tracking: Tracking, measure: str, run_id: str, replies: Mapping[str, Replies]) -> list[MeasuredArm]:
+    """Scores made elsewhere, for the replies at hand; a reply without one is missing.
+
+    Raises:
+        InputError: the run holds no imported scores, or none for one of the variants.
+    """
+    info = tracking.source_of(tracking.run(run_id))
+    folder = tracking.folder(info.run_id)
+    if not (folder / SCORES_FILE).is_file():
+        raise InputError(f"measure `{measure}`: run {run_id} must come from `screentest scores import`")
+    values = {(s.prompt_id, s.variant, s.draw): s.value for s in read_scores(folder)}
+    digest = read_manifest(folder)[SCORES_FILE]
+    arms = []
+    for variant, reply in replies.items():
+        rows = Rows.of(
+            Row(
+                prompt_id=g.prompt_id,
+                cluster=g.cluster,
+                value=values.get((g.prompt_id, variant, g.draw)),
+                draw=g.draw,
+            )
+            for g in reply.generations
+        )
+        if rows.n_missing == len(rows):
+            raise InputError(f"measure `{measure}`: run {run_id} must hold values for variant `{variant}`; it has none")
+        source = Source(run_id=info.run_id, artifact=SCORES_FILE, where={"variant": variant}, digest=digest)
+        arms.append(MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,)))
+    return arms
+
+
+def rows_of_source(folder: Path, source: Source, *, measure: str) -> Rows:
+    """The rows under a variant's number, from the folder of the run that its source names."""
+    file = source.artifact
+    column = {HELDOUT: "bits_per_byte", SCORES: "value", SCORES_FILE: "value"}.get(file, measure)
+    prompt = "cluster" if file == DIVERSITY else "prompt_id"
+    return read_columns(folder / file, values=(column,), prompt=prompt).rows(column, **source.where)
+
+
+def _source(stage: StageResult, artifact: str, **where: str) -> Source:
+    digest = read_manifest(stage.folder)[artifact]
+    return Source(run_id=stage.source_run_id, artifact=artifact, where=where, digest=digest)

@@ -1,0 +1,33 @@
+"""Data of an experiment as a stage: splits, prompts and windows, by whoever prepares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.experiment.kinds import stage_kind
+from harness.store.prepared import read_prompts
+
+if TYPE_CHECKING:
+    from harness.experiment.design import DataDesign
+    from harness.experiment.session import Session
+    from harness.experiment.variants import TokenizerSource
+    from harness.store.tracking import StageResult
+    from harness.types import Prompt, Split
+
+
+def prepare(session: Session, data: DataDesign, *, base: TokenizerSource, limit: int | None = None) -> StageResult:
+    """An experiment's data, prepared or found again: a corpus is split, a file is TEST as a whole."""
+    settings: dict[str, Any] = {
+        "corpus": data.file or data.corpus or "sample",
+        "whole_split": "test" if data.file is not None else None,
+        "base": {"source": base.base, "revision": base.revision},
+        "max_tokens": data.max_tokens,
+        "seed": data.seed,
+        "limit": limit,
+    }
+    return stage_kind("prepare").run(session, settings, {})
+
+
+def prompts_of(prepared: StageResult, split: Split) -> list[Prompt]:
+    """The prompts of one split of prepared data."""
+    return read_prompts(prepared.folder, split)

@@ -1,0 +1,280 @@
+"""The parts of a report record that are not numbers: who was compared, what they said, what was missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.lineage import DPO, REFERENCE, Training, pairs_behind, training_of
+from harness.experiment.questions import Question
+from harness.experiment.score_table import LostScores
+from harness.judging.results import ScoredGeneration
+from harness.measures.replies import reply_status
+from harness.reporting.record import (
+    DataCard,
+    Declaration,
+    Declared,
+    Line,
+    MissingRow,
+    Sample,
+    SampleReply,
+    SampleScore,
+    SplitRow,
+    StageLine,
+)
+from harness.reporting.traces import CurvePoint, LossCurve
+from harness.store.artifacts import read_json, read_manifest
+from harness.store.tracking import StageResult, Tracking
+from harness.types import SPLITS, Generation, Message, Prompt, ScoreStatus, Variant
+
+MISSING_WHY: Mapping[str, str] = {
+    "low_mass": "too little of the probability lay on the score tokens",
+    "empty": "the reply is empty",
+    "truncated": "the reply was cut off",
+    "refused": "the judge refused, or there was a refusal instead of a reply",
+    "failed": "the judge failed, or the reply did",
+    "unparsable": "the judge's answer holds no score",
+    "unsupported": "the judge cannot score this",
+}
+REPLY_WHY: Mapping[str, str] = {
+    "empty": "the reply has no text",
+    "failed": "the reply could not be generated",
+    "refused": "the model refused",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """What a report says of the training behind a variant."""
+
+    curve: LossCurve | None
+    n_tokens: int | None
+    caveats: tuple[str, ...]  # what its data cannot show
+
+
+def describe_variant(variant: Variant) -> str:
+    """A variant in a few words."""
+    if variant.kind == "file":
+        return f"generations from {Path(variant.path or '').name}"
+    if variant.kind == "endpoint":
+        return ", ".join([f"{variant.model} behind an endpoint", *(f"without `{name}`" for name in variant.without)])
+    parts = ["the base" if variant.adapter is None else "base + LoRA adapter"]
+    if variant.shots:
+        parts.append(f"{len(variant.shots)} examples in the prompt")
+    parts += variant.template
+    return ", ".join(parts)
+
+
+def base_name(variant: Variant) -> str:
+    """The base as printed."""
+    if variant.base is None:
+        return variant.model or "unknown"
+    revision = f" @ {variant.base.revision[:8]}" if variant.base.revision else ""
+    return f"{variant.base.source}{revision}"
+
+
+def adapter_label(variant: Variant) -> str | None:
+    """The adapter as printed."""
+    if variant.adapter is None:
+        return None
+    version = f"/{variant.adapter.version}" if variant.adapter.version else ""
+    return f"{variant.adapter.name}{version}"
+
+
+def data_card(prepared: StageResult) -> DataCard:
+    """Where the text came from, from what `prepare` counted."""
+    summary = read_json(prepared.folder / "summary.json")
+    splits = summary["splits"]
+    limit = summary["verdict_limit"]
+    removed = sum(count for reason, count in summary["left_out"].items() if "nearly the same" in reason)
+    notes = tuple(f"{reason}: {count:,}" for reason, count in summary["repaired"].items())
+    return DataCard(
+        corpus=summary["corpus"],
+        digest=summary["corpus_digest"],
+        splits=tuple(
+            SplitRow(
+                split=name,
+                n_films=splits[name]["n_clusters"],
+                n_conversations=splits[name]["n_conversations"],
+                n_prompts=splits[name]["windows"]["n_prompts"],
+            )
+            for name in SPLITS
+        ),
+        cluster_noun=summary["cluster_unit"],
+        n_duplicates_removed=removed,
+        n_skipped=sum(summary["skipped"].values()),
+        warnings=((f"Verdicts: {limit}.",) if limit else ()) + tuple(summary["notes"]) + notes,
+    )
+
+
+def titles(prepared: StageResult) -> dict[str, str]:
+    """Film id → title."""
+    rows = read_json(prepared.folder / "clusters.json")
+    return {row["id"]: row["title"] or row["id"] for row in rows}
+
+
+def stage_lines(stages: Sequence[StageResult]) -> tuple[StageLine, ...]:
+    """The lineage: every stage under the numbers, by the run that did the work."""
+    return tuple(
+        StageLine(
+            name=stage.name,
+            run_id=stage.source_run_id,
+            is_reused=stage.reused,
+            fingerprint=stage.fingerprint,
+            seconds=stage.seconds,
+            inputs=dict(stage.inputs),
+            artifacts=read_manifest(stage.folder),
+        )
+        for stage in stages
+    )
+
+
+def samples(
+    prompts: Sequence[Prompt],
+    generations: Mapping[str, Sequence[Generation]],
+    scores: Sequence[ScoredGeneration],
+    *,
+    film_titles: Mapping[str, str],
+    n: int,
+) -> tuple[Sample, ...]:
+    """The first `n` prompts with every variant's reply; the prompts are drawn, so the first are a fair sample.
+
+    `scores` need be those of these prompts only.
+    """
+    by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
+    for score in scores:
+        marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
+        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
+    replies: dict[tuple[str, str], Generation] = {}  # the first draw there is
+    for name, group in generations.items():
+        for g in group:
+            replies.setdefault((g.prompt_id, name), g)
+    return tuple(
+        Sample(
+            prompt_id=prompt.id,
+            title=film_titles.get(prompt.cluster, prompt.cluster),
+            history=tuple(Line(speaker=_speaker(m), text=m.content) for m in prompt.messages),
+            reference=None if prompt.reference is None else Line(speaker=_answerer(prompt), text=prompt.reference),
+            replies=tuple(
+                SampleReply(
+                    variant=name,
+                    text=replies[prompt.id, name].text,
+                    finish_reason=replies[prompt.id, name].finish_reason,
+                    scores=tuple(by_reply.get((prompt.id, name, replies[prompt.id, name].draw), ())),
+                )
+                for name in generations
+                if (prompt.id, name) in replies
+            ),
+        )
+        for prompt in prompts[:n]
+    )
+
+
+def missing_rows(generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores]) -> tuple[MissingRow, ...]:
+    """What should be there and is not, by variant and reason."""
+    rows = [
+        MissingRow(what=f"replies of {name}", n=n, of=len(group), why=_why(group, status))
+        for name, group in generations.items()
+        for status, n in Counter(map(reply_status, group)).items()
+        if status != "ok"
+    ]
+    rows += [
+        MissingRow(
+            what=f"{score.criterion} by {score.judge_id}, {score.variant}",
+            n=score.n,
+            of=score.of,
+            why=MISSING_WHY.get(score.status, score.status),
+        )
+        for score in lost
+    ]
+    return tuple(rows)
+
+
+def _why(group: Sequence[Generation], status: ScoreStatus) -> str:
+    """Why replies are missing, with the reason that most of them have in their own words."""
+    why = REPLY_WHY.get(status, status)
+    said = Counter(g.reason for g in group if reply_status(g) == status and g.reason)
+    usual = said.most_common(1)[0][0] if said else ""
+    return usual if usual.startswith(why) else f"{why}: {usual}" if usual else why
+
+
+def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:
+    """Prompts whose human reply could not be scored, because there is none."""
+    return tuple(
+        MissingRow(what=f"held-out loss of {arm.variant}", n=n, of=len(arm.rows), why="the prompt has no human reply")
+        for arm in arms
+        if arm.measure == "heldout_loss" and (n := arm.rows.n_missing)
+    )
+
+
+def training_facts(tracking: Tracking, variant: Variant) -> TrainingFacts:
+    """Curve and token count of the training behind a variant; nothing where it was not trained here."""
+    training = None if variant.adapter is None else training_of(tracking, variant.adapter)
+    if training is None:
+        return TrainingFacts(curve=None, n_tokens=None, caveats=())
+    record = training.record
+    curve = LossCurve(
+        name=variant.name,
+        train=_points(record["curves"], "train"),
+        validation=_points(record["curves"], "validation"),
+        best_step=record["best_step"],
+        unit="Preference loss per pair" if training.stage == DPO else "Nats per token",
+    )
+    caveats = _pair_caveats(tracking, training, variant.name) if training.is_preference else ()
+    return TrainingFacts(curve=curve, n_tokens=record["n_tokens"], caveats=caveats)
+
+
+def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:
+    """What the pairs behind a variant could teach beside quality."""
+    folder = pairs_behind(tracking, training)
+    if folder is None:
+        return ()
+    audit = read_json(folder / "audit.json")
+    said = " ".join(bias["sentence"] for bias in audit["biases"])
+    if audit["preferred_by"] == REFERENCE:
+        return (
+            f"{name} learned to prefer people's replies to samples of the model it started from. Nobody judged which "
+            "is better, so it shows that preference training works and how far it moves the model, not that people "
+            f"like the replies more. Of its {audit['n_pairs']} pairs: {said}",
+        )
+    return (
+        f"{name} learned the preferences of {audit['preferred_by']}, not people's. Of its {audit['n_pairs']} pairs: "
+        f"{said or 'no systematic bias was found.'}",
+    )
+
+
+def _points(curves: Sequence[Mapping[str, Any]], kind: str) -> tuple[CurvePoint, ...]:
+    return tuple(CurvePoint(step=p["step"], value=p["value"]) for p in curves if p["name"] == f"{kind}/loss")
+
+
+def _speaker(message: Message) -> str:
+    return message.name or ""
+
+
+def _answerer(prompt: Prompt) -> str:
+    """The character who answers: the one whose lines are the assistant's."""
+    return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
+
+
+def declaration(
+    questions: Sequence[Question],
+    late: tuple[str, ...],
+    looks: Mapping[str, frozenset[str]],
+    *,
+    digest: str,
+    run_id: str,
+) -> Declaration:
+    """Which questions were declared before their own data, and how often each was looked at, this look included."""
+    others = [known for run, known in looks.items() if run != run_id]
+    is_late: Declared = "after" if len(late) == len(questions) else "partly"
+    return Declaration(
+        status=is_late if late else "before",
+        digest=digest,
+        n_test_looks=len(looks.keys() | {run_id}),
+        late=late,
+        question_looks={q.label: 1 + sum(q.digest in known for known in others) for q in questions},
+    )

@@ -1,0 +1,115 @@
+"""Files of replies and scores as part of an experiment: what they answer, and what of them is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.experiment.design import EvaluationDesign
+from harness.experiment.imported_scores import ImportedScore
+from harness.experiment.measured_arms import Replies
+from harness.experiment.prompt_draw import draw_prompts
+from harness.models.recorded import RecordedModel
+from harness.types import Absence, Prompt, Variant
+
+N_NAMED = 3  # of the prompts that match nothing
+
+
+def asked_prompts(design: EvaluationDesign, test: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts of an experiment: as many as declared; where that is open, all that its files answer, or all of TEST.
+
+    A prompt that one file answers and another lacks is asked, and missing there.
+    """
+    if design.data.prompts is not None:
+        return draw_prompts(test, n=design.data.prompts, seed=design.seed)
+    files = [Path(declared.generations) for declared in design.variants.values() if declared.generations]
+    answered = {key for file in files for key in RecordedModel.load(file).prompt_ids}
+    return draw_prompts([p for p in test if p.id in answered] or test, n=len(test), seed=design.seed)
+
+
+def unused_replies(
+    variants: Iterable[Variant], *, prompts: Sequence[Prompt], test: Sequence[Prompt]
+) -> tuple[Absence, ...]:
+    """What a join of files with TEST loses: replies whose prompt is not there or was not drawn, prompts without any."""
+    asked, known = {p.id for p in prompts}, {p.id for p in test}
+    found = []
+    for variant in variants:
+        if variant.kind != "file":
+            continue
+        held = RecordedModel.load(Path(variant.path or "")).prompt_ids
+        if lacking := sorted(asked - held):
+            said = f"{len(lacking):,} of {len(asked):,} prompts have no reply in `{Path(variant.path or '').name}`"
+            found.append(Absence(kind="lost", said=f"{said} ({_named(lacking)}).", variants=(variant.name,)))
+        where = f"prompts in `{Path(variant.path or '').name}`"
+        if strangers := sorted(held - known):
+            said = f"{len(strangers):,} of {len(held):,} {where} match no test prompt ({_named(strangers)}): "
+            found.append(_unused(said + "their replies were not looked at.", variant.name))
+        if undrawn := (held & known) - asked:
+            said = f"{len(undrawn):,} of {len(held):,} {where} were not drawn: their replies were not looked at; "
+            found.append(_unused(f"{said}ask for {len(known | held):,} prompts, or for all.", variant.name))
+    return tuple(found)
+
+
+def unused_rows(design: EvaluationDesign, left_out: Mapping[str, int]) -> tuple[Absence, ...]:
+    """Rows of the user's own test file that became no prompt; a limit that was asked for is none of the file's."""
+    if design.data.file is None:
+        return ()
+    return tuple(
+        Absence(
+            kind="unused",
+            said=f"{n:,} rows of `{Path(design.data.file).name}` were left out ({reason}): raise `data.max_tokens` in "
+            "an experiment file, or take them out.",
+        )
+        for reason, n in left_out.items()
+        if "max_tokens" in reason
+    )
+
+
+def unused_scores(measure: str, scores: Sequence[ImportedScore], replies: Mapping[str, Replies]) -> tuple[Absence, ...]:
+    """Imported scores of these variants that belong to no reply at hand."""
+    found = []
+    for variant, reply in replies.items():
+        there = {(g.prompt_id, g.draw) for g in reply.generations}
+        own = [score for score in scores if score.variant == variant]
+        lost = [score for score in own if (score.prompt_id, score.draw) not in there]
+        if lost:
+            named = _named([f"{score.prompt_id} draw {score.draw}" for score in lost])
+            said = f"{len(lost):,} of {len(own):,} imported scores of `{variant}` match no reply ({named})."
+            found.append(Absence(kind="unused", said=said, variants=(variant,), measures=(measure,)))
+    return tuple(found)
+
+
+def shared_draws(replies: Mapping[str, Replies]) -> dict[str, Replies]:
+    """The replies whose prompt and draw every variant has: what can be compared in pairs."""
+    places = [{(g.prompt_id, g.draw) for g in reply.generations} for reply in replies.values()]
+    shared = set.intersection(*places)
+    return {
+        name: replace(reply, generations=tuple(g for g in reply.generations if (g.prompt_id, g.draw) in shared))
+        for name, reply in replies.items()
+    }
+
+
+def unpaired_draws(
+    replies: Mapping[str, Replies], shared: Mapping[str, Replies], *, measures: Sequence[str]
+) -> tuple[Absence, ...]:
+    """Replies that a pairwise judge did not see, since another variant has no such draw."""
+    return tuple(
+        Absence(
+            kind="unused",
+            said=f"{n:,} of {len(replies[name].generations):,} replies of `{name}` have no counterpart of their draw: "
+            "the pairwise judge did not see them.",
+            variants=(name,),
+            measures=tuple(measures),
+        )
+        for name, reply in shared.items()
+        if (n := len(replies[name].generations) - len(reply.generations))
+    )
+
+
+def _unused(said: str, variant: str) -> Absence:
+    return Absence(kind="unused", said=said, variants=(variant,))
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(f"`{key}`" for key in keys[:N_NAMED]) + (", …" if len(keys) > N_NAMED else "")

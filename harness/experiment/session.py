@@ -1,0 +1,156 @@
+"""What one command carries through its stages: the store, the models in memory, the screen, and what has been done."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.experiment.judges.spending import Spending
+from harness.experiment.variants import ModelPool
+from harness.models.answers import AnswerStore, commit_to_system
+from harness.models.memory import PEAK_METRIC, peak_bytes, release
+from harness.models.metering import Usage
+from harness.models.remembering import RememberingModel
+from harness.settings import Settings
+from harness.store.tracking import Stage, StageResult, Tracking
+from harness.terminal import dim, green
+from harness.types import BaseModel, Progress, Variant
+
+if TYPE_CHECKING:
+    from harness.models.local import Dtype
+    from harness.models.protocol import LanguageModel
+
+CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
+
+OnProgress = Callable[[Progress], None]
+ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+@contextlib.contextmanager
+def _silent(label: str) -> Iterator[OnProgress]:
+    yield lambda progress: None
+
+
+@dataclass(kw_only=True)
+class Session:
+    """State of one command. Stages run through `stage`, so that reuse is shown and lineage is kept in one place."""
+
+    tracking: Tracking
+    parent: str | None = None  # run that the stages nest under
+    is_forced: bool = False
+    declaration: str = ""  # digests of the declarations that stand while its stages run
+    show: ShowProgress = _silent
+    say: Callable[[str], None] = lambda text: None
+    pool: ModelPool = field(default_factory=ModelPool)
+    spending: Spending = field(default_factory=Spending)
+    done: list[StageResult] = field(default_factory=list)
+
+    @functools.cached_property
+    def answers(self) -> AnswerStore:
+        """What local judges have answered, in the SQL store."""
+        from harness.store.database import open_database
+
+        engine = open_database(Settings.from_environment().database_url)
+        commit_to_system(engine)
+        return AnswerStore(engine, "local_answers")
+
+    def remembering(self, base: BaseModel, *, dtype: Dtype, repetition: int = 0) -> RememberingModel:
+        """A base of the pool behind what it has answered; loaded only when it is asked something new."""
+
+        def said(n_known: int, n_asked: int) -> None:
+            if n_known and n_asked > 1:
+                self.say(f"  {n_known:,} of {n_asked:,} answers of {base.source} stand already")
+
+        return RememberingModel(
+            base,
+            dtype=dtype,
+            load=lambda: self.pool.base(base, dtype=dtype),
+            store=self.answers,
+            repetition=repetition,
+            on_recall=said,
+        )
+
+    @functools.cached_property
+    def endpoints(self) -> tuple[str, ...]:
+        """Servers that reply in this process's place; where replies are made is no part of what is asked."""
+        return Settings.from_environment().endpoints
+
+    def require_served(self, variants: Iterable[Variant]) -> None:
+        """Refuse servers that lack one of the variants, before anything is sent or trained; none asked, none needed.
+
+        Raises:
+            InputError: a server offers another model under a variant's name, or none. UnavailableError: it is silent.
+        """
+        if self.endpoints:
+            from harness.models.endpoint.fleet import require_served
+
+            require_served(self.endpoints, variants)
+
+    def replier(self, variant: Variant) -> LanguageModel:
+        """What replies for a variant: this process, its own endpoint or file, or the servers of the environment.
+
+        Raises:
+            InputError: a server does not offer the variant. UnavailableError: it does not answer.
+        """
+        if variant.kind != "model" or not self.endpoints:
+            return self.pool.of(variant, spending=self.spending)
+        from harness.models.endpoint.fleet import fleet_of
+
+        return fleet_of(variant, self.endpoints, connect=self.spending.served)
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of models so far, here and behind endpoints."""
+        return self.pool.usage.plus(self.spending.usage)
+
+    def stage(
+        self,
+        name: str,
+        *,
+        label: str,
+        revision: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        work: Callable[[Stage, OnProgress], None],
+        tags: Mapping[str, str] | None = None,
+        adopt: bool = False,
+    ) -> StageResult:
+        """Run or reuse a stage and remember it; `work` is told where to report progress."""
+
+        def worked(stage: Stage) -> None:
+            before = self.usage
+            with self.show(label) as on_progress:
+                work(stage, on_progress)
+            for key, value in usage_metrics(self.usage.plus(before, sign=-1)).items():
+                stage.log_metric(key, value)
+            stage.log_metric(PEAK_METRIC, peak_bytes())
+            release()
+
+        result = self.tracking.stage(
+            name,
+            revision=revision,
+            config=config,
+            inputs=inputs,
+            work=worked,
+            parent=self.parent,
+            force=self.is_forced,
+            adopt=adopt,
+            tags=tags,
+            on_change=lambda why: self.say(f"  {label} runs again: {why}"),
+        )
+        if result.reused:
+            self.say(f"  {green('↻')} {label} {dim(f'reused, took {result.seconds:.0f} s when it ran')}")
+        self.done.append(result)
+        return result
+
+
+def usage_metrics(used: Usage) -> dict[str, int]:
+    """A stage's metrics of what it asked of models; tokens are left out where some were not counted."""
+    if used.n_calls == 0:
+        return {}
+    tokens = {} if used.n_uncounted else {INPUT_METRIC: used.n_input, OUTPUT_METRIC: used.n_output}
+    return {CALLS_METRIC: used.n_calls, **tokens}

@@ -1,0 +1,251 @@
+"""From a variant's declaration to the thing that replies: registry, folder, checkpoint, hub, endpoint or file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError, SplitError, UnavailableError
+from harness.experiment.design import VariantDesign
+from harness.models.bases import adaptation_of, asked_digest, resolve_base
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.metering import Usage
+from harness.models.quiet import quiet
+from harness.registry import is_registry_name, open_adapter, resolve
+from harness.seeding import stream
+from harness.store.artifacts import digest_file, digest_json
+from harness.types import Adapter, BaseModel, Message, Prompt, Variant
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.spending import Spending
+    from harness.models.endpoint.capabilities import Prober
+    from harness.models.local import Dtype, LocalModel
+    from harness.models.protocol import LanguageModel
+    from harness.store.tracking import Tracking
+
+SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example and cost little
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerSource:
+    """A base by name, for its tokenizer."""
+
+    base: str
+    revision: str | None
+
+
+class ModelPool:
+    """Each base once in memory, its adapters beside it; nothing is loaded before it is asked."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str], LocalModel] = {}
+        self._usage = Usage()  # of models that were let go
+
+    def base(self, base: BaseModel, *, dtype: Dtype = "auto") -> LocalModel:
+        """A base model, loaded on first use; the same weights in the same precision are loaded once."""
+        from harness.models.local import LocalModel
+
+        key = (base.digest, _precision(dtype))
+        if key not in self._models:
+            with quiet():
+                self._models[key] = LocalModel.load(base, dtype=dtype)
+        return self._models[key]
+
+    def of(self, variant: Variant, *, spending: Spending) -> LanguageModel:
+        """The model that answers for a variant, its adapter attached."""
+        if variant.kind == "endpoint":
+            return spending.model(
+                endpoint=variant.endpoint or "",
+                name=variant.model or "",
+                without=variant.without,
+                opens_thinking=variant.opens_thinking,
+            )
+        if variant.kind == "file":
+            from harness.models.recorded import RecordedModel
+
+            return RecordedModel.load(Path(variant.path or ""))
+        if variant.base is None:
+            raise InputError(f"`{variant.name}` must name a base model; it has none")
+        model = self.base(variant.base)
+        if variant.adapter is not None:
+            model.add_adapter(variant.adapter)
+        return model
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of its models so far."""
+        return functools.reduce(Usage.plus, (model.usage for model in self._models.values()), self._usage)
+
+    def clear(self) -> None:
+        """Let go of every model."""
+        self._usage = self.usage
+        self._models.clear()
+
+
+def _precision(dtype: Dtype) -> str:
+    """What `auto` means on this machine, so that a judge and a variant of one base share it."""
+    import torch
+
+    return dtype if dtype != "auto" else "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def resolve_variant(
+    name: str,
+    design: VariantDesign,
+    *,
+    tracking: Tracking,
+    system: str | None,
+    shots_from: Callable[[], Sequence[Prompt]],
+    seed: int,
+    probe: Callable[[str, str], Prober] | None = None,
+) -> Variant:
+    """What a declaration names, found and digested; the model itself is not loaded.
+
+    Args:
+        name: the variant's name in the experiment.
+        design: its declaration.
+        tracking: where the registry is.
+        system: the data's own system prompt, if it has one; else the task's.
+        shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
+        seed: of that draw.
+        probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
+    """
+    if design.generations is not None:
+        return _file_variant(name, Path(design.generations))
+    said = design.system or system or DIALOGUE_SYSTEM
+    shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
+    spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
+    if design.endpoint is not None:
+        served = {} if probe is None else _served(probe(design.endpoint, design.endpoint_model or ""))
+        identity = {"endpoint": design.endpoint, "model": design.endpoint_model, **spoken, **served}
+        return Variant(
+            name=name,
+            kind="endpoint",
+            endpoint=design.endpoint,
+            model=design.endpoint_model,
+            system=said,
+            shots=shots,
+            digest=digest_json(identity),
+            **served,
+        )
+    adapter = adapter_of(design, tracking) if design.adapter is not None else None
+    base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
+    identity = {"base": asked_digest(base), "adapter": adapter.digest if adapter else None, **spoken}
+    return Variant(
+        name=name,
+        kind="model",
+        base=base,
+        adapter=adapter,
+        system=said,
+        shots=shots,
+        template=adaptation_of(base).notes,
+        digest=digest_json(identity),
+    )
+
+
+def _served(server: Prober) -> dict[str, Any]:
+    """What is special about a server; nothing where it takes all fields, or cannot be asked now."""
+    try:
+        without, opens_thinking = tuple(sorted(server.without())), server.opens_thinking()
+    except UnavailableError:  # its replies may stand already; whoever needs it will say that it is not there
+        return {}
+    return ({"without": without} if without else {}) | ({"opens_thinking": True} if opens_thinking else {})
+
+
+def adapter_of(design: VariantDesign, tracking: Tracking) -> Adapter:
+    """The adapter that a declaration names: a PEFT folder, or one of the registry.
+
+    Raises:
+        InputError: it is neither.
+    """
+    named = design.adapter or ""
+    if Path(named).is_dir():
+        return open_adapter(Path(named), base=None if design.base is None else resolve_base(design.base))
+    if is_registry_name(named):
+        return resolve(tracking, named)
+    raise InputError(f"`{named}` must be a PEFT folder, `name@alias` or `name/version`; it is none of them")
+
+
+def _file_variant(name: str, path: Path) -> Variant:
+    if not path.is_file():
+        raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
+    return Variant(name=name, kind="file", path=str(path), digest=digest_file(path))
+
+
+def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> TokenizerSource:
+    """The base whose tokenizer measures windows: that of the first variant with a model, else the embedded one's."""
+    for declared in designs:
+        if declared.model is not None:
+            return TokenizerSource(base=declared.model, revision=declared.revision)
+        if declared.adapter is not None:
+            base = adapter_of(declared, tracking).base
+            return TokenizerSource(base=base.source, revision=base.revision)
+    return TokenizerSource(base="embedded", revision=None)
+
+
+def parse_variant(text: str) -> VariantDesign:
+    """A variant as one writes it on the command line.
+
+    - `base` or `embedded`: the embedded model;
+    - `name@alias`, `name/version`: an adapter of the registry;
+    - a folder: an adapter or a checkpoint, by what lies in it;
+    - a `.jsonl` file: generations made elsewhere;
+    - `http(s)://host/v1#model`: an endpoint;
+    - `owner/name`, `owner/name@revision`: a hub id (a registry version is a number, a hub name is none).
+    """
+    if text in ("base", "embedded"):
+        return VariantDesign(model="embedded")
+    if text.startswith(("http://", "https://")):
+        url, _, model = text.partition("#")
+        if not model:
+            raise InputError(f"`{text}` must name the model after a #, e.g. {url}#my-model")
+        return VariantDesign(endpoint=url, endpoint_model=model)
+    path = Path(text)
+    if text and path.is_dir():
+        has_adapter = any(path.glob("adapter_model.*")) and not (path / "config.json").is_file()
+        is_adapter = has_adapter or (path / "adapter_config.json").is_file()
+        return VariantDesign(adapter=text) if is_adapter else VariantDesign(model=text)
+    if text.endswith(".jsonl"):
+        return VariantDesign(generations=text)
+    if text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise InputError(f"`{text}` must be an existing folder; there is none")
+    if "/" in text and not text.rsplit("/", 1)[1].isdigit():
+        name, _, revision = text.partition("@")
+        return VariantDesign(model=name, revision=revision or None)
+    if is_registry_name(text):
+        return VariantDesign(adapter=text)
+    raise InputError(
+        f"`{text}` must be base, name@alias, name/version, a folder, a .jsonl file, a hub id or an endpoint URL#model"
+    )
+
+
+def draw_shots(prompts: Sequence[Prompt], *, n: int, seed: int) -> tuple[tuple[Message, ...], ...]:
+    """Few-shot exchanges from TRAIN: a line and its answer, from as many films as there are.
+
+    Raises:
+        SplitError: a prompt is not of TRAIN.
+        InputError: there are fewer usable exchanges than asked for.
+    """
+    if any(prompt.split != "train" for prompt in prompts):
+        raise SplitError("few-shot exchanges come from TRAIN prompts only; a prompt of another split was given")
+    rng = stream(seed, "shots")
+    films: dict[str, list[Prompt]] = {}
+    for prompt in sorted(prompts, key=lambda p: p.id):
+        if prompt.reference and all(_is_clear(text) for text in (prompt.messages[-1].content, prompt.reference)):
+            films.setdefault(prompt.cluster, []).append(prompt)
+    drawn: list[Prompt] = []
+    order = list(films)
+    while len(drawn) < n and any(films.values()):
+        for film in [order[i] for i in rng.permutation(len(order))]:
+            if films[film] and len(drawn) < n:
+                drawn.append(films[film].pop(int(rng.integers(len(films[film])))))
+    if len(drawn) < n:
+        raise InputError(f"`shots` asks for {n} exchanges and TRAIN has {len(drawn)} of 3 to 25 words; ask for fewer")
+    return tuple((p.messages[-1], Message(role="assistant", content=p.reference or "")) for p in drawn)
+
+
+def _is_clear(text: str) -> bool:
+    return SHOT_WORDS[0] <= len(text.split()) <= SHOT_WORDS[1]

@@ -1,0 +1,1 @@
+"""Workers: stages run in this process, by local processes or on a Ray cluster."""

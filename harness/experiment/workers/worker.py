@@ -1,0 +1,98 @@
+"""A worker process: tickets as JSON lines on stdin, events as JSON lines on stdout; it ends when stdin does.
+
+The driver's death closes stdin, and the worker goes at once, as after `kill -9`: what a stage has so far is kept, and
+the next driver goes on from there. An error that nobody foresaw ends the process too; its last words are in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from harness.errors import InputError, ScreentestError
+from harness.experiment.kinds import provide, stage_kind
+from harness.experiment.session import OnProgress, Session, ShowProgress
+from harness.experiment.tasks import run_task
+from harness.experiment.workers.results import stage_result
+from harness.experiment.workers.schedule import Event, Ticket
+from harness.store.artifacts import from_json, to_json
+from harness.store.tracking import Tracking
+from harness.types import Progress
+
+PROGRESS_SECONDS = 1.0  # between two reports of one stage
+
+
+def perform(session: Session, ticket: Ticket, tell: Callable[[Event], None]) -> Event:
+    """Run one ticket to its end; an error of ours is an event, any other is raised."""
+    task = ticket.task
+    for module in ticket.providers:
+        provide(module)
+    session.parent, session.is_forced = ticket.parent, ticket.is_forced
+    session.show = _reporting(task.key, tell)
+    if stage_kind(task.kind).is_training and _has_cuda():
+        session.pool.clear()  # a training loads its own base; one GPU does not hold both
+    try:
+        needed = {role: stage_result(session.tracking, run_id) for role, run_id in ticket.needs.items()}
+        result = run_task(session, task, needed, declaration=ticket.declaration)
+    except ScreentestError as err:
+        return Event(key=task.key, kind="failed", message=str(err), is_final=isinstance(err, InputError))
+    session.done.clear()
+    return Event(key=task.key, kind="done", run_id=result.run_id, seconds=result.seconds, is_reused=result.reused)
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _reporting(key: str, tell: Callable[[Event], None]) -> ShowProgress:
+    @contextlib.contextmanager
+    def show(label: str) -> Iterator[OnProgress]:
+        last = 0.0
+
+        def on_progress(state: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                share = state.done / state.total if state.total else 0.0
+                tell(Event(key=key, kind="progress", share=share, message=state.note))
+
+        yield on_progress
+
+    return show
+
+
+def _lines_or_death(source: IO[str], tickets: queue.Queue[str]) -> None:
+    for line in source:
+        tickets.put(line)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    # Libraries print; only events may reach the driver.
+    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    tickets: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_lines_or_death, args=(sys.stdin, tickets), daemon=True).start()
+    session = Session(tracking=Tracking())
+
+    def tell(event: Event) -> None:
+        channel.write(json.dumps(to_json(event)) + "\n")
+        channel.flush()
+
+    while True:
+        ticket = from_json(Ticket, json.loads(tickets.get()))
+        tell(perform(session, ticket, tell))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""One row of reference-free measures per generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.doors.text import is_absent
+from harness.errors import InputError
+from harness.measures.length import n_words
+from harness.measures.repetition import echo, repetition
+from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyMetrics:
+    """What can be said of one reply by looking at it. None is missing: what has no text cannot be measured by it."""
+
+    prompt_id: str
+    variant: str
+    draw: int
+    cluster: str
+    status: ScoreStatus  # why there is no text; ok where there is
+    no_text: float  # 1 where the reply has no text, for whatever reason; never missing
+    length: int | None  # words
+    n_tokens: int | None
+    repetition: float | None  # share of 3-grams said before
+    echo: float | None  # share of 3-grams taken from the context
+    cut_off: float | None  # 1 when the reply ran into the cap, 0 when it ended, None where unknown
+
+
+def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[ReplyMetrics]:
+    """A row per generation, in their order.
+
+    Raises:
+        InputError: a generation's prompt is not among the prompts.
+    """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    for generation in generations:
+        if generation.prompt_id not in by_id:
+            raise InputError(
+                f"`{generation.prompt_id}` must be among the prompts, it is not; give the prompts generated on"
+            )
+    return [_row(generation, by_id) for generation in generations]
+
+
+def reply_status(generation: Generation) -> ScoreStatus:
+    """Whether a reply has text, and why not: `failed`, `refused`, or `empty` for one of signs that nobody can see."""
+    if (status := NO_REPLY.get(generation.finish_reason)) is not None:
+        return status
+    return "empty" if is_absent(generation.text) else "ok"
+
+
+def is_cut_off(generation: Generation) -> float | None:
+    """1 where the reply ran into the cap, with text or without; 0 where it ended with text; None (missing) otherwise.
+
+    An empty reply that ended did not end *well*: counting it as such would make silence the best behaviour.
+    """
+    if generation.finish_reason == "length":
+        return 1.0
+    return 0.0 if generation.finish_reason == "stop" and reply_status(generation) == "ok" else None
+
+
+def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
+    status, text = reply_status(generation), generation.text
+    has_text = status == "ok"
+    context = [message.content for message in prompts[generation.prompt_id].messages]
+    return ReplyMetrics(
+        prompt_id=generation.prompt_id,
+        variant=generation.variant,
+        draw=generation.draw,
+        cluster=generation.cluster,
+        status=status,
+        no_text=float(not has_text),
+        length=n_words(text) if has_text else None,
+        n_tokens=None if generation.is_missing else generation.n_tokens,
+        repetition=repetition(text) if has_text else None,
+        echo=echo(text, context) if has_text else None,
+        cut_off=is_cut_off(generation),
+    )

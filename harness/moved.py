@@ -1,0 +1,109 @@
+"""Modules that moved: their former names go on working in users' scripts and in models that MLflow stored before.
+
+One table, read when a name is not found where it is asked for. Nothing in this repository imports a former name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGES = {
+    "harness.ablation": "harness.experiment", "harness.metrics": "harness.measures",
+    "harness.ratings": "harness.studies",
+    "pipelines.ablate": "harness.experiment", "pipelines.judges": "harness.experiment.judges",
+    "pipelines.studies": "harness.studies",
+}  # fmt: skip
+_MODULES = {
+    "harness.ablation.absence": "harness.experiment.analysis.absence",
+    "harness.ablation.analysis": "harness.experiment.analysis.contrasts",
+    "harness.ablation.arms": "harness.experiment.arms", "harness.ablation.design": "harness.experiment.design",
+    "harness.ablation.measures": "harness.measures.catalogue",
+    "harness.ablation.questions": "harness.experiment.questions",
+    "harness.ablation.rows": "harness.experiment.analysis.values",
+    "harness.ablation.seeds": "harness.experiment.analysis.seeds",
+    "harness.ablation.settling": "harness.experiment.analysis.settling", "harness.artifacts": "harness.store.artifacts",
+    "harness.database": "harness.store.database", "harness.fetching": "harness.store.fetching",
+    "harness.metrics.diversity": "harness.measures.diversity", "harness.metrics.heldout": "harness.measures.heldout",
+    "harness.metrics.length": "harness.measures.length", "harness.metrics.repetition": "harness.measures.repetition",
+    "harness.metrics.replies": "harness.measures.replies", "harness.metrics.words": "harness.measures.words",
+    "harness.provenance": "harness.store.provenance", "harness.ratings.backup": "harness.studies.backup",
+    "harness.ratings.casting": "harness.studies.casting", "harness.ratings.design": "harness.studies.design",
+    "harness.ratings.exclusion": "harness.studies.exclusion", "harness.ratings.exports": "harness.studies.exports",
+    "harness.ratings.items": "harness.studies.items", "harness.ratings.leases": "harness.studies.leases",
+    "harness.ratings.links": "harness.studies.links", "harness.ratings.marks": "harness.studies.marks",
+    "harness.ratings.refusals": "harness.studies.refusals", "harness.ratings.results": "harness.studies.results",
+    "harness.ratings.rows": "harness.studies.rating_rows", "harness.ratings.schedule": "harness.studies.schedule",
+    "harness.ratings.schema": "harness.studies.schema", "harness.ratings.serving": "harness.studies.serving",
+    "harness.ratings.studies": "harness.studies.studies",
+    "harness.tracking": "harness.store.tracking",
+    "pipelines.ablate.analyse": "harness.experiment.analyse_ablation",
+    "pipelines.ablate.collect": "harness.experiment.collect",
+    "pipelines.ablate.local": "harness.experiment.workers.local", "pipelines.ablate.plan": "harness.experiment.plan",
+    "pipelines.ablate.portrait": "harness.experiment.ablation_parts",
+    "pipelines.ablate.ray_workers": "harness.experiment.workers.ray_workers",
+    "pipelines.ablate.reaper": "harness.experiment.workers.reaper",
+    "pipelines.ablate.results": "harness.experiment.workers.results",
+    "pipelines.ablate.run": "harness.experiment.ablate",
+    "pipelines.ablate.schedule": "harness.experiment.workers.schedule",
+    "pipelines.ablate.screen": "harness.experiment.workers.screen",
+    "pipelines.ablate.server": "harness.experiment.workers.tracking_server",
+    "pipelines.ablate.shapes": "harness.experiment.analysis.trends_and_tails",
+    "pipelines.ablate.tasks": "harness.experiment.tasks",
+    "pipelines.ablate.worker": "harness.experiment.workers.worker", "pipelines.analyse": "harness.experiment.analyse",
+    "pipelines.blocks": "pipelines.corpus.blocks", "pipelines.children": "harness.child_processes",
+    "pipelines.columns": "harness.experiment.analysis.columns", "pipelines.compare": "harness.experiment.compare",
+    "pipelines.config": "harness.config", "pipelines.drawing": "harness.experiment.prompt_draw",
+    "pipelines.duplicates": "pipelines.corpus.duplicates", "pipelines.evaluate": "harness.experiment.evaluate",
+    "pipelines.experiments": "harness.experiment.shipped", "pipelines.generate": "harness.experiment.generate",
+    "pipelines.imported": "harness.experiment.imported_scores",
+    "pipelines.judges.biases": "harness.experiment.judges.biases",
+    "pipelines.judges.costing": "harness.experiment.judges.costing",
+    "pipelines.judges.matrix": "harness.experiment.judges.cross_judging",
+    "pipelines.judges.measures": "harness.experiment.judges.judge_uses",
+    "pipelines.judges.pairwise": "harness.experiment.judges.pairwise_stages",
+    "pipelines.judges.qualifications": "harness.experiment.judges.qualifications",
+    "pipelines.judges.run": "harness.experiment.judges.judge_files",
+    "pipelines.judges.spending": "harness.experiment.judges.spending",
+    "pipelines.judges.steps": "harness.experiment.judges.criterion_steps",
+    "pipelines.lineage": "harness.experiment.lineage",
+    "pipelines.measuring": "harness.experiment.measuring", "pipelines.memory": "harness.models.memory",
+    "pipelines.prepare": "pipelines.corpus.prepare", "pipelines.recorded": "harness.experiment.recordings",
+    "pipelines.recording": "harness.experiment.record_parts", "pipelines.rows": "harness.experiment.measured_arms",
+    "pipelines.scoretable": "harness.experiment.score_table", "pipelines.seen": "harness.experiment.leakage",
+    "pipelines.session": "harness.experiment.session", "pipelines.splits": "pipelines.corpus.splits",
+    "pipelines.studies.corrected": "harness.studies.corrected", "pipelines.studies.create": "harness.studies.create",
+    "pipelines.studies.feedback": "harness.studies.feedback",
+    "pipelines.studies.judge_marks": "harness.studies.judge_marks",
+    "pipelines.studies.sources": "harness.studies.sources",
+    "pipelines.studies.validation": "harness.studies.validation", "pipelines.styles": "harness.terminal",
+    "pipelines.training.quiet": "harness.models.quiet", "pipelines.turns": "pipelines.corpus.turns",
+    "pipelines.variants": "harness.experiment.variants", "pipelines.windows": "pipelines.corpus.windows",
+}  # fmt: skip
+
+
+class _Former:
+    """Finds a module under its former name: a `MetaPathFinder` and its `Loader`."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> object:
+        """A spec where `name` is a former one."""
+        return ModuleSpec(name, self) if name in _MODULES or name in _PACKAGES else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module itself, under the name it has now."""
+        module = importlib.import_module(_MODULES.get(spec.name) or _PACKAGES[spec.name])
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is run again; the module keeps the spec of its present name."""
+        module.__spec__ = self._spec
+
+
+def install() -> None:
+    """Let former names be found, after all present ones."""
+    if not any(isinstance(finder, _Former) for finder in sys.meta_path):
+        sys.meta_path.append(_Former())  # type: ignore[arg-type]

@@ -1,0 +1,386 @@
+"""MLflow runs as stages: every stage is a run, found again by its fingerprint and resumed after a kill.
+
+A stage's fingerprint is the digest of its name, its `REVISION`, its resolved configuration and the digests of its
+inputs. A finished run with the same fingerprint is reused: a light run tagged `reused_from` stands in its place, so the
+lineage of every command is complete. Until a stage finishes, its outputs lie in `<home>/work/<stage>-<fingerprint>`,
+where the next attempt picks them up; the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError, UnavailableError
+from harness.settings import Settings
+from harness.store.artifacts import digest_json, flatten, write_manifest
+from harness.store.experiments import experiment_id
+from harness.store.fetching import fetch_once, local_folder, locked, reaching
+from harness.store.inherited import inherited_run
+from harness.store.intact import what_changed
+from harness.store.opening import open_mlflow
+from harness.store.provenance import git_commit, versions
+
+EXPERIMENT = "screentest"
+_PARAM_LIMIT = 500
+_PAGE = 1000  # runs that MLflow is asked for at a time
+_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")  # MLflow refuses the rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """A finished stage: its run, where its files are, and whether it ran now."""
+
+    name: str
+    run_id: str  # this command's run: the one that did the work, or the light one that points at it
+    source_run_id: str  # the run that did the work
+    reused: bool
+    folder: Path  # read-only outputs
+    digest: str  # over the manifest
+    fingerprint: str
+    seconds: float
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What a reader needs to know of a run."""
+
+    run_id: str
+    name: str
+    stage: str
+    status: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]  # the last value of each
+    experiment_id: str
+
+
+class Stage:
+    """A stage while it runs: the folder to fill, and the run to log to."""
+
+    def __init__(self, tracking: Tracking, run_id: str, folder: Path) -> None:
+        self.run_id = run_id
+        self.folder = folder
+        self._client = tracking.client
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Record parameters; long values are cut, they stand whole in `stage.json`."""
+        from mlflow.entities import Param
+
+        items = [Param(_NOT_IN_NAMES.sub("_", key), str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
+        for start in range(0, len(items), 100):  # MLflow takes 100 a call
+            self._client.log_batch(self.run_id, params=items[start : start + 100])
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one point of a curve, or one figure."""
+        self._client.log_metric(self.run_id, name, value, step=step or 0)
+
+    def set_tag(self, key: str, value: object) -> None:
+        """Record a tag."""
+        self._client.set_tag(self.run_id, key, value)
+
+
+class Tracking:
+    """The store that `Settings` names; made when first used, never at import."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.from_environment()
+        self._intact: set[str] = set()  # runs whose files this command has checked
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """MLflow's client for runs and registry; what goes wrong with the store is one sentence."""
+        return open_mlflow(self.settings)
+
+    def claim_process(self) -> None:
+        """Make this the store of MLflow's process-wide functions, which resolve `models:/…` and `runs:/…`.
+
+        Another store may have been opened in this process since, so whoever calls such a function claims it first.
+        """
+        _ = self.client
+        import mlflow
+
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
+
+    def experiment_id(self, name: str = EXPERIMENT) -> str:
+        """Id of an experiment, made when it is new."""
+        return experiment_id(self.client, name, settings=self.settings)
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, run_id: str) -> RunInfo:
+        """What is recorded of a run; `latest` names the newest that has a report to show."""
+        from mlflow.exceptions import MlflowException
+
+        if run_id == "latest":
+            newest = self.find(stage="analyse", limit=1)
+            if not newest:
+                raise InputError("`latest` needs an evaluation that has finished; run `screentest quickstart` first")
+            return newest[0]
+        try:
+            return _info(self.client.get_run(run_id))
+        except MlflowException as err:
+            raise InputError(
+                f"`{run_id}` must be the id of a run in {self.settings.store_name}; there is none"
+            ) from err
+
+    def find(self, *, limit: int | None = 50, status: str | None = "FINISHED", **tags: str) -> list[RunInfo]:
+        """Runs with these tags, newest first; all of them where `limit` is None."""
+        return self._search([] if status is None else [f"attributes.status = '{status}'"], tags, limit)
+
+    def originals(self, *, limit: int | None = None, **tags: str) -> list[RunInfo]:
+        """Finished stages, newest first, without the light runs that stand for a reused one, however many there are."""
+        return self._search(["attributes.status = 'FINISHED'", "tags.`output_digest` LIKE '%'"], tags, limit)
+
+    def _search(self, parts: list[str], tags: Mapping[str, str], limit: int | None) -> list[RunInfo]:
+        query = " and ".join([*parts, *(f"tags.`{key}` = '{value}'" for key, value in tags.items())])
+        order = ["attributes.start_time DESC"]
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        found: list[RunInfo] = []
+        token = None
+        while experiments and (limit is None or len(found) < limit):
+            n = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            page = self.client.search_runs(experiments, query, max_results=n, order_by=order, page_token=token)
+            found += [_info(run) for run in page]
+            token = page.token
+            if not token:
+                break
+        return found
+
+    def children(self, run_id: str) -> list[RunInfo]:
+        """Runs nested under a run, oldest first."""
+        return self.find(limit=None, status=None, **{"mlflow.parentRunId": run_id})[::-1]
+
+    def source_of(self, info: RunInfo) -> RunInfo:
+        """The run that did the work: the run itself, or the one it was reused from."""
+        seen: set[str] = set()
+        while (origin := info.tags.get("reused_from")) and origin not in seen:
+            seen.add(origin)
+            info = self.run(origin)
+        return info
+
+    def folder(self, run_id: str) -> Path:
+        """The read-only folder of a run's artifacts; fetched into the home when the store is remote."""
+        return self.fetched(run_id, self.client.get_run(run_id).info.artifact_uri)
+
+    def fetched(self, name: str, uri: str) -> Path:
+        """The read-only folder behind an artifact address: in place on this machine's disk, else fetched once.
+
+        `name` names the fetched folder, so it must not be used for other files; processes that want the same one wait
+        for each other.
+
+        Raises:
+            UnavailableError: the artifact store cannot be reached.
+        """
+        if (here := local_folder(uri)) is not None:
+            return here
+        self.claim_process()
+        return fetch_once(uri, self.settings.work / "downloads" / name, store=self.settings.store_name)
+
+    @contextlib.contextmanager
+    def command(
+        self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
+    ) -> Iterator[Stage]:
+        """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
+        run_id = inherited_run(self.client) or self.create(name, experiment=experiment, tags={"stage": name})
+        stage = Stage(self, run_id, self.settings.work)
+        for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
+            stage.set_tag(key, value)
+        with self._closing(run_id):
+            yield stage
+
+    def create(
+        self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None, tags: Mapping[str, str]
+    ) -> str:
+        """A new run, nested under `parent` where one is given; the caller ends it.
+
+        `tags` stand from the first moment, so that a run whose maker is killed can be told and found again.
+        """
+        tags = {"mlflow.runName": name, **tags}
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+            experiment_id = self.client.get_run(parent).info.experiment_id
+        else:
+            experiment_id = self.experiment_id(experiment)
+        return str(self.client.create_run(experiment_id, tags=tags).info.run_id)
+
+    @contextlib.contextmanager
+    def _closing(self, run_id: str) -> Iterator[None]:
+        """End a run as FINISHED, KILLED or FAILED, whatever happens inside."""
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self.client.set_terminated(run_id, status=status)
+
+    # ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stage(
+        self,
+        name: str,
+        *,
+        revision: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        work: Callable[[Stage], None],
+        parent: str | None = None,
+        force: bool = False,
+        adopt: bool = False,
+        tags: Mapping[str, str] | None = None,
+        experiment: str = EXPERIMENT,
+        on_change: Callable[[str], None] = lambda why: None,
+    ) -> StageResult:
+        """Run a stage, or reuse the finished run with the same fingerprint whose files are what they were.
+
+        `work` fills `Stage.folder`, which survives a kill: what stands in it from an earlier attempt may be resumed.
+        `adopt` lets the stage take the run that `mlflow run` made for this process. `on_change` is told why a finished
+        stage runs again. Two processes that want the same stage wait for each other.
+        """
+        identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
+        fingerprint = digest_json(identity)
+        folder = self.settings.work / f"{name}-{fingerprint[:16]}"
+        adopted = inherited_run(self.client) if adopt else None
+        with locked(folder.with_suffix(".lock")):
+            finished = None if force else self._finished(name, fingerprint, on_change)
+            if finished is not None:
+                return self._reuse(name, finished, fingerprint, inputs, parent, adopted, experiment)
+            if force:
+                shutil.rmtree(folder, ignore_errors=True)
+            run_id = adopted or (None if force else self._unfinished(name, fingerprint))
+            known = {"stage": name, "fingerprint": fingerprint}
+            run_id = run_id or self.create(name, experiment=experiment, parent=parent, tags=known)
+            return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
+
+    def _work(
+        self,
+        name: str,
+        run_id: str,
+        folder: Path,
+        fingerprint: str,
+        identity: Mapping[str, Any],
+        work: Callable[[Stage], None],
+        tags: dict[str, str],
+    ) -> StageResult:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.client.update_run(run_id, status="RUNNING")
+        stage = Stage(self, run_id, folder)
+        recorded = {"stage": name, "fingerprint": fingerprint, "inputs": json.dumps(identity["inputs"])}
+        for key, value in {**recorded, **_provenance(), **tags}.items():
+            stage.set_tag(key, value)
+        stage.log_params(flatten(identity["config"]))
+        started = time.perf_counter()
+        with self._closing(run_id):
+            work(stage)
+            digest = digest_json(write_manifest(folder))
+            seconds = time.perf_counter() - started
+            with reaching(self.settings.store_name):
+                self.client.log_artifacts(run_id, str(folder))
+                self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
+            stage.set_tag("output_digest", digest)
+            stage.set_tag("seconds", f"{seconds:.3f}")
+        shutil.rmtree(folder)
+        return StageResult(
+            name=name,
+            run_id=run_id,
+            source_run_id=run_id,
+            reused=False,
+            folder=self.folder(run_id),
+            digest=digest,
+            fingerprint=fingerprint,
+            seconds=seconds,
+            inputs=dict(identity["inputs"]),
+        )
+
+    def _finished(self, name: str, fingerprint: str, on_change: Callable[[str], None]) -> RunInfo | None:
+        """The newest finished run of a fingerprint whose files are what they were."""
+        for info in self.originals(stage=name, fingerprint=fingerprint):
+            why = self._what_changed(info) if info.run_id not in self._intact else None
+            if why is None:
+                self._intact.add(info.run_id)
+                return info
+            on_change(f"{why} in run {info.run_id[:8]}")
+        return None
+
+    def _what_changed(self, info: RunInfo) -> str | None:
+        """What is no more as the run left it; a fetched copy that was altered here is thrown away and fetched again."""
+        try:
+            folder = self.folder(info.run_id)
+            why = self._changed_in(folder, info)
+            if why is not None and folder.is_relative_to(self.settings.work):
+                shutil.rmtree(folder)
+                why = self._changed_in(self.folder(info.run_id), info)
+            return why
+        except UnavailableError as err:
+            return f"its files are out of reach ({err})"
+
+    def _changed_in(self, folder: Path, info: RunInfo) -> str | None:
+        return what_changed(
+            folder,
+            output_digest=info.tags["output_digest"],
+            fingerprint=info.tags["fingerprint"],
+            remembered=self.settings.work / "intact" / f"{info.run_id}.json",
+        )
+
+    def _unfinished(self, name: str, fingerprint: str) -> str | None:
+        """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock."""
+        for status in ("RUNNING", "FAILED", "KILLED"):
+            for info in self.find(stage=name, fingerprint=fingerprint, status=status):
+                if "reused_from" not in info.tags:
+                    return info.run_id
+        return None
+
+    def _reuse(
+        self,
+        name: str,
+        finished: RunInfo,
+        fingerprint: str,
+        inputs: Mapping[str, str],
+        parent: str | None,
+        adopted: str | None,
+        experiment: str,
+    ) -> StageResult:
+        tags = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id, "inputs": json.dumps(inputs)}
+        run_id = adopted or self.create(name, experiment=experiment, parent=parent, tags=tags)
+        for key, value in tags.items() if adopted else ():
+            self.client.set_tag(run_id, key, value)
+        self.client.set_terminated(run_id)
+        return StageResult(
+            name=name,
+            run_id=run_id,
+            source_run_id=finished.run_id,
+            reused=True,
+            folder=self.folder(finished.run_id),
+            digest=finished.tags["output_digest"],
+            fingerprint=fingerprint,
+            seconds=float(finished.tags.get("seconds", 0.0)),
+            inputs=dict(inputs),
+        )
+
+
+def _provenance() -> dict[str, str]:
+    commit = git_commit()
+    return {} if commit is None else {"git_commit": commit}
+
+
+def _info(run: Any) -> RunInfo:
+    return RunInfo(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        stage=run.data.tags.get("stage", ""),
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        experiment_id=run.info.experiment_id,
+    )

@@ -1,0 +1,171 @@
+"""Contrasts in people's units over all prompts: a judge's scores everywhere, corrected by people who saw a sample."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.stats import PoweredMean, powered_mean, proportion_estimate, within_range
+from harness.stats.crossed import panel_claim
+from harness.stats.rows import Floats
+from harness.studies.rating_rows import RatedSlot
+from harness.studies.studies import Study
+from harness.types import Estimate
+
+POPULATION = "population"  # in a study's provenance: ids of the prompts that its sample was drawn from
+FIRST_DRAW = 0  # the one that people rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedCriterion:
+    """One judge's scores on one criterion."""
+
+    name: str
+    judge_id: str
+    values: Mapping[tuple[str, str, int], float]  # prompt, variant, draw -> score; a missing one is not there
+    clusters: Mapping[str, str]  # prompt -> film
+    is_mark: bool  # on the scale that people mark on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatedContrast:
+    """One variant against another."""
+
+    variant: str
+    opponent: str
+    powered: PoweredMean | None  # marks: mean difference; votes: mean vote for `variant`, ties half
+    concordance: Estimate | None  # votes: share of prompts where judge and panel prefer the same
+    n_unscored: int  # prompts of the population that the judge has no score for
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """Judge and people on one pair of variants, prompt by prompt."""
+
+    variant: str
+    opponent: str
+    prompts: tuple[str, ...]  # that the judge scored for both
+    judge: Floats
+    human: Floats  # NaN where nobody was asked, or nobody answered
+    n_unscored: int
+
+
+def mark_contrasts(
+    study: Study, rated: Sequence[RatedSlot], one: JudgedCriterion, *, drawn: frozenset[str]
+) -> tuple[ValidatedContrast, ...]:
+    """Differences of mean marks."""
+    marks: dict[tuple[str, str], list[float]] = {}
+    for row in rated:
+        if row.rating is not None:
+            marks.setdefault((row.prompt_id, row.replies[0].variant), []).append(float(row.rating.marks[one.name]))
+    variants = list(dict.fromkeys(r.replies[0].variant for r in sorted(rated, key=lambda r: r.item_id)))
+    contrasts = []
+    for names in itertools.combinations(variants, 2):
+        human = {
+            prompt: float(np.mean(marks[prompt, names[0]]) - np.mean(marks[prompt, names[1]]))
+            for prompt in drawn
+            if all((prompt, name) in marks for name in names)
+        }
+        pair = _pair(study, one, names, human, sign_only=False)
+        contrasts.append(_powered(study, rated, one, pair, drawn=drawn, concordance=None))
+    return tuple(contrasts)
+
+
+def vote_contrasts(
+    study: Study, rated: Sequence[RatedSlot], one: JudgedCriterion, *, drawn: frozenset[str]
+) -> tuple[ValidatedContrast, ...]:
+    """Mean votes; the judge votes for the reply that it scores higher."""
+    votes: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rated:
+        if row.first_wins is not None:
+            names = (row.replies[0].variant, row.replies[1].variant)
+            votes.setdefault(names, {}).setdefault(row.prompt_id, []).append(row.first_wins)
+    contrasts = []
+    for names, by_prompt in sorted(votes.items()):
+        human = {prompt: float(np.mean(given)) for prompt, given in by_prompt.items()}
+        pair = _pair(study, one, names, human, sign_only=True)
+        contrasts.append(_powered(study, rated, one, pair, drawn=drawn, concordance=_concordance(study, one, pair)))
+    return tuple(contrasts)
+
+
+def _pair(
+    study: Study, one: JudgedCriterion, names: tuple[str, str], human: Mapping[str, float], *, sign_only: bool
+) -> _Pair:
+    population = list(study.provenance[POPULATION])
+    prompts = tuple(p for p in population if all((p, name, FIRST_DRAW) in one.values for name in names))
+    gaps = np.array([one.values[p, names[0], FIRST_DRAW] - one.values[p, names[1], FIRST_DRAW] for p in prompts])
+    return _Pair(
+        variant=names[0],
+        opponent=names[1],
+        prompts=prompts,
+        judge=(np.sign(gaps) + 1) / 2 if sign_only else gaps,
+        human=np.array([human.get(p, math.nan) for p in prompts]),
+        n_unscored=len(population) - len(prompts),
+    )
+
+
+def _powered(
+    study: Study,
+    rated: Sequence[RatedSlot],
+    one: JudgedCriterion,
+    pair: _Pair,
+    *,
+    drawn: frozenset[str],
+    concordance: Estimate | None,
+) -> ValidatedContrast:
+    n_marked = int(np.count_nonzero(~np.isnan(pair.human)))
+    powered, why_not = None, ""
+    try:
+        powered = powered_mean(
+            pair.judge,
+            pair.human,
+            # The sample is a simple one: every prompt was drawn with the probability that the drawn ones carry.
+            probabilities=np.full(len(pair.prompts), rated[0].probability or 0.0),
+            clusters=[one.clusters[p] for p in pair.prompts],
+            level=study.design.level,
+            n_missing=len(drawn & set(pair.prompts)) - n_marked,
+        )
+        powered = _about_these(powered, len({r.rater for r in rated}), is_share=concordance is not None)
+    except InputError as err:
+        why_not = str(err)
+    return ValidatedContrast(
+        variant=pair.variant,
+        opponent=pair.opponent,
+        powered=powered,
+        concordance=concordance,
+        n_unscored=pair.n_unscored,
+        why_not=why_not,
+    )
+
+
+def _about_these(powered: PoweredMean, n_raters: int, *, is_share: bool) -> PoweredMean:
+    """The panel's own opinion: raters are not resampled; and shares stay within what shares can be."""
+
+    def kept(estimate: Estimate) -> Estimate:
+        return within_range(estimate, low=0, high=1) if is_share else estimate
+
+    return replace(
+        powered,
+        test=replace(powered.test, estimate=panel_claim(kept(powered.test.estimate), n_raters)),
+        human_only=panel_claim(kept(powered.human_only), n_raters),
+        judge_only=kept(powered.judge_only),
+    )
+
+
+def _concordance(study: Study, one: JudgedCriterion, pair: _Pair) -> Estimate | None:
+    there = np.flatnonzero(~np.isnan(pair.human)).tolist()
+    if not there:
+        return None
+    same = 0.5 + 0.5 * np.sign(pair.judge[there] - 0.5) * np.sign(pair.human[there] - 0.5)
+    return proportion_estimate(
+        same,
+        clusters=[one.clusters[pair.prompts[i]] for i in there],
+        level=study.design.level,
+        method="share of prompts where judge and panel prefer the same (ties half), CR2 + Satterthwaite by cluster",
+    )

@@ -1,0 +1,167 @@
+"""From a study file to links: replies drawn with known probability, checks planted, showings stored."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from harness.config import load_yaml
+from harness.errors import InputError
+from harness.experiment.session import Session
+from harness.judging.controls import faults
+from harness.judging.criterion_files import load_criterion
+from harness.seeding import stream
+from harness.stats import votes_power, votes_sample_size
+from harness.studies.corrected import POPULATION
+from harness.studies.design import PanelDesign, StudyDesign, TargetDesign
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
+from harness.studies.sources import Source, load_source
+from harness.studies.studies import Created, NewStudy, create_study
+from harness.types import Prompt
+
+CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Prompts drawn at random, each with the same known probability."""
+
+    prompts: tuple[Prompt, ...]
+    probability: float
+    plan: str  # what this number can show
+
+
+def create(session: Session, engine: Engine, file: Path, *, name: str | None = None) -> Created:
+    """Make the study that a file declares.
+
+    Raises:
+        InputError: its source, sample or checks cannot be had; the store is left as it was.
+    """
+    design = load_yaml(file, StudyDesign)
+    if name is not None:
+        design = design.model_copy(update={"name": name})
+    source = load_source(session, design, folder=file.resolve().parent)
+    sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
+    drawn = {prompt.id for prompt in sample.prompts}
+    spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]
+    new = NewStudy(
+        design=design,
+        split=source.split,
+        items=(
+            *main_items(design, sample, source),
+            *attention_items(design, spare),
+            *(practice_items(design.kind) if design.practice else ()),
+        ),
+        criteria=tuple(load_criterion(criterion) for criterion in design.criteria),
+        provenance={
+            **source.provenance,
+            "left_out": source.n_left_out,
+            POPULATION: [prompt.id for prompt in source.prompts],
+        },
+        plan=sample.plan,
+        n_population=len(source.prompts),
+    )
+    return create_study(engine, new)
+
+
+def draw_sample(
+    prompts: Sequence[Prompt], target: TargetDesign, panel: PanelDesign, *, seed: int, level: float
+) -> Sample:
+    """A simple random sample: every prompt with probability n / N, as correcting a judge needs it.
+
+    From a win share, the number of prompts is that of `votes_sample_size`, with a prompt's raters as the votes that
+    share an error: m votes a prompt count as m / (1 + (m − 1) ICC).
+
+    Raises:
+        InputError: a number of prompts was asked for that the source does not have.
+    """
+    per_prompt = panel.per_prompt
+    if target.prompts is not None:
+        n = target.prompts
+        if n > len(prompts):
+            raise InputError(f"`target.prompts` must be at most the {len(prompts)} answered prompts, got {n}")
+        plan = f"{n} prompts, {per_prompt} raters each."
+    else:
+        share = target.win_share or 0.5
+        votes = votes_sample_size(
+            share,
+            power=target.power,
+            tie_share=target.tie_share,
+            votes_per_rater=per_prompt,
+            icc=target.icc,
+            level=level,
+        )
+        n = min(math.ceil(votes.n / per_prompt), len(prompts))
+        reached = votes_power(
+            share,
+            n_votes=n * per_prompt,
+            tie_share=target.tie_share,
+            votes_per_rater=per_prompt,
+            icc=target.icc,
+            level=level,
+        )
+        plan = f"{n} prompts, {per_prompt} raters each: {reached.sentence}"
+        if votes.n > n * per_prompt:
+            plan += f" Power {target.power:.0%} would take {math.ceil(votes.n / per_prompt)} prompts; there are {n}."
+    order = stream(seed, "sample").permutation(len(prompts))
+    by_id = sorted(prompts, key=lambda p: p.id)
+    return Sample(prompts=tuple(by_id[i] for i in order[:n]), probability=n / len(prompts), plan=plan)
+
+
+def main_items(design: StudyDesign, sample: Sample, source: Source) -> list[StudyItem]:
+    """Every pair of variants (or every single one, to be marked) on every prompt drawn."""
+    names = list(source.replies)
+    groups = [(name,) for name in names] if design.kind == "likert" else list(itertools.combinations(names, 2))
+    return [
+        StudyItem(
+            purpose="main",
+            prompt_id=prompt.id,
+            cluster=prompt.cluster,
+            messages=prompt.messages,
+            replies=tuple(source.replies[name][prompt.id] for name in group),
+            probability=sample.probability,
+        )
+        for prompt in sample.prompts
+        for group in groups
+    ]
+
+
+def attention_items(design: StudyDesign, spare: Sequence[Prompt]) -> list[StudyItem]:
+    """The human line against the same words shuffled, on prompts that are not rated otherwise.
+
+    Raises:
+        InputError: too few prompts are left with a human line long enough.
+    """
+    rng = stream(design.seed, "attention")
+    low, high = CHECK_WORDS
+    hosts = sorted((p for p in spare if low <= len((p.reference or "").split()) <= high), key=lambda p: p.id)
+    if len(hosts) < design.attention:
+        raise InputError(
+            f"`attention` asks for {design.attention} checks, and {len(hosts)} prompts beside the sample have a human "
+            f"line of {low} to {high} words; lower it, or rate fewer prompts"
+        )
+    items: list[StudyItem] = []
+    for i in rng.permutation(len(hosts)):
+        if len(items) == design.attention:
+            break
+        prompt, truth = hosts[i], hosts[i].reference or ""
+        shuffled = faults.shuffled_words(truth, rng=rng)
+        if shuffled is None:
+            continue
+        fault = ItemReply(variant=SHUFFLED, text=shuffled)
+        replies = (fault,) if design.kind == "likert" else (ItemReply(variant=HUMAN, text=truth), fault)
+        items.append(
+            StudyItem(
+                purpose="attention",
+                prompt_id=prompt.id,
+                cluster=prompt.cluster,
+                messages=prompt.messages,
+                replies=replies,
+            )
+        )
+    return items

@@ -1,0 +1,141 @@
+"""Ratings read back for the owner: every slot with how it stands now, and whose replies stood on which side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply
+from harness.studies.schedule import SlotKind
+from harness.studies.schema import items, raters, ratings, slots
+from harness.studies.studies import Study, stored_item
+from harness.types import Message, Rating
+
+UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedSlot:
+    """One showing and what came of it."""
+
+    slot: str
+    kind: SlotKind
+    state: str  # pending | rated | skipped | released
+    rater: str
+    is_rehearsal: bool
+    is_revoked: bool  # the rater's link
+    item_id: int
+    prompt_id: str
+    cluster: str
+    rank: int  # of the prompt in the order that raters share
+    probability: float | None
+    messages: tuple[Message, ...]
+    replies: tuple[ItemReply, ...]  # as the item holds them
+    is_flipped: bool  # the second reply stood left
+    rating: Rating | None  # None: pending or skipped
+    reason: str  # of a skip
+    shown_at: float | None
+    cast_at: float | None
+
+    @property
+    def shown(self) -> tuple[ItemReply, ...]:
+        """The replies from left to right."""
+        return self.replies[::-1] if self.is_flipped else self.replies
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first showing to the rating."""
+        return None if self.shown_at is None or self.cast_at is None else self.cast_at - self.shown_at
+
+    @property
+    def winner(self) -> str | None:
+        """The preferred variant, "tie" or "both_bad"; None without a vote."""
+        if self.rating is None or self.rating.verdict is None:
+            return None
+        sides = {"left": 0, "right": 1}
+        verdict = self.rating.verdict
+        return self.shown[sides[verdict]].variant if verdict in sides else verdict
+
+    @property
+    def first_wins(self) -> float | None:
+        """1, ½ or 0: the vote for the item's first reply; ties and "both bad" are ½."""
+        if self.winner is None:
+            return None
+        return {self.replies[0].variant: 1.0, self.replies[1].variant: 0.0}.get(self.winner, 0.5)
+
+    def has_passed(self, *, middle: float) -> bool | None:
+        """Whether an attention check was passed: the human line won, or shuffled words were marked under the middle."""
+        if self.kind != "attention" or self.rating is None:
+            return None
+        if self.rating.verdict is not None:
+            return self.winner == HUMAN
+        marks = list(self.rating.marks.values())
+        is_low = sum(marks) / len(marks) < middle
+        return is_low if self.replies[0].variant == SHUFFLED else not is_low
+
+
+def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
+    """Every slot of a study, in each rater's order."""
+    with engine.begin() as connection:
+        # Ids grow along the chain of a slot's ratings: the last one read says how it stands.
+        of_study = select(ratings).join(slots, slots.c.id == ratings.c.slot_id).where(slots.c.study_id == study.id)
+        newest = {row.slot_id: row for row in connection.execute(of_study.order_by(ratings.c.id)).all()}
+        joined = (
+            select(slots, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at)
+            .join(raters, raters.c.id == slots.c.rater_id)
+            .where(slots.c.study_id == study.id)
+            .order_by(slots.c.rater_id, slots.c.position)
+        )
+        found = connection.execute(joined).all()
+        ranked = connection.execute(select(items).where(items.c.study_id == study.id)).all()
+    stored = {row.id: (stored_item(row), int(row.rank)) for row in ranked}
+    rows = []
+    for row in found:
+        item, rank = stored[row.item_id]
+        last = newest.get(row.id)
+        stands = last is not None and last.action != UNDO
+        rows.append(
+            RatedSlot(
+                slot=row.id,
+                kind=row.kind,
+                state=row.state,
+                rater=row.name,
+                is_rehearsal=row.is_rehearsal,
+                is_revoked=row.revoked_at is not None,
+                item_id=row.item_id,
+                prompt_id=item.prompt_id,
+                cluster=item.cluster,
+                rank=rank,
+                probability=item.probability,
+                messages=item.messages,
+                replies=item.replies,
+                is_flipped=row.is_flipped,
+                rating=Rating(
+                    comparison_id=row.id,
+                    rater=row.name,
+                    verdict=last.verdict,
+                    marks=last.marks,
+                    is_rehearsal=last.is_rehearsal,
+                )
+                if last is not None and stands and row.state == "rated"
+                else None,
+                reason=last.reason if last is not None and stands else "",
+                shown_at=last.shown_at if last is not None and stands else None,
+                cast_at=last.cast_at if last is not None and stands else None,
+            )
+        )
+    return rows
+
+
+def counted(rows: Sequence[RatedSlot], *, excluded: frozenset[str] = frozenset()) -> list[RatedSlot]:
+    """What a result may rest on: main items that were rated, by raters who count, never in rehearsal."""
+    return [r for r in panel(rows, excluded=excluded) if r.rating is not None]
+
+
+def panel(rows: Sequence[RatedSlot], *, excluded: frozenset[str] = frozenset()) -> list[RatedSlot]:
+    """Main slots of raters who count, rated or not."""
+    return [
+        r for r in rows if r.kind == "main" and r.state != "released" and not r.is_rehearsal and r.rater not in excluded
+    ]

@@ -1,0 +1,146 @@
+"""Where a study's replies come from: a finished evaluation, files of generations with their prompts, or pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.experiment.design import DataDesign
+from harness.experiment.kinds import provider
+from harness.experiment.measured_arms import GENERATIONS
+from harness.experiment.preparing import prepare, prompts_of
+from harness.experiment.session import Session
+from harness.experiment.variants import TokenizerSource
+from harness.models.protocol import ReplyRequest
+from harness.models.recorded import RecordedModel
+from harness.reporting.runs import record_of
+from harness.store.artifacts import digest_file, read_parquet, verify_manifest
+from harness.store.prepared import read_prompts
+from harness.store.tracking import StageResult
+from harness.studies.design import SourceDesign, StudyDesign
+from harness.studies.items import CHOSEN, REJECTED, ItemReply
+from harness.types import NO_REPLY, Decoding, Generation, Prompt, Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Prompts with the replies of every variant, and what else may serve as an attention check."""
+
+    split: Split
+    prompts: tuple[Prompt, ...]  # that every variant answered
+    replies: Mapping[str, Mapping[str, ItemReply]]  # variant -> prompt id -> reply
+    spare: tuple[Prompt, ...]  # other prompts of the same split
+    provenance: Mapping[str, Any]
+    n_left_out: int  # prompts that some variant left unanswered
+
+
+def load_source(session: Session, design: StudyDesign, *, folder: Path) -> Source:
+    """The replies that a study file names; relative paths start from its folder.
+
+    Raises:
+        InputError: a file, run or variant that is not there, or no prompt that all variants answered.
+    """
+    declared = design.source
+    if declared.pairs is not None:
+        return _from_pairs(folder / declared.pairs, session, declared)
+    if declared.run is not None:
+        return _from_run(session, declared.run, design.variants)
+    return _from_files(session, declared, design.variants, folder=folder)
+
+
+def _from_run(session: Session, run: str, wanted: Sequence[str]) -> Source:
+    record = record_of(session.tracking, run)
+    folders = {line.run_id: session.tracking.folder(line.run_id) for line in record.stages}
+    prepared = [line for line in record.stages if line.name == "prepare"]
+    generated = [line for line in record.stages if line.name == "generate"]
+    if not prepared or not generated:
+        raise InputError(f"`source.run`: {run} must be an evaluation with its prompts and generations, it lists none")
+    replies: dict[str, dict[str, ItemReply]] = {}
+    for line in generated:
+        verify_manifest(folders[line.run_id])
+        for generation in read_parquet(folders[line.run_id] / GENERATIONS, Generation):
+            if generation.draw == 0 and _is_there(generation.text, generation.finish_reason):
+                reply = ItemReply(variant=generation.variant, text=generation.text, draw=0)
+                replies.setdefault(generation.variant, {})[generation.prompt_id] = reply
+    prompts = read_prompts(folders[prepared[-1].run_id], "test")
+    provenance = {
+        "run": record.run_id,
+        "generations": {line.run_id: line.artifacts[GENERATIONS] for line in generated},
+        "prepared": prepared[-1].run_id,
+    }
+    return _joined("test", prompts, _chosen(replies, wanted), provenance)
+
+
+def _from_files(session: Session, declared: SourceDesign, wanted: Sequence[str], *, folder: Path) -> Source:
+    file = None if declared.data is None else str((folder / declared.data).resolve())
+    prepared = _prepared(session, declared, DataDesign(corpus=declared.corpus, file=file))
+    prompts = prompts_of(prepared, declared.split)
+    replies: dict[str, dict[str, ItemReply]] = {}
+    for variant, name in declared.generations.items():
+        model = RecordedModel.load(folder / name)
+        answers = model.generate([ReplyRequest(key=p.id, messages=()) for p in prompts], decoding=Decoding())
+        replies[variant] = {
+            a.key: ItemReply(variant=variant, text=a.text) for a in answers if _is_there(a.text, a.finish_reason)
+        }
+    provenance = {
+        "files": {variant: digest_file(folder / name) for variant, name in declared.generations.items()},
+        "prepared": prepared.source_run_id,
+    }
+    return _joined(declared.split, prompts, _chosen(replies, wanted), provenance)
+
+
+def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
+    prompts: dict[str, Prompt] = {}
+    replies: dict[str, dict[str, ItemReply]] = {CHOSEN: {}, REJECTED: {}}
+    for number, pair in enumerate(provider().pairs_of_file(path), start=1):
+        prompt = pair.prompt
+        if prompt.id in prompts:  # several pairs of one prompt are items of their own, in one film
+            prompt = replace(prompt, id=f"{prompt.id}#{number}", reference=None)
+        prompts[prompt.id] = prompt
+        replies[CHOSEN][prompt.id] = ItemReply(variant=CHOSEN, text=pair.chosen)
+        replies[REJECTED][prompt.id] = ItemReply(variant=REJECTED, text=pair.rejected)
+    spare: tuple[Prompt, ...] = tuple(p for p in prompts.values() if p.reference)
+    if declared.corpus is not None:
+        prepared = _prepared(session, declared, DataDesign(corpus=declared.corpus))
+        spare = tuple(prompts_of(prepared, "train"))
+    joined = _joined("train", list(prompts.values()), replies, {"pairs": digest_file(path)})
+    return replace(joined, spare=spare)
+
+
+def _prepared(session: Session, declared: SourceDesign, data: DataDesign) -> StageResult:
+    base = TokenizerSource(base=declared.base, revision=None)
+    return prepare(session, data, base=base)
+
+
+def _chosen(replies: Mapping[str, dict[str, ItemReply]], wanted: Sequence[str]) -> dict[str, dict[str, ItemReply]]:
+    unknown = [name for name in wanted if name not in replies]
+    if unknown:
+        raise InputError(f"`variants` must be of {', '.join(sorted(replies))}, got {unknown[0]!r}")
+    return {name: replies[name] for name in (wanted or replies)}
+
+
+def _joined(
+    split: Split, prompts: Sequence[Prompt], replies: Mapping[str, dict[str, ItemReply]], provenance: Mapping[str, Any]
+) -> Source:
+    asked = [p for p in prompts if any(p.id in of_variant for of_variant in replies.values())]
+    whole = [p for p in asked if all(p.id in of_variant for of_variant in replies.values())]
+    if not whole:
+        names = ", ".join(replies)
+        raise InputError(f"`source` must hold prompts of {split.upper()} that {names} all answered; there is none")
+    known = {p.id for p in asked}
+    return Source(
+        split=split,
+        prompts=tuple(whole),
+        replies=replies,
+        spare=tuple(p for p in prompts if p.id not in known),
+        provenance=provenance,
+        n_left_out=len(asked) - len(whole),
+    )
+
+
+def _is_there(text: str, finish_reason: str) -> bool:
+    """Whether there is a reply to look at: one that failed or is empty cannot be compared by reading."""
+    return finish_reason not in NO_REPLY and bool(text.strip())

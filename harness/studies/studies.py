@@ -1,0 +1,289 @@
+"""Studies in the store: made whole in one transaction, found by name, closed for good."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from harness.config import parse
+from harness.errors import InputError
+from harness.seeding import derive
+from harness.store.artifacts import from_json, to_json
+from harness.store.database import writing
+from harness.studies.design import StudyDesign, StudyKind
+from harness.studies.items import StudyItem, check_items
+from harness.studies.links import Link, hash_token, mint
+from harness.studies.schedule import PlannedItem, Schedule, draw_schedule
+from harness.studies.schema import items as items_table
+from harness.studies.schema import raters, slots, studies
+from harness.types import Criterion, Split
+
+Clock = Callable[[], float]  # seconds since 1970, UTC
+SLOT_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStudy:
+    """A study before it is stored."""
+
+    design: StudyDesign
+    split: Split
+    items: tuple[StudyItem, ...]  # main, attention and practice
+    criteria: tuple[Criterion, ...] = ()  # likert
+    provenance: Mapping[str, Any]  # runs and digests that the items come from
+    plan: str  # what the number of prompts can show, in a sentence
+    n_population: int  # prompts that the sample was drawn from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A study as it stands in the store."""
+
+    id: int
+    name: str
+    kind: StudyKind
+    split: Split
+    design: StudyDesign
+    declaration: str
+    criteria: tuple[Criterion, ...]
+    provenance: Mapping[str, Any]
+    plan: str
+    n_population: int
+    created_at: float
+    closed_at: float | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes ratings."""
+        return self.closed_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A study just made, with the links of its raters: shown now or never."""
+
+    study: Study
+    links: tuple[Link, ...]
+
+
+def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> Created:
+    """Store a study with its items, raters and every showing.
+
+    Raises:
+        InputError: the items cannot be rated, or the name is taken.
+    """
+    check_items(new.items, kind=new.design.kind)
+    design = new.design
+    links = tuple(mint(name, is_rehearsal=design.rehearsal) for name in design.panel.rater_names)
+    schedule = _schedule(new.items, design, n_raters=len(links), overlap=design.panel.per_prompt, seed=design.seed)
+    try:
+        with writing(engine) as connection:
+            study_id = _insert_study(connection, new, now=clock())
+            item_ids = _insert_items(connection, study_id, new.items, schedule)
+            rater_ids = [_insert_rater(connection, study_id, link, now=clock()) for link in links]
+            _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
+    except IntegrityError as err:
+        raise InputError(f"`name` must be new, got {design.name!r}, which is a study already; choose another") from err
+    return Created(study=find_study(engine, design.name), links=links)
+
+
+def find_study(engine: Engine, name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    known = list_studies(engine)
+    for study in known:
+        if study.name == name:
+            return study
+    listed = ", ".join(study.name for study in known) or "none yet"
+    raise InputError(f"`{name}` must be a study in this store; there are: {listed}")
+
+
+def list_studies(engine: Engine) -> list[Study]:
+    """Every study, newest first."""
+    with engine.begin() as connection:
+        rows = connection.execute(select(studies).order_by(studies.c.id.desc())).all()
+    return [_study(row) for row in rows]
+
+
+def close_study(engine: Engine, name: str, *, clock: Clock = time.time) -> Study:
+    """Take no more ratings; closing again changes nothing."""
+    study = find_study(engine, name)
+    with writing(engine) as connection:
+        still_open = (studies.c.id == study.id) & studies.c.closed_at.is_(None)
+        connection.execute(update(studies).where(still_open).values(closed_at=clock()))
+    return find_study(engine, name)
+
+
+def renew_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> Link:
+    """A new link for a rater; the old one stops working, their ratings stay.
+
+    Raises:
+        InputError: the study has no such rater.
+    """
+    with writing(engine) as connection:
+        row = _rater(connection, study, rater)
+        link = mint(rater, is_rehearsal=row.is_rehearsal)
+        changed = {"token_hash": hash_token(link.token), "revoked_at": None}
+        connection.execute(update(raters).where(raters.c.id == row.id).values(**changed))
+    return link
+
+
+def revoke_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> None:
+    """Withdraw a rater's link; the ratings they gave stay, and nobody waits for the rest."""
+    with writing(engine) as connection:
+        row = _rater(connection, study, rater)
+        connection.execute(update(raters).where(raters.c.id == row.id).values(revoked_at=clock()))
+
+
+def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = time.time) -> Link:
+    """A link to try the study with: every item in an order of its own, and no rating that ever enters a result.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    link = mint(name, is_rehearsal=True)
+    seed = derive(study.design.seed, "rehearsal", name)
+    try:
+        with writing(engine) as connection:
+            rows = connection.execute(select(items_table).where(items_table.c.study_id == study.id)).all()
+            stored = tuple(stored_item(row) for row in rows)
+            schedule = _schedule(stored, study.design, n_raters=1, overlap=1, seed=seed)
+            rater_id = _insert_rater(connection, study.id, link, now=clock())
+            _insert_slots(connection, study.id, schedule, item_ids=[row.id for row in rows], rater_ids=[rater_id])
+    except IntegrityError as err:
+        raise InputError(f"`{name}` must be a new rater's name in {study.name}, got one that is taken") from err
+    return link
+
+
+def new_slot_id() -> str:
+    """A random id that says nothing of the item."""
+    return secrets.token_urlsafe(SLOT_BYTES)
+
+
+def stored_item(row: Any) -> StudyItem:
+    """An item from its row."""
+    return from_json(
+        StudyItem,
+        {
+            "purpose": row.purpose,
+            "prompt_id": row.prompt_id,
+            "cluster": row.cluster,
+            "messages": row.scene,
+            "replies": row.replies,
+            "probability": row.probability,
+        },
+    )
+
+
+def _schedule(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int, overlap: int, seed: int) -> Schedule:
+    numbered = list(enumerate(items))
+    return draw_schedule(
+        [PlannedItem(index=i, prompt=x.prompt_id, group=x.group) for i, x in numbered if x.purpose == "main"],
+        n_raters=n_raters,
+        overlap=overlap,
+        block=design.block,
+        repeats=design.repeats,
+        attention=[i for i, x in numbered if x.purpose == "attention"],
+        practice=[i for i, x in numbered if x.purpose == "practice"],
+        seed=seed,
+    )
+
+
+def _insert_study(connection: Connection, new: NewStudy, *, now: float) -> int:
+    values = {
+        "name": new.design.name,
+        "kind": new.design.kind,
+        "split": new.split,
+        "question": new.design.question,
+        "design": new.design.model_dump(mode="json", by_alias=True),
+        "declaration": new.design.declaration_digest(),
+        "criteria": to_json(new.criteria),
+        "provenance": to_json(new.provenance),
+        "plan": new.plan,
+        "n_population": new.n_population,
+        "created_at": now,
+    }
+    return int(connection.execute(insert(studies).returning(studies.c.id), values).scalar_one())
+
+
+def _insert_items(connection: Connection, study_id: int, items: Sequence[StudyItem], schedule: Schedule) -> list[int]:
+    rows = [
+        {
+            "study_id": study_id,
+            "purpose": item.purpose,
+            "prompt_id": item.prompt_id,
+            "cluster": item.cluster,
+            "scene": to_json(item.messages),
+            "replies": to_json(item.replies),
+            "probability": item.probability,
+            "rank": schedule.ranks.get(item.prompt_id, -1) if item.purpose == "main" else -1,
+        }
+        for item in items
+    ]
+    returned = insert(items_table).returning(items_table.c.id, sort_by_parameter_order=True)
+    return [int(i) for i in connection.execute(returned, rows).scalars()]
+
+
+def _insert_rater(connection: Connection, study_id: int, link: Link, *, now: float) -> int:
+    values = {
+        "study_id": study_id,
+        "name": link.rater,
+        "token_hash": hash_token(link.token),
+        "is_rehearsal": link.is_rehearsal,
+        "created_at": now,
+    }
+    return int(connection.execute(insert(raters).returning(raters.c.id), values).scalar_one())
+
+
+def _insert_slots(
+    connection: Connection, study_id: int, schedule: Schedule, *, item_ids: Sequence[int], rater_ids: Sequence[int]
+) -> None:
+    rows = [
+        {
+            "id": new_slot_id(),
+            "study_id": study_id,
+            "item_id": item_ids[slot.item],
+            "rater_id": rater_ids[slot.rater],
+            "kind": slot.kind,
+            "position": slot.position,
+            "is_flipped": slot.is_flipped,
+            "state": "pending",
+        }
+        for slot in schedule.slots
+    ]
+    # In random order: rows next to each other must not tell which slots share an item.
+    connection.execute(insert(slots), sorted(rows, key=lambda row: str(row["id"])))
+
+
+def _rater(connection: Connection, study: Study, name: str) -> Any:
+    found = connection.execute(select(raters).where(raters.c.study_id == study.id)).all()
+    for row in found:
+        if row.name == name:
+            return row
+    raise InputError(f"`{name}` must be a rater of {study.name}; there are: {', '.join(row.name for row in found)}")
+
+
+def _study(row: Any) -> Study:
+    return Study(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        split=row.split,
+        design=parse(row.design, StudyDesign, where=row.name),
+        declaration=row.declaration,
+        criteria=tuple(from_json(Criterion, data) for data in row.criteria),
+        provenance=row.provenance,
+        plan=row.plan,
+        n_population=row.n_population,
+        created_at=row.created_at,
+        closed_at=row.closed_at,
+    )

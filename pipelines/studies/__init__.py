@@ -1,1 +1,0 @@
-"""Human studies: made, and read back beside judges, as corrections, pairs and feedback."""

@@ -1,0 +1,290 @@
+"""What is concluded from ratings: by hand on small panels, and only from ratings that count."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from panels import Clock, a_study, favouring, hidden, rate_all, vote
+from sqlalchemy import Engine
+
+from harness.seeding import stream
+from harness.store.artifacts import to_json
+from harness.studies.casting import Cast, cast_rating
+from harness.studies.items import HUMAN
+from harness.studies.results import REHEARSAL_NOTE, TRAIN_NOTE, StudyResults, study_results
+from harness.studies.serving import RatingTask, next_task
+from harness.studies.studies import Created, add_rehearsal, revoke_link
+
+
+def results(engine: Engine, created: Created) -> StudyResults:
+    return study_results(engine, created.study)
+
+
+def by_chance(p_first: float, rng: np.random.Generator, *, p_left: float | None = None) -> Any:
+    """Votes for the item's first reply with a probability, or for the left side with one."""
+
+    def rule(task: RatingTask, row: Any) -> Cast:
+        first_side, other = ("right", "left") if row.is_flipped else ("left", "right")
+        verdict = first_side if rng.random() < p_first else other
+        if p_left is not None and rng.random() < p_left:
+            verdict = "left"
+        if HUMAN in {r["variant"] for r in row.replies}:
+            verdict = first_side
+        return Cast(key=task.slot, action="vote", slot=task.slot, verdict=verdict)  # type: ignore[arg-type]
+
+    return rule
+
+
+def test_a_panel_of_one_mind_by_hand(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=12, clock=clock)
+    for link in created.links:
+        rate_all(engine, link.token, favouring("sft"), clock=clock)
+    found = results(engine, created)
+    (pair,) = found.pairs
+    assert (pair.variant, pair.opponent, pair.n_prompts, pair.n_waiting) == ("base", "sft", 12, 0)
+    assert (pair.look.estimate.value, pair.look.estimate.n) == (0.0, 12)
+    assert pair.look.advice.action == "stop"
+    assert pair.win is not None
+    assert (pair.win.decisive.value, pair.win.decisive.n) == (0.0, 36)
+    assert (found.n_rated, found.n_waiting, found.n_rehearsal) == (36, 0, 0)
+    # Sides are balanced, so who prefers a variant has no side: 18 of 36.
+    assert found.left_share is not None
+    assert found.left_share.value == pytest.approx(0.5, abs=1 / 12)
+    assert found.strengths is not None
+    assert "never lost" in found.strengths.why_not
+    (agreement,) = found.agreement
+    assert "at least two categories" in agreement.why_not
+    assert (agreement.krippendorff, agreement.fleiss) == (None, None)
+
+
+def test_a_prompt_counts_once_its_panel_is_complete(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=6, clock=clock, block=1)
+    one, two, three = (link.token for link in created.links)
+    rate_all(engine, one, favouring("sft"), clock=clock)
+    rate_all(engine, two, favouring("sft"), clock=clock)
+    assert results(engine, created).pairs[0].look.estimate.n == 0
+    rate_all(engine, three, favouring("base"), clock=clock, limit=2)
+    (pair,) = results(engine, created).pairs
+    assert (pair.look.estimate.n, pair.n_waiting) == (2, 4)
+    assert pair.look.estimate.value == pytest.approx(1 / 3)
+    revoke_link(engine, created.study, "rater-3", clock=clock)
+    (pair,) = results(engine, created).pairs
+    assert (pair.look.estimate.n, pair.n_waiting) == (6, 0)
+    assert pair.look.estimate.value == pytest.approx((2 * (1 / 3)) / 6)
+
+
+def test_ties_are_half_and_both_bad_is_told_apart(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=4, clock=clock, panel={"raters": 1})
+    verdicts = iter(["tie", "both_bad", "both_bad", "left"])
+    token = created.links[0].token
+    for _ in range(4):
+        task = next_task(engine, token, clock=clock)
+        assert isinstance(task, RatingTask)
+        vote(engine, token, task.slot, next(verdicts), clock=clock)  # type: ignore[arg-type]
+    found = results(engine, created)
+    assert found.both_bad is not None
+    assert found.both_bad.value == 0.5
+    assert found.pairs[0].look.estimate.value in ((0.5 * 3) / 4, (0.5 * 3 + 1) / 4)
+
+
+def test_an_undone_vote_and_a_skip_enter_nothing_and_a_change_counts_as_changed(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=3, clock=clock, panel={"raters": 1})
+    token = created.links[0].token
+
+    def due() -> RatingTask:
+        task = next_task(engine, token, clock=clock)
+        assert isinstance(task, RatingTask)
+        return task
+
+    first = due()
+    vote(engine, token, first.slot, "tie", clock=clock)
+    cast_rating(engine, token, Cast(key="c", action="change", slot=first.slot, verdict="both_bad"), clock=clock)
+    cast_rating(engine, token, Cast(key="s", action="skip", slot=due().slot, reason="unreadable"), clock=clock)
+    vote(engine, token, due().slot, "left", clock=clock)
+    cast_rating(engine, token, Cast(key="u", action="undo"), clock=clock)
+    found = results(engine, created)
+    assert (found.n_rated, found.n_skipped, found.n_waiting) == (1, 1, 1)
+    assert found.both_bad is not None
+    assert (found.both_bad.value, found.both_bad.n) == (1.0, 1)
+
+
+def test_rehearsal_never_enters_a_result(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=6, clock=clock)
+    for link in created.links:
+        rate_all(engine, link.token, favouring("sft"), clock=clock)
+    before = results(engine, created)
+    trial = add_rehearsal(engine, created.study, "me-trying", clock=clock)
+    assert rate_all(engine, trial.token, favouring("base"), clock=clock) == 6
+    after = results(engine, created)
+    assert after.n_rehearsal == 6
+    assert after.notes == (REHEARSAL_NOTE,)
+    assert (after.pairs, after.n_rated, after.both_bad) == (before.pairs, before.n_rated, before.both_bad)
+
+
+def test_a_study_in_rehearsal_has_no_figures(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, n_prompts=4, clock=clock, rehearsal=True)
+    for link in created.links:
+        rate_all(engine, link.token, favouring("sft"), clock=clock)
+    found = results(engine, created)
+    assert (found.n_rated, found.n_rehearsal, found.pairs, found.strengths) == (0, 12, (), None)
+
+
+def test_a_planted_position_bias_is_found_and_none_is_found_where_there_is_none(sqlite: Engine) -> None:
+    found = {}
+    for p_left in (0.5, None):
+        clock = Clock()
+        created = a_study(sqlite, name=f"left-{p_left}", n_prompts=60, films=20, clock=clock)
+        for number, link in enumerate(created.links):
+            rng = stream(1, "raters", str(p_left), number)
+            rate_all(sqlite, link.token, by_chance(0.5, rng, p_left=p_left), clock=clock)
+        found[p_left] = results(sqlite, created)
+    biased, fair = found[0.5], found[None]
+    # Half the votes are for the left side whatever stands there: 75 % left.
+    assert biased.left_share is not None
+    assert biased.left_share.low is not None
+    assert 0.5 < biased.left_share.low < 0.75 < (biased.left_share.high or 0)
+    assert biased.strengths is not None
+    assert biased.strengths.position is not None
+    assert (biased.strengths.position.low or 0) > 0
+    assert fair.left_share is not None
+    assert (fair.left_share.low or 0) < 0.5 < (fair.left_share.high or 0)
+
+
+def test_a_careless_rater_is_left_out_by_the_declared_rule(engine: Engine) -> None:
+    clock = Clock()
+    rules = {"min_attention": 0.75, "min_seconds": None}
+    created = a_study(engine, n_prompts=8, clock=clock, attention=4, repeats=0.25, exclusion=rules)
+    careful, also, careless = (link.token for link in created.links)
+    for token in (careful, also):
+        rate_all(engine, token, favouring("sft"), clock=clock)
+
+    def always_left(task: RatingTask, row: Any) -> Cast:
+        return Cast(key=task.slot, action="vote", slot=task.slot, verdict="left")
+
+    rate_all(engine, careless, always_left, clock=clock)
+    found = results(engine, created)
+    good, _, bad = found.raters
+    assert good.attention is not None
+    assert (good.attention.value, good.attention.n, good.is_excluded) == (1.0, 4, False)
+    assert good.consistency is not None
+    assert (good.consistency.value, good.consistency.n) == (1.0, 2)
+    # Sides of the checks alternate, so who always votes left passes half; repeats are swapped, so never the same.
+    assert bad.attention is not None
+    assert bad.attention.value == 0.5
+    assert bad.consistency is not None
+    assert bad.consistency.value == 0.0
+    assert bad.excluded_for == ("attention checks passed: 50% of 4, the rule is at least 75%",)
+    assert found.n_rated == 16
+    assert found.pairs[0].look.estimate.value == 0.0
+
+
+def test_speed_and_side_rules(engine: Engine) -> None:
+    rules = {"min_attention": None, "min_seconds": 5, "max_one_side": 0.9, "min_ratings": 4}
+    clock = Clock(step=0.5)
+    created = a_study(engine, n_prompts=6, clock=clock, exclusion=rules)
+
+    def always_left(task: RatingTask, row: Any) -> Cast:
+        return Cast(key=task.slot, action="vote", slot=task.slot, verdict="left")
+
+    rate_all(engine, created.links[0].token, always_left, clock=clock)
+    broken = results(engine, created).raters[0].excluded_for
+    assert [text.partition(":")[0] for text in broken] == ["median time to rate", "decisive votes on one side"]
+
+
+def test_three_variants_are_ranked_and_agree_with_each_pair(sqlite: Engine) -> None:
+    clock = Clock()
+    created = a_study(sqlite, n_prompts=30, films=15, variants=("a", "b", "c"), clock=clock)
+    skill = {"a": 0.0, "b": 0.7, "c": 1.4}
+    for number, link in enumerate(created.links):
+        rng = stream(0, "skilled", number)
+
+        def rule(task: RatingTask, row: Any, rng: np.random.Generator = rng) -> Cast:
+            names = [r["variant"] for r in row.replies]
+            left, right = names[::-1] if row.is_flipped else names
+            wins = rng.random() < 1 / (1 + np.exp(skill[right] - skill[left]))
+            verdict = "tie" if rng.random() < 0.2 else "left" if wins else "right"
+            return Cast(key=task.slot, action="vote", slot=task.slot, verdict=verdict)  # type: ignore[arg-type]
+
+        rate_all(sqlite, link.token, rule, clock=clock)
+    found = results(sqlite, created)
+    assert [(p.variant, p.opponent) for p in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert found.strengths is not None
+    values = [e.value for e in found.strengths.strengths]
+    assert values == sorted(values)
+    assert found.strengths.tie is not None
+    assert found.agreement[0].fleiss is not None
+    assert found.agreement[0].fleiss.n == 90
+
+
+def test_marks_give_means_contrasts_and_agreement(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, kind="likert", n_prompts=6, clock=clock)
+    for number, link in enumerate(created.links):
+
+        def rule(task: RatingTask, row: Any, number: int = number) -> Cast:
+            better = row.replies[0]["variant"] == "sft"
+            even = int(row.prompt_id[1:]) % 2
+            marks = {"fluent": 2 + 2 * better, "relevant": 1 + even + (number == 0)}
+            return Cast(key=task.slot, action="vote", slot=task.slot, marks=marks)
+
+        rate_all(engine, link.token, rule, clock=clock)
+    found = results(engine, created)
+    fluent, relevant = found.marks
+    assert dict(fluent.means)["base"].panel.estimate.value == 2
+    ((variant, opponent, claims),) = fluent.contrasts
+    contrast = claims.panel
+    assert claims.people.estimate.value == -2
+    assert (variant, opponent, contrast.estimate.value, contrast.estimate.n) == ("base", "sft", -2, 18)
+    assert dict(relevant.means)["sft"].panel.estimate.value == pytest.approx(1.5 + 1 / 3)
+    fluency, relevance = found.agreement
+    assert fluency.krippendorff is not None
+    assert fluency.krippendorff.value == 1.0
+    assert relevance.krippendorff is not None
+    assert relevance.krippendorff.value < 1.0
+
+
+def test_votes_on_train_prompts_compare_nobody(engine: Engine) -> None:
+    clock = Clock()
+    created = a_study(engine, clock=clock, split="train")
+    rate_all(engine, created.links[0].token, favouring("sft"), clock=clock)
+    found = results(engine, created)
+    assert (found.pairs, found.strengths) == ((), None)
+    assert found.notes == (TRAIN_NOTE,)
+    assert found.n_rated == 4
+
+
+def test_a_study_without_votes_has_results_that_say_so(engine: Engine) -> None:
+    created = a_study(engine, attention=1, practice=True)
+    found = results(engine, created)
+    assert found.pairs[0].why_not == "nobody has voted yet"
+    assert found.pairs[0].look.estimate.n == 0
+    assert (found.left_share, found.both_bad, found.agreement, found.marks) == (None, None, (), ())
+    assert to_json(found.raters)
+
+
+def test_a_later_look_only_adds_prompts_and_never_widens(sqlite: Engine) -> None:
+    """Completed prompts enter in the order completed: what was seen at an earlier look is never reordered."""
+    clock = Clock()
+    created = a_study(sqlite, n_prompts=12, clock=clock, block=4)
+    rules = [by_chance(0.5, stream(3, "look", i)) for i in range(3)]
+    widths, seen = [], []
+    for _ in range(12):
+        for link, rule in zip(created.links, rules, strict=True):
+            task = next_task(sqlite, link.token, clock=clock)
+            assert isinstance(task, RatingTask)
+            cast_rating(sqlite, link.token, rule(task, hidden(sqlite, task.slot)), clock=clock)
+        look = results(sqlite, created).pairs[0].look.estimate
+        widths.append((look.high or 0) - (look.low or 0))
+        seen.append(look.n)
+    assert seen[-1] == 12
+    assert seen == sorted(seen)
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(widths))
