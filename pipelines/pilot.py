@@ -103,7 +103,7 @@ def _paired(first: Rows, second: Rows, *, treatment: str, control: str, unit: st
         raise InputError(f"`{treatment}` and `{control}` must share prompts with a value; they share none")
     return Pilot(
         differences=pairs.treatment - pairs.control,
-        clusters=pairs.clusters,
+        clusters=pairs.clusters.codes,
         treatment=treatment,
         control=control,
         n_missing=pairs.lacking.n,

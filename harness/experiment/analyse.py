@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from harness.experiment import record_parts as recording
 from harness.experiment.analysis.absence import absent_replies
 from harness.experiment.analysis.contrasts import (
-    Analysis,
     MeasuredArm,
     MeasureRule,
-    analyse,
     label_films,
     smallest_effect_in_units,
 )
+from harness.experiment.analysis.seeded import SeededArm
+from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.design import EvaluationDesign, MeasureDesign
 from harness.experiment.judges.biases import REVISION as BIAS_REVISION
 from harness.experiment.judges.biases import bias_findings, bias_measures
@@ -148,8 +148,8 @@ def _analysis(design: EvaluationDesign, measured: Measured, prepared: StageResul
         for name, replies in measured.replies.items()
         for absence in absent_replies(name, replies.generations, measures=of_replies(design.measures))
     ]
-    found = analyse(
-        measured.arms,
+    found = analyse_seeds(
+        [SeededArm.of(arm) for arm in measured.arms],
         rules=measure_rules(design.measures, measured.judges),
         contrasts=design.contrasts,
         control=design.control,

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.controls import Qualification
 from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.analysis.seeds import SeededArm
+from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.arms import AblationDesign
 from harness.experiment.judges.judge_files import use_of
 from harness.experiment.judges.judge_uses import JudgeUse

@@ -15,7 +15,9 @@ from unit.test_analysis import a_design
 from unit.test_comparing import STAGE
 
 from harness.experiment.analysis.absence import absent_replies, fills
-from harness.experiment.analysis.contrasts import Analysis, MeasuredArm, MeasureRule, analyse
+from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
+from harness.experiment.analysis.seeded import SeededArm
+from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.analysis.values import Lacking, Row, Rows, pair, per_prompt
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.experiment.imported_scores import ImportedScore
@@ -39,8 +41,8 @@ def arm(variant: str, values: list[float | None], *, measure: str = "cut_off") -
 
 
 def run(*arms: MeasuredArm, absences: tuple = (), contrasts: tuple[ContrastDesign, ...] = (B_A,)) -> Analysis:
-    return analyse(
-        arms,
+    return analyse_seeds(
+        [SeededArm.of(arm) for arm in arms],
         rules={name: rule for name, rule in RULES.items() if name in {a.measure for a in arms} | {"cut_off"}},
         contrasts=contrasts,
         control="a",

@@ -5,7 +5,9 @@ import pytest
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError
-from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, analyse, smallest_effect_in_units
+from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, smallest_effect_in_units
+from harness.experiment.analysis.seeded import SeededArm
+from harness.experiment.analysis.seeds import analyse_seeds
 from harness.experiment.analysis.values import Row, Rows, per_prompt
 from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
 from harness.types import Finding
@@ -26,8 +28,8 @@ def an_arm(variant: str, shift: float, *, n_films: int = 12, missing: tuple[str,
 def run(
     *arms: MeasuredArm, reason: str = "", family: tuple[str, ...] = ("loss",), better: str | None = "lower"
 ) -> tuple[Finding, ...]:
-    return analyse(
-        arms,
+    return analyse_seeds(
+        [SeededArm.of(arm) for arm in arms],
         rules={"loss": MeasureRule(name="loss", unit="nats", better=better, exploratory_reason=reason)},
         contrasts=(CONTRAST,),
         control="base",
@@ -76,8 +78,8 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
     """One reply in 60 is cut off: the interval stays inside [0, 1], and 12 films are too few for its coverage."""
     rows = [Row(prompt_id=f"p{i}", cluster=f"m{i % 12}", value=float(i == 7)) for i in range(60)]
     arm = MeasuredArm(measure="cut_off", variant="base", rows=Rows.of(rows), sources=())
-    (finding,) = analyse(
-        (arm,),
+    (finding,) = analyse_seeds(
+        (SeededArm.of(arm),),
         rules={"cut_off": MeasureRule(name="cut_off", unit="share", better="lower", is_rate=True)},
         contrasts=(),
         control="base",
@@ -101,8 +103,8 @@ def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family
     contrasts = (CONTRAST, ContrastDesign(name="dpo-base", arms=("dpo", "base")))
     arms = (an_arm("sft", -0.02), an_arm("base", 0.0))
     alone, both = (
-        analyse(
-            arms,
+        analyse_seeds(
+            [SeededArm.of(arm) for arm in arms],
             rules={"loss": MeasureRule(name="loss", unit="nats", better="lower")},
             contrasts=declared,
             control="base",

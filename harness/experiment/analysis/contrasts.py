@@ -1,4 +1,4 @@
-"""From rows to findings: every variant's number, every contrast's difference, and what may be claimed of it.
+"""Contrasts and what may be claimed of them: the declared family, smallest effects, verdicts, and what forbids one.
 
 No arithmetic lives here: means, contrasts, adjustments and verdicts come from `harness.stats`. What lives here is which
 rows belong together (the same prompt), which contrasts form the family, and which judges may claim; what is missing and
@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
-from harness.errors import InputError
 from harness.experiment.analysis.absence import (
-    absent_rows,
     arms_of,
     not_measured,
     not_tested,
@@ -22,13 +20,12 @@ from harness.experiment.analysis.absence import (
     why_missing_pairs_forbid,
     withheld,
 )
-from harness.experiment.analysis.values import Lacking, Rows, mean_rows, pair, per_prompt
+from harness.experiment.analysis.values import Lacking, Rows, per_prompt
 from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
-from harness.seeding import stream_of_rows
 from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
 
 if TYPE_CHECKING:
-    from harness.experiment.analysis.seeds import SeededArm
+    from harness.experiment.analysis.seeded import SeededArm
     from harness.stats.results import TestResult
 
 SHARE = "share"  # the unit of what lies in [0, 1]
@@ -69,83 +66,6 @@ class Pending:
     in_family: bool
     contrast: ContrastDesign
     lacking: Lacking
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
-    """What rows give, and what was declared and is not among them."""
-
-    findings: tuple[Finding, ...]
-    absences: tuple[Absence, ...]
-
-
-def analyse(
-    arms: Sequence[MeasuredArm],
-    *,
-    rules: Mapping[str, MeasureRule],
-    contrasts: Sequence[ContrastDesign],
-    control: str,
-    family: FamilyDesign,
-    min_clusters: int,
-    seed: int,
-    variants: Sequence[str],
-    absences: Sequence[Absence] = (),
-) -> Analysis:
-    """Findings of every variant and every contrast, in the order of the arms; then what could not be measured.
-
-    Draws of one prompt are averaged first, so that a prompt counts once however often it was drawn. A contrast pairs
-    prompts that both arms have; prompts that one of them lacks are counted as missing. Chance comes from `seed` and a
-    number's own rows, so that equal rows have the same interval whatever stands beside them.
-
-    Args:
-        arms: rows by measure and variant.
-        rules: the declared measures.
-        contrasts: declared differences of variants.
-        control: whose spread a smallest effect may be a part of.
-        family: the measures whose contrasts are claims.
-        min_clusters: fewer support no claim.
-        seed: of resampling.
-        variants: all that were declared.
-        absences: what is known to be absent before a row is looked at.
-    """
-    if len({(arm.measure, arm.variant, arm.judge_id) for arm in arms}) != len(arms):
-        raise InputError("`arms` must hold one entry per measure, variant and judge; one stands twice")
-    arms = [replace(arm, rows=per_prompt(arm.rows)) for arm in arms]
-    by_key = {(arm.measure, arm.variant, arm.judge_id): arm for arm in arms}
-    counts = {name: {a.variant: len(a.rows.there()) for a in arms if a.measure == name} for name in rules}
-    absences = (*absences, *absent_rows(counts, variants=variants, known=absences))
-    findings = [_of_variant(arm, rules[arm.measure], level=family.level, seed=seed) for arm in arms]
-    pending, untested = [], []
-    for measure, judge_id in measures_of(arms, rules):
-        for contrast in contrasts:
-            found = _of_contrast(
-                contrast,
-                treatment=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[0]]),
-                reference=_side([by_key.get((measure, name, judge_id)) for name in contrast.sides[1]]),
-                control=by_key.get((measure, control, judge_id)),
-                rule=rules[measure],
-                family=family,
-            )
-            if found is None:
-                rows = [len(arm.rows) for arm in arms if arm.measure == measure and arm.variant in arms_of(contrast)]
-                lost = untested_finding(
-                    rules[measure], contrast, judge_id, family=family, absences=absences, n_missing=max(rows, default=0)
-                )
-                untested.append(lost)
-            else:
-                pending.append(found)
-    judged = with_verdicts(
-        pending,
-        family=family,
-        n_declared=len(family.measures) * len(contrasts),
-        min_clusters=min_clusters,
-        absences=absences,
-    )
-    findings += unmeasured_findings(counts, rules, variants, level=family.level)
-    return Analysis(
-        findings=(*findings, *judged.findings, *untested),
-        absences=(*judged.absences, *without_pairs(untested, contrasts, known=absences)),
-    )
 
 
 def measures_of(
@@ -214,14 +134,6 @@ def without_pairs(
     )
 
 
-def _side(members: Sequence[MeasuredArm | None]) -> MeasuredArm | None:
-    """One side of a contrast; None where an arm of it was not measured."""
-    found = [arm for arm in members if arm is not None]
-    if len(found) < len(members):
-        return None
-    return replace(found[0], rows=mean_rows([arm.rows for arm in found]), sources=sources_of(found))
-
-
 def sources_of(arms: Sequence[MeasuredArm]) -> tuple[Source, ...]:
     """Where the rows of several measured arms stand, each place once."""
     found: list[Source] = []
@@ -238,69 +150,6 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
     if effect.unit in ("sd_of_control", "quantile_of_control") and len(set(values)) < 2:
         return None  # a control that does not vary has no such unit
     return stats.smallest_effect_in_units(effect.noun(), values)
-
-
-def _of_variant(arm: MeasuredArm, rule: MeasureRule, *, level: float, seed: int) -> Finding:
-    there = arm.rows.there()
-    values, clusters, n_missing = there.values, there.clusters.codes, arm.rows.n_missing
-    if not len(there):
-        estimate = not_measured(n_missing=n_missing, level=level)
-    elif rule.is_rate:
-        estimate = stats.proportion_estimate(values, clusters=clusters, level=level, n_missing=n_missing)
-    else:
-        films = [there.clusters.labels[code] for code in clusters]
-        rng = stream_of_rows(seed, "estimates", arm.measure, rows=zip(films, values.tolist(), strict=True))
-        mean = stats.mean_estimate(values, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
-        estimate = within_share(mean, rule)
-    return Finding(
-        name=arm.measure,
-        estimate=estimate,
-        unit=rule.unit,
-        better=rule.better,
-        variant=arm.variant,
-        judge_id=arm.judge_id,
-        sources=arm.sources,
-    )
-
-
-def _of_contrast(
-    contrast: ContrastDesign,
-    *,
-    treatment: MeasuredArm | None,
-    reference: MeasuredArm | None,
-    control: MeasuredArm | None,
-    rule: MeasureRule,
-    family: FamilyDesign,
-) -> Pending | None:
-    if treatment is None or reference is None:
-        return None
-    pairs = pair(treatment.rows, reference.rows)
-    if not len(pairs.treatment):
-        return None
-    test = within_rates(
-        stats.paired_contrast(
-            pairs.treatment, pairs.control, clusters=pairs.clusters, level=family.level, n_missing=pairs.lacking.n
-        ),
-        rule,
-    )
-    finding = Finding(
-        name=rule.name,
-        estimate=test.estimate,
-        unit=rule.unit,
-        better=rule.better,
-        contrast=contrast.name,
-        judge_id=treatment.judge_id,
-        sources=treatment.sources + reference.sources,
-    )
-    return Pending(
-        finding=finding,
-        test=test,
-        rule=rule,
-        smallest_effect=smallest_effect_in_units(rule.smallest_effect, control),
-        in_family=rule.name in family.measures,
-        contrast=contrast,
-        lacking=asked(pairs.lacking, rule),
-    )
 
 
 def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
@@ -326,7 +175,7 @@ def with_verdicts(
     n_declared: int,
     min_clusters: int,
     absences: Sequence[Absence],
-) -> Analysis:
+) -> tuple[list[Finding], tuple[Absence, ...]]:
     """Adjust the declared family together, then judge each contrast, then withhold what absences forbid.
 
     A declared contrast that could not be tested still counts: leaving it out would make the others easier to claim.
@@ -348,7 +197,7 @@ def with_verdicts(
                 found.append(Absence(kind="missing", said=said, variants=arms_of(p.contrast), measures=(p.rule.name,)))
             verdict = withheld(verdict, doubt) if doubt else verdict
         findings.append(replace(p.finding, verdict=verdict))
-    return Analysis(findings=tuple(findings), absences=tuple(found))
+    return findings, tuple(found)
 
 
 def _doubt(pending: Pending, verdict: Verdict) -> str:

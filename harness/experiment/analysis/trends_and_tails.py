@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from harness.experiment.analysis.contrasts import MeasureRule
-from harness.experiment.analysis.seeds import Differences, SeededArm, paired_rows, side_of
+from harness.experiment.analysis.seeded import Differences, SeededArm, paired_rows, side_of
 from harness.experiment.analysis.values import per_prompt
 from harness.experiment.arms import AblationDesign
 from harness.measures.catalogue import CATALOGUE
@@ -35,7 +37,7 @@ def quantile_rows(
             result = quantile_contrasts(
                 rows.treatment,
                 rows.reference,
-                clusters=rows.clusters,
+                clusters=rows.clusters.codes,
                 rng=stream(design.seed, "quantiles", measure, contrast.name),
                 probabilities=PROBABILITIES,
                 level=design.family.level,
@@ -62,13 +64,15 @@ def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mappin
     contrast = next(c for c in design.contrasts if c.name == asked.contrast)
     judge_id = next((arm.judge_id for arm in arms if arm.measure == asked.measure), None)
     rows = _rows(arms, asked.measure, judge_id, contrast.sides)
-    if rows is None or not rows.values:
+    if rows is None or not len(rows):
         return None
-    low, high = (quantile_estimate(rows.reference, q, clusters=rows.clusters).value for q in (asked.low, asked.high))
+    low, high = (
+        quantile_estimate(rows.reference, q, clusters=rows.clusters.codes).value for q in (asked.low, asked.high)
+    )
     result = tail_asymmetry(
         rows.treatment,
         rows.reference,
-        clusters=rows.clusters,
+        clusters=rows.clusters.codes,
         low=low,
         high=high,
         level=design.family.level,
@@ -161,5 +165,5 @@ def _rows(
 
 
 def _is_continuous(rows: Differences) -> bool:
-    n_distinct = len(set(rows.treatment) | set(rows.reference))
-    return len(rows.values) >= MIN_ROWS and n_distinct >= MIN_DISTINCT and len(set(rows.clusters)) > 1
+    n_distinct = len(np.union1d(rows.treatment, rows.reference))
+    return len(rows) >= MIN_ROWS and n_distinct >= MIN_DISTINCT and rows.n_clusters > 1

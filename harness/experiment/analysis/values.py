@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -111,6 +111,19 @@ class Lacking:
         lost = np.array([[1.0 if row is None or row.value is None else row.lost for row in p] for p in pairs])
         return lacking_of(values.reshape(-1, 2), lost.reshape(-1, 2))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Lacking]) -> Lacking:
+        """What is lacking of the pairs of several seeds, one after another."""
+        return cls(
+            n_pairs=sum(part.n_pairs for part in parts),
+            treatment=np.concatenate([part.treatment for part in parts]),
+            control=np.concatenate([part.control for part in parts]),
+            treatment_lost=np.concatenate([part.treatment_lost for part in parts]),
+            control_lost=np.concatenate([part.control_lost for part in parts]),
+            low=min(part.low for part in parts),
+            high=max(part.high for part in parts),
+        )
+
     @property
     def is_absent(self) -> NDArray[np.bool_]:
         """[k] pairs without a value on a side."""
@@ -154,7 +167,8 @@ class PairedRows:
 
     treatment: Floats  # [n]
     control: Floats  # [n]
-    clusters: Codes  # [n]
+    prompts: Coded  # [n]
+    clusters: Coded  # [n]
     lacking: Lacking
 
 
@@ -177,6 +191,32 @@ def per_prompt(rows: Rows) -> Rows:
         present=has_value,
         lost=mean_per_label(rows.share_lost, rows.prompts)[merged.prompts.codes],
     )
+
+
+def joined(members: Sequence[Rows]) -> Rows:
+    """The rows of several members one after another; a prompt of two members counts as two."""
+    if len(members) == 1:
+        return members[0]
+    prompts = [[f"{place}:{label}" for label in rows.prompts.labels] for place, rows in enumerate(members)]
+    return Rows(
+        prompts=recoded([(rows.prompts.codes, labels) for rows, labels in zip(members, prompts, strict=True)]),
+        clusters=recoded([(rows.clusters.codes, rows.clusters.labels) for rows in members]),
+        draws=np.concatenate([rows.draws for rows in members]),
+        values=np.concatenate([rows.values for rows in members]),
+        present=np.concatenate([rows.present for rows in members]),
+        lost=np.concatenate([rows.share_lost for rows in members]),
+    )
+
+
+def recoded(parts: Sequence[tuple[Codes, Sequence[Hashable]]]) -> Coded:
+    """Codes of several lists of labels as codes of one sorted list."""
+    if len(parts) == 1:
+        return Coded(codes=parts[0][0], labels=tuple(parts[0][1]))
+    every = code_labels("label", [label for _, labels in parts for label in labels])
+    place = {label: i for i, label in enumerate(every.labels)}
+    tables = [np.array([place[label] for label in labels], dtype=np.intp) for _, labels in parts]
+    codes = [table[codes] for table, (codes, _) in zip(tables, parts, strict=True)]
+    return Coded(codes=np.concatenate(codes), labels=every.labels)
 
 
 def mean_rows(members: Sequence[Rows]) -> Rows:
@@ -213,6 +253,7 @@ def pair(treatment: Rows, control: Rows) -> PairedRows:
     return PairedRows(
         treatment=treatment.values[both],
         control=control.values[partner[both]],
-        clusters=treatment.clusters.codes[both],
+        prompts=Coded(codes=treatment.prompts.codes[both], labels=treatment.prompts.labels),
+        clusters=Coded(codes=treatment.clusters.codes[both], labels=treatment.clusters.labels),
         lacking=lacking_of(np.concatenate([ours, theirs]), np.concatenate([lost_ours, lost_theirs])),
     )
