@@ -64,7 +64,7 @@ class Site:
         self.process.kill()
         self.process.wait()
 
-    def _await_answer(self, seconds: float = 60) -> None:
+    def _await_answer(self, seconds: float = 900) -> None:
         assert self.process is not None
         health = f"http://localhost:{self.port}{urlsplit(self.url).path}/_stcore/health"
         until = time.monotonic() + seconds

@@ -83,7 +83,7 @@ def running(
     assert not thread.is_alive()
 
 
-def wait_until_it_answers(url: str, *, seconds: float = 90) -> None:
+def wait_until_it_answers(url: str, *, seconds: float = 900) -> None:
     """Until `/health` says ok."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -94,7 +94,7 @@ def wait_until_it_answers(url: str, *, seconds: float = 90) -> None:
     raise TimeoutError(f"{url} does not answer")
 
 
-def wait_until_idle(server: Running, *, seconds: float = 30) -> None:
+def wait_until_idle(server: Running, *, seconds: float = 900) -> None:
     """Until no reply is open."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -90,7 +90,7 @@ def proxying(folder: Path, *, port: int, behind: int, path: str) -> Iterator[Non
     command = [str(NGINX), "-p", str(folder), "-e", str(folder / "start.log"), "-c", str(folder / "nginx.conf")]
     process = subprocess.Popen(command)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 900
         while True:
             assert process.poll() is None, (folder / "start.log").read_text()
             assert time.monotonic() < until, "nginx does not listen"

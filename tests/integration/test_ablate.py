@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from ablations import tiny_ablation
 from fakes import tiny_checkpoint
 from stories import command, environment, fresh_home, screentest
+from waiting import wait_until
 
 from harness.settings import Settings
 from harness.store.tracking import Tracking
@@ -113,9 +113,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_with_the_same_numb
     words = command(*arguments(file, "--workers", 1))
     driver = subprocess.Popen(words, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not store.find(stage="sft"):
-        time.sleep(0.3)
+    wait_until(lambda: store.find(stage="sft"), process=driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     n_done = len([r for r in store.find(stage="sft") if "reused_from" not in r.tags])

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +13,7 @@ from ablations import tiny_ablation
 from fakes import tiny_checkpoint
 from machines import Machine, machines
 from stories import REPOSITORY
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray comes with screentest[cluster]")
@@ -29,15 +27,6 @@ def line(beginning: str) -> str:
     """The one of the page that begins so."""
     (found,) = [each for each in LINES if each.startswith(beginning)]
     return found
-
-
-def until(holds: Callable[[], bool], log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait for it."""
-    end = time.monotonic() + 300
-    while not holds():
-        assert time.monotonic() < end, log.read_text()
-        assert process is None or process.poll() is None, log.read_text()
-        time.sleep(0.05)
 
 
 def trains(machine: Machine) -> bool:
@@ -67,18 +56,18 @@ def test_two_machines_run_an_ablation_and_one_of_them_is_lost(tmp_path: Path) ->
         assert head.start(line("ray get-auth-token"), logs["token"], **ray).wait(60) == 0
         shutil.copytree(head.disk / "home" / ".ray", other.disk / "home" / ".ray")
         node_of_head = head.start(line("ray start --head") + node, logs["head"], **ray)
-        until(lambda: "Ray runtime started" in logs["head"].read_text(), logs["head"], node_of_head)
+        wait_until(lambda: "Ray runtime started" in logs["head"].read_text(), log=logs["head"], process=node_of_head)
         join = line("ray start --address").replace("head.example.org", head.address)
         node_of_other = other.start(join + node, logs["other"], **ray)
-        until(lambda: "Ray runtime started" in logs["other"].read_text(), logs["other"], node_of_other)
-        until(lambda: "startup complete" in logs["store"].read_text(), logs["store"])
+        wait_until(lambda: "Ray runtime started" in logs["other"].read_text(), log=logs["other"], process=node_of_other)
+        wait_until(lambda: "startup complete" in logs["store"].read_text(), log=logs["store"])
 
         told = line("screentest ablate").replace("experiments/ablations/neftune.yaml --profile full", str(file))
         address, _, url = line("export MLFLOW").removeprefix("export ").partition("=")
         shared = {address: url.replace("tracking.example.org", head.address)}
         result = tmp_path / "result.json"
         driver = head.start(f"{told} --limit 40 --json > {result}", logs["driver"], **ray, **shared)
-        until(lambda: trains(other), logs["driver"], driver)
+        wait_until(lambda: trains(other), log=logs["driver"], process=driver)
         other.lose_power()
         assert driver.wait(900) == 0, logs["driver"].read_text()
     found = json.loads(result.read_text())

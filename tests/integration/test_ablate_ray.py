@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -17,6 +16,7 @@ import pytest
 from ablations import tiny_ablation
 from fakes import tiny_checkpoint
 from stories import REPOSITORY, command, environment, fresh_home, screentest
+from waiting import wait_until
 
 from harness.errors import InputError
 from harness.settings import Settings
@@ -79,9 +79,7 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on_and_a_gpu_trains_one_ar
     with nodes({"num_cpus": 2, "num_gpus": 1}) as address, log.open("w") as said:
         options = ("--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40, "--json")
         driver = subprocess.Popen(command("ablate", file, *options), env=environment(home), stdout=said, stderr=said)
-        deadline = time.monotonic() + 200
-        while time.monotonic() < deadline and driver.poll() is None and not store.find(stage="sft"):
-            time.sleep(0.2)
+        wait_until(lambda: store.find(stage="sft"), process=driver, log=log)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
         done = store.find(stage="sft")
@@ -108,11 +106,8 @@ def test_a_worker_that_dies_is_replaced_and_stdout_holds_the_result_alone(cluste
             stderr=log,
             text=True,
         )
-        deadline = time.monotonic() + 200
-        while time.monotonic() < deadline and driver.poll() is None and not (training := _workers_at("ray::SFT")):
-            time.sleep(0.02)
-        training[0].kill()
-        printed, _ = driver.communicate(timeout=200)
+        wait_until(lambda: _workers_at("ray::SFT"), process=driver, poll=0.02)[0].kill()
+        printed, _ = driver.communicate()
     assert driver.returncode == 0, (tmp_path / "log").read_text()
     result = json.loads(printed)
     assert result["missing"] == {}

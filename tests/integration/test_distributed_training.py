@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 import yaml
 from fakes import tiny_checkpoint
 from stories import environment, fresh_home, tiny_preference_recipe
+from waiting import wait_until
 
 from harness.settings import Settings
 from harness.store.artifacts import read_json
@@ -96,16 +96,13 @@ class Ended:
 def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
     """The command to its end."""
     process = begin(start, *arguments, home=home)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate()
     return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
 
 
 def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path) -> None:
     """SIGKILL for the launcher and all that it started, once the second checkpoint is complete."""
-    until = time.monotonic() + 200
-    while time.monotonic() < until and not any(home.rglob("checkpoint-2/complete.json")):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
+    wait_until(lambda: any(home.rglob("checkpoint-2/complete.json")), process=process, poll=0.005)
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
         each.kill()
     process.communicate()

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from ablations import tiny_ablation
 from embedded import free_port
 from fakes import tiny_checkpoint
 from stories import REPOSITORY, environment, fresh_home
+from waiting import wait_until
 
 from harness.settings import Settings
 from harness.store.tracking import Tracking
@@ -58,13 +57,6 @@ def left(home: Path) -> list[psutil.Process]:
     return found
 
 
-def until(holds: Callable[[], bool], *, seconds: float, says: Callable[[], object] = str) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, says()
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     root = tmp_path_factory.mktemp("installed")
@@ -96,13 +88,13 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
     words = ("ablate", file, "--limit", 40, "--workers", 2, "--json")
     with log.open("w") as said:
         driver = installed.start(*words, home=home, stdout=subprocess.DEVNULL, stderr=said)
-        until(lambda: bool(store.find(stage="prepare")), seconds=200, says=log.read_text)
+        wait_until(lambda: bool(store.find(stage="prepare")))
         running = left(home)
         assert len(running) == 4, running  # driver, store, two workers
         assert {str(process.pid) for process in running} <= installed.importers()
         os.killpg(driver.pid, signal.SIGTERM)  # as `timeout` and Slurm do
         driver.wait(10)
-        until(lambda: not left(home), seconds=10, says=lambda: left(home))
+        wait_until(lambda: not left(home))
     with log.open("w") as said, result.open("w") as printed:
         again = installed.start(*words, home=home, stdout=printed, stderr=said)
         assert again.wait(300) == 0, log.read_text()
@@ -128,7 +120,7 @@ def test_servers_start_there_and_end_when_told(
                 return httpx.get(f"http://localhost:{port}{path}", timeout=5).status_code == 200
             return False
 
-        until(answers, seconds=90, says=log.read_text)
+        wait_until(answers)
         server.terminate()
         server.wait(20)
     assert left(home) == []

@@ -88,7 +88,7 @@ def mlflow_server(command: list[str], log: Path, environment: Mapping[str, str])
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 900
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
