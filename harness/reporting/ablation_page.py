@@ -1,9 +1,9 @@
-"""What the page of an ablation adds: design, seeds, tails, trends, curves with bands, and what each arm took."""
+"""Sections that an ablation adds: design, seeds, tails, trends, curves with bands, and what each arm took."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from harness.reporting.ablation_record import AblationRecord, ArmRow, QuantileRow, TailRow, TrendRow
 from harness.reporting.figures.bands import band_figures
@@ -11,52 +11,78 @@ from harness.reporting.figures.quantiles import quantile_figure
 from harness.reporting.figures.svg import Figure
 from harness.reporting.findings import Index
 from harness.reporting.numbers import write_count, write_estimate, write_seconds
+from harness.reporting.parts import Heading, Section, Settings, pictures, words
+from harness.reporting.parts import rows as rows_of
 from harness.reporting.tables import Cell, Group, Row, Table
 from harness.types import Estimate, Grain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AblationView:
-    """The ablation's parts of a page, ready to be drawn."""
-
-    record: AblationRecord
-    lead: str  # the design in one sentence
-    design: Table
-    seeds: Table
-    seeds_note: str
-    bands: tuple[Figure, ...]
-    quantiles: tuple[Figure, ...]
-    tail: Table
-    trends: Table
-    arms: Table  # cost
-    work: str
-
-    @property
-    def has_shapes(self) -> bool:
-        """Whether there is anything about tails or trends."""
-        return bool(self.quantiles) or not self.tail.is_empty or not self.trends.is_empty
-
-
-def ablation_view(found: Index) -> AblationView | None:
-    """Lay out the ablation of a record; None for an evaluation."""
+def ablation_sections(found: Index, *, contrasts: Section | None = None, is_cost: bool = False) -> tuple[Section, ...]:
+    """Design, contrasts, seeds and tails, or what each arm took; of an evaluation the contrasts alone."""
     record = found.record.ablation
     if record is None:
-        return None
-    return AblationView(
-        record=record,
-        lead=_lead(record),
-        design=_design_table(record),
-        seeds=_seeds_table(found, record),
-        seeds_note=_seeds_note(record),
-        bands=band_figures(record.curves),
-        quantiles=tuple(
-            quantile_figure(row, label=_label(found, row.measure), arms=_arms(found, row), id=f"quantiles-{place}")
-            for place, row in enumerate(record.quantiles)
+        return (contrasts,) if contrasts is not None else ()
+    if is_cost:
+        return (_cost(record),)
+    return (
+        _design(record),
+        *((contrasts,) if contrasts is not None else ()),
+        _seeds(found, record),
+        _shapes(found, record),
+    )
+
+
+def training_bands(found: Index) -> tuple[Figure, ...]:
+    """Training curves of the arms, each a band over its seeds."""
+    return band_figures(found.record.ablation.curves) if found.record.ablation is not None else ()
+
+
+def _design(record: AblationRecord) -> Section:
+    return Section(
+        id="design",
+        title="Design",
+        gist=f"{write_count(len(record.arms), 'arm')} × {write_count(len(record.seeds), 'seed')}, what is held still",
+        parts=(
+            *words(_lead(record)),
+            *rows_of(_design_table(record)),
+            Heading(text="Held still"),
+            Settings(items=tuple((setting.key, setting.value) for setting in record.fixed)),
+            Heading(text="Decided before the run"),
+            *words(record.decision),
         ),
-        tail=_tail_table(found, record.tail),
-        trends=_trends_table(found, record.trends),
-        arms=_cost_table(record),
-        work=_work_line(record),
+    )
+
+
+def _seeds(found: Index, record: AblationRecord) -> Section:
+    table = _seeds_table(found, record)
+    parts = () if table.is_empty else (*words(_seeds_note(record), tone="quiet"), *rows_of(table))
+    gist = f"each contrast in each of {len(record.seeds)} seeds"
+    return Section(id="seeds", title="From seed to seed", gist=gist, parts=parts)
+
+
+def _shapes(found: Index, record: AblationRecord) -> Section:
+    figures = tuple(
+        quantile_figure(row, label=_label(found, row.measure), arms=_arms(found, row), id=f"quantiles-{place}")
+        for place, row in enumerate(record.quantiles)
+    )
+    return Section(
+        id="shapes",
+        title="Tails and trends",
+        gist="what a mean does not show",
+        parts=(
+            *rows_of(_tail_table(found, record.tail), heading="Does the low tail fall more than the peak rises?"),
+            *rows_of(_trends_table(found, record.trends), heading="Along the declared order"),
+            *pictures(figures, is_grid=True),
+        ),
+    )
+
+
+def _cost(record: AblationRecord) -> Section:
+    return Section(
+        id="cost",
+        title="Cost",
+        gist="what each arm took",
+        parts=(*words(_work_line(record)), *rows_of(_cost_table(record))),
     )
 
 

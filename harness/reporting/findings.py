@@ -36,6 +36,11 @@ class Index:
     contrasts: Mapping[str, Contrast]
     cluster_noun: str
 
+    @property
+    def reference_label(self) -> str:
+        """What the reply of a person is called."""
+        return "As filmed" if self.cluster_noun == "film" else "Reference"
+
     def of_contrasts(self) -> tuple[Named, ...]:
         """Differences between arms, the primary measure's first."""
         return tuple(n for n in self.named if n.finding.contrast is not None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from html import escape
+from typing import Any
 
 from harness.reporting.page import Page, observations
 from harness.reporting.record import Sample
@@ -15,33 +17,26 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def markdown(page: Page) -> str:
-    """Every section of the page in the page's order."""
-    parts = [
+    """The whole page in its order."""
+    parts = [*_head(page)]
+    for section in page.sections:
+        parts += [f"## {plain(section.title)}", *(_PARTS[part.kind](page, part) for part in section.parts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def comment(page: Page) -> str:
+    """The answer alone, short enough for a comment on a pull request."""
+    return "\n\n".join(part for part in _head(page) if part) + "\n"
+
+
+def _head(page: Page) -> list[str]:
+    return [
         f"# {plain(page.record.question)}",
         *_absences(page),
-        _meta(page),
-        f"> {plain(page.record.caveat)}" if page.record.caveat else "",
-        "## Verdict",
-        plain(page.summary),
-        *(_statement(s) for s in (*page.lead, *page.others)),
-        *(plain(note) for note in page.notes),
-        *_design(page),
-        *_contrasts(page),
-        *_seeds(page),
-        *_variants(page),
-        *_samples(page),
-        *_judges(page),
-        *_training(page),
-        *_cost(page),
-        "## What was missing",
-        "Nothing was missing." if page.missing.is_empty else table(page.missing),
-        *_limitations(page),
-        "## Lineage",
-        "" if page.sources.is_empty else table(page.sources),
-        "" if page.stages.is_empty else table(page.stages),
-        *_config(page),
+        plain(" ".join(page.answer)),
+        "" if page.table.is_empty else table(page.table),
+        f"> {plain(page.limit)}" if page.limit else "",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def table(drawn: Table) -> str:
@@ -87,12 +82,6 @@ def _cell(cell: Cell) -> str:
     return f"{text}<br>{plain(cell.detail)}" if cell.detail else text
 
 
-def _meta(page: Page) -> str:
-    record = page.record
-    parts = [record.title, f"profile {record.profile}", page.created, f"run {record.run_id}", page.cost]
-    return plain(" · ".join(part for part in parts if part))
-
-
 def _absences(page: Page) -> list[str]:
     said = "\n".join(f"> - {plain(absence.said)}" for absence in page.record.absences)
     return [f"> **{plain(page.absent)}**\n>\n{said}"] if said else []
@@ -105,56 +94,8 @@ def _statement(said: Statement) -> str:
     return f"- **{VERDICT_WORDS[said.label]}.** {rest} [source](#{said.named.anchor})"
 
 
-def _contrasts(page: Page) -> list[str]:
-    if page.contrasts.is_empty:
-        return []
-    described = [m for m in page.index.measures.values() if m.description]
-    meanings = "\n".join(f"- **{plain(m.label)}**: {plain(m.description)}" for m in described)
-    return ["## Contrasts", table(page.contrasts), meanings]
-
-
-def _design(page: Page) -> list[str]:
-    if page.ablation is None:
-        return []
-    record = page.ablation.record
-    held = "; ".join(f"{setting.key} {setting.value}" for setting in record.fixed)
-    decided = f"Decided before the run: {record.decision}"
-    return [
-        "## Design",
-        plain(page.ablation.lead),
-        table(page.ablation.design),
-        plain(f"Held still: {held}."),
-        plain(decided),
-    ]
-
-
-def _seeds(page: Page) -> list[str]:
-    if page.ablation is None:
-        return []
-    view = page.ablation
-    parts = [] if view.seeds.is_empty else ["## From seed to seed", plain(view.seeds_note), table(view.seeds)]
-    shapes = [table(t) for t in (view.tail, view.trends) if not t.is_empty]
-    return parts + (["## Tails and trends", *shapes] if shapes else [])
-
-
-def _cost(page: Page) -> list[str]:
-    return [] if page.ablation is None else ["## Cost", plain(page.ablation.work), table(page.ablation.arms)]
-
-
-def _variants(page: Page) -> list[str]:
-    if page.variants.is_empty and page.numbers.is_empty:
-        return []
-    tables = [table(t) for t in (page.variants, page.numbers) if not t.is_empty]
-    return ["## Variants", plain(page.decoding), *tables]
-
-
-def _samples(page: Page) -> list[str]:
-    if not page.record.samples:
-        return []
-    parts = ["## Samples", plain(page.record.sampling)]
-    for sample in page.record.samples:
-        parts += _sample(page, sample)
-    return parts
+def _samples(page: Page, part: Any) -> str:
+    return "\n\n".join(said for sample in part.samples for said in _sample(page, sample) if said)
 
 
 def _sample(page: Page, sample: Sample) -> list[str]:
@@ -169,32 +110,15 @@ def _sample(page: Page, sample: Sample) -> list[str]:
     return parts
 
 
-def _judges(page: Page) -> list[str]:
-    if not page.judges:
-        return []
-    parts = ["## Judges and controls"]
-    for judge in page.judges:
-        parts += [f"### {plain(judge.row.name)}", plain(judge.row.description), plain(judge.standing)]
-        parts += [] if judge.table.is_empty else [table(judge.table)]
-    return parts
-
-
-def _training(page: Page) -> list[str]:
-    parts = [plain(page.data)] if page.data else []
-    warnings = page.record.data.warnings if page.record.data else ()
-    parts += [f"- {plain(warning)}" for warning in warnings]
-    parts += [table(page.splits)] if page.splits and not page.splits.is_empty else []
-    parts += [] if page.audit.is_empty else [table(page.audit)]
-    return ["## Training and data", *parts] if parts else []
-
-
-def _limitations(page: Page) -> list[str]:
-    if not page.record.limitations:
-        return []
-    return ["## Limitations", "\n".join(f"- {plain(limit)}" for limit in page.record.limitations)]
-
-
-def _config(page: Page) -> list[str]:
-    parts = [fenced(page.config)] if page.config else []
-    parts += [] if page.versions.is_empty else [table(page.versions)]
-    return ["## Config and versions", *parts] if parts else []
+# One way to draw each kind of part; a picture has no Markdown.
+_PARTS: Mapping[str, Callable[[Page, Any], str]] = {
+    "words": lambda page, part: plain(part.text),
+    "heading": lambda page, part: f"### {plain(part.text)}",
+    "points": lambda page, part: "\n".join(f"- {plain(item)}" for item in part.items),
+    "settings": lambda page, part: "; ".join(f"{plain(key)} {plain(value)}" for key, value in part.items),
+    "claims": lambda page, part: "\n\n".join(_statement(said) for said in part.statements),
+    "pictures": lambda page, part: "",
+    "rows": lambda page, part: table(part.table),
+    "exhibits": _samples,
+    "code": lambda page, part: fenced(part.text),
+}

@@ -1,30 +1,36 @@
-"""What stands on the page, in order: statements, tables and pictures made from one record."""
+"""What stands on the page, in order: the answer, a picture and a table of it, examples; then everything, folded."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from harness.controls import Qualification
-from harness.reporting.ablation_page import AblationView, ablation_view
+from harness.reporting import provenance as origins
+from harness.reporting.ablation_page import ablation_sections, training_bands
+from harness.reporting.answer import answer, claims_line, overview_table
 from harness.reporting.figures.controls import controls_plot
 from harness.reporting.figures.curves import loss_curve
 from harness.reporting.figures.forest import forest_plot
+from harness.reporting.figures.overview import overview
 from harness.reporting.figures.strips import strip_plot
 from harness.reporting.figures.svg import Figure
 from harness.reporting.findings import Index, index
-from harness.reporting.numbers import write_date, write_observation
-from harness.reporting.provenance import (
-    audit_table,
-    cost_line,
-    data_line,
-    missing_table,
-    sources_table,
-    splits_table,
-    stages_table,
-    versions_table,
+from harness.reporting.numbers import write_count, write_date, write_observation
+from harness.reporting.parts import (
+    Claims,
+    Code,
+    Exhibits,
+    Heading,
+    Part,
+    Points,
+    Section,
+    Settings,
+    pictures,
+    rows,
+    words,
 )
 from harness.reporting.record import Distribution, JudgeRow, ReportRecord, SampleReply
 from harness.reporting.tables import (
@@ -38,25 +44,7 @@ from harness.reporting.tables import (
 from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
 from harness.store.artifacts import to_json
 
-N_OPEN_SAMPLES = 3  # the rest are folded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeView:
-    """One judge with its standing and its controls."""
-
-    row: JudgeRow
-    standing: str
-    figure: Figure | None
-    table: Table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """One entry of the navigation."""
-
-    id: str
-    title: str
+N_OPEN_SAMPLES = 2  # the rest are folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,79 +53,192 @@ class Page:
 
     record: ReportRecord
     index: Index
-    sections: tuple[Section, ...]
-    lead: tuple[Statement, ...]  # contrasts of the primary measure
-    others: tuple[Statement, ...]  # declared contrasts of the other measures; the table below has the exploratory ones
     absent: str  # what the absences mean; empty without any
-    summary: str
-    notes: tuple[str, ...]
-    contrasts: Table
-    forests: tuple[Figure, ...]
-    variants: Table
-    numbers: Table
-    strips: tuple[Figure, ...]
-    judges: tuple[JudgeView, ...]
-    curves: tuple[Figure, ...]
-    audit: Table
-    data: str
-    splits: Table | None
-    missing: Table
-    sources: Table
-    stages: Table
-    config: str  # YAML
-    versions: Table
-    decoding: str
-    cost: str
-    created: str
-    ablation: AblationView | None
+    answer: tuple[str, ...]
+    overview: Figure | None
+    table: Table  # variants × declared measures
+    limit: str  # one line of what this cannot show
+    sections: tuple[Section, ...]
 
 
 def page(record: ReportRecord) -> Page:
     """Lay out a record. Refuses claims that their judge cannot support (see `findings.index`)."""
     found = index(record)
     statements = tuple(statement(found, named) for named in found.of_contrasts())
-    first = statements[0].named.finding.name if statements else None
-    notes = (declaration_note(found), seeds_note(found))
-    laid = Page(
+    sections = (
+        _examples(found),
+        _verdicts(found, statements),
+        *ablation_sections(found, contrasts=_contrasts(found, statements)),
+        _variants(found),
+        _distributions(found),
+        _judges(found),
+        _training(found),
+        *ablation_sections(found, is_cost=True),
+        _missing(found),
+        _reach(found),
+        _lineage(found),
+        _config(found),
+    )
+    return Page(
         record=record,
         index=found,
-        sections=(),
-        lead=tuple(s for s in statements if s.named.finding.name == first),
-        others=tuple(s for s in statements if s.named.finding.name != first and _is_declared(s)),
         absent=absent(record.absences),
-        summary=summary(statements),
-        notes=tuple(note for note in notes if note),
-        contrasts=contrasts_table(found),
-        forests=_forests(found, statements),
-        variants=variants_table(found),
-        numbers=variant_numbers_table(found),
-        strips=_strips(found),
-        judges=_judges(found),
-        curves=tuple(loss_curve(curve, id=f"curve-{i}") for i, curve in enumerate(record.curves)),
-        audit=audit_table(record),
-        data=data_line(record.data) if record.data else "",
-        splits=splits_table(record.data) if record.data else None,
-        missing=missing_table(record),
-        sources=sources_table(found),
-        stages=stages_table(record),
-        config=_yaml(record.config) if record.config else "",
-        versions=versions_table(record),
-        decoding=_decoding(record),
-        cost=cost_line(record.cost) if record.cost else "",
-        created=write_date(record.created),
-        ablation=ablation_view(found),
+        answer=answer(found, statements),
+        overview=overview(found, statements),
+        table=overview_table(found, statements),
+        limit=record.caveat or next(iter(record.limitations), ""),
+        sections=tuple(section for section in sections if section.parts),
     )
-    return _with_sections(laid)
 
 
 def observations(reply: SampleReply, found: Index) -> tuple[tuple[str, str], ...]:
     """Label and value of each of one reply's own scores."""
-    rows = []
+    shown = []
     for score in reply.scores:
         measure = found.measures.get(score.measure)
         label, unit = (measure.label, measure.unit) if measure else (score.measure, "")
-        rows.append((label, write_observation(score, unit=unit)))
-    return tuple(rows)
+        shown.append((label, write_observation(score, unit=unit)))
+    return tuple(shown)
+
+
+def _examples(found: Index) -> Section:
+    samples = found.record.samples
+    parts: tuple[Part, ...] = (*words(found.record.sampling, tone="quiet"), Exhibits(samples=samples))
+    gist = f"{write_count(len(samples), 'prompt')} with every variant's reply"
+    return Section(id="examples", title="Examples", gist=gist, parts=parts if samples else (), is_open=True)
+
+
+def _verdicts(found: Index, statements: tuple[Statement, ...]) -> Section:
+    declared = tuple(s for s in statements if s.named.finding.verdict and s.named.finding.verdict.in_family)
+    told = declared or statements[:1]
+    parts: tuple[Part, ...] = (Claims(statements=told),) if told else ()
+    notes = [*words(declaration_note(found), tone="quiet"), *words(seeds_note(found), tone="quiet")]
+    return Section(
+        id="verdict",
+        title="Verdicts",
+        gist=claims_line(statements),
+        parts=(*words(summary(statements)), *parts, *notes),
+    )
+
+
+def _contrasts(found: Index, statements: tuple[Statement, ...]) -> Section:
+    table = contrasts_table(found)
+    n_measures = len({n.finding.name for n in found.of_contrasts()})
+    described = tuple(f"{m.label}: {m.description}" for m in found.measures.values() if m.description)
+    return Section(
+        id="contrasts",
+        title="Contrasts",
+        gist=f"{write_count(len(statements), 'contrast')} on {write_count(n_measures, 'measure')}, exploratory too",
+        parts=(*rows(table), *pictures(_forests(found, statements)), Points(items=described)) if statements else (),
+    )
+
+
+def _variants(found: Index) -> Section:
+    compared, numbers = variants_table(found), variant_numbers_table(found)
+    is_empty = compared.is_empty and numbers.is_empty
+    return Section(
+        id="variants",
+        title="Variants",
+        gist=", ".join(variant.name for variant in found.record.variants) or "numbers alone",
+        parts=()
+        if is_empty
+        else (
+            *words(_decoding(found.record), tone="quiet"),
+            *rows(compared),
+            *rows(numbers, heading="Each variant by itself"),
+        ),
+    )
+
+
+def _distributions(found: Index) -> Section:
+    strips = _strips(found)
+    gist = f"every reply as a dot, on {write_count(len(strips), 'measure')}"
+    return Section(id="distributions", title="Distributions", gist=gist, parts=pictures(strips))
+
+
+def _judges(found: Index) -> Section:
+    by_judge: dict[str, list[Qualification]] = defaultdict(list)
+    for qualification in found.record.qualifications:
+        by_judge[qualification.judge_id].append(qualification)
+    judges = {judge.judge_id: judge for judge in found.record.judges}
+    for judge_id in by_judge:
+        judges.setdefault(judge_id, JudgeRow(judge_id=judge_id, name=judge_id))
+    parts: list[Part] = []
+    for place, row in enumerate(judges.values()):
+        of_judge = by_judge[row.judge_id]
+        drawn = _controls(found, of_judge, id=f"controls-{place}")
+        parts += [
+            Heading(text=row.name, code=row.judge_id[:12]),
+            *words(row.description, tone="quiet"),
+            *words(judge_standing(row, of_judge)),
+            *pictures((drawn,) if drawn else ()),
+            *rows(controls_table(found, of_judge)),
+        ]
+    counts = Counter(q.status.replace("_", " ") for q in found.record.qualifications)
+    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "no controls were run"
+    return Section(
+        id="judges",
+        title="Judges",
+        gist=f"{write_count(len(judges), 'judge')}; criteria on planted faults: {told}",
+        parts=tuple(parts),
+    )
+
+
+def _training(found: Index) -> Section:
+    record = found.record
+    curves = tuple(loss_curve(curve, id=f"curve-{i}") for i, curve in enumerate(record.curves))
+    failed = sum(row.is_passed is False for row in record.audit)
+    checks = f"{write_count(len(record.audit), 'check')}, {failed} failed" if record.audit else "no checks"
+    data = record.data
+    return Section(
+        id="training",
+        title="Training and data",
+        gist=f"{checks}; {data.corpus}" if data else checks,
+        parts=(
+            *pictures(training_bands(found), is_grid=True),
+            *pictures(curves, is_grid=True),
+            *words(f"{origins.data_line(data)}." if data else ""),
+            *((Points(items=data.warnings),) if data and data.warnings else ()),
+            *rows(origins.splits_table(data) if data else None),
+            *rows(origins.audit_table(record)),
+        ),
+    )
+
+
+def _missing(found: Index) -> Section:
+    table = origins.missing_table(found.record)
+    n = sum(row.n for row in found.record.missing)
+    gist = "Nothing was missing." if table.is_empty else f"{n:,} values, by reason"
+    return Section(id="missing", title="Missing", gist=gist, parts=rows(table) or words("Nothing was missing."))
+
+
+def _reach(found: Index) -> Section:
+    limits = found.record.limitations
+    gist = write_count(len(limits), "limitation")
+    return Section(id="limitations", title="Limits", gist=gist, parts=(Points(items=limits),) if limits else ())
+
+
+def _lineage(found: Index) -> Section:
+    record = found.record
+    made = [("made", write_date(record.created)), ("profile", record.profile), ("run", record.run_id)]
+    if record.cost:
+        made.append(("took", origins.cost_line(record.cost)))
+    return Section(
+        id="lineage",
+        title="Lineage",
+        gist=f"{write_count(len(record.stages), 'stage')} and where each of {len(found.named)} numbers comes from",
+        parts=(
+            Settings(items=tuple((key, value) for key, value in made if value)),
+            *rows(origins.sources_table(found)),
+            *rows(origins.stages_table(record), heading="Stages"),
+        ),
+    )
+
+
+def _config(found: Index) -> Section:
+    config = (Code(text=_yaml(found.record.config)),) if found.record.config else ()
+    versions = rows(origins.versions_table(found.record))
+    return Section(id="config", title="Config", gist="as resolved, with versions", parts=(*config, *versions))
 
 
 def _forests(found: Index, statements: tuple[Statement, ...]) -> tuple[Figure, ...]:
@@ -160,24 +261,6 @@ def _strips(found: Index) -> tuple[Figure, ...]:
     )
 
 
-def _judges(found: Index) -> tuple[JudgeView, ...]:
-    by_judge: dict[str, list[Qualification]] = defaultdict(list)
-    for qualification in found.record.qualifications:
-        by_judge[qualification.judge_id].append(qualification)
-    rows = {judge.judge_id: judge for judge in found.record.judges}
-    for judge_id in by_judge:
-        rows.setdefault(judge_id, JudgeRow(judge_id=judge_id, name=judge_id))
-    return tuple(
-        JudgeView(
-            row=row,
-            standing=judge_standing(row, by_judge[row.judge_id]),
-            figure=_controls(found, by_judge[row.judge_id], id=f"controls-{place}"),
-            table=controls_table(found, by_judge[row.judge_id]),
-        )
-        for place, row in enumerate(rows.values())
-    )
-
-
 def _controls(found: Index, qualifications: Iterable[Qualification], *, id: str) -> Figure | None:
     drawn = tuple(q for q in qualifications if q.families)
     return controls_plot(drawn, id=id, cluster_noun=found.cluster_noun) if drawn else None
@@ -196,31 +279,3 @@ def _decoding(record: ReportRecord) -> str:
     how = "greedy" if d.temperature == 0 else f"temperature {d.temperature:g}, top-p {d.top_p:g}"
     draws = "one draw a prompt" if d.n_draws == 1 else f"{d.n_draws} draws a prompt"
     return f"At most {d.max_new_tokens} new tokens, {how}, seed {d.seed}, {draws}."
-
-
-def _is_declared(said: Statement) -> bool:
-    verdict = said.named.finding.verdict
-    return verdict is not None and verdict.in_family
-
-
-def _with_sections(laid: Page) -> Page:
-    """Name the sections that have something to show, in the order of the page."""
-    record = laid.record
-    shown = (
-        ("verdict", "Verdict", True),
-        ("design", "Design", laid.ablation is not None),
-        ("contrasts", "Contrasts", not laid.contrasts.is_empty),
-        ("seeds", "Seeds", laid.ablation is not None and not laid.ablation.seeds.is_empty),
-        ("shapes", "Tails", laid.ablation is not None and laid.ablation.has_shapes),
-        ("variants", "Variants", not laid.variants.is_empty or not laid.numbers.is_empty),
-        ("distributions", "Distributions", bool(laid.strips)),
-        ("samples", "Samples", bool(record.samples)),
-        ("judges", "Judges", bool(laid.judges)),
-        ("training", "Training", bool(laid.curves) or not laid.audit.is_empty or bool(laid.data)),
-        ("cost", "Cost", laid.ablation is not None),
-        ("missing", "Missing", True),
-        ("limitations", "Limitations", bool(record.limitations)),
-        ("lineage", "Lineage", True),
-        ("config", "Config", bool(laid.config) or not laid.versions.is_empty),
-    )
-    return replace(laid, sections=tuple(Section(id=id, title=title) for id, title, is_shown in shown if is_shown))

@@ -135,6 +135,7 @@ class Sample:
     history: tuple[Line, ...]
     reference: Line | None
     replies: tuple[SampleReply, ...]
+    why: str = ""  # why this prompt is shown, e.g. "largest gain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

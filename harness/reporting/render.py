@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
 from harness.reporting.findings import absences_json, findings_json
-from harness.reporting.markdown import markdown
-from harness.reporting.page import observations, page
+from harness.reporting.markdown import comment, markdown
+from harness.reporting.page import N_OPEN_SAMPLES, observations, page
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
 from harness.reporting.text import printable
 from harness.store.artifacts import from_json, read_json, to_json
@@ -56,6 +56,7 @@ def render_html(record: ReportRecord) -> str:
             style=Markup(style),
             style_digest=digest,
             observations=observations,
+            n_open=N_OPEN_SAMPLES,
         )
     )
 
@@ -63,6 +64,11 @@ def render_html(record: ReportRecord) -> str:
 def render_markdown(record: ReportRecord) -> str:
     """The report as GitHub-flavoured Markdown: the same words and tables, without pictures."""
     return markdown(page(record))
+
+
+def render_comment(record: ReportRecord) -> str:
+    """The answer as Markdown for a pull request: question, sentences, table, what it cannot show."""
+    return comment(page(record))
 
 
 def render_json(record: ReportRecord) -> str:

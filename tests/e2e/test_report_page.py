@@ -60,6 +60,23 @@ def opened(browser: Browser, report: Path, *, width: int, scheme: str = "light")
     return page
 
 
+@pytest.mark.parametrize(("width", "height", "screens"), [(1280, 900, 4), (390, 844, 7)])
+def test_the_first_screen_holds_question_answer_and_picture(
+    browser: Browser, report: Path, width: int, height: int, screens: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(report.as_uri())
+    for shown in ("h1", ".answer", "header figure svg >> visible=true"):
+        box = page.locator(shown).first.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 900
+    assert page.evaluate("document.documentElement.scrollHeight") <= screens * height
+    page.check("#show-all")
+    assert page.locator("#config pre").bounding_box()["height"] > 50  # type: ignore[index]
+    page.close()
+
+
 @pytest.mark.parametrize("width", [320, 375, 760, 761, 1280])
 def test_nothing_overflows(browser: Browser, report: Path, width: int) -> None:
     page = opened(browser, report, width=width)
@@ -101,7 +118,7 @@ def test_nothing_is_fetched_run_or_refused(browser: Browser, report: Path) -> No
 
 def test_a_number_leads_to_its_source(browser: Browser, report: Path) -> None:
     page = opened(browser, report, width=1280)
-    page.click(".lead .number a >> nth=0")
+    page.click("header .scroll a >> nth=0")
     row = page.locator("tr:target")
     assert row.count() == 1
     assert row.is_visible()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_example import as_stored, example_record
 
-from harness.reporting.ablation_page import ablation_view
+from harness.reporting.ablation_page import ablation_sections
 from harness.reporting.ablation_record import (
     AblationRecord,
     ArmCurves,
@@ -97,8 +97,8 @@ def test_every_part_is_on_the_page(record):
 
 def test_a_variance_is_shown_as_a_standard_deviation(record):
     """0.04 [0.01, 0.25] → 0.2 [0.1, 0.5]."""
-    view = ablation_view(index(record))
-    note = view.seeds.groups[0].note
+    (seeds,) = (section for section in ablation_sections(index(record)) if section.id == "seeds")
+    note = seeds.parts[1].table.groups[0].note
     assert "0.20" in note
     assert "[0.10, 0.50]" in note
 
@@ -120,7 +120,7 @@ def test_an_evaluation_has_no_such_sections():
     page = render_html(example_record())
     assert 'id="design"' not in page
     assert 'id="seeds"' not in page
-    assert ablation_view(index(example_record())) is None
+    assert ablation_sections(index(example_record())) == ()
 
 
 def test_a_band_is_the_range_and_the_mean_of_the_seeds_that_have_a_value():

@@ -17,6 +17,7 @@ from harness.reporting.figures.curves import loss_curve
 from harness.reporting.figures.strips import MAX_DOTS, dots
 from harness.reporting.figures.svg import Figure, fit
 from harness.reporting.page import page
+from harness.reporting.parts import Pictures
 from harness.reporting.record import ReportRecord, distribution
 from harness.reporting.traces import CurvePoint, LossCurve
 from harness.types import Contrast, Finding, Verdict
@@ -24,10 +25,10 @@ from harness.types import Contrast, Finding, Verdict
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def figures() -> list[Figure]:
-    laid = page(example_record())
-    judged = [judge.figure for judge in laid.judges if judge.figure]
-    return [*laid.forests, *laid.strips, *laid.curves, *judged]
+def figures(record: ReportRecord | None = None) -> list[Figure]:
+    laid = page(record or example_record())
+    parts = [part for section in laid.sections for part in section.parts if isinstance(part, Pictures)]
+    return [*([laid.overview] if laid.overview else []), *(figure for part in parts for figure in part.figures)]
 
 
 @pytest.mark.parametrize("figure", figures(), ids=lambda figure: figure.title)
@@ -73,7 +74,7 @@ def one_contrast(value: float, low: float | None, high: float | None, label: str
 
 
 def zero_and_marks(record: ReportRecord) -> tuple[float, ET.Element]:
-    root = ET.fromstring(page(record).forests[0].wide)
+    root = ET.fromstring(next(f for f in figures(record) if "forest" in f.wide).wide)
     zero = next(float(e.get("x1", 0)) for e in root.iter() if e.get("class") == "zero")
     return zero, root
 

@@ -1,0 +1,184 @@
+"""The answer: what a person would say aloud of the declared contrasts, and one picture and one table of them.
+
+Words follow the verdict, and their strength the size of the effect against the smallest that matters: a *worse* that
+may be negligible is not as loud as a *better* of ten times the smallest effect. Intervals stand in picture and table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from harness.reporting.findings import CLAIMS, Index
+from harness.reporting.numbers import write_estimate
+from harness.reporting.record import Measure
+from harness.reporting.tables import Cell, Group, Row, Table
+from harness.reporting.text import in_sentence
+from harness.reporting.wording import Statement
+from harness.types import Estimate
+
+Strength = Literal["clear", "plain", "slight"]
+CLEAR = 3.0  # times the smallest effect that matters
+MOST_UNSETTLED = 3  # named; more are counted
+
+# What a variant does when a measure is better, and when it is worse. A measure without words of its own has its label.
+_PHRASES = {
+    "heldout_loss": ("fits what people wrote better", "fits what people wrote worse"),
+    "cut_off": ("finishes more of its replies", "leaves more of its replies unfinished"),
+    "no_text": ("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
+    "detectability": ("is harder to tell from people", "is easier to tell from people"),
+    "exact_match": ("gives the right answer more often", "gives the right answer less often"),
+    "accuracy": ("is right more often", "is right less often"),
+}
+
+
+def strength(estimate: Estimate, band: float | None) -> Strength:
+    """How loud an effect is: `slight` where it may be smaller than matters, `clear` from `CLEAR` times that on."""
+    if not band or estimate.low is None or estimate.high is None:
+        return "plain"
+    if min(abs(estimate.low), abs(estimate.high)) < band:
+        return "slight"
+    return "clear" if abs(estimate.value) >= CLEAR * band else "plain"
+
+
+def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
+    """Sentences from the declared contrasts, one a contrast that shows something, then what is not settled."""
+    family = [s for s in statements if _is_declared(s) and s.named.finding.estimate.n]
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[list[Statement]]] = {}
+    for _, members in groupby(sorted(family, key=_place(found)), key=lambda s: s.named.finding.contrast):
+        of_contrast = [s for s in members if s.label in CLAIMS]
+        arms = found.arms(of_contrast[0].named.finding) if of_contrast else None
+        if arms:  # contrasts of one variant that say the same are said once
+            key = (arms[0], tuple((s.named.finding.name, s.label) for s in of_contrast))
+            groups.setdefault(key, []).append(of_contrast)
+    said = [_sentence(found, treatment, same) for (treatment, _), same in groups.items()]
+    open_ = [s for s in family if s.label == "inconclusive"]
+    if open_:
+        said.append(_unsettled(found, open_, others=bool(said)))
+    if not family:
+        said.append("No declared contrast could be tested." if found.of_contrasts() else "No contrast was estimated.")
+    judges = [j for j in found.record.judges if j.exploratory_reason or j.is_self_family]
+    if judges and len(judges) == len(found.record.judges):
+        said.append("No judge may be believed here, so nothing is said about how people would like the replies.")
+    return tuple(said)
+
+
+def _sentence(found: Index, treatment: str, contrasts: list[list[Statement]]) -> str:
+    """`Compared with base, sft clearly fits what people wrote better (1.44 instead of 1.68 bits per byte).`"""
+    references = [arms[1] for c in contrasts if (arms := found.arms(c[0].named.finding))]
+    told, same = [], []
+    for of_measure in zip(*contrasts, strict=True):
+        measure = _measure(found, of_measure[0])
+        if of_measure[0].label == "equivalent":
+            same.append(in_sentence(measure.label))
+        else:
+            told.append(_told(found, measure, of_measure))
+    told += [f"is no different by an amount that matters on {_listed(same)}"] if same else []
+    return f"Compared with {_listed(references)}, {treatment} {_listed(told)}."
+
+
+def _told(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
+    """`fits what people wrote better (1.44 instead of 1.68 bits per byte)`; as loud as the weakest of them."""
+    own = (f"scores better on {in_sentence(measure.label)}", f"scores worse on {in_sentence(measure.label)}")
+    better, worse = _PHRASES.get(measure.name, own)
+    strengths = {strength(s.named.finding.estimate, measure.band) for s in statements}
+    clearly = "clearly " if strengths == {"clear"} else ""
+    doubt = ", perhaps by too little to matter" if "slight" in strengths else ""
+    return f"{clearly}{better if statements[0].label == 'better' else worse} ({_values(found, statements)}{doubt})"
+
+
+def _values(found: Index, statements: tuple[Statement, ...]) -> str:
+    """The variants' own numbers: `1.44 instead of 1.68 bits per byte`; the effect where a side is several arms."""
+    first = statements[0].named.finding
+    own = {
+        n.finding.variant: found.write(n.finding)
+        for n in found.of_variants()
+        if n.finding.name == first.name and n.finding.judge_id == first.judge_id
+    }
+    sides = [found.arms(s.named.finding) for s in statements]
+    if any(arms is None or arms[0] not in own or arms[1] not in own for arms in sides):
+        return "; ".join(s.number.effect for s in statements)
+    known = [arms for arms in sides if arms is not None]
+    *values, last = [own[reference] for _, reference in known]
+    return f"{own[known[0][0]].value} instead of {_listed([*(v.value for v in values), last.amount])}"
+
+
+def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:
+    named = [
+        f"{arms[0]} against {arms[1]} on {in_sentence(_measure(found, s).label)}"
+        for s in open_[:MOST_UNSETTLED]
+        if (arms := found.arms(s.named.finding))
+    ]
+    more = len(open_) - len(named)
+    told = _listed([*named, f"{more} more"] if more else named)
+    return f"{'Still open' if others else 'Nothing is settled'}: {told}."
+
+
+def _measure(found: Index, said: Statement) -> Measure:
+    return found.measures[said.named.finding.name]
+
+
+def _place(found: Index) -> Callable[[Statement], int]:
+    order = {name: place for place, name in enumerate(found.contrasts)}
+    return lambda said: order.get(said.named.finding.contrast or "", len(order))
+
+
+def _is_declared(said: Statement) -> bool:
+    verdict = said.named.finding.verdict
+    return verdict is not None and verdict.in_family
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    measure: Measure
+    judge_id: str | None
+
+
+def overview_table(found: Index, statements: tuple[Statement, ...]) -> Table:
+    """Variants × declared measures, every cell with its interval."""
+    keys = dict.fromkeys((s.named.finding.name, s.named.finding.judge_id) for s in statements if _is_declared(s))
+    columns = [_Column(measure=found.measures[name], judge_id=judge) for name, judge in keys]
+    own = {(n.finding.variant, n.finding.name, n.finding.judge_id): n for n in found.of_variants()}
+    rows = []
+    for variant in dict.fromkeys(n.finding.variant for n in found.of_variants()):
+        cells = []
+        for column in columns:
+            named = own.get((variant, column.measure.name, column.judge_id))
+            if named is None or math.isnan(named.finding.estimate.value):
+                cells.append(Cell(text="not measured"))
+                continue
+            written = write_estimate(
+                named.finding.estimate,
+                unit=named.finding.unit,
+                grain=column.measure.grain,
+                cluster_noun=found.cluster_noun,
+            )
+            cells.append(Cell(text=written.amount, detail=written.interval, href=named.anchor, is_number=True))
+        rows.append(Row(cells=(Cell(text=variant or ""), *cells)))
+    return Table(
+        caption="Each variant by itself on what was declared, with its interval. Contrasts above compare the same "
+        "prompts pair by pair, and are sharper.",
+        head=("Variant", *(_head(column.measure) for column in columns)),
+        groups=(Group(rows=tuple(rows) if columns else ()),),
+        is_cards=True,
+    )
+
+
+def _head(measure: Measure) -> str:
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(measure.better or "", "")
+    return f"{measure.label}{arrow}"
+
+
+def claims_line(statements: tuple[Statement, ...]) -> str:
+    """`6 declared contrasts: 3 better, 1 worse, 2 inconclusive`."""
+    family = [s for s in statements if _is_declared(s)]
+    counts = {label: sum(s.label == label for s in family) for label in (*CLAIMS, "inconclusive", "exploratory")}
+    told = ", ".join(f"{n} {label}" for label, n in counts.items() if n)
+    return f"{len(family)} declared: {told}" if family else "none declared"

@@ -1,0 +1,112 @@
+"""Overview: every declared contrast on one scale of smallest effects that matter, right is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.reporting.answer import strength
+from harness.reporting.figures.axis import Axis, Lane, tick_label
+from harness.reporting.figures.forest import mark
+from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.findings import Index
+from harness.reporting.record import Measure
+from harness.reporting.wording import VERDICT_WORDS, Statement
+
+TICKS = (-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+MOST_ROWS = 10  # more would push the rest of the first screen away
+
+
+def overview(found: Index, statements: Sequence[Statement], *, id: str = "overview") -> Figure | None:
+    """Draw the declared contrasts whose measure has a smallest effect; None where there is none.
+
+    The axis is `asinh` of the effect in smallest effects: linear where effects are too small to matter, logarithmic
+    beyond, so that an effect of 0.5 and one of 50 stand in one picture.
+    """
+    drawn = [s for s in statements if _is_drawn(found, s)]
+    if not drawn:
+        return None
+    shown = drawn[:MOST_ROWS]
+    more = f" {len(drawn) - len(shown)} more stand below." if len(drawn) > len(shown) else ""
+    caption = (
+        "Effect in units of the smallest that was declared to matter, with its interval; the band holds effects too "
+        f"small to matter, and right of it is better.{more}"
+    )
+    description = " ".join(f"{s.claim} {s.number.text}." for s in shown)
+    return Figure(
+        wide=_draw(found, shown, id=f"{id}-w", width=960, label=330, row=27, description=description),
+        narrow=_draw(found, shown, id=f"{id}-n", width=350, label=0, row=42, description=description),
+        caption=caption,
+        title="All declared contrasts",
+    )
+
+
+def _is_drawn(found: Index, said: Statement) -> bool:
+    finding = said.named.finding
+    measure = found.measures[finding.name]
+    is_declared = finding.verdict is not None and finding.verdict.in_family
+    return bool(is_declared and measure.band and measure.better and math.isfinite(finding.estimate.value))
+
+
+def _draw(
+    found: Index, shown: Sequence[Statement], *, id: str, width: float, label: float, row: float, description: str
+) -> str:
+    canvas = Canvas(width=width)
+    verdict = 96.0 if label else 0.0
+    ends = [x for s in shown for x in _span(found, s)]
+    reach = max(3.0, *(abs(x) for x in ends))
+    far = math.asinh(min(reach, 300.0) * 1.08)
+    axis = Axis(low=-far, high=far, start=label + 6, end=width - verdict - 8)
+    bottom = 4 + row * len(shown)
+    lanes = [Lane(top=4, bottom=bottom)]
+    if not label:
+        lanes = [Lane(top=4 + row * i + 18, bottom=4 + row * (i + 1)) for i in range(len(shown))]
+    for lane in lanes:
+        left, right = axis.at(math.asinh(-1)), axis.at(math.asinh(1))
+        canvas.rect(left, lane.top, right - left, lane.bottom - lane.top, kind="band")
+    for tick in (t for t in TICKS if abs(t) <= reach * 1.08):
+        if not label and abs(tick) not in (0.0, 1.0, 10.0, 100.0):
+            continue
+        axis.rule(canvas, math.asinh(tick), lanes=tuple(lanes), kind="zero" if tick == 0 else "grid")
+        canvas.text(axis.at(math.asinh(tick)), bottom + 15, tick_label(tick, 1.0), kind="t2", anchor="middle")
+    for place, said in enumerate(shown):
+        _row(canvas, found, said, axis, top=4 + row * place, row=row, label=label, width=width)
+    canvas.text(axis.start, bottom + 31, "← worse", kind="t2")
+    canvas.text(axis.end, bottom + 31, "better →", kind="t2", anchor="end")
+    return canvas.render(bottom + 37, id=id, title="All declared contrasts", description=description)
+
+
+def _row(
+    canvas: Canvas, found: Index, said: Statement, axis: Axis, *, top: float, row: float, label: float, width: float
+) -> None:
+    finding, measure = said.named.finding, found.measures[said.named.finding.name]
+    arms = found.arms(finding)
+    name = f"{arms[0]} − {arms[1]}" if arms else (finding.contrast or "")
+    text = f"{name}, {measure.label[:1].lower()}{measure.label[1:]}"
+    loud = strength(finding.estimate, measure.band)
+    kind = "slight" if loud == "slight" and said.label in ("better", "worse") else said.label
+    y = top + (row / 2 if label else 30)
+    canvas.text(0, y + 4.5 if label else top + 13, fit(text, label - 12 if label else 250), kind="t")
+    canvas.text(
+        width, y + 4.5 if label else top + 13, VERDICT_WORDS[said.label], kind=f"t verdict-{kind}", anchor="end"
+    )
+    low, value, high = (_scaled(x, measure) for x in _ends(said))
+    if math.isfinite(low) and math.isfinite(high):
+        canvas.line(axis.at(math.asinh(low)), y, axis.at(math.asinh(high)), y, kind=f"whisker w-{kind}")
+    mark(canvas, axis.at(math.asinh(value)), y, said.label)
+
+
+def _ends(said: Statement) -> tuple[float, float, float]:
+    e = said.named.finding.estimate
+    return (math.nan if e.low is None else e.low, e.value, math.nan if e.high is None else e.high)
+
+
+def _scaled(value: float, measure: Measure) -> float:
+    """In smallest effects, turned so that more is better."""
+    sign = 1.0 if measure.better == "higher" else -1.0
+    return sign * value / (measure.band or 1.0)
+
+
+def _span(found: Index, said: Statement) -> list[float]:
+    measure = found.measures[said.named.finding.name]
+    return [x for x in (_scaled(end, measure) for end in _ends(said)) if math.isfinite(x)]
