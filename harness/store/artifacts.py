@@ -14,7 +14,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -83,24 +83,27 @@ def to_json(value: object) -> Any:
 
 def from_json(kind: type[T], data: Any) -> T:
     """Rebuild a noun from what `to_json` gave; `InputError` names the first key that is unknown, lacking or wrong."""
-    return _decoded(kind, _codec(kind).validate_python, data)
+    return cast(T, _decoded(kind, data))
 
 
 @functools.cache
-def _codec(kind: Any) -> TypeAdapter[Any]:
-    """What reads and writes a type, made once per type; the alias lets a dataclass without a configuration have one."""
-    from pydantic import ConfigDict, TypeAdapter
+def _codec(kind: Any, *, in_rows: bool = False) -> TypeAdapter[Any]:
+    """What reads and writes a type, or a list of it, made once per type."""
+    from pydantic import ConfigDict, FailFast, TypeAdapter
     from typing_extensions import TypeAliasType
 
-    alias = TypeAliasType("noun", kind)  # type: ignore[valid-type]  # made at run time
+    stored = typing.Annotated[list[kind], FailFast()] if in_rows else kind
+    # A dataclass that has no configuration takes that of its alias.
+    alias: Any = TypeAliasType("alias", stored)
     return TypeAdapter(alias, config=ConfigDict(extra="forbid", ser_json_inf_nan="constants"))
 
 
-def _decoded(kind: type, decode: Callable[[Any], Any], data: Any, *, place: str = "") -> Any:
+def _decoded(kind: Any, data: Any, *, place: str = "", in_rows: bool = False, is_json: bool = False) -> Any:
     from pydantic import ValidationError
 
+    codec = _codec(kind, in_rows=in_rows)
     try:
-        return decode(data)
+        return codec.validate_json(data) if is_json else codec.validate_python(data)
     except ValidationError as err:
         from harness.config import sentence
 
@@ -153,11 +156,10 @@ def write_jsonl(path: Path, nouns: Iterable[object]) -> int:
 def read_jsonl(path: Path, kind: type[T]) -> list[T]:
     """Every noun of a JSONL file; `InputError` names the file and the line of a mistake."""
     nouns = []
-    decode = _codec(kind).validate_json
     # Not splitlines: U+2028 and its kin may stand raw inside a reply.
     for number, text in enumerate(decode_text(path.read_bytes(), file=path).split("\n"), start=1):
         if text.strip():
-            nouns.append(_decoded(kind, decode, text, place=f"`{path}` line {number}: "))
+            nouns.append(_decoded(kind, text, is_json=True, place=f"`{path}` line {number}: "))
     return nouns
 
 
@@ -166,7 +168,7 @@ def write_parquet(path: Path, nouns: Iterable[object], kind: type) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = _codec(_rows(kind)).dump_python(list(nouns), mode="json", warnings=False, fallback=_plain)
+    rows = _codec(kind, in_rows=True).dump_python(list(nouns), mode="json", warnings=False, fallback=_plain)
     temporary = path.with_name(path.name + ".part")
     pq.write_table(pa.Table.from_pylist(rows, schema=_arrow_schema(kind)), temporary, compression="zstd")
     os.replace(temporary, path)
@@ -186,13 +188,7 @@ def read_parquet(path: Path, kind: type[T], *, where: Mapping[str, Collection[st
         column.to_pylist(maps_as_pydicts="strict" if pa.types.is_map(column.type) else None) for column in table.columns
     ]
     rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    return cast(list[T], _decoded(kind, _codec(_rows(kind)).validate_python, rows, place=f"`{path}` row "))
-
-
-def _rows(kind: type) -> Any:
-    from pydantic import FailFast
-
-    return typing.Annotated[list[kind], FailFast()]  # type: ignore[valid-type]  # made at run time
+    return cast(list[T], _decoded(kind, rows, in_rows=True, place=f"`{path}`: "))
 
 
 def _is_mapping(hint: Any) -> bool:

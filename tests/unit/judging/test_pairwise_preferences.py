@@ -7,7 +7,6 @@ from fakes import ScriptedComparer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.controls import ControlItem
 from harness.errors import InputError
 from harness.judging import load_criterion
 from harness.judging.pairwise_qualification import qualify_comparer
@@ -19,7 +18,7 @@ from harness.judging.preferences import (
     win_shares,
 )
 from harness.seeding import stream
-from harness.types import Generation, Message, Prompt
+from harness.types import ControlItem, Generation, Message, Prompt
 
 COHERENCE = load_criterion("coherence")
 

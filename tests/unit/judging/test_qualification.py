@@ -11,12 +11,11 @@ from statistics import NormalDist
 import pytest
 from fakes import ScriptedJudge
 
-from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging import is_self_judging, load_criterion, qualify
 from harness.judging.control_rule import MAX_MISSING
 from harness.seeding import stream, uniform
-from harness.types import JudgedItem, Message
+from harness.types import ControlItem, ControlResult, JudgedItem, Message, Qualification
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
