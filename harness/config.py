@@ -116,11 +116,11 @@ def _takes_bool(kind: Any) -> bool:
     return kind not in (int, float, str, type(None))
 
 
-class _Mistake(yaml.MarkedYAMLError):  # type: ignore[misc]  # yaml has no types
+class _Mistake(yaml.MarkedYAMLError):
     """What is YAML and still cannot be a setting."""
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key stands once."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.types.dialogue import Message
-from harness.types.models import Generation, ScoreStatus
+from harness.types.models import ScoreStatus
 
 Place = Literal["first", "second"]  # of a reply in a pair
 PreferredReply = Literal["first", "second", "tie"]
@@ -97,17 +97,6 @@ class Preference:
             raise ValueError(
                 f"`status` must be ok exactly when `preferred` is there, got {self.status!r} with {self.preferred!r}"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Two generations of one prompt with their sides assigned."""
-
-    id: str
-    prompt_id: str
-    left: Generation
-    right: Generation
-    rater: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
