@@ -15,7 +15,7 @@ from harness.errors import InputError, IntegrityError
 from harness.store import artifacts
 from harness.types import Generation, Message, Prompt, Score, SmallestEffect, Source
 
-TEXT = st.text(alphabet=st.characters(exclude_categories=("Cs",)))
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
 
 def has_no_rule(kind: object) -> bool:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import pytest
 from fakes import ScriptedJudge
@@ -48,7 +49,7 @@ def normal_judge(shift: float, *, faults: dict[str, float] | None = None) -> Scr
     return ScriptedJudge(value=value, criteria=(COHERENCE,))
 
 
-def qualified(judge: ScriptedJudge, items: list[ControlItem], **options: float) -> Qualification:
+def qualified(judge: ScriptedJudge, items: list[ControlItem], **options: Any) -> Qualification:
     [result] = qualify(judge, items, rng=stream(0, "t"), **options)
     return result
 
