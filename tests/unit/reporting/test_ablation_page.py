@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_example import as_stored, example_record
@@ -98,7 +99,8 @@ def test_every_part_is_on_the_page(record: ReportRecord) -> None:
 def test_a_variance_is_shown_as_a_standard_deviation(record: ReportRecord) -> None:
     """0.04 [0.01, 0.25] → 0.2 [0.1, 0.5]."""
     (seeds,) = (section for section in ablation_sections(index(record)) if section.id == "seeds")
-    note = seeds.parts[1].table.groups[0].note
+    part: Any = seeds.parts[1]
+    note = part.table.groups[0].note
     assert "0.20" in note
     assert "[0.10, 0.50]" in note
 
