@@ -35,10 +35,11 @@ $(STAMP): requirements.lock pyproject.toml
 quickstart: setup ## train, compare and report in one go; CORPUS=folder for your own text
 	$(BIN)/screentest quickstart --corpus $(CORPUS)
 
-check: setup ## format, lint, types, layers
+check: setup ## format, lint, types, layers, dead code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	! $(BIN)/vulture | grep -vE 'unused (variable|attribute)'
 	$(BIN)/lint-imports --no-cache
 
 test: check ## check, then every test

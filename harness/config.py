@@ -81,24 +81,28 @@ def parse(data: dict[str, Any], kind: type[Model], *, where: str) -> Model:
         raise ConfigError(f"`{where}`: {sentence(err, kind)}") from err
 
 
-def sentence(err: ValidationError, kind: type[BaseModel]) -> str:
-    """A pydantic error in one sentence."""
+def sentence(err: ValidationError, kind: Any) -> str:
+    """A pydantic error about a model or a dataclass in one sentence."""
     first, *rest = err.errors()
     key = _cut(".".join(str(part) for part in first["loc"]), most=80) or kind.__name__
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(field.alias or name for name, field in kind.model_fields.items())
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         # Of a nested mapping the keys are another model's, which the error does not name.
         is_nested = len(first["loc"]) > 1
         text = f"`{key}` is not a key" + (
-            "; remove or rename it" if is_nested else f" of {kind.__name__}; its keys are {known}"
+            "; remove or rename it" if is_nested else f" of {kind.__name__}; its keys are {', '.join(_keys(kind))}"
         )
     elif first["type"] == "missing":
         text = f"`{key}` is required"
-    elif not first["loc"]:
+    elif not first["loc"] and first["type"] == "value_error":
         text = _cut(first["msg"].removeprefix("Value error, "))
     else:
         text = f"`{key}`: {_cut(first['msg'].removeprefix('Value error, '))}, got {shown(first['input'])}"
     return text if not rest else f"{text} (and {len(rest)} more)"
+
+
+def _keys(kind: Any) -> list[str]:
+    fields = kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__
+    return [getattr(field, "alias", None) or name for name, field in fields.items()]
 
 
 def _cut(text: str, *, most: int = _MAX_WORDS) -> str:
@@ -112,11 +116,11 @@ def _takes_bool(kind: Any) -> bool:
     return kind not in (int, float, str, type(None))
 
 
-class _Mistake(yaml.MarkedYAMLError):  # type: ignore[misc]  # yaml has no types
+class _Mistake(yaml.MarkedYAMLError):
     """What is YAML and still cannot be a setting."""
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key stands once."""
 
 

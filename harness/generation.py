@@ -36,12 +36,6 @@ class GenerationCount:
     n_repaired: int  # characters that could not be stored
     n_tokens: int  # generated tokens where known, thinking included
 
-    @property
-    def share_cut_off(self) -> float | None:
-        """Share of the replies that came which ran into the cap; None when none came."""
-        n_came = self.n - self.n_failed
-        return self.n_cut_off / n_came if n_came else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:

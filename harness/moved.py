@@ -26,6 +26,7 @@ _MODULES = {
     "harness.ablation.rows": "harness.experiment.analysis.values",
     "harness.ablation.seeds": "harness.experiment.analysis.seeds",
     "harness.ablation.settling": "harness.experiment.analysis.settling", "harness.artifacts": "harness.store.artifacts",
+    "harness.controls": "harness.types",
     "harness.database": "harness.store.database", "harness.fetching": "harness.store.fetching",
     "harness.metrics.diversity": "harness.measures.diversity", "harness.metrics.heldout": "harness.measures.heldout",
     "harness.metrics.length": "harness.measures.length", "harness.metrics.repetition": "harness.measures.repetition",

@@ -52,7 +52,7 @@ def _rate(engine: object, token: str, written: int, pace: float, number: int) ->
         # As the page does it: the key names the showing, so that a retry after a crash is the same vote.
         cast = Cast(key=f"{task.slot}-{os.getpid()}", action="vote", slot=task.slot, verdict=verdict)  # type: ignore[arg-type]
         cast_rating(engine, token, cast)  # type: ignore[arg-type]
-        line = {"key": cast.key, "slot": task.slot}
+        line: dict[str, object] = {"key": cast.key, "slot": task.slot}
         task = next_task(engine, token)  # type: ignore[arg-type]
         line["seconds"] = time.perf_counter() - began
         os.write(written, (json.dumps(line) + "\n").encode())

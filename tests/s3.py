@@ -84,7 +84,7 @@ def _bucket(url: str) -> Bucket:
 
 
 def _client(service: str, url: str, key: str, secret: str) -> Any:
-    return boto3.client(
+    return boto3.client(  # type: ignore[no-untyped-call]
         service, endpoint_url=url, region_name=REGION, aws_access_key_id=key, aws_secret_access_key=secret
     )
 

@@ -77,11 +77,10 @@ class Workshop:
         self._judges_here(data)
         file = self._write(name, data)
         if name == "quickstart":
-            recipes = ("--recipe", self.sft, "--dpo-recipe", self.dpo, "--experiment", file)
-            command = ("quickstart", "--corpus", "sample", *recipes)
+            command = ["quickstart", "--recipe", self.sft, "--dpo-recipe", self.dpo, "--experiment", file]
         else:
-            command = ("evaluate", file, "--corpus", "sample")
-        return screentest(*command, "--limit", LIMIT, "--json", home=self.home).json
+            command = ["evaluate", file]
+        return screentest(*command, "--corpus", "sample", "--limit", LIMIT, "--json", home=self.home).json
 
     def _judges_here(self, data: dict[str, Any]) -> None:
         for measure in data["measures"].values():

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.controls import Qualification
 from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.contrasts import MeasuredArm
 from harness.experiment.analysis.seeded import SeededArm
@@ -26,7 +25,7 @@ from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import CATALOGUE
 from harness.store.artifacts import from_json, read_json
 from harness.store.tracking import StageResult
-from harness.types import Generation, Prompt, Variant
+from harness.types import Generation, Prompt, Qualification, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

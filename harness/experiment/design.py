@@ -191,21 +191,9 @@ def check_references(
     family: FamilyDesign,
 ) -> None:
     """Every name that a declaration uses is declared; raises ValueError with the first that is not."""
-    listed = ", ".join(sorted(arms))
     if control not in arms:
-        raise ValueError(f"`control` must be one of {listed}, got {control!r}")
-    names = [c.name for c in contrasts]
-    if len(set(names)) != len(names):
-        raise ValueError(f"contrasts are named once each, got {names}")
-    for contrast in contrasts:
-        named = [arm for side in contrast.sides for arm in side]
-        for arm in named:
-            if arm not in arms:
-                raise ValueError(f"contrast `{contrast.name}` names the arm {arm!r}; there are {listed}")
-            if named.count(arm) > 1:
-                raise ValueError(f"contrast `{contrast.name}` compares {arm!r} with itself: name every arm once")
-        if not all(contrast.sides):
-            raise ValueError(f"contrast `{contrast.name}` must name an arm on each side")
+        raise ValueError(f"`control` must be one of {', '.join(sorted(arms))}, got {control!r}")
+    _check_contrasts(contrasts, arms)
     for name, measure in measures.items():
         if measure.judge is None and measure.scores is None and name not in CATALOGUE:
             raise ValueError(f"measure `{name}` needs a `judge` or `scores`, or is one of {', '.join(CATALOGUE)}")
@@ -216,6 +204,22 @@ def check_references(
             raise ValueError(f"`family.measures` names {name!r}; there are {', '.join(measures)}")
         if measures[name].better is None and (name not in CATALOGUE or CATALOGUE[name].better is None):
             raise ValueError(f"measure `{name}` stands in the family and must say `better: higher` or `lower`")
+
+
+def _check_contrasts(contrasts: tuple[ContrastDesign, ...], arms: set[str]) -> None:
+    names = [c.name for c in contrasts]
+    if len(set(names)) != len(names):
+        raise ValueError(f"contrasts are named once each, got {names}")
+    for contrast in contrasts:
+        named = [arm for side in contrast.sides for arm in side]
+        for arm in named:
+            if arm not in arms:
+                listed = ", ".join(sorted(arms))
+                raise ValueError(f"contrast `{contrast.name}` names the arm {arm!r}; there are {listed}")
+            if named.count(arm) > 1:
+                raise ValueError(f"contrast `{contrast.name}` compares {arm!r} with itself: name every arm once")
+        if not all(contrast.sides):
+            raise ValueError(f"contrast `{contrast.name}` must name an arm on each side")
 
 
 def declaration_digest(

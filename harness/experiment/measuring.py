@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.controls import Qualification
 from harness.experiment import measured_arms as rows
 from harness.experiment import recordings as recorded
 from harness.experiment.analysis.contrasts import MeasuredArm
@@ -29,7 +28,7 @@ from harness.models.endpoint.model import EndpointModel
 from harness.models.protocol import adapter_name
 from harness.store.artifacts import digest_json, write_parquet
 from harness.store.tracking import Stage, StageResult
-from harness.types import Absence, Decoding, Generation, Prompt, Split, Variant
+from harness.types import Absence, Decoding, Generation, Prompt, Qualification, Split, Variant
 
 JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.controls import ControlResult, QualificationStatus
-from harness.types import Estimate
+from harness.types import ControlResult, Estimate, QualificationStatus
 
 MAX_MISSING = 0.2  # a judge that cannot score more of a family than this has chosen what it is tested on
 MAX_SETTLE = 100_000

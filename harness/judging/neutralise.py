@@ -38,11 +38,6 @@ def neutralise(text: str, *, tokens: Iterable[str] = ()) -> str:
         text = plain
 
 
-def is_neutral(text: str, *, tokens: Iterable[str] = ()) -> bool:
-    """Whether `neutralise` has nothing to change."""
-    return neutralise(text, tokens=tokens) == text
-
-
 def _once(text: str, marks: list[str]) -> str:
     # Invisible characters go first (they may split a mark), then NFC, because some tokenizers apply it and what is
     # checked here must be what they see.

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import stats
-from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.pairwise import Comparer
@@ -22,7 +21,7 @@ from harness.judging.preferences import first_position, position_consistency, wi
 from harness.judging.protocol import OnProgress
 from harness.judging.qualification import MIN_AUC, N_REPEATED
 from harness.seeding import stream_of_rows
-from harness.types import Estimate, JudgedPair, Preference
+from harness.types import ControlItem, ControlResult, Estimate, JudgedPair, Preference, Qualification
 
 if TYPE_CHECKING:
     import numpy as np

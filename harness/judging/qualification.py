@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
-from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.protocol import Judge, OnProgress
 from harness.seeding import stream_of_rows
-from harness.types import Estimate, JudgedItem, Message, Score
+from harness.types import ControlItem, ControlResult, Estimate, JudgedItem, Message, Qualification, Score
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,11 +23,6 @@ class HeldoutLoss:
     n_bytes: int  # UTF-8 bytes of the reply, 0 when missing
     n_tokens: int  # end token included, 0 when missing
 
-    @property
-    def perplexity(self) -> float | None:
-        """exp(nats per token): per token, so only between models of one tokenizer."""
-        return None if self.nats_per_token is None else math.exp(self.nats_per_token)
-
 
 def heldout_losses(
     model: LanguageModel,

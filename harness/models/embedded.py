@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import IntegrityError, UnavailableError
+from harness.errors import UnavailableError
 from harness.settings import Settings
 from harness.store.artifacts import digest_file, digest_json
 
@@ -73,21 +73,6 @@ def embedded_folder(settings: Settings | None = None) -> Path:
     return folder
 
 
-def verify(folder: Path) -> None:
-    """Compare every file of a converted folder with the digests recorded at its conversion.
-
-    Raises:
-        IntegrityError: a file is missing or changed.
-    """
-    recorded: dict[str, str] = json.loads((folder / _RECORD).read_text())["files"]
-    for name, digest in recorded.items():
-        path = folder / name
-        if not path.is_file() or digest_file(path) != digest:
-            raise IntegrityError(
-                f"`{path}` must be as it was converted, got another digest; delete `{folder}` to convert it again"
-            )
-
-
 def _convert_atomically(source: Path, folder: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
@@ -97,7 +82,6 @@ def _convert_atomically(source: Path, folder: Path) -> None:
         record = {
             "digest": embedded_digest(source),
             "source": source.name,
-            "files": {f.name: digest_file(f) for f in sorted(unfinished.iterdir())},
         }
         (unfinished / _RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
         os.chmod(unfinished, 0o755)  # mkdtemp makes a folder that only its owner can read

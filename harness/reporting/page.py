@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.controls import Qualification
 from harness.reporting import provenance as origins
 from harness.reporting.ablation_page import ablation_sections, training_bands
 from harness.reporting.answer import answer, claims_line, overview_table
@@ -43,6 +42,7 @@ from harness.reporting.tables import (
 )
 from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
 from harness.store.artifacts import to_json
+from harness.types import Qualification
 
 N_OPEN_SAMPLES = 2  # the rest are folded
 

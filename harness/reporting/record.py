@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.controls import Qualification
 from harness.errors import InputError
 from harness.reporting.ablation_record import AblationRecord
 from harness.reporting.traces import LossCurve
@@ -26,6 +25,7 @@ from harness.types import (
     Finding,
     Grain,
     JsonObject,
+    Qualification,
     ScoreStatus,
     SmallestEffect,
     Split,

@@ -68,7 +68,7 @@ class BlandAltman:
 
 def alternative_annotator(
     judge: ArrayLike,
-    marks: Mapping[Hashable, ArrayLike],
+    marks: Mapping[Any, ArrayLike],  # by annotator; `Hashable` keys would refuse a mapping from text
     *,
     clusters: Labels,
     epsilon: float,
@@ -197,7 +197,7 @@ def _limit(estimate: Estimate, value: float) -> Estimate:
     )
 
 
-def _mark_table(marks: Mapping[Hashable, ArrayLike], scores: Floats, clusters: Labels) -> Floats:
+def _mark_table(marks: Mapping[Any, ArrayLike], scores: Floats, clusters: Labels) -> Floats:
     """[annotators, n], NaN where not marked."""
     columns = {f"marks of {name}": np.asarray(column, dtype=np.float64) for name, column in marks.items()}
     check_same_length(judge=scores, clusters=clusters, **columns)

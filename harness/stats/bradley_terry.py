@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,10 +135,11 @@ def find_unconnected(votes: Votes) -> Unfitted | None:
     tied = votes.outcome == TIE
     edges = np.unique(np.concatenate([winners * size + losers, (losers * size + winners)[tied]]))
     graph = coo_array((np.ones(len(edges)), (edges // size, edges % size)), shape=(size, size))
-    for kind, reason in (
-        ("weak", "some variants were never compared, directly or through others"),
-        ("strong", "some variants never lost or tied against the others: their strength has no upper end"),
-    ):
+    reasons: dict[Literal["weak", "strong"], str] = {
+        "weak": "some variants were never compared, directly or through others",
+        "strong": "some variants never lost or tied against the others: their strength has no upper end",
+    }
+    for kind, reason in reasons.items():
         n_groups, group = connected_components(graph, directed=True, connection=kind)
         if n_groups > 1:
             names = [tuple(votes.variants[i] for i in np.flatnonzero(group == g)) for g in range(n_groups)]

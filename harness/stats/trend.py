@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -216,12 +215,3 @@ def _rank(rank_of: dict[Hashable, int], arm: Hashable) -> int:
 
 def _score(level_of: np.ndarray, signs: Floats) -> float:
     return float(np.sum(np.sign(level_of[:, None] - level_of[None, :]) * signs)) / 2
-
-
-def jonckheere_normal_p(statistic: float, sizes: Sequence[int]) -> float:
-    """Two-sided p value of J by its normal approximation without ties; to check the permutations against tables."""
-    n = np.asarray(sizes, dtype=np.float64)
-    total = float(n.sum())
-    mean = (total**2 - float(np.sum(n**2))) / 4
-    variance = (total**2 * (2 * total + 3) - float(np.sum(n**2 * (2 * n + 3)))) / 72
-    return float(2 * special.ndtr(-abs(statistic - mean) / math.sqrt(variance)))

@@ -194,11 +194,13 @@ def _check_rating(cast: Cast, slot: Any) -> None:
             raise InvalidRatingError(f"`verdict` and `marks` must be empty for {cast.action}")
         if cast.action == "skip" and is_absent(cast.reason):
             raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
-        return
-    if slot.kind != "likert":
-        if cast.verdict not in VERDICTS or cast.marks:
-            raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
-        return
+    elif slot.kind == "likert":
+        _check_marks(cast, slot)
+    elif cast.verdict not in VERDICTS or cast.marks:
+        raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
+
+
+def _check_marks(cast: Cast, slot: Any) -> None:
     scales = {c["name"]: c["scale"] for c in slot.criteria}
     if cast.verdict is not None or set(cast.marks) != set(scales):
         raise InvalidRatingError(f"`marks` must hold one mark for each of {', '.join(scales)}, got {dict(cast.marks)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -117,8 +116,3 @@ def _standing(client: Any, experiment_id: str, study: Study) -> tuple[dict[str, 
         token = page.token
         if not token:
             return traces, logged
-
-
-def ratings_file(result: StageResult) -> Path:
-    """Where the rows of a ratings stage lie."""
-    return result.folder / RATINGS

@@ -142,12 +142,9 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
             rows += [(f"{name}, at the end, {PEOPLE}", *_share(pair.win.people))] if pair.win.people else []
     for agreement in found.agreement:
         name, grain = f"Agreement on {agreement.about}", Grain.PAIR if agreement.about == VOTES else Grain.REPLY
-        if agreement.krippendorff is None and agreement.fleiss is None:
-            rows.append((name, agreement.why_not, ""))
-        if agreement.krippendorff is not None:
-            rows.append((f"{name}, Krippendorff", *_cells(agreement.krippendorff, unit="", grain=grain)))
-        if agreement.fleiss is not None:
-            rows.append((f"{name}, Fleiss", *_cells(agreement.fleiss, unit="", grain=grain)))
+        measured = {"Krippendorff": agreement.krippendorff, "Fleiss": agreement.fleiss}
+        shown = [(f"{name}, {who}", *_cells(e, unit="", grain=grain)) for who, e in measured.items() if e is not None]
+        rows += shown or [(name, agreement.why_not, "")]
     for marked in found.marks:
         for variant, mean in marked.means:
             rows += _claims(f"{marked.criterion}: {variant}", mean, is_difference=False)

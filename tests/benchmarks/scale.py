@@ -156,14 +156,13 @@ def analyse(folder: Path) -> dict[str, Any]:
 
 def _measured(folder: Path) -> tuple[Any, Any, Any]:
     from harness.config import parse
-    from harness.controls import Qualification
     from harness.experiment.design import EvaluationDesign
     from harness.experiment.judges.judge_uses import JudgeUse
     from harness.experiment.measured_arms import SCORES, read_replies, score_arms
     from harness.experiment.measuring import Measured
     from harness.experiment.score_table import ScoreFiles
     from harness.judging.spec import load_judge_spec
-    from harness.types import BaseModel, Message, Prompt, Variant
+    from harness.types import BaseModel, Message, Prompt, Qualification, Variant
 
     spec = load_judge_spec(Path(__file__).resolve().parents[2] / "experiments" / "judges" / "embedded-geval")
     design = parse(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from looks import CONTRAST
-from unit.reporting.report_example import example_record
+from report_example import example_record
 
 from harness.reporting.render import write_report
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from panels import Clock, a_study, favouring, rate_all
+from report_example import example_record
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
-from unit.reporting.report_example import example_record
 
 from harness.reporting.render import write_report
 from harness.reporting.runs import ANALYSIS

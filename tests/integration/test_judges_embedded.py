@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness.controls import Qualification
 from harness.judging import Judge, build_judge, load_judge_spec, make_control_set, qualify
 from harness.judging.controls import reviewed_contradictions
 from harness.models.bases import resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.local import LocalModel
 from harness.seeding import stream
-from harness.types import JudgedItem, Prompt, Score
+from harness.types import JudgedItem, Prompt, Qualification, Score
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

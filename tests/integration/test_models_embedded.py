@@ -8,9 +8,8 @@ import math
 import pytest
 import torch
 
-from harness.models.bases import base_folder, load_tokenizer, resolve_base
+from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import chat_format, chat_messages, render, reply_ids
-from harness.models.embedded import verify
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, OptionRequest, ReplyRequest
 from harness.types import Decoding, Message
@@ -35,7 +34,6 @@ def model() -> LocalModel:
 
 def test_the_conversion_is_whole_and_its_tokenizer_knows_chatml() -> None:
     base = resolve_base("embedded")
-    verify(base_folder(base))
     tokenizer = load_tokenizer(base)
     assert base.family == "smollm2"
     assert (chat_format(tokenizer).end_id, tokenizer.eos_token, tokenizer.bos_token) == (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.controls import Qualification
 from harness.experiment.judges.qualifications import QUALIFICATIONS, STAGE, stored_qualifications
 from harness.store.artifacts import write_json
 from harness.store.tracking import Stage, Tracking
+from harness.types import Qualification
 
 
 def qualified(judge_id: str, reason: str) -> Qualification:

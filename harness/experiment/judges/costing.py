@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.controls import ControlItem
 from harness.errors import JudgeError
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.judges.spending import Planned
@@ -29,7 +28,7 @@ from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.desk import Desk
 from harness.models.endpoint.fleet import served_name
 from harness.store.prepared import read_summary
-from harness.types import JudgedItem, JudgedPair, Prompt
+from harness.types import ControlItem, JudgedItem, JudgedPair, Prompt
 
 if TYPE_CHECKING:
     from harness.store.tracking import StageResult

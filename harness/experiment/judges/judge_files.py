@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.controls import Qualification
 from harness.errors import InputError
 from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.values import per_prompt
@@ -38,7 +37,7 @@ from harness.seeding import stream
 from harness.stats import mean_estimate
 from harness.store.artifacts import read_parquet
 from harness.store.tracking import StageResult
-from harness.types import Estimate, Prompt
+from harness.types import Estimate, Prompt, Qualification
 
 REPLIES = "replies"
 AGAINST = "against"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.controls import Qualification, QualificationStatus
 from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.measured_arms import SCORES, Replies
@@ -22,7 +21,7 @@ from harness.models.endpoint.address import base_url
 from harness.reporting.record import JudgeRow
 from harness.store.artifacts import write_parquet
 from harness.store.tracking import Stage, StageResult
-from harness.types import BaseModel, Generation, Prompt, Variant
+from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
 
 if TYPE_CHECKING:
     from harness.judging.protocol import Judge

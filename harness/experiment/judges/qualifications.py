@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.controls import ControlItem, Qualification
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.judges.pairwise_stages import comparer_of
@@ -19,7 +18,7 @@ from harness.seeding import stream
 from harness.store.artifacts import digest_file, from_json, read_json, write_json
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.terminal import warning
-from harness.types import Prompt
+from harness.types import ControlItem, Prompt, Qualification
 
 QUALIFY_REVISION = 1
 STAGE = "qualify"

@@ -73,11 +73,6 @@ class ForeignReplies:
         return fit[int(rng.integers(len(fit)))].reply if fit else None
 
 
-def names_in(text: str) -> frozenset[str]:
-    """Words with a capital inside a sentence, case folded; `I` and its contractions are none."""
-    return frozenset(w.text for w in _words(text) if w.is_capital and not w.opens)
-
-
 def _donor(prompt: Prompt, reply: str, names: set[str]) -> _Donor:
     capitals = frozenset(w.text for w in _words(reply) if w.is_capital and (not w.opens or w.text in names))
     return _Donor(cluster=prompt.cluster, reply=reply, n_words=len(words(reply)), capitals=capitals)

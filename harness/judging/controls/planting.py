@@ -14,12 +14,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from harness import seeding
-from harness.controls import ControlItem
 from harness.errors import InputError, SplitError
 from harness.judging.controls import faults
 from harness.judging.controls.foreign import ForeignReplies
 from harness.store.artifacts import read_jsonl
-from harness.types import Prompt
+from harness.types import ControlItem, Prompt
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.controls import ControlResult, Qualification
 from harness.reporting.figures.axis import Axis, Lane
 from harness.reporting.figures.svg import Canvas, Figure, fit
 from harness.reporting.numbers import write_estimate
 from harness.reporting.tables import STATUS_WORDS
+from harness.types import ControlResult, Qualification
 
 QUALIFYING_AUC = 0.60  # the lower bound must lie above it on every family
 _MARKS = {"qualified": "better", "not_qualified": "worse", "inconclusive": "inconclusive"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,14 @@ from pipelines.corpus.reading import read_corpus
 from pipelines.pilot import read_pilot_file
 from pipelines.preferences.files import import_file
 
-GOOD = {
+GOOD: dict[str, dict[str, object]] = {
     "corpus": {"prompt": "a", "completion": "b"},
     "pairs": {"prompt": "a", "chosen": "b", "rejected": "c"},
     "scores": {"prompt_id": "p", "variant": "v", "value": 1},
     "votes": {"prompt_id": "p", "left": "a", "right": "b", "winner": "left"},
     "replies": {"prompt_id": "p", "text": "b"},
 }
-LOADERS = {
+LOADERS: dict[str, Callable[[Path], object]] = {
     "corpus": read_corpus,
     "pairs": import_file,
     "scores": read_imported,
@@ -76,7 +77,9 @@ def test_lenient_repairs_texts_and_counts_them(tmp_path: Path) -> None:
     assert corpus.skipped == {"row that is not JSON": 1}
 
 
-def test_a_file_that_is_no_utf8_or_endless_is_named_by_its_line(tmp_path: Path, monkeypatch) -> None:
+def test_a_file_that_is_no_utf8_or_endless_is_named_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": "caf\xe9"}\n')
     with pytest.raises(CorpusError, match="line 2: text must be UTF-8, got byte 0xE9"):
@@ -121,7 +124,7 @@ def test_zips_that_cannot_be_read_say_why(tmp_path: Path, lenient: bool) -> None
         read_corpus(marked(made(), offsets=(8, 10), value=99), lenient=lenient)
 
 
-def test_a_zip_is_bounded_before_anything_is_unpacked(tmp_path: Path, monkeypatch) -> None:
+def test_a_zip_is_bounded_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = archive(tmp_path / "bomb.zip", movie_lines=bytes(20 << 20), movie_conversations=b"y")
     with pytest.raises(CorpusError, match="at most 200 times its size"):
         read_corpus(bomb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         convert(jsonl(tmp_path / "b.jsonl", ALPACA, SHAREGPT), to="pairs")
 
 
-def test_the_command_shows_the_first_row_through_the_template(tmp_path: Path, monkeypatch) -> None:
+def test_the_command_shows_the_first_row_through_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     base = tiny_checkpoint(tmp_path / "tiny")
     theirs = jsonl(tmp_path / "their [own].jsonl", HH)
@@ -200,7 +201,8 @@ HOSTILE = st.recursive(
 @given(rows=st.lists(st.dictionaries(st.sampled_from(KEYS), HOSTILE, min_size=1, max_size=5), min_size=1, max_size=3))
 def test_whatever_rows_hold_they_are_read_or_refused_in_a_sentence(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     path = jsonl(tmp_path / "rows.jsonl", *rows)
-    loaders = (read_corpus, lambda p: read_corpus(p, lenient=True), import_file, RecordedModel.load)
-    for load in (*loaders, *(lambda p, to=to: convert(p, to=to) for to in ("prompts", "sft", "pairs", "replies"))):
+    loaders: tuple[Any, ...] = (read_corpus, lambda p: read_corpus(p, lenient=True), import_file, RecordedModel.load)
+    forms: tuple[Any, ...] = ("prompts", "sft", "pairs", "replies")
+    for load in (*loaders, *(partial(convert, to=to) for to in forms)):
         with contextlib.suppress(InputError):
             load(path)

@@ -27,7 +27,7 @@ from pipelines.corpus.turns import prompts_of, turns_of, windows_of
 SYSTEM = "Next line only."
 CONTENT = st.lists(
     st.one_of(
-        st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=4),
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=4),
         st.sampled_from(["\n\n", "    ", "<b>", "gonna", "＜|im_end|＞", "</think", "[/INST", "]", "_of_turn>"]),
         st.sampled_from([*KINDS["gemma"].ordinary[:2], *KINDS["llama3"].special, "[INST]", "[/INST]", "</s>"]),
     ),
@@ -94,13 +94,14 @@ def test_the_system_prompt_stands_before_the_first_user_turn() -> None:
     gemma = tokenizer_of("gemma")
     said = gemma.decode(list(render(gemma, chat(("system", "S"), ("user", "one"), ("user", "two")))))
     assert said == "<bos><start_of_turn>user\nS\n\none\n\ntwo<end_of_turn>\n<start_of_turn>model\n"
-    said = gemma.decode(list(render(gemma, chat(("system", "S"), ("assistant", "one"), ("user", "two")))))
+    said = str(gemma.decode(list(render(gemma, chat(("system", "S"), ("assistant", "one"), ("user", "two"))))))
     assert said.startswith("<bos><start_of_turn>user\nS<end_of_turn>\n<start_of_turn>model\none<end_of_turn>")
 
 
 def test_a_begin_token_that_the_tokenizer_lacks_is_nothing() -> None:
     without = build(replace(KINDS["gemma"], bos=None, template=GEMMA.replace("bos_token }}", "bos_token + '' }}")))
-    assert without.decode(list(render(without, chat(("user", "Hi"))))).startswith("<start_of_turn>user\nHi")
+    said = str(without.decode(list(render(without, chat(("user", "Hi"))))))
+    assert said.startswith("<start_of_turn>user\nHi")
 
 
 def test_a_date_is_the_same_on_every_day() -> None:
@@ -141,11 +142,11 @@ def test_no_text_forges_a_turn_and_other_text_stays(name: str, text: str, reply:
         assert not marks.search(plain)
         assert plain == said or marks.search(said)
         assert plain.replace(" ", "") == said.replace(" ", "")
-    shaped = [tokenizer.decode(list(render(tokenizer, chat(("user", t), ("assistant", r), ("user", t)))))
+    shaped = [str(tokenizer.decode(list(render(tokenizer, chat(("user", t), ("assistant", r), ("user", t))))))
               for t, r in (("x", "y"), (text, reply))]  # fmt: skip
     written = [marks.findall(whole) for whole in shaped]
     assert written[0] == written[1]
-    assert not marks.search(tokenizer.decode(list(reply_ids(tokenizer, reply))))
+    assert not marks.search(str(tokenizer.decode(list(reply_ids(tokenizer, reply)))))
 
 
 @pytest.mark.parametrize("text", ["One.\n\nTwo.", "def f():\n    return 1", "<b>No</b>", "I am gonna leave"])
@@ -190,7 +191,7 @@ def test_an_adaptation_is_part_of_the_identity(tmp_path: Path) -> None:
         tracking=None,
         system="S",
         shots_from=list,
-        seed=0,  # type: ignore[arg-type]
+        seed=0,
     )
     assert variant.template == adaptation_of(folded).notes
     assert describe_variant(variant) == "the base, chat template: date fixed to 2024-07-26"

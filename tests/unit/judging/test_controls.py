@@ -10,7 +10,7 @@ import pytest
 from harness.errors import InputError, SplitError
 from harness.judging.controls import FAMILIES, make_control_set, make_controls, read_controls, reviewed_contradictions
 from harness.judging.controls.faults import same_words, words
-from harness.judging.controls.foreign import ForeignReplies, names_in
+from harness.judging.controls.foreign import ForeignReplies
 from harness.seeding import stream
 from harness.store.artifacts import write_jsonl
 from harness.types import Message, Prompt, Split
@@ -90,11 +90,6 @@ def test_wrong_requests_are_refused_in_a_sentence(prompts: list[Prompt], criteri
 
 
 # ── other films ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_names_are_capitals_inside_a_sentence() -> None:
-    assert names_in("Tell Oskar that I'm leaving. He knows.") == {"oskar"}
-    assert names_in("Leave me alone! I do.") == frozenset()
 
 
 def test_a_donor_names_nobody_whom_the_film_does_not_know() -> None:

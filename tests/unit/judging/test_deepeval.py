@@ -41,7 +41,9 @@ def written(score: object = 4) -> str:
     return json.dumps({"reason": "It takes up the question.", "score": score})
 
 
-def judge(model: LanguageModel, *, metric: str = "GEval", criteria=(COHERENCE,), **settings: Any) -> DeepevalJudge:
+def judge(
+    model: LanguageModel, *, metric: str = "GEval", criteria: Any = (COHERENCE,), **settings: Any
+) -> DeepevalJudge:
     if metric in ("GEval", "ConversationalGEval"):
         settings = {"rubric": RUBRIC, **settings}
     return make_judge(

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_a_raw_judge_asks_for_no_log_probabilities_and_is_another_judge(server: 
 
 def test_auto_is_decided_by_what_the_endpoint_gives(server: FaultyServer) -> None:
     for n, mode in ((20, "logprobs"), (5, "logprobs"), (0, "deepeval")):
-        resolved = resolve_mode(spec(server, mode="auto"), server=lambda n=n: FakeServer(n=n, begun="prefix"))
+        resolved = resolve_mode(spec(server, mode="auto"), server=partial(FakeServer, n=n, begun="prefix"))
         assert (resolved.mode, resolved.forced_by) == (mode, None)
         assert (judge_id(resolved) == judge_id(spec(server, mode=mode))) == (n != 5)
     with pytest.raises(JudgeError, match="resolved before the id"):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import UniformModel, WordModel
@@ -32,7 +33,7 @@ def item(reply: str, said: str = "Where is the boat?", *, name: str = "i", is_tr
     return JudgedItem(id=name, messages=messages, reply=reply, cluster="film", is_truncated=is_truncated)
 
 
-def fitted(reply: str, said: str = "Where is the boat?", **kwargs: bool) -> FittedItem:
+def fitted(reply: str, said: str = "Where is the boat?", **kwargs: Any) -> FittedItem:
     return fit(item(reply, said, **kwargs), criteria=CRITERIA, max_bytes=6000)
 
 

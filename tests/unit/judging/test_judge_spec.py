@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +226,7 @@ def test_auto_is_resolved_before_the_id_is_hashed(tmp_path: Path) -> None:
         judge_id(remote)
     assert judge_id(resolve_mode(local), base=FAKE_BASE) == identity(tmp_path / "c", GEVAL)
     for n, mode in ((20, "logprobs"), (0, "sampled")):
-        resolved = resolve_mode(remote, server=lambda n=n: FakeServer(n=n))
+        resolved = resolve_mode(remote, server=partial(FakeServer, n=n))
         assert resolved.mode == mode
         assert judge_id(resolved) == identity(tmp_path / "d", ENDPOINT | {"mode": mode})
 
@@ -238,7 +240,7 @@ def test_what_the_server_decides_is_part_of_the_id_and_nothing_else_is(tmp_path:
         FakeServer(begun="assistant_turn"),
         FakeServer(refused={"temperature": "no"}),
     ]
-    resolved = [resolve_mode(declared, server=lambda server=server: server) for server in servers]
+    resolved = [resolve_mode(declared, server=partial(replace, server)) for server in servers]
     ids = [judge_id(spec) for spec in resolved]
     assert len(set(ids)) == len(ids)
     assert ids[0] == judge_id(declared)

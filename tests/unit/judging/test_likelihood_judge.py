@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes import FAKE_BASE, UniformModel, WordModel
@@ -15,7 +16,7 @@ from harness.judging.likelihood import LikelihoodJudge
 from harness.judging.neutralise import neutralise
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel
-from harness.types import JudgedItem, Message, Score
+from harness.types import JudgedItem, Message, Role, Score
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
@@ -26,7 +27,7 @@ def judge(model: LanguageModel, *, max_bytes: int = 6000) -> LikelihoodJudge:
 
 def item(reply: str, *said: str, name: str = "i", is_truncated: bool = False) -> JudgedItem:
     turns = said or ("where is our boat",)
-    roles = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
+    roles: tuple[Role, Role] = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
     messages = tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(turns))
     return JudgedItem(id=name, messages=messages, reply=reply, cluster="film", is_truncated=is_truncated)
 
@@ -117,7 +118,7 @@ def test_a_number_that_is_none_is_missing() -> None:
 
 def test_a_missing_capability_is_not_an_items_fault() -> None:
     class Broken(WordModel):
-        def continuation_logprobs(self, requests: object, *, on_progress: object = None) -> list[object]:  # type: ignore[override]
+        def continuation_logprobs(self, requests: object, *, on_progress: object = None) -> Any:
             raise UnavailableError("`cuda` is gone")
 
     with pytest.raises(UnavailableError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from harness.errors import InputError
@@ -24,7 +25,7 @@ def judged(
     )
 
 
-def rng():
+def rng() -> np.random.Generator:
     return stream(0, "matrix")
 
 

@@ -9,7 +9,7 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging.neutralise import MAX_MARKS, is_neutral, neutralise
+from harness.judging.neutralise import MAX_MARKS, neutralise
 
 PIECES = st.sampled_from(
     ["<", ">", "|", "[", "]", "/", "INST", "im_end", "\u200b", "\u202e", "\x00", " ", "\n", "＜", "a", "e\u0301", "##"]
@@ -43,7 +43,6 @@ def test_hostile_text_can_forge_nothing(text: str) -> None:
 )
 def test_ordinary_dialogue_stays_as_it_is(text: str) -> None:
     assert neutralise(text) == text
-    assert is_neutral(text)
 
 
 def test_words_of_an_instruction_stay_to_be_judged() -> None:
@@ -75,8 +74,9 @@ def test_a_models_own_marks_are_taken_apart_too() -> None:
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join)))
 def test_applying_it_twice_changes_nothing(text: str) -> None:
-    assert is_neutral(neutralise(text))
-    assert is_neutral(neutralise(text, tokens=["##", "#im_end"]), tokens=["##", "#im_end"])
+    for tokens in ((), ("##", "#im_end")):
+        once = neutralise(text, tokens=tokens)
+        assert neutralise(once, tokens=tokens) == once
 
 
 @given(st.text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import FAKE_BASE, UniformModel, WordModel, tiny_model, tiny_tokenizer
@@ -26,9 +27,7 @@ COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 CRITERIA = (COHERENCE, FLUENCY)
 
 
-def pair(
-    first: str = "It sank.", second: str = "Bees.", said: str = "Where is the boat?", **kwargs: bool
-) -> JudgedPair:
+def pair(first: str = "It sank.", second: str = "Bees.", said: str = "Where is the boat?", **kwargs: Any) -> JudgedPair:
     messages = (Message(role="user", content=said, name="MARTA"),)
     return JudgedPair(id="p", messages=messages, first=first, second=second, cluster="film", **kwargs)
 
@@ -78,7 +77,7 @@ def test_a_cut_reply_is_marked_wherever_it_stands() -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))
 @pytest.mark.parametrize("side", ["first", "second"])
 def test_hostile_text_does_not_change_the_form(text: str, side: str) -> None:
-    replies = {"first": "REPLY", "second": "REPLY", side: text}
+    replies: dict[str, Any] = {"first": "REPLY", "second": "REPLY", side: text}
     wild = fit_pair(pair(**replies, said=text or "well"), criteria=CRITERIA, max_bytes=6000)
     if wild.item.status != "ok":
         assert wild.item.status in ("empty", "truncated", "unsupported")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+import numpy as np
 import pytest
 from fakes import ScriptedComparer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.controls import ControlItem
 from harness.errors import InputError
 from harness.judging import load_criterion
 from harness.judging.pairwise_qualification import qualify_comparer
@@ -19,7 +21,7 @@ from harness.judging.preferences import (
     win_shares,
 )
 from harness.seeding import stream
-from harness.types import Generation, Message, Prompt
+from harness.types import ControlItem, Generation, Message, Prompt
 
 COHERENCE = load_criterion("coherence")
 
@@ -49,7 +51,7 @@ def generation(prompt: Prompt, variant: str, text: str, *, draw: int = 0, finish
     )
 
 
-def compared(verdict, texts: list[tuple[str, str]]) -> list[ComparedGenerations]:
+def compared(verdict: Any, texts: list[tuple[str, str]]) -> list[ComparedGenerations]:
     asked = prompts(len(texts))
     first = [generation(p, "new", a) for p, (a, _) in zip(asked, texts, strict=True)]
     second = [generation(p, "old", b) for p, (_, b) in zip(asked, texts, strict=True)]
@@ -57,7 +59,7 @@ def compared(verdict, texts: list[tuple[str, str]]) -> list[ComparedGenerations]
     return join_preferences(first, second, judge.compare(judged_pairs(asked, first, second)))
 
 
-def rng():
+def rng() -> np.random.Generator:
     return stream(0, "test")
 
 
@@ -162,6 +164,7 @@ def test_pairs_are_blind_and_must_have_both_sides() -> None:
 
 
 def controls(n: int = 120) -> list[ControlItem]:
+    kinds: dict[str, Any] = {"other_film": "discrimination", "echo": "adversarial"}
     return [
         ControlItem(
             id=f"{family}{i}",
@@ -173,7 +176,7 @@ def controls(n: int = 120) -> list[ControlItem]:
             control_reply=f"{family} {i}",
             cluster=f"film{i % 120}",
         )
-        for family, kind in (("other_film", "discrimination"), ("echo", "adversarial"))
+        for family, kind in kinds.items()
         for i in range(n)
     ]
 
@@ -197,7 +200,7 @@ def test_a_judge_that_prefers_true_replies_qualifies_and_one_of_position_does_no
 
 
 def test_preferring_an_adversarial_control_disqualifies() -> None:
-    def fooled(a: str, b: str, criterion: str) -> str:
+    def fooled(a: str, b: str, criterion: str) -> Literal["A", "B"]:
         if "echo" in a + b:
             return "A" if a.startswith("echo") else "B"
         return "A" if a.startswith("true") else "B"

@@ -7,16 +7,16 @@ import math
 import re
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import pytest
 from fakes import ScriptedJudge
 
-from harness.controls import ControlItem, ControlResult, Qualification
 from harness.errors import InputError
 from harness.judging import is_self_judging, load_criterion, qualify
 from harness.judging.control_rule import MAX_MISSING
 from harness.seeding import stream, uniform
-from harness.types import JudgedItem, Message
+from harness.types import ControlItem, ControlResult, JudgedItem, Message, Qualification
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
@@ -49,7 +49,7 @@ def normal_judge(shift: float, *, faults: dict[str, float] | None = None) -> Scr
     return ScriptedJudge(value=value, criteria=(COHERENCE,))
 
 
-def qualified(judge: ScriptedJudge, items: list[ControlItem], **options: float) -> Qualification:
+def qualified(judge: ScriptedJudge, items: list[ControlItem], **options: Any) -> Qualification:
     [result] = qualify(judge, items, rng=stream(0, "t"), **options)
     return result
 

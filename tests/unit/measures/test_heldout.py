@@ -27,7 +27,6 @@ def test_bits_per_byte_of_a_uniform_model() -> None:
     # five bytes and the end, each log2(257) bits, over five bytes
     assert row.bits_per_byte == pytest.approx(6 / 5 * math.log2(257))
     assert row.nats_per_token == pytest.approx(math.log(257))
-    assert row.perplexity == pytest.approx(257)
     assert (row.n_bytes, row.n_tokens) == (5, 6)
 
 
@@ -44,7 +43,6 @@ def test_an_empty_reference_is_missing(reference: str | None) -> None:
         n_bytes=0,
         n_tokens=0,
     )
-    assert row.perplexity is None
 
 
 def test_a_model_without_exact_probabilities_is_refused() -> None:

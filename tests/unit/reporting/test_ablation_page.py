@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_example import as_stored, example_record
@@ -83,7 +84,7 @@ def record() -> ReportRecord:
     return replace(plain, ablation=ablation, n_training_seeds=3)
 
 
-def test_every_part_is_on_the_page(record):
+def test_every_part_is_on_the_page(record: ReportRecord) -> None:
     page = render_html(record)
     for words in (
         "Held still", "From seed to seed", "Tails and trends", "Along the declared order", "1 failed",
@@ -95,35 +96,36 @@ def test_every_part_is_on_the_page(record):
     assert page.count("<svg") >= 2 * 2  # a band and a quantile contrast, wide and narrow
 
 
-def test_a_variance_is_shown_as_a_standard_deviation(record):
+def test_a_variance_is_shown_as_a_standard_deviation(record: ReportRecord) -> None:
     """0.04 [0.01, 0.25] → 0.2 [0.1, 0.5]."""
     (seeds,) = (section for section in ablation_sections(index(record)) if section.id == "seeds")
-    note = seeds.parts[1].table.groups[0].note
+    part: Any = seeds.parts[1]
+    note = part.table.groups[0].note
     assert "0.20" in note
     assert "[0.10, 0.50]" in note
 
 
-def test_the_same_words_stand_in_markdown(record):
+def test_the_same_words_stand_in_markdown(record: ReportRecord) -> None:
     text = render_markdown(record)
     for words in ("## Design", "## From seed to seed", "## Tails and trends", "## Cost"):
         assert words in text
     assert "<b>" not in text
 
 
-def test_the_record_survives_its_json(record, tmp_path: Path):
+def test_the_record_survives_its_json(record: ReportRecord, tmp_path: Path) -> None:
     assert from_json(AblationRecord, to_json(record.ablation)) == record.ablation
     files = write_report(record, tmp_path)
     assert read_record(files.json) == as_stored(record)
 
 
-def test_an_evaluation_has_no_such_sections():
+def test_an_evaluation_has_no_such_sections() -> None:
     page = render_html(example_record())
     assert 'id="design"' not in page
     assert 'id="seeds"' not in page
     assert ablation_sections(index(example_record())) == ()
 
 
-def test_a_band_is_the_range_and_the_mean_of_the_seeds_that_have_a_value():
+def test_a_band_is_the_range_and_the_mean_of_the_seeds_that_have_a_value() -> None:
     torn = LossCurve(name="x", validation=(CurvePoint(step=0, value=4.0), CurvePoint(step=5, value=float("nan"))))
     first, second = band_points([curve(11, 0.0), torn])[:2]
     assert (first.step, first.mean, first.low, first.high) == (0, 3.5, 3.0, 4.0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.reporting.report_example import estimate, example_record
+from report_example import estimate, example_record
 
 from harness.reporting.figures.axis import spanning, tick_label
 from harness.reporting.figures.curves import loss_curve
@@ -20,7 +20,7 @@ from harness.reporting.page import page
 from harness.reporting.parts import Pictures
 from harness.reporting.record import ReportRecord, distribution
 from harness.reporting.traces import CurvePoint, LossCurve
-from harness.types import Contrast, Finding, Verdict
+from harness.types import Contrast, Finding, Verdict, VerdictLabel
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -64,7 +64,7 @@ def test_nothing_is_drawn_outside_the_picture(figure: Figure) -> None:
                     assert 0 <= float(at) <= limit, (shape.tag, name, at)
 
 
-def one_contrast(value: float, low: float | None, high: float | None, label: str) -> ReportRecord:
+def one_contrast(value: float, low: float | None, high: float | None, label: VerdictLabel) -> ReportRecord:
     finding = Finding(
         name="heldout_loss", unit="bits per byte", better="lower", estimate=estimate(value, low, high),
         contrast="c", verdict=Verdict(label=label, reason=""),
@@ -93,7 +93,7 @@ def test_forest_shows_on_which_side_of_zero_an_interval_lies(value: float, sprea
 
 
 @pytest.mark.parametrize("label", ["better", "worse", "equivalent", "inconclusive", "exploratory"])
-def test_every_verdict_has_its_own_mark_and_its_word(label: str) -> None:
+def test_every_verdict_has_its_own_mark_and_its_word(label: VerdictLabel) -> None:
     _, root = zero_and_marks(one_contrast(-1.0, -2.0, -0.5, label))
     assert [e.get("class") for e in root.iter() if (e.get("class") or "").startswith("mark")] == [f"mark-{label}"]
     assert label.capitalize() in [e.text for e in root.iter(f"{SVG}text")]

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from unit.reporting.report_example import GEVAL, LIKELIHOOD, VARIANTS, estimate, example_record
+from report_example import GEVAL, LIKELIHOOD, VARIANTS, estimate, example_record
 
 from harness.errors import InputError
 from harness.reporting.findings import find, findings_json, index

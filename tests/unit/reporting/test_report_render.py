@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.reporting.report_example import as_stored, estimate, example_record
+from report_example import as_stored, estimate, example_record
 
 from harness.errors import InputError
 from harness.reporting.findings import index

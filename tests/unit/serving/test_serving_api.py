@@ -310,13 +310,18 @@ def test_a_full_server_says_when_to_come_again_and_then_answers(base: BaseModel,
         assert full.post(**_body(n=4)).status_code == 200
 
 
+def address(server: Running) -> tuple[str, str]:
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, port
+
+
 def test_who_hangs_up_frees_the_row(server: Running) -> None:
     bodies = [
         _body(max_tokens=200, seed=seed, stream=is_streamed) for seed in range(4) for is_streamed in (True, False)
     ]
     for body in bodies:
         data = json.dumps(body).encode()
-        with socket.create_connection(server.url.removeprefix("http://").split(":")) as line:
+        with socket.create_connection(address(server)) as line:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
             line.sendall(head.encode() + data)
             if body["stream"]:
@@ -328,7 +333,7 @@ def test_who_hangs_up_frees_the_row(server: Running) -> None:
 
 
 def test_half_a_request_leaves_nothing_behind(server: Running) -> None:
-    with socket.create_connection(server.url.removeprefix("http://").split(":")) as line:
+    with socket.create_connection(address(server)) as line:
         line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{")
     assert server.post(**_body()).status_code == 200
 

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from servers import Running, running
 
 from harness.models.local import LocalModel
-from harness.registry import Tracking
 from harness.serving import logs
 from harness.serving.connections import Crowd, _OneRequest
 from harness.serving.limits import ServingLimits
 from harness.serving.server import Server
 from harness.serving.variants import Variants
+from harness.store.tracking import Tracking
 from harness.types import BaseModel
 
 TIMEOUT, MOST = 0.6, 8

@@ -26,7 +26,8 @@ def _cut(text: str, stops: list[str]) -> str:
 )
 def test_the_pieces_are_the_text_up_to_its_first_stop(text: str, sizes: list[int], stops: list[str]) -> None:
     tokens = TOKENIZER.encode(text, add_special_tokens=False)
-    reply, pieces = ReplyText(TOKENIZER, stops), []
+    reply = ReplyText(TOKENIZER, stops)
+    pieces: list[str] = []
     sizes = [*sizes, len(tokens) + 1]
     while tokens or not pieces:
         size = sizes.pop(0)

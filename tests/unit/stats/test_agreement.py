@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_alpha_against_krippendorffs_published_example_and_his_package(scale: str) -> None:
+def test_alpha_against_krippendorffs_published_example_and_his_package(scale: Any) -> None:
     observers = np.array([[np.nan if v is None else v for v in row] for row in GOLDEN["observers"]])
     estimate = krippendorff_alpha(observers.T, scale=scale, clusters=range(12), rng=rng())
     assert estimate.value == pytest.approx(GOLDEN["published_alpha"][scale], abs=5e-4)
@@ -29,7 +30,7 @@ def test_alpha_against_krippendorffs_published_example_and_his_package(scale: st
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_alpha_of_complete_marks(scale: str) -> None:
+def test_alpha_of_complete_marks(scale: Any) -> None:
     estimate = krippendorff_alpha(GOLDEN["marks"], scale=scale, clusters=np.arange(80) // 4, rng=rng())
     assert estimate.value == pytest.approx(GOLDEN["marks_alpha"][scale])
     assert estimate.low < estimate.value < estimate.high
@@ -45,7 +46,7 @@ def test_fleiss_against_the_published_table_and_statsmodels() -> None:
 
 
 @pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
-def test_cohen_against_sklearn(weights: str) -> None:
+def test_cohen_against_sklearn(weights: Any) -> None:
     marks = np.array(GOLDEN["marks"])
     estimate = cohens_kappa(marks[:, 0], marks[:, 1], clusters=np.arange(80) // 4, rng=rng(), weights=weights)
     assert estimate.value == pytest.approx(GOLDEN["sklearn_cohen"][weights])
@@ -88,7 +89,7 @@ def test_perfect_agreement_one_cluster_and_one_category() -> None:
 
 def test_unusable_marks_are_refused() -> None:
     with pytest.raises(InputError, match="krippendorff_alpha"):
-        fleiss_kappa([[1, np.nan], [1, 2]], clusters=[1, 2], rng=rng())
+        fleiss_kappa([[1.0, np.nan], [1.0, 2.0]], clusters=[1, 2], rng=rng())
     with pytest.raises(InputError, match="two marks"):
         krippendorff_alpha([[1, np.nan], [np.nan, 2]], scale="nominal", clusters=[1, 2], rng=rng())
     with pytest.raises(InputError, match="ordinal"):

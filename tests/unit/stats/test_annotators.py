@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_gaps_leave_each_annotator_the_items_shared_with_others() -> None:
 @pytest.mark.parametrize(("name", "epsilon"), [("wax", 0.1), ("mtbench", 0.2), ("10k_prompts", 0.15)])
 def test_against_the_results_that_the_authors_print(name: str, epsilon: float) -> None:
     human, model = (json.loads((AUTHORS / f"{name}_{kind}.json").read_text()) for kind in ("human", "llm"))
-    alignment = "distance" if name == "10k_prompts" else "exact"
+    alignment: Literal["exact", "distance"] = "distance" if name == "10k_prompts" else "exact"
     for judge, (winning, advantage) in PRINTED[name].items():
         items = sorted(model[judge].keys() & {item for marks in human.values() for item in marks})
         code = {mark: float(i) for i, mark in enumerate(sorted({*model[judge].values()}, key=str))}

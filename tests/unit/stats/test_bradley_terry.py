@@ -217,6 +217,6 @@ def test_intervals_cover_a_true_contrast() -> None:
     assert 0.93 - 0.03 <= np.mean(hits) <= 0.985
 
 
-def test_votes_that_the_first_side_always_wins_have_no_strengths_and_do_not_crash():
+def test_votes_that_the_first_side_always_wins_have_no_strengths_and_do_not_crash() -> None:
     votes = read_votes(["a", "b"] * 12, ["b", "a"] * 12, ["left"] * 24, clusters=[i % 4 for i in range(24)])
     assert isinstance(fit_strengths(votes), Unfitted)

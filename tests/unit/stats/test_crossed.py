@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_spread_by_hand() -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
-def test_components_against_mixed_models_of_other_tools(case: dict) -> None:
+def test_components_against_mixed_models_of_other_tools(case: dict[str, Any]) -> None:
     """Balanced cells, no component at its bound: what REML gives; columns as the engine had them before widening."""
     values, first, second = (np.array(case[key]) for key in ("values", "rows", "columns"))
     found = parts(values, first, second)

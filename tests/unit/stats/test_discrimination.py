@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,11 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from harness.errors import InputError
 from harness.stats import concordance, roc_auc
+from harness.types import Estimate
 
 SCORES = st.lists(st.integers(1, 5), min_size=2, max_size=30)
 
 
-def auc(high: list | np.ndarray, low: list | np.ndarray, **options: float):
+def auc(high: Any, low: Any, **options: Any) -> Estimate:
     return roc_auc(high, low, positive_clusters=range(len(high)), negative_clusters=range(len(low)), **options)
 
 

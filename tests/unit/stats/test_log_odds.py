@@ -11,7 +11,7 @@ from harness.stats import log_odds_ratio
 rows = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=8, max_size=40)
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     # 3 of 4 against 1 of 4: log 3 − log(1/3) = 2.1972; four clusters of one row
     found = log_odds_ratio([1, 1, 1, 0], [1, 0, 0, 0], clusters=list("abcd"))
     assert found.value == pytest.approx(2 * np.log(3))
@@ -21,7 +21,7 @@ def test_by_hand():
     assert (found.df, found.n, found.n_clusters) == (3.0, 4, 4)
 
 
-def test_against_statsmodels_cluster_robust_logit():
+def test_against_statsmodels_cluster_robust_logit() -> None:
     """The saturated logistic model of side with cluster-robust errors, times √(G / (G − 1))."""
     sm = pytest.importorskip("statsmodels.api")
     rng = np.random.default_rng(3)
@@ -39,7 +39,7 @@ def test_against_statsmodels_cluster_robust_logit():
 
 
 @given(rows)
-def test_swapping_the_texts_turns_the_sign(table):
+def test_swapping_the_texts_turns_the_sign(table: list[tuple[bool, bool, int]]) -> None:
     one, two, clusters = zip(*table, strict=True)
     there, back = log_odds_ratio(one, two, clusters=clusters), log_odds_ratio(two, one, clusters=clusters)
     assert there.value == pytest.approx(-back.value, abs=1e-9)
@@ -48,24 +48,24 @@ def test_swapping_the_texts_turns_the_sign(table):
         assert there.se == pytest.approx(back.se, abs=1e-9)
 
 
-def test_a_feature_that_one_side_never_has_is_corrected_and_says_so():
+def test_a_feature_that_one_side_never_has_is_corrected_and_says_so() -> None:
     found = log_odds_ratio([1, 1, 0, 1], [0, 0, 0, 0], clusters=list("abcd"))
     assert found.value == pytest.approx(np.log(3.5 / 1.5) - np.log(0.5 / 4.5))
     assert any("half a row" in note for note in found.notes)
     assert np.isfinite([found.low, found.high]).all()
 
 
-def test_one_cluster_has_no_interval():
+def test_one_cluster_has_no_interval() -> None:
     assert not log_odds_ratio([1, 0], [0, 1], clusters=["a", "a"]).has_interval
 
 
 @pytest.mark.parametrize("bad", [[0.5, 1.0], [2, 0], [-1, 0]])
-def test_anything_but_0_and_1_is_refused(bad):
+def test_anything_but_0_and_1_is_refused(bad: list[float]) -> None:
     with pytest.raises(InputError, match="must be 0 or 1 in every row"):
         log_odds_ratio(bad, [0, 1], clusters=["a", "b"])
 
 
-def test_coverage_of_the_true_log_odds_ratio():
+def test_coverage_of_the_true_log_odds_ratio() -> None:
     """400 draws of 20 clusters with a cluster effect that both texts share; nominal 95 %."""
     rng = np.random.default_rng(0)
     hits = 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,7 +153,9 @@ def test_the_same_difference_everywhere_falls_back_to_the_sign_flip_p_value() ->
         ([1.0, 2.0], [0.0, 0.0], ["a", None], "label"),
     ],
 )
-def test_unusable_input_is_refused_with_advice(treatment: list, control: list, clusters: list, said: str) -> None:
+def test_unusable_input_is_refused_with_advice(
+    treatment: list[Any], control: list[Any], clusters: list[Any], said: str
+) -> None:
     with pytest.raises(InputError, match=said):
         paired_contrast(treatment, control, clusters=clusters)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ from harness.stats import mean_estimate, powered_contrast, powered_mean
 NAN = float("nan")
 
 
-def drawn(seed: int, *, bias: float = 0.5, noise: float = 0.4, n: int = 600, pi: float | None = 0.15) -> tuple:
+def drawn(
+    seed: int, *, bias: float = 0.5, noise: float = 0.4, n: int = 600, pi: float | None = 0.15
+) -> tuple[Any, ...]:
     """True marks with film effects, a biased judge, a Bernoulli draw of items to mark."""
     rng = np.random.default_rng(seed)
     clusters = np.arange(n) // 10

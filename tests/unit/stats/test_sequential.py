@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from harness.errors import InputError
 from harness.stats import BettingSequence, DecisiveVotes, DifferenceSequence, Look
 
 
-def fed(values: np.ndarray | list[float], **options: float) -> Look:
+def fed(values: np.ndarray | list[float], **options: Any) -> Look:
     race = BettingSequence(**options)
     for value in values:
         look = race.update(float(value))

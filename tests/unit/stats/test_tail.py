@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -10,11 +12,11 @@ from harness.stats import low_quality_contrast, low_quality_rate, quantile_contr
 CUTS = np.array([-1.2, -0.3, 1.6, 2.6])
 
 
-def ordinal(latent: np.ndarray) -> np.ndarray:
+def ordinal(latent: np.ndarray) -> Any:
     return 1.0 + (latent[:, None] > CUTS).sum(axis=1)
 
 
-def paired_marks(seed: int, *, shift: float = 0.0, n_clusters: int = 25, rows: int = 12) -> tuple:
+def paired_marks(seed: int, *, shift: float = 0.0, n_clusters: int = 25, rows: int = 12) -> tuple[Any, ...]:
     """1–5 marks with logistic noise, so that a latent shift is exactly proportional odds."""
     rng = np.random.default_rng(seed)
     clusters = np.repeat(np.arange(n_clusters), rows)
@@ -45,7 +47,7 @@ def test_asymmetry_error_against_a_cluster_bootstrap() -> None:
     rng = np.random.default_rng(0)
     arms = np.stack([treatment, control]).reshape(2, 40, 10)
 
-    def statistic(drawn: np.ndarray) -> np.ndarray:
+    def statistic(drawn: np.ndarray) -> Any:
         shares = np.stack([(drawn <= 2).mean(axis=(2, 3)), (drawn >= 4).mean(axis=(2, 3))])  # [cut, arm, resample]
         logits = np.log(shares / (1 - shares))
         return (logits[:, 1] - logits[:, 0]).sum(axis=0)

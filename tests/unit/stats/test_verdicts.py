@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def effect(value: float, *, se: float = 0.1, n_clusters: int = 41) -> TestResult
 def judge(
     test: TestResult, *, better: Direction = "higher", smallest: float | None = 0.2, **options: object
 ) -> Verdict:
-    arguments: dict = {"p_adjusted": test.p_value} | options
+    arguments: dict[str, Any] = {"p_adjusted": test.p_value} | options
     return verdict(test, better=better, smallest_effect=smallest, **arguments)
 
 
@@ -143,6 +145,6 @@ def test_swapping_arms_swaps_better_and_worse(value: float, se: float, margin: f
         ({"level": 5.0}, "0.95 is usual"),
     ],
 )
-def test_unusable_options_are_refused(options: dict, said: str) -> None:
+def test_unusable_options_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         judge(effect(0.5), **options)

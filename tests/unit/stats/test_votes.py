@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,7 +88,7 @@ def test_these_raters_and_raters_like_these_are_two_claims() -> None:
         ((["a"], ["b"], ["left"]), {"raters": ["x", "y"]}, "one label a vote"),
     ],
 )
-def test_malformed_votes_are_refused(columns: tuple, options: dict, said: str) -> None:
+def test_malformed_votes_are_refused(columns: tuple[Any, ...], options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_votes(*columns, clusters=list(range(len(columns[0]))), **options)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.store import intact
-from harness.store.artifacts import digest_json, write_json, write_manifest
+from harness.store.artifacts import digest_file, digest_json, write_json, write_manifest
 from harness.store.intact import what_changed
 
 IDENTITY = {"stage": "toy", "revision": 1, "config": {"a": [1.5, None]}, "inputs": {}}
@@ -46,12 +46,17 @@ def flip(file: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def as_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "flipped": flip,
     "cut": lambda file: file.write_bytes(file.read_bytes()[:-1]),
     "grown": lambda file: file.write_bytes(file.read_bytes() + b"x"),
     "gone": Path.unlink,
-    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a folder": as_folder,
 }
 HARMLESS: dict[str, Callable[[Path], object]] = {
     "touched": os.utime,
@@ -66,7 +71,9 @@ FILES = st.dictionaries(st.sampled_from(["a", "b.txt", "adapter/w", "deep/er/x"]
 
 @settings(max_examples=60, deadline=None)
 @given(files=FILES, deeds=st.lists(st.sampled_from([*DAMAGES, *HARMLESS]), max_size=3), data=st.data())
-def test_a_stage_is_intact_exactly_when_its_bytes_are(files, deeds, data):
+def test_a_stage_is_intact_exactly_when_its_bytes_are(
+    files: dict[str, bytes], deeds: list[str], data: st.DataObject
+) -> None:
     with tempfile.TemporaryDirectory() as root:
         stage = Finished(Path(root), files)
         assert stage.what_changed() is None
@@ -78,9 +85,9 @@ def test_a_stage_is_intact_exactly_when_its_bytes_are(files, deeds, data):
         assert (stage.what_changed() is None) == (now == files)
 
 
-def test_what_was_digested_once_is_not_digested_again(tmp_path):
+def test_what_was_digested_once_is_not_digested_again(tmp_path: Path) -> None:
     stage = Finished(tmp_path, {"a": b"1", "b": b"2"})
-    with mock.patch.object(intact, "digest_file", wraps=intact.digest_file) as digested:
+    with mock.patch.object(intact, "digest_file", wraps=digest_file) as digested:
         assert [stage.what_changed() for _ in range(3)] == [None] * 3
         assert digested.call_count == 2
         os.utime(stage.folder / "a")
@@ -89,7 +96,7 @@ def test_what_was_digested_once_is_not_digested_again(tmp_path):
 
 
 @pytest.mark.parametrize("remembered", ["", "[]", "null", '{"a": 1}', "\udcff", "[" * 10_000])
-def test_a_memory_that_is_none_costs_a_digest_and_nothing_else(tmp_path, remembered):
+def test_a_memory_that_is_none_costs_a_digest_and_nothing_else(tmp_path: Path, remembered: str) -> None:
     stage = Finished(tmp_path, {"a": b"1"})
     stage.remembered.parent.mkdir(parents=True)
     stage.remembered.write_text(remembered, errors="surrogateescape")
@@ -98,7 +105,7 @@ def test_a_memory_that_is_none_costs_a_digest_and_nothing_else(tmp_path, remembe
     assert "`a` is not the file that was recorded" in str(stage.what_changed())
 
 
-def test_the_record_itself_is_checked(tmp_path):
+def test_the_record_itself_is_checked(tmp_path: Path) -> None:
     stage = Finished(tmp_path, {"a": b"1"})
     for name, text in {"manifest.json": '{"files": {}}', "stage.json": json.dumps({**IDENTITY, "revision": 2})}.items():
         before = (stage.folder / name).read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size
 
 @settings(max_examples=200, deadline=None)
 @given(name=NAMES.filter(lambda n: n not in (".", "..")))
-def test_an_address_names_the_file_whatever_its_path_holds(name):
+def test_an_address_names_the_file_whatever_its_path_holds(name: str) -> None:
     file = Path("/homes") / name / "mlflow.db"
     assert make_url(sqlite_url(file)).database == str(file)
     named = Settings.from_environment({"SCREENTEST_HOME": str(file.parent)})
@@ -34,20 +35,20 @@ def test_an_address_names_the_file_whatever_its_path_holds(name):
 
 @settings(max_examples=6, deadline=None)
 @given(name=NAMES.filter(lambda n: n not in (".", "..") and len(n.encode()) < 200))
-def test_nothing_is_written_beside_the_home(tmp_path_factory, name):
+def test_nothing_is_written_beside_the_home(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     root = tmp_path_factory.mktemp("homes")
     open_database(Settings.from_environment({"SCREENTEST_HOME": str(root / name)}).database_url).dispose()
     assert [p.name for p in root.iterdir()] == [name]
 
 
-def test_a_home_that_is_no_text_is_refused():
+def test_a_home_that_is_no_text_is_refused() -> None:
     with pytest.raises(ConfigError, match="UTF-8"):
         Settings.from_environment({"SCREENTEST_HOME": "/tmp/\udcff"})
 
 
 @settings(max_examples=100, deadline=None)
 @given(before=st.text(), user=st.from_regex(r"\w+", fullmatch=True), after=st.text())
-def test_a_reason_is_one_short_line_without_the_password(before, user, after):
+def test_a_reason_is_one_short_line_without_the_password(before: str, user: str, after: str) -> None:
     words = f"{before} postgresql://{user}:hunter2@db/x {after}"
     for err in (MlflowException(words), OSError(5, words), UnavailableError(words)):
         said = reason_of(err)
@@ -73,14 +74,14 @@ REFUSED = (
         (PermissionError(13, "Permission denied", "/x/y"), "Permission denied (/x/y); give this account"),
     ],
 )
-def test_what_a_store_says_is_told_with_what_to_do(raised, said):
+def test_what_a_store_says_is_told_with_what_to_do(raised: Any, said: str | None) -> None:
     with pytest.raises(type(raised) if said is None else UnavailableError) as caught, telling("the store"):
         raise raised
     assert said is None or said in str(caught.value)
     assert "SQL:" not in str(caught.value)
 
 
-def test_an_answer_of_mlflow_is_no_failure_of_the_store():
+def test_an_answer_of_mlflow_is_no_failure_of_the_store() -> None:
     class Inner:
         def get(self, code: int) -> None:
             raise MlflowException("no such run", error_code=code)
@@ -93,7 +94,7 @@ def test_an_answer_of_mlflow_is_no_failure_of_the_store():
 
 
 @pytest.mark.parametrize("kind", ["another program's", "no database", "a newer schema", "a folder", "below a file"])
-def test_a_file_that_is_no_store_of_ratings_is_refused_and_left_as_it_was(tmp_path, kind):
+def test_a_file_that_is_no_store_of_ratings_is_refused_and_left_as_it_was(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "x.db"
     if kind == "another program's":
         with create_engine(sqlite_url(file)).begin() as connection:
@@ -115,7 +116,7 @@ def test_a_file_that_is_no_store_of_ratings_is_refused_and_left_as_it_was(tmp_pa
     assert before is None or kind == "a newer schema" or file.read_bytes() == before
 
 
-def test_a_store_that_breaks_while_it_is_used_is_one_sentence(tmp_path):
+def test_a_store_that_breaks_while_it_is_used_is_one_sentence(tmp_path: Path) -> None:
     engine = open_database(sqlite_url(tmp_path / "x.db"))
     with pytest.raises(UnavailableError, match="must be a database that answers: no such table"), writing(engine) as c:
         c.execute(text("INSERT INTO lost VALUES (1)"))

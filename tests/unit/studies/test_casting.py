@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from panels import Clock, a_study, favouring, hidden, rate_all, vote
@@ -187,7 +188,7 @@ def test_a_skip_needs_a_reason_and_leaves_the_item_missing(engine: Engine) -> No
         ("pairwise", {"verdict": "left", "reason": "x" * 501}),
     ],
 )
-def test_a_rating_that_does_not_fit_is_refused(sqlite: Engine, kind: str, cast: dict) -> None:
+def test_a_rating_that_does_not_fit_is_refused(sqlite: Engine, kind: str, cast: dict[str, Any]) -> None:
     clock = Clock()
     token = a_study(sqlite, kind=kind, clock=clock).links[0].token
     task = due(sqlite, token, clock)

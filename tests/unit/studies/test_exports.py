@@ -94,7 +94,7 @@ def test_train_votes_become_pairs_and_nothing_else(engine: Engine, tmp_path: Pat
         rate_all(engine, token, rule, clock=clock)
     for kind in ("votes", "ratings"):
         with pytest.raises(SplitError, match="preference pairs"):
-            export(engine, created.study, kind, tmp_path / "never")  # type: ignore[arg-type]
+            export(engine, created.study, kind, tmp_path / "never")
     pairs = preference_pairs(engine, created.study)
     assert [p.prompt.split for p in pairs] == ["train"] * 4
     assert all(p.chosen.startswith("sft says") and p.rejected.startswith("base says") for p in pairs)
@@ -122,7 +122,7 @@ def test_trl_reads_the_pairs(sqlite: Engine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"kind": "likert"}, {"kind": "audit", "split": "train", "variants": ("chosen", "rejected")}]
 )
-def test_nothing_but_train_votes_becomes_pairs(sqlite: Engine, tmp_path: Path, changes: dict) -> None:
+def test_nothing_but_train_votes_becomes_pairs(sqlite: Engine, tmp_path: Path, changes: dict[str, Any]) -> None:
     created = a_study(sqlite, **changes)
     with pytest.raises(SplitError, match="never train"):
         export(sqlite, created.study, "preferences", tmp_path / "never.jsonl")

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from load import run_with_kills
@@ -73,7 +74,7 @@ def test_a_backup_taken_while_raters_vote_is_consistent(
     for thread in threads:
         thread.start()
     begun.wait()
-    copies = []
+    copies: list[Any] = []
     while any(thread.is_alive() for thread in threads) and len(copies) < 5:
         copies.append(tmp_path / f"copy{len(copies)}.db")
         assert back_up(address(engine), copies[-1]).n_bytes > 0

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from harness.errors import UnavailableError
 from harness.store.database import open_database
+from harness.studies.casting import cast_rating
 from harness.studies.schema import ratings
 from harness.studies.serving import RatingTask
 from harness.ui import ballot as module
@@ -71,7 +72,7 @@ def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
     engine: Engine, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = at_hand(engine, ballot)
-    nonce, cast = ballot.nonce, module.cast_rating
+    nonce, cast = ballot.nonce, cast_rating
 
     def lost(*args: object, **options: object) -> None:
         cast(*args, **options)  # type: ignore[arg-type]  # it was stored; the acknowledgement is what got lost

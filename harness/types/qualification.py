@@ -1,11 +1,12 @@
-"""The nouns of qualification: planted controls, and how a judge did on them. Standard library only, as `types`."""
+"""Planted controls, and how a judge did on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.types import Estimate, Message
+from harness.types.dialogue import Message
+from harness.types.findings import Estimate
 
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from harness.controls import ControlResult, Qualification
 from harness.doors.text import repair_json
 from harness.reporting.record import (
     AuditRow,
@@ -28,7 +27,18 @@ from harness.reporting.record import (
 )
 from harness.reporting.traces import CurvePoint, LossCurve
 from harness.store.artifacts import from_json, to_json
-from harness.types import Contrast, Decoding, Estimate, Finding, Grain, SmallestEffect, Source, Verdict
+from harness.types import (
+    Contrast,
+    ControlResult,
+    Decoding,
+    Estimate,
+    Finding,
+    Grain,
+    Qualification,
+    SmallestEffect,
+    Source,
+    Verdict,
+)
 
 VARIANTS = ("base", "base-shots", "sft")
 RUNS = {"generate": "4c1d70a9be3f4f0c8b1c5f2f7a6e9d10", "judge": "a87e2b5cc0d14f1e9d7d0b6e3c2f4a51"}
