@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.console import JsonOption, SeedOption, emit, say
+from harness.terminal import say
+from pipelines.cli.options import SeedOption
+from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
-    from harness.stats import PowerAnswer
-    from pipelines.pilot import Pilot
+    from harness.experiment.planning.pilot_data import Pilot
 
 app = typer.Typer(
     help="""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
@@ -38,6 +39,7 @@ USUAL_POWER = 0.8
 
 
 @app.command("paired")
+@presented
 def paired(
     sd: Annotated[float, typer.Option(help="Standard deviation over prompts of the true difference between two arms.")],
     effect: EffectOption = None,
@@ -49,8 +51,7 @@ def paired(
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Scores of two arms on the same prompts.
 
     How many prompts show half a point?
@@ -78,10 +79,11 @@ def paired(
         answer = stats.paired_sample_size(design, effect=effect, power=wanted)
     else:
         answer = stats.paired_detectable(design, n_prompts=prompts or 0, power=wanted)
-    _answer(answer, json=json)
+    return Result(data=answer, shown=(answer.sentence,))
 
 
 @app.command("votes")
+@presented
 def votes(
     win_share: Annotated[
         float | None,
@@ -94,8 +96,7 @@ def votes(
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Votes of people between two variants, against one half.
 
     How many votes show that 60 % prefer the new model, with a quarter of ties and 50 votes a rater?
@@ -115,10 +116,11 @@ def votes(
         answer = stats.votes_sample_size(win_share, power=wanted, n_tests=tests, **panel)
     else:
         answer = stats.votes_detectable(n_votes=votes or 0, power=wanted, n_tests=tests, **panel)
-    _answer(answer, json=json)
+    return Result(data=answer, shown=(answer.sentence,))
 
 
 @app.command("simulate")
+@presented
 def simulate(
     pilot: Annotated[
         str,
@@ -142,8 +144,7 @@ def simulate(
     tests: TestsOption = 1,
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
     seed: SeedOption = 7,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """From a pilot instead of a formula: its films are drawn again and again, and the test is made on each draw.
 
     How many films show a difference of 0.02 bits per byte, going by the last evaluation?
@@ -175,11 +176,11 @@ def simulate(
             n_draws=draws,
         )  # fmt: skip
     say(_basis(read))
-    _answer(answer, json=json)
+    return Result(data=answer, shown=(answer.sentence,))
 
 
 def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, control: str | None) -> Pilot:
-    from pipelines.pilot import read_pilot_file, read_pilot_run
+    from harness.experiment.planning.pilot_data import read_pilot_file, read_pilot_run
 
     if Path(pilot).suffix in (".jsonl", ".json") or Path(pilot).exists():
         return read_pilot_file(Path(pilot), treatment=treatment, control=control)
@@ -205,18 +206,3 @@ def _check_asked(first: str, one: float | None, second: str, other: float | None
         raise ConfigError(f"`{first}` or `{second}` must be given, got neither: leave out only what you want to know")
     if one is not None and other is not None and power is not None:
         raise ConfigError(f"`{first}`, `{second}` and `--power` must not all be given: leave out what you want to know")
-
-
-def _answer(answer: PowerAnswer, *, json: bool) -> None:
-    if json:
-        emit(
-            {
-                "sentence": answer.sentence,
-                "n": answer.n,
-                "n_films": answer.n_films,
-                "effect": answer.effect,
-                "power": answer.power,
-            }
-        )
-    else:
-        typer.echo(answer.sentence)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import say
+from harness.terminal import bold, say
+from pipelines.cli.options import RevisionOption
 
 if TYPE_CHECKING:
     from harness.serving.limits import ServingLimits
@@ -39,7 +39,7 @@ def serve(
         ),
     ] = None,
     base: Annotated[str, typer.Option(help="Base model: embedded, hub id or folder.")] = "embedded",
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    revision: RevisionOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
@@ -70,8 +70,6 @@ def serve(
     """
     import shlex
 
-    from rich.markup import escape
-
     from harness.errors import ConfigError
     from harness.models.bases import adaptation_of, resolve_base
     from harness.serving.limits import ServingLimits
@@ -91,7 +89,7 @@ def serve(
     )
     served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
     for note in adaptation_of(served.base).notes:
-        say(escape(f"{note} (not by vLLM, which renders it as it is)" if engine is EngineName.vllm else note))
+        say(f"{note} (not by vLLM, which renders it as it is)" if engine is EngineName.vllm else note)
     if engine is EngineName.vllm:
         from harness.serving import vllm
 

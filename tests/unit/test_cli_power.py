@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from stories import Ran, screentest
 
-from pipelines.pilot import read_pilot_file
+from harness.experiment.planning.pilot_data import read_pilot_file
 
 
 def power(tmp_path: Path, *arguments: object) -> Ran:

@@ -9,7 +9,7 @@ from stories import REPOSITORY
 
 from harness.terminal import bold, dim, rendered, warning
 from harness.types import Progress
-from pipelines.cli import console
+from pipelines.cli import presenter as console
 
 NAMES = (
     "[old]",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from stories import EXPERIMENTS, screentest
 
 from harness.errors import ConfigError, InputError
+from harness.experiment.planning.costs import CallRates, Scale, calls_per_score, reply_need, score_need, total
 from harness.judging.spec import load_judge_spec
 from harness.models.endpoint.prices import Price
-from pipelines.workload import CallRates, Scale, calls_per_score, reply_need, score_need, total
 
 JUDGES = EXPERIMENTS / "judges"
 LARGE = Scale(n_prompts=10_000, n_variants=6, n_draws=5, n_criteria=4)
