@@ -39,7 +39,7 @@ def dpo(
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
     from pipelines.audit import adapter_audit
-    from pipelines.cli.outcome import audit_data, audit_table
+    from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
@@ -56,25 +56,13 @@ def dpo(
     train = chosen_sft_stage if control else dpo_stage
     trained = train(session, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
     adapter = published_adapter(session, trained)
-    training = training_record(trained.folder)
+    record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
-    heldout = training["heldout"]
+    heldout = record["heldout"]
     say(
         f"{bold(f'{adapter.name}/{adapter.version}')}: reward margin {heldout['reward_margin']:.3f}, accuracy "
-        f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {training['n_validation_pairs']} "
+        f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {record['n_validation_pairs']} "
         f"held-out pairs (no interval: not a result)\n"
         f"next: screentest compare {start.name}/{start.version} {adapter.name}/{adapter.version} --corpus {corpus}"
     )
-    return Result(
-        data={
-            "run_id": trained.run_id,
-            "reused": trained.reused,
-            "adapter": f"{adapter.name}/{adapter.version}",
-            "digest": adapter.digest,
-            "parent": adapter.parent,
-            "pairs_run_id": rows.run_id,
-            "training": {k: v for k, v in training.items() if k != "curves"},
-            "audit": audit_data(audit),
-        },
-        shown=(audit_table(audit),),
-    )
+    return training(trained, adapter, record, audit, parent=adapter.parent, pairs_run_id=rows.run_id)

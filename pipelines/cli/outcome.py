@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.terminal import bold, green, red, warning
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.reporting.record import AuditRow, ReportRecord
     from harness.reporting.render import ReportFiles
     from harness.store.tracking import StageResult
+    from harness.types import Adapter
 
 _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
@@ -99,12 +100,25 @@ def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
         )
 
 
+def training(
+    trained: StageResult, adapter: Adapter, record: Mapping[str, Any], audit: Sequence[AuditRow], **besides: object
+) -> Result:
+    """A training with its audit, one line a check."""
+    return Result(
+        data={
+            "run_id": trained.run_id,
+            "reused": trained.reused,
+            "adapter": f"{adapter.name}/{adapter.version}",
+            "digest": adapter.digest,
+            **besides,
+            "training": {key: value for key, value in record.items() if key != "curves"},
+            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
+        },
+        shown=(audit_table(audit),),
+    )
+
+
 def audit_table(rows: Sequence[AuditRow]) -> Table:
     """The training audit: one line a check."""
     columns = ("Check", "Result", "Detail")
     return Table(title="Training audit", columns=columns, rows=[(r.label, _WORDS[r.is_passed], r.detail) for r in rows])
-
-
-def audit_data(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
-    """The audit as others script against it."""
-    return [{"check": row.label, "passed": row.is_passed, "detail": row.detail} for row in rows]

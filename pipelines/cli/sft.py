@@ -28,7 +28,7 @@ def sft(
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
     from pipelines.audit import adapter_audit
-    from pipelines.cli.outcome import audit_data, audit_table
+    from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig
     from pipelines.stages import prepare_stage, sft_stage, training_record
@@ -49,21 +49,11 @@ def sft(
     prepared = prepare_stage(session, config)
     trained = sft_stage(session, chosen, prepared, adopt=True)
     adapter = published_adapter(session, trained)
-    training = training_record(trained.folder)
+    record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
     say(
-        f"{bold(f'{adapter.name}/{adapter.version}')}: validation loss {training['validation_loss_before']:.3f} → "
-        f"{training['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
+        f"{bold(f'{adapter.name}/{adapter.version}')}: validation loss {record['validation_loss_before']:.3f} → "
+        f"{record['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
         f"next: screentest compare base {adapter.name}/{adapter.version} --corpus {corpus}"
     )
-    return Result(
-        data={
-            "run_id": trained.run_id,
-            "reused": trained.reused,
-            "adapter": f"{adapter.name}/{adapter.version}",
-            "digest": adapter.digest,
-            "training": {k: v for k, v in training.items() if k != "curves"},
-            "audit": audit_data(audit),
-        },
-        shown=(audit_table(audit),),
-    )
+    return training(trained, adapter, record, audit)

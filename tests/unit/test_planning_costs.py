@@ -111,23 +111,6 @@ def test_the_command_counts_and_shows_what_it_does_not_know(tmp_path: Path) -> N
     assert told["scores of gpt-4o-mini"]["usd"] is None  # tokens generated per answer: nobody said
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--criteria", 4), "give --judge, or --from"),
-        (("--judge", JUDGES / "self-hosted"), "give --mode logprobs or sampled"),
-        (("--judge", JUDGES / "embedded-deepeval"), "deepeval asks"),
-        (("--mode", "sampled"), "belongs to a judge"),
-        (("--from", "latest"), "`latest` needs an evaluation"),
-        (("--judge", "nobody"), "must be a judge's file"),
-    ],
-)
-def test_the_command_refuses_in_a_sentence(words: tuple[object, ...], sentence: str, tmp_path: Path) -> None:
-    ran = screentest(*SIZE, *words, home=tmp_path)
-    assert ran.code == 2
-    assert sentence in ran.stderr
-
-
 def test_a_judge_at_a_listed_price_is_priced_by_what_is_said_of_it(tmp_path: Path) -> None:
     said = ("--question-tokens", 450, "--answer-tokens", 3)
     shown = screentest(*SIZE, "--judge", JUDGES / "gpt-4o-mini", *said, "--json", home=tmp_path).json
