@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,18 +19,11 @@ from pipelines.cli.options import (
 from pipelines.cli.presenter import Result, presented
 
 
-class ExecutorChoice(StrEnum):
-    """Where arms run."""
-
-    LOCAL = "local"
-    RAY = "ray"
-
-
 @presented
 def ablate(
     file: Annotated[Path, typer.Argument(help="An ablation, e.g. experiments/ablations/neftune.yaml.")],
     profile: ProfileOption = None,
-    executor: Annotated[ExecutorChoice, typer.Option(help="Processes here, or a Ray cluster.")] = ExecutorChoice.LOCAL,
+    executor: Annotated[Literal["local", "ray"], typer.Option(help="Processes here, or a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Stages at once.", min=1, max=256)] = 2,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to use, e.g. `auto`; without it, one is started here.")
@@ -59,7 +51,7 @@ def ablate(
         design,
         file=file,
         profile=profile,
-        executor=Executor(name=executor.value, n_workers=workers, address=address, gpus=gpus),
+        executor=Executor(name=executor, n_workers=workers, address=address, gpus=gpus),
         console=stderr(),
         say=say,
         limit=limit,

@@ -23,9 +23,7 @@ Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`."
 
 @app.command("list")
 @presented
-def list_adapters(
-    name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None,
-) -> Result:
+def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None) -> Result:
     """Every adapter of the registry, newest first."""
     from harness.registry import records
     from harness.store.tracking import Tracking
@@ -69,10 +67,7 @@ def import_adapter(
 
 @app.command("promote")
 @presented
-def promote(
-    reference: Reference,
-    to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion",
-) -> Result:
+def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion") -> Result:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
     from harness.store.tracking import Tracking

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,22 +20,6 @@ app = typer.Typer(
 )
 
 
-class Source(str, Enum):  # noqa: UP042  # typer prints the values of str enums
-    """Corpora that can be fetched."""
-
-    cornell = "cornell"
-    convokit = "convokit"
-
-
-class Target(str, Enum):  # noqa: UP042
-    """What rows can become."""
-
-    prompts = "prompts"
-    sft = "sft"
-    pairs = "pairs"
-    replies = "replies"
-
-
 _NEXT = {
     "prompts": "screentest prepare --corpus {out}",
     "sft": "screentest prepare --corpus {out}",
@@ -48,7 +31,7 @@ _NEXT = {
 @app.command("fetch")
 @presented
 def fetch(
-    corpus: Annotated[Source, typer.Argument(help="Which corpus.")],
+    corpus: Annotated[Literal["cornell", "convokit"], typer.Argument(help="Which corpus.")],
     url: Annotated[str | None, typer.Option(help="Fetch from a mirror; the same digest is demanded.")] = None,
 ) -> Result:
     """Download a corpus into the user cache: resumes, checks size and digest, unpacks.
@@ -58,10 +41,10 @@ def fetch(
     """
     from pipelines.corpus.fetch import fetch as download
 
-    with progress(f"Fetch {corpus.value}") as on_progress:
-        folder = download(corpus.value, url=url, on_progress=on_progress)
-    say(f"{bold(corpus.value)} is ready: `screentest quickstart --corpus {corpus.value}`")
-    return Result(data={"corpus": corpus.value, "folder": str(folder)})
+    with progress(f"Fetch {corpus}") as on_progress:
+        folder = download(corpus, url=url, on_progress=on_progress)
+    say(f"{bold(corpus)} is ready: `screentest quickstart --corpus {corpus}`")
+    return Result(data={"corpus": corpus, "folder": str(folder)})
 
 
 @app.command("convert")
@@ -69,7 +52,7 @@ def fetch(
 def convert(
     file: Annotated[Path, typer.Argument(help="Rows: .jsonl, .json (a list) or .parquet.", metavar="FILE")],
     to: Annotated[
-        Target,
+        Literal["prompts", "sft", "pairs", "replies"],
         typer.Option(
             help="`prompts` to generate from, `sft` to train on, `pairs` of preferences, `replies` made elsewhere."
         ),
@@ -83,19 +66,17 @@ def convert(
     """
     from pipelines.corpus import convert as conversion
 
-    made = conversion.convert(file, to=to.value)
-    written = out or Path(f"{file.stem}-{to.value}.jsonl")
+    made = conversion.convert(file, to=to)
+    written = out or Path(f"{file.stem}-{to}.jsonl")
     n = conversion.write(made, written)
     data = {
         "file": str(written), "rows": n, "form": made.form, "taken": made.taken, "thoughts": made.n_thoughts,
         "left_out": made.left_out, "not_read": made.unread, "repaired": made.n_repaired,
     }  # fmt: skip
     say("\n  ".join((f"{bold(f'{n:,} rows')} in {written}, from {made.form}", *_account(made))))
-    next_step = f"Next: {_NEXT[to.value].format(out=shlex.quote(str(written)))}"
+    next_step = f"Next: {_NEXT[to].format(out=shlex.quote(str(written)))}"
     return Result(
-        data=data,
-        shown=_seen_by(base, made),
-        notes=(f"Above: the first of them, as {base} sees it.", next_step),
+        data=data, shown=_seen_by(base, made), notes=(f"Above: the first of them, as {base} sees it.", next_step)
     )
 
 

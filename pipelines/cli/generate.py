@@ -25,8 +25,7 @@ N_SHOWN = 10
 @presented
 def generate(
     variant: Annotated[
-        str,
-        typer.Argument(help="`base`, a hub id, a folder, `name@alias`, `name/version`, or http://host/v1#model."),
+        str, typer.Argument(help="`base`, a hub id, a folder, `name@alias`, `name/version`, or http://host/v1#model.")
     ],
     out: Annotated[Path | None, typer.Option(help="Also write the replies here, as JSONL.")] = None,
     corpus: CorpusOption = "sample",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,13 +31,6 @@ _ROWS = {
 _ON_TOP = "A judge's planted controls come on top: `screentest evaluate FILE --dry-run` counts those of an endpoint."
 
 
-class ModeName(StrEnum):
-    """How a judge behind an endpoint is read."""
-
-    logprobs = "logprobs"
-    sampled = "sampled"
-
-
 @presented
 def plan(
     prompts: Annotated[int, typer.Option(help="Prompts that every variant answers.", min=1)],
@@ -51,7 +43,9 @@ def plan(
         Path | None,
         typer.Option(help="The judge's folder: decides calls per score, and the price.", show_default=False),
     ] = None,
-    mode: Annotated[ModeName | None, typer.Option(help="Of a judge whose mode is auto.", show_default=False)] = None,
+    mode: Annotated[
+        Literal["logprobs", "sampled"] | None, typer.Option(help="Of a judge whose mode is auto.", show_default=False)
+    ] = None,
     run: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +94,7 @@ def plan(
     needs = [reply_need(scale, rates.said(read=prompt_tokens, generated=reply_tokens, per_second=tokens_per_second))]
     if scale.n_criteria:
         said = {"read": question_tokens, "generated": answer_tokens, "per_second": judge_tokens_per_second}
-        needs.append(_scores(scale, spec, measured, mode=None if mode is None else mode.value, said=said))
+        needs.append(_scores(scale, spec, measured, mode=mode, said=said))
     needs.append(total(needs))
     basis = "Counts alone: no run was given to measure by (--from)."
     if measured:

@@ -33,13 +33,7 @@ def prepare(
     from pipelines.stages import prepare_stage
 
     config = PrepareConfig(
-        corpus=corpus,
-        base=base,
-        base_revision=revision,
-        max_tokens=max_tokens,
-        seed=seed,
-        limit=limit,
-        lenient=lenient,
+        corpus=corpus, base=base, base_revision=revision, max_tokens=max_tokens, seed=seed, limit=limit, lenient=lenient
     )
     result = prepare_stage(open_session(force=force), config, adopt=True)
     summary = read_summary(result.folder)

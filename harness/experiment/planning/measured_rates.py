@@ -74,9 +74,7 @@ def measured_rates(tracking: Tracking, run: str) -> MeasuredRates:
     if not replies:
         raise InputError(f"`{run}` must be a run that generated replies; its stages hold none")
     return MeasuredRates(
-        title=record.title,
-        reply=_rates(replies, is_slow_reading=False),
-        judges=tuple(_judges(tracking, record)),
+        title=record.title, reply=_rates(replies, is_slow_reading=False), judges=tuple(_judges(tracking, record))
     )
 
 
