@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from harness.errors import ConfigError, InputError
 from harness.judging.spec import JudgeSpec, Mode
@@ -122,7 +123,8 @@ def total(needs: Sequence[Need]) -> Need:
     """All together; a sum is unknown where a part of it is."""
     parts = [asdict(need) for need in needs]
     columns = {key: [part[key] for part in parts] for key in parts[0] if key != "what"}
-    return Need(what="total", **{key: None if None in column else sum(column) for key, column in columns.items()})
+    sums: dict[str, Any] = {key: None if None in column else sum(column) for key, column in columns.items()}
+    return Need(what="total", **sums)
 
 
 def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: Mode | None = None) -> float:
