@@ -81,6 +81,10 @@ _MODULES = {
     "pipelines.studies.judge_marks": "harness.studies.judge_marks",
     "pipelines.studies.sources": "harness.studies.sources",
     "pipelines.studies.validation": "harness.studies.validation", "pipelines.styles": "harness.terminal",
+    "pipelines.doctor": "pipelines.cli.checks", "pipelines.tracing": "harness.reporting.number_lineage",
+    "pipelines.pilot": "harness.experiment.planning.pilot_data",
+    "pipelines.workload": "harness.experiment.planning.costs",
+    "pipelines.yardstick": "harness.experiment.planning.measured_rates",
     "pipelines.training.quiet": "harness.models.quiet", "pipelines.turns": "pipelines.corpus.turns",
     "pipelines.variants": "harness.experiment.variants", "pipelines.windows": "pipelines.corpus.windows",
 }  # fmt: skip

@@ -1,17 +1,28 @@
-"""Styles of what is said to a person, apart from the words: a name that has brackets in it is printed as it is.
+"""Terminal: consoles, styles and progress bars; messages go to stderr, results to stdout.
 
-A styled text carries Unicode noncharacters, which are for use inside a process and stand in no file; the console turns
-them into styles and takes all else literally.
+Styles are kept apart from the words, so that a name with brackets or colons in it is printed as it is: a styled text
+carries Unicode noncharacters, which are for use inside a process and stand in no file, and the consoles turn them into
+styles and take all else literally.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
+    from harness.types import Progress
+
+    OnProgress = Callable[[Progress], None]
+
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 _STYLES = ("bold", "dim", "green", "yellow", "red")
 _END = "\ufdd0"
 _BEGIN = {style: chr(ord(_END) + 1 + i) for i, style in enumerate(_STYLES)}
@@ -48,8 +59,13 @@ def warning(text: object) -> str:
     return f"{yellow('!')} {text}"
 
 
+def is_styled(text: str) -> bool:
+    """Whether a text carries styles."""
+    return _MARK.search(text) is not None
+
+
 def rendered(text: str) -> Text:
-    """The text with its styles, for the console."""
+    """The text with its styles, for a console."""
     from rich.text import Text
 
     shown, styles = Text(), ["none"]
@@ -65,3 +81,118 @@ def rendered(text: str) -> Text:
 
 def _styled(text: object, style: str) -> str:
     return f"{_BEGIN[style]}{text}{_END}"
+
+
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console
+
+    class Literal(Console):
+        """Prints every text as it is: brackets are no markup, colons no emoji."""
+
+        def render_str(self, text: str, *, style: Any = "", **how: Any) -> Text:
+            shown = rendered(text)
+            shown.stylize(style)
+            shown.justify, shown.overflow = how.get("justify"), how.get("overflow")
+            return shown
+
+    return Literal
+
+
+def stderr() -> Console:
+    """The console of messages."""
+    return _console_class()(stderr=True, highlight=False)
+
+
+def stdout() -> Console:
+    """The console of results; plain when piped."""
+    return _console_class()(highlight=False)
+
+
+def say(text: str) -> None:
+    """A message to the person."""
+    stderr().print(text, soft_wrap=True)  # a path that is broken over lines cannot be copied
+
+
+def fail(text: str) -> None:
+    """An error in one sentence."""
+    say(f"{bold(red('error: '))}{text}")
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[OnProgress]:
+    """A bar with rate and time left on a terminal; a line every ten seconds elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        with _lines(label) as on_progress:
+            yield on_progress
+        return
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<22}", markup=False),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[rate]:>14}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+    )
+    rate = _Rate()
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, rate="", note="")
+
+        def on_progress(state: Progress) -> None:
+            bar.update(task, completed=state.done, total=state.total, note=state.note, rate=rate.text(state))
+
+        yield on_progress
+    say(f"  {green('✓')} {label} {dim(rate.summary())}")
+
+
+@contextlib.contextmanager
+def _lines(label: str) -> Iterator[OnProgress]:
+    rate = _Rate()
+    last = time.monotonic()
+
+    def on_progress(state: Progress) -> None:
+        nonlocal last
+        text = rate.text(state)
+        if time.monotonic() - last > LINE_SECONDS:
+            last = time.monotonic()
+            share = f"{state.done / state.total:.0%}" if state.total else f"{state.done:g}"
+            say(f"  {label}: {share}, {text}{rate.left(state)}{', ' + state.note if state.note else ''}")
+
+    yield on_progress
+    say(f"  {label}: done, {rate.summary()}")
+
+
+class _Rate:
+    """Speed since the first report, so that loading a model does not count as work."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        self._state: Progress | None = None
+
+    def text(self, state: Progress) -> str:
+        now = time.monotonic()
+        self._state = state
+        if self._first is None:
+            self._first = (now, state.done)
+            return ""
+        speed = self._speed(now)
+        return f"{speed:,.0f} {state.unit}/s" if speed >= 10 else f"{speed:.1f} {state.unit}/s"
+
+    def left(self, state: Progress) -> str:
+        speed = self._speed(time.monotonic())
+        return f", {(state.total - state.done) / speed:.0f} s left" if speed > 0 and state.total else ""
+
+    def summary(self) -> str:
+        seconds = f"{time.monotonic() - self._begun:.1f} s"
+        return seconds if self._state is None else f"{self._state.done:,.0f} {self._state.unit}, {seconds}"
+
+    def _speed(self, now: float) -> float:
+        if self._first is None or self._state is None or now <= self._first[0]:
+            return 0.0
+        return (self._state.done - self._first[1]) / (now - self._first[0])

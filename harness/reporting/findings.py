@@ -108,7 +108,7 @@ def find(record: ReportRecord, key: str) -> Finding:
     """
     known = {n.key: n.finding for n in index(record).named}
     if key not in known:
-        raise InputError(f"`NAME` must be a number of this report, got {key!r}; it has {', '.join(known) or 'none'}")
+        raise InputError(f"`NUMBER` must be a number of this report, got {key!r}; it has {', '.join(known) or 'none'}")
     return known[key]
 
 

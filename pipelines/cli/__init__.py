@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         end_with_parent()
     from harness.errors import ScreentestError
+    from harness.terminal import fail
     from pipelines.cli.application import app
-    from pipelines.cli.console import fail
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is no UTF-8 must not end a finished command
         sys.stdout.reconfigure(errors="backslashreplace")

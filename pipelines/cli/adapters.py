@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import JsonOption, emit, say, table
+from harness.terminal import bold, say
+from pipelines.cli.options import RevisionOption
+from pipelines.cli.presenter import Result, Table, presented
 
 if TYPE_CHECKING:
     from harness.registry import AdapterRecord
@@ -21,26 +22,24 @@ Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`."
 
 
 @app.command("list")
-def list_adapters(
-    name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None, json: JsonOption = False
-) -> None:
+@presented
+def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None) -> Result:
     """Every adapter of the registry, newest first."""
     from harness.registry import records
-    from harness.store.artifacts import to_json
     from harness.store.tracking import Tracking
 
     found = records(Tracking(), name=name)
-    if json:
-        emit({"adapters": [to_json(record) for record in found]})
-        return
-    if not found:
-        say("The registry is empty: `screentest sft` or `screentest adapters import` put an adapter in.")
-        return
     columns = ("Adapter", "Aliases", "Base", "Validation loss", "Digest", "Made")
-    table("", columns, [_row(record) for record in found])
+    empty = "The registry is empty: `screentest sft` or `screentest adapters import` put an adapter in."
+    return Result(
+        data={"adapters": found},
+        shown=(Table(columns=columns, rows=[_row(record) for record in found]),),
+        notes=() if found else (empty,),
+    )
 
 
 @app.command("import")
+@presented
 def import_adapter(
     folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
     name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
@@ -48,9 +47,8 @@ def import_adapter(
         str | None,
         typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
-    json: JsonOption = False,
-) -> None:
+    revision: RevisionOption = None,
+) -> Result:
     """Register an adapter that was trained elsewhere; safetensors only, checked against its base."""
     from harness.models.attaching import require_fit
     from harness.models.bases import resolve_base
@@ -64,44 +62,38 @@ def import_adapter(
     card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
     published = publish(Tracking(), adapter, name=name, card=card)
     say(f"registered as {bold(f'{published.name}/{published.version}')}, alias candidate")
-    if json:
-        emit({"adapter": f"{published.name}/{published.version}", **to_json(published)})
+    return Result(data={"adapter": f"{published.name}/{published.version}", **to_json(published)})
 
 
 @app.command("promote")
-def promote(
-    reference: Reference,
-    to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion",
-    json: JsonOption = False,
-) -> None:
+@presented
+def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion") -> Result:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
     from harness.store.tracking import Tracking
 
     adapter = point(Tracking(), reference, alias=to)
     say(f"{bold(f'{adapter.name}@{to}')} is now version {adapter.version}")
-    if json:
-        emit({"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
+    return Result(data={"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
 
 
 @app.command("export")
+@presented
 def export(
     reference: Reference,
     target: Annotated[Path, typer.Argument(help="New folder.")],
     merge: Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")] = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
     from harness.registry import export as write
     from harness.store.tracking import Tracking
 
     folder = write(Tracking(), reference, target, merge=merge)
     say(f"written to {bold(folder)}")
-    if json:
-        emit({"folder": str(folder), "merged": merge})
+    return Result(data={"folder": str(folder), "merged": merge})
 
 
-def _row(record: AdapterRecord) -> tuple[str, ...]:
+def _row(record: AdapterRecord) -> tuple[object, ...]:
     from datetime import UTC, datetime
 
     loss = record.metrics.get("validation_loss")
@@ -109,7 +101,7 @@ def _row(record: AdapterRecord) -> tuple[str, ...]:
         f"{record.name}/{record.version}",
         ", ".join(record.aliases),
         record.base + (f" @ {record.base_revision[:8]}" if record.base_revision else ""),
-        "" if loss is None else f"{loss:.3f} nats",
+        None if loss is None else f"{loss:.3f} nats",
         record.digest[:12],
         datetime.fromtimestamp(record.created / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M"),
     )

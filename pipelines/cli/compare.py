@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import (
-    BudgetOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    KeepThinkingOption,
-    SeedOption,
-    fail,
-)
+from pipelines.cli.options import BudgetOption, CapOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption
+from pipelines.cli.presenter import Result, presented
 
 WORSE_EXIT = 3
 UNTESTED_EXIT = 4
 
 
+@presented
 def compare(
     control: Annotated[
         str,
@@ -45,7 +40,7 @@ def compare(
     min_effect: Annotated[
         float, typer.Option(help="Smallest difference in held-out loss that matters, bits per byte.", min=0.0001)
     ] = 0.02,
-    max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
+    max_new_tokens: CapOption = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
     keep_thinking: KeepThinkingOption = False,
     gate: Annotated[
@@ -59,8 +54,7 @@ def compare(
     dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Is B better than A? Two variants, one question, a verdict with its interval, and a report.
 
     screentest compare base ./adapter --data test.jsonl
@@ -68,9 +62,9 @@ def compare(
     from harness.experiment.compare import build_design, worse_measures
     from harness.experiment.evaluate import run
     from harness.experiment.judges.costing import plan_design
-    from pipelines.cli.outcome import show
+    from pipelines.cli.outcome import evaluation
     from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import say_spent, show_plan
+    from pipelines.cli.spending import dry_run as costs
 
     design = build_design(
         control,
@@ -88,16 +82,15 @@ def compare(
     )
     if dry_run:
         session = open_session(force=force, budget_usd=budget_usd)
-        show_plan(plan_design(session, design, folder=Path.cwd(), limit=None), json=json)
-        return
+        return costs(plan_design(session, design, folder=Path.cwd(), limit=None))
     with open_command("compare", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, design, folder=Path.cwd())
-    say_spent(session)
-    show(session, evaluated, json=json)
+    found = evaluation(session, evaluated)
     worse, absences = worse_measures(evaluated.record), evaluated.record.absences
     if gate and worse:
-        fail(f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}")
-        raise typer.Exit(WORSE_EXIT)
+        closed = f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}"
+        return replace(found, failure=closed, exit_code=WORSE_EXIT)
     if gate and absences:
-        fail(f"the gate is closed, for not everything was tested: {absences[0].said}")
-        raise typer.Exit(UNTESTED_EXIT)
+        closed = f"the gate is closed, for not everything was tested: {absences[0].said}"
+        return replace(found, failure=closed, exit_code=UNTESTED_EXIT)
+    return found

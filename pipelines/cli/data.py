@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from enum import Enum
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.terminal import bold, dim, yellow
-from pipelines.cli.console import JsonOption, emit, progress, say, stdout
+from harness.terminal import bold, dim, progress, say, yellow
+from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
     from pipelines.corpus.convert import Conversion
@@ -18,22 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Download corpora; convert rows of other forms.", no_args_is_help=True, rich_markup_mode="markdown"
 )
-
-
-class Source(str, Enum):  # noqa: UP042  # typer prints the values of str enums
-    """Corpora that can be fetched."""
-
-    cornell = "cornell"
-    convokit = "convokit"
-
-
-class Target(str, Enum):  # noqa: UP042
-    """What rows can become."""
-
-    prompts = "prompts"
-    sft = "sft"
-    pairs = "pairs"
-    replies = "replies"
 
 
 _NEXT = {
@@ -45,11 +29,11 @@ _NEXT = {
 
 
 @app.command("fetch")
+@presented
 def fetch(
-    corpus: Annotated[Source, typer.Argument(help="Which corpus.")],
+    corpus: Annotated[Literal["cornell", "convokit"], typer.Argument(help="Which corpus.")],
     url: Annotated[str | None, typer.Option(help="Fetch from a mirror; the same digest is demanded.")] = None,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Download a corpus into the user cache: resumes, checks size and digest, unpacks.
 
     The Cornell Movie-Dialogs Corpus states no licence, only a citation (Danescu-Niculescu-Mizil & Lee, 2011); it is
@@ -57,50 +41,47 @@ def fetch(
     """
     from pipelines.corpus.fetch import fetch as download
 
-    with progress(f"Fetch {corpus.value}") as on_progress:
-        folder = download(corpus.value, url=url, on_progress=on_progress)
-    say(f"{bold(corpus.value)} is ready: `screentest quickstart --corpus {corpus.value}`")
-    if json:
-        emit({"corpus": corpus.value, "folder": str(folder)})
+    with progress(f"Fetch {corpus}") as on_progress:
+        folder = download(corpus, url=url, on_progress=on_progress)
+    say(f"{bold(corpus)} is ready: `screentest quickstart --corpus {corpus}`")
+    return Result(data={"corpus": corpus, "folder": str(folder)})
 
 
 @app.command("convert")
+@presented
 def convert(
     file: Annotated[Path, typer.Argument(help="Rows: .jsonl, .json (a list) or .parquet.", metavar="FILE")],
     to: Annotated[
-        Target,
+        Literal["prompts", "sft", "pairs", "replies"],
         typer.Option(
             help="`prompts` to generate from, `sft` to train on, `pairs` of preferences, `replies` made elsewhere."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Where to write; FILE-TO.jsonl here when left out.")] = None,
     base: Annotated[str, typer.Option(help="Whose template shows the first row: `embedded`, a hub id.")] = "embedded",
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Rows of Alpaca, ShareGPT, UltraFeedback, ORPO mixes, hh-rlhf, OpenAI's fine-tuning, or columns of other names.
 
     Says what it took for what, shows the first row as the model will see it, and counts what it left out.
     """
     from pipelines.corpus import convert as conversion
 
-    made = conversion.convert(file, to=to.value)
-    written = out or Path(f"{file.stem}-{to.value}.jsonl")
+    made = conversion.convert(file, to=to)
+    written = out or Path(f"{file.stem}-{to}.jsonl")
     n = conversion.write(made, written)
-    if json:
-        emit(
-            {"file": str(written), "rows": n, "form": made.form, "taken": dict(made.taken), "thoughts": made.n_thoughts,
-             "left_out": dict(made.left_out), "not_read": dict(made.unread), "repaired": made.n_repaired}
-        )  # fmt: skip
-        return
-    say(f"{bold(f'{n:,} rows')} in {written}, from {made.form}")
-    for line in _told(made):
-        say(f"  {line}")
-    say(f"The first, as {base} sees it:")
-    stdout().print(_seen_by(base, made), soft_wrap=True)
-    say(f"Next: {_NEXT[to.value].format(out=shlex.quote(str(written)))}")
+    data = {
+        "file": str(written), "rows": n, "form": made.form, "taken": made.taken, "thoughts": made.n_thoughts,
+        "left_out": made.left_out, "not_read": made.unread, "repaired": made.n_repaired,
+    }  # fmt: skip
+    say("\n  ".join((f"{bold(f'{n:,} rows')} in {written}, from {made.form}", *_account(made))))
+    next_step = f"Next: {_NEXT[to].format(out=shlex.quote(str(written)))}"
+    return Result(
+        data=data, shown=_seen_by(base, made), notes=(f"Above: the first of them, as {base} sees it.", next_step)
+    )
 
 
-def _told(made: Conversion) -> list[str]:
+def _account(made: Conversion) -> list[str]:
+    """What was taken for what, left out, not read and repaired."""
     return [
         *(f"{what} ({n})" for what, n in made.taken.items()),
         *(yellow(f"left out: {n:,} {reason}") for reason, n in made.left_out.items()),
@@ -110,8 +91,8 @@ def _told(made: Conversion) -> list[str]:
     ]
 
 
-def _seen_by(base: str, made: Conversion) -> str:
-    """The first row through the base's chat template."""
+def _seen_by(base: str, made: Conversion) -> Iterator[str]:
+    """The first row through the base's chat template, which is loaded only to be shown."""
     from harness.models.bases import load_tokenizer, resolve_base
     from harness.models.chat import chat_messages, render
     from pipelines.corpus.prepare import CHAT_SYSTEM
@@ -128,4 +109,4 @@ def _seen_by(base: str, made: Conversion) -> str:
         )
         for reply in [*replies, *([] if made.rejected is None else [made.rejected])]
     ] or [tokenizer.decode(list(render(tokenizer, prompt)))]
-    return "\n— rejected —\n".join(str(text).rstrip() for text in shown)
+    yield "\n— rejected —\n".join(str(text).rstrip() for text in shown)

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+from harness.terminal import bold, say
+from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SplitSeedOption
+from pipelines.cli.presenter import Result, presented
 
 
+@presented
 def dpo(
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/dpo/embedded.yaml.")],
     corpus: CorpusOption = "sample",
@@ -26,20 +28,18 @@ def dpo(
         bool, typer.Option("--control", help="Further SFT on the chosen replies instead: same pairs, order and steps.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split by film, as the parent was trained.", min=0)] = 7,
+    split_seed: SplitSeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Train an SFT adapter on preferences and register it as `<recipe>@candidate`, the SFT adapter as its parent.
 
     Killed at any moment, the same command goes on from the last checkpoint.
     """
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
-    from harness.store.artifacts import to_json
     from pipelines.audit import adapter_audit
-    from pipelines.cli.auditing import audit_json, show_audit
+    from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
@@ -56,27 +56,13 @@ def dpo(
     train = chosen_sft_stage if control else dpo_stage
     trained = train(session, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
     adapter = published_adapter(session, trained)
-    training = training_record(trained.folder)
+    record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
-    heldout = training["heldout"]
+    heldout = record["heldout"]
     say(
         f"{bold(f'{adapter.name}/{adapter.version}')}: reward margin {heldout['reward_margin']:.3f}, accuracy "
-        f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {training['n_validation_pairs']} "
+        f"{heldout['reward_accuracy']:.0%}, KL {heldout['kl']:.3f} nats a token on {record['n_validation_pairs']} "
         f"held-out pairs (no interval: not a result)\n"
         f"next: screentest compare {start.name}/{start.version} {adapter.name}/{adapter.version} --corpus {corpus}"
     )
-    if not json:
-        show_audit(audit)
-        return
-    emit(
-        {
-            "run_id": trained.run_id,
-            "reused": trained.reused,
-            "adapter": f"{adapter.name}/{adapter.version}",
-            "digest": adapter.digest,
-            "parent": adapter.parent,
-            "pairs_run_id": rows.run_id,
-            "training": {k: v for k, v in to_json(training).items() if k != "curves"},
-            "audit": audit_json(audit),
-        }
-    )
+    return training(trained, adapter, record, audit, parent=adapter.parent, pairs_run_id=rows.run_id)

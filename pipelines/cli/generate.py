@@ -7,37 +7,39 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import (
+from harness.terminal import say
+from pipelines.cli.options import (
+    CapOption,
     CorpusOption,
     ForceOption,
-    JsonOption,
     KeepThinkingOption,
     LimitOption,
     SeedOption,
-    emit,
-    say,
+    TopPOption,
 )
+from pipelines.cli.presenter import Result, presented
+
+N_SHOWN = 10
 
 
+@presented
 def generate(
     variant: Annotated[
-        str,
-        typer.Argument(help="`base`, a hub id, a folder, `name@alias`, `name/version`, or http://host/v1#model."),
+        str, typer.Argument(help="`base`, a hub id, a folder, `name@alias`, `name/version`, or http://host/v1#model.")
     ],
     out: Annotated[Path | None, typer.Option(help="Also write the replies here, as JSONL.")] = None,
     corpus: CorpusOption = "sample",
     data: Annotated[Path | None, typer.Option(help="Instead of a corpus: a JSONL of test prompts.")] = None,
     prompts: Annotated[int, typer.Option(help="How many, drawn evenly over films.", min=1)] = 60,
     shots: Annotated[int, typer.Option(help="Few-shot exchanges from TRAIN put before every prompt.", min=0)] = 0,
-    max_new_tokens: Annotated[int, typer.Option(help="Length cap of every reply.", min=1)] = 64,
+    max_new_tokens: CapOption = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)] = 0.95,
+    top_p: TopPOption = 0.95,
     keep_thinking: KeepThinkingOption = False,
     seed: SeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Generate replies to TEST prompts. Killed at any moment, the same command goes on where it was.
 
     The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
@@ -47,6 +49,7 @@ def generate(
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import say_spent
 
     config = GenerateConfig(
         variant=variant,
@@ -61,14 +64,15 @@ def generate(
         seed=seed,
         limit=limit,
     )
-    result = run(open_session(force=force), config)
+    session = open_session(force=force)
+    result = run(session, config)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:
         write_jsonl(out, [recorded(generation) for generation in generations])
     n_cut = sum(g.finish_reason == "length" for g in generations)
+    say_spent(session)
     say(f"{len(generations)} replies, {n_cut} cut off{f', in {out}' if out else ''}")
-    if json:
-        emit({"run_id": result.run_id, "reused": result.reused, "replies": len(generations), "cut_off": n_cut})
-    elif out is None:
-        for generation in generations[:10]:
-            typer.echo(f"{generation.prompt_id}\t{generation.text}")
+    return Result(
+        data={"run_id": result.run_id, "reused": result.reused, "replies": len(generations), "cut_off": n_cut},
+        shown=[] if out else [f"{g.prompt_id}\t{g.text}" for g in generations[:N_SHOWN]],
+    )

@@ -1,75 +1,124 @@
-"""How a verb shows a finished evaluation: what was not tested first, then verdicts, then where the report lies."""
+"""What an experiment found: what was not tested first, then the verdicts, then where the report lies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.terminal import warning
-from pipelines.cli.auditing import show_audit
-from pipelines.cli.console import emit, say, stdout, table
+from harness.terminal import bold, green, red, warning
+from pipelines.cli.presenter import LEVEL, Result, Table, counts
 
 if TYPE_CHECKING:
     from harness.experiment.evaluate import Evaluated
     from harness.experiment.session import Session
-    from harness.reporting.record import ReportRecord
+    from harness.reporting.record import AuditRow, ReportRecord
+    from harness.reporting.render import ReportFiles
+    from harness.store.tracking import StageResult
+    from harness.types import Adapter
+
+_WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
 
-def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
-    """Verdicts as a table and the report's path; with `json`, one object instead."""
-    if json:
-        emit(outcome(session, evaluated))
-        return
+def evaluation(session: Session, evaluated: Evaluated) -> Result:
+    """A finished evaluation, comparison or quickstart."""
+    run = session.parent
+    variants = [
+        {"name": v.name, "description": v.description, "base": v.base, "adapter": v.adapter, "digest": v.digest}
+        for v in evaluated.record.variants
+    ]
+    return experiment(
+        evaluated.record,
+        evaluated.files,
+        run_id=run,
+        stages=session.done,
+        seconds=evaluated.seconds,
+        besides={"experiment_id": session.tracking.run(run).experiment_id if run else None, "variants": variants},
+    )
+
+
+def experiment(
+    record: ReportRecord,
+    files: ReportFiles,
+    *,
+    run_id: str | None,
+    stages: Sequence[StageResult],
+    seconds: float,
+    besides: dict[str, Any],
+) -> Result:
+    """Any finished experiment; the keys are an interface that others script against."""
+    from harness.reporting.findings import absences_json, findings_json
+
+    return Result(
+        data={
+            "absences": absences_json(record),
+            "report": str(files.html),
+            "run_id": run_id,
+            "elapsed_seconds": round(seconds, 2),
+            **besides,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "run_id": stage.run_id,
+                    "reused": stage.reused,
+                    "reused_from": stage.source_run_id if stage.reused else None,
+                    "seconds": round(stage.seconds, 3),
+                    "fingerprint": stage.fingerprint,
+                }
+                for stage in stages
+            ],
+            "estimates": findings_json(record),
+        },
+        shown=(
+            *(f"{bold(red('not tested: '))}{absence.said}" for absence in record.absences),
+            verdicts(record),
+            audit_table(record.audit),
+            f"report: {files.html}",
+        ),
+        notes=(warning(record.caveat),) if record.caveat else (),
+    )
+
+
+def verdicts(record: ReportRecord) -> Table:
+    """The declared contrasts."""
+    columns = ("Measure", "Contrast", f"Difference, {LEVEL} interval", "df", "n", "Verdict")
+    return Table(columns=columns, rows=list(_verdicts(record)))
+
+
+def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
     from harness.reporting.findings import index
 
-    show_absences(evaluated.record)
-    indexed = index(evaluated.record)
-    rows = []
+    indexed = index(record)
     for named in indexed.of_contrasts():
         finding, written = named.finding, indexed.write(named.finding)
-        verdict = finding.verdict.label if finding.verdict else ""
-        measure = indexed.measures[finding.name].label
-        rows.append((measure, finding.contrast or "", written.effect, written.rows, verdict))
-    table("", ("Measure", "Contrast", "Difference, 95 % interval", "n", "Verdict"), rows)
-    show_audit(evaluated.record.audit)
-    if evaluated.record.caveat:
-        say(warning(evaluated.record.caveat))
-    stdout().print(f"report: {evaluated.files.html}", soft_wrap=True)
-
-
-def show_absences(record: ReportRecord) -> None:
-    """What was declared or given and is in no number, a line each."""
-    from rich.text import Text
-
-    for absence in record.absences:
-        stdout().print(
-            Text("not tested: ", style="bold red").append(Text(absence.said, style="default")), soft_wrap=True
+        yield (
+            indexed.measures[finding.name].label,
+            finding.contrast,
+            written,
+            None if finding.estimate.df is None else f"{finding.estimate.df:.3g}",
+            counts(written),
+            finding.verdict.label if finding.verdict else None,
         )
 
 
-def outcome(session: Session, evaluated: Evaluated) -> dict[str, Any]:
-    """The result as others script against it."""
-    from harness.reporting.findings import absences_json, findings_json
+def training(
+    trained: StageResult, adapter: Adapter, record: Mapping[str, Any], audit: Sequence[AuditRow], **besides: object
+) -> Result:
+    """A training with its audit, one line a check."""
+    return Result(
+        data={
+            "run_id": trained.run_id,
+            "reused": trained.reused,
+            "adapter": f"{adapter.name}/{adapter.version}",
+            "digest": adapter.digest,
+            **besides,
+            "training": {key: value for key, value in record.items() if key != "curves"},
+            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
+        },
+        shown=(audit_table(audit),),
+    )
 
-    return {
-        "absences": absences_json(evaluated.record),
-        "report": str(evaluated.files.html),
-        "run_id": session.parent,
-        "experiment_id": session.tracking.run(session.parent).experiment_id if session.parent else None,
-        "elapsed_seconds": round(evaluated.seconds, 2),
-        "stages": [
-            {
-                "name": stage.name,
-                "run_id": stage.run_id,
-                "reused": stage.reused,
-                "reused_from": stage.source_run_id if stage.reused else None,
-                "seconds": round(stage.seconds, 3),
-                "fingerprint": stage.fingerprint,
-            }
-            for stage in session.done
-        ],
-        "variants": [
-            {"name": v.name, "description": v.description, "base": v.base, "adapter": v.adapter, "digest": v.digest}
-            for v in evaluated.record.variants
-        ],
-        "estimates": findings_json(evaluated.record),
-    }
+
+def audit_table(rows: Sequence[AuditRow]) -> Table:
+    """The training audit: one line a check."""
+    columns = ("Check", "Result", "Detail")
+    return Table(title="Training audit", columns=columns, rows=[(r.label, _WORDS[r.is_passed], r.detail) for r in rows])

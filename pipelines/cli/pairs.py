@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.terminal import bold, dim, warning
-from pipelines.cli.console import (
-    CorpusOption,
-    ForceOption,
-    JsonOption,
-    LimitOption,
-    SeedOption,
-    emit,
-    say,
-    stdout,
-    table,
-)
+from harness.terminal import bold, dim, say, warning
+from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SeedOption, SplitSeedOption, TopPOption
+from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, figure, presented, written
 
 if TYPE_CHECKING:
     from harness.store.tracking import StageResult
@@ -27,11 +19,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Make, import and audit preference pairs.", no_args_is_help=True, rich_markup_mode="markdown")
 
 ParentOption = Annotated[str, typer.Option(help="The SFT adapter that the pairs are for: name@alias or name/version.")]
-SplitSeedOption = Annotated[int, typer.Option(help="Seed of the split by film, as the parent was trained.", min=0)]
 OutOption = Annotated[Path | None, typer.Option(help="Also write the pairs here, as JSONL in TRL's form.")]
 
 
 @app.command("build")
+@presented
 def build(
     parent: ParentOption = "embedded-sft@candidate",
     corpus: CorpusOption = "sample",
@@ -51,14 +43,13 @@ def build(
     max_prompt_tokens: Annotated[int, typer.Option(help="A longer prompt is passed over.", min=8)] = 384,
     max_new_tokens: Annotated[int, typer.Option(help="Length cap of a candidate.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="Of the candidates.", min=0.01)] = 0.8,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)] = 0.95,
+    top_p: TopPOption = 0.95,
     seed: SeedOption = 7,
     split_seed: SplitSeedOption = 7,
     limit: LimitOption = None,
     out: OutOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Make pairs from TRAIN prompts. Killed at any moment, the same command goes on where it was.
 
     A verdict counts when its margin is clear, and with a judge that compares two replies, when both orders agree.
@@ -78,10 +69,11 @@ def build(
     session = open_session(force=force)
     start = parent_of_name(session, parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
-    _show(pairs_stage(session, config, prepared=prepared, parent=start, adopt=True), out=out, json=json)
+    return _made(pairs_stage(session, config, prepared=prepared, parent=start, adopt=True), out=out)
 
 
 @app.command("import")
+@presented
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL: prompt, chosen, rejected as text or messages.", metavar="FILE")],
     parent: ParentOption = "embedded-sft@candidate",
@@ -89,38 +81,33 @@ def import_(
     split_seed: SplitSeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
     from pipelines.cli.session import open_session
     from pipelines.preferences.stages import import_stage, parent_of_name, prepared_for
 
     session = open_session(force=force)
     prepared = prepared_for(session, parent_of_name(session, parent), corpus=corpus, seed=split_seed, limit=limit)
-    _show(import_stage(session, file, prepared=prepared, adopt=True), out=None, json=json)
+    return _made(import_stage(session, file, prepared=prepared, adopt=True), out=None)
 
 
 @app.command("audit")
+@presented
 def audit(
     pairs: Annotated[
         str, typer.Argument(help="Run id of `pairs build` or `import`, or a JSONL file.", metavar="PAIRS")
     ],
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
-    from harness.store.artifacts import to_json
     from pipelines.cli.session import open_session
     from pipelines.preferences.stages import audit_of
 
     found = audit_of(open_session(), pairs)
-    if json:
-        emit(to_json(found))
-    else:
-        _table(found)
+    return Result(data=found, shown=_shown(found))
 
 
-def _show(stage: StageResult, *, out: Path | None, json: bool) -> None:
-    from harness.store.artifacts import from_json, read_json, to_json
+def _made(stage: StageResult, *, out: Path | None) -> Result:
+    from harness.store.artifacts import from_json, read_json
     from pipelines.preferences.audit import PairAudit
     from pipelines.preferences.build import read_pairs_summary
     from pipelines.preferences.files import PAIRS
@@ -136,46 +123,32 @@ def _show(stage: StageResult, *, out: Path | None, json: bool) -> None:
         say(dim(f"  no pair for {n:,} prompts: {reason}"))
     if summary.n_own_system:
         say(dim(f"  {summary.n_own_system:,} rows brought a system message; the data's own takes its place"))
-    if json:
-        known = {"run_id": stage.run_id, "reused": stage.reused, "digest": stage.digest}
-        emit({**known, "seconds": round(stage.seconds, 2), "summary": to_json(summary), "audit": to_json(found)})
-        return
-    _table(found)
-    stdout().print(f"run: {stage.run_id}", soft_wrap=True)
-
-
-def _table(found: PairAudit) -> None:
-    from harness.reporting.numbers import write_estimate
-
-    rows = []
-    measured = (
-        ("Length gap, chosen − rejected", found.length_gap, "words"),
-        ("Chosen reply is the longer", found.longer_chosen, "share"),
-        ("Verdict holds with sides swapped", found.position_agreement, "share"),
-        ("Rejected reply repeats the human's", found.near_copies, "share"),
-        ("Margin", None if found.margins is None else found.margins.mean, "judge's units"),
+    known = {"run_id": stage.run_id, "reused": stage.reused, "digest": stage.digest}
+    return Result(
+        data={**known, "seconds": round(stage.seconds, 2), "summary": summary, "audit": found},
+        shown=(*_shown(found), f"run: {stage.run_id}"),
     )
-    for label, estimate, unit in measured:
-        if estimate is None:
-            rows.append((label, "not measured", ""))
-            continue
-        written = write_estimate(estimate, unit=unit)
-        rows.append((label, written.effect, written.basis))
-    for label, n in (
-        ("Rows that repeat an earlier row", found.n_repeated_rows),
-        ("Chosen replies chosen before", found.n_repeated_chosen),
-        ("Rejected replies rejected before", found.n_repeated_rejected),
-    ):
-        rows.append((label, f"{n:,}", f"of {found.n_pairs:,}"))
-    table(
-        f"{found.n_pairs:,} pairs preferred by {found.preferred_by}", ("Measure", "Estimate, 95 % interval", "n"), rows
-    )
-    tells = [
-        (tell.word, f"{tell.n_chosen}", f"{tell.n_rejected}", write_estimate(tell.log_odds, unit="").effect,
-         "" if tell.p_adjusted is None else f"{tell.p_adjusted:.3f}")
-        for tell in found.tells[:15]
-    ]  # fmt: skip
-    head = ("Word", "Chosen", "Rejected", "Log odds ratio, 95 % interval", "Adjusted p")
-    table(f"Words that tell the sides apart, of {found.n_words_tested} tested", head, tells)
-    for bias in found.biases:
-        stdout().print(warning(bias.sentence), soft_wrap=True)
+
+
+def _shown(found: PairAudit) -> Iterator[Table | str]:
+    rows = [
+        figure("Length gap, chosen − rejected", found.length_gap, unit="words"),
+        figure("Chosen reply is the longer", found.longer_chosen, unit="share"),
+        figure("Verdict holds with sides swapped", found.position_agreement, unit="share"),
+        figure("Rejected reply repeats the human's", found.near_copies, unit="share"),
+        figure("Margin", None if found.margins is None else found.margins.mean, unit="judge's units"),
+        ("Rows that repeat an earlier row", found.n_repeated_rows, f"of {found.n_pairs:,}"),
+        ("Chosen replies chosen before", found.n_repeated_chosen, f"of {found.n_pairs:,}"),
+        ("Rejected replies rejected before", found.n_repeated_rejected, f"of {found.n_pairs:,}"),
+    ]
+    yield Table(title=f"{found.n_pairs:,} pairs preferred by {found.preferred_by}", columns=FIGURES, rows=rows)
+    yield Table(
+        title=f"Words that tell the sides apart, of {found.n_words_tested} tested",
+        columns=("Word", "Chosen", "Rejected", f"Log odds ratio, {LEVEL} interval", "Adjusted p"),
+        rows=[
+            (tell.word, tell.n_chosen, tell.n_rejected, written(tell.log_odds),
+             None if tell.p_adjusted is None else f"{tell.p_adjusted:.3f}")
+            for tell in found.tells[:15]
+        ],
+    )  # fmt: skip
+    yield from (warning(bias.sentence) for bias in found.biases)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.console import JsonOption, SeedOption, emit, say
+from harness.terminal import say
+from pipelines.cli.options import SeedOption
+from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
+    from harness.experiment.planning.pilot_data import Pilot
     from harness.stats import PowerAnswer
-    from pipelines.pilot import Pilot
 
 app = typer.Typer(
     help="""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
@@ -38,6 +42,7 @@ USUAL_POWER = 0.8
 
 
 @app.command("paired")
+@presented
 def paired(
     sd: Annotated[float, typer.Option(help="Standard deviation over prompts of the true difference between two arms.")],
     effect: EffectOption = None,
@@ -49,8 +54,7 @@ def paired(
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Scores of two arms on the same prompts.
 
     How many prompts show half a point?
@@ -61,27 +65,20 @@ def paired(
     """
     from harness import stats
 
-    _check_asked("--effect", effect, "--prompts", prompts, power)
     design = stats.PairedDesign(
-        sd_difference=sd,
-        sd_repeat=repeat_sd,
-        n_draws=draws,
-        prompts_per_film=prompts_per_film,
-        icc=icc,
-        level=level,
+        sd_difference=sd, sd_repeat=repeat_sd, n_draws=draws, prompts_per_film=prompts_per_film, icc=icc, level=level,
         n_tests=tests,
+    )  # fmt: skip
+    return _answer(
+        _Asked("--effect", effect, "--prompts", prompts, power),
+        how_many=lambda effect, power: stats.paired_sample_size(design, effect=effect, power=power),
+        what_shows=lambda n, power: stats.paired_detectable(design, n_prompts=n, power=power),
+        how_surely=lambda effect, n: stats.paired_power(design, effect=effect, n_prompts=n),
     )
-    wanted = USUAL_POWER if power is None else power
-    if effect is not None and prompts is not None:
-        answer = stats.paired_power(design, effect=effect, n_prompts=prompts)
-    elif effect is not None:
-        answer = stats.paired_sample_size(design, effect=effect, power=wanted)
-    else:
-        answer = stats.paired_detectable(design, n_prompts=prompts or 0, power=wanted)
-    _answer(answer, json=json)
 
 
 @app.command("votes")
+@presented
 def votes(
     win_share: Annotated[
         float | None,
@@ -94,8 +91,7 @@ def votes(
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Votes of people between two variants, against one half.
 
     How many votes show that 60 % prefer the new model, with a quarter of ties and 50 votes a rater?
@@ -106,19 +102,17 @@ def votes(
     """
     from harness import stats
 
-    _check_asked("--win-share", win_share, "--votes", votes, power)
-    wanted = USUAL_POWER if power is None else power
     panel = {"tie_share": ties, "votes_per_rater": votes_per_rater, "icc": icc, "level": level}
-    if win_share is not None and votes is not None:
-        answer = stats.votes_power(win_share, n_votes=votes, n_tests=tests, **panel)
-    elif win_share is not None:
-        answer = stats.votes_sample_size(win_share, power=wanted, n_tests=tests, **panel)
-    else:
-        answer = stats.votes_detectable(n_votes=votes or 0, power=wanted, n_tests=tests, **panel)
-    _answer(answer, json=json)
+    return _answer(
+        _Asked("--win-share", win_share, "--votes", votes, power),
+        how_many=lambda share, power: stats.votes_sample_size(share, power=power, n_tests=tests, **panel),
+        what_shows=lambda n, power: stats.votes_detectable(n_votes=n, power=power, n_tests=tests, **panel),
+        how_surely=lambda share, n: stats.votes_power(share, n_votes=n, n_tests=tests, **panel),
+    )
 
 
 @app.command("simulate")
+@presented
 def simulate(
     pilot: Annotated[
         str,
@@ -142,8 +136,7 @@ def simulate(
     tests: TestsOption = 1,
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
     seed: SeedOption = 7,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """From a pilot instead of a formula: its films are drawn again and again, and the test is made on each draw.
 
     How many films show a difference of 0.02 bits per byte, going by the last evaluation?
@@ -156,30 +149,22 @@ def simulate(
     from harness import stats
     from harness.seeding import stream
 
-    _check_asked("--effect", effect, "--films", films, power)
+    asked = _Asked("--effect", effect, "--films", films, power)
     read = _read_pilot(pilot, measure=measure, treatment=treatment, control=control)
-    wanted = USUAL_POWER if power is None else power
-    rng = stream(seed, "power simulate")
-    rows, clusters = read.differences, read.clusters
-    if effect is not None and films is not None:
-        answer = stats.pilot_power(
-            rows, clusters=clusters, effect=effect, n_clusters=films, rng=rng, level=level, n_tests=tests, n_draws=draws
-        )
-    elif effect is not None:
-        answer = stats.pilot_sample_size(
-            rows, clusters=clusters, effect=effect, power=wanted, rng=rng, level=level, n_tests=tests, n_draws=draws
-        )
-    else:
-        answer = stats.pilot_detectable(
-            rows, clusters=clusters, n_clusters=films or 0, power=wanted, rng=rng, level=level, n_tests=tests,
-            n_draws=draws,
-        )  # fmt: skip
+    rows, rng = read.differences, stream(seed, "power simulate")
+    how: dict[str, Any] = {"clusters": read.clusters, "level": level, "n_tests": tests, "n_draws": draws}
+    found = _answer(
+        asked,
+        how_many=lambda effect, power: stats.pilot_sample_size(rows, effect=effect, power=power, rng=rng, **how),
+        what_shows=lambda n, power: stats.pilot_detectable(rows, n_clusters=n, power=power, rng=rng, **how),
+        how_surely=lambda effect, n: stats.pilot_power(rows, effect=effect, n_clusters=n, rng=rng, **how),
+    )
     say(_basis(read))
-    _answer(answer, json=json)
+    return found
 
 
 def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, control: str | None) -> Pilot:
-    from pipelines.pilot import read_pilot_file, read_pilot_run
+    from harness.experiment.planning.pilot_data import read_pilot_file, read_pilot_run
 
     if Path(pilot).suffix in (".jsonl", ".json") or Path(pilot).exists():
         return read_pilot_file(Path(pilot), treatment=treatment, control=control)
@@ -197,26 +182,36 @@ def _basis(pilot: Pilot) -> str:
     )
 
 
-def _check_asked(first: str, one: float | None, second: str, other: float | None, power: float | None) -> None:
-    """One of the three must be left out: it is the answer."""
-    from harness.errors import ConfigError
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A true difference, a size and a power: what is left out is the answer."""
 
-    if one is None and other is None:
-        raise ConfigError(f"`{first}` or `{second}` must be given, got neither: leave out only what you want to know")
-    if one is not None and other is not None and power is not None:
-        raise ConfigError(f"`{first}`, `{second}` and `--power` must not all be given: leave out what you want to know")
+    first: str
+    effect: float | None
+    second: str
+    n: int | None
+    power: float | None
+
+    def __post_init__(self) -> None:
+        from harness.errors import ConfigError
+
+        one, other, left_out = self.first, self.second, "leave out only what you want to know"
+        if self.effect is None and self.n is None:
+            raise ConfigError(f"`{one}` or `{other}` must be given, got neither: {left_out}")
+        if self.effect is not None and self.n is not None and self.power is not None:
+            raise ConfigError(f"`{one}`, `{other}` and `--power` must not all be given: {left_out}")
 
 
-def _answer(answer: PowerAnswer, *, json: bool) -> None:
-    if json:
-        emit(
-            {
-                "sentence": answer.sentence,
-                "n": answer.n,
-                "n_films": answer.n_films,
-                "effect": answer.effect,
-                "power": answer.power,
-            }
-        )
+def _answer(
+    asked: _Asked,
+    *,
+    how_many: Callable[[float, float], PowerAnswer],
+    what_shows: Callable[[int, float], PowerAnswer],
+    how_surely: Callable[[float, int], PowerAnswer],
+) -> Result:
+    power = USUAL_POWER if asked.power is None else asked.power
+    if asked.n is None:
+        answer = how_many(asked.effect or 0, power)
     else:
-        typer.echo(answer.sentence)
+        answer = what_shows(asked.n, power) if asked.effect is None else how_surely(asked.effect, asked.n)
+    return Result(data=answer, shown=(answer.sentence,))

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, SeedOption
+from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli.presenter import Result, presented
 
 
+@presented
 def quickstart(
     corpus: CorpusOption = "sample",
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
@@ -26,14 +28,13 @@ def quickstart(
     seed: SeedOption = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Train adapters, compare them with their base on held-out films, and write a report: minutes, no GPU, no key.
 
     prepare → fine-tune with NEFTune → preference pairs → DPO → register → generate → judge with controls → report.
     A second call reuses every stage.
     """
-    from pipelines.cli.outcome import show
+    from pipelines.cli.outcome import evaluation
     from pipelines.cli.session import open_command
     from pipelines.quickstart import run
 
@@ -41,4 +42,4 @@ def quickstart(
         evaluated = run(
             session, corpus=corpus, recipe=recipe, dpo_recipe=dpo_recipe, experiment=experiment, seed=seed, limit=limit
         )
-    show(session, evaluated, json=json)
+    return evaluation(session, evaluated)

@@ -11,8 +11,7 @@ import typer
 
 from harness.child_processes import SAFE_PATH
 from harness.experiment.shipped import shipped
-from harness.terminal import bold
-from pipelines.cli.console import say
+from harness.terminal import bold, say
 
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.

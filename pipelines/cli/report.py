@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import JsonOption, emit, say
+from harness.terminal import bold, say
+from pipelines.cli.presenter import Result, presented
 
 
+@presented
 def report(
     run: Annotated[
         str, typer.Argument(help="Run of an evaluation, comparison or quickstart; `latest` is the newest.")
@@ -21,8 +22,7 @@ def report(
         bool,
         typer.Option("--samples/--no-samples", help="With or without text, for corpora that may not be published."),
     ] = True,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
     from harness.reporting.runs import export_report, record_of
     from harness.store.tracking import Tracking
@@ -33,7 +33,5 @@ def report(
         record = replace(record, samples=(), sampling="")
     files = export_report(tracking, record, folder=out)
     say(f"report: {bold(files.html)}")
-    if json:
-        emit({"report": str(files.html), "markdown": str(files.markdown), "json": str(files.json)})
-    else:
-        typer.echo(str(files.html))
+    paths = {"report": str(files.html), "markdown": str(files.markdown), "json": str(files.json)}
+    return Result(data=paths, shown=(paths["report"],))

@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import ForceOption, JsonOption, emit, say
+from harness.terminal import bold, say
+from pipelines.cli.options import ForceOption
+from pipelines.cli.presenter import Result, presented
 
 app = typer.Typer(help="Bring scores made elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.command("import")
+@presented
 def import_scores(
     file: Annotated[Path, typer.Argument(help="JSONL: prompt_id, variant, value (null is missing), draw, cluster.")],
     measure: Annotated[str, typer.Option(help="Name of the measure in experiments.")],
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Store any metric's per-row values; an experiment then names them: `my_metric: {scores: RUN, better: higher}`."""
     from harness.experiment.imported_scores import import_stage, read_scores
     from pipelines.cli.session import open_session
@@ -32,5 +33,4 @@ def import_scores(
         f"{len({row.variant for row in rows})} variants; in an experiment:\n"
         f"  measures: {{{measure}: {{scores: {result.run_id}, better: higher}}}}"
     )
-    if json:
-        emit({"run_id": result.run_id, "reused": result.reused, "measure": measure, "rows": len(rows)})
+    return Result(data={"run_id": result.run_id, "reused": result.reused, "measure": measure, "rows": len(rows)})

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import say
+from harness.terminal import bold, say
+from pipelines.cli.options import RevisionOption
 
 if TYPE_CHECKING:
+    from harness.models.local import Dtype
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
-
-
-class EngineName(StrEnum):
-    """What decodes."""
-
-    local = "local"
-    vllm = "vllm"
-
-
-class DtypeName(StrEnum):
-    """In which precision."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
 
 
 def serve(
@@ -39,7 +23,7 @@ def serve(
         ),
     ] = None,
     base: Annotated[str, typer.Option(help="Base model: embedded, hub id or folder.")] = "embedded",
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    revision: RevisionOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
@@ -51,15 +35,15 @@ def serve(
         int, typer.Option(help="Connections at once, half of them at most of one client.", min=1)
     ] = 512,
     timeout: Annotated[
-        float,
-        typer.Option(help="Seconds for a client to send a request, to read its answer, to stay idle.", min=0.1),
+        float, typer.Option(help="Seconds for a client to send a request, to read its answer, to stay idle.", min=0.1)
     ] = 10,
     grace: Annotated[float, typer.Option(help="Seconds to finish what runs when told to stop.", min=1)] = 60,
-    dtype: Annotated[DtypeName, typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA.")] = (
-        DtypeName.auto
-    ),
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA."),
+    ] = "auto",
     log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
-    engine: Annotated[EngineName, typer.Option(help="`vllm` runs an installed vLLM.")] = EngineName.local,
+    engine: Annotated[Literal["local", "vllm"], typer.Option(help="`vllm` runs an installed vLLM.")] = "local",
     show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
 ) -> None:
     """Serve variants behind `/v1/chat/completions`, for the `openai` client, curl, or another Screentest.
@@ -70,15 +54,13 @@ def serve(
     """
     import shlex
 
-    from rich.markup import escape
-
     from harness.errors import ConfigError
     from harness.models.bases import adaptation_of, resolve_base
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
     from harness.store.tracking import Tracking
 
-    if show and engine is not EngineName.vllm:
+    if show and engine != "vllm":
         raise ConfigError("`--print` shows vLLM's command; give `--engine vllm` with it")
     limits = ServingLimits(
         max_batch=max_batch,
@@ -91,8 +73,8 @@ def serve(
     )
     served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
     for note in adaptation_of(served.base).notes:
-        say(escape(f"{note} (not by vLLM, which renders it as it is)" if engine is EngineName.vllm else note))
-    if engine is EngineName.vllm:
+        say(f"{note} (not by vLLM, which renders it as it is)" if engine == "vllm" else note)
+    if engine == "vllm":
         from harness.serving import vllm
 
         command = vllm.build_command(served.base, served.adapters(), host=host, port=port, limits=limits)
@@ -104,7 +86,7 @@ def serve(
 
 
 def _serve_here(
-    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: DtypeName, log_text: bool
+    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: Dtype, log_text: bool
 ) -> None:
     import os
     import sys
@@ -119,7 +101,7 @@ def _serve_here(
     with bind(host, port) as sock:
         served.list()  # a first look takes seconds where the store is new; no client should wait for it
         with quiet():
-            model = LocalModel.load(served.base, dtype=dtype.value)
+            model = LocalModel.load(served.base, dtype=dtype)
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
         asked = "with a key" if service.key.is_on else "without a key"

@@ -9,7 +9,8 @@ from harness.experiment.judges.spending import Spending
 from harness.experiment.session import Session
 from harness.models.endpoint.budget import Budget
 from harness.store.tracking import Tracking
-from pipelines.cli.console import progress, say
+from harness.terminal import progress, say
+from pipelines.cli.spending import say_spent
 
 
 def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:
@@ -20,8 +21,9 @@ def open_session(*, force: bool = False, budget_usd: float | None = None) -> Ses
 
 @contextlib.contextmanager
 def open_command(name: str, *, force: bool = False, budget_usd: float | None = None) -> Iterator[Session]:
-    """A session whose stages nest under one run of this command."""
+    """A session whose stages nest under one run of this command; says what endpoints cost when all is done."""
     session = open_session(force=force, budget_usd=budget_usd)
     with session.tracking.command(name) as parent:
         session.parent = parent.run_id
         yield session
+    say_spent(session)

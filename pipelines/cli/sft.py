@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.terminal import bold
-from pipelines.cli.console import CorpusOption, ForceOption, JsonOption, LimitOption, emit, say
+from harness.terminal import bold, say
+from pipelines.cli.options import CorpusOption, ForceOption, LimitOption
+from pipelines.cli.presenter import Result, presented
 
 
+@presented
 def sft(
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
     corpus: CorpusOption = "sample",
@@ -18,17 +20,15 @@ def sft(
     split_seed: Annotated[int, typer.Option(help="Seed of the split by film.", min=0)] = 7,
     limit: LimitOption = None,
     force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Fine-tune a base on a corpus and register the adapter as `<recipe>@candidate`.
 
     Killed at any moment, the same command goes on from the last checkpoint.
     """
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
-    from harness.store.artifacts import to_json
     from pipelines.audit import adapter_audit
-    from pipelines.cli.auditing import audit_json, show_audit
+    from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig
     from pipelines.stages import prepare_stage, sft_stage, training_record
@@ -49,23 +49,11 @@ def sft(
     prepared = prepare_stage(session, config)
     trained = sft_stage(session, chosen, prepared, adopt=True)
     adapter = published_adapter(session, trained)
-    training = training_record(trained.folder)
+    record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)
     say(
-        f"{bold(f'{adapter.name}/{adapter.version}')}: validation loss {training['validation_loss_before']:.3f} → "
-        f"{training['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
+        f"{bold(f'{adapter.name}/{adapter.version}')}: validation loss {record['validation_loss_before']:.3f} → "
+        f"{record['validation_loss']:.3f} nats per token (on validation, no interval: not a result)\n"
         f"next: screentest compare base {adapter.name}/{adapter.version} --corpus {corpus}"
     )
-    if not json:
-        show_audit(audit)
-    else:
-        emit(
-            {
-                "run_id": trained.run_id,
-                "reused": trained.reused,
-                "adapter": f"{adapter.name}/{adapter.version}",
-                "digest": adapter.digest,
-                "training": {k: v for k, v in to_json(training).items() if k != "curves"},
-                "audit": audit_json(audit),
-            }
-        )
+    return training(trained, adapter, record, audit)

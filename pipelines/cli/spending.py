@@ -1,59 +1,49 @@
-"""How a verb shows what endpoints would cost, and what they did cost."""
+"""What endpoints would cost, and what they did cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.terminal import warning
-from pipelines.cli.console import emit, say, table
+from harness.terminal import say, warning
+from pipelines.cli.presenter import Result, Table
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Planned
     from harness.experiment.session import Session
 
 UNKNOWN = "unknown"
+_COLUMNS = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out, at most", "US$, at most")
+_UPPER = "A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens."
 
 
-def show_plan(planned: Sequence[Planned], *, json: bool) -> None:
+def dry_run(planned: Sequence[Planned]) -> Result:
     """Calls, tokens and price of what would be sent; an unknown price is said, never 0."""
-    if json:
-        emit(
-            [
-                {
-                    "what": p.what,
-                    "calls": p.plan.n_calls,
-                    "known": p.plan.n_known,
-                    "bytes": p.plan.n_bytes,
-                    "input_tokens_at_most": p.plan.n_input_at_most,
-                    "output_tokens_at_most": p.plan.n_output_at_most,
-                    "usd_at_most": p.plan.usd_at_most,
-                    "note": p.note,
-                }
-                for p in planned
-            ]
-        )
-        return
-    if not planned:
-        say("No endpoint would be asked.")
-        return
-    columns = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out, at most", "US$, at most")
-    rows = [
-        (
-            p.what,
-            f"{p.plan.n_calls:,}",
-            f"{p.plan.n_known:,}",
-            f"{p.plan.n_input_at_most:,}",
-            f"{p.plan.n_output_at_most:,}",
-            UNKNOWN if p.plan.usd_at_most is None else f"{p.plan.usd_at_most:.4f}",
-        )
+    data = [
+        {
+            "what": p.what,
+            "calls": p.plan.n_calls,
+            "known": p.plan.n_known,
+            "bytes": p.plan.n_bytes,
+            "input_tokens_at_most": p.plan.n_input_at_most,
+            "output_tokens_at_most": p.plan.n_output_at_most,
+            "usd_at_most": p.plan.usd_at_most,
+            "note": p.note,
+        }
         for p in planned
     ]
-    table("Nothing was sent", columns, rows)
-    for p in planned:
-        if p.note:
-            say(warning(f"{p.what}: {p.note}"))
-    say("A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens.")
+    if not planned:
+        return Result(data=data, notes=("No endpoint would be asked.",))
+    keys = ("what", "calls", "known", "input_tokens_at_most", "output_tokens_at_most")
+    rows = [
+        (*(row[key] for key in keys), UNKNOWN if row["usd_at_most"] is None else f"{row['usd_at_most']:.4f}")
+        for row in data
+    ]
+    return Result(
+        data=data,
+        shown=(Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),),
+        notes=(*(warning(f"{p.what}: {p.note}") for p in planned if p.note), _UPPER),
+    )
 
 
 def say_spent(session: Session) -> None:

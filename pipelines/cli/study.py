@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.terminal import bold, dim
-from pipelines.cli.console import JsonOption, emit, say, stdout
+from harness.terminal import bold, dim, say
+from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,16 +22,15 @@ app = typer.Typer(
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study.", metavar="STUDY")]
 UrlOption = Annotated[str, typer.Option(help="Where the rating page runs; links begin with it.")]
 HERE = "http://localhost:8501"
-FORMATS = ("votes", "ratings", "preferences", "mlflow")
 
 
 @app.command("create")
+@presented
 def create(
     file: Annotated[Path, typer.Argument(help="A study, e.g. experiments/studies/which_is_better.yaml.")],
     name: Annotated[str | None, typer.Option(help="Instead of the file's name: one study a name.")] = None,
     url: UrlOption = HERE,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
     from harness.studies.create import create as make
     from pipelines.cli.session import open_session
@@ -40,48 +39,45 @@ def create(
     study = made.study
     say(f"{bold(study.name)}: {study.plan}")
     say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
-    if json:
-        links = [{"rater": link.rater, "url": link.url(url), "rehearsal": link.is_rehearsal} for link in made.links]
-        emit({"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links})
-        return
-    for link in made.links:
-        _print_link(link, url)
+    links = [_link(link, url) for link in made.links]
+    return Result(
+        data={"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links},
+        shown=[_line(link) for link in links],
+    )
 
 
 @app.command("status")
+@presented
 def status(
     study: Annotated[str | None, typer.Argument(help="One study with its figures; all of them when left out.")] = None,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """How far a study is and what it says so far: win rates valid at any look, agreement, raters, what is missing."""
-    from pipelines.cli.study_status import show_studies, show_study
+    from pipelines.cli.study_status import studies_of, study_of
 
-    if study is None:
-        show_studies(_store(), json=json)
-    else:
-        show_study(_store(), study, json=json)
+    return studies_of(_store()) if study is None else study_of(_store(), study)
 
 
 @app.command("close")
-def close(study: StudyArgument, json: JsonOption = False) -> None:
+@presented
+def close(study: StudyArgument) -> Result:
     """Take no more ratings, for good. Then raters may browse, and the ratings may go to MLflow."""
     from harness.studies.studies import close_study
 
     closed = close_study(_store(), study)
     say(f"{bold(closed.name)} is closed")
-    if json:
-        emit({"study": closed.name, "closed_at": closed.closed_at})
+    return Result(data={"study": closed.name, "closed_at": closed.closed_at})
 
 
 @app.command("export")
+@presented
 def export(
     study: StudyArgument,
     format: Annotated[
-        str, typer.Option(help="votes (left,right,winner CSV), ratings (JSONL), preferences (TRL JSONL), mlflow.")
+        Literal["votes", "ratings", "preferences", "mlflow"],
+        typer.Option(help="votes (left,right,winner CSV), ratings (JSONL), preferences (TRL JSONL), mlflow."),
     ] = "ratings",
     out: Annotated[Path | None, typer.Option(help="File to write; mlflow needs none.")] = None,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """Ratings as a file or as MLflow feedback. Those of TRAIN prompts leave as preference pairs and as nothing else."""
     from harness.errors import ConfigError
     from harness.studies.exports import export as write
@@ -89,25 +85,21 @@ def export(
     from harness.studies.studies import find_study
     from pipelines.cli.session import open_session
 
-    if format not in FORMATS:
-        raise ConfigError(f"`--format` must be one of {', '.join(FORMATS)}, got {format!r}")
     engine = _store()
     found = find_study(engine, study)
     if format == "mlflow":
         result = ratings_stage(open_session(), engine, found)
         say(f"ratings of {bold(study)} are in run {result.run_id}, as feedback on its experiment's traces")
-        if json:
-            emit({"study": study, "run_id": result.run_id, "reused": result.reused})
-        return
+        return Result(data={"study": study, "run_id": result.run_id, "reused": result.reused})
     if out is None:
         raise ConfigError(f"`--out` must name the file to write for --format {format}")
-    n = write(engine, found, format, out)  # type: ignore[arg-type]
+    n = write(engine, found, format, out)
     say(f"{n} rows written to {bold(out)}")
-    if json:
-        emit({"study": study, "format": format, "file": str(out), "rows": n})
+    return Result(data={"study": study, "format": format, "file": str(out), "rows": n})
 
 
 @app.command("link")
+@presented
 def link(
     study: StudyArgument,
     rater: Annotated[str, typer.Argument(help="A rater of the study; with --rehearsal a new name.")],
@@ -115,49 +107,38 @@ def link(
         bool, typer.Option("--rehearsal", help="A link to try the study with: its ratings never enter a result.")
     ] = False,
     url: UrlOption = HERE,
-    json: JsonOption = False,
-) -> None:
+) -> Result:
     """A new link for a rater (the old one stops working), or one to rehearse with."""
     from harness.studies.studies import add_rehearsal, find_study, renew_link
 
     engine = _store()
     found = find_study(engine, study)
-    made = add_rehearsal(engine, found, rater) if rehearsal else renew_link(engine, found, rater)
-    if json:
-        emit({"study": study, "rater": made.rater, "url": made.url(url), "rehearsal": made.is_rehearsal})
-        return
-    _print_link(made, url)
+    made = _link(add_rehearsal(engine, found, rater) if rehearsal else renew_link(engine, found, rater), url)
+    return Result(data={"study": study, **made}, shown=(_line(made),))
 
 
 @app.command("revoke")
-def revoke(
-    study: StudyArgument,
-    rater: Annotated[str, typer.Argument(help="A rater of the study.")],
-    json: JsonOption = False,
-) -> None:
+@presented
+def revoke(study: StudyArgument, rater: Annotated[str, typer.Argument(help="A rater of the study.")]) -> Result:
     """Withdraw a rater's link. Their ratings stay; nobody waits for the rest of them."""
     from harness.studies.studies import find_study, revoke_link
 
     engine = _store()
     revoke_link(engine, find_study(engine, study), rater)
     say(f"the link of {bold(rater)} no longer works")
-    if json:
-        emit({"study": study, "rater": rater})
+    return Result(data={"study": study, "rater": rater})
 
 
 @app.command("backup")
-def backup(
-    file: Annotated[Path, typer.Argument(help="New file for the copy.")],
-    json: JsonOption = False,
-) -> None:
+@presented
+def backup(file: Annotated[Path, typer.Argument(help="New file for the copy.")]) -> Result:
     """Copy the store to a file while raters go on: SQLite page by page, PostgreSQL by `pg_dump`; checked either way."""
     from harness.settings import Settings
     from harness.studies.backup import back_up
 
     made = back_up(Settings.from_environment().database_url, file)
     say(f"{made.n_bytes:,} bytes written to {bold(file)}; {made.restored_by}")
-    if json:
-        emit({"file": str(file), "bytes": made.n_bytes})
+    return Result(data={"file": str(file), "bytes": made.n_bytes})
 
 
 def _store() -> Engine:
@@ -167,6 +148,9 @@ def _store() -> Engine:
     return open_database(Settings.from_environment().database_url)
 
 
-def _print_link(link: Link, url: str) -> None:
-    mark = "  (rehearsal)" if link.is_rehearsal else ""
-    stdout().print(f"{link.rater}  {link.url(url)}{mark}", soft_wrap=True)
+def _link(link: Link, url: str) -> dict[str, Any]:
+    return {"rater": link.rater, "url": link.url(url), "rehearsal": link.is_rehearsal}
+
+
+def _line(link: dict[str, Any]) -> str:
+    return f"{link['rater']}  {link['url']}{'  (rehearsal)' if link['rehearsal'] else ''}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from stories import Ran, screentest
 
-from pipelines.pilot import read_pilot_file
+from harness.experiment.planning.pilot_data import read_pilot_file
 
 
 def power(tmp_path: Path, *arguments: object) -> Ran:
@@ -35,19 +35,6 @@ def scores(tmp_path: Path) -> Path:
                 row = {"prompt_id": f"p{prompt}", "variant": variant, "draw": draw, "value": value}
                 rows.append(row | {"cluster": f"m{prompt // 4}"})
     return write(tmp_path / "scores.jsonl", rows)
-
-
-@pytest.fixture
-def votes(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    rows = []
-    for prompt in range(40):
-        for rater in ("ann", "ben", "cem"):
-            left, right = ("a", "b") if rng.random() < 0.5 else ("b", "a")
-            winner = str(rng.choice(["left", "right", "tie", "both_bad"], p=[0.4, 0.4, 0.1, 0.1]))
-            row = {"prompt_id": f"p{prompt}", "left": left, "right": right, "winner": winner, "rater": rater}
-            rows.append(row | {"cluster": f"m{prompt // 2}"})
-    return write(tmp_path / "votes.jsonl", rows)
 
 
 # ── each from the others ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,89 +112,6 @@ def test_votes_become_prompt_means_around_one_half(tmp_path):
     pilot = read_pilot_file(file, treatment="a", control="b")
     assert pilot.differences.tolist() == pytest.approx([(1 + 1 + 0 + 0.5) / 4 - 0.5, 0.0])
     assert len(set(pilot.clusters)) == 2
-
-
-def test_a_pilot_of_votes_plans_films(tmp_path, votes):
-    ran = power(tmp_path, "simulate", votes, "--effect", 0.1)
-    assert ran.code == 0, ran.stderr
-    assert "films like the pilot's" in ran.stdout
-    assert "in share of votes above one half" in ran.stderr
-
-
-# ── what cannot be answered ──────────────────────────────────────────────────────────────────────────────────────────
-
-WRONG = {
-    "paired: nothing asked": ("paired", "--sd", 1),
-    "paired: everything given": ("paired", "--sd", 1, "--effect", 1, "--prompts", 9, "--power", 0.9),
-    "paired: no spread": ("paired", "--sd", 0, "--effect", 1),
-    "paired: negative effect": ("paired", "--sd", 1, "--effect", -1),
-    "paired: one prompt": ("paired", "--sd", 1, "--prompts", 1),
-    "paired: impossible ICC": ("paired", "--sd", 1, "--effect", 1, "--icc", 2),
-    "paired: sure of everything": ("paired", "--sd", 1, "--effect", 1, "--power", 1),
-    "votes: nothing asked": ("votes",),
-    "votes: even": ("votes", "--win-share", 0.5),
-    "votes: too few": ("votes", "--votes", 3),
-    "votes: ties only": ("votes", "--win-share", 0.6, "--ties", 1),
-    "votes: level": ("votes", "--win-share", 0.6, "--level", 0.2),
-    "simulate: no file": ("simulate", "{bad}/none.jsonl", "--effect", 1),
-    "simulate: no run": ("simulate", "latest", "--measure", "heldout_loss", "--effect", 1),
-    "simulate: empty": ("simulate", "{bad}/empty.jsonl", "--effect", 1),
-    "simulate: neither scores nor votes": ("simulate", "{bad}/other.jsonl", "--effect", 1),
-    "simulate: not JSON": ("simulate", "{bad}/text.jsonl", "--effect", 1),
-    "simulate: not UTF-8": ("simulate", "{bad}/latin.jsonl", "--effect", 1),
-    "simulate: three variants": ("simulate", "{bad}/three.jsonl", "--effect", 1),
-    "simulate: unknown variant": ("simulate", "{bad}/three.jsonl", "--treatment", "x", "--control", "a", "--effect", 1),
-    "simulate: one variant twice": (
-        "simulate", "{bad}/three.jsonl", "--treatment", "a", "--control", "a", "--effect", 1,
-    ),
-    "simulate: never compared": ("simulate", "{bad}/votes.jsonl", "--treatment", "a", "--control", "c", "--effect", 1),
-    "simulate: unknown winner": ("simulate", "{bad}/winner.jsonl", "--effect", 0.1),
-    "simulate: vote without side": ("simulate", "{bad}/side.jsonl", "--effect", 0.1),
-    "simulate: no prompt in common": ("simulate", "{bad}/apart.jsonl", "--effect", 1),
-    "simulate: two films": ("simulate", "{bad}/films.jsonl", "--effect", 1),
-    "simulate: no variance": ("simulate", "{bad}/flat.jsonl", "--films", 5),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("bad")
-
-    def score(prompt: str, variant: str, value: float, **more: str) -> dict[str, Any]:
-        return {"prompt_id": prompt, "variant": variant, "value": value, **more}
-
-    def vote(left: str, right: str, winner: str) -> dict[str, Any]:
-        return {"prompt_id": "p", "left": left, "right": right, "winner": winner}
-
-    (folder / "empty.jsonl").write_text("\n")
-    (folder / "text.jsonl").write_text("hello\n")
-    (folder / "latin.jsonl").write_bytes('{"prompt_id": "é"}'.encode("latin-1"))
-    write(folder / "other.jsonl", [{"prompt_id": "p", "marks": 3}])
-    write(folder / "three.jsonl", [score("p", v, 1) for v in ("a", "b", "c")])
-    write(folder / "votes.jsonl", [vote("a", "b", "left"), vote("b", "c", "left")])
-    write(folder / "winner.jsonl", [vote("a", "b", "A")])
-    write(folder / "side.jsonl", [{"prompt_id": "p", "left": "a", "winner": "left"}])
-    write(folder / "apart.jsonl", [score("p", "a", 1), score("q", "b", 1)])
-    pairs = [(p, v) for p in range(6) for v in ("a", "b")]
-    write(folder / "films.jsonl", [score(f"p{p}", v, p * (v == "a"), cluster=f"m{p % 2}") for p, v in pairs])
-    write(folder / "flat.jsonl", [score(f"p{p}", v, float(v == "a"), cluster=f"m{p}") for p, v in pairs])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    from stories import fresh_home
-
-    return fresh_home(tmp_path_factory.mktemp("power") / "mlruns")
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_a_question_without_an_answer_is_refused_in_a_sentence(case, bad, home):
-    ran = screentest("power", *(str(word).format(bad=bad) for word in WRONG[case]), home=home)
-    assert (ran.code, ran.stdout) == (2, ""), ran.stderr
-    (line,) = [text for text in ran.stderr.splitlines() if text.startswith("error: ")]
-    assert "`" in line
-    assert "Traceback" not in ran.stderr
 
 
 def test_the_examples_of_the_help_run(tmp_path):

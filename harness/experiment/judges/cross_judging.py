@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import ConfigError, InputError
 from harness.experiment import measured_arms as rows
-from harness.experiment.judges.judge_files import AGAINST, REPLIES, Recorded, estimate_json, read_files
+from harness.experiment.judges.judge_files import AGAINST, REPLIES, Recorded, read_files
 from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.session import Session
@@ -58,19 +57,6 @@ def cross_judges(
         agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),
         warnings=tuple(preference_warnings(judged, preferred_by=[_family(name) for name in preferred_by])),
     )
-
-
-def agreement_json(agreement: JudgeAgreement) -> dict[str, Any]:
-    """One cell as others script against it."""
-    return {
-        "criterion": agreement.criterion,
-        "first": agreement.first,
-        "second": agreement.second,
-        "over": agreement.over,
-        "rank_correlation": estimate_json(agreement.rank_correlation),
-        "verdicts": estimate_json(agreement.verdicts),
-        "share_family": agreement.share_family,
-    }
 
 
 def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:

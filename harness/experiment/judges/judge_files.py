@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError
 from harness.experiment import measured_arms as rows
@@ -223,61 +222,6 @@ def plan_qualification(
     n = spec.qualification.n_controls if n is None else n
     own = read_own_controls(own_controls, spec)
     return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
-
-
-def qualification_json(qualification: Qualification, *, shares_family: bool | None = None) -> dict[str, Any]:
-    """One criterion as others script against it; its figures are those of its weakest family.
-
-    `shares_family`: whether the judge is of the family of what it is to judge; None where that was not said.
-    """
-    families = [
-        {
-            "criterion": f.criterion,
-            "family": f.family,
-            "kind": f.kind,
-            "auc": f.auc.value,
-            "low": f.auc.low,
-            "high": f.auc.high,
-            "n": f.auc.n,
-            "n_clusters": f.auc.n_clusters,
-            "n_missing": f.auc.n_missing,
-            "concordance": f.concordance.value,
-            "status": f.status,
-            "settle": f.settle,
-        }
-        for f in qualification.families
-    ]
-    weakest = min(families, key=lambda f: f["low"] if f["low"] is not None else -1.0, default={})
-    keys = ("auc", "low", "high", "n", "concordance")
-    besides = ("repeatability", "length_sensitivity", "position_consistency", "first_position")
-    return {
-        "criterion": qualification.criterion,
-        **{key: weakest.get(key) for key in keys},
-        "status": qualification.status,
-        "families": families,
-        "reason": qualification.reason,
-        "judge_id": qualification.judge_id,
-        **{key: estimate_json(getattr(qualification, key)) for key in besides},
-        "shares_family": shares_family,
-    }
-
-
-def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
-    """An estimate as others script against it; None where there is none."""
-    if estimate is None:
-        return None
-    keys = ("value", "low", "high", "n", "n_clusters", "n_missing", "method")
-    return {key: getattr(estimate, key) for key in keys}
-
-
-def compared_json(found: PairwiseEstimates) -> dict[str, Any]:
-    """One criterion of a comparison as others script against it."""
-    keys = ("win_share", "decisive", "ties", "strength", "position_consistency", "first_position", "length_correlation")
-    return {
-        "criterion": found.criterion,
-        **{key: estimate_json(getattr(found, key)) for key in keys},
-        "strength_note": found.strength_note,
-    }
 
 
 def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:

@@ -16,9 +16,9 @@ from harness.doors import files
 from harness.doors.files import read_rows
 from harness.errors import CorpusError, InputError
 from harness.experiment.imported_scores import read_imported
+from harness.experiment.planning.pilot_data import read_pilot_file
 from harness.models.recorded import RecordedModel
 from pipelines.corpus.reading import read_corpus
-from pipelines.pilot import read_pilot_file
 from pipelines.preferences.files import import_file
 
 GOOD: dict[str, dict[str, object]] = {

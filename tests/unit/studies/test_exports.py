@@ -146,7 +146,7 @@ def test_an_audit_leaves_as_ratings(sqlite: Engine) -> None:
 
 def test_planning_reads_exported_ratings_as_the_votes_that_they_are(sqlite: Engine, tmp_path: Path) -> None:
     """Checks, repeats and rehearsal plan nothing; a prompt that nobody could judge is missing, not a tie."""
-    from pipelines.pilot import read_pilot_file
+    from harness.experiment.planning.pilot_data import read_pilot_file
 
     clock = Clock()
     created = a_study(sqlite, clock=clock, n_prompts=6, attention=2, repeats=0.4)

@@ -1,4 +1,4 @@
-"""What one call took in an evaluation that has finished: the measure for one of another size."""
+"""Measured rates: what one call took in a finished evaluation, to cost one of another size by."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.experiment.judges.pairwise_stages import PREFERENCES
 from harness.experiment.measured_arms import GENERATIONS, SCORES
+from harness.experiment.planning.costs import CallRates
 from harness.experiment.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
 from harness.judging.mlflow_rows import TABLE
 from harness.reporting.record import JudgeRow, ReportRecord, StageLine
 from harness.reporting.runs import record_of
 from harness.store.tracking import Tracking
-from pipelines.workload import CallRates
 
 _JUDGING = ("judge", "judge-versus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeYard:
+class JudgeRates:
     """What a judge took."""
 
     judge: JudgeRow
@@ -29,14 +29,14 @@ class JudgeYard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yardstick:
+class MeasuredRates:
     """What a run took, per call."""
 
     title: str
     reply: CallRates
-    judges: tuple[JudgeYard, ...]
+    judges: tuple[JudgeRates, ...]
 
-    def judge(self, name: str | None) -> JudgeYard | None:
+    def judge(self, name: str | None) -> JudgeRates | None:
         """The judge of a name, or the only one; None where the run has no such judge.
 
         Raises:
@@ -44,10 +44,10 @@ class Yardstick:
         """
         if name is None:
             if len(self.judges) > 1:
-                names = ", ".join(yard.judge.name for yard in self.judges)
+                names = ", ".join(rates.judge.name for rates in self.judges)
                 raise InputError(f"`--judge` must say which of the run's judges is meant: {names}")
             return self.judges[0] if self.judges else None
-        return next((yard for yard in self.judges if yard.judge.name == name), None)
+        return next((rates for rates in self.judges if rates.judge.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class _Taken:
     n_generated: float | None
 
 
-def read_yardstick(tracking: Tracking, run: str) -> Yardstick:
+def measured_rates(tracking: Tracking, run: str) -> MeasuredRates:
     """Measure a finished evaluation by what its stages recorded.
 
     Raises:
@@ -73,14 +73,12 @@ def read_yardstick(tracking: Tracking, run: str) -> Yardstick:
     replies = [t for t in (_taken(tracking, line, (GENERATIONS,)) for line in _lines(record, ("generate",))) if t]
     if not replies:
         raise InputError(f"`{run}` must be a run that generated replies; its stages hold none")
-    return Yardstick(
-        title=record.title,
-        reply=_rates(replies, is_slow_reading=False),
-        judges=tuple(_judges(tracking, record)),
+    return MeasuredRates(
+        title=record.title, reply=_rates(replies, is_slow_reading=False), judges=tuple(_judges(tracking, record))
     )
 
 
-def _judges(tracking: Tracking, record: ReportRecord) -> list[JudgeYard]:
+def _judges(tracking: Tracking, record: ReportRecord) -> list[JudgeRates]:
     found = []
     for judge in record.judges:
         lines = [
@@ -94,7 +92,7 @@ def _judges(tracking: Tracking, record: ReportRecord) -> list[JudgeYard]:
         n_calls = _sum([t.n_calls for t in taken])
         n_rows = sum(t.n_rows for t in taken)
         found.append(
-            JudgeYard(
+            JudgeRates(
                 judge=judge,
                 rates=_rates(taken, is_slow_reading=True),
                 calls_per_score=None if n_calls is None else n_calls / n_rows,

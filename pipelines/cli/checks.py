@@ -63,30 +63,26 @@ def examine_endpoint(named: str) -> list[Check]:
     decoding, logprobs, prefill, n = (server.find(topic, anew=True) for topic in TOPICS)
     refused, cap = decoding.value["without"], decoding.value["cap"]
     thinking = "its template opens it before the reply" if decoding.value["opens_thinking"] else "none, or in tags"
-    checks = [Check(what="Length cap", status="ok", detail=f"`{cap}`")]
+    checks = [_check("Length cap", f"`{cap}`")]
     for name in OPTIONAL:
         why = refused.get(name)
-        detail = f"refused: {why}" if why else "taken"
-        checks.append(
-            Check(what=name, status="lack" if why else "ok", detail=detail, advice=_LACKS[name] if why else "")
-        )
+        checks.append(_check(name, f"refused: {why}" if why else "taken", advice=_LACKS[name] if why else ""))
     for what, found in (("Log-probabilities", logprobs), ("Prefill", prefill), ("Several replies (n)", n)):
-        status: Status = "ok" if found.value else "lack"
         shown = f"`{found.value}`: {found.reason}" if isinstance(found.value, str) else found.reason
-        checks.append(Check(what=what, status=status, detail=shown, advice="" if found.value else _LACKS[what]))
-    return [*checks, Check(what="Thinking", status="ok", detail=thinking)]
+        checks.append(_check(what, shown, advice="" if found.value else _LACKS[what]))
+    return [*checks, _check("Thinking", thinking)]
+
+
+def _check(what: str, detail: str, *, advice: str = "", otherwise: Status = "lack") -> Check:
+    """A check that is well unless there is something to advise."""
+    return Check(what=what, status=otherwise if advice else "ok", detail=detail, advice=advice)
 
 
 def _python() -> Check:
     known = versions()
     named = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers", "trl", "mlflow") if name in known)
-    is_new = sys.version_info >= (3, 11)
-    return Check(
-        what="Python",
-        status="ok" if is_new else "fail",
-        detail=f"{known['python']}; {named}",
-        advice="" if is_new else "install Python 3.11 or newer",
-    )
+    advice = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return _check("Python", f"{known['python']}; {named}", advice=advice, otherwise="fail")
 
 
 def _device() -> Check:
@@ -94,13 +90,9 @@ def _device() -> Check:
 
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / _GIB
-        return Check(what="Device", status="ok", detail=f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    return Check(
-        what="Device",
-        status="lack",
-        detail=f"CPU, {torch.get_num_threads()} threads (float32)",
-        advice="the embedded model trains in minutes here; Qwen 2.5 recipes want a CUDA GPU with 8 GB",
-    )
+        return _check("Device", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+    advice = "the embedded model trains in minutes here; Qwen 2.5 recipes want a CUDA GPU with 8 GB"
+    return _check("Device", f"CPU, {torch.get_num_threads()} threads (float32)", advice=advice)
 
 
 def _memory() -> Check:
@@ -108,43 +100,32 @@ def _memory() -> Check:
 
     memory = psutil.virtual_memory()
     is_enough = memory.available / _GIB >= _QUICKSTART_GIB
-    return Check(
-        what="Memory",
-        status="ok" if is_enough else "lack",
-        detail=f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free",
-        advice="" if is_enough else f"the quickstart takes up to {_QUICKSTART_GIB} GiB: close something first",
-    )
+    advice = "" if is_enough else f"the quickstart takes up to {_QUICKSTART_GIB} GiB: close something first"
+    return _check("Memory", f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free", advice=advice)
 
 
 def _disk(settings: Settings) -> Check:
     place = next(p for p in (settings.home, *settings.home.parents) if p.exists())
     free = shutil.disk_usage(place).free / _GIB
-    is_enough = free >= _DISK_GIB
-    return Check(
-        what="Disk",
-        status="ok" if is_enough else "fail",
-        detail=f"{free:.0f} GiB free under {settings.home.name}/",
-        advice="" if is_enough else f"free {_DISK_GIB} GiB, or point SCREENTEST_HOME at a larger disk",
-    )
+    advice = "" if free >= _DISK_GIB else f"free {_DISK_GIB} GiB, or point SCREENTEST_HOME at a larger disk"
+    return _check("Disk", f"{free:.0f} GiB free under {settings.home.name}/", advice=advice, otherwise="fail")
 
 
 def _attention() -> Check:
     import torch
 
-    if importlib.util.find_spec("flash_attn") is not None and torch.cuda.is_available():
-        return Check(what="Attention", status="ok", detail="FlashAttention 2")
-    advice = "optional: pip install 'screentest[gpu]' builds flash-attn" if torch.cuda.is_available() else ""
-    return Check(what="Attention", status="ok" if not advice else "lack", detail="sdpa", advice=advice)
+    has_gpu = torch.cuda.is_available()
+    if has_gpu and importlib.util.find_spec("flash_attn") is not None:
+        return _check("Attention", "FlashAttention 2")
+    advice = "optional: pip install 'screentest[gpu]' builds flash-attn" if has_gpu else ""
+    return _check("Attention", "sdpa", advice=advice)
 
 
 def _four_bit() -> Check:
+    what = "4-bit (QLoRA)"
     if importlib.util.find_spec("bitsandbytes") is None:
-        return Check(
-            what="4-bit (QLoRA)",
-            status="lack",
-            detail="bitsandbytes is not installed",
-            advice="pip install bitsandbytes, or set `quantization: none` in the recipe",
-        )
+        advice = "pip install bitsandbytes, or set `quantization: none` in the recipe"
+        return _check(what, "bitsandbytes is not installed", advice=advice)
     import torch
 
     from harness.models.quantization import import_bitsandbytes
@@ -157,13 +138,9 @@ def _four_bit() -> Check:
         weights = weights.cuda()
     packed, state = quantize_4bit(weights, quant_type="nf4", compress_statistics=True)
     error = float((dequantize_4bit(packed, state) - weights).abs().max())
-    is_right = error < 0.2  # the widest gap between two NF4 levels is 0.30, so no value is off by more than 0.15
-    return Check(
-        what="4-bit (QLoRA)",
-        status="ok" if is_right else "fail",
-        detail=f"NF4 works here, largest error {error:.2f} of 1",
-        advice="" if is_right else "reinstall bitsandbytes: it gives wrong numbers on this machine",
-    )
+    # The widest gap between two NF4 levels is 0.30, so no value is off by more than 0.15.
+    advice = "" if error < 0.2 else "reinstall bitsandbytes: it gives wrong numbers on this machine"
+    return _check(what, f"NF4 works here, largest error {error:.2f} of 1", advice=advice, otherwise="fail")
 
 
 def _embedded() -> Check:
@@ -172,10 +149,8 @@ def _embedded() -> Check:
     try:
         file = gguf_file()
     except ScreentestError as err:
-        return Check(what="Embedded model", status="lack", detail="not installed", advice=str(err))
-    return Check(
-        what="Embedded model", status="ok", detail=f"SmolLM2-135M-Instruct, {file.stat().st_size / 1e6:.0f} MB"
-    )
+        return _check("Embedded model", "not installed", advice=str(err))
+    return _check("Embedded model", f"SmolLM2-135M-Instruct, {file.stat().st_size / 1e6:.0f} MB")
 
 
 def _store(settings: Settings) -> Check:
@@ -184,31 +159,21 @@ def _store(settings: Settings) -> Check:
     try:
         runs = Tracking(settings).find(status=None, limit=1000)
     except ScreentestError as err:
-        return Check(what="Store", status="fail", detail=str(err), advice="check MLFLOW_TRACKING_URI")
+        return _check("Store", str(err), advice="check MLFLOW_TRACKING_URI", otherwise="fail")
     kind = settings.tracking_uri.split(":", 1)[0]
-    return Check(what="Store", status="ok", detail=f"MLflow over {kind}, {len(runs)} runs in {settings.home.name}/")
+    return _check("Store", f"MLflow over {kind}, {len(runs)} runs in {settings.home.name}/")
 
 
 def _corpus(settings: Settings) -> Check:
     folder = settings.cache / "corpora"
     names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    return Check(
-        what="Corpora",
-        status="ok",
-        detail=", ".join(["sample", *names]),
-        advice="" if names else "`screentest data fetch cornell` brings the real one (10 MB)",
-    )
+    advice = "" if names else "`screentest data fetch cornell` brings the real one (10 MB)"
+    return _check("Corpora", ", ".join(["sample", *names]), advice=advice, otherwise="ok")
 
 
 def _judges() -> Check:
-    has_key = bool(os.environ.get("OPENAI_API_KEY"))
-    has_url = bool(os.environ.get("OPENAI_BASE_URL"))
-    if has_key or has_url:
-        place = "OPENAI_BASE_URL" if has_url else "the OpenAI API"
-        return Check(what="Judges", status="ok", detail=f"embedded, and endpoints through {place}")
-    return Check(
-        what="Judges",
-        status="lack",
-        detail="embedded only: shares a family with embedded variants, so its scores are exploratory",
-        advice="set OPENAI_API_KEY or OPENAI_BASE_URL for a judge of another family",
-    )
+    place = "OPENAI_BASE_URL" if os.environ.get("OPENAI_BASE_URL") else "the OpenAI API"
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        return _check("Judges", f"embedded, and endpoints through {place}")
+    detail = "embedded only: shares a family with embedded variants, so its scores are exploratory"
+    return _check("Judges", detail, advice="set OPENAI_API_KEY or OPENAI_BASE_URL for a judge of another family")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from stories import EXPERIMENTS, screentest
 
 from harness.errors import ConfigError, InputError
+from harness.experiment.planning.costs import CallRates, Scale, calls_per_score, reply_need, score_need, total
 from harness.judging.spec import load_judge_spec
 from harness.models.endpoint.prices import Price
-from pipelines.workload import CallRates, Scale, calls_per_score, reply_need, score_need, total
 
 JUDGES = EXPERIMENTS / "judges"
 LARGE = Scale(n_prompts=10_000, n_variants=6, n_draws=5, n_criteria=4)
@@ -109,23 +109,6 @@ def test_the_command_counts_and_shows_what_it_does_not_know(tmp_path: Path) -> N
     assert told["replies"]["hours"] == pytest.approx(6_000_000 / 2_000 / 3_600)
     assert told["scores of gpt-4o-mini"]["tokens_read"] == 600_000_000
     assert told["scores of gpt-4o-mini"]["usd"] is None  # tokens generated per answer: nobody said
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--criteria", 4), "give --judge, or --from"),
-        (("--judge", JUDGES / "self-hosted"), "give --mode logprobs or sampled"),
-        (("--judge", JUDGES / "embedded-deepeval"), "deepeval asks"),
-        (("--mode", "sampled"), "belongs to a judge"),
-        (("--from", "latest"), "`latest` needs an evaluation"),
-        (("--judge", "nobody"), "must be a judge's file"),
-    ],
-)
-def test_the_command_refuses_in_a_sentence(words: tuple[object, ...], sentence: str, tmp_path: Path) -> None:
-    ran = screentest(*SIZE, *words, home=tmp_path)
-    assert ran.code == 2
-    assert sentence in ran.stderr
 
 
 def test_a_judge_at_a_listed_price_is_priced_by_what_is_said_of_it(tmp_path: Path) -> None:

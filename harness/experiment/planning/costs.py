@@ -1,4 +1,4 @@
-"""What an evaluation of some size needs, before it is run: calls, tokens, hours, rows, megabytes, dollars.
+"""Cost estimate of an evaluation before it is run: calls, tokens, hours, rows, megabytes, dollars.
 
 Counts follow from the design and are exact, but for replies that are empty (a judge is not asked about them) and for
 equal questions (asked once). Everything else is a count times what one call took in a run that was measured, or what
@@ -8,7 +8,8 @@ the caller says; what neither knows stays None.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from harness.errors import ConfigError, InputError
 from harness.judging.spec import JudgeSpec, Mode
@@ -56,6 +57,17 @@ class CallRates:
     call_bytes: float | None = None  # in the SQL store, per call whose answer is kept there
     is_remote: bool = False  # asked of an endpoint: costs dollars, and no hours of one's own device
     price: Price | None = None  # of an endpoint; None is unknown
+
+    def said(
+        self, *, read: float | None = None, generated: float | None = None, per_second: float | None = None
+    ) -> CallRates:
+        """These rates where the caller says nothing else."""
+        return replace(
+            self,
+            tokens_read=self.tokens_read if read is None else read,
+            tokens_generated=self.tokens_generated if generated is None else generated,
+            tokens_per_second=self.tokens_per_second if per_second is None else per_second,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +121,10 @@ def score_need(scale: Scale, rates: CallRates, *, calls_per_score: float, what: 
 
 def total(needs: Sequence[Need]) -> Need:
     """All together; a sum is unknown where a part of it is."""
-    return Need(
-        what="total",
-        n_calls=sum(need.n_calls for need in needs),
-        n_rows=sum(need.n_rows for need in needs),
-        tokens_read=_whole([need.tokens_read for need in needs]),
-        tokens_generated=_whole([need.tokens_generated for need in needs]),
-        hours=_sum([need.hours for need in needs]),
-        file_megabytes=_sum([need.file_megabytes for need in needs]),
-        store_megabytes=_sum([need.store_megabytes for need in needs]),
-        usd=_sum([need.usd for need in needs]),
-    )
+    parts = [asdict(need) for need in needs]
+    columns = {key: [part[key] for part in parts] for key in parts[0] if key != "what"}
+    sums: dict[str, Any] = {key: None if None in column else sum(column) for key, column in columns.items()}
+    return Need(what="total", **sums)
 
 
 def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: Mode | None = None) -> float:
@@ -168,13 +173,3 @@ def _usd(n_calls: int, rates: CallRates) -> float | None:
     if rates.price is None or read is None or generated is None:
         return None
     return rates.price.of(n_input=read, n_output=generated)
-
-
-def _sum(parts: Sequence[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
-
-
-def _whole(parts: Sequence[int | None]) -> int | None:
-    found = _sum(parts)
-    return None if found is None else round(found)

@@ -1,4 +1,4 @@
-"""The path from a number in a report to the rows under it, checked against the recorded digests."""
+"""Data lineage of a reported number: the files and rows under it, checked against the recorded digests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InputError
-from harness.reporting.findings import index
+from harness.reporting.findings import find, index
 from harness.reporting.runs import record_of
 from harness.store.artifacts import digest_file
 
@@ -54,18 +53,14 @@ def walk(tracking: Tracking, run_id: str, key: str) -> Walk:
         InputError: no such run, or no such number in its report; the message lists those there are.
     """
     record = record_of(tracking, run_id)
-    indexed = index(record)
-    named = next((n for n in indexed.named if n.key == key), None)
-    if named is None:
-        known = ", ".join(n.key for n in indexed.named)
-        raise InputError(f"`{key}` must be a number of this report; it has {known}")
-    written = indexed.write(named.finding)
+    finding = find(record, key)
+    written = index(record).write(finding)
     return Walk(
         key=key,
         written=written.effect,
         basis=written.basis,
-        method=named.finding.estimate.method,
-        sources=tuple(_trace(tracking, source) for source in named.finding.sources),
+        method=finding.estimate.method,
+        sources=tuple(_trace(tracking, source) for source in finding.sources),
     )
 
 
