@@ -12,7 +12,8 @@ from harness.types import Grain
 from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, counts, figure, written
 
 if TYPE_CHECKING:
-    from harness.controls import Qualification
+    from harness.types import Qualification
+
     from harness.experiment.judges.cross_judging import CrossJudged
     from harness.experiment.judges.judge_files import Compared, Scored
     from harness.stats.annotators import AlternativeAnnotator

@@ -86,18 +86,24 @@ def _figures(found: StudyResults) -> Iterator[tuple[object, ...]]:
         if agreed.krippendorff is not None:
             grain = Grain.PAIR if agreed.about == VOTES else Grain.REPLY
             yield figure(f"Agreement on {agreed.about}", agreed.krippendorff, grain=grain)
-    if found.strengths is not None:
-        if found.strengths.why_not:
-            yield ("Strengths", found.strengths.why_not, None)
-        for label, of in (("these raters", found.strengths.strengths), ("raters like these", found.strengths.people)):
-            for variant, strength in zip(found.strengths.variants, of, strict=False):
-                name = f"Strength of {variant}, {label}"
-                yield figure(name, strength, unit="log-odds", is_difference=True, grain=Grain.RATING)
+    yield from _strengths(found)
     for marked in found.marks:
         for variant, mean in marked.means:
             yield from _claims(f"{marked.criterion}, {variant}", mean, is_difference=False)
         for variant, opponent, claims in marked.contrasts:
             yield from _claims(f"{marked.criterion}, {variant} − {opponent}", claims, is_difference=True)
+
+
+def _strengths(found: StudyResults) -> Iterator[tuple[object, ...]]:
+    strengths = found.strengths
+    if strengths is None:
+        return
+    if strengths.why_not:
+        yield ("Strengths", strengths.why_not, None)
+    for label, of in (("these raters", strengths.strengths), ("raters like these", strengths.people)):
+        for variant, strength in zip(strengths.variants, of, strict=False):
+            name = f"Strength of {variant}, {label}"
+            yield figure(name, strength, unit="log-odds", is_difference=True, grain=Grain.RATING)
 
 
 def _claims(name: str, claims: RaterClaims, *, is_difference: bool) -> Iterator[tuple[object, ...]]:
