@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,15 @@ def _write(folder: Path, name: str, columns: dict[str, Any], kind: type) -> None
     from harness.store.artifacts import _arrow_schema, write_manifest
 
     folder.mkdir(parents=True)
+    n = len(columns["prompt_id"])
+    columns |= {f.name: pa.array([f.default] * n) for f in fields(kind) if f.name not in columns}
     pq.write_table(pa.table(columns).cast(_arrow_schema(kind)), folder / name, compression="zstd")
     write_manifest(folder)
 
 
 def analyse(folder: Path) -> dict[str, Any]:
     """The stage that `screentest evaluate` ends with, on the stored rows."""
+    import pipelines  # noqa: F401  (what prepares data is named by it)
     from harness.experiment.analyse import analyse_stage
     from harness.experiment.session import Session
     from harness.models.memory import peak_bytes
@@ -160,6 +164,7 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
     from harness.experiment.judges.judge_uses import JudgeUse
     from harness.experiment.measured_arms import SCORES, read_replies, score_arms
     from harness.experiment.measuring import Measured
+    from harness.experiment.questions import questions_of
     from harness.experiment.score_table import ScoreFiles
     from harness.judging.spec import load_judge_spec
     from harness.types import BaseModel, Message, Prompt, Qualification, Variant
@@ -199,8 +204,11 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
         for i in range(N_PROMPTS)
     ]
     scored = _stage(folder / "judge")
+    variants = {name: Variant(name=name, kind="file", path=f"{name}.jsonl", digest=name) for name in VARIANTS}
+    identity = {name: variant.digest for name, variant in variants.items()}
+    questions = questions_of(design.contrasts, design.measures, family=design.family.measures, identity=identity)
     measured = Measured(
-        variants={name: Variant(name=name, kind="file", path=f"{name}.jsonl", digest=name) for name in VARIANTS},
+        variants=variants,
         prompts=prompts,
         heldout=prompts,
         replies={name: read_replies(name, _stage(folder / f"generate-{name}")) for name in VARIANTS},
@@ -211,7 +219,8 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
             Qualification(judge_id=JUDGE, criterion=name, status="qualified", families=()) for name in CRITERIA
         ),
         compared={},
-        declarations=("",),
+        questions=questions,
+        declarations=dict.fromkeys(VARIANTS, frozenset(question.digest for question in questions)),
     )
     return design, measured, _stage(folder / "prepared")
 

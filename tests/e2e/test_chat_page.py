@@ -28,8 +28,7 @@ def test_pairs_that_were_compared_blind_become_a_study(tmp_path: Path, monkeypat
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
             page.set_default_timeout(30_000)
             page.goto(f"{site.url}/chat")
-            page.get_by_label("The owner's secret").fill(SECRET)
-            page.get_by_role("button", name="Open").click()
+            _enter(page)
             _begin(page, "Where were you last night?")
             expect(page.locator(".line.answerer")).to_have_text([f"BEN{LINE}"])
             page.get_by_text("Compare two variants blind").click()
@@ -45,6 +44,12 @@ def test_pairs_that_were_compared_blind_become_a_study(tmp_path: Path, monkeypat
             page.get_by_text("Rehearsal: enters no result").click()
             page.get_by_role("button", name="Make the study").click()
             links = page.locator("code", has_text="rater-1").inner_text().split("\n")
+            page.set_viewport_size({"width": 390, "height": 844})  # a phone, where the menu is folded
+            page.reload()
+            _enter(page)
+            page.get_by_role("button", name="Expand sidebar").click()
+            page.get_by_role("link", name="Results").click()
+            page.get_by_role("heading", name="Results").wait_for()
     engine = open_database(url)
     study = find_study(engine, "from-the-chat")
     assert (study.kind, study.design.rehearsal, len(links)) == ("pairwise", True, 3)
@@ -53,6 +58,11 @@ def test_pairs_that_were_compared_blind_become_a_study(tmp_path: Path, monkeypat
     assert task.progress.n_total == 2 + 2  # practice and pairs
     engine.dispose()
     assert {asked["model"] for asked in Endpoint.asked} == {"base", "film@best"}
+
+
+def _enter(page: Page) -> None:
+    page.get_by_label("The owner's secret").fill(SECRET)
+    page.get_by_role("button", name="Open").click()
 
 
 def _begin(page: Page, line: str) -> None:

@@ -74,7 +74,7 @@ def list_models(url: str, *, key_variable: str) -> dict[str, dict[str, Any]]:
             listed = json.loads(_get(client, "/models"))["data"]
             return {model["id"]: dict(model) for model in listed if isinstance(model["id"], str)}
         except OpenAIError as err:
-            raise UnavailableError(f"`{url}` must list its models: {told(err)}; check address and key") from err
+            raise UnavailableError(f"`{url}` must list its models: {told(err)}{_to_do(err)}") from err
         except (ValueError, RecursionError, TypeError, KeyError) as err:
             raise UnavailableError(
                 f"`{url}` must list its models, got an answer that is no list; check address"
@@ -110,6 +110,17 @@ def told(err: Exception) -> str:
     if isinstance(err, APITimeoutError):
         return "it does not answer in time"
     return server_sentence(str(err)) if err.__cause__ is None else failure(err)[0]
+
+
+def _to_do(err: Exception) -> str:
+    """What to check, as the end of a sentence, where that can be the cause."""
+    from openai import APIStatusError
+
+    if isinstance(err, APIStatusError):
+        advice = "check address and key" if err.status_code in (401, 403, 404, 405) else ""
+    else:
+        advice = failure(err)[1]
+    return f"; {advice}" if advice else ""
 
 
 def failure(err: BaseException) -> tuple[str, str]:

@@ -7,16 +7,20 @@ import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
+import httpx2
 import pytest
 from faulty_server import Behave, Fault, FaultyServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai import APIConnectionError, APIStatusError
 
 from harness.errors import ConfigError, UnavailableError
+from harness.models.endpoint import connecting
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.client import ChatClient, read_body
-from harness.models.endpoint.connecting import failure, redirected
+from harness.models.endpoint.connecting import failure, list_models, redirected
 from harness.models.endpoint.desk import Desk
 
 CHECK = "check address, model name and key"
@@ -150,6 +154,20 @@ def test_broken_certificates_and_proxies_are_named() -> None:
     assert "no TLS" in failure(chained(ssl.SSLError("wrong version number")))[0]
     assert failure(chained(type("ProxyError", (Exception,), {})()))[1].startswith("check the proxy")
     assert failure(chained(type("ReadError", (Exception,), {})())) == ("the connection broke (ReadError)", "")
+
+
+def test_models_that_cannot_be_listed_are_told_with_advice_only_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = httpx2.Request("GET", "https://localhost/v1/models")
+    untrusted = APIConnectionError(request=asked)
+    untrusted.__cause__ = ssl.SSLCertVerificationError("x")
+    untrusted.__cause__.verify_message = "self-signed certificate"
+    statuses = {n: APIStatusError("No.", response=httpx2.Response(n, request=asked), body=None) for n in (401, 500)}
+    told = {untrusted: "certificate in SSL_CERT_FILE", statuses[401]: "; check address and key", statuses[500]: "500"}
+    for fault, ending in told.items():
+        monkeypatch.setattr(connecting, "_get", Mock(side_effect=fault))
+        with pytest.raises(UnavailableError) as caught:
+            list_models("https://localhost/v1", key_variable="OPENAI_API_KEY")
+        assert str(caught.value).endswith(ending)
 
 
 def moving(location: Callable[[FaultyServer], str], status: int) -> tuple[FaultyServer, Behave]:
