@@ -12,14 +12,13 @@ from harness.types import Grain
 from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, counts, figure, written
 
 if TYPE_CHECKING:
-    from harness.types import Qualification
-
     from harness.experiment.judges.cross_judging import CrossJudged
     from harness.experiment.judges.judge_files import Compared, Scored
     from harness.stats.annotators import AlternativeAnnotator
     from harness.studies.corrected import ValidatedContrast
     from harness.studies.judge_marks import MarkValidation
     from harness.studies.validation import Validation
+    from harness.types import Qualification
 
 _STATUS = {"qualified": green("qualified"), "not_qualified": red("not qualified")}
 _BESIDES = {
