@@ -17,7 +17,7 @@ from harness.errors import ConfigError, UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.client import ChatClient, read_body
 from harness.models.endpoint.connecting import failure, redirected
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.queue import RequestQueue
 
 CHECK = "check address, model name and key"
 
@@ -33,7 +33,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def ask(url: str, **options: Any) -> ChatResult:
     client = ChatClient(url=url, model="m", **{"timeout_s": 5.0, "max_retries": 0} | options)
     body = {"model": "m", "messages": [{"role": "user", "content": "Where?"}], "max_tokens": 9}
-    return Desk(client, purpose="t").ask([ChatCall(body=body)])[0]
+    return RequestQueue(client, purpose="t").ask([ChatCall(body=body)])[0]
 
 
 def refusal(url: str) -> str:
@@ -78,7 +78,7 @@ def test_eight_failures_in_a_row_end_the_run_with_the_reason_and_no_idle_advice(
         FaultyServer(lambda body, n: fault) as server,
         pytest.raises(UnavailableError, match="too long; run again") as c,
     ):
-        Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t").ask(calls)
+        RequestQueue(ChatClient(url=server.url, model="m", max_retries=0), purpose="t").ask(calls)
     assert CHECK not in str(c.value)
 
 
@@ -90,7 +90,7 @@ def test_questions_that_always_fail_among_others_are_failed_and_stop_nothing() -
     calls = [ChatCall(body={"model": "m", "messages": messages, "max_tokens": 1}) for messages in [*said[1:], said[0]]]
     with FaultyServer(behave) as server:
         client = ChatClient(url=server.url, model="m", max_retries=1, rng=random.Random(0))
-        found = Desk(client, purpose="t").ask(calls)
+        found = RequestQueue(client, purpose="t").ask(calls)
     assert [result.answer is None for result in found] == [True] * 19 + [False]
 
 
@@ -99,10 +99,10 @@ def test_providers_that_fail_inside_every_answer_are_asked_about_many_questions_
     said = [{"role": "user", "content": "Where?"}]
     calls = [ChatCall(body={"model": "m", "messages": said, "max_tokens": 1}, draw=n) for n in range(80)]
     with FaultyServer(lambda body, n: inside) as server:
-        desk = Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t")
-        assert {result.answer for result in desk.ask(calls[:30])} == {None}
+        queue = RequestQueue(ChatClient(url=server.url, model="m", max_retries=0), purpose="t")
+        assert {result.answer for result in queue.ask(calls[:30])} == {None}
         with pytest.raises(UnavailableError, match="64 calls in a row failed, the last with the provider failed"):
-            desk.ask(calls[30:])
+            queue.ask(calls[30:])
 
 
 def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
