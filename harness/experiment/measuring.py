@@ -24,7 +24,7 @@ from harness.measures.catalogue import CATALOGUE
 from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.heldout import HeldoutLoss, heldout_losses
 from harness.measures.replies import ReplyMetrics, reply_metrics
-from harness.models.endpoint.model import EndpointModel
+from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
 from harness.store.artifacts import digest_json, write_parquet

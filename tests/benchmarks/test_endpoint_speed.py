@@ -18,7 +18,7 @@ import pytest
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
 from harness.models.cache import AnswerCache, Charge
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JsonObject, JudgedItem, Message

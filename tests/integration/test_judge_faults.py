@@ -19,7 +19,7 @@ from stories import REPOSITORY, environment
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
 from harness.models.cache import AnswerCache
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.models.cache import AnswerCache, Charge
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.metering import Usage
 from harness.types import JsonObject
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.models.endpoint.connecting import list_models
-from harness.models.endpoint.model import EndpointModel
+from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.metering import Meter
 from harness.models.protocol import (
     GeneratesOnly,

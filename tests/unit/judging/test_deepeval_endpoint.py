@@ -19,7 +19,7 @@ from harness.judging.build import resolve_mode
 from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
 from harness.judging.spec import JudgeSpec
 from harness.models.cache import AnswerCache
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JudgedItem, Message

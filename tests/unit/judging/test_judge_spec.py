@@ -15,7 +15,7 @@ from harness.judging.build import judge_id, resolve_mode
 from harness.judging.geval import GEvalJudge
 from harness.judging.protocol import Judge
 from harness.judging.remote_reading import LogprobsReader
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
 

@@ -14,7 +14,7 @@ from harness.judging import build_comparer, build_judge, load_judge_spec
 from harness.judging.pairwise import PairwiseJudge
 from harness.judging.remote_reading import parse_draws, parse_logprobs
 from harness.models.endpoint.calls import ChatResult
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.types import JudgedPair, Message
 

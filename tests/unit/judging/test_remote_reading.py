@@ -27,7 +27,7 @@ from harness.judging.remote_reading import (
 )
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.calls import ChatResult
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
 from harness.store.database import open_database

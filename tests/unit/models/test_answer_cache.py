@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from harness.models.cache import AnswerCache, Charge
 from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.prices import Price
 from harness.models.endpoint.queue import RequestQueue
 

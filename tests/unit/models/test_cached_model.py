@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.models.cache import AnswerCache
 from harness.models.cached import CachedModel
 from harness.models.endpoint import EndpointModel
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.local import LocalModel
 from harness.models.protocol import (

@@ -13,7 +13,7 @@ from harness.experiment.design import VariantDesign
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.capabilities import TOPICS, Prober
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import Variant

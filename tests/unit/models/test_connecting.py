@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.client import ChatClient, read_body
+from harness.models.endpoint.chat_client import ChatClient, read_body
 from harness.models.endpoint.connecting import failure, redirected
 from harness.models.endpoint.queue import RequestQueue
 

@@ -10,7 +10,7 @@ from faulty_server import Fault, FaultyServer
 
 from harness.errors import UnavailableError
 from harness.models.endpoint import EndpointModel
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import ContinuationRequest, LanguageModel, OptionRequest, Reply, ReplyRequest
 from harness.types import Decoding

@@ -19,7 +19,7 @@ from harness.judging.results import judged_items
 from harness.measures.diversity import film_diversity
 from harness.measures.replies import reply_metrics
 from harness.models.endpoint import EndpointModel
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel
 from harness.models.recorded import RecordedModel

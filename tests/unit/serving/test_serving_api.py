@@ -16,7 +16,7 @@ from servers import Running, alter, running, wait_until_idle
 
 from harness.models.chat import render
 from harness.models.endpoint import EndpointModel
-from harness.models.endpoint.client import ChatClient
+from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.local import LocalModel
 from harness.models.protocol import OptionRequest, ReplyRequest
