@@ -85,16 +85,6 @@ def test_a_repetition_asks_anew_and_is_kept_by_itself(server: FaultyServer, cach
     assert len(server.sent) == 2
 
 
-def test_the_ledger_holds_tokens_and_cost_of_every_call(server: FaultyServer, cache: AnswerCache) -> None:
-    queue(server, cache=cache, price=PRICE).ask([call(str(i)) for i in range(5)])
-    total = cache.total(purpose="test")
-    assert (total.n_calls, total.n_failed, total.n_input, total.n_output) == (5, 0, 1500, 5)
-    assert total.usd == pytest.approx(5 * COST)
-    assert cache.total(purpose="another").n_calls == 0
-    queue(server, cache=cache).ask([call("unpriced")])
-    assert (cache.total(after=5).n_calls, cache.total().n_unknown) == (1, 1)
-
-
 def test_an_error_is_in_the_ledger_and_never_among_the_answers(server: FaultyServer, cache: AnswerCache) -> None:
     server.behave = lambda body, n: Fault(kind="not_json")
     (result,) = queue(server, cache=cache, max_retries=1).ask([call("a")])
