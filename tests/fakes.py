@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import InputError, UnavailableError
-from harness.models.endpoint.prefill import Prefill
+from harness.models.endpoint.parameters import Prefill
 from harness.models.protocol import (
     Capability,
     Continuation,

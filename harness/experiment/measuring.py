@@ -23,8 +23,8 @@ from harness.measures.catalogue import CATALOGUE
 from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.heldout import HeldoutLoss, heldout_losses
 from harness.measures.replies import ReplyMetrics, reply_metrics
-from harness.models.endpoint.fleet import FleetModel
-from harness.models.endpoint.model import EndpointModel
+from harness.models.endpoint.endpoint_model import EndpointModel
+from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
 from harness.store.artifacts import digest_json, write_parquet
 from harness.store.tracking import Stage, StageResult
@@ -170,7 +170,7 @@ def generate_stage(
             stage.log_metric("repaired", counted.n_repaired)
             for odd in _oddities(counted):
                 session.say(f"  {variant.name}: {odd}")
-        if isinstance(model, EndpointModel | FleetModel) and (late := model.refused):
+        if isinstance(model, EndpointModel | ReplicatedModel) and (late := model.refused):
             stage.set_tag("refused", ", ".join(late))
             session.say(f"  {variant.name}: {_without(late)}")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiment.judges.spending import Spending
 from harness.experiment.variants import ModelPool
-from harness.models.answers import AnswerStore, commit_to_system
+from harness.models.bases import asked_digest
+from harness.models.cache import AnswerCache
+from harness.models.cached import CachedModel
 from harness.models.memory import PEAK_METRIC, peak_bytes, release
 from harness.models.metering import Usage
-from harness.models.remembering import RememberingModel
 from harness.settings import Settings
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.terminal import dim, green
@@ -50,27 +51,24 @@ class Session:
     done: list[StageResult] = field(default_factory=list)
 
     @functools.cached_property
-    def answers(self) -> AnswerStore:
+    def answers(self) -> AnswerCache:
         """What local judges have answered, in the SQL store."""
         from harness.store.database import open_database
 
-        engine = open_database(Settings.from_environment().database_url)
-        commit_to_system(engine)
-        return AnswerStore(engine, "local_answers")
+        return AnswerCache(open_database(Settings.from_environment().database_url), "local")
 
-    def remembering(self, base: BaseModel, *, dtype: Dtype, repetition: int = 0) -> RememberingModel:
-        """A base of the pool behind what it has answered; loaded only when it is asked something new."""
+    def cached(self, base: BaseModel, *, dtype: Dtype, repetition: int = 0) -> CachedModel:
+        """A base of the pool behind the answer cache; loaded only when it is asked something new."""
 
         def said(n_known: int, n_asked: int) -> None:
             if n_known and n_asked > 1:
                 self.say(f"  {n_known:,} of {n_asked:,} answers of {base.source} stand already")
 
-        return RememberingModel(
-            base,
-            dtype=dtype,
-            load=lambda: self.pool.base(base, dtype=dtype),
-            store=self.answers,
-            repetition=repetition,
+        return CachedModel(
+            lambda: self.pool.base(base, dtype=dtype),
+            identity=[asked_digest(base), dtype, repetition],
+            cache=self.answers,
+            base=base,
             on_recall=said,
         )
 
@@ -86,7 +84,7 @@ class Session:
             InputError: a server offers another model under a variant's name, or none. UnavailableError: it is silent.
         """
         if self.endpoints:
-            from harness.models.endpoint.fleet import require_served
+            from harness.models.endpoint.replicas import require_served
 
             require_served(self.endpoints, variants)
 
@@ -98,9 +96,9 @@ class Session:
         """
         if variant.kind != "model" or not self.endpoints:
             return self.pool.of(variant, spending=self.spending)
-        from harness.models.endpoint.fleet import fleet_of
+        from harness.models.endpoint.replicas import replicated
 
-        return fleet_of(variant, self.endpoints, connect=self.spending.served)
+        return replicated(variant, self.endpoints, connect=self.spending.served)
 
     @property
     def usage(self) -> Usage:

@@ -15,9 +15,9 @@ from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
 from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, JudgeSpec
 from harness.models.bases import asked_digest
 from harness.models.chat import DIALOGUE_SYSTEM
-from harness.models.endpoint.address import base_url
+from harness.models.endpoint import base_url
 from harness.models.endpoint.capabilities import MOST_LOGPROBS, Abilities
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel, require
 from harness.store.artifacts import digest_json
 from harness.types import BaseModel
@@ -58,35 +58,37 @@ def fit_to_server(spec: JudgeSpec, abilities: Abilities) -> JudgeSpec:
     return spec.model_copy(update=changes)
 
 
-def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Judge:
-    """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or through a desk.
+def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, queue: RequestQueue | None = None) -> Judge:
+    """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or a queue.
 
     Args:
         spec: what the judge's folder says.
         model: of a local judge.
-        desk: of a judge behind an endpoint, whose mode is resolved.
+        queue: of a judge behind an endpoint, whose mode is resolved.
 
     Raises:
         ConfigError: the model is of another family than the spec says, or the judge compares instead of scoring.
         UnavailableError: the model lacks a capability.
-        JudgeError: model or desk is missing, the weights are unknown, or a score is not a single token.
+        JudgeError: model or queue is missing, the weights are unknown, or a score is not a single token.
     """
     if spec.method == "pairwise":
         raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
     if isinstance(spec.model, EndpointChoice):
         if spec.deepeval is not None:
-            return _deepeval(spec, spec.deepeval, judge_id(spec), _writer_at(spec, desk))
-        return _geval(spec, judge_id(spec), _reader_at(spec, desk))
+            return _deepeval(spec, spec.deepeval, judge_id(spec), _writer_at(spec, queue))
+        return _geval(spec, judge_id(spec), _reader_at(spec, queue))
     spec, known = resolve_mode(spec), _known(spec, model)
     return _local(spec, known, judge_id(spec, base=known.base))
 
 
-def build_comparer(spec: JudgeSpec, *, model: LanguageModel | None = None, desk: Desk | None = None) -> Comparer:
+def build_comparer(
+    spec: JudgeSpec, *, model: LanguageModel | None = None, queue: RequestQueue | None = None
+) -> Comparer:
     """The pairwise judge that `spec` describes; arguments and errors as of `build_judge`."""
     if spec.method != "pairwise":
         raise ConfigError(f"`method` of {spec.name} must be pairwise to compare replies, got {spec.method}")
     if isinstance(spec.model, EndpointChoice):
-        return _pairwise(spec, judge_id(spec), _reader_at(spec, desk))
+        return _pairwise(spec, judge_id(spec), _reader_at(spec, queue))
     spec, known = resolve_mode(spec), _known(spec, model)
     require(known, "option_probabilities", who=spec.name)
     pairwise.check_verdict_tokens(known)
@@ -146,35 +148,37 @@ def _pairwise(spec: JudgeSpec, name: str, reader: OptionReader) -> pairwise.Pair
     )
 
 
-def _reader_at(spec: JudgeSpec, desk: Desk | None) -> RemoteReader:
-    return remote_reader(spec, spec.source, _given(spec, desk))
+def _reader_at(spec: JudgeSpec, queue: RequestQueue | None) -> RemoteReader:
+    return remote_reader(spec, spec.source, _given(spec, queue))
 
 
-def _writer_at(spec: JudgeSpec, desk: Desk | None) -> EndpointWriter:
+def _writer_at(spec: JudgeSpec, queue: RequestQueue | None) -> EndpointWriter:
     from harness.judging.deepeval.judge import EndpointWriter
 
     return EndpointWriter(
-        desk=_given(spec, desk),
+        queue=_given(spec, queue),
         name=spec.source,
         gives_probabilities=spec.mode == "logprobs",
         top_logprobs=spec.top_logprobs,
     )
 
 
-def _given(spec: JudgeSpec, desk: Desk | None) -> Desk:
-    if desk is None:
-        raise JudgeError(f"`{spec.name}` judges through an endpoint, got no desk; make one for `{spec.source}`")
-    return desk
+def _given(spec: JudgeSpec, queue: RequestQueue | None) -> RequestQueue:
+    if queue is None:
+        raise JudgeError(
+            f"`{spec.name}` judges through an endpoint, got no request queue; make one for `{spec.source}`"
+        )
+    return queue
 
 
-def remote_reader(spec: JudgeSpec, model: str, desk: Desk) -> RemoteReader:
+def remote_reader(spec: JudgeSpec, model: str, queue: RequestQueue) -> RemoteReader:
     """How a judge behind an endpoint reads its answers; JudgeError while its mode is `auto`."""
     form = Form(prefill=spec.forced_by, without=spec.without)
     if spec.mode == "logprobs":
-        return LogprobsReader(desk=desk, model=model, top_logprobs=spec.top_logprobs, form=form)
+        return LogprobsReader(queue=queue, model=model, top_logprobs=spec.top_logprobs, form=form)
     if spec.mode == "sampled":
         n = spec.n_draws
-        return SampledReader(desk=desk, model=model, n_draws=n, temperature=spec.temperature, form=form)
+        return SampledReader(queue=queue, model=model, n_draws=n, temperature=spec.temperature, form=form)
     raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
 
 

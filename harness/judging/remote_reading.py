@@ -23,8 +23,8 @@ from harness.doors.answers import listed_tokens, may_think, part_thinking, read_
 from harness.judging.protocol import OnProgress
 from harness.judging.reading import Reading
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.prefill import Prefill, begun
+from harness.models.endpoint.parameters import Prefill, begun
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.metering import Meter
 from harness.models.protocol import OptionProbabilities, OptionRequest
 from harness.seeding import derive
@@ -58,7 +58,7 @@ PLAIN = Form()
 class LogprobsReader:
     """Reads the k most likely tokens at the position of the score."""
 
-    desk: Desk
+    queue: RequestQueue
     model: str  # its name at the endpoint
     top_logprobs: int
     form: Form = PLAIN
@@ -70,7 +70,7 @@ class LogprobsReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        results = _ask(self.desk, self.calls(requests), on_progress)
+        results = _ask(self.queue, self.calls(requests), on_progress)
         return [parse_logprobs(result, request) for result, request in zip(results, requests, strict=True)]
 
 
@@ -78,7 +78,7 @@ class LogprobsReader:
 class SampledReader:
     """Reads repeated draws."""
 
-    desk: Desk
+    queue: RequestQueue
     model: str
     n_draws: int
     temperature: float
@@ -95,7 +95,7 @@ class SampledReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        results = _ask(self.desk, self.calls(requests), on_progress)
+        results = _ask(self.queue, self.calls(requests), on_progress)
         n = self.n_draws
         return [parse_draws(results[i * n : (i + 1) * n], request) for i, request in enumerate(requests)]
 
@@ -207,9 +207,9 @@ def option_weights(position: Mapping[str, Any], options: Sequence[str]) -> list[
     return list(weights.values())
 
 
-def _ask(desk: Desk, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
+def _ask(queue: RequestQueue, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
     meter = Meter(len(calls), "calls", on_progress)
-    return desk.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+    return queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
 
 
 def distribution(options: Sequence[str], weights: Sequence[float], *, key: str, mass: float) -> OptionProbabilities:

@@ -15,7 +15,7 @@ from harness.config import StrictConfig, parse, read_yaml
 from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
-from harness.models.endpoint.prefill import DIALECTS, Prefill
+from harness.models.endpoint.parameters import PREFILLS, Prefill
 from harness.types import Criterion
 
 Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
@@ -133,7 +133,7 @@ class JudgeSpec(StrictConfig):
     @property
     def forced_by(self) -> Prefill | None:
         """How the score's position is forced at its endpoint; None where it is left to the model."""
-        return next((dialect for dialect in DIALECTS if dialect == self.prefill), None)
+        return next((known for known in PREFILLS if known == self.prefill), None)
 
     @property
     def source(self) -> str:

@@ -200,6 +200,10 @@ class Resumable(LanguageModel, Protocol):
     call that goes on gives the numbers of one that was never killed. `on_answers` gets the answers of each pass.
     """
 
+    @property
+    def is_resumable(self) -> bool:
+        """True: what tells it from a model whose methods lack those arguments."""
+
     def continuation_logprobs(
         self,
         requests: Sequence[ContinuationRequest],
@@ -227,6 +231,26 @@ def adapter_name(adapter: Adapter) -> str:
     return f"{adapter.name}{version}#{adapter.digest[:12]}"
 
 
+class GeneratesOnly:
+    """What a `LanguageModel` that gives replies alone has besides `generate`."""
+
+    supports: frozenset[Capability] = frozenset({"generate"})
+    base: BaseModel | None = None
+    name: str  # for messages
+
+    def continuation_logprobs(
+        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Continuation]:
+        """Not there: raises UnavailableError."""
+        raise _lack(self.supports, "continuation_logprobs", who=self.name)
+
+    def option_probabilities(
+        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
+    ) -> list[OptionProbabilities]:
+        """Not there: raises UnavailableError."""
+        raise _lack(self.supports, "option_probabilities", who=self.name)
+
+
 def require(model: LanguageModel, capability: Capability, *, who: str) -> None:
     """Refuse a model that lacks a capability before any work is done.
 
@@ -234,5 +258,9 @@ def require(model: LanguageModel, capability: Capability, *, who: str) -> None:
         UnavailableError: the model does not support it.
     """
     if capability not in model.supports:
-        has = ", ".join(sorted(model.supports))
-        raise UnavailableError(f"`{who}` needs a model with `{capability}`, got one with {has}; name a local model")
+        raise _lack(model.supports, capability, who=who)
+
+
+def _lack(supports: frozenset[Capability], capability: Capability, *, who: str) -> UnavailableError:
+    has = ", ".join(sorted(supports))
+    return UnavailableError(f"`{who}` needs a model with `{capability}`, got one with {has}; name a local model")

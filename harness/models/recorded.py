@@ -15,36 +15,29 @@ from harness.doors.text import is_absent, require_id, shown
 from harness.errors import CorpusError, InputError
 from harness.models.metering import Meter
 from harness.models.protocol import (
-    Capability,
-    Continuation,
-    ContinuationRequest,
+    GeneratesOnly,
     OnProgress,
     OnReply,
-    OptionProbabilities,
-    OptionRequest,
     Reply,
     ReplyRequest,
     as_reply,
-    require,
 )
-from harness.types import NO_REPLY, BaseModel, Decoding, FinishReason
+from harness.types import NO_REPLY, Decoding, FinishReason
 
 _KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens", "thinking"}
 _LARGEST = 2**31 - 1  # of a draw or a number of tokens
 
 
-class RecordedModel:
+class RecordedModel(GeneratesOnly):
     """Looks replies up by prompt and draw; implements `LanguageModel` with `generate` alone, and `Drawn`.
 
     A prompt that the file lacks becomes a reply with finish reason `error`: missing, and counted as such.
     """
 
-    supports: frozenset[Capability] = frozenset({"generate"})
-    base: BaseModel | None = None
-
     def __init__(self, path: Path, replies: Mapping[tuple[str, int], Reply]) -> None:
         """See `load`."""
         self.path = path
+        self.name = path.name
         self._replies = replies
         self._draws: dict[str, list[int]] = {}
         for key, draw in sorted(replies):
@@ -134,20 +127,6 @@ class RecordedModel:
             is_open=self._opens_thinking and recorded.finish_reason == "length",
         )
         return as_reply(said, key=recorded.key, draw=recorded.draw, tag=request.tag, n_tokens=recorded.n_tokens)
-
-    def continuation_logprobs(
-        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
-    ) -> list[Continuation]:
-        """Not there: raises UnavailableError."""
-        require(self, "continuation_logprobs", who=self.path.name)
-        return []
-
-    def option_probabilities(
-        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-    ) -> list[OptionProbabilities]:
-        """Not there: raises UnavailableError."""
-        require(self, "option_probabilities", who=self.path.name)
-        return []
 
 
 def _read(path: Path, row: Row, *, n_before: Mapping[str, int]) -> Reply:

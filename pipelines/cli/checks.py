@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.errors import InputError, ScreentestError
 from harness.models.endpoint.capabilities import TOPICS
-from harness.models.endpoint.dialect import OPTIONAL
+from harness.models.endpoint.parameters import OPTIONAL
 from harness.settings import Settings
 from harness.store.provenance import versions
 

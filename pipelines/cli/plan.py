@@ -138,7 +138,7 @@ def _scores(
 def _price(spec: JudgeSpec) -> Price | None:
     """The judge's own price, else the list's; None where neither knows it."""
     from harness.judging.spec import EndpointChoice
-    from harness.models.endpoint.address import base_url
+    from harness.models.endpoint import base_url
     from harness.models.endpoint.prices import Price, listed_price
 
     own = spec.runtime.usd_per_million_tokens
@@ -151,13 +151,13 @@ def _price(spec: JudgeSpec) -> Price | None:
 
 def _stored(*, is_remote: bool) -> float | None:
     """Bytes that an answer of a judge takes in the SQL store, by those that stand there; None where none does."""
-    from harness.models.answers import AnswerStore
+    from harness.models.cache import AnswerCache
     from harness.settings import Settings
     from harness.store.database import open_database
 
     engine = open_database(Settings.from_environment().database_url)
     try:
-        return AnswerStore(engine, "endpoint_answers" if is_remote else "local_answers").mean_bytes()
+        return AnswerCache(engine, "endpoint" if is_remote else "local").mean_bytes()
     finally:
         engine.dispose()
 

@@ -135,12 +135,12 @@ def run(
         block = [prompt for _, prompt in zip(range(size), short, strict=False)]
         if not block:
             break
-        journals = [folder / f"{name}-{number:05}.jsonl" for name in (CANDIDATES, "scores")]
+        journal = folder / f"{CANDIDATES}-{number:05}.jsonl"
         generations = generate(
-            model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journals[0]
+            model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal
         )
         standing = tally.ask(block, generations)
-        choices = ranker.choose(block, standing, journal=journals[1])
+        choices = ranker.choose(block, standing)
         tally.judge(standing, is_judged=config.method == "judge")
         tally.keep(block, choices, ranker.id, min_margin=config.min_margin)
         if on_progress is not None:

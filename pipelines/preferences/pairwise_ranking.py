@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
 from harness.judging.preferences import PART
-from harness.store.artifacts import Journal, digest_json
+from harness.store.artifacts import digest_json
 from harness.types import Generation, JudgedPair, Place, Preference, Progress, Prompt
 from pipelines.preferences.ranking import Choice, best_and_worst, candidate
 
@@ -49,22 +48,13 @@ class ComparisonRanker:
         prompts: Sequence[Prompt],
         candidates: Mapping[str, Sequence[Generation]],
         *,
-        journal: Path,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Choice | None]:
         """See `Ranker.choose`; the choice says whether both orders of the two agree."""
-        store = Journal(journal, Preference)
-        verdicts: _Verdicts = {}
-        for said in store.records():
-            verdicts.setdefault(said.pair_id, {})[said.shown_first] = said
         asked = [pair for prompt in prompts for pair in self._pairs(prompt, candidates[prompt.id])]
-        # A kill may leave one order of a pair behind: both are asked again, and the later verdict counts.
-        left = [pair for pair in asked if len(verdicts.get(pair.id, ())) < 2]
-        if left:
-            fresh = self.comparer.compare(left, on_progress=on_progress)
-            store.append(*fresh)
-            for said in fresh:
-                verdicts.setdefault(said.pair_id, {})[said.shown_first] = said
+        verdicts: _Verdicts = {}
+        for said in self.comparer.compare(asked, on_progress=on_progress) if asked else ():
+            verdicts.setdefault(said.pair_id, {})[said.shown_first] = said
         return {prompt.id: self._choice(candidates[prompt.id], verdicts) for prompt in prompts}
 
     def _pairs(self, prompt: Prompt, candidates: Sequence[Generation]) -> Iterator[JudgedPair]:

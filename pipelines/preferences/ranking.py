@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import ConfigError
 from harness.experiment.lineage import REFERENCE
 from harness.judging.results import item_id, judged_items
-from harness.store.artifacts import Journal
-from harness.types import Candidate, Generation, Progress, Prompt, Score
+from harness.types import Candidate, Generation, Progress, Prompt
 from pipelines.corpus.duplicates import words
 
 if TYPE_CHECKING:
@@ -45,7 +43,6 @@ class Ranker(Protocol):
         prompts: Sequence[Prompt],
         candidates: Mapping[str, Sequence[Generation]],
         *,
-        journal: Path,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Choice | None]:
         """A choice per prompt id, None where no two candidates differ in rank.
@@ -53,7 +50,6 @@ class Ranker(Protocol):
         Args:
             prompts: what was asked.
             candidates: complete replies, by prompt id.
-            journal: file that keeps what is judged; called again after a kill, it is not judged twice.
             on_progress: told how far the judge is.
         """
 
@@ -72,7 +68,6 @@ class ReferenceRanker:
         prompts: Sequence[Prompt],
         candidates: Mapping[str, Sequence[Generation]],
         *,
-        journal: Path,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Choice | None]:
         """The reference against the first candidate that differs from it."""
@@ -112,33 +107,13 @@ class ScoreRanker:
         prompts: Sequence[Prompt],
         candidates: Mapping[str, Sequence[Generation]],
         *,
-        journal: Path,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Choice | None]:
         """Highest against lowest score; a candidate without a score stands back, and so does the rest of a tie."""
-        asked = [g for prompt in prompts for g in candidates[prompt.id]]
-        scores = self._scores(prompts, asked, journal=journal, on_progress=on_progress)
+        asked = judged_items(prompts, [g for prompt in prompts for g in candidates[prompt.id]])
+        wanted = [replace(item, criteria=(self.criterion,)) for item in asked]
+        scores = {s.item_id: s.value for s in self.judge.score(wanted, on_progress=on_progress)} if wanted else {}
         return {prompt.id: self._choice([(g, scores[item_id(g)]) for g in candidates[prompt.id]]) for prompt in prompts}
-
-    def _scores(
-        self,
-        prompts: Sequence[Prompt],
-        asked: Sequence[Generation],
-        *,
-        journal: Path,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> dict[str, float | None]:
-        store = Journal(journal, Score)
-        done = {score.item_id: score for score in store.records()}
-        left = [g for g in asked if item_id(g) not in done]
-        if left:
-            needed = {g.prompt_id for g in left}
-            items = judged_items([prompt for prompt in prompts if prompt.id in needed], left)
-            wanted = [replace(item, criteria=(self.criterion,)) for item in items]
-            fresh = self.judge.score(wanted, on_progress=on_progress)
-            store.append(*fresh)
-            done |= {score.item_id: score for score in fresh}
-        return {item_id(g): done[item_id(g)].value for g in asked}
 
     def _choice(self, scored: Sequence[tuple[Generation, float | None]]) -> Choice | None:
         ends = best_and_worst([(value, g) for g, value in scored if value is not None])

@@ -1,4 +1,4 @@
-"""Judging through an endpoint against what its latency allows, and what store and ledger cost.
+"""Judging through an endpoint against what its latency allows, and what cache and ledger cost.
 
 `pytest tests/benchmarks/test_endpoint_speed.py -s` prints the figures. The server is real, in a process of its own on
 this machine, and takes 0.2 seconds for every answer.
@@ -17,9 +17,9 @@ import pytest
 
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.store import CallStore, Charge
+from harness.models.cache import AnswerCache, Charge
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JsonObject, JudgedItem, Message
 
@@ -30,19 +30,19 @@ LATENCY = 0.2
 IN_FLIGHT = 32
 N_ITEMS = 800  # times four criteria: 20 seconds at 160 calls a second
 SHARE_OF_POSSIBLE = 0.9
-STORE_SECONDS_A_CALL = 0.002
+CACHE_SECONDS_A_CALL = 0.002
 WARM_SCORES_A_SECOND = 10_000
 
 
-class TimedStore(CallStore):
+class TimedCache(AnswerCache):
     """Adds up the time that writing takes."""
 
     seconds = 0.0
     n_written = 0
 
-    def write(self, charges: Sequence[Charge], answers: Mapping[str, JsonObject]) -> None:
+    def write(self, answers: Mapping[str, JsonObject], charges: Sequence[Charge] = ()) -> None:
         began = time.perf_counter()
-        super().write(charges, answers)
+        super().write(answers, charges)
         self.seconds += time.perf_counter() - began
         self.n_written += len(charges)
 
@@ -76,32 +76,32 @@ def items(n: int) -> list[JudgedItem]:
     ]
 
 
-def judge(url: str, store: CallStore) -> GEvalJudge:
+def judge(url: str, cache: AnswerCache) -> GEvalJudge:
     client = ChatClient(url=url, model="gpt-4o-mini", n_parallel=IN_FLIGHT)
-    built = build_judge(load_judge_spec(JUDGE), desk=Desk(client, purpose="benchmark", store=store))
+    built = build_judge(load_judge_spec(JUDGE), queue=RequestQueue(client, purpose="benchmark", cache=cache))
     assert isinstance(built, GEvalJudge)
     return built
 
 
 def test_calls_keep_up_with_the_latency_and_warm_scores_are_read_at_once(tmp_path: Path) -> None:
-    store = TimedStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = TimedCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     asked = items(N_ITEMS)
     with serving(LATENCY) as url:
         began = time.perf_counter()
-        cold = judge(url, store).score(asked)
+        cold = judge(url, cache).score(asked)
         rate = len(cold) / (time.perf_counter() - began)
         began = time.perf_counter()
-        warm = judge(url, store).score(asked)
+        warm = judge(url, cache).score(asked)
         warm_rate = len(warm) / (time.perf_counter() - began)
     possible = IN_FLIGHT / LATENCY
-    each = store.seconds / store.n_written
+    each = cache.seconds / cache.n_written
     print(
         f"\n{rate:.0f} calls/s of {possible:.0f} possible at {IN_FLIGHT} in flight: {rate / possible:.2f}"
-        f"\nstore and ledger: {1000 * each:.2f} ms a call; warm: {warm_rate:,.0f} scores/s"
+        f"\ncache and ledger: {1000 * each:.2f} ms a call; warm: {warm_rate:,.0f} scores/s"
     )
-    assert store.total().n_calls == len(cold)
+    assert cache.total().n_calls == len(cold)
     assert warm == cold
     assert {s.status for s in cold} == {"ok"}
     assert rate >= SHARE_OF_POSSIBLE * possible
-    assert each < STORE_SECONDS_A_CALL
+    assert each < CACHE_SECONDS_A_CALL
     assert warm_rate >= WARM_SCORES_A_SECOND

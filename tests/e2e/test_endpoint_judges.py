@@ -13,7 +13,7 @@ import yaml
 from faulty_server import N_PROBES, Fault, FaultyServer
 from stories import EXPERIMENTS, fresh_home, screentest
 
-from harness.models.endpoint.store import CallStore, LedgerTotal
+from harness.models.cache import AnswerCache, LedgerTotal
 from harness.store.database import open_database
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ class World:
 
     @property
     def ledger(self) -> LedgerTotal:
-        return CallStore(open_database(f"sqlite:///{self.home / 'screentest.db'}")).total()
+        return AnswerCache(open_database(f"sqlite:///{self.home / 'screentest.db'}"), "endpoint").total()
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_steps_are_planned_written_and_charged_through_an_endpoint(world: World)
     assert f"# Steps drafted by m at {world.server.url}." in file.read_text()
     assert [body["temperature"] for body in world.server.sent] == [0.0, 0.0]  # refused once, tried again
     assert "1 calls" in done.stderr
-    ledger = CallStore(open_database(f"sqlite:///{world.home / 'screentest.db'}"))
+    ledger = AnswerCache(open_database(f"sqlite:///{world.home / 'screentest.db'}"), "endpoint")
     assert ledger.total(purpose="judge steps").n_calls == 1
 
     again = world.run("judge", "steps", file, "--model", model)

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 from stories import EXPERIMENTS, command, environment, fresh_home, screentest
 
 from harness.judging.results import ScoredGeneration
-from harness.models.endpoint.store import CallStore
+from harness.models.cache import AnswerCache
 from harness.store.artifacts import read_parquet
 from harness.store.database import open_database
 from harness.store.tracking import Tracking
@@ -134,7 +134,7 @@ def test_a_judge_behind_an_endpoint_is_killed_at_random_moments_and_no_call_is_c
             assert story.kill(
                 judge, home, when=lambda n_sent=n_sent: len(server.sent) > n_sent, wait=rng.uniform(0.0, 0.5)
             )
-        ledger = CallStore(open_database(f"sqlite:///{home / 'screentest.db'}"))
+        ledger = AnswerCache(open_database(f"sqlite:///{home / 'screentest.db'}"), "endpoint")
         n_before = ledger.total().n_calls - n_probes
         assert 0 < n_before < n_calls
 

@@ -18,9 +18,9 @@ from stories import REPOSITORY, environment
 
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.geval import GEvalJudge
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.store import CallStore
+from harness.models.cache import AnswerCache
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score
 
@@ -42,8 +42,8 @@ FAULTS = (
 
 def judge(url: str, database: Path, *, n_parallel: int) -> GEvalJudge:
     client = ChatClient(url=url, model="gpt-4o-mini", n_parallel=n_parallel)
-    desk = Desk(client, purpose="test", store=CallStore(open_database(f"sqlite:///{database}")))
-    built = build_judge(load_judge_spec(JUDGE), desk=desk)
+    queue = RequestQueue(client, purpose="test", cache=AnswerCache(open_database(f"sqlite:///{database}"), "endpoint"))
+    built = build_judge(load_judge_spec(JUDGE), queue=queue)
     assert isinstance(built, GEvalJudge)
     return built
 
@@ -74,7 +74,7 @@ def test_a_fifth_of_all_calls_may_fail_and_no_score_is_missing(tmp_path: Path) -
         assert server.n_delivered_twice == 0
         assert sum(server.delivered.values()) == 4000
         assert len(server.sent) > 4600  # a fifth of 4,000 and of their retries really failed
-        total = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}")).total()
+        total = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint").total()
         assert (total.n_calls, total.n_failed, total.n_input) == (4000, 0, 4000 * 300)
 
 
@@ -114,12 +114,12 @@ def test_killed_ten_times_it_ends_with_the_same_table_and_pays_twice_for_calls_i
             with start(server.url, tmp_path / "killed.db") as process:
                 time.sleep(rng.uniform(0.0, 0.6))
                 process.send_signal(signal.SIGKILL)
-        n_kept = CallStore(open_database(f"sqlite:///{tmp_path / 'killed.db'}")).total().n_calls
+        n_kept = AnswerCache(open_database(f"sqlite:///{tmp_path / 'killed.db'}"), "endpoint").total().n_calls
         assert 0 < n_kept < 240  # it got on, and the last kill was not after the end
         with start(server.url, tmp_path / "killed.db") as process:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline()) == undisturbed
         assert process.returncode == 0
         assert server.n_delivered_twice <= 10 * N_PARALLEL
-        total = CallStore(open_database(f"sqlite:///{tmp_path / 'killed.db'}")).total()
+        total = AnswerCache(open_database(f"sqlite:///{tmp_path / 'killed.db'}"), "endpoint").total()
         assert total.n_calls == 240  # every answer that was kept was charged once

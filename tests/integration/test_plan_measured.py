@@ -21,8 +21,8 @@ from servers import running
 from sqlalchemy import text
 from stories import EXPERIMENTS, fresh_home, screentest
 
-from harness.models.answers import AnswerStore
 from harness.models.bases import resolve_base
+from harness.models.cache import AnswerCache
 from harness.models.local import LocalModel
 from harness.reporting.runs import record_of
 from harness.serving.variants import Variants
@@ -151,7 +151,7 @@ def test_a_small_run_foretells_itself_exactly_and_a_larger_one_closely(world: Wo
         assert abs(off["file_megabytes"]) < 0.10
     # The store's file also holds an index, times and the ledger: it is larger than the answers that were foretold.
     engine = open_database(f"sqlite:///{world.home / 'screentest.db'}")
-    mean = AnswerStore(engine, "endpoint_answers").mean_bytes()
+    mean = AnswerCache(engine, "endpoint").mean_bytes()
     with engine.connect() as connection:
         n_answers = connection.execute(text("SELECT count(*) FROM endpoint_answers")).scalar_one()
     engine.dispose()

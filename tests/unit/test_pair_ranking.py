@@ -1,18 +1,16 @@
-"""A pairwise judge as who prefers: wins over all the others, both orders, and nothing asked twice after a kill."""
+"""A pairwise judge as who prefers: wins over all the others, both orders."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import pytest
 from fakes import ScriptedComparer
 
 from harness.errors import ConfigError
-from harness.store.artifacts import Journal
-from harness.types import Criterion, Generation, Message, Preference, Prompt
+from harness.types import Criterion, Generation, Message, Prompt
 from pipelines.preferences.pairwise_ranking import ComparisonRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
@@ -29,18 +27,18 @@ def replies(*texts: str) -> list[Generation]:
     ]
 
 
-def choose(verdict: Verdict, texts: tuple[str, ...], folder: Path):
+def choose(verdict: Verdict, texts: tuple[str, ...]):
     comparer = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
     ranker = ComparisonRanker(comparer=comparer, criterion="coherence")
-    return ranker.choose([PROMPT], {"p": replies(*texts)}, journal=folder / "verdicts.jsonl")["p"]
+    return ranker.choose([PROMPT], {"p": replies(*texts)})["p"]
 
 
 def longer(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"]:
     return "A" if len(a) > len(b) else "B" if len(b) > len(a) else "tie"
 
 
-def test_the_one_that_beats_all_against_the_one_that_loses_to_all(tmp_path):
-    choice = choose(longer, ("one of them", "no", "the longest of them", "some"), tmp_path)
+def test_the_one_that_beats_all_against_the_one_that_loses_to_all():
+    choice = choose(longer, ("one of them", "no", "the longest of them", "some"))
     assert (choice.chosen, choice.rejected) == ("the longest of them", "no")
     assert choice.margin == 1.0  # wins all three of its comparisons; the other none
     assert choice.orders_agree
@@ -48,11 +46,11 @@ def test_the_one_that_beats_all_against_the_one_that_loses_to_all(tmp_path):
     assert [c.score for c in choice.candidates] == pytest.approx([2 / 3, 0, 1, 1 / 3])
 
 
-def test_a_judge_that_looks_at_the_position_alone_prefers_nobody(tmp_path):
-    assert choose(lambda a, b, criterion: "A", ("one", "two", "three"), tmp_path) is None
+def test_a_judge_that_looks_at_the_position_alone_prefers_nobody():
+    assert choose(lambda a, b, criterion: "A", ("one", "two", "three")) is None
 
 
-def test_a_verdict_that_turns_with_the_sides_is_told(tmp_path):
+def test_a_verdict_that_turns_with_the_sides_is_told():
     """`best` beats `other` in both orders and `worst` in one: it wins overall, but the two that are paired disagree."""
 
     def verdict(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"]:
@@ -60,38 +58,17 @@ def test_a_verdict_that_turns_with_the_sides_is_told(tmp_path):
             return "A"
         return "A" if a == "best" or b == "worst" else "B"
 
-    choice = choose(verdict, ("best", "worst", "other"), tmp_path)
+    choice = choose(verdict, ("best", "worst", "other"))
     assert (choice.chosen, choice.rejected, choice.orders_agree) == ("best", "worst", False)
 
 
-def test_a_comparison_with_an_order_missing_counts_for_nobody(tmp_path):
+def test_a_comparison_with_an_order_missing_counts_for_nobody():
     def verdict(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"] | None:
         return None if {a, b} == {"one of them", "no"} else longer(a, b, criterion)
 
-    choice = choose(verdict, ("one of them", "no", "the longest of them"), tmp_path)
+    choice = choose(verdict, ("one of them", "no", "the longest of them"))
     assert [c.score for c in choice.candidates] == [0.0, 0.0, 1.0]
-    assert choose(lambda a, b, criterion: None, ("one", "other"), tmp_path / "all") is None
-
-
-def test_after_a_kill_only_what_is_not_whole_is_asked_again(tmp_path):
-    asked: list[str] = []
-
-    def counted(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"]:
-        asked.append(f"{a}/{b}")
-        return longer(a, b, criterion)
-
-    texts = ("one of them", "no", "the longest of them")
-    first = choose(counted, texts, tmp_path)
-    assert len(asked) == 6
-    journal = tmp_path / "verdicts.jsonl"
-    kept = list(Journal(journal, Preference).records())
-    journal.unlink()
-    Journal(journal, Preference).append(*kept[:3])  # both orders of one pair, one of the next
-    asked.clear()
-    assert choose(counted, texts, tmp_path) == first
-    assert len(asked) == 4
-    assert choose(counted, texts, tmp_path) == first
-    assert len(asked) == 4
+    assert choose(lambda a, b, criterion: None, ("one", "other")) is None
 
 
 def test_a_criterion_that_the_judge_does_not_know_is_refused():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,32 +164,6 @@ def test_killed_anywhere_it_resumes_to_the_same_pairs_and_asks_nothing_twice(die
     assert (folder / PAIRS).read_bytes() == (tmp_path / "whole" / PAIRS).read_bytes()
 
 
-def test_what_was_judged_before_a_kill_is_not_judged_again(prepared, parent, tmp_path):
-    def half(item: JudgedItem, criterion: str) -> float | None:
-        """Every other prompt ends in a tie, so that one block is not enough."""
-        return by_draw(item, criterion) if len(item.messages[-1].content) % 2 else 1.0
-
-    n_before = itertools.count()
-
-    def dying(item: JudgedItem, criterion: str) -> float | None:
-        if next(n_before) >= 70:  # 20 prompts of three candidates are a block
-            raise Killed
-        return half(item, criterion)
-
-    sizes = {"n_pairs": 20, "max_prompt_tokens": 2000}
-    with pytest.raises(Killed):
-        build(tmp_path, prepared, parent, judge=ScriptedJudge(value=dying, criteria=(COHERENCE,)), **sizes)
-    done = sum(len(read_lines(f)) for f in tmp_path.glob("scores-*.jsonl"))
-    again = ScriptedJudge(value=half, criteria=(COHERENCE,))
-    summary = build(tmp_path, prepared, parent, judge=again, **sizes)
-    assert done == 60
-    assert sum(again.calls) == summary.n_judged - done
-
-
-def read_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line]
-
-
 def test_prompts_of_another_split_are_refused(prepared, parent, tmp_path, monkeypatch):
     real = preferences.read_prompts
     monkeypatch.setattr(preferences, "read_prompts", lambda folder, split: real(folder, "test"))
@@ -234,7 +207,7 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepar
     class Compares:
         id = "pairwise@00000000"
 
-        def choose(self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]], *, journal: Path,
+        def choose(self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]], *,
                    on_progress: Any = None) -> dict[str, Choice | None]:  # fmt: skip
             return {
                 p.id: Choice(chosen="yes", rejected="no", margin=None, candidates=(), orders_agree=place % 2 == 0)
@@ -277,7 +250,7 @@ def test_a_sample_that_repeats_the_reference_makes_no_pair():
     same = Generation(
         prompt_id="p0", variant="v", draw=0, text="yes 0", seed=0, n_tokens=3, finish_reason="stop", cluster="m0"
     )
-    assert ReferenceRanker().choose([prompt], {"p0": [same]}, journal=Path("unused")) == {"p0": None}
+    assert ReferenceRanker().choose([prompt], {"p0": [same]}) == {"p0": None}
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

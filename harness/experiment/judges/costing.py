@@ -25,8 +25,8 @@ from harness.judging.pairwise_qualification import control_pairs, repeated_pairs
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
 from harness.models.endpoint.calls import ChatCall
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.fleet import served_name
+from harness.models.endpoint.queue import RequestQueue
+from harness.models.endpoint.replicas import served_name
 from harness.store.prepared import read_summary
 from harness.types import ControlItem, JudgedItem, JudgedPair, Prompt
 
@@ -113,7 +113,7 @@ def plan_scores(
     return _plan(
         session,
         spec,
-        lambda decided, desk: _score_calls(decided, desk, items),
+        lambda decided, queue: _score_calls(decided, queue, items),
         what=what,
         repetition=repetition,
     )
@@ -124,7 +124,7 @@ def plan_pairs(
 ) -> list[Planned]:
     """What comparing the pairs would take."""
     return _plan(
-        session, spec, lambda decided, desk: _pair_calls(decided, desk, pairs), what=what, repetition=repetition
+        session, spec, lambda decided, queue: _pair_calls(decided, queue, pairs), what=what, repetition=repetition
     )
 
 
@@ -154,19 +154,19 @@ def plan_controls(
     ]
 
 
-def _score_calls(spec: JudgeSpec, desk: Desk, items: Sequence[JudgedItem]) -> list[ChatCall]:
-    judge = build_judge(spec, desk=desk)
+def _score_calls(spec: JudgeSpec, queue: RequestQueue, items: Sequence[JudgedItem]) -> list[ChatCall]:
+    judge = build_judge(spec, queue=queue)
     if isinstance(judge, GEvalJudge):
-        return remote_reader(spec, spec.source, desk).calls(judge.questions(items))
+        return remote_reader(spec, spec.source, queue).calls(judge.questions(items))
     if isinstance(judge, DeepevalJudge):
         return judge.first_calls(items)
     raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
 
 
-def _pair_calls(spec: JudgeSpec, desk: Desk, pairs: Sequence[JudgedPair]) -> list[ChatCall]:
-    judge = build_comparer(spec, desk=desk)
+def _pair_calls(spec: JudgeSpec, queue: RequestQueue, pairs: Sequence[JudgedPair]) -> list[ChatCall]:
+    judge = build_comparer(spec, queue=queue)
     if isinstance(judge, PairwiseJudge):
-        return remote_reader(spec, spec.source, desk).calls(judge.questions(pairs))
+        return remote_reader(spec, spec.source, queue).calls(judge.questions(pairs))
     raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
 
 
@@ -180,12 +180,12 @@ def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[J
 def _plan(
     session: Session,
     spec: JudgeSpec,
-    calls: Callable[[JudgeSpec, Desk], list[ChatCall]],
+    calls: Callable[[JudgeSpec, RequestQueue], list[ChatCall]],
     *,
     what: str,
     repetition: int = 0,
 ) -> list[Planned]:
-    desk = session.spending.desk(spec, repetition=repetition)
+    queue = session.spending.queue(spec, repetition=repetition)
     # `auto` is decided by asking, and nothing is asked here: both cases are shown.
     lesser: Mode = "deepeval" if spec.method == "deepeval" else "sampled"
     modes: tuple[Mode, ...] = ("logprobs", lesser) if spec.mode == "auto" else (spec.mode,)
@@ -194,7 +194,7 @@ def _plan(
     for mode in modes:
         known = session.spending.abilities(spec, may_ask=False)
         decided = fit_to_server(spec.model_copy(update={"mode": mode}), known)
-        plan = desk.plan(calls(decided, desk))
+        plan = queue.plan(calls(decided, queue))
         label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
         if goes_on:
             planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))

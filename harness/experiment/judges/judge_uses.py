@@ -17,7 +17,7 @@ from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.bases import resolve_base
-from harness.models.endpoint.address import base_url
+from harness.models.endpoint import base_url
 from harness.reporting.record import JudgeRow
 from harness.store.artifacts import write_parquet
 from harness.store.tracking import Stage, StageResult
@@ -204,8 +204,8 @@ def how_asked(spec: JudgeSpec) -> str:
 
 
 def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
-    """The judge of a use, on its model or through its desk; another `repetition` asks anew what has been answered."""
+    """The judge of a use, on its model or through its request queue; another `repetition` asks anew what is known."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_judge(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
-    model = session.remembering(use.base, dtype=use.spec.model.dtype, repetition=repetition)
+        return build_judge(use.spec, queue=session.spending.queue(use.spec, repetition=repetition))
+    model = session.cached(use.base, dtype=use.spec.model.dtype, repetition=repetition)
     return build_judge(use.spec, model=model)

@@ -78,10 +78,10 @@ def versus_stage(
 
 
 def comparer_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Comparer:
-    """The pairwise judge on its model or through its desk; another `repetition` asks anew what has been answered."""
+    """The pairwise judge on its model or through its request queue; another `repetition` asks anew what is known."""
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_comparer(use.spec, desk=session.spending.desk(use.spec, repetition=repetition))
-    model = session.remembering(use.base, dtype=use.spec.model.dtype, repetition=repetition)
+        return build_comparer(use.spec, queue=session.spending.queue(use.spec, repetition=repetition))
+    model = session.cached(use.base, dtype=use.spec.model.dtype, repetition=repetition)
     return build_comparer(use.spec, model=model)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.judging.deepeval.model import Bridge
     from harness.judging.deepeval.remote import BridgedEndpoint
     from harness.models.endpoint.calls import ChatCall
-    from harness.models.endpoint.desk import Desk
+    from harness.models.endpoint.queue import RequestQueue
     from harness.models.protocol import LanguageModel
 
 REVISION = 1  # raise when a change of this package changes scores; part of the judge's id
@@ -40,7 +40,7 @@ _PLAIN = str.maketrans({"{": "(", "}": ")", "[": "(", "]": ")"})
 class EndpointWriter:
     """A model behind an endpoint that is to write for a metric."""
 
-    desk: Desk
+    queue: RequestQueue
     name: str  # at the endpoint
     gives_probabilities: bool  # whether it is asked for log-probabilities; the judge's mode
     top_logprobs: int = 20  # for how many at most
@@ -172,7 +172,7 @@ def _bridge(model: LanguageModel | EndpointWriter, *, name: str, max_new_tokens:
     if not isinstance(model, EndpointWriter):
         return BridgedModel(model, name=name, max_new_tokens=max_new_tokens)
     return BridgedEndpoint(
-        model.desk,
+        model.queue,
         model=model.name,
         max_new_tokens=max_new_tokens,
         gives_probabilities=model.gives_probabilities,

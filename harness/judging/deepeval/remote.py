@@ -22,7 +22,7 @@ from harness.judging.deepeval.model import DIGITS, Bridge, WeightedText, Written
 from harness.judging.protocol import OnProgress
 from harness.judging.remote_reading import distribution, option_weights
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.metering import Meter
 from harness.models.protocol import OptionProbabilities
 
@@ -32,14 +32,20 @@ class NotSentError(InputError):
 
 
 class BridgedEndpoint(Bridge):
-    """A model at a desk behind deepeval's interface."""
+    """A model behind an endpoint and deepeval's interface."""
 
     def __init__(
-        self, desk: Desk, *, model: str, max_new_tokens: int, gives_probabilities: bool, most_logprobs: int = 20
+        self,
+        queue: RequestQueue,
+        *,
+        model: str,
+        max_new_tokens: int,
+        gives_probabilities: bool,
+        most_logprobs: int = 20,
     ) -> None:
         """`model` is its name at the endpoint; `gives_probabilities` is the judge's mode, and never tried out here."""
         self.gives_probabilities = gives_probabilities
-        self._desk = desk
+        self._queue = queue
         self._model = model
         self._most_logprobs = most_logprobs
         self._max_new_tokens = max_new_tokens
@@ -59,7 +65,7 @@ class BridgedEndpoint(Bridge):
     def fetch(self, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> None:
         """Ask many things together; the metrics that ask them next are told without asking."""
         meter = Meter(len(calls), "calls", on_progress)
-        results = self._desk.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+        results = self._queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
         self._fetched = {self._key(call): result for call, result in zip(calls, results, strict=True)}
 
     def write(self, prompt: str) -> WrittenScore:
@@ -87,13 +93,13 @@ class BridgedEndpoint(Bridge):
         return ChatCall(body=body | more)
 
     def _key(self, call: ChatCall) -> str:
-        return call.key(self._desk.client.url)
+        return call.key(self._queue.client.url)
 
     def _ask(self, call: ChatCall) -> Mapping[str, Any]:
         if self._noted is not None:
             self._noted.append(call)
             raise NotSentError("`prompt` is noted and not sent")
-        result = self._fetched.get(self._key(call)) or self._desk.ask([call])[0]
+        result = self._fetched.get(self._key(call)) or self._queue.ask([call])[0]
         if result.answer is None:
             raise InputError(result.error)
         said = read_answer(result.answer)

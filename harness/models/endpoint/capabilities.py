@@ -1,4 +1,4 @@
-"""What a server does with what it is sent: asked once with a few short calls, kept with the reason, never assumed.
+"""Capability probing: what a server does is asked once with a few short calls, kept with the reason, never assumed.
 
 Servers accept fields and ignore them, so nothing counts that an answer does not show: a turn that was begun must go on
 in the middle of a count, and log-probabilities must hold the tokens that were asked for.
@@ -13,10 +13,8 @@ from typing import Any, Literal, Protocol, get_args
 
 from harness.doors.answers import closes_unopened, listed_tokens, raw_text, read_answer, token_positions
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.dialect import CAP, NEW_CAP, OPTIONAL
-from harness.models.endpoint.prefill import DIALECTS, Prefill, begun
-from harness.models.endpoint.store import CallStore
+from harness.models.endpoint.parameters import CAP, NEW_CAP, OPTIONAL, PREFILLS, Prefill, begun
+from harness.models.endpoint.queue import RequestQueue
 from harness.store.artifacts import digest_json
 from harness.types import JsonObject
 
@@ -57,11 +55,11 @@ class Abilities(Protocol):
 class Prober:
     """Finds out about one model behind one server; what is known is not asked again."""
 
-    def __init__(self, desk: Desk, *, store: CallStore | None = None, may_ask: bool = True) -> None:
-        """On a desk that reuses no answers and tries few times; without `may_ask`, the unknown counts as usual."""
-        self._desk = desk
-        self._client = desk.client
-        self._store = store
+    def __init__(self, queue: RequestQueue, *, may_ask: bool = True) -> None:
+        """On a queue that reuses no answers and tries few times; without `may_ask`, the unknown counts as usual."""
+        self._queue = queue
+        self._client = queue.client
+        self._cache = queue.cache
         self._may_ask = may_ask
         self._found: dict[Topic, Finding] = {}
 
@@ -96,7 +94,7 @@ class Prober:
 
     def _kept(self, topic: Topic) -> Finding | None:
         key = self._key(topic)
-        found = {} if self._store is None else self._store.answers([key])
+        found = {} if self._cache is None else self._cache.read([key])
         return Finding(**found[key]) if key in found else None
 
     def _key(self, topic: Topic) -> str:
@@ -109,12 +107,12 @@ class Prober:
         if topic != "decoding":
             self.find("decoding")  # first, so that no later probe stumbles over a field that nobody takes
         asked = {"decoding": self._decoding, "logprobs": self._logprobs, "prefill": self._prefill, "n": self._n}
-        before = set(self._client.dialect.dropped)
+        before = set(self._client.parameters.dropped)
         found = asked[topic]()
-        fresh = {name: why for name, why in self._client.dialect.dropped.items() if name not in before}
+        fresh = {name: why for name, why in self._client.parameters.dropped.items() if name not in before}
         found = replace(found, dropped=fresh)
-        if self._store is not None and found.is_lasting:
-            self._store.replace(self._key(topic), {"value": found.value, "reason": found.reason, "dropped": fresh})
+        if self._cache is not None and found.is_lasting:
+            self._cache.replace(self._key(topic), {"value": found.value, "reason": found.reason, "dropped": fresh})
         return found
 
     def _decoding(self) -> Finding:
@@ -126,10 +124,10 @@ class Prober:
         said = read_answer(result.answer)
         if said.finish == "length" and not said.thinking:  # perhaps in thinking that nothing shows to be one yet
             opens = closes_unopened(raw_text(self._ask(body | {"max_tokens": _MANY}).answer))
-        dialect = self._client.dialect
-        value = {"cap": dialect.cap, "without": dict(dialect.dropped), "opens_thinking": opens}
-        reasons = [f"`{name}` is refused: {why}" for name, why in dialect.dropped.items()]
-        reasons += [f"the length cap is `{NEW_CAP}`"] if dialect.cap != CAP else []
+        known = self._client.parameters
+        value = {"cap": known.cap, "without": dict(known.dropped), "opens_thinking": opens}
+        reasons = [f"`{name}` is refused: {why}" for name, why in known.dropped.items()]
+        reasons += [f"the length cap is `{NEW_CAP}`"] if known.cap != CAP else []
         reasons += ["its template opens thinking before the reply"] if opens else []
         return Finding(value=value, reason="; ".join(reasons) or "every field is taken")
 
@@ -138,7 +136,7 @@ class Prober:
         for left_out in (*((name,) for name in OPTIONAL), OPTIONAL) if refused.status in (400, 422) else ():
             result = self._ask({key: value for key, value in body.items() if key not in left_out})
             if result.answer is not None:
-                self._client.dialect.dropped |= dict.fromkeys(left_out, refused.error)
+                self._client.parameters.dropped |= dict.fromkeys(left_out, refused.error)
                 return result
         raise self._client.unavailable(f"it was asked what it can do, and failed: {refused.error}")
 
@@ -163,13 +161,13 @@ class Prober:
 
     def _prefill(self) -> Finding:
         reasons, is_lasting = [], True
-        for dialect in DIALECTS:
+        for prefill in PREFILLS:
             body = self._question(_COUNT, temperature=0, max_tokens=6)
-            result = self._ask(body | begun(body["messages"], _BEGUN, dialect))
+            result = self._ask(body | begun(body["messages"], _BEGUN, prefill))
             text = raw_text(result.answer)
             if text.startswith(_NEXT):
-                return Finding(value=dialect, reason=f"begun with `{_BEGUN}` it went on with `{text.strip()[:20]}`")
-            reasons.append(f"{dialect}: {result.error or f'it began anew with `{text.strip()[:20]}`'}")
+                return Finding(value=prefill, reason=f"begun with `{_BEGUN}` it went on with `{text.strip()[:20]}`")
+            reasons.append(f"{prefill}: {result.error or f'it began anew with `{text.strip()[:20]}`'}")
             is_lasting = is_lasting and result.status not in PASSING
         return Finding(value=None, reason="; ".join(reasons), is_lasting=is_lasting)
 
@@ -186,7 +184,7 @@ class Prober:
         return {"model": self._client.model, "messages": [{"role": "user", "content": text}], **asked}
 
     def _ask(self, body: JsonObject) -> ChatResult:
-        (result,) = self._desk.ask([ChatCall(body=body)])
+        (result,) = self._queue.ask([ChatCall(body=body)])
         if result.answer is None and result.status in UNSAID:
             raise self._client.unavailable(f"it was asked what it can do, and did not say: {result.error}")
         return result

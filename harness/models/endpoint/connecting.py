@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI, OpenAI
 
 CHECK = "check address, model name and key"
+OPENAI = "https://api.openai.com/v1"
 PATH = "/chat/completions"
 MOVED = (301, 302, 307, 308)  # statuses whose redirects may be followed with the method kept
 N_REDIRECTS = 3  # followed, of one call
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 _PORTS = {"http": 80, "https": 443}
+
+
+def base_url(endpoint: str | None = None) -> str:
+    """The base URL without a slash at its end; `OPENAI_BASE_URL` counts where none is given, else OpenAI's own."""
+    return (endpoint or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
 
 
 def read_key(variable: str) -> str:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, TypeAdapter
 
 from harness.config import StrictConfig
+from harness.models.endpoint.calls import ChatCall, ChatResult
 
 PRICES = Path(__file__).with_name("prices.yaml")
 MILLION = 1_000_000
@@ -27,6 +28,15 @@ class Price:
     def of(self, *, n_input: int, n_output: int) -> float:
         """What a call costs, US dollars."""
         return (self.input * n_input + self.output * n_output) / MILLION
+
+    def at_most(self, call: ChatCall) -> float:
+        """What an attempt of a call could cost."""
+        return self.of(n_input=call.n_input_at_most, n_output=call.n_output_at_most)
+
+    def of_result(self, result: ChatResult) -> float | None:
+        """What an answered call cost; None where the server does not say."""
+        known = result.n_input is not None and result.n_output is not None
+        return self.of(n_input=result.n_input or 0, n_output=result.n_output or 0) if known else None
 
 
 class _Listed(StrictConfig):

@@ -19,9 +19,9 @@ from harness.judging import build_judge, judge_id, load_judge_spec
 from harness.judging.build import resolve_mode
 from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
 from harness.judging.spec import JudgeSpec
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.store import CallStore
+from harness.models.cache import AnswerCache
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import JudgedItem, Message
 
@@ -56,8 +56,8 @@ def spec(server: FaultyServer, *, mode: str = "logprobs", metric: str = "GEval",
 
 def judge(server: FaultyServer, folder: Path | None = None, *, retries: int = 0, **options: Any) -> DeepevalJudge:
     client = ChatClient(url=server.url, model="m", max_retries=retries, timeout_s=5.0)
-    store = None if folder is None else CallStore(open_database(f"sqlite:///{folder / 'calls.db'}"))
-    built = build_judge(spec(server, **options), desk=Desk(client, purpose="d", store=store))
+    store = None if folder is None else AnswerCache(open_database(f"sqlite:///{folder / 'calls.db'}"), "endpoint")
+    built = build_judge(spec(server, **options), queue=RequestQueue(client, purpose="d", cache=store))
     assert isinstance(built, DeepevalJudge)
     return built
 
@@ -177,7 +177,7 @@ def test_modes_that_an_endpoint_cannot_have_are_refused(server: FaultyServer) ->
             ValueError, match="`mode` of a deepeval judge on an endpoint must be logprobs, deepeval, auto"
         ):
             spec(server, mode=mode)
-    with pytest.raises(JudgeError, match="got no desk"):
+    with pytest.raises(JudgeError, match="got no request queue"):
         build_judge(spec(server))
     with pytest.raises(ConfigError, match="must be a class of deepeval"):
         judge(server, metric="NoSuchMetric")

@@ -17,8 +17,8 @@ from harness.judging.build import judge_id, resolve_mode
 from harness.judging.geval import GEvalJudge
 from harness.judging.protocol import Judge
 from harness.judging.remote_reading import LogprobsReader
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
@@ -246,7 +246,7 @@ def test_what_the_server_decides_is_part_of_the_id_and_nothing_else_is(tmp_path:
     assert ids[0] == judge_id(declared)
     assert judge_id(resolve_mode(declared, server=lambda: FakeServer(refused={"seed": "it is not sent"}))) == ids[0]
     assert [spec.top_logprobs for spec in resolved[:2]] == [20, 5]
-    asked = build_judge(resolved[2], desk=Desk(ChatClient(url="http://x/v1", model="m"), purpose="t"))
+    asked = build_judge(resolved[2], queue=RequestQueue(ChatClient(url="http://x/v1", model="m"), purpose="t"))
     assert isinstance(asked, GEvalJudge)
     assert isinstance(asked.reader, LogprobsReader)
     (call,) = asked.reader.calls([OptionRequest(key="k", messages=[], prefix="Score: ", options=("1", "2"))])

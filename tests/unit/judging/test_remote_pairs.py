@@ -14,8 +14,8 @@ from harness.judging import build_comparer, build_judge, load_judge_spec
 from harness.judging.pairwise import PairwiseJudge
 from harness.judging.remote_reading import parse_draws, parse_logprobs
 from harness.models.endpoint.calls import ChatResult
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.types import JudgedPair, Message
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
@@ -32,7 +32,7 @@ PAIR = JudgedPair(
 
 def judge(url: str, **options: Any) -> PairwiseJudge:
     settings = {"timeout_s": 5.0, "max_retries": 2} | options
-    built = build_comparer(SPEC, desk=Desk(ChatClient(url=url, model="m", **settings), purpose="test"))
+    built = build_comparer(SPEC, queue=RequestQueue(ChatClient(url=url, model="m", **settings), purpose="test"))
     assert isinstance(built, PairwiseJudge)
     return built
 
@@ -80,7 +80,7 @@ def test_every_fault_is_a_missing_verdict_and_never_a_tie(kind: Any, status: str
 def test_a_pairwise_judge_is_built_as_one_and_needs_its_desk() -> None:
     with pytest.raises(ConfigError, match="compares two replies and scores none"):
         build_judge(SPEC)
-    with pytest.raises(JudgeError, match="got no desk"):
+    with pytest.raises(JudgeError, match="got no request queue"):
         build_comparer(SPEC)
     with pytest.raises(ConfigError, match="must be pairwise to compare replies"):
         build_comparer(load_judge_spec(JUDGES / "gpt-4o-mini"))

@@ -25,10 +25,10 @@ from harness.judging.remote_reading import (
     parse_logprobs,
     sampled_call,
 )
+from harness.models.cache import AnswerCache
 from harness.models.endpoint.calls import ChatResult
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.store import CallStore
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
 from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score
@@ -58,9 +58,9 @@ def serve() -> Iterator[Serve]:
         server.__exit__()
 
 
-def desk(server: FaultyServer, *, store: CallStore | None = None, **options: Any) -> Desk:
+def queue(server: FaultyServer, *, cache: AnswerCache | None = None, **options: Any) -> RequestQueue:
     settings = {"timeout_s": 5.0, "max_retries": 3} | options
-    return Desk(ChatClient(url=server.url, model="m", **settings), purpose="test", store=store)
+    return RequestQueue(ChatClient(url=server.url, model="m", **settings), purpose="test", cache=cache)
 
 
 def judge(reader: LogprobsReader | SampledReader) -> GEvalJudge:
@@ -70,11 +70,11 @@ def judge(reader: LogprobsReader | SampledReader) -> GEvalJudge:
 
 
 def by_logprobs(server: FaultyServer, **options: Any) -> GEvalJudge:
-    return judge(LogprobsReader(desk=desk(server, **options), model="m", top_logprobs=20))
+    return judge(LogprobsReader(queue=queue(server, **options), model="m", top_logprobs=20))
 
 
 def by_draws(server: FaultyServer, *, n_draws: int = 3, **options: Any) -> GEvalJudge:
-    return judge(SampledReader(desk=desk(server, **options), model="m", n_draws=n_draws, temperature=1.0))
+    return judge(SampledReader(queue=queue(server, **options), model="m", n_draws=n_draws, temperature=1.0))
 
 
 def items(*replies: str) -> list[JudgedItem]:
@@ -358,16 +358,16 @@ def test_a_request_that_the_server_rejects_fails_alone_and_many_in_a_row_stop(se
 
 
 def test_an_expired_key_in_the_middle_keeps_what_was_answered(serve: Serve, tmp_path: Path) -> None:
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     expired = Fault(kind="status", status=401)
     server = serve(lambda body, n: expired if "Reply 20." in body["messages"][-1]["content"] else None)
     asked = items(*(f"Reply {i}." for i in range(40)))
     with pytest.raises(UnavailableError, match="refuses the key"):
-        by_logprobs(server, store=store, n_parallel=2).score(asked)
+        by_logprobs(server, cache=cache, n_parallel=2).score(asked)
     n_before = sum(server.delivered.values())
     assert 15 <= n_before < 40
     server.behave = lambda body, n: None
-    scores = by_logprobs(server, store=store).score(asked)
+    scores = by_logprobs(server, cache=cache).score(asked)
     assert {s.status for s in scores} == {"ok"}
     assert server.n_delivered_twice == 0
 

@@ -10,20 +10,20 @@ from faulty_server import Behave, Fault, FaultyServer
 
 from harness.errors import InputError, UnavailableError
 from harness.experiment.design import VariantDesign
+from harness.models.cache import AnswerCache
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.capabilities import TOPICS, Prober
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.store import CallStore
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
 from harness.types import Variant
 
 KNOWN = {"model", "messages", "max_completion_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs", "n"}
 
 
-def prober(server: FaultyServer, *, store: CallStore | None = None, **options: Any) -> Prober:
+def prober(server: FaultyServer, *, cache: AnswerCache | None = None, **options: Any) -> Prober:
     client = ChatClient(url=server.url, model="m", **{"timeout_s": 5.0, "max_retries": 0} | options)
-    return Prober(Desk(client, purpose="probe", reuses=False), store=store)
+    return Prober(RequestQueue(client, purpose="probe", cache=cache, reuses=False))
 
 
 def says(text: Any, finish: str = "stop") -> Fault:
@@ -115,28 +115,30 @@ def test_each_kind_of_server_is_known_by_its_answers(
 
 
 def test_what_was_found_is_kept_and_asked_anew_only_on_request(tmp_path: Path) -> None:
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     with FaultyServer(openai) as server:
-        first = prober(server, store=store)
+        first = prober(server, cache=cache)
         found = {topic: first.find(topic).value for topic in TOPICS}
         n = len(server.sent)
-        later = prober(server, store=store)
+        later = prober(server, cache=cache)
         assert {topic: later.find(topic).value for topic in TOPICS} == found
         assert len(server.sent) == n
         server.behave = vllm
         assert later.find("decoding", anew=True).value["without"] == {}
-        assert prober(server, store=store).without() == {}
-        unasked = Prober(Desk(ChatClient(url=server.url, model="other"), purpose="probe"), store=store, may_ask=False)
+        assert prober(server, cache=cache).without() == {}
+        unasked = Prober(
+            RequestQueue(ChatClient(url=server.url, model="other"), purpose="probe", cache=cache), may_ask=False
+        )
         assert (unasked.n_logprobs(), unasked.prefill(), unasked.without()) == (20, None, {})
 
 
 @pytest.mark.parametrize("status", [500, 501, 400])
 def test_a_server_that_fails_at_log_probabilities_gives_none_and_says_why(status: int, tmp_path: Path) -> None:
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     with FaultyServer(lambda body, n: refuses("not built in", status=status) if "logprobs" in body else None) as server:
-        assert prober(server, store=store).n_logprobs() == 0
+        assert prober(server, cache=cache).n_logprobs() == 0
         n = len(server.sent)
-        assert "not built in" in prober(server, store=store).find("logprobs").reason
+        assert "not built in" in prober(server, cache=cache).find("logprobs").reason
         assert len(server.sent) == n
 
 
@@ -144,20 +146,20 @@ def test_a_temperature_of_0_that_is_refused_is_left_out_where_it_would_be_0(tmp_
     def behave(body: dict[str, Any], n: int) -> Fault | None:
         return refuses("`temperature` must be strictly positive") if body.get("temperature") == 0 else None
 
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     with FaultyServer(behave) as server:
-        for asked in (prober(server, store=store), prober(server, store=store)):
+        for asked in (prober(server, cache=cache), prober(server, cache=cache)):
             assert asked.n_logprobs() == 20
             assert asked.without() == {}
             assert "strictly positive" in asked.without(greedy=True)["temperature"]
 
 
 def test_a_server_that_is_only_busy_is_asked_again_next_time(tmp_path: Path) -> None:
-    store = CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     with FaultyServer(lambda body, n: refuses("busy", status=503) if "logprobs" in body else None) as server:
-        assert prober(server, store=store).n_logprobs() == 0
+        assert prober(server, cache=cache).n_logprobs() == 0
         server.behave = vllm
-        assert prober(server, store=store).n_logprobs() == 20
+        assert prober(server, cache=cache).n_logprobs() == 20
 
 
 def test_a_server_that_refuses_everything_is_told_in_its_own_words() -> None:
@@ -185,9 +187,9 @@ def test_a_field_refused_in_the_middle_is_dropped_for_good_and_kept_in_the_serve
             ChatCall(body={"model": "m", "messages": said, "max_tokens": 9, "temperature": 0.8}, draw=d)
             for d in range(6)
         ]
-        assert all(result.answer is not None for result in Desk(client, purpose="t").ask(calls))
-        assert list(client.dialect.dropped) == ["temperature"]
-        assert "does not support" in client.dialect.dropped["temperature"]
+        assert all(result.answer is not None for result in RequestQueue(client, purpose="t").ask(calls))
+        assert list(client.parameters.dropped) == ["temperature"]
+        assert "does not support" in client.parameters.dropped["temperature"]
         assert {"temperature", "max_tokens"}.isdisjoint(server.sent[-1])
 
 

@@ -19,9 +19,9 @@ from openai import APIConnectionError, APIStatusError
 from harness.errors import ConfigError, UnavailableError
 from harness.models.endpoint import connecting
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.client import ChatClient, read_body
+from harness.models.endpoint.chat_client import ChatClient, read_body
 from harness.models.endpoint.connecting import failure, list_models, redirected
-from harness.models.endpoint.desk import Desk
+from harness.models.endpoint.queue import RequestQueue
 
 CHECK = "check address, model name and key"
 
@@ -34,10 +34,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-1")
 
 
+def calls(*texts: str) -> list[ChatCall]:
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    return [ChatCall(body={"model": "m", "messages": chat, "max_tokens": 9}) for chat in chats]
+
+
+def queue(url: str, **options: Any) -> RequestQueue:
+    return RequestQueue(ChatClient(url=url, model="m", **{"timeout_s": 5.0, "max_retries": 0} | options), purpose="t")
+
+
 def ask(url: str, **options: Any) -> ChatResult:
-    client = ChatClient(url=url, model="m", **{"timeout_s": 5.0, "max_retries": 0} | options)
-    body = {"model": "m", "messages": [{"role": "user", "content": "Where?"}], "max_tokens": 9}
-    return Desk(client, purpose="t").ask([ChatCall(body=body)])[0]
+    return queue(url, **options).ask(calls("Where?"))[0]
 
 
 def refusal(url: str) -> str:
@@ -77,36 +84,31 @@ def test_calls_that_fail_keep_the_server_s_own_words() -> None:
 
 def test_eight_failures_in_a_row_end_the_run_with_the_reason_and_no_idle_advice() -> None:
     fault = Fault(kind="status", status=400, message="The prompt is too long.")
-    calls = [ChatCall(body={"model": "m", "messages": [], "max_tokens": 1}, draw=n) for n in range(12)]
     with (
         FaultyServer(lambda body, n: fault) as server,
-        pytest.raises(UnavailableError, match="too long; run again") as c,
+        pytest.raises(UnavailableError, match="too long; run again") as caught,
     ):
-        Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t").ask(calls)
-    assert CHECK not in str(c.value)
+        queue(server.url).ask(calls(*map(str, range(12))))
+    assert CHECK not in str(caught.value)
 
 
 def test_questions_that_always_fail_among_others_are_failed_and_stop_nothing() -> None:
     def behave(body: dict[str, Any], n: int) -> Fault | None:
         return Fault(kind="status", status=500) if body["messages"][0]["content"] > "q10" else None
 
-    said = [[{"role": "user", "content": f"q{n}"}] for n in range(10, 30)]
-    calls = [ChatCall(body={"model": "m", "messages": messages, "max_tokens": 1}) for messages in [*said[1:], said[0]]]
     with FaultyServer(behave) as server:
-        client = ChatClient(url=server.url, model="m", max_retries=1, rng=random.Random(0))
-        found = Desk(client, purpose="t").ask(calls)
+        found = queue(server.url, max_retries=1, rng=random.Random(0)).ask(calls(*(f"q{n}" for n in range(29, 9, -1))))
     assert [result.answer is None for result in found] == [True] * 19 + [False]
 
 
 def test_providers_that_fail_inside_every_answer_are_asked_about_many_questions_first() -> None:
     inside = Fault(kind="choice", choice={"error": {"message": "overloaded"}})
-    said = [{"role": "user", "content": "Where?"}]
-    calls = [ChatCall(body={"model": "m", "messages": said, "max_tokens": 1}, draw=n) for n in range(80)]
+    asked = calls(*map(str, range(80)))
     with FaultyServer(lambda body, n: inside) as server:
-        desk = Desk(ChatClient(url=server.url, model="m", max_retries=0), purpose="t")
-        assert {result.answer for result in desk.ask(calls[:30])} == {None}
+        one = queue(server.url)
+        assert {result.answer for result in one.ask(asked[:30])} == {None}
         with pytest.raises(UnavailableError, match="64 calls in a row failed, the last with the provider failed"):
-            desk.ask(calls[30:])
+            one.ask(asked[30:])
 
 
 def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from harness.judging.results import judged_items
 from harness.measures.diversity import film_diversity
 from harness.measures.replies import reply_metrics
 from harness.models.endpoint import EndpointModel
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel
 from harness.models.recorded import RecordedModel
 from harness.models.stops import begins_thinking, read_reply
@@ -50,7 +52,9 @@ def served(*choices: dict[str, Any], keep: bool = False, **options: Any) -> list
         return Fault(kind="choice", choice=choices[int(body["messages"][-1]["content"][-2])])
 
     with FaultyServer(behave) as server:
-        model = EndpointModel(base_url=server.url, model="m", n_retries=0, **options)
+        model = EndpointModel(
+            RequestQueue(ChatClient(url=server.url, model="m", max_retries=0), purpose="t", reuses=False), **options
+        )
         return replies(model, decoding=replace(DECODING, keep_thinking=keep))
 
 

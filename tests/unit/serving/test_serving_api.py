@@ -16,6 +16,8 @@ from servers import Running, alter, running, wait_until_idle
 
 from harness.models.chat import render
 from harness.models.endpoint import EndpointModel
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.local import LocalModel
 from harness.models.protocol import OptionRequest, ReplyRequest
 from harness.registry import resolve
@@ -78,7 +80,8 @@ def test_a_variant_says_what_it_says_in_the_harness(server: Running, base: BaseM
 
 
 def test_another_screentest_speaks_to_it(server: Running) -> None:
-    model = EndpointModel(base_url=f"{server.url}/v1", model="film/1", key_variable="UNSET_KEY")
+    client = ChatClient(url=f"{server.url}/v1", model="film/1", key_variable="UNSET_KEY")
+    model = EndpointModel(RequestQueue(client, purpose="t", reuses=False))
     requests = [ReplyRequest(key=f"p{i}", messages=CHAT, draw=i) for i in range(6)]
     decoding = Decoding(max_new_tokens=12)
     replies = model.generate(requests, decoding=decoding)

@@ -1,4 +1,4 @@
-"""How many calls are in flight: additive increase, multiplicative decrease, as TCP finds the room on a line.
+"""Concurrency limiter: additive increase, multiplicative decrease (AIMD), as TCP finds the room on a line.
 
 The limit rises by one for every answer until the server first shows that it has enough (429, 503, or latency), then by
 one for every round of answers; each sign of congestion takes a share off, at most once a round.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from harness.models.endpoint.budget import Budget
+
 START = 8
 SHARE_KEPT_ON_REFUSAL = 0.5
 SHARE_KEPT_ON_DELAY = 0.8
@@ -16,14 +18,15 @@ SLOW = 3.0  # times the best smoothed latency: the server queues
 SMOOTHING = 0.1  # weight of the newest latency
 
 
-class Pace:
-    """A limit on concurrent calls that follows what the server can take; used within one event loop."""
+class ConcurrencyLimiter:
+    """Admits calls as the server can take them and the budget allows; used within one event loop."""
 
-    def __init__(self, ceiling: int) -> None:
-        """`ceiling` is never exceeded."""
+    def __init__(self, ceiling: int, budget: Budget | None = None) -> None:
+        """`ceiling` is never exceeded, nor is `budget`: calls in flight are reserved at their worst."""
         self.ceiling = ceiling
         self.limit = float(min(START, ceiling))
         self.n_in_flight = 0
+        self._budget = budget
         self._is_starting = True
         self._smoothed: float | None = None
         self._best: float | None = None
@@ -31,21 +34,33 @@ class Pace:
         self._resume_at = 0.0
         self._changed = asyncio.Condition()
 
-    async def enter(self) -> None:
-        """Wait for a place and take it."""
+    async def enter(self, worst_usd: float = 0.0) -> bool:
+        """Wait for a place and for room in the budget, and take both; False when nothing in flight can make room."""
+
+        def can_tell() -> bool:
+            return self.n_in_flight < max(1, int(self.limit)) and (self._fits(worst_usd) or self.n_in_flight == 0)
+
         async with self._changed:
-            await self._changed.wait_for(lambda: self.n_in_flight < max(1, int(self.limit)))
+            await self._changed.wait_for(can_tell)
+            if not self._fits(worst_usd):
+                return False
             self.n_in_flight += 1
+            if self._budget is not None:
+                self._budget.reserved_usd += worst_usd
+            return True
+
+    async def leave(self, worst_usd: float = 0.0, cost_usd: float = 0.0) -> None:
+        """Give the place back; what was reserved becomes what it cost."""
+        async with self._changed:
+            self.n_in_flight -= 1
+            if self._budget is not None:
+                self._budget.reserved_usd -= worst_usd
+                self._budget.spent_usd += cost_usd
+            self._changed.notify_all()
 
     def pause_left(self) -> float:
         """Seconds until the server wants to be asked again; 0 or less: now."""
         return self._resume_at - time.monotonic()
-
-    async def leave(self) -> None:
-        """Give the place back."""
-        async with self._changed:
-            self.n_in_flight -= 1
-            self._changed.notify_all()
 
     def succeeded(self, *, began: float, seconds: float) -> None:
         """An answer came: make room, unless answers have become slow."""
@@ -70,3 +85,6 @@ class Pace:
         self._is_starting = False
         self._last_cut = time.monotonic()
         self.limit = max(1.0, self.limit * share)
+
+    def _fits(self, worst_usd: float) -> bool:
+        return self._budget is None or self._budget.fits(worst_usd)

@@ -1,4 +1,4 @@
-"""Replies of one served variant from several equal servers: requests are dealt in turn, each server at its own pace."""
+"""Load balancing: requests for one served variant go in turn to several equal servers, each at its own pace."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.models.endpoint.connecting import list_models
-from harness.models.endpoint.model import EndpointModel
+from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.metering import Meter
 from harness.models.protocol import (
-    Capability,
-    Continuation,
-    ContinuationRequest,
+    GeneratesOnly,
     OnProgress,
     OnReply,
-    OptionProbabilities,
-    OptionRequest,
     Reply,
     ReplyRequest,
 )
-from harness.types import BaseModel, Decoding, Variant
+from harness.types import Decoding, Variant
 
 KEY_VARIABLE = "OPENAI_API_KEY"  # as of every endpoint that names no other
 BASE_NAME = "base"  # of the bare base, as `screentest serve` names it
@@ -81,14 +77,12 @@ def _require_offered(url: str, offered: Mapping[str, Mapping[str, Any]], variant
         raise InputError(f"`{url}` must serve the base `{variant.base.source}`, got `{root}`")
 
 
-class FleetModel:
+class ReplicatedModel(GeneratesOnly):
     """Equal servers as one model; implements `LanguageModel` with `generate` alone."""
-
-    supports: frozenset[Capability] = frozenset({"generate"})
-    base: BaseModel | None = None
 
     def __init__(self, replicas: Sequence[EndpointModel]) -> None:
         """Every replica serves the same weights under the same name."""
+        self.name = replicas[0].name
         self._replicas = list(replicas)
 
     @property
@@ -125,22 +119,10 @@ class FleetModel:
             dealt = list(pool.map(ask, range(n)))
         return [dealt[i % n][i // n] for i in range(len(requests))]
 
-    def continuation_logprobs(
-        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
-    ) -> list[Continuation]:
-        """Not there: raises UnavailableError."""
-        return self._replicas[0].continuation_logprobs(requests, on_progress=on_progress)
 
-    def option_probabilities(
-        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-    ) -> list[OptionProbabilities]:
-        """Not there: raises UnavailableError."""
-        return self._replicas[0].option_probabilities(requests, on_progress=on_progress)
-
-
-def fleet_of(
+def replicated(
     variant: Variant, urls: Sequence[str], *, connect: Callable[[str, str], EndpointModel]
-) -> EndpointModel | FleetModel:
+) -> EndpointModel | ReplicatedModel:
     """The servers that answer for a variant of the registry; every one of them has said that it serves it.
 
     Args:
@@ -154,4 +136,4 @@ def fleet_of(
     require_served(urls, [variant])
     name = served_name(variant)
     replicas = [connect(url, name) for url in urls]
-    return replicas[0] if len(replicas) == 1 else FleetModel(replicas)
+    return replicas[0] if len(replicas) == 1 else ReplicatedModel(replicas)

@@ -1,11 +1,14 @@
-"""How one server wants a call written: learnt from what it refuses, before anything is computed or charged."""
+"""Parameter support: how one server wants a call written, learnt from what it refuses before anything is computed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
+
+Prefill = Literal["continue_final_message", "prefix", "assistant_turn"]
+PREFILLS: tuple[Prefill, ...] = get_args(Prefill)  # in the order in which they are tried
 
 OPTIONAL = ("seed", "top_p", "temperature")  # may be left out; where two may not stand together, the first goes
 CAP, NEW_CAP = "max_tokens", "max_completion_tokens"
@@ -13,11 +16,11 @@ _WANTS_NEW_CAP = re.compile(rf"(?:use|supported|replaced)\b.{{0,80}}{NEW_CAP}|{N
 
 
 @dataclass(slots=True, kw_only=True)
-class Dialect:
-    """What is known of a server's wishes; grows as it refuses."""
+class ParameterSupport:
+    """What is known of the parameters that a server takes; grows as it refuses."""
 
     cap: str = CAP  # what it calls the length cap
-    dropped: dict[str, str] = field(default_factory=dict)  # fields that it refuses -> in its own words
+    dropped: dict[str, str] = field(default_factory=dict)  # parameters that it refuses → in its own words
 
     def spell(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A call's body as this server takes it."""
@@ -51,3 +54,14 @@ def wants_new_cap(error: object, sentence: str) -> bool:
     told = error if isinstance(error, Mapping) else {}
     is_named = (told.get("param"), told.get("code")) == (CAP, "unsupported_parameter")
     return is_named or _WANTS_NEW_CAP.search(sentence) is not None
+
+
+def begun(messages: Sequence[Mapping[str, Any]], beginning: str, prefill: Prefill) -> dict[str, Any]:
+    """Response prefill: what of a body asks a server to go on from the beginning of an answer.
+
+    `continue_final_message` is vLLM's, SGLang's and `screentest serve`'s; `prefix` DeepSeek's and Mistral's;
+    `assistant_turn`, a last message of the assistant and nothing more, llama.cpp's, Ollama's and Anthropic's.
+    """
+    turn = {"role": "assistant", "content": beginning} | ({"prefix": True} if prefill == "prefix" else {})
+    flags = {"continue_final_message": True, "add_generation_prompt": False}
+    return {"messages": [*messages, turn]} | (flags if prefill == "continue_final_message" else {})

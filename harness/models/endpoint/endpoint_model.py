@@ -6,92 +6,43 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from harness.doors.answers import Said, read_answer
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.client import ChatClient
-from harness.models.endpoint.desk import CallPlan, Desk
-from harness.models.endpoint.prices import Price
-from harness.models.endpoint.store import CallStore
-from harness.models.metering import Meter, Usage
+from harness.models.endpoint.queue import CallPlan, RequestQueue
+from harness.models.metering import Meter
 from harness.models.protocol import (
-    Capability,
-    Continuation,
-    ContinuationRequest,
+    GeneratesOnly,
     OnProgress,
     OnReply,
-    OptionProbabilities,
-    OptionRequest,
     Reply,
     ReplyRequest,
     as_reply,
-    require,
 )
 from harness.models.sampling import validate_decoding
 from harness.seeding import derive
-from harness.types import BaseModel, Decoding
+from harness.types import Decoding
 
 
-class EndpointModel:
+class EndpointModel(GeneratesOnly):
     """Asks an endpoint for replies; implements `LanguageModel` with `generate` alone.
 
     Each row brings its own seed, which an endpoint may or may not honour. A row that fails after its retries becomes a
     reply with finish reason `error`, one that the model refuses has `refused`, and both are missing later; an endpoint
-    that cannot be used at all raises. Charges go to the ledger; replies do not go to the store of answers, since
-    generation keeps a journal of its own.
+    that cannot be used at all raises. Charges go to the ledger; replies do not go to the cache, since a server that
+    is started anew on other weights has the same name: generation keeps a journal until its stage stands.
     """
 
-    supports: frozenset[Capability] = frozenset({"generate"})
-    base: BaseModel | None = None
-
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        model: str,
-        key_variable: str = "OPENAI_API_KEY",
-        n_parallel: int = 32,
-        n_retries: int = 8,
-        timeout: float = 120.0,
-        store: CallStore | None = None,
-        price: Price | None = None,
-        budget: Budget | None = None,
-        usage: Usage | None = None,
-        purpose: str = "generate",
-        without: Collection[str] = (),
-        opens_thinking: bool = False,
-    ) -> None:
-        """Name the endpoint.
+    def __init__(self, queue: RequestQueue, *, without: Collection[str] = (), opens_thinking: bool = False) -> None:
+        """Name the endpoint by a queue that reuses no answers.
 
         Args:
-            base_url: e.g. `http://localhost:8000/v1`.
-            model: the model's name there.
-            key_variable: environment variable with the key; local servers usually need none.
-            n_parallel: ceiling of the requests under way, which follow what the server can take.
-            n_retries: attempts after the first, with growing pauses, per request.
-            timeout: seconds until an attempt's first byte.
-            store: keeps the charges; without one they are not kept.
-            price: of the model; None where it is unknown.
-            budget: of the whole command; needs a price.
-            usage: where answers are counted.
-            purpose: for the ledger.
+            queue: to the model behind it.
             without: fields that the server is known to refuse, so not sent.
             opens_thinking: the server's template opens a block of thinking before the reply.
         """
+        self.name = queue.client.model
+        self._queue = queue
         self._without = frozenset(without)
         self._opens_thinking = opens_thinking
-        self.base_url = base_url
-        self.model = model
-        self._client = ChatClient(
-            url=base_url,
-            model=model,
-            key_variable=key_variable,
-            n_parallel=n_parallel,
-            max_retries=n_retries,
-            timeout_s=timeout,
-        )
-        self._desk = Desk(
-            self._client, purpose=purpose, store=store, price=price, budget=budget, reuses=False, usage=usage
-        )
 
     def generate(
         self,
@@ -117,17 +68,17 @@ class EndpointModel:
                 on_reply(reply)
             meter.advance(1, reply.n_tokens or 0)
 
-        self._desk.ask([self.call(request, decoding) for request in requests], on_done=finish)
+        self._queue.ask([self.call(request, decoding) for request in requests], on_done=finish)
         return [replies[i] for i in range(len(requests))]
 
     def plan(self, requests: Sequence[ReplyRequest], *, decoding: Decoding) -> CallPlan:
         """What `generate` would send; sends nothing."""
-        return self._desk.plan([self.call(request, decoding) for request in requests])
+        return self._queue.plan([self.call(request, decoding) for request in requests])
 
     def call(self, request: ReplyRequest, decoding: Decoding) -> ChatCall:
         """The request as it is sent."""
         body: dict[str, Any] = {
-            "model": self.model,
+            "model": self.name,
             "messages": [dict(m) for m in request.messages],
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
@@ -141,7 +92,7 @@ class EndpointModel:
     @property
     def refused(self) -> Mapping[str, str]:
         """Fields that the server has refused since and that were left out from then on, with its own words."""
-        return self._client.dialect.dropped
+        return self._queue.client.parameters.dropped
 
     def _reply(self, request: ReplyRequest, result: ChatResult, decoding: Decoding) -> Reply:
         if result.answer is None:
@@ -150,17 +101,3 @@ class EndpointModel:
             said = read_answer(result.answer, keep_thinking=decoding.keep_thinking, opens_thinking=self._opens_thinking)
         r = request
         return as_reply(said, key=r.key, draw=r.draw, adapter=r.adapter, tag=r.tag, n_tokens=result.n_output)
-
-    def continuation_logprobs(
-        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
-    ) -> list[Continuation]:
-        """Not there: raises UnavailableError."""
-        require(self, "continuation_logprobs", who=self.model)
-        return []
-
-    def option_probabilities(
-        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-    ) -> list[OptionProbabilities]:
-        """Not there: raises UnavailableError."""
-        require(self, "option_probabilities", who=self.model)
-        return []

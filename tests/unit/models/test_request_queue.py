@@ -1,4 +1,4 @@
-"""The desk: what is asked once, what is kept, what is charged, and where the money ends."""
+"""The request queue: what is asked once, what is kept, what is charged, and where the money ends."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import asyncio
 import dataclasses
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_server import Fault, FaultyServer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import BudgetError, ConfigError, UnavailableError
-from harness.models.endpoint.address import base_url
+from harness.models.cache import AnswerCache
+from harness.models.endpoint import base_url
 from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall
-from harness.models.endpoint.client import ChatClient, run_async
-from harness.models.endpoint.desk import Desk
-from harness.models.endpoint.pacing import Pace
+from harness.models.endpoint.chat_client import ChatClient, run_async
+from harness.models.endpoint.limiter import ConcurrencyLimiter
 from harness.models.endpoint.prices import Price, listed_price
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.endpoint.retrying import BACKOFF_CAP_S, backoff, classify, retry_after
-from harness.models.endpoint.store import CallStore
 from harness.store.database import open_database
 
 # The server says 300 tokens in and 1 out for every call: $0.0003 + $0.000002 at these prices.
@@ -39,8 +40,8 @@ def server() -> Iterator[FaultyServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> CallStore:
-    return CallStore(open_database(f"sqlite:///{tmp_path / 'calls.db'}"))
+def cache(tmp_path: Path) -> AnswerCache:
+    return AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
 
 
 def call(text: str, **more: Any) -> ChatCall:
@@ -48,71 +49,57 @@ def call(text: str, **more: Any) -> ChatCall:
     return ChatCall(body=body, **more)
 
 
-def desk(server: FaultyServer, **options: Any) -> Desk:
-    client = {key: options.pop(key) for key in ("n_parallel", "max_retries", "timeout_s") if key in options}
-    return Desk(ChatClient(url=server.url, model="m", **client), purpose="test", **options)
+def queue(
+    server: FaultyServer,
+    *,
+    cache: AnswerCache | None = None,
+    reuses: bool = True,
+    repetition: int = 0,
+    **client: Any,
+) -> RequestQueue:
+    of_client = ChatClient(url=server.url, model="m", **client)
+    return RequestQueue(of_client, purpose="test", cache=cache, reuses=reuses, repetition=repetition)
 
 
-# ── store and ledger ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── cache and ledger ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_equal_calls_are_asked_once_and_known_ones_not_at_all(server: FaultyServer, store: CallStore) -> None:
+def test_equal_calls_are_asked_once_and_known_ones_not_at_all(server: FaultyServer, cache: AnswerCache) -> None:
     calls = [call("a"), call("b"), call("a"), call("a", draw=1)]
     done: list[int] = []
-    first = desk(server, store=store).ask(calls, on_done=lambda place, result: done.append(place))
+    first = queue(server, cache=cache).ask(calls, on_done=lambda place, result: done.append(place))
     assert sorted(done) == [0, 1, 2, 3]
     assert first[0] == first[2]
     assert len(server.sent) == 3
-    again = desk(server, store=store).ask(calls)
+    again = queue(server, cache=cache).ask(calls)
     assert [r.answer for r in again] == [r.answer for r in first]
     assert {r.n_attempts for r in again} == {0}
     assert len(server.sent) == 3
-    assert store.total().n_calls == 3
+    assert cache.total().n_calls == 3
 
 
-def test_a_repetition_asks_anew_and_is_kept_by_itself(server: FaultyServer, store: CallStore) -> None:
+def test_a_repetition_asks_anew_and_is_kept_by_itself(server: FaultyServer, cache: AnswerCache) -> None:
     for _ in range(2):
-        desk(server, store=store).ask([call("a")])
-        desk(server, store=store, repetition=1).ask([call("a")])
+        queue(server, cache=cache).ask([call("a")])
+        queue(server, cache=cache, repetition=1).ask([call("a")])
     assert len(server.sent) == 2
 
 
-def test_the_ledger_holds_tokens_and_cost_of_every_call(server: FaultyServer, store: CallStore) -> None:
-    desk(server, store=store, price=PRICE).ask([call(str(i)) for i in range(5)])
-    total = store.total(purpose="test")
-    assert (total.n_calls, total.n_failed, total.n_input, total.n_output) == (5, 0, 1500, 5)
-    assert total.usd == pytest.approx(5 * COST)
-    assert store.total(purpose="another").n_calls == 0
-    desk(server, store=store).ask([call("unpriced")])
-    assert (store.total(after=5).n_calls, store.total().n_unknown) == (1, 1)
-
-
-def test_an_error_is_in_the_ledger_and_never_among_the_answers(server: FaultyServer, store: CallStore) -> None:
+def test_an_error_is_in_the_ledger_and_never_among_the_answers(server: FaultyServer, cache: AnswerCache) -> None:
     server.behave = lambda body, n: Fault(kind="not_json")
-    (result,) = desk(server, store=store, max_retries=1).ask([call("a")])
+    (result,) = queue(server, cache=cache, max_retries=1).ask([call("a")])
     assert (result.answer, result.n_lost) == (None, 2)
-    assert (store.total().n_calls, store.total().n_failed) == (1, 1)
+    assert (cache.total().n_calls, cache.total().n_failed) == (1, 1)
     server.behave = lambda body, n: None
-    (result,) = desk(server, store=store).ask([call("a")])
+    (result,) = queue(server, cache=cache).ask([call("a")])
     assert result.answer is not None
 
 
-def test_without_reuse_charges_are_kept_and_answers_are_not(server: FaultyServer, store: CallStore) -> None:
+def test_without_reuse_charges_are_kept_and_answers_are_not(server: FaultyServer, cache: AnswerCache) -> None:
     for _ in range(2):
-        desk(server, store=store, reuses=False).ask([call("a")])
+        queue(server, cache=cache, reuses=False).ask([call("a")])
     assert len(server.sent) == 2
-    assert store.total().n_calls == 2
-
-
-def test_two_processes_may_keep_the_same_answer(store: CallStore) -> None:
-    store.write([], {"k": {"choices": [1]}})
-    store.write([], {"k": {"choices": [2]}})
-    assert store.answers(["k", "other"]) == {"k": {"choices": [1]}}
-
-
-def test_many_keys_are_read_in_parts(store: CallStore) -> None:
-    store.write([], {f"k{i}": {"choices": [i]} for i in range(1200)})
-    assert len(store.answers(f"k{i}" for i in range(2000))) == 1200
+    assert cache.total().n_calls == 2
 
 
 # ── a server that names the length cap otherwise ─────────────────────────────────────────────────────────────────────
@@ -128,22 +115,24 @@ OPENAI_REFUSAL = Fault(
 
 
 @pytest.mark.parametrize("refusal", [OPENAI_REFUSAL, dataclasses.replace(OPENAI_REFUSAL, param="", code="")])
-def test_a_cap_under_its_new_name_is_the_same_question(server: FaultyServer, store: CallStore, refusal: Fault) -> None:
+def test_a_cap_under_its_new_name_is_the_same_question(
+    server: FaultyServer, cache: AnswerCache, refusal: Fault
+) -> None:
     server.behave = lambda body, n: refusal if "max_tokens" in body else None
-    first = desk(server, store=store, n_parallel=1, max_retries=0).ask([call(str(i)) for i in range(4)])
+    first = queue(server, cache=cache, n_parallel=1, max_retries=0).ask([call(str(i)) for i in range(4)])
     assert {r.error for r in first} == {""}
     assert [b.get("max_completion_tokens") for b in server.sent] == [None, 8, 8, 8, 8]  # refused once
     assert {r.n_attempts for r in first} == {1}
-    assert (store.total().n_calls, store.total().n_failed) == (4, 0)
+    assert (cache.total().n_calls, cache.total().n_failed) == (4, 0)
     server.behave = lambda body, n: None
-    again = desk(server, store=store).ask([call(str(i)) for i in range(4)])
+    again = queue(server, cache=cache).ask([call(str(i)) for i in range(4)])
     assert [r.answer for r in again] == [r.answer for r in first]
     assert len(server.sent) == 5
 
 
 def test_calls_in_flight_together_learn_the_new_name_together(server: FaultyServer) -> None:
     server.behave, server.latency = lambda body, n: OPENAI_REFUSAL if "max_tokens" in body else None, 0.05
-    found = desk(server, n_parallel=8, max_retries=0).ask([call(str(i)) for i in range(16)])
+    found = queue(server, n_parallel=8, max_retries=0).ask([call(str(i)) for i in range(16)])
     assert all(r.answer is not None for r in found)
     assert sum("max_tokens" in body for body in server.sent) <= 8
 
@@ -151,11 +140,11 @@ def test_calls_in_flight_together_learn_the_new_name_together(server: FaultyServ
 def test_another_refusal_is_no_reason_to_rename_the_cap(server: FaultyServer) -> None:
     other = dataclasses.replace(OPENAI_REFUSAL, param="temperature", message="Unsupported value: 'temperature'.")
     server.behave = lambda body, n: other
-    (found,) = desk(server, max_retries=2).ask([call("a")])
+    (found,) = queue(server, max_retries=2).ask([call("a")])
     assert found.error == "status 400 (unsupported_parameter): Unsupported value: 'temperature'."
     assert len(server.sent) == 1
     server.behave = lambda body, n: OPENAI_REFUSAL  # whatever it is called
-    (found,) = desk(server, max_retries=2).ask([call("b")])
+    (found,) = queue(server, max_retries=2).ask([call("b")])
     assert found.error == f"status 400 (unsupported_parameter): {OPENAI_REFUSAL.message}"
     assert len(server.sent) == 3
 
@@ -163,81 +152,74 @@ def test_another_refusal_is_no_reason_to_rename_the_cap(server: FaultyServer) ->
 # ── budget ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_budget_is_never_crossed_and_a_second_command_goes_on(server: FaultyServer, store: CallStore) -> None:
+def test_a_budget_is_never_crossed_and_a_second_command_goes_on(server: FaultyServer, cache: AnswerCache) -> None:
     # At worst 404 bytes, 32 tokens of template and 8 out: 1.5 times what is charged, so the 20th still fits in 20.5.
     calls = [call(f"{i:04}" + "x" * 400) for i in range(50)]
     budget = Budget(20.5 * COST)
     with pytest.raises(BudgetError, match=r"leaves no room.* calls are left; what was answered is kept"):
-        desk(server, store=store, price=PRICE, budget=budget, n_parallel=1).ask(calls)
-    assert store.total().n_calls == 20
+        queue(server, cache=cache, price=PRICE, budget=budget, n_parallel=1).ask(calls)
+    assert cache.total().n_calls == 20
     assert budget.spent_usd == pytest.approx(20 * COST)
-    desk(server, store=store, price=PRICE, budget=Budget(1.0)).ask(calls)
-    assert store.total().n_calls == 50
+    queue(server, cache=cache, price=PRICE, budget=Budget(1.0)).ask(calls)
+    assert cache.total().n_calls == 50
     assert server.n_delivered_twice == 0
 
 
 @pytest.mark.parametrize("n_parallel", [1, 8])
-def test_worst_cases_in_flight_are_reserved(server: FaultyServer, store: CallStore, n_parallel: int) -> None:
+def test_worst_cases_in_flight_are_reserved(server: FaultyServer, cache: AnswerCache, n_parallel: int) -> None:
     dear = Price(input=0.0, output=1000.0)  # worst: 8 tokens out, charged: 1
     budget = Budget(0.0205)  # in tokens: 20.5, so the 14th call could make it 13 + 8
     server.latency = 0.005
     with pytest.raises(BudgetError):
-        desk(server, store=store, price=dear, budget=budget, n_parallel=n_parallel).ask(
+        queue(server, cache=cache, price=dear, budget=budget, n_parallel=n_parallel).ask(
             [call(str(i)) for i in range(99)]
         )
-    assert store.total().n_calls == 13
+    assert cache.total().n_calls == 13
     assert budget.spent_usd == pytest.approx(0.013)
 
 
-def test_a_lost_answer_counts_as_charged_and_a_retry_does_not_wait_for_itself(server: FaultyServer) -> None:
+def test_a_lost_answer_counts_as_charged_a_refused_attempt_does_not(server: FaultyServer) -> None:
     dear = Price(input=0.0, output=1000.0)
-    server.behave = lambda body, n: Fault(kind="not_json") if n < 2 else None
+    fates = [Fault(kind="not_json"), Fault(kind="status", status=429), Fault(kind="not_json")]
+    server.behave = lambda body, n: fates[n] if n < 3 else None
     budget = Budget(0.0245)  # two lost at 8 and one that could cost 8
-    desk(server, price=dear, budget=budget).ask([call("a")])
+    queue(server, price=dear, budget=budget).ask([call("a")])
     assert budget.spent_usd == pytest.approx(0.017)
     with pytest.raises(BudgetError):
-        desk(server, price=dear, budget=Budget(0.0235)).ask([call("b")])
+        queue(server, price=dear, budget=Budget(0.0235)).ask([call("b")])
 
 
-def test_refused_attempts_cost_nothing(server: FaultyServer) -> None:
-    server.behave = lambda body, n: Fault(kind="status", status=429) if n < 2 else None
-    budget = Budget(1.0)
-    desk(server, price=PRICE, budget=budget).ask([call("a")])
-    assert budget.spent_usd == pytest.approx(COST)
-
-
-def test_nothing_waits_for_room_that_a_stopped_call_held(server: FaultyServer) -> None:
+def test_what_waits_for_room_is_not_sent_once_everything_stops(server: FaultyServer) -> None:
     dear = Price(input=0.0, output=1000.0)  # worst: 0.008; room for two
 
     def behave(body: dict[str, Any], n: int) -> Fault | None:
         text = body["messages"][0]["content"]
-        return {
-            "busy": Fault(kind="status", status=500, headers={"Retry-After": "60"}),
-            "refused": Fault(kind="status", status=401),
-        }.get(text)
+        return {"slow": Fault(kind="slow", seconds=0.2), "refused": Fault(kind="status", status=401)}.get(text)
 
-    server.behave, server.latency = behave, 0.1
+    server.behave = behave
+    budget = Budget(0.017)
     with pytest.raises(UnavailableError, match="refuses the key"):
-        desk(server, price=dear, budget=Budget(0.017), n_parallel=3).ask([call("busy"), call("refused"), call("waits")])
+        queue(server, price=dear, budget=budget, n_parallel=3).ask([call("slow"), call("refused"), call("waits")])
     assert len(server.sent) == 2
+    assert (budget.spent_usd, budget.reserved_usd) == (pytest.approx(0.001), pytest.approx(0.0))
 
 
 def test_a_budget_needs_a_price(server: FaultyServer) -> None:
     with pytest.raises(ConfigError, match=r"needs the price of `m`"):
-        desk(server, budget=Budget(1.0))
+        queue(server, budget=Budget(1.0))
 
 
 # ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_plan_counts_and_sends_nothing(server: FaultyServer, store: CallStore) -> None:
-    desk(server, store=store).ask([call("a")])
-    plan = desk(server, store=store, price=PRICE).plan([call("a"), call("é" * 50), call("é" * 50)])
+def test_a_plan_counts_and_sends_nothing(server: FaultyServer, cache: AnswerCache) -> None:
+    queue(server, cache=cache).ask([call("a")])
+    plan = queue(server, cache=cache, price=PRICE).plan([call("a"), call("é" * 50), call("é" * 50)])
     assert len(server.sent) == 1
     assert (plan.n_calls, plan.n_known, plan.n_bytes, plan.n_output_at_most) == (1, 2, 100, 8)
     assert plan.n_input_at_most == 132  # 100 bytes and twice 16 for the template
     assert plan.usd_at_most == pytest.approx((132 + 16) / 1e6)
-    assert desk(server).plan([call("a")]).usd_at_most is None
+    assert queue(server).plan([call("a")]).usd_at_most is None
 
 
 def test_prices_are_known_by_server_and_name() -> None:
@@ -255,7 +237,7 @@ def test_an_address_is_given_or_the_environments_or_openais(monkeypatch: pytest.
     assert (base_url(), base_url("http://there/v1/")) == ("http://here/v1", "http://there/v1")
 
 
-# ── retrying and pacing ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── retries and concurrency ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -278,8 +260,8 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: floa
 
 @pytest.mark.parametrize(
     ("status", "action", "is_congestion"),
-    [(408, "retry", False), (429, "retry", True), (500, "retry", False), (503, "retry", True), (529, "retry", True),
-     (400, "give_up", False), (422, "give_up", False), (401, "stop", False), (404, "stop", False)],
+    [(408, "retry", False), (425, "retry", False), (429, "retry", True), (503, "retry", True), (529, "retry", True),
+     (400, "give_up", False), (401, "stop", False), (404, "stop", False)],
 )  # fmt: skip
 def test_a_status_decides_what_to_do(status: int, action: str, is_congestion: bool) -> None:
     fault = classify(status, {}, model="m", key_variable="K")
@@ -293,35 +275,66 @@ def test_waits_have_full_jitter_below_a_growing_cap(n_attempts: int, seed: int) 
 
 
 def test_the_limit_rises_to_the_ceiling_and_is_halved_once_a_round() -> None:
-    pace = Pace(32)
+    limiter = ConcurrencyLimiter(32)
     began = 1e9  # after any cut
     for _ in range(100):
-        pace.succeeded(began=began, seconds=0.2)
-    assert pace.limit == 32
-    pace.congested(began=began, retry_after=None)
-    assert pace.limit == 16
-    pace.congested(began=0.0, retry_after=None)  # sent before that cut
-    assert pace.limit == 16
+        limiter.succeeded(began=began, seconds=0.2)
+    assert limiter.limit == 32
+    limiter.congested(began=began, retry_after=None)
+    assert limiter.limit == 16
+    limiter.congested(began=0.0, retry_after=None)  # sent before that cut
+    assert limiter.limit == 16
     for _ in range(16):
-        pace.succeeded(began=began, seconds=0.2)
-    assert 16.9 < pace.limit < 17.1  # one more a round
+        limiter.succeeded(began=began, seconds=0.2)
+    assert 16.9 < limiter.limit < 17.1  # one more a round
 
 
 def test_growing_latency_takes_some_off() -> None:
-    pace = Pace(32)
+    limiter = ConcurrencyLimiter(32)
     for _ in range(100):
-        pace.succeeded(began=1e9, seconds=0.2)
+        limiter.succeeded(began=1e9, seconds=0.2)
     for _ in range(15):
-        pace.succeeded(began=1e9, seconds=3.0)
-    assert pace.limit < 32
+        limiter.succeeded(began=1e9, seconds=3.0)
+    assert limiter.limit < 32
     for _ in range(1000):
-        pace.succeeded(began=1e9, seconds=3.0)
-    assert pace.limit > 25  # slow is how it is now
+        limiter.succeeded(began=1e9, seconds=3.0)
+    assert limiter.limit > 25  # slow is how it is now
+
+
+FATES = st.tuples(st.floats(0.001, 1.0), st.floats(0.0, 1.0), st.sampled_from(["answered", "refused", "broken"]))
+
+
+@given(st.lists(FATES, max_size=30), st.floats(0.2, 5.0), st.integers(1, 6))
+@settings(max_examples=50, deadline=None)
+def test_whatever_comes_of_calls_ceiling_and_budget_hold_and_nobody_waits_for_ever(
+    calls: list[tuple[float, float, str]], limit_usd: float, ceiling: int
+) -> None:
+    budget = Budget(limit_usd)
+
+    async def one(limiter: ConcurrencyLimiter, worst: float, share: float, fate: str) -> None:
+        if not await limiter.enter(worst):
+            return
+        assert limiter.n_in_flight <= ceiling
+        assert budget.spent_usd + budget.reserved_usd <= limit_usd + 1e-9
+        await asyncio.sleep(0)
+        if fate == "answered":
+            limiter.succeeded(began=time.monotonic(), seconds=worst)
+        elif fate == "refused":
+            limiter.congested(began=time.monotonic(), retry_after=None)
+        await limiter.leave(worst, worst * share)
+
+    async def run() -> int:
+        limiter = ConcurrencyLimiter(ceiling, budget)
+        await asyncio.wait_for(asyncio.gather(*(one(limiter, *call) for call in calls)), 60)
+        return limiter.n_in_flight
+
+    assert asyncio.run(run()) == 0
+    assert budget.reserved_usd == pytest.approx(0.0)
 
 
 def test_a_server_with_little_room_is_found_out(server: FaultyServer) -> None:
     server.capacity, server.latency = 4, 0.02
-    results = desk(server, n_parallel=32).ask([call(str(i)) for i in range(150)])
+    results = queue(server, n_parallel=32).ask([call(str(i)) for i in range(150)])
     assert all(r.answer for r in results)
     n_refused = len(server.sent) - 150
     assert n_refused < 75
@@ -329,13 +342,13 @@ def test_a_server_with_little_room_is_found_out(server: FaultyServer) -> None:
 
 def test_the_ceiling_holds(server: FaultyServer) -> None:
     server.latency = 0.01
-    desk(server, n_parallel=3).ask([call(str(i)) for i in range(30)])
+    queue(server, n_parallel=3).ask([call(str(i)) for i in range(30)])
     assert server.most_in_flight <= 3
 
 
 def test_it_runs_inside_an_event_loop_too(server: FaultyServer) -> None:
     async def notebook() -> int:
-        return len(desk(server).ask([call("a")]))
+        return len(queue(server).ask([call("a")]))
 
     assert asyncio.run(notebook()) == 1
     assert threading.current_thread() is threading.main_thread()

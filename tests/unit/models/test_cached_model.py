@@ -1,4 +1,4 @@
-"""A model that remembers: it goes on after a kill to the very bits, computes nothing twice, and keeps no errors."""
+"""A cached model: it goes on after a kill to the very bits, computes nothing twice, and keeps no errors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_BASE, tiny_model, tiny_tokenizer
+from fakes import FAKE_BASE, UniformModel, tiny_model, tiny_tokenizer
+from faulty_server import FaultyServer
 
 from harness.errors import InputError
-from harness.models.answers import AnswerStore
+from harness.models.cache import AnswerCache
+from harness.models.cached import CachedModel
+from harness.models.endpoint import EndpointModel
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.local import LocalModel
 from harness.models.protocol import (
     ContinuationRequest,
     LanguageModel,
     OptionProbabilities,
     OptionRequest,
+    Reply,
     ReplyRequest,
     Resumable,
 )
-from harness.models.remembering import RememberingModel
 from harness.store.database import open_database
 from harness.types import Decoding
 
@@ -35,10 +40,10 @@ class Killed(Exception):
 
 
 class World:
-    """A tiny model behind a store, its forward passes counted, and killed on demand."""
+    """A tiny model behind a cache, its forward passes counted, and killed on demand."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = AnswerStore(open_database(f"sqlite:///{folder / 'answers.db'}"), "local_answers")
+        self.cache = AnswerCache(open_database(f"sqlite:///{folder / 'answers.db'}"), "local")
         self.n_loaded = 0
         self.n_passes = 0
         self.dies_at: int | None = None
@@ -56,13 +61,13 @@ class World:
         self.n_loaded += 1
         return self.local
 
-    def model(self, **options: Any) -> RememberingModel:
-        settings: dict[str, Any] = {"dtype": "float32", "load": self.load, "commit_s": 0.0} | options
-        return RememberingModel(
-            FAKE_BASE,
-            store=self.store,
+    def model(self, *identity: Any, load: Callable[[], LanguageModel] | None = None) -> CachedModel:
+        return CachedModel(
+            load or self.load,
+            identity=[FAKE_BASE.digest, *identity],
+            cache=self.cache,
             on_recall=lambda known, asked: self.recalled.append((known, asked)),
-            **settings,
+            commit_s=0.0,
         )
 
 
@@ -114,7 +119,7 @@ def test_killed_at_any_pass_it_ends_with_the_same_bits_and_makes_the_other_passe
     n_whole = world.n_passes
     assert n_whole > 5
     for dies_at in range(1, n_whole + 1):
-        model = world.model(dtype=f"killed at {dies_at}")  # keys of its own
+        model = world.model(f"killed at {dies_at}")  # keys of its own
         world.n_passes, world.dies_at = 0, dies_at
         with pytest.raises(Killed):
             ask(model, 24)
@@ -156,7 +161,7 @@ def test_equal_questions_are_asked_once_and_each_gets_its_answer_under_its_key(w
 def test_whatever_decides_an_answer_is_in_its_key(world: World, changes: dict[str, Any]) -> None:
     asked = options(1)
     world.model().option_probabilities(asked)
-    for other in (world.model(dtype="bfloat16"), world.model(repetition=1)):
+    for other in (world.model("bfloat16"), world.model("", 1)):
         other.option_probabilities(asked)
     world.model().option_probabilities([dataclasses.replace(asked[0], **changes)])
     world.model().option_probabilities([dataclasses.replace(asked[0], key="another name")])
@@ -181,21 +186,47 @@ def test_an_answer_that_is_not_a_number_is_never_kept(world: World) -> None:
     assert world.recalled == [(0, 1), (0, 1)]
 
 
-def test_a_reply_is_written_once(world: World) -> None:
-    request = ReplyRequest(key="r", messages=[{"role": "user", "content": "Hello."}], tag="t")
-    heard: list[str] = []
-    made = [
-        world.model().generate([request], decoding=GREEDY, on_reply=lambda reply: heard.append(reply.text))
-        for _ in range(2)
+def chats(n: int) -> list[ReplyRequest]:
+    return [
+        ReplyRequest(key=f"r{i}", messages=[{"role": "user", "content": f"Boat {i}?"}], tag=f"t{i}") for i in range(n)
     ]
-    assert made[0] == made[1] == world.local.generate([request], decoding=GREEDY)
-    assert heard == [made[0][0].text] * 2
-    assert world.n_loaded == 1
-    world.model().generate([request], decoding=dataclasses.replace(GREEDY, max_new_tokens=7))
-    assert world.recalled == [(0, 1), (1, 1), (0, 1)]
+
+
+def test_a_kill_between_replies_loses_none_that_came(world: World) -> None:
+    bare = world.local.generate(chats(9), decoding=GREEDY)
+    heard: list[Reply] = []
+
+    def dies(reply: Reply) -> None:
+        heard.append(reply)
+        if len(heard) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.model().generate(chats(9), decoding=GREEDY, on_reply=dies)
+    heard.clear()
+    assert world.model().generate(chats(9), decoding=GREEDY, on_reply=heard.append) == bare
+    assert sorted(r.key for r in heard) == sorted(r.key for r in bare)
+    world.model().generate(chats(1), decoding=dataclasses.replace(GREEDY, max_new_tokens=7))
+    assert world.recalled == [(0, 9), (4, 9), (0, 1)]
+
+
+def test_any_model_is_cached_and_a_paid_reply_is_asked_once(world: World) -> None:
+    asked = [*chats(2), dataclasses.replace(chats(1)[0], tag="again")]
+    with FaultyServer() as server:
+        client = ChatClient(url=server.url, model="m")
+        behind = EndpointModel(RequestQueue(client, purpose="t", reuses=False))
+        first, again = (world.model(server.url, load=lambda: behind).generate(asked, decoding=GREEDY) for _ in range(2))
+        assert first == again
+        assert [r.tag for r in first] == ["t0", "t1", "again"]
+        assert first[2] == dataclasses.replace(first[0], tag="again")
+        assert len(server.sent) == 2
+    found = [world.model("uniform", load=load).option_probabilities(options(3)) for load in (UniformModel, world.load)]
+    assert found[0] == found[1] == UniformModel().option_probabilities(options(3))
+    assert world.n_loaded == 0
 
 
 def test_it_is_a_language_model(world: World) -> None:
     assert isinstance(world.model(), LanguageModel)
     assert isinstance(world.local, Resumable)
+    assert not isinstance(UniformModel(), Resumable)
     assert world.n_loaded == 0

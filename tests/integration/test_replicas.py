@@ -43,7 +43,7 @@ class World:
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
         design: dict[str, Any] = {
             "schema": 1,
-            "name": "fleet",
+            "name": "replicas",
             "question": "Do servers reply as this process does?",
             "variants": {"base": {"model": self.base.source}, "film": {"adapter": "film/1"}},
             "control": "base",
@@ -53,7 +53,7 @@ class World:
             "contrasts": [{"name": "film-base", "arms": ["film", "base"]}],
             "family": {"measures": ["heldout_loss"]},
         }
-        self.file = folder / "fleet.yaml"
+        self.file = folder / "replicas.yaml"
         self.file.write_text(yaml.safe_dump(design))
 
     def replies(self, *options: str) -> tuple[dict[tuple[str, str], str], list[dict[str, Any]]]:
@@ -69,7 +69,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("fleet"))
+    return World(tmp_path_factory.mktemp("replicas"))
 
 
 @pytest.fixture
@@ -102,34 +102,29 @@ def calls(server: Running) -> list[str]:
     return [record["model"] for record in server.records if record.get("path") == "/v1/chat/completions"]
 
 
-def test_a_server_without_a_variant_is_asked_for_nothing_at_all(world: World):
+def refusal(world: World, server: Running) -> str:
+    """Why a server that is asked for nothing at all will not do."""
+    ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
+    assert (ran.code, calls(server)) == (2, [])
+    return ran.stderr
+
+
+def test_a_server_without_a_variant_is_refused(world: World):
     with running(LocalModel.load(world.base), Variants(world.tracking, world.base, names=["base"])) as server:
-        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
-        asked = calls(server)
-    assert ran.code == 2
-    assert "must serve `film/1`, which it does not list; it lists base" in ran.stderr
-    assert asked == []
+        assert "must serve `film/1`, which it does not list; it lists base" in refusal(world, server)
 
 
-def test_a_server_of_another_base_is_asked_for_nothing(world: World, tmp_path: Path):
+def test_a_server_of_another_base_is_refused(world: World, tmp_path: Path):
     other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=5)))
     with running(LocalModel.load(other), Variants(world.tracking, other)) as server:
-        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
-        asked = calls(server)
-    assert ran.code == 2
-    assert "must serve the `base` of this registry" in ran.stderr
-    assert asked == []
+        assert "must serve the `base` of this registry" in refusal(world, server)
 
 
 def test_another_registrys_adapter_of_the_same_name_is_refused(world: World, tmp_path: Path):
     elsewhere = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(fresh_home(tmp_path / "home"))}))
     publish(elsewhere, tiny_adapter(tmp_path / "adapter", world.base, seed=8), name="film", card="# card")
     with running(LocalModel.load(world.base), Variants(elsewhere, world.base)) as server:
-        ran = screentest("evaluate", world.file, "--force", "--endpoint", f"{server.url}/v1", home=world.home)
-        asked = calls(server)
-    assert ran.code == 2
-    assert "must serve the `film/1` of this registry" in ran.stderr
-    assert asked == []
+        assert "must serve the `film/1` of this registry" in refusal(world, server)
 
 
 def test_a_silent_server_ends_the_command_in_a_sentence(world: World):

@@ -1,26 +1,28 @@
-"""A local model that remembers: what it has answered stands in the store, and is not computed again.
+"""Cached model: any `LanguageModel` behind the answer cache; what it has answered is not asked again.
 
 So a judge that is killed goes on, and one that is asked again reads. The key of an answer is the digest of all that
-decides it: weights, precision, chat, and what was asked about it. The machine is left out, as it is of a judge's id;
-so is the company in which a question was asked, which moves an answer by its rounding alone. Equal questions are asked
-once. Errors are never kept.
+decides it: the model's identity, chat, and what was asked about it. The machine is left out, as it is of a judge's id;
+so is batch composition, which moves an answer by its rounding alone. Equal questions are asked once. Errors are never
+kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
 
-from harness.models.answers import AnswerStore
-from harness.models.bases import asked_digest
+from harness.models.cache import AnswerCache
 from harness.models.protocol import (
     Capability,
     Continuation,
     ContinuationRequest,
-    OnAnswers,
+    LanguageModel,
     OnProgress,
     OnReply,
     OptionProbabilities,
@@ -32,52 +34,48 @@ from harness.models.protocol import (
 from harness.store.artifacts import digest_bytes
 from harness.types import BaseModel, Decoding, JsonObject
 
-REVISION = 1  # raise when a change of how local models are asked changes their answers
+REVISION = 1  # raise when a change of how models are asked changes their answers
 COMMIT_S = 2.0
+EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
 
 OnRecall = Callable[[int, int], None]  # gets how many different questions of one call were known, and how many it has
 _Request = TypeVar("_Request", ContinuationRequest, OptionRequest)
 _Answer = TypeVar("_Answer", Continuation, OptionProbabilities)
 
 
-class RememberingModel:
-    """A base without adapters, loaded only when something is asked that the store does not know."""
-
-    supports: frozenset[Capability] = frozenset({"generate", "continuation_logprobs", "option_probabilities"})
+class CachedModel:
+    """A model that is loaded, or asked, only for what the cache does not know; implements `LanguageModel`."""
 
     def __init__(
         self,
-        base: BaseModel,
+        load: Callable[[], LanguageModel],
         *,
-        dtype: str,
-        load: Callable[[], Resumable],
-        store: AnswerStore,
-        repetition: int = 0,
+        identity: Sequence[Any],
+        cache: AnswerCache,
+        base: BaseModel | None = None,
+        supports: frozenset[Capability] = EVERYTHING,
         on_recall: OnRecall | None = None,
         commit_s: float = COMMIT_S,
     ) -> None:
-        """Put a store before a model.
+        """Put a cache before a model.
 
         Args:
-            base: the model's weights, which are part of every key.
-            dtype: their precision, which is too.
             load: gives the model; called whenever there is something to ask, so it should keep it.
-            store: of answers.
-            repetition: 1 asks everything a second time, whatever the store has of the first.
+            identity: JSON that tells it from every model that may answer otherwise, as weights and precision, or
+                server and name; a number more asks everything anew.
+            cache: of answers.
+            base: the model's weights, where they are known.
+            supports: what the model can be asked.
             on_recall: is told before anything is computed how much of a call is known.
             commit_s: seconds of work that a kill may cost, besides the forward pass that is under way.
         """
-        self._base = base
+        self.base = base
+        self.supports = supports
         self._load = load
-        self._store = store
-        self._identity = [REVISION, asked_digest(base), dtype, repetition]
+        self._cache = cache
+        self._identity = [REVISION, *identity]
         self._on_recall = on_recall
         self._commit_s = commit_s
-
-    @property
-    def base(self) -> BaseModel | None:
-        """The weights' identity."""
-        return self._base
 
     def generate(
         self,
@@ -91,18 +89,29 @@ class RememberingModel:
         drawn = [decoding.max_new_tokens, decoding.temperature, decoding.top_p, decoding.seed, list(decoding.stop)]
         drawn += ["thinking kept"] if decoding.keep_thinking else []
         keys = [self._key("reply", r.messages, r.adapter, [r.key, r.draw, *drawn]) for r in requests]
-        known = self._recall(keys)
-        replies = {at: _reply(requests[at], known[key]) for at, key in enumerate(keys) if key in known}
-        fresh = [at for at in range(len(keys)) if at not in replies]
-        if on_reply is not None:
-            for reply in replies.values():
-                on_reply(reply)
+        places = defaultdict(list)
+        for at, key in enumerate(keys):
+            places[key].append(at)
+        replies: dict[int, Reply] = {}
+
+        def finish(reply: Reply) -> None:
+            for at in places[reply.tag]:
+                replies[at] = replace(reply, tag=requests[at].tag)
+                if on_reply is not None:
+                    on_reply(replies[at])
+
+        for key, stored in self._recall(keys).items():
+            finish(_reply(replace(requests[places[key][0]], tag=key), stored))
+        fresh = [replace(requests[some[0]], tag=key) for key, some in places.items() if some[0] not in replies]
         if fresh:
-            asked = [requests[at] for at in fresh]
-            made = self._load().generate(asked, decoding=decoding, on_reply=on_reply, on_progress=on_progress)
-            replies |= dict(zip(fresh, made, strict=True))
-            self._store.write({keys[at]: _reply_json(replies[at]) for at in fresh if not replies[at].error})
-        return [replies[at] for at in range(len(keys))]
+            with self._keeping() as keep:
+
+                def hear(reply: Reply) -> None:
+                    keep({} if reply.error else {reply.tag: _reply_json(reply)})
+                    finish(reply)
+
+                self._load().generate(fresh, decoding=decoding, on_reply=hear, on_progress=on_progress)
+        return [replies[at] for at in range(len(requests))]
 
     def continuation_logprobs(
         self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
@@ -111,9 +120,8 @@ class RememberingModel:
         return self._answer(
             requests,
             [self._key("continuation", r.messages, r.adapter, [r.reply]) for r in requests],
-            lambda some, known, keep: self._load().continuation_logprobs(
-                some, on_progress=on_progress, known=known, on_answers=keep
-            ),
+            lambda model: model.continuation_logprobs,
+            on_progress,
             read=_continuation,
             write=_continuation_json,
         )
@@ -125,9 +133,8 @@ class RememberingModel:
         return self._answer(
             requests,
             [self._key("options", r.messages, r.adapter, [r.prefix, list(r.options)]) for r in requests],
-            lambda some, known, keep: self._load().option_probabilities(
-                some, on_progress=on_progress, known=known, on_answers=keep
-            ),
+            lambda model: model.option_probabilities,
+            on_progress,
             read=_options,
             write=_options_json,
         )
@@ -136,32 +143,36 @@ class RememberingModel:
         self,
         requests: Sequence[_Request],
         keys: Sequence[str],
-        ask: Callable[[Sequence[_Request], Collection[int], OnAnswers[_Answer]], object],
+        method: Callable[[LanguageModel], Callable[..., list[_Answer]]],
+        on_progress: OnProgress | None,
         *,
         read: Callable[[_Request, JsonObject], _Answer],
         write: Callable[[_Answer], JsonObject],
     ) -> list[_Answer]:
-        """What is known from the store, the rest from the model, kept pass by pass."""
+        """What is known from the cache, the rest from the model, kept pass by pass where it hands out passes."""
         answers = self._recall(keys)
         different = dict(zip(keys, requests, strict=True))
-        if len(answers) < len(different):
-            names = list(different)
-            known = frozenset(at for at, key in enumerate(names) if key in answers)
-            keeper = _Keeper(self._store, self._commit_s)
+        names = list(different)
+        fresh = [at for at, key in enumerate(names) if key not in answers]
+        if fresh:
+            with self._keeping() as keep:
 
-            def keep(fresh: Mapping[int, _Answer]) -> None:
-                written = {names[at]: write(answer) for at, answer in fresh.items()}
-                answers.update(written)
-                keeper.add({key: answer for key, answer in written.items() if _is_sound(answer)})
+                def hear(found: Mapping[int, _Answer]) -> None:
+                    written = {names[at]: write(answer) for at, answer in found.items()}
+                    answers.update(written)
+                    keep({key: answer for key, answer in written.items() if _is_sound(answer)})
 
-            try:
-                ask(list(different.values()), known, keep)
-            finally:
-                keeper.commit()
+                model = self._load()
+                if isinstance(model, Resumable):
+                    known = frozenset(range(len(names))).difference(fresh)
+                    method(model)(list(different.values()), on_progress=on_progress, known=known, on_answers=hear)
+                else:
+                    asked = [different[names[at]] for at in fresh]
+                    hear(dict(zip(fresh, method(model)(asked, on_progress=on_progress), strict=True)))
         return [read(request, answers[key]) for key, request in zip(keys, requests, strict=True)]
 
     def _recall(self, keys: Sequence[str]) -> dict[str, JsonObject]:
-        known = self._store.read(keys)
+        known = self._cache.read(keys)
         if self._on_recall is not None:
             self._on_recall(len(known), len(set(keys)))
         return known
@@ -171,28 +182,24 @@ class RememberingModel:
         decides = [*self._identity, kind, chat, adapter, asked]
         return digest_bytes(json.dumps(decides, sort_keys=True, allow_nan=False).encode())
 
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[Callable[[Mapping[str, JsonObject]], None]]:
+        """Writes answers together, whole passes at a time, so that keeping them costs next to nothing."""
+        waiting: dict[str, JsonObject] = {}
+        committed = time.monotonic()
 
-class _Keeper:
-    """Writes answers together, whole passes at a time, so that keeping them costs next to nothing."""
+        def keep(answers: Mapping[str, JsonObject], *, at_once: bool = False) -> None:
+            nonlocal committed
+            waiting.update(answers)
+            if waiting and (at_once or time.monotonic() - committed >= self._commit_s):
+                self._cache.write(waiting)
+                waiting.clear()
+                committed = time.monotonic()
 
-    def __init__(self, store: AnswerStore, commit_s: float) -> None:
-        self._store = store
-        self._commit_s = commit_s
-        self._waiting: dict[str, JsonObject] = {}
-        self._committed = time.monotonic()
-
-    def add(self, answers: Mapping[str, JsonObject]) -> None:
-        """Take the answers of a pass; they may wait a moment for others."""
-        self._waiting |= answers
-        if time.monotonic() - self._committed >= self._commit_s:
-            self.commit()
-
-    def commit(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._store.write(self._waiting)
-        self._waiting = {}
-        self._committed = time.monotonic()
+        try:
+            yield keep
+        finally:
+            keep({}, at_once=True)
 
 
 def _is_sound(answer: JsonObject) -> bool:
