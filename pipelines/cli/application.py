@@ -30,8 +30,7 @@ from pipelines.cli import (
     study,
     trace,
 )
-
-TRAININGS = ("sft", "dpo")  # commands that several processes can do together
+from pipelines.training.methods import METHODS
 
 app = typer.Typer(
     name="screentest",
@@ -67,15 +66,16 @@ def _root(
     from pipelines.training.processes import launched
 
     processes = launched()
-    if processes.n > 1 and context.invoked_subcommand not in TRAININGS:
+    trainings = [name for name, method in METHODS.items() if method.is_command]
+    if processes.n > 1 and context.invoked_subcommand not in trainings:
         if not processes.is_first:
             raise typer.Exit
         raise InputError(
-            f"`accelerate launch` must start `screentest sft` or `screentest dpo`, which train with several processes, "
-            f"got `{context.invoked_subcommand}` in {processes.n}: start it alone"
+            f"`accelerate launch` must start {' or '.join(f'`screentest {name}`' for name in trainings)}, which train "
+            f"with several processes, got `{context.invoked_subcommand}` in {processes.n}: start it alone"
         )
     if not processes.is_first:
-        from pipelines.training.crew import follow
+        from pipelines.training.followers import follow
 
         follow()
         raise typer.Exit

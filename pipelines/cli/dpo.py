@@ -38,13 +38,14 @@ def dpo(
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
     from harness.store.artifacts import to_json
-    from pipelines.audit import adapter_audit
     from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
-    from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
+    from pipelines.preferences.stages import named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
     from pipelines.stages import training_record
     from pipelines.training.dpo_recipe import DpoRecipe
+    from pipelines.training.stages import training_stage
+    from pipelines.training.training_audit import adapter_audit
 
     chosen = load_yaml(recipe, DpoRecipe)
     if seed is not None:
@@ -53,8 +54,8 @@ def dpo(
     start = parent_of(session, chosen, named=parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
     rows = named_pairs(session, pairs, prepared=prepared, parent=start, default=quick_pairs(chosen))
-    train = chosen_sft_stage if control else dpo_stage
-    trained = train(session, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
+    name = "chosen_sft" if control else "dpo"
+    trained = training_stage(session, name, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
     adapter = published_adapter(session, trained)
     training = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)

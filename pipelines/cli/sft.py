@@ -27,12 +27,13 @@ def sft(
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
     from harness.store.artifacts import to_json
-    from pipelines.audit import adapter_audit
     from pipelines.cli.auditing import audit_json, show_audit
     from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.stages import prepare_stage, sft_stage, training_record
+    from pipelines.stages import prepare_stage, training_record
     from pipelines.training.recipe import SftRecipe
+    from pipelines.training.stages import training_stage
+    from pipelines.training.training_audit import adapter_audit
 
     chosen = load_yaml(recipe, SftRecipe)
     if seed is not None:
@@ -47,7 +48,7 @@ def sft(
         limit=limit,
     )
     prepared = prepare_stage(session, config)
-    trained = sft_stage(session, chosen, prepared, adopt=True)
+    trained = training_stage(session, "sft", chosen, prepared=prepared, adopt=True)
     adapter = published_adapter(session, trained)
     training = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)

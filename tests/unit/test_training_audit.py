@@ -17,8 +17,8 @@ from harness.reporting.record import AuditRow
 from harness.store.prepared import read_prompts
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, BaseModel, Variant
-from pipelines import audit
-from pipelines.audit import training_audit
+from pipelines.training import training_audit as audit
+from pipelines.training.training_audit import training_audit
 
 BASE = BaseModel(source="tiny", revision=None, digest="b" * 64, family="tiny")
 REFERENCE = {"parent": "parent", "n_pairs": 8, "largest_log_ratio": 0.0, "tolerance": 1e-3, "n_tensors": 28}
