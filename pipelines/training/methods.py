@@ -43,8 +43,8 @@ class Method:
     recipes: str  # of an ablation: the key in `recipes`, and the section of the overrides that it reads
     reads: Literal["windows", "pairs"]  # what it trains on; pairs stand on the adapter of `after`
     after: str | None = None  # the method whose adapter it goes on from
-    is_control: bool = False  # whether it trains by the recipe's `as_control`
-    is_command: bool = True  # whether `screentest NAME` trains by it
+    control: str | None = None  # the method that differs from it in one thing, which `--control` trains by
+    is_control: bool = False  # whether it is one, and trains by the recipe's `as_control`
     loss: str = "Nats per token"  # unit of its curves
     weight: float  # about how long it takes beside other stages
 
@@ -63,6 +63,7 @@ METHODS: Mapping[str, Method] = {
         recipes="dpo",
         reads="pairs",
         after="sft",
+        control="chosen_sft",
         loss="Preference loss per pair",
         weight=6,
     ),
@@ -74,7 +75,6 @@ METHODS: Mapping[str, Method] = {
         reads="pairs",
         after="sft",
         is_control=True,
-        is_command=False,
         weight=4,
     ),
 }
