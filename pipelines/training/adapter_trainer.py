@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from pipelines.training.sharding import gathered_state, scattered_state
 
 
 class AdapterTrainer:
-    """Mixed in before a TRL trainer: nothing is computed, written or sent that nobody reads.
+    """Mixed in before a TRL trainer: nothing is computed, written or sent that nobody reads."""
 
-    A method's trainer gives the rows of a pack (`collate`), the loss, and what is measured on held-out rows.
-    """
+    # What the method's own trainer adds, beside its loss.
+    collate: Callable[[int], dict[str, Any]]  # a pack's tensors: under `model` what the model is given; `targets`, …
+    n_items: Callable[[dict[str, Any]], int]  # what the loss is a mean over
+    measured: Callable[[], dict[str, float]]  # figures on held-out rows, exact means
 
     model: Any
     args: Any
@@ -68,25 +70,9 @@ class AdapterTrainer:
         trainer.remove_callback(PrinterCallback)
         self._require_sharding()
 
-    # ── a method's own ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def collate(self, pack: int) -> dict[str, Any]:
-        """A pack's tensors: what the model is given under `model`, `n_tokens`, `targets`, and what the loss reads."""
-        raise NotImplementedError
-
-    def n_items(self, inputs: dict[str, Any]) -> int:
-        """What the loss is a mean over."""
-        raise NotImplementedError
-
     def noise(self, inputs: dict[str, Any]) -> float:
         """NEFTune's bound, summed over the tokens of the row."""
         return 0.0
-
-    def measured(self) -> dict[str, float]:
-        """Figures on held-out rows, exact means."""
-        raise NotImplementedError
-
-    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         (row,) = rows  # one pack is one micro-batch

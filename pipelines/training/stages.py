@@ -34,9 +34,9 @@ def training_stage(
         session: what the command carries.
         name: the method.
         recipe: of the method's kind.
-        prepared: the prepared corpus; its windows are trained on where the method reads windows.
-        parent: the adapter that the method goes on from, and `pairs` what it prefers; where it reads pairs.
-        pairs: as the pairs stage made them.
+        prepared: the prepared corpus, whose windows a method that reads windows trains on.
+        parent: the adapter that a method that reads pairs goes on from.
+        pairs: the pairs that it reads.
         adopt: as in `Session.stage`.
 
     Raises:
