@@ -86,7 +86,8 @@ def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch
         "factor": "kto.loss.beta",
         "recipes": {"sft": "recipe.yaml", "kto": "kto.yaml"},
     }
-    design = design_of(arms={"none": {"kto.loss.beta": 0.1}, "a5": {"kto.loss.beta": 0.5}}, **changes)
+    arms = {"none": {"kto.loss.beta": 0.1}, "a5": {"kto.loss.beta": 0.5}}
+    design = design_of(arms=arms, pairs={"method": "reference"}, **changes)
     found = counts(make_plan(design, folder=folder))
     assert (found["sft"], found["pairs"]) == (len(design.seeds),) * 2  # shared by both arms
     assert found["kto"] == 2 * len(design.seeds)

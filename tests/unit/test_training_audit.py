@@ -51,9 +51,8 @@ class World:
         (folder / "adapter").mkdir(parents=True)
         tensors = {"x.lora_A.weight": torch.ones(2, 2), "x.lora_B.weight": torch.full((2, 2), weight)}
         save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
-        self.trainings[name] = Training(
-            stage=stage, folder=folder, record=record, settings=settings, inputs={"pairs": "p" * 64}
-        )
+        inputs = {} if stage == "sft" else {"pairs": "p" * 64}
+        self.trainings[name] = Training(stage=stage, folder=folder, record=record, settings=settings, inputs=inputs)
         adapter = Adapter(name=name, version="1", path="", digest=digest or name, base=BASE, parent=parent)
         self.variants.append(Variant(name=name, kind="model", base=BASE, adapter=adapter))
 
