@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from harness.config import StrictConfig
 from harness.experiment.kinds import Needed, StageKind
 from harness.experiment.published import adapter_of, published_adapter
 from harness.experiment.session import OnProgress, Session
@@ -20,7 +19,9 @@ from harness.store.artifacts import read_json
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
 from pipelines.corpus.prepare import PrepareConfig
+from pipelines.preferences.build import PairsConfig
 from pipelines.training.methods import METHODS, Method
+from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.stages import training_stage
 
 
@@ -69,7 +70,6 @@ def _prepare(session: Session, settings: Mapping[str, Any], needed: Needed) -> S
 
 def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
     from pipelines import pretrain
-    from pipelines.training.pretrain_recipe import PretrainRecipe
 
     recipe = PretrainRecipe.model_validate(dict(settings))
 
@@ -95,7 +95,6 @@ def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> 
 
 
 def _pairs(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
-    from pipelines.preferences.build import PairsConfig
     from pipelines.preferences.stages import pairs_stage
 
     config = PairsConfig.model_validate(dict(settings))
@@ -119,18 +118,6 @@ def _base_settings(base: Mapping[str, Any], needed: Needed) -> dict[str, Any]:
     return {"source": base_source(base, needed), "revision": None if "base" in needed else base["revision"]}
 
 
-def _pairs_config() -> type[StrictConfig]:
-    from pipelines.preferences.build import PairsConfig
-
-    return PairsConfig
-
-
-def _pretrain_recipe() -> type[StrictConfig]:
-    from pipelines.training.pretrain_recipe import PretrainRecipe
-
-    return PretrainRecipe
-
-
 def _kind_of(name: str, method: Method) -> StageKind:
     return StageKind(
         name=name,
@@ -150,10 +137,10 @@ def _kind_of(name: str, method: Method) -> StageKind:
 KINDS = (
     StageKind(name="prepare", run=_prepare, weight=1, is_on_device=False),
     StageKind(
-        name="pretrain", run=_pretrain, weight=12, recipe=_pretrain_recipe, is_training=True,
+        name="pretrain", run=_pretrain, weight=12, recipe=lambda: PretrainRecipe, is_training=True,
         record="pretraining.json", words="Pretraining",
     ),
-    StageKind(name="pairs", run=_pairs, weight=5, recipe=_pairs_config, is_training=True),
+    StageKind(name="pairs", run=_pairs, weight=5, recipe=lambda: PairsConfig, is_training=True),
     *(_kind_of(name, method) for name, method in METHODS.items()),
 )  # fmt: skip
 
