@@ -56,7 +56,7 @@ calibrate: setup ## simulate how often the statistics are right; writes docs/cal
 
 # Not the lock: the interpreter and the packages of the GPU machine, whatever their versions.
 gpu-check: ## measure training and inference on a CUDA machine; writes docs/results/gpu.md
-	PYTHONPATH="$(CURDIR)" $(PYTHON) -m pipelines.gpu_check --out docs/results/gpu.md
+	PYTHONPATH="$(CURDIR)/tests" $(PYTHON) -m benchmarks.gpu --out docs/results/gpu.md
 
 mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
 	mkdir -p mlruns

@@ -70,8 +70,9 @@ _MODULES = {
     "pipelines.judges.run": "harness.experiment.judges.judge_files",
     "pipelines.judges.spending": "harness.experiment.judges.spending",
     "pipelines.judges.steps": "harness.experiment.judges.criterion_steps",
-    "pipelines.lineage": "harness.experiment.lineage",
+    "pipelines.audit": "pipelines.training.training_audit", "pipelines.lineage": "harness.experiment.lineage",
     "pipelines.measuring": "harness.experiment.measuring", "pipelines.memory": "harness.models.memory",
+    "pipelines.modeling": "pipelines.training.modeling", "pipelines.packing": "pipelines.training.packing",
     "pipelines.prepare": "pipelines.corpus.prepare", "pipelines.recorded": "harness.experiment.recordings",
     "pipelines.recording": "harness.experiment.record_parts", "pipelines.rows": "harness.experiment.measured_arms",
     "pipelines.scoretable": "harness.experiment.score_table", "pipelines.seen": "harness.experiment.leakage",
@@ -86,6 +87,11 @@ _MODULES = {
     "pipelines.workload": "harness.experiment.planning.costs",
     "pipelines.yardstick": "harness.experiment.planning.measured_rates",
     "pipelines.training.quiet": "harness.models.quiet", "pipelines.turns": "pipelines.corpus.turns",
+    "pipelines.training.adapter": "pipelines.training.adapter_files",
+    "pipelines.training.crew": "pipelines.training.followers",
+    "pipelines.training.lean": "pipelines.training.adapter_trainer",
+    "pipelines.training.pairs": "pipelines.training.pair_rows",
+    "pipelines.training.trainer": "pipelines.training.sft_trainer",
     "pipelines.variants": "harness.experiment.variants", "pipelines.windows": "pipelines.corpus.windows",
 }  # fmt: skip
 

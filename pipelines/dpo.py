@@ -9,23 +9,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import InputError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.quiet import quiet
 from harness.store.artifacts import digest_file, digest_json, write_json
-from harness.types import Adapter, BaseModel, Progress
-from pipelines.modeling import attach_adapter, load_base, resolve_runtime
+from harness.types import Adapter, Progress
 from pipelines.preferences.files import PAIRS, read_pairs
 from pipelines.preferences.plan import plan_pairs
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter
+from pipelines.training.modeling import attach_adapter, load_base, require_same_base, resolve_runtime
 from pipelines.training.processes import join
 
 if TYPE_CHECKING:
     from pipelines.training.preference_summary import DpoSummary
 
 REVISION = 1  # raise when the same recipe, parent and pairs would give another adapter
+RECIPE = DpoRecipe
 
 
 @quiet()
@@ -61,8 +61,8 @@ def run(
         IntegrityError: `folder` holds checkpoints of another run, or the policy does not start as the reference.
         StageError: the loss is no number any more.
     """
-    from pipelines.training.adapter import save_adapter
-    from pipelines.training.arguments import preference_arguments
+    from pipelines.training.adapter_files import save_adapter
+    from pipelines.training.arguments import dpo_arguments
     from pipelines.training.callbacks import training_callbacks
     from pipelines.training.preference_summary import summarise
     from pipelines.training.preference_trainer import PreferenceTrainer
@@ -105,10 +105,10 @@ def run(
     )
     with processes.first_then_others():
         checkpoint = open_checkpoints(checkpoints, identity=identity)
-    meter = Meter.restored(checkpoint.progress if checkpoint else {})
+    meter = Meter(**checkpoint.progress) if checkpoint else Meter()
     trainer = PreferenceTrainer(
         model,
-        args=preference_arguments(
+        args=dpo_arguments(
             recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
         ),
         tokenizer=tokenizer,
@@ -149,20 +149,7 @@ def run(
     return summary
 
 
-def require_same_base(parent: Adapter, base: BaseModel) -> None:
-    """Refuse a parent that was trained on another base.
-
-    Raises:
-        InputError: it was.
-    """
-    if parent.base.digest != base.digest:
-        raise InputError(
-            f"`parent` must be an adapter of the recipe's base {base.source} ({base.digest[:12]}), got {parent.name} "
-            f"of {parent.base.source} ({parent.base.digest[:12]}); fine-tune that base first, or name its adapter"
-        )
-
-
-def headline(summary: DpoSummary) -> Mapping[str, float]:
+def metrics(summary: DpoSummary) -> Mapping[str, float]:
     """The figures worth a column in the registry."""
     return {
         "validation_reward_margin": summary.heldout.reward_margin,
@@ -179,3 +166,8 @@ def describe(recipe: DpoRecipe) -> str:
     smoothed = f", label smoothing {loss.label_smoothing:g}" if loss.label_smoothing else ""
     lengths = "" if loss.ld_alpha is None else f", length-desensitised {loss.ld_alpha:g}"
     return f"DPO, {loss.type} loss, β = {loss.beta:g}{smoothed}{lengths}"
+
+
+def seen(summary: DpoSummary) -> Mapping[str, str]:
+    """How much was trained on."""
+    return {"Pairs": f"{summary.n_pairs:,}"}

@@ -6,7 +6,6 @@ any released model.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,37 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InputError, StageError
+from harness.errors import InputError
 from harness.experiment.kinds import BASE_FOLDER
 from harness.models.chat import chat_messages, render
 from harness.models.quiet import quiet
 from harness.seeding import derive, stream
 from harness.store.artifacts import digest_file, digest_json, write_json
 from harness.store.prepared import prompts_file, read_prompts, read_summary
-from harness.types import Message, Progress, Prompt, Split
-from pipelines.training.checkpoints import Checkpoint, mark_complete, open_checkpoints
+from harness.types import Progress, Prompt, Split
+from pipelines.training.checkpoints import open_checkpoints
+from pipelines.training.history import CurvePoint, curve_points, validations
+from pipelines.training.meter import Meter
 from pipelines.training.pretrain_recipe import PretrainRecipe
+from pipelines.training.processes import Processes
 from pipelines.training.tokenizer import END, PAD, train_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-REVISION = 1  # raise when the same recipe and text would give another model
+REVISION = 2  # raise when the same recipe and text would give another model or record
 PRETRAINING = "pretraining.json"
 MAX_POSITIONS = 1024
-_STATE = "state.pt"
-
-Rows = Any  # (n, row_tokens) int64 tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracePoint:
-    """One logged loss, nats per token."""
-
-    step: int
-    train: float
-    validation: float | None
+_SPLITS: tuple[Split, Split] = ("train", "validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +47,7 @@ class PretrainSummary:
     n_tokens: int  # seen
     n_steps: int
     validation_loss: float  # nats per token of its own tokenizer
-    trace: tuple[TracePoint, ...]
+    curves: tuple[CurvePoint, ...]
     seconds: float
     resumed_from: int | None
 
@@ -78,6 +69,10 @@ def run(
         InputError: TRAIN holds too little text. StageError: the loss is no number any more.
     """
     import torch
+    from transformers import PrinterCallback, Trainer
+
+    from pipelines.training.arguments import pretrain_arguments
+    from pipelines.training.callbacks import training_callbacks
 
     began = time.perf_counter()
     # data
@@ -91,47 +86,45 @@ def run(
     # model
     torch.manual_seed(derive(recipe.seed, "pretrain"))
     model = _model(recipe, tokenizer)
-    optimizer = _optimizer(model, recipe)
-    n_steps = math.ceil(len(rows) / recipe.rows_per_step)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps, recipe))
 
-    # resume
+    # trainer
     checkpoints = folder / "checkpoints"
     data = [digest_file(prompts_file(prepared, split)) for split in _SPLITS]
-    checkpoint = open_checkpoints(checkpoints, identity=digest_json({"recipe": recipe.model_dump(), "data": data}))
-    trace = _resumed(checkpoint, model, optimizer, schedule)
+    identity = digest_json({"recipe": recipe.model_dump(), "data": data, "revision": REVISION})
+    checkpoint = open_checkpoints(checkpoints, identity=identity)
+    trainer: Any = Trainer(
+        model,
+        args=pretrain_arguments(recipe, folder=checkpoints),
+        train_dataset=_examples(rows),
+        eval_dataset=_examples(held),
+        callbacks=training_callbacks(
+            checkpoints,
+            Meter(**checkpoint.progress) if checkpoint else Meter(),
+            processes=Processes(),
+            n_tokens=rows.numel(),
+            keeps_best=False,
+            on_progress=on_progress,
+            on_metric=on_metric,
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)
 
     # train
-    first = checkpoint.step if checkpoint else 0
-    for step in range(first, n_steps):
-        batch = rows[step * recipe.rows_per_step : (step + 1) * recipe.rows_per_step]
-        loss = _step(model, batch, optimizer, schedule, recipe)
-        done = step + 1
-        if on_progress is not None:
-            seen = min(done * recipe.rows_per_step, len(rows)) * recipe.row_tokens
-            on_progress(
-                Progress(done=seen, total=len(rows) * recipe.row_tokens, unit="tokens", note=f"loss {loss:.2f}")
-            )
-        if done % recipe.log_steps == 0 or done == n_steps:
-            trace.append(TracePoint(step=done, train=loss, validation=_loss(model, held, recipe)))
-            if on_metric is not None:
-                on_metric("train/loss", loss, done)
-                on_metric("validation/loss", trace[-1].validation or math.nan, done)
-        if done % recipe.checkpoint_steps == 0 and done < n_steps:
-            _keep(checkpoints / f"checkpoint-{done}", model, optimizer, schedule, trace)
+    trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
 
     # save
     model.save_pretrained(folder / BASE_FOLDER)
     tokenizer.save_pretrained(folder / BASE_FOLDER)
 
     # summary
+    state = trainer.state
     summary = PretrainSummary(
         name=recipe.name,
         n_parameters=model.num_parameters(),
         n_tokens=rows.numel(),
-        n_steps=n_steps,
-        validation_loss=_loss(model, held, recipe),
-        trace=tuple(trace),
+        n_steps=state.global_step,
+        validation_loss=validations(state.log_history)[state.global_step]["eval_loss"],
+        curves=tuple(curve_points(state.log_history)),
         seconds=time.perf_counter() - began,
         resumed_from=checkpoint.step if checkpoint else None,
     )
@@ -140,7 +133,9 @@ def run(
     return summary
 
 
-_SPLITS: tuple[Split, Split] = ("train", "validation")
+def _examples(rows: torch.Tensor) -> Any:
+    """A list with a length and an item for each row is all that a `Dataset` needs to be."""
+    return [{"input_ids": row, "labels": row} for row in rows]
 
 
 def _lines(prompts: Sequence[Prompt]) -> list[str]:
@@ -151,8 +146,8 @@ def _lines(prompts: Sequence[Prompt]) -> list[str]:
 
 def _rows(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], system: str, *, n_tokens: int, recipe: PretrainRecipe
-) -> Rows:
-    """Conversations end to end in rows of equal length, in an order drawn by the seed, again and again as needed."""
+) -> torch.Tensor:
+    """Conversations end to end in rows (n, row_tokens), in an order drawn by the seed, again and again as needed."""
     import torch
 
     answered = [p for p in prompts if p.reference]
@@ -163,8 +158,8 @@ def _rows(
     while len(flat) < max(n_tokens, recipe.row_tokens):
         for place in rng.permutation(len(answered)):
             prompt = answered[int(place)]
-            said = [*prompt.messages, Message(role="assistant", content=prompt.reference or "")]
-            chat = [*chat_messages(prompt.messages, system=system), {"role": "assistant", "content": said[-1].content}]
+            reply = {"role": "assistant", "content": prompt.reference or ""}
+            chat = [*chat_messages(prompt.messages, system=system), reply]
             flat.extend(render(tokenizer, chat, reply_follows=False))
             if len(flat) >= max(n_tokens, recipe.row_tokens):
                 break
@@ -193,85 +188,3 @@ def _model(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     )
     model: Any = Qwen2ForCausalLM
     return model(config).float().train()
-
-
-def _optimizer(model: Any, recipe: PretrainRecipe) -> torch.optim.AdamW:
-    """Weight decay on matrices alone; norms and biases are left out of it."""
-    import torch
-
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.optimizer.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.optimizer.learning_rate, betas=(0.9, 0.95))
-
-
-def _rate(step: int, n_steps: int, recipe: PretrainRecipe) -> float:
-    """Share of the full rate: linear up, then a cosine down to a tenth."""
-    warm = recipe.optimizer.warmup_steps
-    if step < warm:
-        return (step + 1) / warm
-    through = (step - warm) / max(1, n_steps - warm)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, through)))
-
-
-def _step(model: Any, batch: Rows, optimizer: Any, schedule: Any, recipe: PretrainRecipe) -> float:
-    import torch
-
-    loss: Any = _nats(model, batch)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise StageError(f"the loss of `{recipe.name}` is no number any more: lower `learning_rate`")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm)
-    optimizer.step()
-    schedule.step()
-    return value
-
-
-def _nats(model: Any, batch: Rows) -> torch.Tensor:
-    """Mean negative log-likelihood of every token but a row's first."""
-    from torch.nn.functional import cross_entropy
-
-    logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
-    return cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-
-
-def _loss(model: Any, rows: Rows, recipe: PretrainRecipe) -> float:
-    import torch
-
-    model.eval()
-    with torch.no_grad():
-        batches = rows.split(recipe.rows_per_step)
-        total = sum(float(_nats(model, batch)) * len(batch) for batch in batches)
-    model.train()
-    return total / len(rows)
-
-
-def _keep(folder: Path, model: Any, optimizer: Any, schedule: Any, trace: Sequence[TracePoint]) -> None:
-    """A checkpoint takes the place of the one before it, once it is whole."""
-    import torch
-
-    folder.mkdir()
-    points = [[p.step, p.train, p.validation] for p in trace]
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    torch.save({**state, "trace": points}, folder / _STATE)
-    mark_complete(folder, {})
-    for older in folder.parent.glob("checkpoint-*"):
-        if older != folder:
-            shutil.rmtree(older)
-
-
-def _resumed(checkpoint: Checkpoint | None, model: Any, optimizer: Any, schedule: Any) -> list[TracePoint]:
-    import torch
-
-    if checkpoint is None:
-        return []
-    state = torch.load(checkpoint.folder / _STATE, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return [TracePoint(step=int(step), train=train, validation=held) for step, train, held in state["trace"]]

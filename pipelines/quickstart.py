@@ -19,10 +19,11 @@ from harness.store.tracking import StageResult
 from harness.types import Adapter
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.stages import dpo_stage, pairs_stage
-from pipelines.stages import prepare_stage, sft_stage
+from pipelines.preferences.stages import pairs_stage
+from pipelines.stages import prepare_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
+from pipelines.training.stages import training_stage
 
 DESIGN_FILE = "quickstart.yaml"
 RECIPE_FILE = Path("recipes") / "sft" / "embedded.yaml"
@@ -69,7 +70,7 @@ def run(
     prepared = prepare_stage(session, config)
 
     # training
-    adapter = published_adapter(session, sft_stage(session, chosen, prepared))
+    adapter = published_adapter(session, training_stage(session, "sft", chosen, prepared=prepared))
     trained = {TRAINED: _declared(adapter)}
     if PREFERRED in design.variants:
         trained[PREFERRED] = _declared(_prefer(session, preference, prepared=prepared, parent=adapter))
@@ -101,7 +102,8 @@ def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
 
 def _prefer(session: Session, recipe: DpoRecipe, *, prepared: StageResult, parent: Adapter) -> Adapter:
     pairs = pairs_stage(session, quick_pairs(recipe), prepared=prepared, parent=parent)
-    return published_adapter(session, dpo_stage(session, recipe, prepared=prepared, parent=parent, pairs=pairs))
+    trained = training_stage(session, "dpo", recipe, prepared=prepared, parent=parent, pairs=pairs)
+    return published_adapter(session, trained)
 
 
 def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:

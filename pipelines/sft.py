@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ from harness.models.quiet import quiet
 from harness.store.artifacts import digest_file, digest_json, write_json
 from harness.types import Progress
 from pipelines.corpus.windows import examples_file, read_examples
-from pipelines.modeling import attach_lora, load_base, resolve_runtime
-from pipelines.packing import plan_packs, plan_sample
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.meter import Meter
+from pipelines.training.modeling import attach_lora, load_base, resolve_runtime
+from pipelines.training.packing import plan_packs, plan_sample
 from pipelines.training.processes import join
 from pipelines.training.recipe import SftRecipe
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.training.summary import SftSummary
 
 REVISION = 3  # raise when the same recipe and data would give another adapter
+RECIPE = SftRecipe
 
 
 @quiet()
@@ -53,11 +54,11 @@ def run(
         ConfigError: the data or the number of processes cannot meet a setting. SplitError: an example of another split.
         IntegrityError: `folder` holds checkpoints of another run. StageError: the loss is no number any more.
     """
-    from pipelines.training.adapter import save_adapter
-    from pipelines.training.arguments import training_arguments
+    from pipelines.training.adapter_files import save_adapter
+    from pipelines.training.arguments import sft_arguments
     from pipelines.training.callbacks import training_callbacks
+    from pipelines.training.sft_trainer import PackedSFTTrainer
     from pipelines.training.summary import summarise
-    from pipelines.training.trainer import PackedSFTTrainer
 
     began = time.perf_counter()
     # data
@@ -93,10 +94,10 @@ def run(
     )
     with processes.first_then_others():
         checkpoint = open_checkpoints(checkpoints, identity=identity)
-    meter = Meter.restored(checkpoint.progress if checkpoint else {})
+    meter = Meter(**checkpoint.progress) if checkpoint else Meter()
     trainer = PackedSFTTrainer(
         model,
-        args=training_arguments(
+        args=sft_arguments(
             recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
         ),
         tokenizer=load_tokenizer(base),
@@ -131,3 +132,22 @@ def run(
         write_json(folder / "training.json", summary)
         shutil.rmtree(checkpoints)
     return summary
+
+
+def metrics(summary: SftSummary) -> Mapping[str, float]:
+    """The figures worth a column in the registry."""
+    return {
+        "validation_loss": summary.validation_loss,
+        "validation_bits_per_byte": summary.validation_bits_per_byte,
+    }
+
+
+def describe(recipe: SftRecipe) -> str:
+    """The method in a few words."""
+    noise = f", NEFTune {recipe.neftune_alpha:g}" if recipe.neftune_alpha else ""
+    return f"SFT, {'QLoRA (NF4)' if recipe.quantization == 'nf4' else 'LoRA'}, rank {recipe.lora.rank}{noise}"
+
+
+def seen(summary: SftSummary) -> Mapping[str, str]:
+    """How much was trained on."""
+    return {"Tokens seen": f"{summary.n_tokens:,}"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes import tiny_adapter, tiny_checkpoint
+from training_data import dpo_settings
 
 from harness.config import parse
 from harness.models.bases import resolve_base
@@ -67,41 +68,6 @@ def prompt(name: str, *, split: Split, asked: str, reply: str, cluster: str = "m
     )
 
 
-def settings(base: Path, **changes: Any) -> dict[str, Any]:
-    """A recipe for a tiny model as plain data; `changes` name leaves as `section__key`."""
-    data: dict[str, Any] = {
-        "name": "tiny-dpo",
-        "base": {"source": str(base), "revision": None},
-        "parent": "tiny-sft@candidate",
-        "quantization": "none",
-        "precision": "auto",
-        "attention": "auto",
-        "data": {"n_pairs": 20, "epochs": 2, "pairs_per_pack": 2, "max_tokens": 200},
-        "optimizer": {
-            "name": "adamw",
-            "learning_rate": 5e-3,
-            "schedule": "cosine",
-            "warmup_steps": 1,
-            "packs_per_step": 2,
-            "weight_decay": 0.01,
-            "max_grad_norm": 1.0,
-        },
-        "loss": {"type": "sigmoid", "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None},
-        "gradient_checkpointing": False,
-        "validation": {"every_steps": 4, "n_pairs": 5, "n_replies": 2, "max_new_tokens": 8, "keep": "last"},
-        "checkpoint_steps": 2,
-        "log_steps": 1,
-        "seed": 0,
-    }
-    for name, value in changes.items():
-        section, _, key = name.partition("__")
-        if key:
-            data[section] = {**data[section], key: value}
-        else:
-            data[section] = value
-    return data
-
-
 def recipe(base: Path, **changes: Any) -> DpoRecipe:
-    """The recipe of `settings`."""
-    return parse(settings(base, **changes), DpoRecipe, where="test")
+    """The recipe of `dpo_settings`."""
+    return parse(dpo_settings(base, **changes), DpoRecipe, where="test")

@@ -103,6 +103,14 @@ def _empty_store() -> Path:
     return home / "mlflow.db"
 
 
+def changed(data: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Settings with leaves replaced, which `changes` name as `section__key`."""
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        data = {**data, section: {**data[section], key: value} if key else value}
+    return data
+
+
 def tiny_recipe(file: Path, base: Path, **changes: Any) -> Path:
     """The recipe that ships, on a tiny base and few tokens; `changes` name leaves as `section__key`."""
     data = yaml.safe_load((EXPERIMENTS / "recipes" / "sft" / "embedded.yaml").read_text())
@@ -117,13 +125,7 @@ def tiny_recipe(file: Path, base: Path, **changes: Any) -> Path:
         "validation__max_tokens": 1000,
         "checkpoint_steps": 1,
     }
-    for name, value in {**tiny, **changes}.items():
-        section, _, key = name.partition("__")
-        if key:
-            data[section][key] = value
-        else:
-            data[section] = value
-    file.write_text(yaml.safe_dump(data))
+    file.write_text(yaml.safe_dump(changed(data, **{**tiny, **changes})))
     return file
 
 
@@ -143,13 +145,7 @@ def tiny_preference_recipe(file: Path, base: Path, **changes: Any) -> Path:
         "validation__max_new_tokens": 8,
         "checkpoint_steps": 1,
     }
-    for name, value in {**tiny, **changes}.items():
-        section, _, key = name.partition("__")
-        if key:
-            data[section][key] = value
-        else:
-            data[section] = value
-    file.write_text(yaml.safe_dump(data))
+    file.write_text(yaml.safe_dump(changed(data, **{**tiny, **changes})))
     return file
 
 

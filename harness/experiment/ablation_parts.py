@@ -10,10 +10,10 @@ from harness.experiment import record_parts as recording
 from harness.experiment.arms import OWN_VALUE, AblationDesign
 from harness.experiment.collect import Collected, generations_of
 from harness.experiment.kinds import provider, stage_kind
-from harness.experiment.plan import Plan, Task, stages_of
+from harness.experiment.plan import Plan, is_read, stages_of
 from harness.reporting.ablation_record import ArmCurves, ArmRow, Setting
 from harness.reporting.record import AuditRow, MissingRow
-from harness.reporting.traces import CurvePoint, LossCurve
+from harness.reporting.traces import LossCurve
 from harness.store.artifacts import read_json
 from harness.store.tracking import Tracking
 from harness.types import Decoding
@@ -37,7 +37,7 @@ def decoding(design: AblationDesign) -> Decoding:
 
 def fixed(design: AblationDesign) -> tuple[Setting, ...]:
     """What every arm shares, as declared."""
-    recipes = {kind: path for kind, path in design.recipes.model_dump().items() if path is not None}
+    recipes = {kind: path for kind, path in design.recipes.items() if path is not None}
     shown: dict[str, Any] = {
         **{f"recipe {kind}": str(path).rsplit("/", 1)[-1] for kind, path in recipes.items()},
         **design.fixed,
@@ -93,7 +93,7 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
                 record = read_json(collected.results[key].folder / kind.record)
                 by_task[key] = int(record.get("n_tokens") or 0)
                 if cell.name not in collected.lost:
-                    curve = _curve(task, record, name=f"seed {cell.seed}")
+                    curve = recording.loss_curve(record, name=f"seed {cell.seed}", unit=kind.loss)
                     curves.setdefault((cell.arm, kind.words), []).append(curve)
     # Arms that differ after the training share an adapter: it is checked once, under the first of them.
     variants = {
@@ -144,26 +144,4 @@ def written(value: Any) -> str:
 
 def _shown(key: str, settings: Mapping[str, Any], stages: Sequence[str]) -> str:
     """A factor's value in an arm; a dash where the arm has no stage that would read it."""
-    section = key.partition(".")[0]
-    is_unread = (section == "sft" and not stages) or (section in ("dpo", "pairs") and len(stages) < 2)
-    return "—" if is_unread else written(settings.get(key, OWN_VALUE))
-
-
-def _curve(task: Task, record: Mapping[str, Any], *, name: str) -> LossCurve:
-    if task.kind == "pretrain":
-        points = record["trace"]
-        return LossCurve(
-            name=name,
-            train=tuple(CurvePoint(step=p["step"], value=p["train"]) for p in points),
-            validation=tuple(CurvePoint(step=p["step"], value=p["validation"]) for p in points),
-        )
-    points = record["curves"]
-    return LossCurve(
-        name=name,
-        train=tuple(CurvePoint(step=p["step"], value=p["value"]) for p in points if p["name"] == "train/loss"),
-        validation=tuple(
-            CurvePoint(step=p["step"], value=p["value"]) for p in points if p["name"] == "validation/loss"
-        ),
-        best_step=record.get("best_step"),
-        unit="Preference loss per pair" if task.kind == "dpo" else "Nats per token",
-    )
+    return written(settings.get(key, OWN_VALUE)) if is_read(key, stages) else "—"

@@ -29,8 +29,6 @@ from harness.stats.crossed_power import detectable_in_seed_deviations
 from harness.store.artifacts import digest_json
 from harness.types import Direction
 
-StageName = Literal["sft", "dpo", "chosen_sft"]
-SECTIONS = ("sft", "dpo", "pairs", "decoding")
 PLAIN_KEYS = ("base", "stages")  # overrides without a dot
 OWN_VALUE = "the recipe's own value"  # what an arm has where it overrides nothing
 
@@ -55,13 +53,6 @@ class BaseDesign(StrictConfig):
         if self.revision is not None and self.source is None:
             raise ValueError("`revision` goes with `source`")
         return self
-
-
-class RecipesDesign(StrictConfig):
-    """Recipes that arms share, relative to the experiment file."""
-
-    sft: str | None = None
-    dpo: str | None = None  # of `dpo` and of its control `chosen_sft`
 
 
 class TestDesign(StrictConfig):
@@ -109,8 +100,8 @@ class AblationDesign(StrictConfig):
     arms: dict[Name, dict[str, Any]] = Field(min_length=2)
     control: str
     seeds: tuple[Seed, ...] = Field(min_length=1)
-    stages: tuple[StageName, ...] = ("sft",)  # what an arm goes through unless it says otherwise
-    recipes: RecipesDesign = RecipesDesign()
+    stages: tuple[str, ...] = ("sft",)  # training methods that an arm goes through unless it says otherwise
+    recipes: dict[str, str | None] = Field(default_factory=dict)  # that arms share, relative to the experiment file
     pairs: dict[str, Any] = Field(default_factory=dict)  # how preference pairs are made
     bases: dict[Name, BaseDesign] = Field(default_factory=dict)  # for arms that name one: `base: small`
     data: CorpusDesign = CorpusDesign()
@@ -244,10 +235,11 @@ def _better(design: AblationDesign, measure: str) -> Direction | None:
 def _check_keys(overrides: list[dict[str, Any]]) -> None:
     for settings in overrides:
         for key in settings:
-            head, _, rest = key.partition(".")
-            if (head not in SECTIONS or not rest) and key not in PLAIN_KEYS:
-                known = ", ".join(f"{section}.…" for section in SECTIONS)
-                raise ValueError(f"an arm overrides {', '.join(PLAIN_KEYS)} or {known}; nothing reads {key!r}")
+            if not key.partition(".")[2] and key not in PLAIN_KEYS:
+                raise ValueError(
+                    f"an arm overrides {', '.join(PLAIN_KEYS)} or `section.key`, e.g. decoding.temperature; nothing "
+                    f"reads {key!r}"
+                )
 
 
 def _check_factors(design: AblationDesign) -> None:

@@ -37,6 +37,10 @@ class StageKind:
     is_training: bool = False  # loads a model of its own, and wants the memory
     record: str | None = None  # of a training: the file in its folder that has tokens and curves
     words: str = ""  # as a reader meets it
+    section: str = ""  # of a training method: its recipe's key in `recipes`, and the overrides that it reads
+    follows: str | None = None  # the method whose adapter it goes on from
+    reads_pairs: bool = False  # trains on preference pairs
+    loss: str = "Nats per token"  # unit of its curves
 
 
 class Provider(Protocol):
@@ -77,6 +81,11 @@ def provider() -> Provider:
         raise StageError("no package that prepares data was named; import `pipelines` first")
     found: Any = importlib.import_module(_NAMES[0])
     return found  # type: ignore[no-any-return]
+
+
+def methods() -> dict[str, StageKind]:
+    """The training methods that an arm can go through."""
+    return {kind.name: kind for kind in (provider().KINDS if _NAMES else ()) if kind.section}
 
 
 def stage_kind(name: str) -> StageKind:

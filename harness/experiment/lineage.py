@@ -12,8 +12,6 @@ from harness.store.artifacts import read_json
 from harness.store.tracking import Tracking
 from harness.types import Adapter
 
-SFT, DPO, CHOSEN_SFT = "sft", "dpo", "chosen_sft"
-TRAININGS = (SFT, DPO, CHOSEN_SFT)
 REFERENCE = "reference"  # who preferred, where people's own replies stand against samples of a model
 _STAGE_FILE = "stage.json"  # what `Tracking.stage` records of configuration and inputs
 
@@ -22,7 +20,7 @@ _STAGE_FILE = "stage.json"  # what `Tracking.stage` records of configuration and
 class Training:
     """A finished training stage, found from the adapter that it published."""
 
-    stage: str  # "sft", "dpo" or "chosen_sft"
+    stage: str  # the training method
     folder: Path
     record: Mapping[str, Any]  # training.json
     settings: Mapping[str, Any]  # the recipe, as it entered the fingerprint
@@ -31,7 +29,7 @@ class Training:
     @property
     def is_preference(self) -> bool:
         """Whether pairs were trained on."""
-        return self.stage != SFT
+        return "pairs" in self.inputs
 
     @property
     def adapter_folder(self) -> Path:
@@ -46,7 +44,7 @@ def training_of(tracking: Tracking, adapter: Adapter) -> Training | None:
     for run_id in _runs(tracking, adapter):
         info = tracking.source_of(tracking.run(run_id))
         folder = tracking.folder(info.run_id)
-        if info.stage in TRAININGS and (folder / "training.json").is_file() and (folder / _STAGE_FILE).is_file():
+        if (folder / "training.json").is_file() and (folder / _STAGE_FILE).is_file():
             recorded = read_json(folder / _STAGE_FILE)
             return Training(
                 stage=info.stage,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness.config import StrictConfig, load_yaml, parse, read_yaml
 from harness.errors import ConfigError
-from harness.experiment.arms import AblationDesign, BaseDesign, StageName, override
+from harness.experiment.arms import PLAIN_KEYS, AblationDesign, BaseDesign, override
 from harness.experiment.design import DecodingDesign
-from harness.experiment.kinds import stage_kind
+from harness.experiment.kinds import methods, stage_kind
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
 from harness.store.artifacts import digest_json
@@ -97,6 +97,7 @@ def make_plan(design: AblationDesign, *, folder: Path, limit: int | None = None)
     Raises:
         ConfigError: a recipe is missing or broken, or an override names a key that nothing reads.
     """
+    _refuse_unknown(design)
     builder = _Builder()
     cells = tuple(
         _cell(builder, design, arm=arm, seed=seed, folder=folder, limit=limit)
@@ -123,14 +124,16 @@ def decoding_of(design: AblationDesign, arm: str) -> DecodingDesign:
     return parse(data, DecodingDesign, where=f"arm {arm}")
 
 
-def stages_of(design: AblationDesign, arm: str) -> tuple[StageName, ...]:
+def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
     """What an arm goes through, in order.
 
     Raises:
         ConfigError: the order cannot be trained.
     """
     said = tuple(design.settings_of(arm).get("stages", design.stages))
-    allowed: tuple[tuple[str, ...], ...] = ((), ("sft",), ("sft", "dpo"), ("sft", "chosen_sft"))
+    allowed: list[tuple[str, ...]] = [()]
+    for way in allowed:  # grows while it is read: each way is followed by those that go on from it
+        allowed += [(*way, name) for name, kind in methods().items() if kind.follows == (way[-1] if way else None)]
     if said not in allowed:
         ways = "; ".join(", ".join(way) or "none" for way in allowed)
         raise ConfigError(f"arm `{arm}`: `stages` must be one of {ways}; got {', '.join(map(str, said))}")
@@ -185,38 +188,61 @@ def _train(
     _refuse_unread(design, arm, stages)
     if not stages:
         return None
-    shown = f"{arm} · {seed}"
-    where = f"arm {arm}"
-    data = override(_recipe(design, "sft", folder), settings, section="sft") | {"seed": seed, "base": dict(base)}
-    if roots:
-        data = data | {"base": {"source": "pretrained", "revision": None}}  # the worker puts the folder here
-    recipe = parse(data, _shape("sft"), where=where).model_dump(mode="json")
-    sft = builder.add("sft", recipe, {**roots, "prepared": prepared}, f"SFT {shown}")
-    if stages == ("sft",):
-        return sft
-    preference_data = override(_recipe(design, "dpo", folder), settings, section="dpo") | {"seed": seed}
-    pairs_data = override(_pairs_defaults(), {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
-    pairs_data = override(pairs_data, settings, section="pairs") | {"seed": seed}
-    if pairs_data["judge"] is not None:
-        pairs_data |= {"judge": str(folder / str(pairs_data["judge"]))}
-    pairs_config = parse(pairs_data, _shape("pairs"), where=where).model_dump(mode="json")
-    pairs = builder.add("pairs", pairs_config, {"prepared": prepared, "parent": sft}, f"Pairs {shown}")
-    same = {"base": recipe["base"], "quantization": recipe["quantization"], "parent": "parent/1"}
-    preference = parse(preference_data | same, _shape("dpo"), where=where).model_dump(mode="json")
-    last = "dpo" if stages[-1] == "dpo" else "chosen_sft"
-    needs = {**roots, "prepared": prepared, "parent": sft, "pairs": pairs}
-    return builder.add(last, preference, needs, f"{'DPO' if last == 'dpo' else 'Chosen SFT'} {shown}")
+    needs = {**roots, "prepared": prepared}
+    # The worker puts the folder of a base that is trained here in its place.
+    same: dict[str, Any] = {"base": {"source": "pretrained", "revision": None} if roots else dict(base)}
+    last = ""
+    for name in stages:
+        kind = stage_kind(name)
+        data = override(_recipe(design, kind.section, folder), settings, section=kind.section) | {"seed": seed} | same
+        recipe = parse(data, _shape(name), where=f"arm {arm}").model_dump(mode="json")
+        if kind.reads_pairs:
+            needs |= {"pairs": _pairs(builder, design, arm=arm, seed=seed, folder=folder, needs=needs)}
+        last = builder.add(name, recipe, needs, f"{kind.words} {arm} · {seed}")
+        needs = {**roots, "prepared": prepared, "parent": last}
+        same |= {"quantization": recipe["quantization"], "parent": "parent/1"}
+    return last
+
+
+def _pairs(
+    builder: _Builder, design: AblationDesign, *, arm: str, seed: int, folder: Path, needs: Mapping[str, str]
+) -> str:
+    """How an arm's preference pairs are made on the adapter that it has so far."""
+    data = override(_pairs_defaults(), {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
+    data = override(data, design.settings_of(arm), section="pairs") | {"seed": seed}
+    if data["judge"] is not None:
+        data |= {"judge": str(folder / str(data["judge"]))}
+    config = parse(data, _shape("pairs"), where=f"arm {arm}").model_dump(mode="json")
+    made_of = {role: needs[role] for role in ("prepared", "parent")}
+    return builder.add("pairs", config, made_of, f"Pairs {arm} · {seed}")
+
+
+def _refuse_unknown(design: AblationDesign) -> None:
+    """Recipes and overrides that no training method reads."""
+    sections = tuple(dict.fromkeys(kind.section for kind in methods().values()))
+    if strangers := [key for key in design.recipes if key not in sections]:
+        raise ConfigError(f"`recipes` must name one of {', '.join(sections)}, got `{strangers[0]}`")
+    sections = (*sections, "pairs", "decoding")
+    for key in (key for settings in (design.fixed, *design.arms.values()) for key in settings):
+        if key not in PLAIN_KEYS and key.partition(".")[0] not in sections:
+            known = ", ".join(f"{section}.…" for section in sections)
+            raise ConfigError(f"an arm overrides {', '.join(PLAIN_KEYS)} or {known}; nothing reads {key!r}")
 
 
 def _refuse_unread(design: AblationDesign, arm: str, stages: Sequence[str]) -> None:
     """An override of a stage that the arm does not go through would change nothing, silently."""
-    reads = {"sft": "sft" in stages, "dpo": len(stages) > 1, "pairs": len(stages) > 1}
     for key in design.arms[arm]:
-        section = key.partition(".")[0]
-        if section in reads and not reads[section]:
+        if not is_read(key, stages):
             raise ConfigError(
                 f"arm `{arm}`: nothing reads `{key}`, because its stages are {', '.join(stages) or 'none'}"
             )
+
+
+def is_read(key: str, stages: Sequence[str]) -> bool:
+    """Whether an arm of these stages reads an override."""
+    kinds = [stage_kind(name) for name in stages]
+    sections = {kind.section for kind in kinds} | {"pairs" for kind in kinds if kind.reads_pairs}
+    return key.partition(".")[0] in (*sections, "decoding", *PLAIN_KEYS)
 
 
 def _shape(kind: str) -> type[StrictConfig]:
@@ -231,8 +257,8 @@ def _pairs_defaults() -> dict[str, Any]:
     return {name: info.get_default() for name, info in _shape("pairs").model_fields.items()}
 
 
-def _recipe(design: AblationDesign, kind: Literal["sft", "dpo"], folder: Path) -> dict[str, Any]:
-    path = getattr(design.recipes, kind)
+def _recipe(design: AblationDesign, kind: str, folder: Path) -> dict[str, Any]:
+    path = design.recipes.get(kind)
     if path is None:
         raise ConfigError(f"`{design.name}`: `recipes` must name the {kind} recipe that its arms are trained by")
     return read_yaml(folder / path)
@@ -248,7 +274,7 @@ def _base(design: AblationDesign, arm: str, *, folder: Path) -> BaseDesign:
                 "choose a profile"
             )
         return design.bases[named]
-    if design.recipes.sft is None:
+    if design.recipes.get("sft") is None:
         return BaseDesign(source="embedded")
     base = _recipe(design, "sft", folder)["base"]
     return BaseDesign(source=base["source"], revision=base["revision"])

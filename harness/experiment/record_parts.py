@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.lineage import DPO, REFERENCE, Training, pairs_behind, training_of
+from harness.experiment.kinds import stage_kind
+from harness.experiment.lineage import REFERENCE, Training, pairs_behind, training_of
 from harness.experiment.questions import Question
 from harness.experiment.score_table import LostScores
 from harness.judging.results import ScoredGeneration
@@ -217,15 +218,18 @@ def training_facts(tracking: Tracking, variant: Variant) -> TrainingFacts:
     if training is None:
         return TrainingFacts(curve=None, n_tokens=None, caveats=())
     record = training.record
-    curve = LossCurve(
-        name=variant.name,
-        train=_points(record["curves"], "train"),
-        validation=_points(record["curves"], "validation"),
-        best_step=record["best_step"],
-        unit="Preference loss per pair" if training.stage == DPO else "Nats per token",
-    )
+    curve = loss_curve(record, name=variant.name, unit=stage_kind(training.stage).loss)
     caveats = _pair_caveats(tracking, training, variant.name) if training.is_preference else ()
     return TrainingFacts(curve=curve, n_tokens=record["n_tokens"], caveats=caveats)
+
+
+def loss_curve(record: Mapping[str, Any], *, name: str, unit: str) -> LossCurve:
+    """What a training logged of its loss."""
+    train, validation = (
+        tuple(CurvePoint(step=p["step"], value=p["value"]) for p in record["curves"] if p["name"] == f"{kind}/loss")
+        for kind in ("train", "validation")
+    )
+    return LossCurve(name=name, train=train, validation=validation, best_step=record.get("best_step"), unit=unit)
 
 
 def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:
@@ -245,10 +249,6 @@ def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[st
         f"{name} learned the preferences of {audit['preferred_by']}, not people's. Of its {audit['n_pairs']} pairs: "
         f"{said or 'no systematic bias was found.'}",
     )
-
-
-def _points(curves: Sequence[Mapping[str, Any]], kind: str) -> tuple[CurvePoint, ...]:
-    return tuple(CurvePoint(step=p["step"], value=p["value"]) for p in curves if p["name"] == f"{kind}/loss")
 
 
 def _speaker(message: Message) -> str:

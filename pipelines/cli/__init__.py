@@ -51,6 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     finally:
         if "WORLD_SIZE" in os.environ:
-            from pipelines.training.crew import dismiss
+            from pipelines.training.followers import dismiss
 
             dismiss()

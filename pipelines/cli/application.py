@@ -30,8 +30,7 @@ from pipelines.cli import (
     study,
     trace,
 )
-
-TRAININGS = ("sft", "dpo")  # commands that several processes can do together
+from pipelines.training.methods import METHODS
 
 app = typer.Typer(
     name="screentest",
@@ -67,15 +66,16 @@ def _root(
     from pipelines.training.processes import launched
 
     processes = launched()
-    if processes.n > 1 and context.invoked_subcommand not in TRAININGS:
+    trainings = [name for name, method in METHODS.items() if not method.is_control]
+    if processes.n > 1 and context.invoked_subcommand not in trainings:
         if not processes.is_first:
             raise typer.Exit
         raise InputError(
-            f"`accelerate launch` must start `screentest sft` or `screentest dpo`, which train with several processes, "
-            f"got `{context.invoked_subcommand}` in {processes.n}: start it alone"
+            f"`accelerate launch` must start {' or '.join(f'`screentest {name}`' for name in trainings)}, which train "
+            f"with several processes, got `{context.invoked_subcommand}` in {processes.n}: start it alone"
         )
     if not processes.is_first:
-        from pipelines.training.crew import follow
+        from pipelines.training.followers import follow
 
         follow()
         raise typer.Exit
@@ -86,9 +86,10 @@ app.command("compare", rich_help_panel="Start here")(compare.compare)
 app.command("doctor", rich_help_panel="Start here")(doctor.doctor)
 app.add_typer(data.app, name="data", rich_help_panel="Data and training")
 app.command("prepare", rich_help_panel="Data and training")(prepare.prepare)
-app.command("sft", rich_help_panel="Data and training")(sft.sft)
+for name, method in METHODS.items():
+    if not method.is_control:
+        app.command(name, rich_help_panel="Data and training")(sft.sft if method.reads == "windows" else dpo.dpo)
 app.add_typer(pairs.app, name="pairs", rich_help_panel="Data and training")
-app.command("dpo", rich_help_panel="Data and training")(dpo.dpo)
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")

@@ -1,9 +1,9 @@
-"""`screentest dpo`: pairs and a recipe into an adapter on top of an SFT adapter."""
+"""`screentest dpo`, and every method that reads pairs: a recipe and pairs into an adapter on an SFT adapter."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from pipelines.cli.presenter import Result, presented
 
 @presented
 def dpo(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/dpo/embedded.yaml.")],
     corpus: CorpusOption = "sample",
     pairs: Annotated[
@@ -37,24 +38,29 @@ def dpo(
     Killed at any moment, the same command goes on from the last checkpoint.
     """
     from harness.config import load_yaml
+    from harness.errors import InputError
     from harness.experiment.published import published_adapter
-    from pipelines.audit import adapter_audit
     from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
-    from pipelines.preferences.stages import chosen_sft_stage, dpo_stage, named_pairs, parent_of, prepared_for
+    from pipelines.preferences.stages import named_pairs, parent_of, prepared_for
     from pipelines.quickstart import quick_pairs
     from pipelines.stages import training_record
-    from pipelines.training.dpo_recipe import DpoRecipe
+    from pipelines.training.methods import METHODS
+    from pipelines.training.stages import training_stage
+    from pipelines.training.training_audit import adapter_audit
 
-    chosen = load_yaml(recipe, DpoRecipe)
+    method = str(context.info_name)
+    trains = METHODS[method].control if control else method
+    if trains is None:
+        raise InputError(f"`--control` needs a method that has one, got `{method}`: leave it out")
+    chosen: Any = load_yaml(recipe, METHODS[method].runner.RECIPE)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     session = open_session(force=force)
     start = parent_of(session, chosen, named=parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
     rows = named_pairs(session, pairs, prepared=prepared, parent=start, default=quick_pairs(chosen))
-    train = chosen_sft_stage if control else dpo_stage
-    trained = train(session, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
+    trained = training_stage(session, trains, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
     adapter = published_adapter(session, trained)
     record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)

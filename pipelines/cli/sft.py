@@ -1,9 +1,9 @@
-"""`screentest sft`: a recipe and a corpus into a registered adapter."""
+"""`screentest sft`, and every method that reads windows: a recipe and a corpus into a registered adapter."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from pipelines.cli.presenter import Result, presented
 
 @presented
 def sft(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
     corpus: CorpusOption = "sample",
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
@@ -27,14 +28,16 @@ def sft(
     """
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
-    from pipelines.audit import adapter_audit
     from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.stages import prepare_stage, sft_stage, training_record
-    from pipelines.training.recipe import SftRecipe
+    from pipelines.stages import prepare_stage, training_record
+    from pipelines.training.methods import METHODS
+    from pipelines.training.stages import training_stage
+    from pipelines.training.training_audit import adapter_audit
 
-    chosen = load_yaml(recipe, SftRecipe)
+    method = str(context.info_name)
+    chosen: Any = load_yaml(recipe, METHODS[method].runner.RECIPE)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     session = open_session(force=force)
@@ -47,7 +50,7 @@ def sft(
         limit=limit,
     )
     prepared = prepare_stage(session, config)
-    trained = sft_stage(session, chosen, prepared, adopt=True)
+    trained = training_stage(session, method, chosen, prepared=prepared, adopt=True)
     adapter = published_adapter(session, trained)
     record = training_record(trained.folder)
     audit = adapter_audit(session.tracking, [adapter], prepared=prepared)

@@ -14,7 +14,7 @@ from harness.store.prepared import read_summary
 from harness.types import PreferencePair
 from pipelines.preferences.held_out import require_apart
 from pipelines.training.dpo_recipe import PairSettings
-from pipelines.training.pairs import PairIds, tokenise
+from pipelines.training.pair_rows import PairIds, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,11 +1,10 @@
-"""The stages of preferences as MLflow runs: pairs from TRAIN prompts, DPO and its control on top of an SFT adapter."""
+"""Preference pairs as stages: made from TRAIN prompts, or imported."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
@@ -13,13 +12,10 @@ from harness.experiment.judges.pairwise_stages import comparer_of
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.lineage import REFERENCE
 from harness.experiment.preparing import prompts_of
-from harness.experiment.published import publish_trained
 from harness.experiment.session import OnProgress, Session
 from harness.experiment.variants import adapter_of, parse_variant
 from harness.judging.spec import load_judge_spec
-from harness.models.bases import asked_digest, resolve_base
-from harness.registry import open_adapter
-from harness.store.artifacts import digest_file, digest_json, from_json, read_json, to_json
+from harness.store.artifacts import digest_file, from_json, read_json
 from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig
@@ -27,7 +23,6 @@ from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.pairwise_ranking import ComparisonRanker
 from pipelines.preferences.ranking import Ranker, ReferenceRanker, ScoreRanker
 from pipelines.stages import prepare_stage
-from pipelines.training.crew import order
 from pipelines.training.dpo_recipe import DpoRecipe
 
 if TYPE_CHECKING:
@@ -173,107 +168,6 @@ def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: 
         revision=build.REVISION,
         config={"method": "import", "clusters": "prompt"},  # rows of one prompt are one cluster since this stands here
         inputs={"prepared": prepared.digest, "file": digest_file(file)},
-        work=work,
-        adopt=adopt,
-    )
-
-
-def dpo_stage(
-    session: Session,
-    recipe: DpoRecipe,
-    *,
-    prepared: StageResult,
-    parent: Adapter,
-    pairs: StageResult,
-    adopt: bool = False,
-) -> StageResult:
-    """Pairs + recipe + SFT adapter → adapter, published under the recipe's name with the SFT adapter as its parent."""
-    return _preference_training(
-        session, recipe, name="dpo", label="Train on preferences", prepared=prepared, parent=parent, pairs=pairs,
-        adopt=adopt,
-    )  # fmt: skip
-
-
-def chosen_sft_stage(
-    session: Session,
-    recipe: DpoRecipe,
-    *,
-    prepared: StageResult,
-    parent: Adapter,
-    pairs: StageResult,
-    adopt: bool = False,
-) -> StageResult:
-    """DPO's control: further SFT on the chosen replies, with the prompts, order, steps and rates of `recipe`."""
-    return _preference_training(
-        session, recipe.as_control(), name="chosen_sft", label="Train on chosen replies", prepared=prepared,
-        parent=parent, pairs=pairs, adopt=adopt,
-    )  # fmt: skip
-
-
-def _preference_training(
-    session: Session,
-    recipe: DpoRecipe,
-    *,
-    name: str,
-    label: str,
-    prepared: StageResult,
-    parent: Adapter,
-    pairs: StageResult,
-    adopt: bool,
-) -> StageResult:
-    from pipelines import dpo
-
-    base = resolve_base(recipe.base.source, revision=recipe.base.revision)
-    dpo.require_same_base(parent, base)
-    settings = recipe.model_dump(mode="json", exclude={"base", "parent"})
-
-    def work(stage: Stage, on_progress: OnProgress) -> None:
-        session.pool.clear()  # a training needs the memory of the models that were loaded to generate
-        order(
-            "dpo",
-            recipe=recipe.model_dump(mode="json"),
-            prepared=str(prepared.folder),
-            pairs=str(pairs.folder),
-            parent=to_json(parent),
-            folder=str(stage.folder),
-        )
-        summary = dpo.run(
-            recipe,
-            prepared=prepared.folder,
-            pairs=pairs.folder,
-            parent=parent,
-            folder=stage.folder,
-            on_progress=on_progress,
-            on_metric=stage.log_metric,
-        )
-        adapter = replace(
-            open_adapter(stage.folder / "adapter", base=base),
-            recipe_digest=digest_json({"recipe": settings, "base": base.digest}),
-            data_digest=prepared.digest,
-            parent=parent.digest,
-        )
-        metrics = dpo.headline(summary)
-        facts: dict[str, Any] = {
-            "Method": dpo.describe(recipe),
-            "Parent": f"{parent.name}/{parent.version}" if parent.version else parent.name,
-            "Pairs": f"{summary.n_pairs:,}",
-            "Steps": f"{summary.n_steps:,}",
-            "Seed": str(recipe.seed),
-        }
-        stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
-        publish_trained(session, stage, adapter, name=recipe.name, facts=facts, metrics=metrics)
-
-    return session.stage(
-        name,
-        label=label,
-        revision=dpo.REVISION,
-        config=settings,
-        inputs={
-            "prepared": prepared.digest,
-            "pairs": pairs.digest,
-            "parent": parent.digest,
-            "base": asked_digest(base),
-        },
         work=work,
         adopt=adopt,
     )

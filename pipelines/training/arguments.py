@@ -5,42 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.modeling import Runtime
 from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.training.modeling import Runtime
+from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.processes import Processes
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import SftRecipe, TrainingRecipe
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 _OPTIMIZERS = {"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
 
 
-def resolve_optimizer(recipe: SftRecipe | DpoRecipe, runtime: Runtime) -> str:
+def resolve_optimizer(recipe: TrainingRecipe, runtime: Runtime) -> str:
     """The optimiser by transformers' name; 8-bit states live on CUDA only."""
     wanted = recipe.optimizer.name
     return _OPTIMIZERS[wanted if runtime.device == "cuda" else "adamw"]
 
 
-def training_arguments(
-    recipe: SftRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
-) -> Any:
-    """An `SFTConfig`; checkpoints go to `folder`. Every default of TRL that costs time or changes results is set."""
+def sft_arguments(recipe: SftRecipe, **context: Any) -> Any:
+    """An `SFTConfig`; `context` as in `_shared`. Each default of TRL that costs time or changes results is set."""
     from trl.trainer.sft_config import SFTConfig
 
     return SFTConfig(
-        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed, processes=processes),
+        **_shared(recipe, **context),
         neftune_noise_alpha=recipe.neftune_alpha,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
 
 
-def preference_arguments(
-    recipe: DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
-) -> Any:
+def dpo_arguments(recipe: DpoRecipe, **context: Any) -> Any:
     """A `DPOConfig`; the reference's log-probabilities are ours, so TRL must not compute them again."""
     from trl.trainer.dpo_config import DPOConfig
 
     return DPOConfig(
-        **_shared(recipe, runtime=runtime, folder=folder, is_resumed=is_resumed, processes=processes),
+        **_shared(recipe, **context),
         beta=recipe.loss.beta,
         label_smoothing=recipe.loss.label_smoothing,
         ld_alpha=recipe.loss.ld_alpha,
@@ -50,29 +47,33 @@ def preference_arguments(
     )
 
 
-def _shared(
-    recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
-) -> dict[str, Any]:
-    """What every training is told."""
+def pretrain_arguments(recipe: PretrainRecipe, *, folder: Path) -> Any:
+    """`TrainingArguments`: AdamW on a linear warm-up and a cosine decay to a tenth, matrices alone decayed."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        **_loop(recipe, folder=folder, every_steps=recipe.log_steps),
+        per_device_train_batch_size=recipe.rows_per_step,
+        per_device_eval_batch_size=recipe.rows_per_step,
+        adam_beta2=0.95,
+        optim="adamw_torch",
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        use_cpu=True,  # so small a model gains nothing from a GPU, and is the same on every machine
+    )
+
+
+def _loop(recipe: TrainingRecipe | PretrainRecipe, *, folder: Path, every_steps: int) -> dict[str, Any]:
+    """What every loop is told: one pass over a plan, validated every so many steps, checkpoints in `folder`."""
     return dict(
         output_dir=str(folder),
-        per_device_train_batch_size=1,  # one pack is one row
-        gradient_accumulation_steps=processes.divide(recipe.optimizer.packs_per_step),
-        num_train_epochs=1,  # the plan of packs holds all epochs
+        num_train_epochs=1,  # the plan of packs or rows holds all epochs
         learning_rate=recipe.optimizer.learning_rate,
-        lr_scheduler_type=_SCHEDULES[recipe.optimizer.schedule],
         warmup_steps=recipe.optimizer.warmup_steps,
         weight_decay=recipe.optimizer.weight_decay,
         max_grad_norm=recipe.optimizer.max_grad_norm,
-        optim=resolve_optimizer(recipe, runtime),
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
-        bf16=runtime.precision == "bf16",
-        use_cpu=runtime.device == "cpu",
-        ddp_find_unused_parameters=False,  # every weight of the adapter is in every row
         eval_strategy="steps",
-        eval_steps=recipe.validation.every_steps,
-        eval_on_start=not is_resumed,
+        eval_steps=every_steps,
         save_strategy="steps",
         save_steps=recipe.checkpoint_steps,
         save_total_limit=2,  # the one before is needed until the new one is marked complete
@@ -81,9 +82,28 @@ def _shared(
         logging_nan_inf_filter=False,  # it hides a diverged loss behind the mean of earlier ones
         disable_tqdm=True,
         report_to="none",
+        train_sampling_strategy="sequential",  # the plan is shuffled already
+        seed=recipe.seed,
+    )
+
+
+def _shared(
+    recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
+) -> dict[str, Any]:
+    """What every training of an adapter is told."""
+    return dict(
+        **_loop(recipe, folder=folder, every_steps=recipe.validation.every_steps),
+        per_device_train_batch_size=1,  # one pack is one row
+        gradient_accumulation_steps=processes.divide(recipe.optimizer.packs_per_step),
+        lr_scheduler_type=_SCHEDULES[recipe.optimizer.schedule],
+        optim=resolve_optimizer(recipe, runtime),
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
+        bf16=runtime.precision == "bf16",
+        use_cpu=runtime.device == "cpu",
+        ddp_find_unused_parameters=False,  # every weight of the adapter is in every row
+        eval_on_start=not is_resumed,
         remove_unused_columns=False,
         max_length=None,
-        train_sampling_strategy="sequential",  # the plan is shuffled already
         dataloader_pin_memory=runtime.device == "cuda",
-        seed=recipe.seed,
     )

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from harness.errors import StageError
 from harness.types import Progress
-from pipelines.training.adapter import load_adapter_weights, save_adapter
+from pipelines.training.adapter_files import load_adapter_weights, save_adapter
 from pipelines.training.checkpoints import mark_complete
 from pipelines.training.history import METRICS, best_step, validations
 from pipelines.training.meter import Meter
@@ -32,7 +32,7 @@ class Reporter(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
         self.meter.start()
-        self._progress()
+        self._progress(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop the clock."""
@@ -40,11 +40,11 @@ class Reporter(TrainerCallback):
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After a pack that is not the last of its step."""
-        self._progress()
+        self._progress(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After the optimiser moved; the last step is always validated."""
-        self._progress()
+        self._progress(state)
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
 
@@ -64,9 +64,11 @@ class Reporter(TrainerCallback):
             if self.on_metric is not None:
                 self.on_metric(name, float(value), state.global_step)
 
-    def _progress(self) -> None:
+    def _progress(self, state: Any) -> None:
         if self.on_progress is not None:
-            self.on_progress(Progress(done=self.meter.n_tokens, total=self.total, unit="tokens", note=self.latest))
+            # A trainer that counts no tokens is as far as its steps, which are equally long.
+            done = self.meter.n_tokens or self.total * state.global_step // max(1, state.max_steps)
+            self.on_progress(Progress(done=done, total=self.total, unit="tokens", note=self.latest))
 
 
 class BestAdapter(TrainerCallback):

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import IntegrityError
 
@@ -20,7 +21,7 @@ class Checkpoint:
 
     folder: Path
     step: int
-    progress: dict[str, float]  # seconds and tally at that step, over all sessions
+    progress: dict[str, Any]  # seconds and tally at that step, over all sessions
 
 
 def open_checkpoints(folder: Path, *, identity: str) -> Checkpoint | None:

@@ -1,4 +1,4 @@
-"""The recipe of a preference training: every setting, none with a default, in the order of the SFT recipe."""
+"""The recipe of a preference training: every setting, none with a default."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.config import Seed, StrictConfig
-from pipelines.training.recipe import BaseSettings, Epochs, OptimizerSettings, Positive
-
-LossType = Literal["sigmoid", "hinge", "ipo", "robust", "sft"]
+from harness.config import StrictConfig
+from pipelines.training.recipe import Epochs, Positive, TrainingRecipe
 
 
 class PairSettings(StrictConfig):
@@ -24,7 +22,7 @@ class PairSettings(StrictConfig):
 class LossSettings(StrictConfig):
     """What is minimised. `sft` is the control: likelihood of the chosen replies alone, all else the same."""
 
-    type: LossType
+    type: Literal["sigmoid", "hinge", "ipo", "robust", "sft"]
     beta: Annotated[float, Field(gt=0, le=1e4)]  # how dearly leaving the reference is paid
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # assumed share of pairs whose preference is wrong
     ld_alpha: Annotated[float, Field(ge=0, le=1)] | None  # weight of tokens beyond the shorter reply; null counts all
@@ -48,25 +46,14 @@ class PreferenceValidation(StrictConfig):
     keep: Literal["last", "best"]  # whose weights: the last step's, or the step's of the lowest validation loss
 
 
-class DpoRecipe(StrictConfig):
+class DpoRecipe(TrainingRecipe):
     """Everything that decides a preference training, apart from prepared data, parent and pairs."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    base: BaseSettings
-    parent: Annotated[
-        str, Field(min_length=1)
-    ]  # the adapter that goes on and is the reference: name@alias, name/version
-    quantization: Literal["nf4", "none"]  # as the parent was trained
-    precision: Literal["auto", "bf16", "fp32"]  # auto: bf16 on CUDA, fp32 elsewhere
+    parent: Annotated[str, Field(min_length=1)]  # the adapter that goes on and is the reference: name@alias, name/2
     attention: Literal["auto", "sdpa", "eager"]  # auto: sdpa, since FlashAttention takes no tree of replies
     data: PairSettings
-    optimizer: OptimizerSettings
     loss: LossSettings
-    gradient_checkpointing: bool
     validation: PreferenceValidation
-    checkpoint_steps: Positive
-    log_steps: Positive
-    seed: Seed
 
     def as_control(self) -> DpoRecipe:
         """Further SFT on the chosen replies: the same pairs, order, steps and rates; the loss alone is another."""

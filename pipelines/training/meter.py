@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,28 +17,11 @@ class Meter:
     n_positions: int = 0  # positions that the model computed: tokens and padding
     n_loss_tokens: int = 0  # tokens under loss
     noise: float = 0.0  # NEFTune's bound, summed over tokens
-    _since: float | None = None
-
-    @classmethod
-    def restored(cls, record: Mapping[str, float]) -> Meter:
-        """Where a checkpoint had come to; an empty record is the beginning."""
-        return cls(
-            seconds=float(record.get("seconds", 0.0)),
-            n_tokens=int(record.get("n_tokens", 0)),
-            n_positions=int(record.get("n_positions", 0)),
-            n_loss_tokens=int(record.get("n_loss_tokens", 0)),
-            noise=float(record.get("noise", 0.0)),
-        )
+    _since: float | None = field(default=None, init=False)
 
     def record(self) -> dict[str, float]:
-        """What `restored` takes."""
-        return {
-            "seconds": self.read(),
-            "n_tokens": self.n_tokens,
-            "n_positions": self.n_positions,
-            "n_loss_tokens": self.n_loss_tokens,
-            "noise": self.noise,
-        }
+        """What a checkpoint keeps: the arguments of the meter that goes on."""
+        return {name: value for name, value in asdict(self).items() if name != "_since"} | {"seconds": self.read()}
 
     def count(self, totals: Sequence[float]) -> None:
         """Add rows: their positions, tokens, tokens under loss and noise."""

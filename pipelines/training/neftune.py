@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.packing import Examples, Pack
+from pipelines.training.packing import Examples, Pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

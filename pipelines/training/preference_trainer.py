@@ -16,18 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest
 from harness.types import Decoding
+from pipelines.training.adapter_trainer import AdapterTrainer
 from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.lean import LeanTrainer, trainable_weights
-from pipelines.training.meter import Meter
-from pipelines.training.pairs import PairIds, lay_out
+from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
-from pipelines.training.processes import Processes
 from pipelines.training.sharding import gather_outermost, scatter
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
@@ -49,65 +46,47 @@ class HeldoutPairs:
 _DPOTrainer: Any = DPOTrainer  # loosely typed upstream
 
 
-class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
     """Trains on packs of pairs in the given order; the loss is the mean over the pairs of the optimiser step."""
 
     def __init__(
         self,
         model: Any,
         *,
-        args: Any,
-        tokenizer: Any,
         recipe: DpoRecipe,
         pairs: Sequence[PairIds],
         packs: Sequence[Sequence[int]],
         validation: Sequence[PairIds],
-        meter: Meter,
-        processes: Processes,
-        callbacks: Sequence[Any],
+        **shared: Any,
     ) -> None:
         self.recipe = recipe
         self.pairs, self.packs, self.validation = pairs, packs, validation
-        self.meter, self.processes = meter, processes
         self.reference: torch.Tensor | None = None  # (pairs, 2) log-probabilities of chosen and rejected
         self.validation_reference: torch.Tensor | None = None
-        trainable = trainable_weights(model)
-        super().__init__(
-            model,
-            args=args,
-            data_collator=self._collate,
-            train_dataset=Dataset.from_list(self.rows(len(packs))),
-            eval_dataset=Dataset.from_dict({"pack": [0]}),  # unread: `evaluate` goes over the held-out pairs itself
-            processing_class=tokenizer,
-            callbacks=list(callbacks),
-        )
-        self.keep_precision(trainable)
-        self.require_sharding()
+        super().__init__(model, n_packs=len(packs), **shared)
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset  # pairs are tokenised already, in the one way that the whole project does it
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _collate(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """The one pack of a micro-batch as tensors."""
-        (row,) = rows
-        chosen = self.packs[row["pack"]]
+    def collate(self, pack: int) -> dict[str, Any]:
+        """The pairs of a pack, and what the reference gives them."""
+        chosen = list(self.packs[pack])
         if self.reference is None:
             raise RuntimeError("`reference` must be set before training")
-        read = {"reference": self.reference[list(chosen)], "place": row["place"], "counts": row["counts"]}
-        return {**self._inputs([self.pairs[i] for i in chosen]), **read}
+        return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[chosen]}
 
     def _inputs(self, pairs: Sequence[PairIds], *, is_weighted: bool = True) -> dict[str, Any]:
         row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha if is_weighted else None)
         read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights, "lengths": row.lengths}
-        return {**row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
+        return {"model": row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
 
     def _logits(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """(L, vocabulary) at the positions that predict reply tokens."""
-        names = ("input_ids", "position_ids", "logits_to_keep", "use_cache")
-        mask = inputs["attention_mask"].to(self.model.dtype)
-        logits: torch.Tensor = model(**{name: inputs[name] for name in names}, attention_mask=mask).logits[0]
+        asked = inputs["model"]
+        mask = asked["attention_mask"].to(self.model.dtype)
+        logits: torch.Tensor = model(**{**asked, "attention_mask": mask}).logits[0]
         return logits
 
     def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
@@ -132,12 +111,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        own = sum(self._n_items(inputs) for inputs in batch_samples if inputs["counts"])
-        return self.processes.total(torch.tensor(own)).to(device)
-
-    def _n_items(self, inputs: dict[str, Any]) -> int:
-        """What the loss is a mean over: pairs, or the tokens of chosen replies."""
+    def n_items(self, inputs: dict[str, Any]) -> int:
+        """Pairs, or the tokens of chosen replies."""
         n_chosen = inputs["lengths"].chunk(2)[0]
         return int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(n_chosen)
 
@@ -147,18 +122,8 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         """The recipe's loss, over the pairs of the whole optimiser step."""
         scores = self._scores(self._logits(model, inputs), inputs)
         self._note(scores, counts=inputs["counts"])
-        n_items = self._n_items(inputs) if num_items_in_batch is None else num_items_in_batch
+        n_items = self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch
         return pair_losses(scores, self.recipe.loss).sum() / n_items
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One row of pairs forward and backward, and what it adds to the tally."""
-        n_tokens, n_positions, n_loss_tokens = inputs["n_tokens"], inputs["input_ids"].numel(), len(inputs["targets"])
-        counts = inputs["counts"]
-        self.seed_row(inputs["place"])
-        loss: torch.Tensor = super().training_step(model, inputs, self.divisor(num_items_in_batch, counts=counts))
-        own = torch.tensor([n_positions, n_tokens, n_loss_tokens, 0], dtype=torch.float64)
-        self.meter.count(self.processes.total(own * counts).tolist())
-        return loss
 
     def _note(self, scores: PairScores, *, counts: bool) -> None:
         """Remember a micro-batch's means for the log: over the rows of all processes."""
@@ -188,7 +153,7 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
         inputs = self._prepare_inputs(self._inputs([pair], is_weighted=False))
         with self._asking(REFERENCE):
             tree = self._sums(self._logits(self.model, inputs), inputs)
-            alone = [self._alone(pair.prompt, reply, inputs["input_ids"].device) for reply in pair.replies]
+            alone = [self._alone(pair.prompt, reply, inputs["targets"].device) for reply in pair.replies]
         return float(((tree - torch.stack(alone)).abs() / inputs["lengths"]).max())
 
     def _alone(self, prompt: tuple[int, ...], reply: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -264,16 +229,10 @@ class PreferenceTrainer(LeanTrainer, _DPOTrainer):  # type: ignore[misc]
             "eval_cut_off": sum(reply.finish_reason == "length" for reply in replies) / len(replies),
         }
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Held-out pairs and replies in the log."""
-        with self.meter.paused():
-            found = self.heldout_pairs()
-            metrics = {f"eval_{name}": getattr(found, name) for name in HeldoutPairs.__slots__}
-            metrics |= self.reply_lengths()
-            self.model.eval()  # by its mode TRL tells which log is written
-            self.log(metrics)
-            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def measured(self) -> dict[str, float]:
+        """Figures of held-out pairs and replies."""
+        found = self.heldout_pairs()
+        return {f"eval_{name}": getattr(found, name) for name in HeldoutPairs.__slots__} | self.reply_lengths()
 
 
 @contextlib.contextmanager

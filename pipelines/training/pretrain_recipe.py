@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
-from pipelines.training.recipe import Positive, Tokens
+from pipelines.training.recipe import Positive, RecipeName, Tokens
 
 
 class ArchitectureSettings(StrictConfig):
@@ -42,7 +42,7 @@ class PretrainOptimizer(StrictConfig):
 class PretrainRecipe(StrictConfig):
     """Everything that decides a small base, apart from the prepared text."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: RecipeName
     text_base: str  # whose tokenizer bounds the windows of text; the model's own is trained here
     architecture: ArchitectureSettings
     train_tokens: Tokens  # seen in all, in the model's own tokens

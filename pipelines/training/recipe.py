@@ -12,8 +12,7 @@ Positive = Annotated[int, Field(ge=1, le=10**9)]
 Tokens = Annotated[int, Field(ge=1, le=10**13)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Schedule = Literal["constant", "linear", "cosine"]
-OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
 class BaseSettings(StrictConfig):
@@ -50,9 +49,11 @@ class DataSettings(StrictConfig):
 class OptimizerSettings(StrictConfig):
     """How weights move."""
 
-    name: OptimizerName  # 8-bit states need CUDA; elsewhere plain AdamW takes their place and the summary says so
+    name: Literal[
+        "adamw", "adamw_8bit", "paged_adamw_8bit"
+    ]  # 8-bit states need CUDA; elsewhere plain AdamW takes their place and the summary says so
     learning_rate: Annotated[float, Field(gt=0, le=100)]
-    schedule: Schedule  # after the warm-up
+    schedule: Literal["constant", "linear", "cosine"]  # after the warm-up
     warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
     packs_per_step: Positive  # gradient accumulation
     weight_decay: Annotated[float, Field(ge=0, le=100)]
@@ -67,23 +68,28 @@ class ValidationSettings(StrictConfig):
     patience: Positive | None  # stop after this many validations without a new best; null never stops
 
 
-class SftRecipe(StrictConfig):
-    """Everything that decides a supervised fine-tuning, apart from the prepared data."""
+class TrainingRecipe(StrictConfig):
+    """What every training of an adapter is told."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: RecipeName
     base: BaseSettings
     quantization: Literal["nf4", "none"]  # nf4: 4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314)
     precision: Literal["auto", "bf16", "fp32"]  # auto: bf16 on CUDA, fp32 elsewhere
-    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"]  # auto: FlashAttention where it is installed
-    lora: LoraSettings
-    data: DataSettings
     optimizer: OptimizerSettings
-    neftune_alpha: Annotated[float, Field(gt=0, le=1e4)] | None  # noise on embeddings (2310.05914); null and 0 are off
     gradient_checkpointing: bool
-    validation: ValidationSettings
     checkpoint_steps: Positive
     log_steps: Positive
     seed: Seed
+
+
+class SftRecipe(TrainingRecipe):
+    """Everything that decides a supervised fine-tuning, apart from the prepared data."""
+
+    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"]  # auto: FlashAttention where it is installed
+    lora: LoraSettings
+    data: DataSettings
+    neftune_alpha: Annotated[float, Field(gt=0, le=1e4)] | None  # noise on embeddings (2310.05914); null and 0 are off
+    validation: ValidationSettings
 
     @field_validator("neftune_alpha", mode="before")
     @classmethod

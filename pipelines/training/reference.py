@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from harness.errors import ConfigError, IntegrityError
 from harness.types import Adapter
-from pipelines.training.adapter import WEIGHTS
+from pipelines.training.adapter_files import WEIGHTS
 from pipelines.training.preference_trainer import POLICY, REFERENCE, PreferenceTrainer
 from pipelines.training.sharding import whole
 

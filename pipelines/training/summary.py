@@ -8,17 +8,17 @@ from typing import Any
 
 from harness.models.memory import peak_bytes
 from harness.types import BaseModel
-from pipelines.modeling import Runtime, count_trainable
 from pipelines.training.arguments import resolve_optimizer
 from pipelines.training.checkpoints import Checkpoint
 from pipelines.training.history import CurvePoint, best_step, curve_points, validations
+from pipelines.training.modeling import Runtime
 from pipelines.training.neftune import NeftuneNoise, measure_noise
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import SftRecipe, TrainingRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SftSummary:
-    """A finished supervised fine-tuning; `training.json` holds the same."""
+class TrainingSummary:
+    """A finished training of an adapter; `training.json` holds the same."""
 
     name: str
     base: BaseModel
@@ -28,15 +28,9 @@ class SftSummary:
     n_planned_steps: int
     n_tokens: int  # seen, prompts included
     n_loss_tokens: int  # of these, under loss
-    n_examples: int  # different examples seen
-    n_epochs: int  # passes begun
     tokens_per_second: float  # training only, validation excluded
-    padding_share: float  # of positions computed
-    validation_loss_before: float  # nats per loss token
+    validation_loss_before: float  # as the method has it
     validation_loss: float  # of the kept weights
-    validation_bits_per_byte_before: float
-    validation_bits_per_byte: float
-    neftune: NeftuneNoise | None
     n_trainable: int  # parameters
     seconds: float  # training only, over all sessions
     wall_seconds: float  # this session: load, train, validate, save
@@ -54,40 +48,46 @@ class SftSummary:
     curves: tuple[CurvePoint, ...]
 
 
-def peak_device_bytes() -> int | None:
-    """Most that the CUDA allocator has held; None without CUDA."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftSummary(TrainingSummary):
+    """A finished supervised fine-tuning; losses are nats per loss token."""
+
+    n_examples: int  # different examples seen
+    n_epochs: int  # passes begun
+    padding_share: float  # of positions computed
+    validation_bits_per_byte_before: float
+    validation_bits_per_byte: float
+    neftune: NeftuneNoise | None
+
+
+def shared_facts(
+    trainer: Any,
+    recipe: TrainingRecipe,
+    *,
+    kept: int,
+    base: BaseModel,
+    runtime: Runtime,
+    checkpoint: Checkpoint | None,
+    began: float,
+) -> dict[str, Any]:
+    """The fields of `TrainingSummary`; `kept` is the step whose weights are kept, `began` by `time.perf_counter`."""
     import torch
 
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-
-
-def summarise(
-    trainer: Any, recipe: SftRecipe, *, base: BaseModel, runtime: Runtime, checkpoint: Checkpoint | None, began: float
-) -> SftSummary:
-    """The summary of a finished trainer; `began` is when the session did, by `time.perf_counter`."""
     state, meter = trainer.state, trainer.meter
-    best = best_step(state.log_history)
-    before, after = (validations(state.log_history)[step] for step in (0, best))
-    seen = trainer.packs[: state.global_step * recipe.optimizer.packs_per_step]
-    return SftSummary(
+    before, after = (validations(state.log_history)[step] for step in (0, kept))
+    return dict(
         name=recipe.name,
         base=base,
         adapter="adapter",
-        best_step=best,
+        best_step=kept,
         n_steps=state.global_step,
         n_planned_steps=state.max_steps,
         n_tokens=meter.n_tokens,
         n_loss_tokens=meter.n_loss_tokens,
-        n_examples=len({row for pack in seen for row in pack.rows}),
-        n_epochs=1 + max(pack.epoch for pack in seen),
         tokens_per_second=meter.n_tokens / meter.seconds,
-        padding_share=1 - meter.n_tokens / meter.n_positions,
         validation_loss_before=before["eval_loss"],
         validation_loss=after["eval_loss"],
-        validation_bits_per_byte_before=before["eval_bits_per_byte"],
-        validation_bits_per_byte=after["eval_bits_per_byte"],
-        neftune=measure_noise(recipe.neftune_alpha, trainer.examples, seen, applied=meter.noise, width=trainer.width),
-        n_trainable=count_trainable(trainer.model),
+        n_trainable=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         seconds=meter.seconds,
         wall_seconds=time.perf_counter() - began,
         n_processes=trainer.processes.n,
@@ -99,7 +99,24 @@ def summarise(
         optimizer=resolve_optimizer(recipe, runtime),
         seed=recipe.seed,
         peak_memory_bytes=peak_bytes(),
-        peak_device_bytes=peak_device_bytes(),
+        peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         resumed_from=checkpoint.step if checkpoint else None,
         curves=tuple(curve_points(state.log_history)),
+    )
+
+
+def summarise(trainer: Any, recipe: SftRecipe, **context: Any) -> SftSummary:
+    """The summary of a finished trainer; `context` is that of `shared_facts`."""
+    state, meter = trainer.state, trainer.meter
+    best = best_step(state.log_history)
+    before, after = (validations(state.log_history)[step] for step in (0, best))
+    seen = trainer.packs[: state.global_step * recipe.optimizer.packs_per_step]
+    return SftSummary(
+        **shared_facts(trainer, recipe, kept=best, **context),
+        n_examples=len({row for pack in seen for row in pack.rows}),
+        n_epochs=1 + max(pack.epoch for pack in seen),
+        padding_share=1 - meter.n_tokens / meter.n_positions,
+        validation_bits_per_byte_before=before["eval_bits_per_byte"],
+        validation_bits_per_byte=after["eval_bits_per_byte"],
+        neftune=measure_noise(recipe.neftune_alpha, trainer.examples, seen, applied=meter.noise, width=trainer.width),
     )

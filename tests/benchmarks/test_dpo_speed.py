@@ -26,11 +26,11 @@ from harness.types import Adapter, PreferencePair
 from pipelines import dpo
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
-from pipelines.modeling import attach_adapter, attach_lora, load_base, resolve_runtime
 from pipelines.preferences.plan import PairPlan, plan_pairs
-from pipelines.training.adapter import save_adapter
+from pipelines.training.adapter_files import save_adapter
 from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.pairs import PairIds
+from pipelines.training.modeling import attach_adapter, attach_lora, load_base, resolve_runtime
+from pipelines.training.pair_rows import PairIds
 from pipelines.training.recipe import LoraSettings
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

@@ -19,8 +19,8 @@ from pipelines import sft
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.corpus.windows import ExampleTable, read_examples
-from pipelines.modeling import attach_lora, load_base, resolve_runtime
-from pipelines.packing import FlatPack, flatten, plan_packs
+from pipelines.training.modeling import attach_lora, load_base, resolve_runtime
+from pipelines.training.packing import FlatPack, flatten, plan_packs
 from pipelines.training.recipe import SftRecipe
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

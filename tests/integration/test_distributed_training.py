@@ -19,6 +19,7 @@ import torch
 import yaml
 from fakes import tiny_checkpoint
 from stories import environment, fresh_home, tiny_preference_recipe
+from training_data import sft_settings
 from waiting import wait_until
 
 from harness.settings import Settings
@@ -41,31 +42,10 @@ pytestmark = pytest.mark.slow
 
 def recipe(folder: Path, base: Path, **optimizer: Any) -> Path:
     """Dropout and NEFTune on; an odd number of packs, which two processes cannot share evenly."""
-    settings = {
-        "name": "tiny-together",
-        "base": {"source": str(base), "revision": None},
-        "quantization": "none",
-        "precision": "fp32",
-        "attention": "sdpa",
-        "lora": {"rank": 4, "scale": 8, "dropout": 0.1, "targets": "all-linear", "dora": False},
-        "data": {"train_tokens": 12000, "epochs": None, "pack_tokens": 512},
-        "optimizer": {
-            "name": "adamw",
-            "learning_rate": 1e-2,
-            "schedule": "cosine",
-            "warmup_steps": 1,
-            "packs_per_step": 2,
-            "weight_decay": 0.01,
-            "max_grad_norm": 1.0,
-            **optimizer,
-        },
-        "neftune_alpha": 5.0,
-        "gradient_checkpointing": False,
-        "validation": {"every_steps": 4, "max_tokens": 1500, "patience": None},
-        "checkpoint_steps": 1,
-        "log_steps": 1,
-        "seed": 0,
-    }
+    changes = {f"optimizer__{key}": value for key, value in {"warmup_steps": 1, **optimizer}.items()}
+    changes |= {"name": "tiny-together", "precision": "fp32", "attention": "sdpa", "checkpoint_steps": 1}
+    changes |= {"data__train_tokens": 12000, "data__pack_tokens": 512}
+    settings = sft_settings(base, **changes, validation__every_steps=4, validation__max_tokens=1500)
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return file

@@ -10,8 +10,8 @@ import torch
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import chat_messages, render, reply_ids
 from harness.types import Example, Message
-from pipelines.modeling import load_base, resolve_runtime
-from pipelines.packing import FlatPack, flatten
+from pipelines.training.modeling import load_base, resolve_runtime
+from pipelines.training.packing import FlatPack, flatten
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ablations import design_of, tiny_ablation
 from stories import EXPERIMENTS
 
 from harness.errors import ConfigError
 from harness.experiment.ablate import load_ablation
+from harness.experiment.kinds import stage_kind
 from harness.experiment.plan import Plan, make_plan
+from pipelines import stages
 
 FOUR = {f"a{n}": {"sft.neftune_alpha": n} for n in (0, 5, 10, 15)}
 
@@ -72,6 +76,23 @@ def test_ablations_that_ship_share_their_trainings_and_their_replies():
     assert (trained["sft"], trained["pairs"], trained["dpo"], trained["chosen_sft"]) == (12, 3, 3, 3)
 
 
+def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    own = replace(stage_kind("dpo"), name="kto", section="kto", words="KTO")
+    monkeypatch.setattr(stages, "KINDS", (*stages.KINDS, own))
+    data = yaml.safe_load((EXPERIMENTS / "recipes" / "dpo" / "embedded.yaml").read_text())
+    (folder / "kto.yaml").write_text(yaml.safe_dump(data | {"quantization": "none"}))
+    changes = {
+        "stages": ["sft", "kto"],
+        "factor": "kto.loss.beta",
+        "recipes": {"sft": "recipe.yaml", "kto": "kto.yaml"},
+    }
+    arms = {"none": {"kto.loss.beta": 0.1}, "a5": {"kto.loss.beta": 0.5}}
+    design = design_of(arms=arms, pairs={"method": "reference"}, **changes)
+    found = counts(make_plan(design, folder=folder))
+    assert (found["sft"], found["pairs"]) == (len(design.seeds),) * 2  # shared by both arms
+    assert found["kto"] == 2 * len(design.seeds)
+
+
 def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text():
     plan = shipped("scale")
     assert counts(plan) == {"prepare": 4, "pretrain": 3, "sft": 9, "heldout": 9}
@@ -86,6 +107,8 @@ def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text():
          "nothing reads `dpo.loss.beta`"),
         ({"arms": {"none": {"stages": []}, "a5": {"stages": ["dpo"]}}, "factor": "stages"}, "`stages` must be one of"),
         ({"arms": {"none": {"base": "small"}, "a5": {"base": "large"}}, "factor": "base"}, "choose a profile"),
+        ({"recipes": {"kto": "kto.yaml"}}, "`recipes` must name one of sft, dpo, got `kto`"),
+        ({"arms": {"none": {"kto.beta": 0}, "a5": {"kto.beta": 5}}, "factor": "kto.beta"}, "nothing reads 'kto.beta'"),
         ({"recipes": {}}, "`recipes` must name the sft recipe"),
         ({"arms": {"none": {"sft.neftune_alpha": 0}, "a5": {"sft.neftune_alpha": -1}}}, "greater than 0"),
         ({"stages": ["sft", "dpo"]}, "`recipes` must name the dpo recipe"),

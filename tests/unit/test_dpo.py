@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +9,14 @@ from typing import Any
 import pytest
 import torch
 from fakes import tiny_checkpoint
-from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe, settings, tiny_base
-from pydantic import BaseModel
+from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe, tiny_base
 
-from harness.config import load_yaml, parse
-from harness.errors import ConfigError, InputError, IntegrityError, SplitError, StageError
+from harness.errors import ConfigError, InputError, IntegrityError, SplitError
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.store.artifacts import digest_folder
 from harness.store.prepared import read_prompts
 from harness.types import Adapter
 from pipelines import dpo
 from pipelines.preferences.plan import plan_pairs
-from pipelines.training import recipe as recipe_module
-from pipelines.training.checkpoints import MARK
-from pipelines.training.dpo_recipe import DpoRecipe
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-RECIPES = sorted((REPOSITORY / "experiments" / "recipes" / "dpo").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +59,10 @@ def curve(record: dict[str, Any], name: str) -> dict[int, float]:
 # ── what a training leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_it_learns_the_preference_and_leaves_two_adapter_files_and_a_summary(trained, parent):
+def test_it_learns_the_preference(trained, parent):
     record = json.loads((trained / "training.json").read_text())
-    assert sorted(file.name for file in trained.iterdir()) == ["adapter", "training.json"]
-    assert sorted(file.name for file in (trained / "adapter").iterdir()) == [
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    ]
     assert record["heldout"]["reward_margin"] > 0.1
     assert record["heldout"]["reward_accuracy"] == 1.0
-    assert record["validation_loss"] < record["validation_loss_before"]
     assert record["parent"] == parent.digest
     assert record["n_pairs"] == 20
     assert record["n_validation_pairs"] == 5
@@ -133,14 +115,6 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared
     assert heldout["reward_margin"] == pytest.approx(0.1 * float(gaps.mean()), abs=1e-4)
     assert heldout["loss"] == pytest.approx(float(-torch.nn.functional.logsigmoid(0.1 * gaps).mean()), abs=1e-5)
     assert heldout["kl"] == pytest.approx(float(sum(divergence)) / n_tokens, abs=1e-5)
-
-
-def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(base, prepared, parent, pairs, trained, tmp_path):
-    torch.manual_seed(99)  # what ran before does not matter
-    for name, seed in (("again", 0), ("other", 1)):
-        dpo.run(recipe(base, seed=seed), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
-    assert digest_folder(tmp_path / "again" / "adapter") == digest_folder(trained / "adapter")
-    assert digest_folder(tmp_path / "other" / "adapter") != digest_folder(trained / "adapter")
 
 
 @pytest.mark.parametrize(
@@ -196,21 +170,6 @@ def test_the_control_differs_from_dpo_in_its_loss_alone(base):
     differing = {key for key, value in control.model_dump().items() if value != chosen.model_dump()[key]}
     assert differing == {"name", "loss"}
     assert control.loss.type == "sft"
-
-
-def test_it_reports_progress_and_metrics_and_prints_nothing(base, prepared, parent, pairs, tmp_path, capfd):
-    progress, metrics = [], []
-    dpo.run(
-        recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path, on_progress=progress.append,
-        on_metric=lambda *metric: metrics.append(metric),
-    )  # fmt: skip
-    captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
-    assert progress[-1].done == progress[-1].total
-    names = {name for name, _, _ in metrics}
-    measured = {"loss", "reward_margin", "reward_accuracy", "chosen_log_ratio", "rejected_log_ratio"}
-    assert {f"train/{name}" for name in measured} <= names
-    assert {f"validation/{name}" for name in (*measured, "kl", "reply_tokens", "cut_off")} <= names
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -286,19 +245,6 @@ def test_too_few_films_to_hold_any_out_are_refused(base, prepared, parent, tmp_p
         dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
 
 
-def test_a_loss_that_is_no_number_stops_the_run(base, prepared, parent, pairs, tmp_path, monkeypatch):
-    from pipelines.training import preference_trainer
-
-    real = preference_trainer.pair_losses
-    monkeypatch.setattr(
-        preference_trainer,
-        "pair_losses",
-        lambda scores, loss: real(scores, loss) * (math.nan if scores.chosen.requires_grad else 1),
-    )
-    with pytest.raises(StageError, match="`train/loss` must stay a number, got nan at step 1"):
-        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
-
-
 # ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -314,111 +260,3 @@ def test_held_out_pairs_are_of_films_of_their_own_and_long_pairs_are_counted(bas
     assert sorted(seen) == sorted([*range(20), *range(20)])  # two epochs of 20 pairs
     assert seen[:20] != seen[20:]
     assert len({p.cluster for p in plan.train}) == 5
-
-
-# ── resuming ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-from harness.store.artifacts import from_json
-from harness.types import Adapter
-from pipelines import dpo
-from harness.config import parse
-from pipelines.training.dpo_recipe import DpoRecipe
-
-def kill(name, value, step):
-    if name == "train/loss" and step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-data, parent = json.loads(sys.argv[1]), from_json(Adapter, json.loads(sys.argv[2]))
-prepared, pairs, folder = map(Path, sys.argv[3:])
-recipe = parse(data, DpoRecipe, where="test")
-dpo.run(recipe, prepared=prepared, pairs=pairs, parent=parent, folder=folder, on_metric=kill)
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_training_resumes_to_the_same_adapter(base, prepared, parent, pairs, trained, tmp_path):
-    from harness.store.artifacts import to_json
-
-    arguments = [json.dumps(settings(base)), json.dumps(to_json(parent)), str(prepared), str(pairs), str(tmp_path)]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPOSITORY, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert (tmp_path / "checkpoints" / "checkpoint-4" / MARK).exists()
-    assert (tmp_path / "checkpoints" / "reference.safetensors").exists()
-    assert not any(file.suffix == ".bin" for file in tmp_path.rglob("*"))  # no pickled arguments
-    summary = dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
-    undisturbed = json.loads((trained / "training.json").read_text())
-    assert summary.resumed_from == 4
-    assert digest_folder(tmp_path / "adapter") == digest_folder(trained / "adapter")
-    assert (summary.n_tokens, summary.n_loss_tokens) == (undisturbed["n_tokens"], undisturbed["n_loss_tokens"])
-    assert [(p.name, p.step, p.value) for p in summary.curves] == [
-        (p["name"], p["step"], p["value"]) for p in undisturbed["curves"]
-    ]
-
-
-# ── recipes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_continues_the_sft_recipe_of_its_name(path):
-    from pipelines.training.recipe import SftRecipe
-
-    loaded = load_yaml(path, DpoRecipe)
-    sft = load_yaml(path.parents[1] / "sft" / path.name, SftRecipe)
-    assert loaded.base == sft.base
-    assert loaded.quantization == sft.quantization
-    assert loaded.parent == f"{sft.name}@candidate"
-    assert path.read_text().splitlines()[1] == f"# Run: screentest dpo {path.relative_to(REPOSITORY).as_posix()}"
-
-
-def test_the_sizes_of_qwen_differ_in_what_their_size_asks_for_alone():
-    recipes = [load_yaml(path, DpoRecipe).model_dump() for path in RECIPES if path.stem.startswith("qwen")]
-    for other in recipes[1:]:
-        assert {key for key in other if other[key] != recipes[0][key]} <= {"name", "base", "parent"}
-
-
-def leaves(kind: type[BaseModel]) -> set[tuple[str, str]]:
-    found = set()
-    for key, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= leaves(field.annotation)
-        else:
-            found.add((kind.__name__, key))
-    return found
-
-
-def test_every_key_is_read_by_a_training(base, prepared, parent, pairs, tmp_path, monkeypatch):
-    from harness.experiment.session import Session
-    from harness.store.tracking import Tracking
-    from pipelines.preferences.stages import parent_of as parent_named
-
-    read = set()
-
-    def record(self: BaseModel, name: str) -> Any:
-        read.add((type(self).__name__, name))
-        return object.__getattribute__(self, name)
-
-    monkeypatch.setattr(recipe_module.StrictConfig, "__getattribute__", record, raising=False)
-    chosen = recipe(base, parent=parent.path, data__epochs=1)
-    read.clear()
-    assert parent_named(Session(tracking=Tracking()), chosen).digest == parent.digest
-    dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
-    assert leaves(DpoRecipe) - read == set()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"lora": {}}, "`lora` is not a key of DpoRecipe"),
-        ({"loss__beta": 0.0}, "`loss.beta`"),
-        ({"loss__type": "ipo", "loss__label_smoothing": 0.1}, "`label_smoothing` must be 0 with `type: ipo`"),
-        ({"loss__type": "sft", "loss__ld_alpha": 0.5}, "`ld_alpha` must be null with `type: sft`"),
-        ({"validation__keep": "first"}, "`validation.keep`"),
-    ],
-    ids=str,
-)
-def test_a_recipe_that_breaks_a_rule_is_refused(base, changes, words):
-    with pytest.raises(ConfigError, match=words):
-        parse(settings(base, **changes), DpoRecipe, where="test")

@@ -10,22 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.gpu.machine import look
+from benchmarks.gpu.measuring import Measured, measure
+from benchmarks.gpu.page import GIB, page, table, verdict
+from benchmarks.gpu.shapes import SHAPES, TINY, write_checkpoint
+from benchmarks.gpu.training import lengths, packed_rows, padded_rows
 from stories import REPOSITORY, environment
-
-from pipelines.gpu_check.machine import look
-from pipelines.gpu_check.measuring import Measured, measure
-from pipelines.gpu_check.page import GIB, page, table, verdict
-from pipelines.gpu_check.shapes import SHAPES, TINY, write_checkpoint
-from pipelines.gpu_check.training import lengths, packed_rows, padded_rows
 
 
 @pytest.mark.slow
 def test_the_check_runs_on_a_cpu_in_a_process_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "gpu.md"
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.gpu_check", "--tiny", "--out", str(file)],
+        [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--out", str(file)],
         cwd=REPOSITORY,
-        env=environment(tmp_path),
+        env=environment(tmp_path, {"PYTHONPATH": str(REPOSITORY / "tests")}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -41,7 +40,7 @@ def test_the_check_runs_on_a_cpu_in_a_process_of_its_own(tmp_path: Path) -> None
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.gpu_check.__main__ import main
+    from benchmarks.gpu.__main__ import main
 
     assert main([]) == 2
     assert "needs a CUDA device" in capsys.readouterr().err

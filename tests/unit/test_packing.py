@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
 from harness.types import Example
-from pipelines.packing import Pack, best_fit_decreasing, flatten, plan_packs, plan_sample
+from pipelines.training.packing import Pack, best_fit_decreasing, flatten, plan_packs, plan_sample
 
 
 def example(length: int, *, n_prompt: int = 1, first: int = 5) -> Example:

@@ -17,8 +17,8 @@ from harness.reporting.record import AuditRow
 from harness.store.prepared import read_prompts
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, BaseModel, Variant
-from pipelines import audit
-from pipelines.audit import training_audit
+from pipelines.training import training_audit as audit
+from pipelines.training.training_audit import training_audit
 
 BASE = BaseModel(source="tiny", revision=None, digest="b" * 64, family="tiny")
 REFERENCE = {"parent": "parent", "n_pairs": 8, "largest_log_ratio": 0.0, "tolerance": 1e-3, "n_tensors": 28}
@@ -51,9 +51,8 @@ class World:
         (folder / "adapter").mkdir(parents=True)
         tensors = {"x.lora_A.weight": torch.ones(2, 2), "x.lora_B.weight": torch.full((2, 2), weight)}
         save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
-        self.trainings[name] = Training(
-            stage=stage, folder=folder, record=record, settings=settings, inputs={"pairs": "p" * 64}
-        )
+        inputs = {} if stage == "sft" else {"pairs": "p" * 64}
+        self.trainings[name] = Training(stage=stage, folder=folder, record=record, settings=settings, inputs=inputs)
         adapter = Adapter(name=name, version="1", path="", digest=digest or name, base=BASE, parent=parent)
         self.variants.append(Variant(name=name, kind="model", base=BASE, adapter=adapter))
 

@@ -108,9 +108,12 @@ class RequestQueue:
         writer = None if self.cache is None else _GroupCommit(self.cache)
         if fresh:
             self.client.run(fresh, on_result=keep)
-        if len(results) < len(places) and self.client.budget is not None:
-            raise self.client.budget.reached(len(places) - len(results))
+        self._require_all(len(places) - len(results))
         return [results[key] for key in keys]
+
+    def _require_all(self, n_lacking: int) -> None:
+        if n_lacking and self.client.budget is not None:
+            raise self.client.budget.reached(n_lacking)
 
     def _keys(self, calls: Sequence[ChatCall]) -> list[str]:
         return [call.key(self.client.url, repetition=self._repetition) for call in calls]

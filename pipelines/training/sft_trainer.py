@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from trl.trainer.sft_trainer import SFTTrainer
 
 from harness.errors import SplitError
 from harness.types import Example, Split
-from pipelines.packing import Examples, FlatPack, Pack, flatten
-from pipelines.training.lean import LeanTrainer, trainable_weights
-from pipelines.training.meter import Meter
+from pipelines.training.adapter_trainer import AdapterTrainer
 from pipelines.training.neftune import noise_bound
-from pipelines.training.processes import Processes
+from pipelines.training.packing import Examples, Pack, flatten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,79 +47,52 @@ class HeldoutLoss:
 _SFTTrainer: Any = SFTTrainer  # loosely typed upstream
 
 
-class PackedSFTTrainer(LeanTrainer, _SFTTrainer):  # type: ignore[misc]
+class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
     """Trains on packs in the given order, one a micro-batch; the loss is the mean over trained tokens of the step."""
 
     def __init__(
         self,
         model: Any,
         *,
-        args: Any,
-        tokenizer: Any,
         examples: Examples,
         packs: Sequence[Pack],
         validation: Examples,
         validation_packs: Sequence[Pack],
         is_variable_length: bool,
-        meter: Meter,
-        processes: Processes,
-        callbacks: Sequence[Any],
+        **shared: Any,
     ) -> None:
         self.examples, self.packs = examples, packs
         self.validation, self.validation_packs = validation, validation_packs
         self.is_variable_length = is_variable_length
-        self.meter, self.processes = meter, processes
-        trainable = trainable_weights(model)
-        super().__init__(
-            model,
-            args=args,
-            data_collator=self._collate,
-            train_dataset=Dataset.from_list(self.rows(len(packs))),
-            eval_dataset=Dataset.from_dict({"pack": list(range(len(validation_packs)))}),
-            processing_class=tokenizer,
-            callbacks=list(callbacks),
-        )
-        self.keep_precision(trainable)
-        self.require_sharding()
+        super().__init__(model, n_packs=len(packs), **shared)
         self.width = self.model.get_input_embeddings().embedding_dim
 
-    def _collate(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """The one pack of a micro-batch as tensors."""
-        (row,) = rows
-        examples = _take(self.examples, self.packs[row["pack"]], split="train")
-        n_tokens = sum(len(example.input_ids) for example in examples)
-        place = {"place": row["place"], "counts": row["counts"]}
-        return {**self._inputs(flatten(examples)), **place, "n_tokens": n_tokens}
+    def collate(self, pack: int) -> dict[str, Any]:
+        """The examples of a pack, end to end."""
+        return self._inputs(_take(self.examples, self.packs[pack], split="train"))
 
-    def _inputs(self, flat: FlatPack) -> dict[str, Any]:
-        inputs = flat.model_inputs(is_variable_length=self.is_variable_length)
-        return {**inputs, "logits_to_keep": flat.loss_positions, "targets": flat.targets}
+    def _inputs(self, examples: Sequence[Example]) -> dict[str, Any]:
+        flat = flatten(examples)
+        asked = flat.model_inputs(is_variable_length=self.is_variable_length)
+        asked["logits_to_keep"] = flat.loss_positions
+        return {"model": asked, "targets": flat.targets, "n_tokens": sum(len(e.input_ids) for e in examples)}
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        own = sum(len(inputs["targets"]) for inputs in batch_samples if inputs["counts"])
-        return self.processes.total(torch.tensor(own)).to(device)
+    def n_items(self, inputs: dict[str, Any]) -> int:
+        """Trained tokens."""
+        return len(inputs["targets"])
+
+    def noise(self, inputs: dict[str, Any]) -> float:
+        """NEFTune's bound, summed over the tokens of the row."""
+        alpha, n_tokens = self.args.neftune_noise_alpha, inputs["n_tokens"]
+        return 0.0 if alpha is None else n_tokens * noise_bound(alpha, n_tokens=n_tokens, width=self.width)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Negative log-likelihood of completion tokens, in nats, over the loss tokens of the whole optimiser step."""
-        targets = inputs.pop("targets")
-        logits = model(**inputs).logits[0]  # (L, vocabulary)
-        nats = cross_entropy(logits.float(), targets, reduction="sum")
-        return nats / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One pack forward and backward, and what it adds to the tally."""
-        n_positions, n_tokens = inputs["input_ids"].numel(), inputs.pop("n_tokens")
-        n_loss_tokens = len(inputs["targets"])
-        place, counts = inputs.pop("place"), inputs.pop("counts")
-        alpha = self.args.neftune_noise_alpha
-        bound = 0.0 if alpha is None else noise_bound(alpha, n_tokens=n_positions, width=self.width)
-        self.seed_row(place)
-        loss: torch.Tensor = super().training_step(model, inputs, self.divisor(num_items_in_batch, counts=counts))
-        own = torch.tensor([n_positions, n_tokens, n_loss_tokens, n_tokens * bound], dtype=torch.float64)
-        self.meter.count(self.processes.total(own * counts).tolist())
-        return loss
+        logits = model(**inputs["model"]).logits[0]  # (L, vocabulary)
+        nats = cross_entropy(logits.float(), inputs["targets"], reduction="sum")
+        return nats / (self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch)
 
     def heldout_loss(self) -> HeldoutLoss:
         """Loss on the fixed validation packs; no noise, no dropout."""
@@ -131,23 +101,18 @@ class PackedSFTTrainer(LeanTrainer, _SFTTrainer):  # type: ignore[misc]
         with torch.no_grad(), self.compute_loss_context_manager():
             for turn in self.processes.turns(len(found)):
                 examples = _take(self.validation, self.validation_packs[turn.item], split="validation")
-                flat = flatten(examples)
-                inputs = self._prepare_inputs(self._inputs(flat))
+                inputs = self._prepare_inputs(self._inputs(examples))
                 nats = float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
                 n_bytes = sum(example.n_completion_bytes for example in examples)
                 if turn.counts:
-                    found[turn.item] = torch.tensor([nats, len(flat.targets), n_bytes], dtype=torch.float64)
+                    found[turn.item] = torch.tensor([nats, self.n_items(inputs), n_bytes], dtype=torch.float64)
         nats, n_tokens, n_bytes = self.processes.total(found).sum(dim=0).tolist()
         return HeldoutLoss(nats=nats, n_tokens=int(n_tokens), n_bytes=int(n_bytes))
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Held-out loss in the log; exact over tokens, where the default averages batches of different length."""
-        with self.meter.paused():
-            loss = self.heldout_loss()
-            metrics = {"eval_loss": loss.nats_per_token, "eval_bits_per_byte": loss.bits_per_byte}
-            self.log(metrics)
-            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def measured(self) -> dict[str, float]:
+        """Held-out loss."""
+        loss = self.heldout_loss()
+        return {"eval_loss": loss.nats_per_token, "eval_bits_per_byte": loss.bits_per_byte}
 
 
 def _take(examples: Examples, pack: Pack, *, split: Split) -> list[Example]:

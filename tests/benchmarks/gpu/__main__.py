@@ -1,4 +1,4 @@
-"""`python -m pipelines.gpu_check`: measure, print, write the page."""
+"""`make gpu-check`: measure, print, write the page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.gpu_check.inference import infer
-from pipelines.gpu_check.machine import Machine, look
-from pipelines.gpu_check.measuring import NO_MEMORY, Measured, release
-from pipelines.gpu_check.page import page, table, verdict
-from pipelines.gpu_check.shapes import SHAPES, TINY, Shape, write_checkpoint
-from pipelines.gpu_check.training import dpo, sft
+from benchmarks.gpu.inference import infer
+from benchmarks.gpu.machine import Machine, look
+from benchmarks.gpu.measuring import NO_MEMORY, Measured, release
+from benchmarks.gpu.page import page, table, verdict
+from benchmarks.gpu.shapes import SHAPES, TINY, Shape, write_checkpoint
+from benchmarks.gpu.training import dpo, sft
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.gpu_check.machine import Machine, load
-from pipelines.gpu_check.measuring import Measured, measure
-from pipelines.gpu_check.shapes import Shape
+from benchmarks.gpu.machine import Machine, load
+from benchmarks.gpu.measuring import Measured, measure
+from benchmarks.gpu.shapes import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor

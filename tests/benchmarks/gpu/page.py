@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from pipelines.gpu_check.machine import Machine
-from pipelines.gpu_check.measuring import Measured
+from benchmarks.gpu.machine import Machine
+from benchmarks.gpu.measuring import Measured
 
 GIB = 1024**3
 BUDGET = 8 * GIB  # of the card that the recipes are written for

@@ -1,4 +1,4 @@
-"""How the first of several processes tells the others what to train: one runs the command, the rest wait for orders.
+"""Launched processes behind the first: one runs the command, the rest train what it orders.
 
 Orders are JSON in the key-value store that the launcher opened for its processes; nothing that executes is passed.
 """
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import InputError, ScreentestError
 from harness.store.artifacts import from_json, to_json
 from harness.types import Adapter
+from pipelines.training.methods import METHODS
 from pipelines.training.processes import launched, leave
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-Kind = Literal["sft", "dpo", "end"]
+Kind = Literal["train", "end"]
 
 PATIENCE = timedelta(days=7)  # a follower waits while the first prepares data; its launcher ends it when the first dies
 GRACE_SECONDS = 60.0  # that the first has to meet the refusal that a follower met
@@ -74,20 +75,15 @@ def _is_dismissed(store: Store, n: int) -> bool:
 
 
 def _train(told: dict[str, Any]) -> None:
-    from pipelines import dpo, sft
-    from pipelines.training.dpo_recipe import DpoRecipe
-    from pipelines.training.recipe import SftRecipe
-
-    folder, prepared = Path(told["folder"]), Path(told["prepared"])
-    if not folder.is_dir() or not prepared.is_dir():
-        raise InputError(
-            f"`{folder}` must be seen by every process: put SCREENTEST_HOME on a disk that all machines share"
-        )
-    if "pairs" not in told:
-        sft.run(SftRecipe.model_validate(told["recipe"]), prepared=prepared, folder=folder)
-        return
-    recipe, parent = DpoRecipe.model_validate(told["recipe"]), from_json(Adapter, told["parent"])
-    dpo.run(recipe, prepared=prepared, pairs=Path(told["pairs"]), parent=parent, folder=folder)
+    runner = METHODS[told["method"]].runner
+    folders = {name: Path(folder) for name, folder in told["folders"].items()}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise InputError(
+                f"`{folder}` must be seen by every process: put SCREENTEST_HOME on a disk that all machines share"
+            )
+    start = {name: from_json(Adapter, adapter) for name, adapter in told["start"].items()}
+    runner.run(runner.RECIPE.model_validate(told["recipe"]), **folders, **start)
 
 
 @functools.cache

@@ -132,12 +132,20 @@ def attach_adapter(model: Any, adapter: Adapter) -> Any:
     return attach(model, files, name="default", trainable=True)
 
 
+def require_same_base(parent: Adapter, base: BaseModel) -> None:
+    """Refuse a parent that was trained on another base.
+
+    Raises:
+        InputError: it was.
+    """
+    if parent.base.digest != base.digest:
+        raise InputError(
+            f"`parent` must be an adapter of the recipe's base {base.source} ({base.digest[:12]}), got {parent.name} "
+            f"of {parent.base.source} ({parent.base.digest[:12]}); fine-tune that base first, or name its adapter"
+        )
+
+
 def portable_name(base: BaseModel) -> str:
     """How an adapter's files name their base: `embedded`, the hub id, or a folder's last part, never a machine path."""
     is_path = Path(base.source).is_absolute() or Path(base.source).is_dir()
     return Path(base.source).name if is_path else base.source
-
-
-def count_trainable(model: Any) -> int:
-    """Parameters that move."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.gpu_check.machine import Machine, load
-from pipelines.gpu_check.measuring import Measured, measure
-from pipelines.gpu_check.shapes import Shape
+from benchmarks.gpu.machine import Machine, load
+from benchmarks.gpu.measuring import Measured, measure
+from benchmarks.gpu.shapes import Shape
 
 ROWS = 16
 NEW_TOKENS = 64

@@ -14,7 +14,7 @@ from harness.types import Adapter, Variant
 from pipelines.corpus.windows import read_examples
 from pipelines.preferences.files import read_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out
-from pipelines.training.adapter import WEIGHTS
+from pipelines.training.adapter_files import WEIGHTS
 
 MAX_PADDING = 0.02
 MAX_TOKEN_GAP = 0.01  # budgets end at the last example that fits, so equal budgets differ by a window at most
@@ -34,39 +34,33 @@ class TrainedArm:
         return self.training.record
 
 
+Arms = Sequence[TrainedArm]
+
+
 def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult) -> tuple[AuditRow, ...]:
     """Every check on the variants that were trained here; none of them gives no rows.
 
     A check that needs two arms to compare is left out where there is one.
     """
-    arms = trained_arms(tracking, variants)
-    sft = [arm for arm in arms if not arm.training.is_preference]
-    preference = [arm for arm in arms if arm.training.is_preference]
-    rows: list[AuditRow] = []
-    for arm in sft:
-        rows += [_padding(arm), _moved(arm), _neftune(arm)]
-    for arm in preference:
-        rows += [_reference(arm), _gained(arm)]
-    if len(sft) > 1:
-        rows += [_same_packing(sft), *_of_one_seed(sft, _same_tokens)]
-    if len(preference) > 1:
-        rows += [_same_rows(preference), *_of_one_seed(preference, _same_pairs)]
+    arms = [
+        TrainedArm(name=variant.name, adapter=variant.adapter, training=training)
+        for variant in variants
+        if variant.adapter is not None and (training := training_of(tracking, variant.adapter)) is not None
+    ]
+    if not arms:
+        return ()
+    windows, pairs = ([a for a in arms if a.training.is_preference == is_pairs] for is_pairs in (False, True))
+    rows = [check(arm) for arm in windows for check in (_padding, _moved, _neftune)]
+    rows += [check(arm) for arm in pairs for check in (_reference, _gained)]
+    if len(windows) > 1:
+        label = "SFT arms pack alike and attend alike"
+        rows += [_laid_out_alike(label, windows, "pack_tokens", "tokens"), *_of_one_seed(windows, _same_tokens)]
+    if len(pairs) > 1:
+        label = "preference arms lay out rows alike and attend alike"
+        rows += [_laid_out_alike(label, pairs, "pairs_per_pack", "pairs"), *_of_one_seed(pairs, _same_pairs)]
     rows += [_differs_from_base(arm) for arm in arms]
-    rows += _seeds(arms)
-    if arms:
-        rows.append(_examples_apart(prepared))
-    rows += [_pairs_apart(tracking, arm, prepared) for arm in preference]
-    return tuple(rows)
-
-
-def trained_arms(tracking: Tracking, variants: Iterable[Variant]) -> list[TrainedArm]:
-    """The variants with an adapter that was trained here."""
-    found = []
-    for variant in variants:
-        training = None if variant.adapter is None else training_of(tracking, variant.adapter)
-        if variant.adapter is not None and training is not None:
-            found.append(TrainedArm(name=variant.name, adapter=variant.adapter, training=training))
-    return found
+    rows += [*_seeds(arms), _examples_apart(prepared)]
+    return (*rows, *(_pairs_apart(tracking, arm, prepared) for arm in pairs))
 
 
 def adapter_audit(tracking: Tracking, adapters: Sequence[Adapter], *, prepared: StageResult) -> tuple[AuditRow, ...]:
@@ -157,14 +151,11 @@ def _largest_update(arm: TrainedArm) -> float:
 # ── arms against each other ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _same_packing(arms: Sequence[TrainedArm]) -> AuditRow:
-    each = {arm.name: (arm.training.settings["data"]["pack_tokens"], arm.record["attention"]) for arm in arms}
-    return _equal(
-        "SFT arms pack alike and attend alike", {name: f"{size} tokens, {kind}" for name, (size, kind) in each.items()}
-    )
+def _laid_out_alike(label: str, arms: Arms, size: str, unit: str) -> AuditRow:
+    return _equal(label, {a.name: f"{a.training.settings['data'][size]} {unit}, {a.record['attention']}" for a in arms})
 
 
-def _of_one_seed(arms: Sequence[TrainedArm], check: Callable[[Sequence[TrainedArm], str], AuditRow]) -> list[AuditRow]:
+def _of_one_seed(arms: Arms, check: Callable[[Arms, str], AuditRow]) -> list[AuditRow]:
     """A check of the arms of each training seed: a seed draws its own windows, which no other seed need have."""
     by_seed: dict[int, list[TrainedArm]] = {}
     for arm in arms:
@@ -173,7 +164,7 @@ def _of_one_seed(arms: Sequence[TrainedArm], check: Callable[[Sequence[TrainedAr
     return [check(group, named[seed]) for seed, group in by_seed.items() if len(group) > 1]
 
 
-def _same_tokens(arms: Sequence[TrainedArm], of_seed: str) -> AuditRow:
+def _same_tokens(arms: Arms, of_seed: str) -> AuditRow:
     counts = {arm.name: (arm.record["n_tokens"], arm.record["n_loss_tokens"]) for arm in arms}
     gaps = [1 - min(column) / max(column) for column in zip(*counts.values(), strict=True)]
     listed = ", ".join(f"{name} {seen:,} ({loss:,} under loss)" for name, (seen, loss) in counts.items())
@@ -184,39 +175,28 @@ def _same_tokens(arms: Sequence[TrainedArm], of_seed: str) -> AuditRow:
     )
 
 
-def _same_rows(arms: Sequence[TrainedArm]) -> AuditRow:
-    each = {
-        arm.name: f"{arm.training.settings['data']['pairs_per_pack']} pairs, {arm.record['attention']}" for arm in arms
-    }
-    return _equal("preference arms lay out rows alike and attend alike", each)
-
-
-def _same_pairs(arms: Sequence[TrainedArm], of_seed: str) -> AuditRow:
+def _same_pairs(arms: Arms, of_seed: str) -> AuditRow:
     each = {arm.name: (arm.record["n_pairs"], arm.record["n_steps"], arm.training.inputs["pairs"][:8]) for arm in arms}
     said = {name: f"{n} pairs of {digest} in {steps} steps" for name, (n, steps, digest) in each.items()}
     return _equal(f"{of_seed}preference arms saw the same pairs in as many steps", said)
 
 
-def _seeds(arms: Sequence[TrainedArm]) -> list[AuditRow]:
+def _seeds(arms: Arms) -> list[AuditRow]:
     """Arms that share everything but the seed must differ in it, and in their weights."""
     groups: dict[str, list[TrainedArm]] = {}
     for arm in arms:
         settings = {key: value for key, value in arm.training.settings.items() if key not in ("seed", "name")}
         groups.setdefault(digest_json([arm.training.stage, settings]), []).append(arm)
-    rows = []
-    for group in groups.values():
-        if len(group) < 2:
-            continue
-        seeds, digests = {arm.record["seed"] for arm in group}, {arm.adapter.digest for arm in group}
-        listed = ", ".join(f"{arm.name}: seed {arm.record['seed']}, {arm.adapter.digest[:8]}" for arm in group)
-        rows.append(
-            AuditRow(
-                label="arms of one recipe differ in seed and in weights",
-                is_passed=len(seeds) == len(digests) == len(group),
-                detail=listed,
-            )
-        )
-    return rows
+    return [_differ(group) for group in groups.values() if len(group) > 1]
+
+
+def _differ(arms: Arms) -> AuditRow:
+    seeds, digests = {arm.record["seed"] for arm in arms}, {arm.adapter.digest for arm in arms}
+    return AuditRow(
+        label="arms of one recipe differ in seed and in weights",
+        is_passed=len(seeds) == len(digests) == len(arms),
+        detail=", ".join(f"{arm.name}: seed {arm.record['seed']}, {arm.adapter.digest[:8]}" for arm in arms),
+    )
 
 
 def _equal(label: str, each: Mapping[str, str]) -> AuditRow:
