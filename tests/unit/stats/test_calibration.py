@@ -22,7 +22,7 @@ def cells() -> Iterator[ModuleType]:
         yield importlib.import_module("cells")
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("cell", "cells", "crossed_cells", "families", "rate_cells"):
+        for name in ("alternatives", "cell", "cells", "crossed_cells", "families", "rate_cells"):
             sys.modules.pop(name, None)
 
 
