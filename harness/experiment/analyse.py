@@ -107,7 +107,8 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
             unit=judge.unit if judge else known.unit if known else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect,
-            is_rate=is_ours and known is not None and known.is_rate,
+            is_rate=judge.is_share if judge else is_ours and known is not None and known.is_rate,
+            is_share=judge.is_share if judge else is_ours and known is not None and known.unit == "share",
             needs_reference=is_ours and known is not None and known.origin == "heldout",
             exploratory_reason=judge.exploratory_reason if judge else "",
         )

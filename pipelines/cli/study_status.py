@@ -67,7 +67,7 @@ def sentence(pair: PairResult) -> str:
     look = pair.look
     if look.estimate.n == 0:
         return f"{pair.variant} against {pair.opponent}: no prompt has been rated by its whole panel yet."
-    mean = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
+    mean = write_estimate(look.estimate, unit="share")
     return (
         f"These raters prefer {pair.variant} to {pair.opponent} on {mean.effect} of prompts "
         f"({write_count(look.estimate.n, 'prompt')}, ties half; valid at any look). {pair.advice}"
