@@ -160,8 +160,10 @@ def pairwise_estimates(
     has_decisive = any(row.preferred != "tie" for row in said)
     rate = stats.win_rate(votes, rows[0].first, rows[0].second, level=level) if has_decisive else None
     fit = stats.fit_strengths(votes, level=level)
-    strength = None if isinstance(fit, stats.Unfitted) else replace(
-        fit.contrast(rows[0].first, rows[0].second).estimate, row="verdict"
+    strength = (
+        None
+        if isinstance(fit, stats.Unfitted)
+        else replace(fit.contrast(rows[0].first, rows[0].second).estimate, row="verdict")
     )
     return PairwiseEstimates(
         criterion=rows[0].criterion,

@@ -189,7 +189,9 @@ def table() -> list[str]:
             plain = np.array([found[method] for key, found in of.items() if key[0] != "skewed"])
             skewed = np.array([found[method] for key, found in of.items() if key[0] == "skewed"])[:, 0]
             few = np.array([found[method] for key, found in of.items() if key[0] != "skewed" and float(key[3]) <= 0.1])
-            covered = [" / ".join(f"{100 * f(x):.1f}" for f in (np.min, np.median, np.max)) for x in (plain[:, 0], skewed)]
+            covered = [
+                " / ".join(f"{100 * f(x):.1f}" for f in (np.min, np.median, np.max)) for x in (plain[:, 0], skewed)
+            ]
             width, power = np.median(plain[:, 1]), (np.mean(x[:, 2]) for x in (plain, few))
             lines.append(f"| {n_seeds} seeds, {method} | {' | '.join(covered)} | {width:.2f} | "
                          + " | ".join(f"{x:.2f}" for x in power) + " |")  # fmt: skip

@@ -119,7 +119,10 @@ def main() -> int:
 
 def _lines(results: dict) -> str:
     """JSON with a line a cell."""
-    cells = (f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(found, ensure_ascii=False)}" for key, found in results.items())
+    cells = (
+        f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(found, ensure_ascii=False)}"
+        for key, found in results.items()
+    )
     return "{\n" + ",\n".join(cells) + "\n}\n"
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SHARE = "share"  # the unit of what lies in [0, 1]
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredArm:
     """The rows of one measure and one variant, and where they are stored."""

@@ -84,7 +84,9 @@ def differences(hits: np.ndarray, others: np.ndarray, films: np.ndarray) -> list
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2, st.integers(0, 3), st.integers(0, 2)), min_size=2, max_size=16
+        st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2, st.integers(0, 3), st.integers(0, 2)),
+        min_size=2,
+        max_size=16,
     )
 )
 def test_no_interval_of_a_share_leaves_what_a_share_can_be(rows: list[tuple[float, float, int, int]]) -> None:
