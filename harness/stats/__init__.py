@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
     from harness.stats.correlation import pearson, spearman
     from harness.stats.crossed import RaterClaims, crossed_mean, crossed_share, rater_contrast, seed_contrast
+    from harness.stats.crossed_power import (
+        SeedDesign,
+        seed_pilot,
+        seed_shares,
+        seeds_detectable,
+        seeds_power,
+        seeds_sample_size,
+    )
     from harness.stats.discrimination import concordance, roc_auc
     from harness.stats.effect_sizes import (
         cliffs_delta,
@@ -83,6 +91,7 @@ __all__ = [
     "QuantileContrast",
     "RaterClaims",
     "SeedComponents",
+    "SeedDesign",
     "StrengthFit",
     "TailAsymmetry",
     "TestResult",
@@ -135,6 +144,11 @@ __all__ = [
     "roc_auc",
     "seed_components",
     "seed_contrast",
+    "seed_pilot",
+    "seed_shares",
+    "seeds_detectable",
+    "seeds_power",
+    "seeds_sample_size",
     "sign_flip",
     "smallest_effect_in_units",
     "spearman",
@@ -166,6 +180,7 @@ _HOME = {
     "QuantileContrast": "tail",
     "RaterClaims": "crossed",
     "SeedComponents": "trend",
+    "SeedDesign": "crossed_power",
     "StrengthFit": "bradley_terry",
     "TailAsymmetry": "tail",
     "TestResult": "results",
@@ -218,6 +233,11 @@ _HOME = {
     "roc_auc": "discrimination",
     "seed_components": "trend",
     "seed_contrast": "crossed",
+    "seed_pilot": "crossed_power",
+    "seed_shares": "crossed_power",
+    "seeds_detectable": "crossed_power",
+    "seeds_power": "crossed_power",
+    "seeds_sample_size": "crossed_power",
     "sign_flip": "signflip",
     "smallest_effect_in_units": "effect_sizes",
     "spearman": "correlation",

@@ -13,7 +13,7 @@ from harness.store.tracking import Tracking
 from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import find_study, list_studies
 from harness.terminal import bold, dim, warning
-from harness.types import Estimate, Grain
+from harness.types import Estimate
 from pipelines.cli.console import emit, say, stdout, table
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ Kenward–Roger, seed variances pooled as limma does (Smyth 2004), and a pigeonh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 

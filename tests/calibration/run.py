@@ -70,14 +70,14 @@ one-way” is inclusion and exclusion with the larger one-way variance as a floo
 stood here before. Skewed seeds are three draws of an exponential distribution: no interval from three numbers can see
 that. Three skewed seeds on 40 films, share 97 %, fall short of 90 % by a little: 89.4 % over 36,000 draws. A guard that
 reaches 90 % there (1.3 / S in place of 0.8 / S) would take 15 % of the power that three seeds have at this share.""",
-    "alternatives": """Minimum / median / maximum over normal and ordinal scenarios (films 10, 20, 40; share 0 to 97 %), and
-over skewed ones; 1,800 contrasts a scenario. “Moderated” pools the seed variance over the six contrasts of one ablation
-as limma does, with estimated prior degrees of freedom: where all scatter alike it more than doubles the power that
-three seeds have at a large share. But where their seed variances span 16-fold, the contrast that scatters most is
-covered as little as 83 % of the time, and nothing in three seeds tells which case it is; besides, an interval would change
-with its neighbours. Kenward–Roger (for balanced cells: REML with expected information, no adjustment) is of the mean of
-film means, which is why it is narrower; as REML, it covers down to 85 % of skewed effects. The bootstrap-t gains nothing.
-So none took the engine's place.""",
+    "alternatives": """Minimum / median / maximum over normal and ordinal scenarios (10, 20, 40 films; share 0 to 97 %),
+and over skewed ones; 1,800 contrasts a scenario. “Moderated” pools the seed variance over the six contrasts of one
+ablation as limma does, with estimated prior degrees of freedom: where all scatter alike it more than doubles the power
+that three seeds have at a large share. But where their seed variances span 16-fold, the contrast that scatters most is
+covered as little as 83 % of the time, and nothing in three seeds tells which case it is; besides, an interval would
+change with its neighbours. Kenward–Roger (for balanced cells: REML with expected information, no adjustment) is of the
+mean of film means, which is why it is narrower; as REML, it covers down to 85 % of skewed effects. The bootstrap-t
+gains nothing. So none took the engine's place.""",
     "raters × prompts": """One mark a rater and prompt; with gaps, some of the raters mark a prompt. “By film only” is
 the claim about these raters, taken for one about all raters: right where raters hardly differ, and wrong elsewhere,
 which is why both stand on the page.""",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 FOLDER = Path(__file__).resolve().parents[2] / "calibration"
 
@@ -55,6 +57,20 @@ def test_intervals_cover_and_naive_ones_do_not(cells: ModuleType, name: str, low
     error = 3 * np.sqrt(low * (1 - low) / 600)
     assert low - error <= ours <= high + error
     assert shares["rows independent"] < 0.8
+
+
+def test_alternatives_against_limma_and_pbkrtest(cells: ModuleType) -> None:
+    alternatives = importlib.import_module("alternatives")
+    golden = json.loads((FOLDER.parent / "golden" / "stats" / "crossed.json").read_text())
+    for case in golden["limma"]:
+        posterior, df = alternatives.moderated(np.array(case["variances"]), 2)
+        assert posterior == pytest.approx(case["posterior"], rel=1e-5)
+        assert df == pytest.approx(min(case["prior"] + 2, 2 * len(posterior)))
+    for case in golden["cases"]:
+        table = np.array(case["values"]).reshape(len(set(case["rows"])), -1)
+        _, half = alternatives.kenward_roger(table, np.ones(table.shape[1]))
+        theirs = case["lme4"]
+        assert half == pytest.approx(theirs["se"] * t.ppf(0.975, theirs["kenward_roger_df"]), rel=2e-3)
 
 
 def test_tests_hold_their_level_where_naive_ones_do_not(cells: ModuleType) -> None:

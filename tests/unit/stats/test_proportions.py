@@ -9,8 +9,8 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.errors import InputError
 from harness import stats
+from harness.errors import InputError
 from harness.stats import proportion_estimate, wilson_interval
 from harness.types import Estimate
 
