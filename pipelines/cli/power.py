@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -301,14 +302,6 @@ def _check_asked(first: str, one: float | None, second: str, other: float | None
 
 def _answer(answer: PowerAnswer, *, json: bool) -> None:
     if json:
-        emit(
-            {
-                "sentence": answer.sentence,
-                "n": answer.n,
-                "n_films": answer.n_films,
-                "effect": answer.effect,
-                "power": answer.power,
-            }
-        )
+        emit(asdict(answer))
     else:
         typer.echo(answer.sentence)

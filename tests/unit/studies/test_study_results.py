@@ -17,8 +17,8 @@ from harness.stats import krippendorff_alpha
 from harness.store.artifacts import to_json
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import HUMAN
-from harness.studies.results import REHEARSAL_NOTE, TRAIN_NOTE, StudyResults, study_results
 from harness.studies.rating_rows import RatedSlot, read_rows
+from harness.studies.results import REHEARSAL_NOTE, TRAIN_NOTE, StudyResults, study_results
 from harness.studies.serving import RatingTask, next_task
 from harness.studies.studies import Created, add_rehearsal, revoke_link
 
