@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import InputError
 from harness.stats import mean_estimate
 
 
@@ -56,12 +55,6 @@ def test_the_same_stream_gives_the_same_interval() -> None:
     assert mean_estimate(values, clusters=clusters, rng=rng()) == mean_estimate(values, clusters=clusters, rng=rng())
 
 
-def test_one_cluster_gives_no_interval() -> None:
-    estimate = mean_estimate([1, 2, 3], clusters=["a"] * 3, rng=rng(), n_missing=4)
-    assert (estimate.value, estimate.low, estimate.high, estimate.n_missing) == (2, None, None, 4)
-    assert estimate.notes == ("one cluster: no interval can be given",)
-
-
 def test_constant_values_give_a_degenerate_interval_that_says_so() -> None:
     estimate = mean_estimate([0.1] * 30, clusters=list(range(10)) * 3, rng=rng())
     assert estimate.low == estimate.high == estimate.value == pytest.approx(0.1)
@@ -88,8 +81,3 @@ def test_a_rare_event_in_one_cluster_stays_finite() -> None:
     estimate = mean_estimate(values, clusters=np.arange(80) // 10, rng=rng())
     assert estimate.low < 0.0125 < estimate.high
     assert math.isfinite(estimate.high)
-
-
-def test_missing_values_are_refused() -> None:
-    with pytest.raises(InputError, match="n_missing"):
-        mean_estimate([1.0, float("nan")], clusters=[1, 2], rng=rng())
