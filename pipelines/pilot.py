@@ -13,7 +13,7 @@ from harness.doors.files import read_rows
 from harness.doors.text import read_id, require_id, shown_keys
 from harness.errors import CorpusError, InputError
 from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.analysis.seeds import Differences, SeededArm, paired_rows
+from harness.experiment.analysis.seeded import Differences, SeededArm, paired_rows
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
 from harness.experiment.imported_scores import read_imported
 from harness.experiment.measured_arms import rows_of_source
@@ -121,7 +121,7 @@ def read_seed_pilot(
         by_seed = dict(zip(seeds, measured * (len(seeds) // len(measured)), strict=True))
         arms.append(SeededArm(measure=found.measure, arm=name, by_seed=by_seed, is_trained=len(sources) > 1))
     rows = paired_rows(*arms)
-    if not rows.is_crossed or not rows.values:
+    if rows is None or not rows.is_crossed or not len(rows):
         raise InputError(f"`{found.names[0]}` and `{found.names[1]}` must differ in a training and share prompts")
     return SeedPilot(rows=rows, treatment=found.names[0], control=found.names[1], unit=found.unit)
 

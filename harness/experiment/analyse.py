@@ -43,7 +43,7 @@ from harness.types import Estimate, Generation, Grain, Variant
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 6
+REVISION = 7
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}

@@ -261,9 +261,10 @@ def _seed_design(
 
     read = read_seed_pilot(Tracking(), pilot or "", measure=measure, treatment=treatment, control=control)
     rows = read.rows
-    design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters, level=level, n_tests=n_tests)
+    films = rows.clusters.codes
+    design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=films, level=level, n_tests=n_tests)
     say(
-        f"pilot: {len(set(rows.prompts)):,} prompts, {design.n_films:,} films, {design.n_seeds} seeds"
+        f"pilot: {rows.n_prompts:,} prompts, {design.n_films:,} films, {design.n_seeds} seeds"
         f"{f', {rows.n_missing:,} missing' if rows.n_missing else ''}; {read.treatment} − {read.control}"
         f"{f', in {read.unit}' if read.unit else ''}; seeds make {design.seed_share:.0%} of the variance of one "
         "training's mean"

@@ -97,15 +97,17 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
 def test_shares_of_wins_are_a_rate_that_stays_a_share_and_the_controls_half_is_known() -> None:
     wins = {"sft": (1.0, 1.0, 0.5, 1.0, 1.0, 0.0), "base": (0.5,) * 6}
     arms = [
-        MeasuredArm(
-            measure="wins",
-            variant=variant,
-            rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
-            sources=(),
+        SeededArm.of(
+            MeasuredArm(
+                measure="wins",
+                variant=variant,
+                rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
+                sources=(),
+            )
         )
         for variant, values in wins.items()
     ]
-    sft, base, contrast = analyse(
+    sft, base, contrast = analyse_seeds(
         arms,
         rules={"wins": MeasureRule(name="wins", unit="share of wins", better="higher", is_rate=True)},
         contrasts=(CONTRAST,),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import stats
-from harness.experiment.analysis.seeds import counted
+from harness.experiment.analysis.seeded import counted
 from harness.judging.preferences import ComparedGenerations, pairwise_estimates
 from harness.reporting.numbers import write_basis
 from harness.types import Estimate, Grain
@@ -77,7 +77,7 @@ def over_seeds() -> Estimate:
     """Two seeds, eight prompts: not sixteen."""
     values, seeds, prompts = crossed(2, 8)
     estimate = stats.paired_contrast(values, 0 * values, clusters=prompts // 2).estimate
-    return counted(estimate, prompts=prompts.astype(str), seeds=seeds)
+    return counted(estimate, n_prompts=len(set(prompts)), n_seeds=len(set(seeds)))
 
 
 @pytest.mark.parametrize(
