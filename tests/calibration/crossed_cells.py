@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from cell import Cell
+from cell import Cell, Draw
 from families import MAX_ROWS, MIN_ROWS, Floats
 
 from harness.stats.crossed import parts_of_cells, spread_of
@@ -42,34 +42,29 @@ def _cell(table: str, family: str, n_rows: int, n_columns: int, share: float, *,
     return Cell(
         table=table,
         name=f"{family}, {n_rows} {names[0]} × {n_columns} {names[1]}{gaps}, share {share:.0%}",
-        simulate=_crossed(family, n_rows, n_columns, share, each=each),
+        draw=_crossed(family, n_rows, n_columns, share, each=each),
         target_low=0.90 if family == "skewed" else 0.93,
         target_high=0.975,
     )
 
 
-def _crossed(
-    family: str, n_rows: int, n_columns: int, share: float, *, each: int | None
-) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            counts = cell_counts(n_rows, n_columns, each, rng)
-            sums, unit = cell_sums(counts, family, share, rng)
-            n, mean = int(counts.sum()), float(sums.sum() / counts.sum())
-            residuals = sums - mean * counts
-            spread = spread_of(parts_of_cells(residuals, counts, n=n), level=0.95)
-            for name, half in (
-                ("components", t_quantile(0.975, spread.df) * spread.se),
-                ("larger one-way", _larger_one_way(residuals, n)),
-                ("by film only", _by_column(residuals, counts)),
-            ):
-                hits[name] += abs(mean) <= half
-                if name != "by film only":
-                    hits[f"power of {name}"] += mean + TRUE_MEAN * unit > half
-        return dict(hits)
+def _crossed(family: str, n_rows: int, n_columns: int, share: float, *, each: int | None) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        counts = cell_counts(n_rows, n_columns, each, rng)
+        sums, unit = cell_sums(counts, family, share, rng)
+        n, mean = int(counts.sum()), float(sums.sum() / counts.sum())
+        residuals = sums - mean * counts
+        spread = spread_of(parts_of_cells(residuals, counts, n=n), level=0.95)
+        for name, half in (
+            ("components", t_quantile(0.975, spread.df) * spread.se),
+            ("larger one-way", _larger_one_way(residuals, n)),
+            ("by film only", _by_column(residuals, counts)),
+        ):
+            hits[name] += abs(mean) <= half
+            if name != "by film only":
+                hits[f"power of {name}"] += mean + TRUE_MEAN * unit > half
 
-    return simulate
+    return draw
 
 
 def cell_counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Generator) -> Floats:
