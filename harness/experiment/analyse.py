@@ -43,7 +43,7 @@ from harness.types import Estimate, Generation, Grain, Variant
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 6
+REVISION = 7
 N_SAMPLES = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
@@ -107,7 +107,8 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
             unit=judge.unit if judge else known.unit if known else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect,
-            is_rate=is_ours and known is not None and known.is_rate,
+            is_rate=judge.is_share if judge else is_ours and known is not None and known.is_rate,
+            is_share=judge.is_share if judge else is_ours and known is not None and known.unit == "share",
             needs_reference=is_ours and known is not None and known.origin == "heldout",
             exploratory_reason=judge.exploratory_reason if judge else "",
         )

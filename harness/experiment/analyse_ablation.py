@@ -41,7 +41,7 @@ from harness.types import Absence
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
-REVISION = 6
+REVISION = 7
 N_SAMPLES = 6
 
 

@@ -189,7 +189,8 @@ def _check_seeds(seeds: tuple[Seed, ...]) -> None:
     two, three, five = (detectable_in_seed_deviations(n) for n in (2, 3, 5))
     raise ValueError(
         f"`seeds` must be 1 (about these adapters) or at least 3 (about the method), got 2: they would show only a "
-        f"difference of {two:.0f} standard deviations between seeds, 3 seeds show {three:.1f} and 5 show {five:.1f}"
+        f"difference of {two:.0f} standard deviations between seeds, 3 seeds show {three:.1f} and 5 show {five:.1f}; "
+        "`screentest power seeds` says how many settle yours"
     )
 
 

@@ -138,6 +138,7 @@ def _control_result(
         level=level,
         n_missing=len(controls) - len(rows),
         method=METHOD,
+        row="pair",
     )
     kind = controls[0].kind
     status = control_status(preferred, preferred, kind=kind, n_controls=len(controls), min_auc=min_auc)
@@ -164,6 +165,7 @@ def _repeatability(
         [float(first[p.pair_id, p.shown_first] == (p.preferred, p.status)) for p in again],
         clusters=[clusters[p.pair_id] for p in again],
         level=level,
+        row="verdict",
     )
     return replace(share, method=share.method.replace("share,", "share of verdicts given the same twice,"))
 

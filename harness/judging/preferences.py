@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
@@ -160,7 +160,11 @@ def pairwise_estimates(
     has_decisive = any(row.preferred != "tie" for row in said)
     rate = stats.win_rate(votes, rows[0].first, rows[0].second, level=level) if has_decisive else None
     fit = stats.fit_strengths(votes, level=level)
-    strength = None if isinstance(fit, stats.Unfitted) else fit.contrast(rows[0].first, rows[0].second).estimate
+    strength = (
+        None
+        if isinstance(fit, stats.Unfitted)
+        else replace(fit.contrast(rows[0].first, rows[0].second).estimate, row="verdict")
+    )
     return PairwiseEstimates(
         criterion=rows[0].criterion,
         first=rows[0].first,
@@ -171,13 +175,15 @@ def pairwise_estimates(
             level=level,
             n_missing=n_missing,
             method="win share, mean over both orders, CR2 + Satterthwaite by cluster, logit t",
+            row="pair",
         ),
-        decisive=rate.decisive if rate else None,
+        decisive=replace(rate.decisive, row="verdict") if rate else None,
         ties=stats.proportion_estimate(
             [float(row.preferred == "tie") for row in said],
             clusters=[row.cluster for row in said],
             level=level,
             n_missing=2 * n_missing,
+            row="verdict",
         ),
         strength=strength,
         strength_note=fit.reason if isinstance(fit, stats.Unfitted) else "",
@@ -204,6 +210,7 @@ def position_consistency(
         level=level,
         n_missing=n_missing,
         method="share of pairs with one verdict in both orders, CR2 + Satterthwaite by cluster, logit t",
+        row="pair",
     )
 
 
@@ -222,6 +229,7 @@ def first_position(
         clusters=[clusters[p.pair_id] for p in decisive],
         level=level,
         method="share of decisive verdicts for the first position, CR2 + Satterthwaite by cluster, logit t",
+        row="verdict",
     )
 
 
@@ -237,7 +245,7 @@ def _length_correlation(
     lengths = [by_pair[pair].length_difference for pair in shares]
     if len(shares) < 3 or len(set(lengths)) == 1 or len(set(shares.values())) == 1:
         return None
-    return stats.spearman(
+    found = stats.spearman(
         list(shares.values()),
         lengths,
         clusters=[by_pair[pair].cluster for pair in shares],
@@ -245,6 +253,7 @@ def _length_correlation(
         level=level,
         n_missing=n_missing,
     )
+    return replace(found, row="pair")
 
 
 def _row(one: Generation, other: Generation, preference: Preference) -> ComparedGenerations:

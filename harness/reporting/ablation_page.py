@@ -131,7 +131,7 @@ def _seeds_table(found: Index, record: AblationRecord) -> Table:
         rows = tuple(
             _estimate_row(found, f"seed {s.seed}", s.estimate, unit=measure.unit, grain=measure.grain) for s in mine
         )
-        deviation = write_estimate(_root(spread.variance), unit=measure.unit, cluster_noun="seed")
+        deviation = write_estimate(_root(spread.variance), unit=measure.unit)
         note = (
             f"standard deviation between seeds {deviation.amount}, {deviation.level} interval {deviation.interval}; "
             f"{spread.share:.0%} of the variance of one seed's mean, which more films would not remove"
@@ -190,7 +190,6 @@ def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
             f"{_label(found, t.measure)}: {' → '.join(t.order)}",
             t.estimate,
             detail="; ".join(part for part in (t.basis, _p(t.p_value), t.note) if part),
-            rows=write_count(t.estimate.n, found.cluster_noun if t.estimate.has_interval else "run"),
         )
         for t in trends
     )
@@ -246,7 +245,6 @@ def _estimate_row(
     unit: str = "",
     detail: str = "",
     grain: Grain = Grain.PROMPT,
-    rows: str = "",
 ) -> Row:
     written = write_estimate(estimate, unit=unit, is_difference=True, grain=grain, cluster_noun=found.cluster_noun)
     freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
@@ -255,7 +253,7 @@ def _estimate_row(
             Cell(text=name, detail=detail),
             Cell(text=written.amount, is_number=True),
             Cell(text=written.interval, detail=freedom, is_number=written.has_interval),
-            Cell(text=rows or written.rows, detail=written.missing, is_number=True),
+            Cell(text=written.rows, detail=written.missing, is_number=True),
         )
     )
 

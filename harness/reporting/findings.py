@@ -140,6 +140,8 @@ def _finding_json(named: Named) -> JsonObject:
         "n_clusters": estimate.n_clusters,
         "n_crossed": estimate.n_crossed,
         "crossed": estimate.crossed,
+        "row": estimate.row,
+        "cluster": estimate.cluster,
         "n_missing": estimate.n_missing,
         "method": estimate.method,
         "unit": finding.unit,

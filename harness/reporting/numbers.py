@@ -114,8 +114,10 @@ def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun:
 
 def _counts(estimate: Estimate, grain: Grain, cluster_noun: str) -> list[str]:
     """Rows, clusters, and what they are crossed with: "60 prompts", "20 films", "3 seeds"."""
-    counts = [write_count(estimate.n, grain.value), write_count(estimate.n_clusters, cluster_noun)]
-    return counts + ([write_count(estimate.n_crossed, estimate.crossed)] if estimate.n_crossed else [])
+    cluster = estimate.cluster or cluster_noun
+    row = cluster if estimate.row == "cluster" else estimate.row or grain.value
+    counts = [(estimate.n, row), (estimate.n_clusters, cluster), (estimate.n_crossed, estimate.crossed)]
+    return [write_count(n, noun) for n, noun in dict.fromkeys(counts) if noun]
 
 
 def write_level(estimate: Estimate) -> str:
@@ -208,7 +210,8 @@ def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:
     if estimate.n == 0:
         return "no rows"
     if estimate.n_clusters < 2:
-        return f"{write_count(estimate.n_clusters, cluster_noun)}, and the {cluster_noun} is what is resampled"
+        noun = estimate.cluster or cluster_noun
+        return f"{write_count(estimate.n_clusters, noun)}, and the {noun} is what is resampled"
     return f"none given by {estimate.method}"
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.intervals import fisher_interval
-from harness.stats.paired import ONE_CLUSTER
+from harness.stats.results import fisher_estimate
 from harness.stats.rows import (
     Coded,
     Floats,
@@ -190,32 +189,22 @@ def _estimate(
     value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
     if np.isnan(value):
         raise InputError("`marks` must use at least two categories, got one: agreement beyond chance is not defined")
-    low = high = se = None
-    notes: list[str] = [ONE_CLUSTER] if coded.n_labels == 1 else []
+    se = None
     if coded.n_labels > 1:
         blocks = cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng)
         drawn = np.concatenate([statistic(counts @ sums) for counts in blocks])
         usable = drawn[np.isfinite(drawn)]
         se = float(usable.std(ddof=1)) if len(usable) > n_resamples / 2 else None
-        if 1 - abs(value) < 1e-12:
-            notes = ["perfect agreement: no interval"]
-        elif se is None:
-            notes = ["most resamples hold one category: no interval"]
-        else:
-            ends = fisher_interval(value, se, coded.n_labels - 1, level=level)
-            low, high = ends.low, ends.high
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        level=level,
+    return fisher_estimate(
+        value,
+        se,
         n=n,
         n_clusters=coded.n_labels,
         n_missing=check_n_missing(n_missing),
+        level=level,
         method=f"{name}, cluster bootstrap, Fisher z",
-        df=None if low is None else float(coded.n_labels - 1),
-        se=se,
-        notes=tuple(notes),
+        perfect="perfect agreement: no interval",
+        flat="most resamples hold one category: no interval",
     )
 
 

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.stats.intervals import t_quantile
 from harness.stats.multiplicity import adjust
 from harness.stats.paired import contrast_of_differences
-from harness.stats.proportions import proportion_estimate, share_estimate
+from harness.stats.proportions import proportion_estimate, share_estimate, within_range
 from harness.stats.rows import (
     Codes,
     Floats,
@@ -244,7 +244,7 @@ def _against(
         scale=1.0,
         method="advantage of the judge, CR2 + Satterthwaite by cluster",
     )
-    estimate = result.estimate
+    estimate = within_range(result.estimate, low=-1, high=1)
     p_value = None
     if estimate.se is not None and estimate.df is not None:
         p_value = _one_sided(estimate.value + epsilon, estimate.se, estimate.df)

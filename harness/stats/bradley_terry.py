@@ -27,9 +27,8 @@ from scipy.sparse.csgraph import connected_components
 from harness.errors import InputError
 from harness.stats.crossed import panel_claim, parts_of_cells, spread_of
 from harness.stats.davidson import Cells, design_matrix, information_matrix, maximise, outcome_probabilities, tabulate
-from harness.stats.intervals import t_interval, t_p_value
-from harness.stats.paired import ONE_CLUSTER
-from harness.stats.results import TestResult
+from harness.stats.intervals import t_interval
+from harness.stats.results import ONE_CLUSTER, TestResult, t_test
 from harness.stats.rows import Coded, Floats, check_level
 from harness.stats.votes import BOTH_BAD, RIGHT, TIE, Votes
 from harness.types import Estimate
@@ -73,14 +72,14 @@ class StrengthFit:
 
     def contrast(self, variant: Hashable, opponent: Hashable) -> TestResult:
         """Log-odds that `variant` beats `opponent` in a decisive vote without side advantage, with its test."""
-        return _tested(_combined(self, self._difference(variant, opponent), "log-odds between two variants"))
+        return t_test(_combined(self, self._difference(variant, opponent), "log-odds between two variants"))
 
     def people_contrast(self, variant: Hashable, opponent: Hashable) -> TestResult | None:
         """`contrast` about raters like these; None where raters are not known, or there is one."""
         if self.influences is None:
             return None
         weights = self._difference(variant, opponent)
-        return _tested(_of_people(self, self.influences, weights, "log-odds between two variants"))
+        return t_test(_of_people(self, self.influences, weights, "log-odds between two variants"))
 
     def _difference(self, variant: Hashable, opponent: Hashable) -> Floats:
         weights = np.zeros(len(self.parameters))
@@ -271,13 +270,6 @@ def _of_people(fit: StrengthFit, cells: CellInfluences, weights: Floats, name: s
         method=f"{name}, {fit.template.method}, influences over crossed raters and clusters",
         notes=(f"about raters like these {fit.template.n_crossed}", *fit.template.notes[1:]),
     )
-
-
-def _tested(estimate: Estimate) -> TestResult:
-    if not estimate.se or estimate.df is None:
-        return TestResult(estimate=estimate, p_value=None, statistic=None, note="; ".join(estimate.notes))
-    statistic = estimate.value / estimate.se
-    return TestResult(estimate=estimate, p_value=t_p_value(statistic, estimate.df), statistic=statistic)
 
 
 def _goodness(cells: Cells, p: Floats) -> GoodnessOfFit:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.intervals import fisher_interval
-from harness.stats.paired import ONE_CLUSTER
+from harness.stats.results import fisher_estimate
 from harness.stats.rows import (
     Coded,
     Floats,
@@ -84,7 +83,17 @@ def _correlation(
     sides = [_Side(first, is_ranked=is_ranked), _Side(second, is_ranked=is_ranked)]
     value = float(_weighted_correlation(sides, np.ones((1, len(first))))[0])
     se = None if coded.n_labels == 1 else _bootstrap_se(sides, coded, rng=rng, n_resamples=n_resamples)
-    return _estimate(value, se, coded, level=level, n_missing=n_missing, is_ranked=is_ranked)
+    return fisher_estimate(
+        value,
+        se,
+        n=len(coded.codes),
+        n_clusters=coded.n_labels,
+        n_missing=check_n_missing(n_missing),
+        level=level,
+        method=f"{'Spearman' if is_ranked else 'Pearson'} correlation, cluster bootstrap, Fisher z",
+        perfect="perfect correlation: no interval",
+        flat="most resamples have no spread: no interval",
+    )
 
 
 class _Side:
@@ -133,31 +142,3 @@ def _bootstrap_se(sides: list[_Side], coded: Coded, *, rng: np.random.Generator,
     values = np.concatenate(draws)
     usable = values[np.isfinite(values)]
     return float(usable.std(ddof=1)) if len(usable) > n_resamples / 2 else None
-
-
-def _estimate(
-    value: float, se: float | None, coded: Coded, *, level: float, n_missing: int, is_ranked: bool
-) -> Estimate:
-    name = "Spearman" if is_ranked else "Pearson"
-    is_extreme = 1 - abs(value) < 1e-12
-    notes = [ONE_CLUSTER] if coded.n_labels == 1 else ["perfect correlation: no interval"] if is_extreme else []
-    low = high = None
-    if se is not None and not notes:
-        df = coded.n_labels - 1
-        ends = fisher_interval(value, se, df, level=level)
-        low, high = ends.low, ends.high
-    elif not notes:
-        notes = ["most resamples have no spread: no interval"]
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        level=level,
-        n=len(coded.codes),
-        n_clusters=coded.n_labels,
-        n_missing=check_n_missing(n_missing),
-        method=f"{name} correlation, cluster bootstrap, Fisher z",
-        df=None if low is None else float(coded.n_labels - 1),
-        se=se,
-        notes=tuple(notes),
-    )

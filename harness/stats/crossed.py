@@ -96,7 +96,7 @@ def rater_contrast(
         array,
         first=raters,
         second=prompts,
-        names=("rater", "prompt"),
+        names=("rater", "cluster"),
         level=level,
         n_missing=n_missing,
         note=f"about raters like these {n_raters}",

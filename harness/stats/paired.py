@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.stats.intervals import t_interval, t_p_value
-from harness.stats.results import TestResult
+from harness.stats.results import ONE_CLUSTER, TestResult
 from harness.stats.rows import (
     ClusterSums,
     Labels,
@@ -36,7 +36,6 @@ from harness.stats.skew import equivalence_ends, skewness
 from harness.types import Estimate
 
 METHOD = "paired difference, CR2 + Satterthwaite by cluster"
-ONE_CLUSTER = "one cluster: no interval can be given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ class PairedDesign:
 class PowerAnswer:
     """One planning question, answered."""
 
-    n: int  # prompts, or votes
+    n: int  # prompts, votes, or seeds
     n_films: int | None
     effect: float  # true difference, or win share among decisive votes
     power: float

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import InputError
-from harness.stats.intervals import t_interval, t_p_value
-from harness.stats.paired import ONE_CLUSTER
-from harness.stats.results import TestResult
+from harness.stats.intervals import t_interval
+from harness.stats.results import ONE_CLUSTER, TestResult, t_test
 from harness.stats.rows import (
     Coded,
     Codes,
@@ -90,7 +89,7 @@ def powered_mean(
     judged = _estimated(scores, scores, everywhere, np.zeros(len(y)), coded, drawn, level, "mean of judge scores")
     gain = (alone.se / powered.se) ** 2 if alone.se and powered.se else 1.0
     return PoweredMean(
-        test=_tested(replace(powered, n_missing=n_missing)),
+        test=t_test(replace(powered, n_missing=n_missing), note="no variance to test against"),
         human_only=replace(alone, n_missing=n_missing, n=int(drawn.sum())),
         judge_only=replace(judged, notes=(*judged.notes, "carries the judge's bias")),
         effective_n=float(drawn.sum()) * gain,
@@ -207,10 +206,3 @@ def _bare(value: float, n: int, n_clusters: int, level: float, method: str) -> E
         method=method,
         notes=(ONE_CLUSTER,),
     )
-
-
-def _tested(estimate: Estimate) -> TestResult:
-    if not estimate.se or estimate.df is None:
-        return TestResult(estimate=estimate, p_value=None, statistic=None, note="no variance to test against")
-    statistic = estimate.value / estimate.se
-    return TestResult(estimate=estimate, p_value=t_p_value(statistic, estimate.df), statistic=statistic)

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import Interval, share_interval, t_quantile
-from harness.stats.paired import ONE_CLUSTER, cr2_variance, is_constant
+from harness.stats.paired import cr2_variance, is_constant
+from harness.stats.results import ONE_CLUSTER
 from harness.stats.rows import (
     Labels,
     check_level,
@@ -36,6 +37,8 @@ def proportion_estimate(
     level: float = 0.95,
     n_missing: int = 0,
     method: str = "share, CR2 + Satterthwaite by cluster, logit t",
+    row: str = "",
+    cluster: str = "",
 ) -> Estimate:
     """Share of rows with `hits` [n] (0, 1, or ½ for a tie), with a t interval on the logit scale.
 
@@ -43,6 +46,7 @@ def proportion_estimate(
     brings; the degrees of freedom are Satterthwaite's. In simulation (docs/calibration.md) this comes closer to nominal
     than plain CR2, Wilson with an effective sample size, or BCa; where all clusters agree, each counts as one trial and
     the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in fewer than 20 clusters carries a warning.
+    `row` and `cluster` name what one of each is, where that is not plain (`Estimate`).
     """
     array = check_values("hits", hits)
     check_same_length(hits=array, clusters=clusters)
@@ -53,7 +57,7 @@ def proportion_estimate(
     se = None
     if spread is not None:
         se = 0.0 if is_constant(sums, scale=1.0) else spread.se * widening(skewness(sums.residual_sums))
-    return share_estimate(
+    estimate = share_estimate(
         sums.mean,
         se,
         df=math.inf if spread is None else spread.df,
@@ -64,6 +68,7 @@ def proportion_estimate(
         n_missing=check_n_missing(n_missing),
         method=method,
     )
+    return replace(estimate, row=row, cluster=cluster)
 
 
 def wilson_interval(hits: float, trials: float, *, level: float = 0.95) -> Interval:

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from harness.errors import InputError
-from harness.stats.intervals import fisher_interval, t_p_value
-from harness.stats.paired import ONE_CLUSTER
-from harness.stats.results import TestResult
+from harness.stats.intervals import t_p_value
+from harness.stats.results import TestResult, fisher_estimate
 from harness.stats.rows import (
     Floats,
     Labels,
@@ -70,22 +69,17 @@ def wilcoxon(
 def _rank_biserial(signed: Floats, total: Floats, *, n: int, n_missing: int, level: float) -> Estimate:
     """Σ signed ranks / Σ ranks from their sums per cluster; the ranks are taken as given."""
     n_clusters, effect = len(signed), float(signed.sum() / total.sum())
-    ends = se = None
-    notes = [ONE_CLUSTER] if n_clusters == 1 else ["all differences point one way: no interval"]
+    se = None
     if n_clusters > 1 and abs(effect) < 1:
         spread = signed - effect * total
         se = math.sqrt(float(spread @ spread) * n_clusters / (n_clusters - 1)) / float(total.sum())
-        ends, notes = fisher_interval(effect, se, n_clusters - 1, level=level), []
-    return Estimate(
-        value=effect,
-        low=None if ends is None else ends.low,
-        high=None if ends is None else ends.high,
-        level=level,
+    return fisher_estimate(
+        effect,
+        se,
         n=n,
         n_clusters=n_clusters,
         n_missing=n_missing,
+        level=level,
         method="matched-pairs rank-biserial correlation, clustered signed ranks",
-        df=None if ends is None else float(n_clusters - 1),
-        se=se,
-        notes=tuple(notes),
+        perfect="all differences point one way: no interval",
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.stats.intervals import fisher_interval, t_p_value
 from harness.types import Estimate
+
+ONE_CLUSTER = "one cluster: no interval can be given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +20,34 @@ class TestResult:
     p_value: float | None  # two-sided; None where nothing can be tested (one cluster)
     statistic: float | None  # t, z, W …: the method says which
     note: str = ""  # what a reader must know before using the p value
+
+
+def t_test(estimate: Estimate, *, note: str = "") -> TestResult:
+    """t test of 0 by the estimate's own standard error and degrees of freedom; `note` says why there is none."""
+    if not estimate.se or estimate.df is None:
+        return TestResult(estimate=estimate, p_value=None, statistic=None, note=note or "; ".join(estimate.notes))
+    statistic = estimate.value / estimate.se
+    return TestResult(estimate=estimate, p_value=t_p_value(statistic, estimate.df), statistic=statistic)
+
+
+def fisher_estimate(
+    value: float, se: float | None, *, n: int, n_clusters: int, n_missing: int, level: float, method: str, perfect: str,
+    flat: str = "",
+) -> Estimate:  # fmt: skip
+    """A value in [−1, 1] with a t interval on Fisher's z scale; `perfect` and `flat` say why there is none at ±1."""
+    df = float(n_clusters - 1)
+    why_not = ONE_CLUSTER if n_clusters == 1 else perfect if 1 - abs(value) < 1e-12 else flat if se is None else ""
+    ends = None if why_not or se is None else fisher_interval(value, se, df, level=level)
+    return Estimate(
+        value=value,
+        low=None if ends is None else ends.low,
+        high=None if ends is None else ends.high,
+        level=level,
+        n=n,
+        n_clusters=n_clusters,
+        n_missing=n_missing,
+        method=method,
+        df=None if ends is None else df,
+        se=se,
+        notes=(why_not,) if why_not else (),
+    )

@@ -136,6 +136,8 @@ class BettingSequence:
             n_missing=0,
             method=f"betting confidence sequence over prompt means, {whole}",
             notes=("valid at every look", "about these raters"),
+            row="prompt",
+            cluster="prompt",
         )
 
     def _advise(self, log_e: float) -> Advice:

@@ -55,6 +55,8 @@ class DecisiveVotes:
             n_missing=0,
             method="beta-binomial confidence sequence, one decisive vote a prompt",
             notes=("valid at every look", "P(win | decisive)"),
+            row="prompt",
+            cluster="prompt",
         )
         log_e = self._log_e(0.5)
         return Look(
@@ -135,6 +137,8 @@ class DifferenceSequence:
             n_missing=0,
             method="asymptotic confidence sequence of paired differences",
             notes=(f"no interval before {MIN_DIFFERENCES}" if half is None else "asymptotic: no finite-sample claim",),
+            row="difference",
+            cluster="difference",
         )
 
     def advice(self) -> Advice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from scipy import special, stats
 
 from harness.errors import InputError
 from harness.stats.paired import contrast_of_differences
+from harness.stats.proportions import within_range
 from harness.stats.results import TestResult
 from harness.stats.rows import (
     Floats,
@@ -76,7 +77,7 @@ def page_trend(
     observed = abs(float((ranks @ steps).sum()))
     p_value = (1 + np.count_nonzero(np.abs(permuted) >= observed - 1e-9)) / (1 + n_permutations)
     return TestResult(
-        estimate=result.estimate,
+        estimate=replace(within_range(result.estimate, low=-1, high=1), row="cluster"),
         p_value=float(p_value),
         statistic=float((ranks @ np.arange(1, len(order) + 1)).sum()),
         note="arms permuted within film; statistic is Page's L",
@@ -123,6 +124,8 @@ def jonckheere(
         n_missing=0,
         method="Jonckheere–Terpstra over training runs, permutation",
         notes=("rank test over few runs: no interval",),
+        row="run",
+        cluster="run",
     )
     statistic = (score + n_pairs) / 2
     return TestResult(
@@ -168,6 +171,8 @@ def seed_components(values: ArrayLike, *, seeds: Labels, clusters: Labels, level
         method="variance between seeds, ANOVA, Williams–Tukey interval",
         df=float(n_seeds - 1),
         notes=(f"{n_seeds} seeds: {n_seeds - 1} degrees of freedom",),
+        row="mean",
+        cluster="seed",
     )
     total = seed + ms_rest / n_films
     return SeedComponents(

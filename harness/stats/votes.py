@@ -189,6 +189,8 @@ def _naive(share: Estimate, wins: float, trials: int, level: float) -> Estimate:
         se=None,
         n_crossed=0,
         crossed="",
+        row="vote",
+        cluster="vote",
         notes=("ignores shared films and raters",),
     )
 

@@ -51,8 +51,10 @@ def scale_middle(study: Study) -> float:
     return sum(study.criteria[0].scale) / 2 if study.criteria else 0.0
 
 
-def left_share(rows: Sequence[RatedSlot], *, level: float, by: Callable[[RatedSlot], str]) -> Estimate | None:
-    """Share of decisive votes for the left side: one half where position does not matter."""
+def left_share(
+    rows: Sequence[RatedSlot], *, level: float, by: Callable[[RatedSlot], str], cluster: str = ""
+) -> Estimate | None:
+    """Share of decisive votes for the left side: one half where position does not matter; `cluster` names `by`."""
     decisive = [r for r in rows if r.rating is not None and r.rating.verdict in ("left", "right")]
     if not decisive:
         return None
@@ -61,6 +63,8 @@ def left_share(rows: Sequence[RatedSlot], *, level: float, by: Callable[[RatedSl
         clusters=[by(r) for r in decisive],
         level=level,
         method="share of decisive votes for the left side, CR2 + Satterthwaite by cluster, logit t",
+        row="vote",
+        cluster=cluster,
     )
 
 
@@ -70,7 +74,8 @@ def _quality(study: Study, rows: Sequence[RatedSlot]) -> RaterQuality:
     rated = [r for r in main if r.rating is not None]
     checks = [p for r in rows if (p := r.has_passed(middle=scale_middle(study))) is not None]
     attention = proportion_estimate(
-        [float(p) for p in checks], clusters=list(range(len(checks))), level=level, method="share of checks passed"
+        [float(p) for p in checks], clusters=list(range(len(checks))), level=level, method="share of checks passed",
+        row="check", cluster="check",
     ) if checks else None  # fmt: skip
     paces = [r.seconds for r in rated if r.seconds is not None]
     quality = RaterQuality(
@@ -82,7 +87,7 @@ def _quality(study: Study, rows: Sequence[RatedSlot]) -> RaterQuality:
         n_waiting=sum(r.state == "pending" for r in main),
         attention=attention,
         consistency=_consistency(rows, level=level),
-        left_share=left_share(rated, level=level, by=lambda r: r.prompt_id),
+        left_share=left_share(rated, level=level, by=lambda r: r.prompt_id, cluster="prompt"),
         median_seconds=statistics.median(paces) if paces else None,
         excluded_for=(),
     )
@@ -107,8 +112,9 @@ def _consistency(rows: Sequence[RatedSlot], *, level: float) -> Estimate | None:
         clusters += [again.prompt_id] * max(1, len(marks))
     if not clusters:
         return None
-    return repeatability([str(x) for x in one], [str(x) for x in two], clusters=clusters, level=level,
+    same = repeatability([str(x) for x in one], [str(x) for x in two], clusters=clusters, level=level,
                          n_missing=n_missing)  # fmt: skip
+    return replace(same, row="rating", cluster="prompt")
 
 
 def _judged(quality: RaterQuality, rules: ExclusionDesign) -> RaterQuality:

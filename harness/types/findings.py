@@ -30,6 +30,8 @@ class Estimate:
     notes: tuple[str, ...] = ()  # e.g. "these films only"
     n_crossed: int = 0  # seeds or raters that the clusters are crossed with; 0: no second level
     crossed: str = ""  # what one of them is: "seed", "rater"
+    row: str = ""  # what one of the n is, where not the grain of the measure: "verdict", "run"; "cluster": one each
+    cluster: str = ""  # what one of the clusters is, where not what the data are clustered by (the film): "seed"
     equivalence: tuple[float, float] | None = None  # ends of two one-sided tests, where t on `se` is not the method
 
     @property

@@ -98,7 +98,7 @@ def _pair(pair: PairResult) -> str:
             f'<section class="read prose"><h2>{inert(names)}</h2><p>No prompt has been rated by its whole panel yet; '
             f"{write_count(pair.n_waiting, 'prompt')} to go.</p></section>"
         )
-    written = write_estimate(look.estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt")
+    written = write_estimate(look.estimate, unit="share")
     claim = f"These raters prefer {pair.variant} to {pair.opponent} on {written.effect} of prompts."
     basis = f"{write_count(look.estimate.n, 'prompt')}, {written.missing}"
     badge: str = look.advice.action

@@ -1,4 +1,4 @@
-"""`screentest power`: how many prompts, votes or films; what can be seen with those there are; how surely."""
+"""`screentest power`: how many prompts, votes, films or seeds; what can be seen with those there are; how surely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
     from harness.experiment.planning.pilot_data import Pilot
-    from harness.stats import PowerAnswer
+    from harness.stats import PowerAnswer, SeedDesign
 
 app = typer.Typer(
     help="""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
@@ -35,6 +35,13 @@ PowerOption = Annotated[
 EffectOption = Annotated[
     float | None, typer.Option(help="True difference to plan for, in the unit of the scores.", show_default=False)
 ]
+MeasureOption = Annotated[
+    str | None, typer.Option(help="Of a run: the measure, e.g. heldout_loss.", show_default=False)
+]
+TreatmentOption = Annotated[
+    str | None, typer.Option(help="Variant; may be left out where the pilot has two.", show_default=False)
+]
+ControlOption = Annotated[str | None, typer.Option(help="The variant it is compared with.", show_default=False)]
 LevelOption = Annotated[float, typer.Option(help="Confidence level of the claim.")]
 TestsOption = Annotated[int, typer.Option(help="Contrasts declared together: the first step of Holm.", min=1)]
 IccOption = Annotated[float, typer.Option(help="How alike such rows are: intraclass correlation, from a pilot.")]
@@ -125,13 +132,9 @@ def simulate(
     effect: EffectOption = None,
     films: Annotated[int | None, typer.Option(help="Films of the experiment to come.", show_default=False)] = None,
     power: PowerOption = None,
-    treatment: Annotated[
-        str | None, typer.Option(help="Variant; may be left out where the pilot has two.", show_default=False)
-    ] = None,
-    control: Annotated[str | None, typer.Option(help="The variant it is compared with.", show_default=False)] = None,
-    measure: Annotated[
-        str | None, typer.Option(help="Of a run: the measure, e.g. heldout_loss.", show_default=False)
-    ] = None,
+    treatment: TreatmentOption = None,
+    control: ControlOption = None,
+    measure: MeasureOption = None,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
@@ -161,6 +164,94 @@ def simulate(
     )
     say(_basis(read))
     return found
+
+
+@app.command("seeds")
+@presented
+def seeds(
+    pilot: Annotated[
+        str | None,
+        typer.Argument(
+            help="A finished ablation over seeds; `latest` is the newest run. Or give `--sd`.", show_default=False
+        ),
+    ] = None,
+    effect: EffectOption = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each arm, a seed each.", show_default=False)] = None,
+    films: Annotated[
+        int | None, typer.Option(help="Films they are judged on; the pilot's unless given.", show_default=False)
+    ] = None,
+    power: PowerOption = None,
+    treatment: TreatmentOption = None,
+    control: ControlOption = None,
+    measure: MeasureOption = None,
+    sd: Annotated[
+        float | None,
+        typer.Option(
+            help="Without a pilot: standard deviation over films of the difference of two trainings.",
+            show_default=False,
+        ),
+    ] = None,
+    seed_share: Annotated[
+        float, typer.Option(help="Share of the variance of one training's mean that its seed makes, from 0 to 1.")
+    ] = 0.5,
+    level: LevelOption = 0.95,
+    tests: TestsOption = 1,
+) -> Result:
+    """Trainings of an ablation, which differ by their seed: is it the method, or the luck of one training?
+
+    How many seeds show a difference of 0.02 bits per byte, going by the last ablation?
+
+        screentest power seeds latest --measure heldout_loss --treatment neftune --control qlora --effect 0.02
+
+    Without an ablation, from the spread over films and what the seed adds to it:
+
+        screentest power seeds --sd 0.2 --seed-share 0.5 --films 20 --effect 0.2
+
+    What do five seeds show? Give `--seeds 5` instead of `--effect`. How surely? Give both.
+    """
+    from harness import stats
+
+    asked = _Asked("--effect", effect, "--seeds", seeds, power)
+    design = _seed_design(
+        pilot, measure=measure, treatment=treatment, control=control, sd=sd, seed_share=seed_share, films=films,
+        level=level, n_tests=tests,
+    )  # fmt: skip
+    return _answer(
+        asked,
+        how_many=lambda effect, power: stats.seeds_sample_size(design, effect=effect, n_films=films, power=power),
+        what_shows=lambda n, power: stats.seeds_detectable(design, n_seeds=n, n_films=films, power=power),
+        how_surely=lambda effect, n: stats.seeds_power(design, effect=effect, n_seeds=n, n_films=films),
+    )
+
+
+def _seed_design(
+    pilot: str | None, *, measure: str | None, treatment: str | None, control: str | None, sd: float | None,
+    seed_share: float, films: int | None, level: float, n_tests: int,
+) -> SeedDesign:  # fmt: skip
+    """From a finished ablation, or from what is given instead."""
+    from harness import stats
+    from harness.errors import ConfigError
+
+    if (pilot is None) == (sd is None):
+        raise ConfigError("`PILOT` or `--sd` must be given, got both or neither: name a finished ablation, or a spread")
+    if sd is not None:
+        if films is None:
+            raise ConfigError("`--films` must be given with `--sd`, got none: on how many films are trainings judged?")
+        return stats.seed_shares(sd, seed_share=seed_share, n_films=films, level=level, n_tests=n_tests)
+    from harness.experiment.planning.pilot_data import read_seed_pilot
+    from harness.store.tracking import Tracking
+
+    read = read_seed_pilot(Tracking(), pilot or "", measure=measure, treatment=treatment, control=control)
+    rows = read.rows
+    films = rows.clusters.codes
+    design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=films, level=level, n_tests=n_tests)
+    say(
+        f"pilot: {rows.n_prompts:,} prompts, {design.n_films:,} films, {design.n_seeds} seeds"
+        f"{f', {rows.n_missing:,} missing' if rows.n_missing else ''}; {read.treatment} − {read.control}"
+        f"{f', in {read.unit}' if read.unit else ''}; seeds make {design.seed_share:.0%} of the variance of one "
+        "training's mean"
+    )
+    return design
 
 
 def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, control: str | None) -> Pilot:

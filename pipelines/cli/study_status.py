@@ -70,7 +70,7 @@ def sentence(pair: PairResult) -> str:
     estimate = pair.look.estimate
     if estimate.n == 0:
         return f"{pair.variant} against {pair.opponent}: no prompt has been rated by its whole panel yet."
-    mean = write_estimate(estimate, unit="share", grain=Grain.PROMPT, cluster_noun="prompt").effect
+    mean = write_estimate(estimate, unit="share").effect
     return (
         f"These raters prefer {pair.variant} to {pair.opponent} on {mean} of prompts "
         f"({write_count(estimate.n, 'prompt')}, ties half; valid at any look). {pair.advice}"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from cell import Cell, covers
+from cell import Cell, Draw, covers
 from crossed_cells import crossed_cells
 from families import FAMILIES, Floats, davidson_votes, latent, layout, paired, votes
 from rate_cells import rate_cells
@@ -47,32 +47,29 @@ def mean_cells() -> Iterator[Cell]:
                 yield Cell(
                     table="means",
                     name=f"{name}, {n_films} films, ICC {icc:g}",
-                    simulate=_mean(name, n_films, icc),
+                    draw=_mean(name, n_films, icc),
                     target_low=target,
                     target_high=high,
                 )
 
 
-def _mean(name: str, n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _mean(name: str, n_films: int, icc: float) -> Draw:
     family = FAMILIES[name]
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            values = family.of_normal(latent(films, icc, rng))
-            boot = stats.mean_estimate(values, clusters=films.codes, rng=rng, n_resamples=RESAMPLES)
-            hits["bootstrap-t"] += covers(boot, family.mean)
-            cr2 = contrast_of_differences(values, clusters=films.codes).estimate
-            hits["CR2-t"] += covers(cr2, family.mean)
-            bca = bca_interval(
-                sum_clusters(values, code_labels("clusters", films.codes)), rng=rng, level=0.95, n_resamples=RESAMPLES
-            )
-            hits["BCa by film"] += bca.low <= family.mean <= bca.high
-            hits["rows independent"] += _z_covers(values, family.mean)
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        values = family.of_normal(latent(films, icc, rng))
+        boot = stats.mean_estimate(values, clusters=films.codes, rng=rng, n_resamples=RESAMPLES)
+        hits["bootstrap-t"] += covers(boot, family.mean)
+        cr2 = contrast_of_differences(values, clusters=films.codes).estimate
+        hits["CR2-t"] += covers(cr2, family.mean)
+        bca = bca_interval(
+            sum_clusters(values, code_labels("clusters", films.codes)), rng=rng, level=0.95, n_resamples=RESAMPLES
+        )
+        hits["BCa by film"] += bca.low <= family.mean <= bca.high
+        hits["rows independent"] += _z_covers(values, family.mean)
 
-    return simulate
+    return draw
 
 
 def contrast_cells() -> Iterator[Cell]:
@@ -82,7 +79,7 @@ def contrast_cells() -> Iterator[Cell]:
                 yield Cell(
                     table="contrasts",
                     name=f"{name}, {n_films} films, ICC {icc:g}",
-                    simulate=_contrast(name, n_films, icc),
+                    draw=_contrast(name, n_films, icc),
                     target_low=None if name == "lognormal" else 0.91 if n_films == 8 else 0.93,
                     target_high=None if name == "lognormal" else 0.97,
                     why=(
@@ -97,49 +94,43 @@ def contrast_cells() -> Iterator[Cell]:
             yield Cell(
                 table="type I error of tests",
                 name=("mean-zero skew (stress)" if skewed else "labels swapped") + f", {n_films} films, ICC 0.3",
-                simulate=_tests(n_films, skewed=skewed),
+                draw=_tests(n_films, skewed=skewed),
                 counts="rejected",
                 target_high=None if skewed else 0.06,
             )
 
 
-def _contrast(name: str, n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _contrast(name: str, n_films: int, icc: float) -> Draw:
     family = FAMILIES[name]
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            a, b = (family.of_normal(z) for z in paired(films, icc, rng))
-            hits["CR2-t"] += covers(stats.paired_contrast(a, b, clusters=films.codes).estimate, 0.0)
-            hits["rows independent"] += _z_covers(a - b, 0.0)
-            unpaired = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-            hits["unpaired z"] += abs(a.mean() - b.mean()) <= Z * unpaired
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        a, b = (family.of_normal(z) for z in paired(films, icc, rng))
+        hits["CR2-t"] += covers(stats.paired_contrast(a, b, clusters=films.codes).estimate, 0.0)
+        hits["rows independent"] += _z_covers(a - b, 0.0)
+        unpaired = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+        hits["unpaired z"] += abs(a.mean() - b.mean()) <= Z * unpaired
 
-    return simulate
+    return draw
 
 
-def _tests(n_films: int, *, skewed: bool) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _tests(n_films: int, *, skewed: bool) -> Draw:
     """Differences of equal arms (their labels may be swapped), or skewed differences whose mean is 0."""
     family = FAMILIES["exponential"]
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            if skewed:
-                a, b = family.of_normal(latent(films, 0.3, rng)), np.ones(len(films.codes))
-            else:
-                a, b = (family.of_normal(z) for z in paired(films, 0.3, rng))
-            flip = stats.sign_flip(a, b, clusters=films.codes, rng=rng, n_flips=999)
-            hits["sign-flip"] += flip.p_value <= 0.05
-            hits["CR2-t"] += stats.paired_contrast(a, b, clusters=films.codes).p_value < 0.05
-            hits["Wilcoxon by film"] += stats.wilcoxon(a, b, clusters=films.codes).p_value < 0.05
-            hits["rows independent"] += not _z_covers(a - b, 0.0)
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        if skewed:
+            a, b = family.of_normal(latent(films, 0.3, rng)), np.ones(len(films.codes))
+        else:
+            a, b = (family.of_normal(z) for z in paired(films, 0.3, rng))
+        flip = stats.sign_flip(a, b, clusters=films.codes, rng=rng, n_flips=999)
+        hits["sign-flip"] += flip.p_value <= 0.05
+        hits["CR2-t"] += stats.paired_contrast(a, b, clusters=films.codes).p_value < 0.05
+        hits["Wilcoxon by film"] += stats.wilcoxon(a, b, clusters=films.codes).p_value < 0.05
+        hits["rows independent"] += not _z_covers(a - b, 0.0)
 
-    return simulate
+    return draw
 
 
 def vote_cells() -> Iterator[Cell]:
@@ -147,7 +138,7 @@ def vote_cells() -> Iterator[Cell]:
         yield Cell(
             table="win rates",
             name=f"{n_raters} raters × {n_prompts} prompts",
-            simulate=_win_rate(n_raters, n_prompts),
+            draw=_win_rate(n_raters, n_prompts),
             target_low=0.93,
             target_high=0.975,
         )
@@ -155,48 +146,40 @@ def vote_cells() -> Iterator[Cell]:
         yield Cell(
             table="strengths",
             name=f"600 votes, {n_films} films" + (", films differ" if film_sd else ""),
-            simulate=_strength(n_films, film_sd),
+            draw=_strength(n_films, film_sd),
             target_low=0.93,
         )
 
 
-def _win_rate(n_raters: int, n_prompts: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            won, raters, prompts = votes(n_raters, n_prompts, rng)
-            sides = (["a"] * len(won), ["b"] * len(won), np.where(won, "left", "right"))
-            found = stats.win_rate(stats.read_votes(*sides, clusters=prompts, raters=raters), "a", "b")
-            assert found.people is not None
-            hits["raters like these"] += covers(found.people, 0.5)
-            hits["these raters, taken for all"] += covers(found.decisive, 0.5)
-            hits["votes independent"] += covers(found.naive, 0.5)
-        return dict(hits)
+def _win_rate(n_raters: int, n_prompts: int) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        won, raters, prompts = votes(n_raters, n_prompts, rng)
+        sides = (["a"] * len(won), ["b"] * len(won), np.where(won, "left", "right"))
+        found = stats.win_rate(stats.read_votes(*sides, clusters=prompts, raters=raters), "a", "b")
+        assert found.people is not None
+        hits["raters like these"] += covers(found.people, 0.5)
+        hits["these raters, taken for all"] += covers(found.decisive, 0.5)
+        hits["votes independent"] += covers(found.naive, 0.5)
 
-    return simulate
+    return draw
 
 
-def _strength(n_films: int, film_sd: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _strength(n_films: int, film_sd: float) -> Draw:
     truth = _marginal_difference(0.6, film_sd)
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
         names = np.array(["left", "right", "tie"])
-        for _ in range(n_draws):
-            outcome, films = davidson_votes(600, n_films, rng, difference=0.6, film_sd=film_sd)
-            read = stats.read_votes(["a"] * 600, ["b"] * 600, names[outcome], clusters=films)
-            fit = stats.fit_strengths(read, with_position=False)
-            assert isinstance(fit, stats.StrengthFit)
-            hits["Davidson by film"] += covers(fit.contrast("a", "b").estimate, truth)
-            wins, losses, ties = np.bincount(outcome, minlength=3)
-            hits["votes independent"] += abs(math.log(wins / losses) - truth) <= Z * math.sqrt(1 / wins + 1 / losses)
-            half_w, half_l = wins + ties / 2, losses + ties / 2
-            hits["ties as half points"] += abs(math.log(half_w / half_l) - truth) <= Z * math.sqrt(
-                1 / half_w + 1 / half_l
-            )
-        return dict(hits)
+        outcome, films = davidson_votes(600, n_films, rng, difference=0.6, film_sd=film_sd)
+        read = stats.read_votes(["a"] * 600, ["b"] * 600, names[outcome], clusters=films)
+        fit = stats.fit_strengths(read, with_position=False)
+        assert isinstance(fit, stats.StrengthFit)
+        hits["Davidson by film"] += covers(fit.contrast("a", "b").estimate, truth)
+        wins, losses, ties = np.bincount(outcome, minlength=3)
+        hits["votes independent"] += abs(math.log(wins / losses) - truth) <= Z * math.sqrt(1 / wins + 1 / losses)
+        half_w, half_l = wins + ties / 2, losses + ties / 2
+        hits["ties as half points"] += abs(math.log(half_w / half_l) - truth) <= Z * math.sqrt(1 / half_w + 1 / half_l)
 
-    return simulate
+    return draw
 
 
 def _marginal_difference(difference: float, film_sd: float) -> float:
@@ -211,194 +194,164 @@ def sequence_cells() -> Iterator[Cell]:
     yield Cell(
         table="peeking",
         name="prompt means of 3 raters, a look after each of 200 prompts",
-        simulate=_peeking(n_prompts=200, n_raters=3),
+        draw=_peeking(n_prompts=200, n_raters=3),
         counts="rejected",
         target_high=0.05,
     )
     yield Cell(
         table="peeking",
         name="all 200 prompts of a finite set",
-        simulate=_peeking_set(n_prompts=200),
+        draw=_peeking_set(n_prompts=200),
         counts="rejected",
         target_high=0.05,
     )
     yield Cell(
         table="peeking",
         name="one decisive vote a prompt, a look after each of 300",
-        simulate=_peeking_votes(300),
+        draw=_peeking_votes(300),
         counts="rejected",
         target_high=0.05,
     )
     yield Cell(
         table="peeking",
         name="paired differences (exponential), a look after each of 30 … 500",
-        simulate=_peeking_differences(500),
+        draw=_peeking_differences(500),
         counts="rejected",
     )
 
 
-def _peeking(*, n_prompts: int, n_raters: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _peeking(*, n_prompts: int, n_raters: int) -> Draw:
     """The panel's prompt means are even on average; raters agree on a prompt more than chance."""
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            shares = rng.beta(1, 1, size=n_prompts)
-            wins = rng.binomial(n_raters, shares)
-            race = stats.BettingSequence()
-            hits["betting on prompt means"] += any(race.update(w / n_raters).p_value <= 0.05 for w in wins)
-            total, n = np.cumsum(wins), n_raters * np.arange(1, n_prompts + 1)
-            z = np.abs(total - n / 2) / np.sqrt(n / 4)
-            hits["z on votes at every look"] += bool((z[9:] > Z).any())
-            log_e = special.betaln(total + 1, n - total + 1) + n * math.log(2)
-            hits["beta-binomial on repeated votes"] += bool((log_e >= math.log(20)).any())
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        shares = rng.beta(1, 1, size=n_prompts)
+        wins = rng.binomial(n_raters, shares)
+        race = stats.BettingSequence()
+        hits["betting on prompt means"] += any(race.update(w / n_raters).p_value <= 0.05 for w in wins)
+        total, n = np.cumsum(wins), n_raters * np.arange(1, n_prompts + 1)
+        z = np.abs(total - n / 2) / np.sqrt(n / 4)
+        hits["z on votes at every look"] += bool((z[9:] > Z).any())
+        log_e = special.betaln(total + 1, n - total + 1) + n * math.log(2)
+        hits["beta-binomial on repeated votes"] += bool((log_e >= math.log(20)).any())
 
-    return simulate
+    return draw
 
 
-def _peeking_set(*, n_prompts: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            half = rng.integers(0, 4, size=n_prompts // 2) / 3
-            prompts = rng.permutation(np.concatenate([half, 1 - half]))
-            race = stats.BettingSequence(n_prompts=n_prompts)
-            hits["betting on prompt means"] += any(race.update(float(v)).p_value <= 0.05 for v in prompts)
-            n = np.arange(1, n_prompts + 1)
-            z = np.abs(np.cumsum(prompts) - n / 2) / np.sqrt(n * prompts.var())
-            hits["z on prompts at every look"] += bool((z[9:] > Z).any())
-        return dict(hits)
+def _peeking_set(*, n_prompts: int) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        half = rng.integers(0, 4, size=n_prompts // 2) / 3
+        prompts = rng.permutation(np.concatenate([half, 1 - half]))
+        race = stats.BettingSequence(n_prompts=n_prompts)
+        hits["betting on prompt means"] += any(race.update(float(v)).p_value <= 0.05 for v in prompts)
+        n = np.arange(1, n_prompts + 1)
+        z = np.abs(np.cumsum(prompts) - n / 2) / np.sqrt(n * prompts.var())
+        hits["z on prompts at every look"] += bool((z[9:] > Z).any())
 
-    return simulate
+    return draw
 
 
-def _peeking_votes(n_votes: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            won = rng.random(n_votes) < 0.5
-            race = stats.DecisiveVotes()
-            hits["beta-binomial"] += any(race.update(i, bool(w)).p_value <= 0.05 for i, w in enumerate(won))
-            n = np.arange(1, n_votes + 1)
-            z = np.abs(np.cumsum(won) - n / 2) / np.sqrt(n / 4)
-            hits["z on votes at every tenth look"] += bool((z[9::10] > Z).any())
-        return dict(hits)
+def _peeking_votes(n_votes: int) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        won = rng.random(n_votes) < 0.5
+        race = stats.DecisiveVotes()
+        hits["beta-binomial"] += any(race.update(i, bool(w)).p_value <= 0.05 for i, w in enumerate(won))
+        n = np.arange(1, n_votes + 1)
+        z = np.abs(np.cumsum(won) - n / 2) / np.sqrt(n / 4)
+        hits["z on votes at every tenth look"] += bool((z[9::10] > Z).any())
 
-    return simulate
+    return draw
 
 
-def _peeking_differences(n: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            values = rng.exponential(size=n) - 1
-            race = stats.DifferenceSequence()
-            looks = (race.update(value) for value in values)
-            hits["asymptotic sequence"] += any(look.low is not None and not covers(look, 0.0) for look in looks)
-            count = np.arange(1, n + 1)
-            mean = np.cumsum(values) / count
-            spread = np.sqrt(np.maximum(np.cumsum(values**2) / count - mean**2, 1e-12))
-            hits["z at every look"] += bool((np.abs(mean) > Z * spread / np.sqrt(count))[29:].any())
-        return dict(hits)
+def _peeking_differences(n: int) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        values = rng.exponential(size=n) - 1
+        race = stats.DifferenceSequence()
+        looks = (race.update(value) for value in values)
+        hits["asymptotic sequence"] += any(look.low is not None and not covers(look, 0.0) for look in looks)
+        count = np.arange(1, n + 1)
+        mean = np.cumsum(values) / count
+        spread = np.sqrt(np.maximum(np.cumsum(values**2) / count - mean**2, 1e-12))
+        hits["z at every look"] += bool((np.abs(mean) > Z * spread / np.sqrt(count))[29:].any())
 
-    return simulate
+    return draw
 
 
 def other_cells() -> Iterator[Cell]:
-    for name, simulate, low in (
+    for name, draw, low in (
         ("AUC 0.76, 20 films, ICC 0.25", _auc, 0.93),
         ("Spearman 0.58, 20 films of 3", _spearman, 0.93),
         ("lower decile, 30 films of 10, ICC 0.2", _decile, 0.93),
         ("Cohen's kappa 0.49, 25 films of 4", _kappa, 0.93),
         ("PPI++ mean, 60 films, 15 % marked, biased judge", _powered, 0.93),
     ):
-        yield Cell(table="other intervals", name=name, simulate=simulate, target_low=low)
+        yield Cell(table="other intervals", name=name, draw=draw, target_low=low)
     yield Cell(
         table="tail asymmetry",
         name="pure latent shift of 0.5, 60 films of 30",
-        simulate=_asymmetry,
+        draw=_asymmetry,
         counts="rejected",
         target_high=0.06,
     )
 
 
-def _auc(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-    hits: Counter[str] = Counter()
+def _auc(hits: Counter[str], rng: np.random.Generator) -> None:
     films, truth = np.repeat(np.arange(20), 5), float(special.ndtr(1 / math.sqrt(2)))
-    for _ in range(n_draws):
-        film = 0.5 * rng.standard_normal((2, 20))
-        high = 1 + film[0][films] + math.sqrt(0.75) * rng.standard_normal(100)
-        low = film[1][films] + math.sqrt(0.75) * rng.standard_normal(100)
-        ours = stats.roc_auc(high, low, positive_clusters=films, negative_clusters=films)
-        hits["ours"] += covers(ours, truth)
-        rows = range(100)
-        alone = stats.roc_auc(high, low, positive_clusters=rows, negative_clusters=[f"n{i}" for i in rows])
-        hits["rows independent"] += covers(alone, truth)
-    return dict(hits)
+    film = 0.5 * rng.standard_normal((2, 20))
+    high = 1 + film[0][films] + math.sqrt(0.75) * rng.standard_normal(100)
+    low = film[1][films] + math.sqrt(0.75) * rng.standard_normal(100)
+    ours = stats.roc_auc(high, low, positive_clusters=films, negative_clusters=films)
+    hits["ours"] += covers(ours, truth)
+    rows = range(100)
+    alone = stats.roc_auc(high, low, positive_clusters=rows, negative_clusters=[f"n{i}" for i in rows])
+    hits["rows independent"] += covers(alone, truth)
 
 
-def _spearman(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-    hits: Counter[str] = Counter()
+def _spearman(hits: Counter[str], rng: np.random.Generator) -> None:
     films, truth = np.repeat(np.arange(20), 3), 6 / math.pi * math.asin(0.3)
-    for _ in range(n_draws):
-        common = rng.standard_normal(20)[films]
-        x = math.sqrt(0.3) * common + math.sqrt(0.7) * rng.standard_normal(60)
-        y = 0.6 * x + 0.8 * (math.sqrt(0.3) * rng.standard_normal(20)[films] + math.sqrt(0.7) * rng.standard_normal(60))
-        ours = stats.spearman(x, y, clusters=films, rng=rng, n_resamples=400)
-        hits["ours"] += covers(ours, truth)
-        half = Z / math.sqrt(57)
-        centre = math.atanh(ours.value)
-        hits["rows independent"] += math.tanh(centre - half) <= truth <= math.tanh(centre + half)
-    return dict(hits)
+    common = rng.standard_normal(20)[films]
+    x = math.sqrt(0.3) * common + math.sqrt(0.7) * rng.standard_normal(60)
+    y = 0.6 * x + 0.8 * (math.sqrt(0.3) * rng.standard_normal(20)[films] + math.sqrt(0.7) * rng.standard_normal(60))
+    ours = stats.spearman(x, y, clusters=films, rng=rng, n_resamples=400)
+    hits["ours"] += covers(ours, truth)
+    half = Z / math.sqrt(57)
+    centre = math.atanh(ours.value)
+    hits["rows independent"] += math.tanh(centre - half) <= truth <= math.tanh(centre + half)
 
 
-def _decile(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-    hits: Counter[str] = Counter()
+def _decile(hits: Counter[str], rng: np.random.Generator) -> None:
     films, truth = np.repeat(np.arange(30), 10), float(special.ndtri(0.1))
-    for _ in range(n_draws):
-        values = math.sqrt(0.2) * rng.standard_normal(30)[films] + math.sqrt(0.8) * rng.standard_normal(300)
-        hits["ours"] += covers(stats.quantile_estimate(values, 0.1, clusters=films), truth)
-        hits["rows independent"] += covers(stats.quantile_estimate(values, 0.1, clusters=np.arange(300)), truth)
-    return dict(hits)
+    values = math.sqrt(0.2) * rng.standard_normal(30)[films] + math.sqrt(0.8) * rng.standard_normal(300)
+    hits["ours"] += covers(stats.quantile_estimate(values, 0.1, clusters=films), truth)
+    hits["rows independent"] += covers(stats.quantile_estimate(values, 0.1, clusters=np.arange(300)), truth)
 
 
-def _kappa(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-    hits: Counter[str] = Counter()
+def _kappa(hits: Counter[str], rng: np.random.Generator) -> None:
     films = np.arange(100) // 4
-    for _ in range(n_draws):
-        truth = rng.integers(2, size=100)
-        raters = np.where(rng.random((2, 100)) < 0.15, 1 - truth, truth)
-        ours = stats.cohens_kappa(raters[0], raters[1], clusters=films, rng=rng, n_resamples=400)
-        hits["ours"] += covers(ours, 0.49)
-    return dict(hits)
+    truth = rng.integers(2, size=100)
+    raters = np.where(rng.random((2, 100)) < 0.15, 1 - truth, truth)
+    ours = stats.cohens_kappa(raters[0], raters[1], clusters=films, rng=rng, n_resamples=400)
+    hits["ours"] += covers(ours, 0.49)
 
 
-def _powered(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-    hits: Counter[str] = Counter()
+def _powered(hits: Counter[str], rng: np.random.Generator) -> None:
     films = np.arange(600) // 10
-    for _ in range(n_draws):
-        truth = 3 + 0.4 * rng.standard_normal(60)[films] + rng.standard_normal(600)
-        judge = truth + 0.5 + 0.4 * rng.standard_normal(600)
-        human = np.where(rng.random(600) < 0.15, truth, np.nan)
-        result = stats.powered_mean(judge, human, probabilities=0.15, clusters=films)
-        hits["ours"] += covers(result.test.estimate, 3.0)
-        hits["judge at its word"] += covers(result.judge_only, 3.0)
-    return dict(hits)
+    truth = 3 + 0.4 * rng.standard_normal(60)[films] + rng.standard_normal(600)
+    judge = truth + 0.5 + 0.4 * rng.standard_normal(600)
+    human = np.where(rng.random(600) < 0.15, truth, np.nan)
+    result = stats.powered_mean(judge, human, probabilities=0.15, clusters=films)
+    hits["ours"] += covers(result.test.estimate, 3.0)
+    hits["judge at its word"] += covers(result.judge_only, 3.0)
 
 
-def _asymmetry(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
+def _asymmetry(hits: Counter[str], rng: np.random.Generator) -> None:
     """Logistic marks with a common shift: no asymmetry is there, though the raw changes differ."""
-    hits: Counter[str] = Counter()
     cuts = np.array([-1.2, -0.3, 1.6, 2.6])
     films = np.repeat(np.arange(60), 30)
-    for _ in range(n_draws):
-        a, b = (1.0 + np.searchsorted(cuts, rng.logistic(size=1800) + shift) for shift in (0.5, 0.0))
-        result = stats.tail_asymmetry(a, b, clusters=films)
-        hits["log-odds by film"] += result.test.p_value < 0.05
-        change = -((a <= 2).astype(float) - (b <= 2)) - ((a >= 4).astype(float) - (b >= 4))
-        hits["raw changes compared"] += contrast_of_differences(change, clusters=films).p_value < 0.05
-    return dict(hits)
+    a, b = (1.0 + np.searchsorted(cuts, rng.logistic(size=1800) + shift) for shift in (0.5, 0.0))
+    result = stats.tail_asymmetry(a, b, clusters=films)
+    hits["log-odds by film"] += result.test.p_value < 0.05
+    change = -((a <= 2).astype(float) - (b <= 2)) - ((a >= 4).astype(float) - (b >= 4))
+    hits["raw changes compared"] += contrast_of_differences(change, clusters=films).p_value < 0.05
 
 
 def _z_covers(values: Floats, truth: float) -> bool:

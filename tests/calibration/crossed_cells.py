@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from cell import Cell
+from cell import Cell, Draw
 from families import MAX_ROWS, MIN_ROWS, Floats
 
 from harness.stats.crossed import parts_of_cells, spread_of
@@ -42,37 +42,32 @@ def _cell(table: str, family: str, n_rows: int, n_columns: int, share: float, *,
     return Cell(
         table=table,
         name=f"{family}, {n_rows} {names[0]} × {n_columns} {names[1]}{gaps}, share {share:.0%}",
-        simulate=_crossed(family, n_rows, n_columns, share, each=each),
+        draw=_crossed(family, n_rows, n_columns, share, each=each),
         target_low=0.90 if family == "skewed" else 0.93,
         target_high=0.975,
     )
 
 
-def _crossed(
-    family: str, n_rows: int, n_columns: int, share: float, *, each: int | None
-) -> Callable[[int, np.random.Generator], dict[str, int]]:
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            counts = _counts(n_rows, n_columns, each, rng)
-            sums, unit = _sums(counts, family, share, rng)
-            n, mean = int(counts.sum()), float(sums.sum() / counts.sum())
-            residuals = sums - mean * counts
-            spread = spread_of(parts_of_cells(residuals, counts, n=n), level=0.95)
-            for name, half in (
-                ("components", t_quantile(0.975, spread.df) * spread.se),
-                ("larger one-way", _larger_one_way(residuals, n)),
-                ("by film only", _by_column(residuals, counts)),
-            ):
-                hits[name] += abs(mean) <= half
-                if name != "by film only":
-                    hits[f"power of {name}"] += mean + TRUE_MEAN * unit > half
-        return dict(hits)
+def _crossed(family: str, n_rows: int, n_columns: int, share: float, *, each: int | None) -> Draw:
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        counts = cell_counts(n_rows, n_columns, each, rng)
+        sums, unit = cell_sums(counts, family, share, rng)
+        n, mean = int(counts.sum()), float(sums.sum() / counts.sum())
+        residuals = sums - mean * counts
+        spread = spread_of(parts_of_cells(residuals, counts, n=n), level=0.95)
+        for name, half in (
+            ("components", t_quantile(0.975, spread.df) * spread.se),
+            ("larger one-way", _larger_one_way(residuals, n)),
+            ("by film only", _by_column(residuals, counts)),
+        ):
+            hits[name] += abs(mean) <= half
+            if name != "by film only":
+                hits[f"power of {name}"] += mean + TRUE_MEAN * unit > half
 
-    return simulate
+    return draw
 
 
-def _counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Generator) -> Floats:
+def cell_counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Generator) -> Floats:
     """Rows of each cell: films of 5 to 50, the same for every seed; or one mark of each rater asked for a prompt."""
     if each is None:
         return np.tile(rng.integers(MIN_ROWS, MAX_ROWS + 1, size=n_columns).astype(np.float64), (n_rows, 1))
@@ -80,19 +75,22 @@ def _counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Genera
     return (order < each).astype(np.float64)
 
 
-def _sums(counts: Floats, family: str, share: float, rng: np.random.Generator) -> tuple[Floats, float]:
-    """Sums [rows, columns] of rows around mean 0, and the standard error of their mean."""
+def cell_sums(
+    counts: Floats, family: str, share: float, rng: np.random.Generator, *, factor: float = 1.0
+) -> tuple[Floats, float]:
+    """Sums [rows, columns] around mean 0, and the standard error of the mean; rows add `factor` times as much."""
     w = counts / counts.sum()
     by_row, by_column = w.sum(axis=1), w.sum(axis=0)
     size = counts.max(axis=0)
     columns, cells = 0.5 + 0.5 / size, 0.05 + 1 / np.maximum(counts, 1)
     rest = float(by_column**2 @ columns + np.sum(w**2 * cells))
-    rows = share / (1 - share) * rest / float(by_row @ by_row)
+    rows = factor * share / (1 - share) * rest / float(by_row @ by_row)
+    unit = math.sqrt(rest + rows * float(by_row @ by_row))
     draw = rng.standard_normal if family != "skewed" else lambda shape: rng.exponential(size=shape) - 1
     effects = math.sqrt(rows) * draw((len(w), 1)) + np.sqrt(columns) * draw((1, w.shape[1]))
     if family == "ordinal":
-        return _ordinal(counts, effects + math.sqrt(0.05) * draw(w.shape), rng), math.sqrt(rest / (1 - share))
-    return counts * (effects + np.sqrt(cells) * draw(w.shape)), math.sqrt(rest / (1 - share))
+        return _ordinal(counts, effects + math.sqrt(0.05) * draw(w.shape), rng), unit
+    return counts * (effects + np.sqrt(cells) * draw(w.shape)), unit
 
 
 def _ordinal(counts: Floats, means: Floats, rng: np.random.Generator) -> Floats:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from cell import Cell, covers
+from cell import Cell, Draw, covers
 from families import FAMILIES, Floats, Layout, latent, layout, paired
 from scipy import special
 
@@ -27,7 +27,7 @@ def rate_cells() -> Iterator[Cell]:
             yield Cell(
                 table="rates",
                 name=f"5 % rate, {n_films} films, ICC {icc:g}",
-                simulate=_rate(n_films, icc),
+                draw=_rate(n_films, icc),
                 target_low=0.93,
             )
     for first, second in ((0.05, 0.05), (0.1, 0.05)):
@@ -36,7 +36,7 @@ def rate_cells() -> Iterator[Cell]:
                 yield Cell(
                     table="differences of rates",
                     name=f"{first:.0%} against {second:.0%}, {n_films} films, ICC {icc:g}",
-                    simulate=_difference(first, second, n_films, icc),
+                    draw=_difference(first, second, n_films, icc),
                     target_low=0.92,
                 )
     for name in ("normal", "exponential", "lognormal", "lognormal, its own pair", "5 % rate"):
@@ -44,68 +44,57 @@ def rate_cells() -> Iterator[Cell]:
             yield Cell(
                 table="equivalence",
                 name=f"{name}, {n_films} films, ICC 0.1",
-                simulate=_equivalence(name, n_films),
+                draw=_equivalence(name, n_films),
                 counts="rejected",
                 target_high=None if name == "lognormal" else 0.06,
             )
 
 
-def _rate(n_films: int, icc: float) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _rate(n_films: int, icc: float) -> Draw:
     family = FAMILIES["5 % rate"]
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            values = family.of_normal(latent(films, icc, rng))
-            hits["logit t"] += covers(stats.proportion_estimate(values, clusters=films.codes), family.mean)
-            hits["CR2-t"] += covers(contrast_of_differences(values, clusters=films.codes).estimate, family.mean)
-            sums = sum_clusters(values, code_labels("clusters", films.codes))
-            bca = bca_interval(sums, rng=rng, level=0.95, n_resamples=RESAMPLES)
-            hits["BCa by film"] += bca.low <= family.mean <= bca.high
-            wilson = stats.wilson_interval(float(values.sum()), len(values))
-            hits["Wilson, rows independent"] += wilson.low <= family.mean <= wilson.high
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        values = family.of_normal(latent(films, icc, rng))
+        hits["logit t"] += covers(stats.proportion_estimate(values, clusters=films.codes), family.mean)
+        hits["CR2-t"] += covers(contrast_of_differences(values, clusters=films.codes).estimate, family.mean)
+        sums = sum_clusters(values, code_labels("clusters", films.codes))
+        bca = bca_interval(sums, rng=rng, level=0.95, n_resamples=RESAMPLES)
+        hits["BCa by film"] += bca.low <= family.mean <= bca.high
+        wilson = stats.wilson_interval(float(values.sum()), len(values))
+        hits["Wilson, rows independent"] += wilson.low <= family.mean <= wilson.high
 
-    return simulate
+    return draw
 
 
-def _difference(
-    first: float, second: float, n_films: int, icc: float
-) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _difference(first: float, second: float, n_films: int, icc: float) -> Draw:
     cuts = special.ndtri(1 - first), special.ndtri(1 - second)
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            a, b = (z > cut for z, cut in zip(paired(films, icc, rng), cuts, strict=True))
-            test = stats.paired_contrast(a, b, clusters=films.codes)
-            found = stats.within_range(test.estimate, low=-1, high=1)
-            hits["CR2-t in [−1, 1]"] += covers(found, first - second)
-            hits["outside [−1, 1]"] += not ((found.low or 0) >= -1 and (found.high or 0) <= 1)
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        a, b = (z > cut for z, cut in zip(paired(films, icc, rng), cuts, strict=True))
+        test = stats.paired_contrast(a, b, clusters=films.codes)
+        found = stats.within_range(test.estimate, low=-1, high=1)
+        hits["CR2-t in [−1, 1]"] += covers(found, first - second)
+        hits["outside [−1, 1]"] += not ((found.low or 0) >= -1 and (found.high or 0) <= 1)
 
-    return simulate
+    return draw
 
 
-def _equivalence(name: str, n_films: int) -> Callable[[int, np.random.Generator], dict[str, int]]:
+def _equivalence(name: str, n_films: int) -> Draw:
     """The true difference is the margin: whoever says "equivalent" errs."""
 
-    def simulate(n_draws: int, rng: np.random.Generator) -> dict[str, int]:
-        hits: Counter[str] = Counter()
-        for _ in range(n_draws):
-            films = layout(n_films, rng)
-            excess = _excess(name, films, rng)  # of the difference over its true value, which is the margin
-            estimate = contrast_of_differences(excess, clusters=films.codes).estimate
-            ours = equivalence_interval(estimate)
-            hits["ends that mind skewness"] += ours is not None and ours.high < 0
-            if estimate.se and estimate.df:
-                plain = t_interval(estimate.value, estimate.se, estimate.df, level=0.9)
-                hits["two t tests"] += plain.high < 0
-        return dict(hits)
+    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
+        films = layout(n_films, rng)
+        excess = _excess(name, films, rng)  # of the difference over its true value, which is the margin
+        estimate = contrast_of_differences(excess, clusters=films.codes).estimate
+        ours = equivalence_interval(estimate)
+        hits["ends that mind skewness"] += ours is not None and ours.high < 0
+        if estimate.se and estimate.df:
+            plain = t_interval(estimate.value, estimate.se, estimate.df, level=0.9)
+            hits["two t tests"] += plain.high < 0
 
-    return simulate
+    return draw
 
 
 def _excess(name: str, films: Layout, rng: np.random.Generator) -> Floats:

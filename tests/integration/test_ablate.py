@@ -100,6 +100,16 @@ def test_a_second_call_reuses_every_stage_and_says_the_same(first, file, home):
     assert numbers(again) == numbers(first)
 
 
+def test_its_seeds_are_a_pilot_for_the_next(first, home):
+    """The plan knows what the contrast knows: three seeds show its own effect as surely as the components say."""
+    (contrast,) = [e for e in first["estimates"] if e["key"] == "heldout_loss/a5-none"]
+    asked = ("power", "seeds", first["run_id"], "--measure", "heldout_loss", "--treatment", "a5", "--control", "none")
+    ran = screentest(*asked, "--seeds", 3, home=home)
+    assert f"pilot: 20 prompts, {contrast['n_clusters']} films, 3 seeds; a5 − none, in bits per byte" in ran.stderr
+    assert ran.stdout.startswith(f"3 seeds on {contrast['n_clusters']} films show a true difference of ")
+    assert screentest("power", "simulate", first["run_id"], *asked[3:], "--films", 9, home=home).code == 2
+
+
 def test_the_report_shows_the_design_and_each_seed(first):
     page = Path(first["report"]).read_text()
     for words in ("From seed to seed", "Held still", "sft.neftune_alpha", "Cost", "3 training seeds"):

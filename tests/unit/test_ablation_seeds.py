@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from ablations import design_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import InputError
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
 from harness.experiment.analysis.seeded import SeededArm, paired_rows, side_of
 from harness.experiment.analysis.seeds import Analysis, analyse_seeds
@@ -19,7 +19,7 @@ from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.arms import AblationFamily
 from harness.experiment.design import ContrastDesign, EffectDesign
 from harness.stats import seed_contrast
-from harness.stats.crossed_power import CrossedPlan, crossed_plan
+from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
 from harness.types import Source
 
 RULES = {
@@ -204,35 +204,19 @@ def test_more_seeds_settle_what_seeds_scatter_and_more_films_what_films_scatter(
     noise = 0.02 * rng.standard_normal(160)
     by_seed = np.repeat(rng.standard_normal(4), 40) * 0.3 + noise
     by_film = np.tile(np.repeat(rng.standard_normal(20), 2), 4) * 0.6 + noise
-    scattered = crossed_plan(by_seed, seeds=seeds, clusters=films, effect=0.2)
+    scattered = crossed_plan(seed_pilot(by_seed, seeds=seeds, clusters=films), effect=0.2)
     assert scattered.n_seeds is not None
     assert scattered.n_seeds > 4
     assert scattered.n_films is None
-    filmed = crossed_plan(by_film, seeds=seeds, clusters=films, effect=0.3)
+    filmed = crossed_plan(seed_pilot(by_film, seeds=seeds, clusters=films), effect=0.3)
     assert filmed.n_films is not None
     assert filmed.n_films > 20
 
 
-def test_a_plan_is_enough_and_one_less_is_not():
-    """The answer is checked with the variance it was made from: all of it between seeds, so that V = s² / seeds."""
-    values = np.repeat([-0.3, -0.1, 0.1, 0.3], 40)
-    seeds, films = np.repeat(range(4), 40), np.tile(np.repeat(range(20), 2), 4)
-    plan = crossed_plan(values, seeds=seeds, clusters=films, effect=0.25)
-    from harness.stats.intervals import t_quantile
-
-    sd = float(np.std([-0.3, -0.1, 0.1, 0.3], ddof=1))
-
-    def is_enough(n: int) -> bool:
-        df = min(n, 20) - 1
-        widened = sd / math.sqrt(n) * (1 + 0.8 / n)  # seeds that alone matter may be skewed
-        return widened * (t_quantile(0.975, df) + t_quantile(0.8, df)) <= 0.25
-
-    assert is_enough(plan.n_seeds)
-    assert not is_enough(plan.n_seeds - 1)
-
-
-def test_one_seed_or_one_film_gives_no_plan():
-    assert crossed_plan([0.1, 0.2], seeds=[1, 1], clusters=["a", "b"], effect=0.1) is None
+@pytest.mark.parametrize(("seeds", "films"), [([1, 1], ["a", "b"]), ([1, 2], ["a", "a"])])
+def test_one_seed_or_one_film_is_no_pilot(seeds, films):
+    with pytest.raises(InputError, match="take a larger pilot"):
+        seed_pilot([0.1, 0.2], seeds=seeds, clusters=films)
 
 
 def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squares_gives():

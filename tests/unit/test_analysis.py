@@ -94,6 +94,35 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
     assert finding.estimate.notes == ("rare in 12 clusters: clusters without a hit say little",)
 
 
+def test_shares_of_wins_are_a_rate_that_stays_a_share_and_the_controls_half_is_known() -> None:
+    wins = {"sft": (1.0, 1.0, 0.5, 1.0, 1.0, 0.0), "base": (0.5,) * 6}
+    arms = [
+        SeededArm.of(
+            MeasuredArm(
+                measure="wins",
+                variant=variant,
+                rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
+                sources=(),
+            )
+        )
+        for variant, values in wins.items()
+    ]
+    sft, base, contrast = analyse_seeds(
+        arms,
+        rules={"wins": MeasureRule(name="wins", unit="share of wins", better="higher", is_rate=True)},
+        contrasts=(CONTRAST,),
+        control="base",
+        family=FamilyDesign(measures=("wins",)),
+        min_clusters=3,
+        seed=0,
+        variants=("sft", "base"),
+    ).findings
+    assert "logit" in sft.estimate.method
+    assert 0 < sft.estimate.low < sft.estimate.value == 0.75 < sft.estimate.high < 1
+    assert (base.estimate.low, base.estimate.high) == (0.5, 0.5)
+    assert -1 <= contrast.estimate.low < contrast.estimate.high <= 1
+
+
 def test_one_arm_twice_is_refused() -> None:
     with pytest.raises(InputError, match="stands twice"):
         run(an_arm("sft", 0.0), an_arm("sft", 0.0))

@@ -67,6 +67,15 @@ def test_votes_share_and_power_fit_together(tmp_path):
     assert surely["power"] == pytest.approx(0.8, abs=0.005)
 
 
+def test_seeds_are_planned_from_what_is_known_of_their_scatter(tmp_path):
+    known = ("seeds", "--sd", 0.2, "--seed-share", 0.5, "--films", 20)
+    ran = power(tmp_path, *known, "--effect", 0.15)
+    assert ran.stdout == (
+        "To show a true difference of 0.15 with power 80%, train 4 seeds and judge them on 20 films.\n"
+    )
+    assert power(tmp_path, *known, "--seeds", 5, "--json").json["effect"] == pytest.approx(0.143, abs=0.001)
+
+
 def test_films_effect_and_power_of_a_pilot_fit_together(tmp_path, scores):
     size = power(tmp_path, "simulate", scores, "--effect", 0.4, "--json").json
     surely = power(tmp_path, "simulate", scores, "--effect", 0.4, "--films", size["n_films"], "--json").json
@@ -116,7 +125,7 @@ def test_votes_become_prompt_means_around_one_half(tmp_path):
 
 def test_the_examples_of_the_help_run(tmp_path):
     """Every example that needs no run of one's own, as it stands there."""
-    for verb in ("paired", "votes"):
+    for verb in ("paired", "votes", "seeds"):
         text = " ".join(power(tmp_path, verb, "--help").stdout.split())
         (example,) = [part for part in text.split("screentest power ")[1:] if not part.startswith("OPTIONS")][-1:]
         words = example.split(" What do ")[0].split()

@@ -27,8 +27,7 @@ from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
 if TYPE_CHECKING:
     from harness.experiment.analysis.seeded import SeededArm
     from harness.stats.results import TestResult
-
-SHARE = "share"  # the unit of what lies in [0, 1]
+    from harness.stats.rows import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,8 @@ class MeasureRule:
     unit: str
     better: Direction | None
     smallest_effect: EffectDesign | None = None
-    is_rate: bool = False  # every row is a share in [0, 1]
+    is_rate: bool = False  # every row is a share in [0, 1], and its mean a rate
+    is_share: bool = False  # every row lies in [0, 1], though it is no rate: so does its mean
     needs_reference: bool = False  # of human replies: a prompt without one is missing for all alike
     exploratory_reason: str = ""  # why it may claim nothing; empty: it may
 
@@ -158,14 +158,14 @@ def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
     return lacking.only(is_asked) if rule.needs_reference else lacking
 
 
-def within_rates(test: TestResult, rule: MeasureRule) -> TestResult:
-    """The interval of a difference of shares, inside [−1, 1]."""
-    return replace(test, estimate=stats.within_range(test.estimate, low=-1, high=1)) if rule.unit == SHARE else test
+def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:
+    """An interval inside what a share can be; a difference of shares has `low` −1."""
+    return stats.within_range(estimate, low=low, high=1) if rule.is_rate or rule.is_share else estimate
 
 
-def within_share(estimate: Estimate, rule: MeasureRule) -> Estimate:
-    """The interval of a mean share, inside [0, 1]."""
-    return stats.within_range(estimate, low=0, high=1) if rule.unit == SHARE else estimate
+def is_sampled_rate(values: Floats, rule: MeasureRule) -> bool:
+    """Whether rows are events; one half on every row is the control against itself, known and not sampled."""
+    return rule.is_rate and not bool((values == 0.5).all())
 
 
 def with_verdicts(

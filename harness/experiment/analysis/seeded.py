@@ -10,7 +10,7 @@ import numpy as np
 from harness.experiment.analysis.contrasts import MeasuredArm, sources_of
 from harness.experiment.analysis.values import Lacking, joined, mean_rows, pair, per_prompt, recoded
 from harness.stats.rows import Coded, Codes, Floats
-from harness.types import Source
+from harness.types import Estimate, Source
 
 MIN_SEEDS_CROSSED = 2
 
@@ -88,6 +88,19 @@ class Differences:
     def n_clusters(self) -> int:
         """Clusters, e.g. films."""
         return len(np.unique(self.clusters.codes))
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds with a pair."""
+        return len(np.unique(self.seeds))
+
+
+def counted(estimate: Estimate, *, n_prompts: int, n_seeds: int) -> Estimate:
+    """A prompt counts once however many seeds answered it."""
+    if n_seeds < MIN_SEEDS_CROSSED:
+        return estimate
+    notes = (*estimate.notes, "each prompt once a seed")
+    return replace(estimate, n=n_prompts, n_crossed=n_seeds, crossed="seed", notes=notes)
 
 
 def side_of(members: Sequence[SeededArm | None]) -> SeededArm | None:

@@ -22,23 +22,30 @@ from harness.experiment.analysis.contrasts import (
     MeasureRule,
     Pending,
     asked,
+    is_sampled_rate,
     measures_of,
     smallest_effect_in_units,
     unmeasured_findings,
     untested_finding,
     with_verdicts,
-    within_rates,
     within_share,
     without_pairs,
 )
-from harness.experiment.analysis.seeded import MIN_SEEDS_CROSSED, Differences, SeededArm, paired_rows, side_of
+from harness.experiment.analysis.seeded import (
+    MIN_SEEDS_CROSSED,
+    Differences,
+    SeededArm,
+    counted,
+    paired_rows,
+    side_of,
+)
 from harness.experiment.analysis.settling import settling_sentence
 from harness.experiment.analysis.values import recoded
 from harness.experiment.arms import AblationFamily
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
 from harness.seeding import stream_of_rows
-from harness.stats.crossed_power import crossed_plan
+from harness.stats.crossed_power import crossed_plan, seed_pilot
 from harness.stats.rows import Coded
 from harness.types import Absence, Estimate, Finding
 
@@ -108,7 +115,7 @@ def analyse_seeds(
                 rules[measure].smallest_effect, None if of_control is None else of_control.pooled()
             )
             test = _test(rows, measure=measure, family=family, n_tests=n_tests, seed=seed)
-            test = within_rates(test, rules[measure])
+            test = replace(test, estimate=within_share(test.estimate, rules[measure], low=-1))
             finding = Finding(
                 name=measure,
                 estimate=test.estimate,
@@ -157,7 +164,7 @@ def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int
     if isinstance(family, AblationFamily) and family.test == "sign_flip":
         films, prompts = _labels(rows.clusters), _labels(rows.prompts)
         told = zip(rows.seeds.tolist(), films, prompts, rows.values.tolist(), strict=True)
-        return stats.sign_flip(
+        test = stats.sign_flip(
             rows.treatment,
             rows.reference,
             clusters=rows.clusters.codes,
@@ -166,7 +173,7 @@ def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int
             level=family.level,
             n_missing=rows.n_missing,
         )
-    if rows.is_crossed:
+    elif rows.is_crossed:
         test = stats.seed_contrast(
             rows.values,
             seeds=rows.seeds,
@@ -174,19 +181,15 @@ def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int
             level=family.level,
             n_missing=rows.n_missing,
         )
-        return replace(test, estimate=_counted(test.estimate, rows.n_prompts))
-    return stats.paired_contrast(
-        rows.treatment, rows.reference, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
-    )
+    else:
+        test = stats.paired_contrast(
+            rows.treatment, rows.reference, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
+        )
+    return replace(test, estimate=counted(test.estimate, n_prompts=rows.n_prompts, n_seeds=rows.n_seeds))
 
 
 def _labels(coded: Coded) -> list[Hashable]:
     return [coded.labels[code] for code in coded.codes]
-
-
-def _counted(estimate: Estimate, n_prompts: int) -> Estimate:
-    """A prompt counts once however many seeds answered it."""
-    return replace(estimate, n=n_prompts, notes=(*estimate.notes, "each prompt once a seed"))
 
 
 def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Finding:
@@ -200,7 +203,7 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
         estimate = not_measured(n_missing=n_missing, level=level)
     elif len(seeds) >= MIN_SEEDS_CROSSED:
         crossed = partial(
-            stats.crossed_share if rule.is_rate else stats.crossed_mean,
+            stats.crossed_share if is_sampled_rate(values, rule) else stats.crossed_mean,
             first=np.repeat(np.arange(len(there)), [len(rows) for rows in there]),
             second=clusters.codes,
             names=("seed", "film"),
@@ -209,8 +212,9 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
         )
         found = crossed(values)
         estimate = found if isinstance(found, Estimate) else found.estimate
-        estimate = _counted(estimate, len({label for rows in there for label in _labels(rows.prompts)}))
-    elif rule.is_rate:
+        n_prompts = len({label for rows in there for label in _labels(rows.prompts)})
+        estimate = counted(estimate, n_prompts=n_prompts, n_seeds=sum(len(rows) > 0 for rows in there))
+    elif is_sampled_rate(values, rule):
         estimate = stats.proportion_estimate(values, clusters=clusters.codes, level=level, n_missing=n_missing)
     else:
         told = zip(_labels(clusters), values.tolist(), strict=True)
@@ -244,7 +248,7 @@ def _each_seed(
                 measure=rule.name,
                 contrast=contrast,
                 seed=seed,
-                estimate=within_rates(test, rule).estimate,
+                estimate=within_share(test.estimate, rule, low=-1),
                 judge_id=judge_id,
             )
         )
@@ -277,14 +281,10 @@ def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: f
     if effect == 0 or not math.isfinite(effect):
         return finding
     size = max(1, n_tests) if before.in_family else 1
-    plan = crossed_plan(
-        rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, effect=effect, level=level, n_tests=size
-    )
-    if plan is None:
-        return finding
+    pilot = seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level, n_tests=size)
     sentence = settling_sentence(
-        plan,
-        n_seeds=len(np.unique(rows.seeds)),
+        crossed_plan(pilot, effect=effect),
+        n_seeds=rows.n_seeds,
         n_films=rows.n_clusters,
         prompts_per_film=rows.n_prompts / rows.n_clusters,
         is_declared=smallest >= seen,

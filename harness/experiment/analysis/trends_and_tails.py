@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from harness.experiment.analysis.contrasts import MeasureRule
-from harness.experiment.analysis.seeded import Differences, SeededArm, paired_rows, side_of
+from harness.experiment.analysis.seeded import Differences, SeededArm, counted, paired_rows, side_of
 from harness.experiment.analysis.values import per_prompt
 from harness.experiment.arms import AblationDesign
 from harness.measures.catalogue import CATALOGUE
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
 from harness.seeding import stream
 from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
+from harness.types import Estimate
 
 PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 MIN_DISTINCT = 20  # as `harness.stats.tail` asks
@@ -49,7 +51,7 @@ def quantile_rows(
                     contrast=contrast.name,
                     unit=rules[measure].unit,
                     probabilities=result.probabilities,
-                    simultaneous=result.simultaneous,
+                    simultaneous=tuple(map(_by_prompt(rows), result.simultaneous)),
                     judge_id=judge_id,
                 )
             )
@@ -78,17 +80,17 @@ def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mappin
         level=design.family.level,
         n_missing=rows.n_missing,
     )
-    reason = rules[asked.measure].exploratory_reason
+    reason, by_prompt = rules[asked.measure].exploratory_reason, _by_prompt(rows)
     return TailRow(
         measure=asked.measure,
         contrast=asked.contrast,
         low=low,
         high=high,
-        asymmetry=result.test.estimate,
+        asymmetry=by_prompt(result.test.estimate),
         p_value=result.test.p_value,
-        sensitivity=result.sensitivity.estimate,
-        low_change=result.low_change,
-        high_change=result.high_change,
+        sensitivity=by_prompt(result.sensitivity.estimate),
+        low_change=by_prompt(result.low_change),
+        high_change=by_prompt(result.high_change),
         note="; ".join(part for part in (_THESE_ADAPTERS, reason) if part),
     )
 
@@ -162,6 +164,10 @@ def _rows(
     by_arm = {arm.arm: arm for arm in arms if arm.measure == measure and arm.judge_id == judge_id}
     treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in sides)
     return None if treatment is None or reference is None else paired_rows(treatment, reference)
+
+
+def _by_prompt(rows: Differences) -> Callable[[Estimate], Estimate]:
+    return partial(counted, n_prompts=rows.n_prompts, n_seeds=rows.n_seeds)
 
 
 def _is_continuous(rows: Differences) -> bool:

@@ -33,7 +33,7 @@ from harness.judging.results import ScoredGeneration, item_id, judged_items, sco
 from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
-from harness.stats import mean_estimate
+from harness.stats import mean_estimate, proportion_estimate
 from harness.store.artifacts import read_parquet
 from harness.store.tracking import StageResult
 from harness.types import Estimate, Prompt, Qualification
@@ -96,11 +96,11 @@ def score_file(
         merged = per_prompt(arm.rows)
         there = merged.there()
         if len(there):
-            estimates[arm.measure] = mean_estimate(
-                there.values,
-                clusters=there.clusters.codes,
-                rng=stream(seed, "judge run"),
-                n_missing=merged.n_missing,
+            films, n = there.clusters.codes, merged.n_missing
+            estimates[arm.measure] = (
+                proportion_estimate(there.values, clusters=films, n_missing=n)
+                if use.is_share
+                else mean_estimate(there.values, clusters=films, rng=stream(seed, "judge run"), n_missing=n)
             )
     return Scored(stage=scored, judge_id=use.judge_id, unit=use.unit, estimates=estimates)
 

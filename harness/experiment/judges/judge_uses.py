@@ -49,6 +49,11 @@ class JudgeUse:
         return units.get(self.spec.method, "points")
 
     @property
+    def is_share(self) -> bool:
+        """Whether every score lies in [0, 1]."""
+        return self.spec.method in ("pairwise", "deepeval")
+
+    @property
     def description(self) -> str:
         """One sentence for a reader."""
         return next(c.definition for c in self.spec.criteria if c.name == self.criterion)

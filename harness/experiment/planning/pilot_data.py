@@ -12,6 +12,8 @@ import numpy as np
 from harness.doors.files import read_rows
 from harness.doors.text import read_id, require_id, shown_keys
 from harness.errors import CorpusError, InputError
+from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.analysis.seeded import Differences, SeededArm, paired_rows
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
 from harness.experiment.imported_scores import read_imported
 from harness.experiment.measured_arms import rows_of_source
@@ -21,8 +23,10 @@ from harness.store.artifacts import from_json
 from harness.studies.exports import RatingRow
 
 if TYPE_CHECKING:
+    from harness.reporting.record import ReportRecord
     from harness.stats.rows import Codes, Floats
     from harness.store.tracking import Tracking
+    from harness.types import Source
 
 VOTE_KEYS = {"prompt_id", "left", "right", "winner", "cluster", "rater"}
 _NAMES = ("prompt_id", "cluster", "left", "right", "rater")  # of a rating, that may be written as whole numbers
@@ -39,6 +43,16 @@ class Pilot:
     control: str
     n_missing: int  # prompts without a difference
     unit: str  # what a difference is in, as said to a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedPilot:
+    """Differences treatment − control, one per seed and prompt."""
+
+    rows: Differences
+    treatment: str
+    control: str
+    unit: str
 
 
 def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
@@ -68,19 +82,69 @@ def read_pilot_run(
     Raises:
         InputError: no such run, measure or variant; the message lists those there are.
     """
+    found = _sides(record_of(tracking, run), measure=measure, treatment=treatment, control=control)
+    if any(len(sources) > 1 for sources in found.sources):
+        raise InputError(f"`{run}` must have one training an arm, got several seeds: use `screentest power seeds`")
+    arms = [rows_of_source(tracking.folder(s.run_id), s, measure=found.measure) for (s,) in found.sources]
+    return _paired(arms[0], arms[1], treatment=found.names[0], control=found.names[1], unit=found.unit)
+
+
+def read_seed_pilot(
+    tracking: Tracking, run: str, *, measure: str | None, treatment: str | None, control: str | None
+) -> SeedPilot:
+    """One measure of two arms of a finished ablation over seeds, paired within each seed.
+
+    Raises:
+        InputError: no such run, measure or arm, no ablation over seeds, or an arm that lost a training.
+    """
     record = record_of(tracking, run)
-    sources = {(f.name, f.variant): f.sources for f in record.findings if f.variant is not None}
+    seeds = () if record.ablation is None else record.ablation.seeds
+    if record.ablation is None or len(seeds) < 2:
+        raise InputError(
+            f"`{run}` must be an ablation over several seeds, got {len(seeds) or 'none'}: give another run"
+        )
+    found = _sides(record, measure=measure, treatment=treatment, control=control)
+    arms = []
+    for name, sources in zip(found.names, found.sources, strict=True):
+        row = next(arm for arm in record.ablation.arms if arm.name == name)
+        if row.n_lost or len(sources) not in (1, len(seeds)):
+            raise InputError(f"`{name}` must have come through with every seed, {row.n_lost} failed: take another arm")
+        measured = [
+            MeasuredArm(
+                measure=found.measure,
+                variant=name,
+                rows=rows_of_source(tracking.folder(source.run_id), source, measure=found.measure),
+                sources=(source,),
+            )
+            for source in sources
+        ]
+        by_seed = dict(zip(seeds, measured * (len(seeds) // len(measured)), strict=True))
+        arms.append(SeededArm(measure=found.measure, arm=name, by_seed=by_seed, is_trained=len(sources) > 1))
+    rows = paired_rows(*arms)
+    if rows is None or not rows.is_crossed or not len(rows):
+        raise InputError(f"`{found.names[0]}` and `{found.names[1]}` must differ in a training and share prompts")
+    return SeedPilot(rows=rows, treatment=found.names[0], control=found.names[1], unit=found.unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sides:
+    """Two variants of a record, and where the rows of one measure of them stand."""
+
+    measure: str
+    names: tuple[str, str]
+    sources: tuple[tuple[Source, ...], tuple[Source, ...]]
+    unit: str
+
+
+def _sides(record: ReportRecord, *, measure: str | None, treatment: str | None, control: str | None) -> _Sides:
+    sources = {(f.name, f.variant): f.sources for f in record.findings if f.variant is not None and f.sources}
     names = list(dict.fromkeys(name for name, _ in sources))
-    if measure not in names:
+    if measure is None or measure not in names:
         raise InputError(f"`--measure` must be one of {', '.join(names)}, got {measure}")
     variants = [variant for name, variant in sources if name == measure and variant is not None]
     a, b = _two_of(variants, treatment, control)
-    arms = []
-    for variant in (a, b):
-        (source,) = sources[measure, variant]
-        arms.append(rows_of_source(tracking.folder(source.run_id), source, measure=measure))
     unit = next((m.unit for m in record.measures if m.name == measure), "")
-    return _paired(arms[0], arms[1], treatment=a, control=b, unit=unit)
+    return _Sides(measure=measure, names=(a, b), sources=(sources[measure, a], sources[measure, b]), unit=unit)
 
 
 def _from_scores(path: Path, *, treatment: str | None, control: str | None) -> Pilot:

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from harness.errors import InputError
-from harness.stats import crossed_share, rater_contrast, seed_contrast
+from harness.stats import (
+    crossed_share,
+    rater_contrast,
+    seed_contrast,
+    seed_pilot,
+    seed_shares,
+    seeds_detectable,
+    seeds_power,
+    seeds_sample_size,
+)
 from harness.stats.crossed import CrossedParts, Spread, crossed_parts, spread_of
 from harness.stats.rows import code_labels
 
@@ -64,6 +73,38 @@ def test_components_against_mixed_models_of_other_tools(case: dict[str, Any]) ->
         assert (found.rows - found.cells) * len(set(first)) == pytest.approx(tool["rows_variance"], rel=5e-3)
     if found.rows < found.columns:  # no guard: Satterthwaite's degrees of freedom as lmerTest has them
         assert spread_of(found, level=0.95).df == pytest.approx(case["lme4"]["df"], rel=0.02)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
+def test_planned_power_against_a_t_test_of_the_components_of_lme4(case: dict) -> None:
+    values, seeds, films = (np.array(case[key]) for key in ("values", "rows", "columns"))
+    design = seed_pilot(values, seeds=seeds, clusters=films)
+    plain = design.parts.columns / (1 + design.parts.columns_skewness**2) ** 2
+    design = replace(design, parts=replace(design.parts, columns=plain))
+    for n_seeds, theirs in zip((3, 6, 12), case["lme4"]["power"], strict=True):
+        ours = seeds_power(design, effect=1.0, n_seeds=n_seeds, n_films=40).power
+        is_guarded = case["lme4"]["rows_variance"] / n_seeds > plain * design.n_films / 40
+        assert ours <= theirs + 5e-3 if is_guarded else ours == pytest.approx(theirs, abs=5e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sd=st.floats(1e-3, 1e3), share=st.floats(0, 0.99), n_films=st.integers(2, 200), n_seeds=st.integers(3, 50))
+def test_seeds_effect_and_power_fit_together(sd: float, share: float, n_films: int, n_seeds: int) -> None:
+    design = seed_shares(sd, seed_share=share, n_films=n_films)
+    assert design.seed_share == pytest.approx(share)
+    seen = seeds_detectable(design, n_seeds=n_seeds)
+    assert seeds_power(design, effect=seen.effect, n_seeds=n_seeds).power == pytest.approx(0.8, abs=0.01)
+    assert seeds_sample_size(design, effect=1.01 * seen.effect).n <= n_seeds
+
+
+def test_unusable_plans_over_seeds_are_refused() -> None:
+    design = seed_shares(0.2, seed_share=0.5, n_films=20)
+    with pytest.raises(InputError, match="take more films"):
+        seeds_sample_size(design, effect=0.01)
+    with pytest.raises(InputError, match="at least 3, got 2"):
+        seeds_detectable(design, n_seeds=2)
+    with pytest.raises(InputError, match="lie in"):
+        seed_shares(0.2, seed_share=1.0, n_films=20)
 
 
 def test_seeds_that_hardly_scatter_leave_the_interval_to_the_films() -> None:

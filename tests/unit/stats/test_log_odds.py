@@ -55,10 +55,6 @@ def test_a_feature_that_one_side_never_has_is_corrected_and_says_so() -> None:
     assert np.isfinite([found.low, found.high]).all()
 
 
-def test_one_cluster_has_no_interval() -> None:
-    assert not log_odds_ratio([1, 0], [0, 1], clusters=["a", "a"]).has_interval
-
-
 @pytest.mark.parametrize("bad", [[0.5, 1.0], [2, 0], [-1, 0]])
 def test_anything_but_0_and_1_is_refused(bad: list[float]) -> None:
     with pytest.raises(InputError, match="must be 0 or 1 in every row"):

