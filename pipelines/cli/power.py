@@ -243,8 +243,7 @@ def _seed_design(
 
     read = read_seed_pilot(Tracking(), pilot or "", measure=measure, treatment=treatment, control=control)
     rows = read.rows
-    films = rows.clusters.codes
-    design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=films, level=level, n_tests=n_tests)
+    design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level, n_tests=n_tests)
     say(
         f"pilot: {rows.n_prompts:,} prompts, {design.n_films:,} films, {design.n_seeds} seeds"
         f"{f', {rows.n_missing:,} missing' if rows.n_missing else ''}; {read.treatment} − {read.control}"

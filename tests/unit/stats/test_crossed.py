@@ -76,7 +76,7 @@ def test_components_against_mixed_models_of_other_tools(case: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
-def test_planned_power_against_a_t_test_of_the_components_of_lme4(case: dict) -> None:
+def test_planned_power_against_a_t_test_of_the_components_of_lme4(case: dict[str, Any]) -> None:
     values, seeds, films = (np.array(case[key]) for key in ("values", "rows", "columns"))
     design = seed_pilot(values, seeds=seeds, clusters=films)
     plain = design.parts.columns / (1 + design.parts.columns_skewness**2) ** 2

@@ -71,7 +71,7 @@ def differences(hits: np.ndarray, others: np.ndarray, films: np.ndarray) -> list
     judged = stats.alternative_annotator(hits, marks, clusters=films, epsilon=0.1, min_items=2)
     values, arms = np.concatenate([hits, others, others[::-1]]), np.repeat([0, 1, 2], len(hits))
     page = stats.page_trend(
-        values, arms, [0, 1, 2], clusters=np.tile(films, 3), rng=np.random.default_rng(0), n_permutations=1_000
+        values, arms.tolist(), [0, 1, 2], clusters=np.tile(films, 3), rng=np.random.default_rng(0), n_permutations=1_000
     )
     return [
         stats.low_quality_contrast(hits, others, clusters=films, threshold=0.5).estimate,
