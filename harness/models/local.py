@@ -56,6 +56,7 @@ class LocalModel:
     """A base in memory with adapters; implements `LanguageModel` with every capability."""
 
     supports: frozenset[Capability] = frozenset({"generate", "continuation_logprobs", "option_probabilities"})
+    is_resumable = True
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: BaseModel | None = None

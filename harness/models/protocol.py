@@ -200,6 +200,10 @@ class Resumable(LanguageModel, Protocol):
     call that goes on gives the numbers of one that was never killed. `on_answers` gets the answers of each pass.
     """
 
+    @property
+    def is_resumable(self) -> bool:
+        """True: what tells it from a model whose methods lack those arguments."""
+
     def continuation_logprobs(
         self,
         requests: Sequence[ContinuationRequest],
