@@ -147,7 +147,7 @@ def agreement(found: CrossJudged) -> Result:
                 a.criterion,
                 f"{a.first} × {a.second}",
                 ranks or "not defined",
-                f"{counts(ranks)}, {a.over}" if ranks else None,
+                f"{counts(ranks)}, over {a.over}" if ranks else None,
                 verdicts or "one file only",
                 verdicts and counts(verdicts),
                 "yes" if a.share_family else "no",
