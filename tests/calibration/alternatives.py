@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from crossed_cells import SHARES, TRUE_MEAN, cell_counts, cell_sums
-from families import Floats
+from crossed_cells import SHARES, TRUE_MEAN
+from families import MAX_ROWS, MIN_ROWS, Floats
 from scipy import special
 
 from harness.seeding import stream
@@ -129,19 +129,25 @@ class Draws:
 
 
 def draw(family: str, n_seeds: int, n_films: int, share: float, rng: np.random.Generator, *, factor: Floats) -> Draws:
-    """As the page's cells are drawn; what seeds add is multiplied by `factor` [contrasts]."""
-    counts = [cell_counts(n_seeds, n_films, None, rng) for _ in range(N_ABLATIONS * N_CONTRASTS)]
-    drawn = [
-        cell_sums(one, family, share, rng, factor=x)
-        for one, x in zip(counts, np.tile(factor, N_ABLATIONS), strict=True)
-    ]
-    sums, units = zip(*drawn, strict=True)
-    shape = N_ABLATIONS, N_CONTRASTS
-    return Draws(
-        sums=np.reshape(sums, (*shape, n_seeds, n_films)),
-        sizes=np.reshape([one[0] for one in counts], (*shape, n_films)),
-        unit=np.reshape(units, shape),
+    """As `crossed_cells` draws them; seed variances times `factor` [contrasts]."""
+    shape = N_ABLATIONS, N_CONTRASTS, n_seeds, n_films
+    sizes = rng.integers(MIN_ROWS, MAX_ROWS + 1, size=(*shape[:2], n_films)).astype(np.float64)
+    w = sizes / sizes.sum(axis=-1, keepdims=True)
+    films, cells = 0.5 + 0.5 / sizes, (0.05 + 1 / sizes)[..., None, :]
+    rest = np.sum(w**2 * films, axis=-1) + np.sum(w**2 * cells[..., 0, :], axis=-1) / n_seeds
+    seeds = factor * share / (1 - share) * rest * n_seeds
+    chance = (lambda size: rng.exponential(size=size) - 1) if family == "skewed" else rng.standard_normal
+    means = np.sqrt(seeds)[..., None, None] * chance((*shape[:3], 1)) + np.sqrt(films)[..., None, :] * chance(
+        (*shape[:2], 1, n_films)
     )
+    if family == "ordinal":
+        means = means + np.sqrt(0.05) * chance(shape)
+        counts = np.broadcast_to(sizes[..., None, :], shape).astype(int).ravel()
+        marks = np.rint(np.repeat(means.ravel(), counts) + rng.standard_normal(counts.sum()))
+        sums = np.add.reduceat(marks, np.cumsum(counts) - counts).reshape(shape)
+    else:
+        sums = sizes[..., None, :] * (means + np.sqrt(cells) * chance(shape))
+    return Draws(sums=sums, sizes=sizes, unit=np.sqrt(rest + seeds / n_seeds))
 
 
 def scored(mean: Floats, half: Floats, unit: Floats) -> list[float]:

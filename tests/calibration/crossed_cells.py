@@ -50,8 +50,8 @@ def _cell(table: str, family: str, n_rows: int, n_columns: int, share: float, *,
 
 def _crossed(family: str, n_rows: int, n_columns: int, share: float, *, each: int | None) -> Draw:
     def draw(hits: Counter[str], rng: np.random.Generator) -> None:
-        counts = cell_counts(n_rows, n_columns, each, rng)
-        sums, unit = cell_sums(counts, family, share, rng)
+        counts = _counts(n_rows, n_columns, each, rng)
+        sums, unit = _sums(counts, family, share, rng)
         n, mean = int(counts.sum()), float(sums.sum() / counts.sum())
         residuals = sums - mean * counts
         spread = spread_of(parts_of_cells(residuals, counts, n=n), level=0.95)
@@ -67,7 +67,7 @@ def _crossed(family: str, n_rows: int, n_columns: int, share: float, *, each: in
     return draw
 
 
-def cell_counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Generator) -> Floats:
+def _counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Generator) -> Floats:
     """Rows of each cell: films of 5 to 50, the same for every seed; or one mark of each rater asked for a prompt."""
     if each is None:
         return np.tile(rng.integers(MIN_ROWS, MAX_ROWS + 1, size=n_columns).astype(np.float64), (n_rows, 1))
@@ -75,17 +75,15 @@ def cell_counts(n_rows: int, n_columns: int, each: int | None, rng: np.random.Ge
     return (order < each).astype(np.float64)
 
 
-def cell_sums(
-    counts: Floats, family: str, share: float, rng: np.random.Generator, *, factor: float = 1.0
-) -> tuple[Floats, float]:
-    """Sums [rows, columns] around mean 0, and the standard error of the mean; rows add `factor` times as much."""
+def _sums(counts: Floats, family: str, share: float, rng: np.random.Generator) -> tuple[Floats, float]:
+    """Sums [rows, columns] of rows around mean 0, and the standard error of their mean."""
     w = counts / counts.sum()
     by_row, by_column = w.sum(axis=1), w.sum(axis=0)
     size = counts.max(axis=0)
     columns, cells = 0.5 + 0.5 / size, 0.05 + 1 / np.maximum(counts, 1)
     rest = float(by_column**2 @ columns + np.sum(w**2 * cells))
-    rows = factor * share / (1 - share) * rest / float(by_row @ by_row)
-    unit = math.sqrt(rest + rows * float(by_row @ by_row))
+    rows = share / (1 - share) * rest / float(by_row @ by_row)
+    unit = math.sqrt(rest / (1 - share))
     draw = rng.standard_normal if family != "skewed" else lambda shape: rng.exponential(size=shape) - 1
     effects = math.sqrt(rows) * draw((len(w), 1)) + np.sqrt(columns) * draw((1, w.shape[1]))
     if family == "ordinal":

@@ -205,6 +205,12 @@ power paired --sd 0 --effect 1
 power votes
 power votes --win-share 0.5
 power votes --win-share 0.6 --ties 1
+power seeds --effect 1
+power seeds --sd 1 --effect 1
+power seeds --sd 1 --films 20 --seeds 2
+power seeds --sd 1 --films 20 --effect 0.01
+power seeds --sd 1 --films 20 --seed-share 1 --effect 1
+power seeds latest --measure heldout_loss --effect 1
 power simulate {bad}/none.jsonl --effect 1
 power simulate {bad}/blank.jsonl --effect 1
 power simulate {bad}/other.jsonl --effect 1
