@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
 from harness.errors import ConfigError
-from harness.experiment.design import ContrastDesign, ExperimentDesign, Name
+from harness.experiment.design import ContrastDesign, ExperimentDesign, Name, TestDesign
 from harness.stats.crossed_power import detectable_in_seed_deviations
 
 StageName = Literal["sft", "dpo", "chosen_sft"]
@@ -43,16 +43,6 @@ class RecipesDesign(StrictConfig):
 
     sft: str | None = None
     dpo: str | None = None  # of `dpo` and of its control `chosen_sft`
-
-
-class TestDesign(StrictConfig):
-    """How much of TEST is asked; the same prompts in every arm."""
-
-    __test__ = False  # the name is the file's; pytest must not collect it
-
-    prompts: int = Field(default=60, ge=1, le=10**9)
-    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
 
 
 class CorpusDesign(StrictConfig):
@@ -106,9 +96,9 @@ class AblationDesign(ExperimentDesign):
         return self.seeds
 
     @property
-    def min_clusters(self) -> int:
-        """Fewer films than this support no verdict."""
-        return self.test.min_clusters
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
+        return self.test
 
     @property
     def identities(self) -> Mapping[str, Any]:

@@ -146,16 +146,26 @@ class VariantDesign(StrictConfig):
         return self
 
 
-class DataDesign(StrictConfig):
+class TestDesign(StrictConfig):
+    """How much of TEST is asked; the same prompts in every arm."""
+
+    __test__: ClassVar[bool] = False  # the name is the file's; pytest must not collect it
+
+    prompts: int | None = Field(default=60, ge=1, le=10**9)  # drawn evenly over the films; None: all, or all answered
+    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
+    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
+
+    @property
+    def heldout(self) -> int | None:
+        """How many human replies are scored: the prompts, or more of the same draw, which begins with them."""
+        return None if self.prompts is None else max(self.heldout_prompts or 0, self.prompts)
+
+
+class DataDesign(TestDesign):
     """Which prompts: the TEST split of a corpus, or a file of the user's own."""
 
     corpus: str | None = None  # sample, cornell, a folder, zip or JSONL that is split here
     file: str | None = None  # JSONL whose every row is a TEST prompt
-    prompts: int | None = Field(
-        default=60, ge=1, le=10**9
-    )  # drawn evenly over the films; None: all that its files answer
-    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
     max_tokens: int = Field(default=512, ge=32, le=10**9)  # window of history and reply
     seed: Seed = 7  # of the split
 
@@ -208,8 +218,8 @@ class ExperimentDesign(StrictConfig):
 
     @property
     @abstractmethod
-    def min_clusters(self) -> int:
-        """Fewer films than this support no verdict."""
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
 
     @property
     def identities(self) -> Mapping[str, Any]:
@@ -272,9 +282,9 @@ class EvaluationDesign(ExperimentDesign):
     data: DataDesign = DataDesign()
 
     @property
-    def min_clusters(self) -> int:
-        """Fewer films than this support no verdict."""
-        return self.data.min_clusters
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
+        return self.data
 
 
 def _check_contrasts(design: ExperimentDesign) -> None:

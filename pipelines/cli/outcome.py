@@ -9,12 +9,12 @@ from pipelines.cli.auditing import show_audit
 from pipelines.cli.console import emit, say, stdout, table
 
 if TYPE_CHECKING:
-    from harness.experiment.evaluate import Evaluated
+    from harness.experiment.engine import Finished
     from harness.experiment.session import Session
     from harness.reporting.record import ReportRecord
 
 
-def show(session: Session, evaluated: Evaluated, *, json: bool) -> None:
+def show(session: Session, evaluated: Finished, *, json: bool) -> None:
     """Verdicts as a table and the report's path; with `json`, one object instead."""
     if json:
         emit(outcome(session, evaluated))
@@ -46,7 +46,7 @@ def show_absences(record: ReportRecord) -> None:
         )
 
 
-def outcome(session: Session, evaluated: Evaluated) -> dict[str, Any]:
+def outcome(session: Session, evaluated: Finished) -> dict[str, Any]:
     """The result as others script against it."""
     from harness.reporting.findings import absences_json, findings_json
 

@@ -16,8 +16,7 @@ from harness.experiment.analysis.seeded import SeededArm, paired_rows, side_of
 from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.analysis.settling import settling_sentence
 from harness.experiment.analysis.values import Row, Rows
-from harness.experiment.design import FamilyDesign
-from harness.experiment.design import ContrastDesign, EffectDesign
+from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan
 from harness.types import Source

@@ -17,7 +17,7 @@ from harness.config import load_yaml
 from harness.experiment.ablate import load_ablation
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import load_design
-from harness.experiment.plan import make_plan
+from harness.experiment.plan import plan_ablation
 from harness.experiment.variants import parse_variant
 from harness.judging.criterion_files import shipped_criteria
 from harness.judging.spec import load_judge_spec
@@ -108,7 +108,7 @@ def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_
         assert design.declaration_digest() == plain.declaration_digest()
         assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
         assert len(design.seeds) >= 3
-        plan = make_plan(design, folder=path.parent)
+        plan = plan_ablation(design, folder=path.parent)
         assert {cell.arm for cell in plan.cells} == set(design.arms)
         for name, measure in design.measures.items():
             if measure.judge is not None:
