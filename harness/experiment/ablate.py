@@ -20,12 +20,10 @@ from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.evaluate import overlaid, read_design
 from harness.experiment.plan import plan_ablation
 from harness.experiment.session import Session
-from harness.experiment.workers.results import stage_result
 from harness.experiment.workers.schedule import Ran, Workers
 from harness.experiment.workers.screen import Screen
 from harness.experiment.workers.tracking_server import served
 from harness.models.bases import resolve_base
-from harness.reporting.ablation_record import Work
 from harness.settings import ENDPOINTS, Settings
 from harness.store.tracking import Tracking
 from harness.types import Variant
@@ -111,7 +109,9 @@ def run(
                     )  # fmt: skip
             finally:
                 workers.close()
-            finished = conclude(session, design, plan, ran, profile=profile, work=_work(executor, store, plan, ran))
+            finished = conclude(
+                session, design, plan, ran, profile=profile, executor=executor.name, n_workers=executor.n_workers
+            )
             _close_cells(store, plan, cells, finished.record, finished.lost)
     return replace(finished, seconds=time.perf_counter() - began)
 
@@ -224,16 +224,3 @@ def _close_cells(
             if finding.variant == cell.arm and finding.estimate.n:
                 store.client.log_metric(run_id, f"arm/{finding.name}", finding.estimate.value)
         store.client.set_terminated(run_id)
-
-
-def _work(executor: Executor, store: Tracking, plan: Plan, ran: Ran) -> Work:
-    results = [stage_result(store, run_id) for run_id in ran.runs.values()]
-    return Work(
-        executor=executor.name,
-        n_workers=executor.n_workers,
-        n_stages=len(plan.tasks),
-        n_reused=sum(result.reused for result in results),
-        n_retries=ran.n_retries,
-        stage_seconds=sum(result.seconds for result in results),
-        wall_seconds=ran.seconds,
-    )

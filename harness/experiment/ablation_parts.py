@@ -12,6 +12,7 @@ from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.graph import Plan, Task
 from harness.experiment.kinds import provider, stage_kind
+from harness.experiment.lineage import DPO
 from harness.experiment.trainings import stages_of
 from harness.reporting.ablation_record import ArmCurves, ArmRow, Setting
 from harness.reporting.record import AuditRow
@@ -149,20 +150,9 @@ def _settings(design: AblationDesign, arm: str, stages: Sequence[str]) -> tuple[
 
 
 def _curve(task: Task, record: Mapping[str, Any], *, name: str) -> LossCurve:
-    if task.kind == "pretrain":
-        points = record["trace"]
-        return LossCurve(
-            name=name,
-            train=tuple(CurvePoint(step=p["step"], value=p["train"]) for p in points),
-            validation=tuple(CurvePoint(step=p["step"], value=p["validation"]) for p in points),
-        )
-    points = record["curves"]
-    return LossCurve(
-        name=name,
-        train=tuple(CurvePoint(step=p["step"], value=p["value"]) for p in points if p["name"] == "train/loss"),
-        validation=tuple(
-            CurvePoint(step=p["step"], value=p["value"]) for p in points if p["name"] == "validation/loss"
-        ),
-        best_step=record.get("best_step"),
-        unit="Preference loss per pair" if task.kind == "dpo" else "Nats per token",
+    if task.kind != "pretrain":
+        return parts.training_curve(record, name=name, is_dpo=task.kind == DPO)
+    train, validation = (
+        tuple(CurvePoint(step=p["step"], value=p[kind]) for p in record["trace"]) for kind in ("train", "validation")
     )
+    return LossCurve(name=name, train=train, validation=validation)

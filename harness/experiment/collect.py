@@ -86,7 +86,7 @@ def collect(
     """
     lost = {cell.name: why for cell in plan.cells if (why := _loss(plan, cell, ran))}
     _require_some(design, plan, ran, lost)
-    cells = _cell_rows(session, plan, [cell for cell in plan.cells if cell.name not in lost], results)
+    cells = _cell_rows(session, [cell for cell in plan.cells if cell.name not in lost], results)
     prepared = results[cells[0].cell.prepared]
     reader = _Reader(session=session, design=design, plan=plan, cells=cells, results=results)
     uses = _uses(session, design, plan, cells)
@@ -96,7 +96,7 @@ def collect(
     uses = {name: use.under(qualifications) for name, use in uses.items()}
     metrics = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n in CATALOGUE]
     arms = [*reader.heldout(), *reader.metrics([name for name in metrics if name != "heldout_loss"])]
-    absences = list(_unused(session, design, plan, cells, prepared))
+    absences = list(_unused(session, design, cells, prepared))
     for name, declared in design.measures.items():
         if declared.scores is not None:
             imported = read_imported_run(session.tracking, name, declared.scores)
@@ -125,7 +125,7 @@ def collect(
         lost=lost,
         lost_arms={cell.name: cell.arm for cell in plan.cells if cell.name in lost},
         prepared=prepared,
-        prompts=test_prompts(session, plan.tasks[cells[0].cell.asking].settings, prepared),
+        prompts=test_prompts(session, cells[0].cell.settings, prepared),
         scores=scores,
         uses=uses,
         qualifications=qualifications,
@@ -274,14 +274,11 @@ def _require_some(design: ExperimentDesign, plan: Plan, ran: Ran, lost: Mapping[
         raise StageError(f"`{design.name}`: no reply could be measured: {ran.failures[plan.metrics]}")
 
 
-def _cell_rows(
-    session: Session, plan: Plan, cells: Iterable[Cell], results: Mapping[str, StageResult]
-) -> tuple[CellRows, ...]:
+def _cell_rows(session: Session, cells: Iterable[Cell], results: Mapping[str, StageResult]) -> tuple[CellRows, ...]:
     read: dict[str, Replies] = {}
     found = []
     for cell in cells:
-        asking = plan.tasks[cell.asking]
-        variant = variant_of(session, asking.settings, {role: results[key] for role, key in asking.needs.items()})
+        variant = variant_of(session, cell.settings, {role: results[key] for role, key in cell.needs.items()})
         if cell.generate is not None and cell.generate not in read:
             read[cell.generate] = rows.read_replies(variant.name, results[cell.generate])
         found.append(CellRows(cell=cell, variant=variant, replies=read.get(cell.generate or "")))
@@ -315,7 +312,7 @@ def _qualifications(
 
 
 def _unused(
-    session: Session, design: ExperimentDesign, plan: Plan, cells: Sequence[CellRows], prepared: StageResult
+    session: Session, design: ExperimentDesign, cells: Sequence[CellRows], prepared: StageResult
 ) -> tuple[Absence, ...]:
     """Rows of the user's own files that are in no number."""
     found: tuple[Absence, ...] = ()
@@ -323,7 +320,7 @@ def _unused(
         found = recorded.unused_rows(design.data.file, read_summary(prepared.folder).left_out)
     files = {c.cell.arm: replace(c.variant, name=c.cell.arm) for c in cells if c.variant.kind == "file"}
     if files:
-        prompts = test_prompts(session, plan.tasks[cells[0].cell.asking].settings, prepared)
+        prompts = test_prompts(session, cells[0].cell.settings, prepared)
         found += recorded.unused_replies(files.values(), prompts=prompts, test=prompts_of(prepared, "test"))
     return found
 

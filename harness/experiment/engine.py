@@ -101,12 +101,28 @@ def run_plan(
 
 
 def conclude(
-    session: Session, design: ExperimentDesign, plan: Plan, ran: Ran, *, profile: str | None = None, work: Work
+    session: Session,
+    design: ExperimentDesign,
+    plan: Plan,
+    ran: Ran,
+    *,
+    profile: str | None = None,
+    executor: str = "this process",
+    n_workers: int = 1,
 ) -> Finished:
     """Collect, analyse, report."""
     results = {key: stage_result(session.tracking, run_id) for key, run_id in ran.runs.items()}
     done = {stage.run_id for stage in session.done}
     session.done += [results[key] for key in plan.tasks if key in results and results[key].run_id not in done]
+    work = Work(
+        executor=executor,
+        n_workers=n_workers,
+        n_stages=len(plan.tasks),
+        n_reused=sum(result.reused for result in results.values()),
+        n_retries=ran.n_retries,
+        stage_seconds=sum(result.seconds for result in results.values()),
+        wall_seconds=ran.seconds,
+    )
     collected = collect(session, design, plan, ran, results=results)
     record = analyse_stage(session, design, plan=plan, collected=collected, profile=profile, work=work)
     return Finished(
@@ -125,12 +141,12 @@ def _declared(session: Session, plan: Plan, prepared: Mapping[str, StageResult])
     """Variants that exist already, by arm: found, strangers to the films of TEST, and served."""
     found: dict[str, Variant] = {}
     for cell in plan.cells:
-        task = plan.tasks[cell.heldout or cell.asking]
-        is_made_here = cell.adapter is not None or "base" in task.needs
+        is_made_here = cell.adapter is not None or "base" in cell.needs
         if not is_made_here and cell.prepared in prepared and cell.arm not in found:
             needed = {"prepared": prepared[cell.prepared]}
-            variant = found[cell.arm] = variant_of(session, task.settings, needed)
-            test = test_prompts(session, task.settings, needed["prepared"])
+            variant = found[cell.arm] = variant_of(session, cell.settings, needed)
+            asked = cell.settings if cell.heldout is None else plan.tasks[cell.heldout].settings
+            test = test_prompts(session, asked, needed["prepared"])
             refuse_seen(session.tracking, [variant], prepared=needed["prepared"], test=test)
     session.require_served(found.values())
     return found
@@ -148,7 +164,7 @@ def _require_same_test(
     for cell in plan.cells:
         if cell.prepared not in prepared or cell.arm in asked:
             continue
-        prompts = test_prompts(session, plan.tasks[cell.asking].settings, prepared[cell.prepared])
+        prompts = test_prompts(session, cell.settings, prepared[cell.prepared])
         asked[cell.arm] = digest_json([(p.id, [m.content for m in p.messages], p.reference) for p in prompts])
         design.require_reachable(len({p.cluster for p in prompts}))
     if not asked:

@@ -17,7 +17,6 @@ from harness.experiment.preparing import prepare_settings
 from harness.experiment.variants import tokenizer_source
 from harness.experiment.workers.here import ThisProcess
 from harness.experiment.workers.schedule import Ran
-from harness.reporting.ablation_record import Work
 
 if TYPE_CHECKING:
     from harness.experiment.graph import Plan
@@ -73,12 +72,7 @@ def _run(session: Session, design: EvaluationDesign, plan: Plan, *, runs: Mappin
     began = time.perf_counter()
     ran = Ran(runs=dict(runs or {}))
     run_plan(session, design, plan, ThisProcess(session), ran=ran)
-    work = Work(
-        executor="this process", n_workers=1, n_stages=len(plan.tasks),
-        n_reused=sum(stage.reused for stage in session.done), n_retries=0,
-        stage_seconds=sum(stage.seconds for stage in session.done), wall_seconds=ran.seconds,
-    )  # fmt: skip
-    finished = conclude(session, design, plan, ran, work=work)
+    finished = conclude(session, design, plan, ran)
     return replace(finished, seconds=time.perf_counter() - began)
 
 

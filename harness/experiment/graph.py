@@ -32,10 +32,11 @@ class Cell:
     seed: int
     prepared: str  # key of the task that cut the windows for this arm's base
     adapter: str | None  # key of the last training; None: the model, endpoint or file as it is
-    asking: str  # key of the task that asks its variant
-    generate: str | None
-    heldout: str | None
-    judged: Mapping[str, str]  # judge's folder → key
+    settings: Mapping[str, Any]  # JSON that says which variant is asked, and what
+    needs: Mapping[str, str]  # role → key of what has to be there before it can be
+    generate: str | None = None
+    heldout: str | None = None
+    judged: Mapping[str, str] = field(default_factory=dict)  # judge's folder → key
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +11,13 @@ from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
-from harness.experiment.design import DecodingDesign, ExperimentDesign, VariantDesign
+from harness.experiment.design import DecodingDesign, ExperimentDesign
 from harness.experiment.graph import REPLIES, Builder, Cell, Plan
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
 
 if TYPE_CHECKING:
     from harness.experiment.design import EvaluationDesign
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Replier:
-    """What replies in a cell, and what it takes to ask it."""
-
-    name: str
-    arm: str
-    seed: int
-    prepared: str
-    adapter: str | None
-    settings: Mapping[str, Any]  # that say which variant it is
-    needs: Mapping[str, str]
-    is_model: bool  # whose losses can be taken
 
 
 def plan_ablation(design: AblationDesign, *, folder: Path, limit: int | None = None) -> Plan:
@@ -41,17 +27,23 @@ def plan_ablation(design: AblationDesign, *, folder: Path, limit: int | None = N
         ConfigError: a recipe or a judge is missing or broken, or an override names a key that nothing reads.
     """
     builder = Builder()
-    trained = [
-        _trained(builder, design, arm=arm, seed=seed, folder=folder, limit=limit)
+    asked = _asked(design)
+    cells = [
+        _trained(builder, design, arm=arm, seed=seed, folder=folder, limit=limit, asked=asked)
         for arm in design.arms
         for seed in design.seeds
     ]
-    declared = [
-        _declared(name, variant, seed=seed, cell=f"{name} · {seed}", prepared=trained[0].prepared)
-        for name, variant in design.variants.items()
-        for seed in design.seeds
-    ]
-    return _asked(builder, design, [*trained, *declared], folder=folder)
+    prepared = cells[0].prepared
+    for name, variant in design.variants.items():
+        settings = {**asked, "variant": variant.model_dump(mode="json")}
+        cells += [
+            Cell(
+                name=f"{name} · {seed}", arm=name, seed=seed, prepared=prepared, adapter=None, settings=settings,
+                needs={"prepared": prepared},
+            )
+            for seed in design.seeds
+        ]  # fmt: skip
+    return _measured(builder, design, cells, folder=folder)
 
 
 def plan_evaluation(design: EvaluationDesign, *, folder: Path, prepare: Mapping[str, Any]) -> Plan:
@@ -62,16 +54,14 @@ def plan_evaluation(design: EvaluationDesign, *, folder: Path, prepare: Mapping[
     """
     builder = Builder()
     prepared = builder.add("prepare", prepare, {}, "Prepare")
-    repliers = [
-        _declared(name, variant, seed=design.seed, cell=name, prepared=prepared, own_name=name)
+    cells = [
+        Cell(
+            name=name, arm=name, seed=design.seed, prepared=prepared, adapter=None, needs={"prepared": prepared},
+            settings={**_asked(design), "variant": variant.model_dump(mode="json"), "name": name},
+        )
         for name, variant in design.variants.items()
-    ]
-    return _asked(builder, design, repliers, folder=folder)
-
-
-def needs_replies(design: ExperimentDesign) -> bool:
-    """Whether any measure is taken on generated replies; an evaluation's are part of what it shows."""
-    return not isinstance(design, AblationDesign) or any(name != "heldout_loss" for name in design.measures)
+    ]  # fmt: skip
+    return _measured(builder, design, cells, folder=folder)
 
 
 def decoding_of(design: ExperimentDesign, arm: str) -> DecodingDesign:
@@ -82,9 +72,23 @@ def decoding_of(design: ExperimentDesign, arm: str) -> DecodingDesign:
     return parse(data, DecodingDesign, where=f"arm {arm}")
 
 
+def _asked(design: ExperimentDesign) -> dict[str, Any]:
+    """Which prompts: a number of them, or all that the design's files answer."""
+    files = [variant.generations for variant in design.variants.values() if variant.generations]
+    asked: dict[str, Any] = {"n": design.asked.prompts, "seed": design.seed}
+    return asked if design.asked.prompts is not None else asked | {"files": files}
+
+
 def _trained(
-    builder: Builder, design: AblationDesign, *, arm: str, seed: int, folder: Path, limit: int | None
-) -> _Replier:
+    builder: Builder,
+    design: AblationDesign,
+    *,
+    arm: str,
+    seed: int,
+    folder: Path,
+    limit: int | None,
+    asked: Mapping[str, Any],
+) -> Cell:
     base = trainings.base(design, arm, folder=folder)
     roots: dict[str, str] = {}
     if base.pretrain is not None:
@@ -94,76 +98,35 @@ def _trained(
     adapter = trainings.train(
         builder, design, arm=arm, seed=seed, folder=folder, base=named, roots=roots, prepared=prepared
     )
-    return _Replier(
+    return Cell(
         name=f"{arm} · {seed}",
         arm=arm,
         seed=seed,
         prepared=prepared,
         adapter=adapter,
-        settings={"variant": {"model": base.source, "revision": base.revision}},
+        settings={**asked, "variant": {"model": base.source, "revision": base.revision}},
         needs={**roots, "prepared": prepared} | ({} if adapter is None else {"adapter": adapter}),
-        is_model=True,
     )
 
 
-def _declared(
-    arm: str, variant: VariantDesign, *, seed: int, cell: str, prepared: str, own_name: str | None = None
-) -> _Replier:
-    """A variant that exists already; with `own_name` its replies go by that, else by what it is."""
-    return _Replier(
-        name=cell,
-        arm=arm,
-        seed=seed,
-        prepared=prepared,
-        adapter=None,
-        settings={"variant": variant.model_dump(mode="json")} | ({"name": own_name} if own_name else {}),
-        needs={"prepared": prepared},
-        is_model=variant.model is not None or variant.adapter is not None,
-    )
-
-
-def _asked(builder: Builder, design: ExperimentDesign, repliers: Sequence[_Replier], *, folder: Path) -> Plan:
-    """Replies and losses of every cell, then what is measured on them."""
-    asked: dict[str, Any] = {"n": design.asked.prompts, "seed": design.seed}
-    if design.asked.prompts is None:
-        asked["files"] = [variant.generations for variant in design.variants.values() if variant.generations]
+def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, folder: Path) -> Plan:
+    """Replies and losses of every cell, then what is taken on them; an evaluation's replies are part of its report."""
     is_heldout = "heldout_loss" in design.measures
-    generate = {
-        replier.name: builder.add(
-            "generate",
-            {**asked, **replier.settings,
-             "decoding": decoding_json(decoding_of(design, replier.arm).noun(seed=design.seed))},
-            replier.needs,
-            f"Generate {replier.arm if replier.adapter is None else replier.name}",
-        )
-        for replier in repliers
-        if needs_replies(design) or not (is_heldout and replier.is_model)
-    }  # fmt: skip
-    heldout = {
-        replier.name: builder.add(
-            "heldout",
-            {**asked, **replier.settings, "n": design.asked.heldout},
-            replier.needs,
-            f"Held-out loss {replier.arm if replier.adapter is None else replier.name}",
-        )
-        for replier in repliers
-        if is_heldout and replier.is_model
-    }
-    cells = [
-        Cell(
-            name=replier.name,
-            arm=replier.arm,
-            seed=replier.seed,
-            prepared=replier.prepared,
-            adapter=replier.adapter,
-            asking=generate.get(replier.name) or heldout[replier.name],
-            generate=generate.get(replier.name),
-            heldout=heldout.get(replier.name),
-            judged={},
-        )
-        for replier in repliers
-    ]
-    metrics = builder.add("metrics", asked, _replies(cells), "Reply metrics", is_joint=True) if generate else None
+    if not isinstance(design, AblationDesign) or any(name != "heldout_loss" for name in design.measures):
+        for place, cell in enumerate(cells):
+            decoding = decoding_json(decoding_of(design, cell.arm).noun(seed=design.seed))
+            settings = {**cell.settings, "decoding": decoding}
+            key = builder.add("generate", settings, cell.needs, f"Generate {cell.label}")
+            cells[place] = replace(cell, generate=key)
+    for place, cell in enumerate(cells):
+        variant = cell.settings["variant"]
+        if is_heldout and not (variant.get("endpoint") or variant.get("generations")):
+            settings = {**cell.settings, "n": design.asked.heldout}
+            key = builder.add("heldout", settings, cell.needs, f"Held-out loss {cell.label}")
+            cells[place] = replace(cell, heldout=key)
+    asked, metrics = _asked(design), None
+    if any(cell.generate for cell in cells):
+        metrics = builder.add("metrics", asked, _replies(cells), "Reply metrics", is_joint=True)
     qualify = {}
     for judge in _judges(design, folder):
         cells = _judged(builder, design, cells, judge=judge, folder=folder, asked=asked)

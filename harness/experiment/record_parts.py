@@ -218,15 +218,20 @@ def training_facts(tracking: Tracking, variant: Variant) -> TrainingFacts:
     if training is None:
         return TrainingFacts(curve=None, n_tokens=None, caveats=())
     record = training.record
-    curve = LossCurve(
-        name=variant.name,
-        train=_points(record["curves"], "train"),
-        validation=_points(record["curves"], "validation"),
-        best_step=record["best_step"],
-        unit="Preference loss per pair" if training.stage == DPO else "Nats per token",
-    )
+    curve = training_curve(record, name=variant.name, is_dpo=training.stage == DPO)
     caveats = _pair_caveats(tracking, training, variant.name) if training.is_preference else ()
     return TrainingFacts(curve=curve, n_tokens=record["n_tokens"], caveats=caveats)
+
+
+def training_curve(record: Mapping[str, Any], *, name: str, is_dpo: bool) -> LossCurve:
+    """How the loss of a training went."""
+    return LossCurve(
+        name=name,
+        train=_points(record["curves"], "train"),
+        validation=_points(record["curves"], "validation"),
+        best_step=record.get("best_step"),
+        unit="Preference loss per pair" if is_dpo else "Nats per token",
+    )
 
 
 def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
     scored = _stage(folder / "judge")
     cells = {
         name: Cell(
-            name=name, arm=name, seed=7, prepared="p", adapter=None, asking=name, generate=name, heldout=None, judged={}
+            name=name, arm=name, seed=7, prepared="p", adapter=None, settings={}, needs={}, generate=name
         )
         for name in VARIANTS
     }  # fmt: skip
