@@ -70,7 +70,7 @@ def analyse_stage(
     def estimate(stage: Stage, on_progress: OnProgress) -> None:
         stage.set_tag(PROMPTS_TAG, test_digest)
         stage.set_tag(QUESTIONS_TAG, " ".join(question.digest for question in collected.questions))
-        found = findings_of(design, collected)
+        found = findings_of(design, plan, collected)
         record = build_record(
             session, design, plan=plan, collected=collected, found=found, profile=profile, work=work,
             run_id=stage.run_id,
@@ -94,7 +94,7 @@ def analyse_stage(
     return read_record(result.folder / RECORD)
 
 
-def findings_of(design: ExperimentDesign, collected: Collected) -> Found:
+def findings_of(design: ExperimentDesign, plan: Plan, collected: Collected) -> Found:
     """Numbers of every arm and contrast, and what is missing among them."""
     rules = measure_rules(design.measures, collected.uses)
     shared: dict[str, Any] = {
@@ -105,7 +105,7 @@ def findings_of(design: ExperimentDesign, collected: Collected) -> Found:
     }
     analysis = analyse_seeds(
         collected.arms, rules=rules, contrasts=design.contrasts, variants=design.arm_names,
-        absences=_absences(design, collected), **shared,
+        absences=_absences(design, plan, collected), **shared,
     )  # fmt: skip
     biases = bias_findings(collected.uses, collected.compared, seed=design.seed, level=design.family.level)
     notes = tuple(read_json(collected.prepared.folder / "summary.json")["notes"])
@@ -140,15 +140,12 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
     return rules
 
 
-def _absences(design: ExperimentDesign, collected: Collected) -> tuple[Absence, ...]:
+def _absences(design: ExperimentDesign, plan: Plan, collected: Collected) -> tuple[Absence, ...]:
     """Trainings that failed, arms that say nothing with a seed, and what was given and is in no row."""
     lost = [
-        Absence(
-            kind="failed",
-            said=f"`{name}` was declared and is missing: {why}",
-            variants=(collected.lost_arms[name],),
-        )
-        for name, why in collected.lost.items()
+        Absence(kind="failed", said=f"`{cell.name}` was declared and is missing: {why}", variants=(cell.arm,))
+        for cell in plan.cells
+        if (why := collected.lost.get(cell.name))
     ]
     # The loss of human replies needs none of the arm's own, and the share without text counts those without.
     measures = [name for name in design.measures if name not in ("heldout_loss", "no_text")]

@@ -21,7 +21,7 @@ from harness.experiment.measured_arms import ImportedRun, Replies, read_imported
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
 from harness.experiment.session import Session
-from harness.experiment.tasks import own_names, test_prompts, variant_of
+from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import CATALOGUE
@@ -54,7 +54,6 @@ class Collected:
     ends: tuple[SeededArm, ...]  # how replies ended, declared as a measure or not
     cells: tuple[CellRows, ...]  # that came through
     lost: Mapping[str, str]  # cell → why it is missing
-    lost_arms: Mapping[str, str]  # cell that is missing → its arm
     prepared: StageResult
     prompts: Sequence[Prompt]
     scores: Mapping[Path, Mapping[str, tuple[Cell, ...]]]  # score table → name of replies in it → whose they are
@@ -123,7 +122,6 @@ def collect(
         ends=tuple(reader.metrics(ENDS)),
         cells=cells,
         lost=lost,
-        lost_arms={cell.name: cell.arm for cell in plan.cells if cell.name in lost},
         prepared=prepared,
         prompts=test_prompts(session, cells[0].cell.settings, prepared),
         scores=scores,
@@ -205,22 +203,24 @@ class _Reader:
 
     def owners(self, task: Task, judge: str | None = None) -> dict[str, tuple[Cell, ...]]:
         """Names of replies in a table → whose they are; of a judge's, those that it was to be about."""
-        keys = {need for role, need in task.needs.items() if role.startswith(REPLIES)}
-        inside = [found for found in self.cells if found.cell.generate in keys]
-        stages = {found.cell.name: self.results[found.cell.generate or ""] for found in inside}
-        names = own_names((found.variant.name, stages[found.cell.name]) for found in inside)
         owners: dict[str, tuple[Cell, ...]] = {}
-        for found in inside:
-            if judge is None or found.cell.judged[judge] == task.key:
-                name = names[stages[found.cell.name].digest]
+        for found in self.cells:
+            is_about = judge is None or found.cell.judged[judge] == task.key
+            if is_about and found.replies is not None:
+                name = self._names(task)[found.replies.stage.digest]
                 owners[name] = (*owners.get(name, ()), found.cell)
         return owners
 
     def unpaired(self, task: Task, *, measures: tuple[str, ...]) -> tuple[Absence, ...]:
         """Replies that a pairwise judge did not see."""
-        inside = {cell.name for cells in self.owners(task).values() for cell in cells}
-        replies = {f.cell.arm: f.replies for f in self.cells if f.cell.name in inside and f.replies is not None}
+        names = self._names(task)
+        replies = {f.cell.arm: f.replies for f in self.cells if f.replies and f.replies.stage.digest in names}
         return recorded.unpaired_draws(replies, recorded.shared_draws(replies), measures=measures)
+
+    def _names(self, task: Task) -> dict[str, str]:
+        """Digest of a stage of replies → the name that they go by in a table."""
+        inputs = self.results[task.key].inputs
+        return {digest: role.removeprefix(f"{REPLIES} ") for role, digest in inputs.items()}
 
     def _seeded(
         self,

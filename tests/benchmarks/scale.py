@@ -226,7 +226,6 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
             for name in VARIANTS
         ),
         lost={},
-        lost_arms={},
         prepared=_stage(folder / "prepared"),
         prompts=prompts,
         scores={scored.folder / SCORES: {name: (cell,) for name, cell in cells.items()}},
