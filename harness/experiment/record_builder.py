@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import smallest_effect_in_units
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_row, trend_rows
 from harness.experiment.arms import AblationDesign
-from harness.experiment.collect import CellRows, Collected
+from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
-from harness.experiment.score_table import LostScores, lost_scores, scores_of
+from harness.experiment.score_table import lost_scores, scores_of
 from harness.measures.catalogue import CATALOGUE
 from harness.models.memory import peak_of_stages
 from harness.reporting import record as records
@@ -24,14 +23,13 @@ from harness.reporting.ablation_record import AblationRecord, Work
 from harness.reporting.numbers import write_count
 from harness.store.artifacts import to_json
 from harness.store.provenance import versions
-from harness.types import Generation, Grain
+from harness.types import Grain
 
 if TYPE_CHECKING:
     from harness.experiment.analyse import Found
     from harness.experiment.analysis.seeded import SeededArm
     from harness.experiment.graph import Plan
     from harness.experiment.session import Session
-    from harness.judging.results import ScoredGeneration
 
 N_SAMPLES = 8
 SELF_FAMILY_CAVEAT = (
@@ -170,23 +168,20 @@ def _values(arm: SeededArm) -> list[float | None]:
 
 
 def _samples(design: ExperimentDesign, collected: Collected) -> tuple[records.Sample, ...]:
+    """The first prompts with the replies of each arm's first seed."""
     first = [cells[0] for arm in design.arm_names if (cells := collected.of_arm(arm)) and cells[0].generations]
-    if not first:
-        return ()
-    prompts = collected.prompts[:N_SAMPLES]
-    chosen = {found.cell.name for found in first}
-    scores: list[ScoredGeneration] = []
-    for file, owners in collected.scores.items():
-        for score in scores_of(file, [prompt.id for prompt in prompts]):
-            shown = [cell for cell in owners.get(score.variant, ()) if cell.name in chosen]
-            scores += [replace(score, variant=cell.arm) for cell in shown]
-    generations = {found.cell.arm: _to(prompts, found) for found in first}
-    return parts.samples(prompts, generations, scores, film_titles=parts.titles(collected.prepared), n=N_SAMPLES)
-
-
-def _to(prompts: Sequence[Any], found: CellRows) -> list[Generation]:
-    asked = {prompt.id for prompt in prompts}
-    return [generation for generation in found.generations if generation.prompt_id in asked]
+    shown = {found.cell.name: found.generations for found in first}
+    ids = [prompt.id for prompt in collected.prompts[:N_SAMPLES]]
+    scores = [
+        replace(score, variant=cell.arm)
+        for file, owners in collected.scores.items()
+        for score in scores_of(file, ids)
+        for cell in owners.get(score.variant, ())
+        if cell.name in shown
+    ]
+    generations = {found.cell.arm: found.generations for found in first}
+    titles = parts.titles(collected.prepared)
+    return parts.samples(collected.prompts, generations, scores, film_titles=titles, n=N_SAMPLES) if first else ()
 
 
 def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:
@@ -195,16 +190,14 @@ def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:
         records.MissingRow(what=f"arm {name}", n=1, of=1, why=f"failed after a second try: {why}")
         for name, why in collected.lost.items()
     ]
-    generations: Mapping[str, Sequence[Generation]] = {
-        found.cell.name: found.generations
-        for arm in dict.fromkeys(each.cell.arm for each in collected.cells)
-        for found in collected.speaking(arm)
-    }
-    scored: list[LostScores] = []
-    for file, owners in collected.scores.items():
-        for row in lost_scores(file):
-            labels = dict.fromkeys(cell.label for cell in owners.get(row.variant, ()))
-            scored += [replace(row, variant=label) for label in labels]
+    arms = dict.fromkeys(found.cell.arm for found in collected.cells)
+    generations = {found.cell.label: found.generations for arm in arms for found in collected.speaking(arm)}
+    scored = [
+        replace(row, variant=label)
+        for file, owners in collected.scores.items()
+        for row in lost_scores(file)
+        for label in dict.fromkeys(cell.label for cell in owners.get(row.variant, ()))
+    ]
     scored.sort(key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))
     return (*lost, *parts.missing_rows(generations, scored), *parts.missing_references(collected.arms))
 

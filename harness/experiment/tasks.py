@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment.design import VariantDesign
-from harness.experiment.graph import REPLIES, Task
+from harness.experiment.graph import REPLIES
 from harness.experiment.judges.judge_files import use_of
 from harness.experiment.judges.judge_uses import score_stage
 from harness.experiment.judges.pairwise_stages import versus_stage
@@ -22,6 +22,8 @@ from harness.experiment.published import adapter_of
 from harness.experiment.recordings import asked_prompts, shared_draws
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
+from harness.experiment.workers.results import stage_result
+from harness.experiment.workers.schedule import Ticket
 from harness.judging.spec import load_judge_spec
 from harness.store.artifacts import digest_json, from_json
 from harness.store.prepared import read_summary
@@ -32,17 +34,11 @@ Settings = Mapping[str, Any]  # of a stage, as JSON
 NAME_LENGTH = 12  # characters of a variant's digest that name it in its rows
 
 
-def run_task(session: Session, task: Task, needed: Needed, *, declaration: str = "") -> StageResult:
-    """Run a task's stage, or reuse it where its fingerprint stands.
-
-    Args:
-        session: whose `parent` the stage's run nests under.
-        task: what to run.
-        needed: the finished stages that it needs, by role.
-        declaration: digests of the declarations that stand while it runs; tagged on generations.
-    """
-    session.declaration = declaration
-    return stage_kind(task.kind).run(session, task.settings, needed)
+def run_ticket(session: Session, ticket: Ticket) -> StageResult:
+    """Run a ticket's stage, or reuse it where its fingerprint stands; its run nests under the session's `parent`."""
+    session.declaration = ticket.declaration
+    needed = {role: stage_result(session.tracking, run_id) for role, run_id in ticket.needs.items()}
+    return stage_kind(ticket.task.kind).run(session, ticket.task.settings, needed)
 
 
 def variant_of(session: Session, settings: Settings, needed: Needed) -> Variant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.experiment.tasks import run_task
+from harness.experiment.tasks import run_ticket
 from harness.experiment.workers.results import stage_result
 from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
 
@@ -27,8 +27,7 @@ class ThisProcess:
 
     def start(self, ticket: Ticket) -> None:
         """Run a ticket to its end."""
-        needed = {role: stage_result(self._session.tracking, run_id) for role, run_id in ticket.needs.items()}
-        found = run_task(self._session, ticket.task, needed, declaration=ticket.declaration)
+        found = run_ticket(self._session, ticket)
         self._done.append(
             Event(key=ticket.task.key, kind="done", run_id=found.run_id, seconds=found.seconds, is_reused=found.reused)
         )
