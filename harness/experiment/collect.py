@@ -167,8 +167,9 @@ class _Reader:
         ]
 
     def judged(self, judge: str) -> list[Task]:
-        """A judge's tasks."""
-        return [self.plan.tasks[key] for key in dict.fromkeys(found.cell.judged[judge] for found in self.cells)]
+        """A judge's tasks that came through: without the control there are no verdicts against it."""
+        keys = dict.fromkeys(found.cell.judged[judge] for found in self.cells)
+        return [self.plan.tasks[key] for key in keys if key in self.results]
 
     def scored(self, judge: str, served: Mapping[str, JudgeUse]) -> list[SeededArm]:
         """A judge's scores, for each measure that it serves."""

@@ -65,8 +65,9 @@ class Plan:
                 yield self.tasks[at]
 
     def of_cell(self, cell: Cell) -> dict[str, Task]:
-        """Every task that a cell's numbers stand on."""
-        ends = [cell.adapter or cell.prepared, cell.generate, cell.heldout, *cell.judged.values()]
+        """Every task that a cell's own numbers stand on; a verdict against the control stands on that as well."""
+        scored = [key for key in cell.judged.values() if self.tasks[key].kind != "versus"]
+        ends = [cell.adapter or cell.prepared, cell.generate, cell.heldout, *scored]
         return {task.key: task for end in ends if end is not None for task in self.below(end)}
 
     def users(self) -> dict[str, list[Cell]]:
