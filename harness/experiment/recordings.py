@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.errors import InputError
 from harness.experiment.imported_scores import ImportedScore
 from harness.experiment.measured_arms import Replies
 from harness.experiment.prompt_draw import draw_prompts
@@ -15,11 +16,23 @@ from harness.types import Absence, Prompt, Variant
 N_NAMED = 3  # of the prompts that match nothing
 
 
-def asked_prompts(test: Sequence[Prompt], *, n: int | None, seed: int, files: Iterable[str] = ()) -> list[Prompt]:
+def asked_prompts(
+    test: Sequence[Prompt], *, n: int | None, seed: int, files: Iterable[str] = (), common: Sequence[str] = ()
+) -> list[Prompt]:
     """`n` prompts of an experiment; where that is open, all that its `files` of replies answer, or all of TEST.
 
-    A prompt that one file answers and another lacks is asked, and missing there.
+    A prompt that one file answers and another lacks is asked, and missing there; with `common`, files of replies, those
+    are asked that all of them answer, as they stand in TEST.
+
+    Raises:
+        InputError: there is no such prompt.
     """
+    if common:
+        answers = [RecordedModel.load(Path(file)).prompt_ids for file in common]
+        if shared := [p for p in test if all(p.id in ids for ids in answers)]:
+            return shared
+        named = ", ".join(f"`{file}`" for file in common)
+        raise InputError(f"{named} must hold replies to TEST prompts of this data; none of the ids is one")
     if n is not None:
         return draw_prompts(test, n=n, seed=seed)
     answered = {key for file in files for key in RecordedModel.load(Path(file)).prompt_ids}

@@ -9,8 +9,7 @@ from typing import Any
 
 from harness.experiment.design import VariantDesign
 from harness.experiment.graph import REPLIES
-from harness.experiment.judges.judge_files import use_of
-from harness.experiment.judges.judge_uses import score_stage
+from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
@@ -74,7 +73,7 @@ def _resolved(session: Session, settings: Settings, needed: Needed) -> Variant:
 
 def test_prompts(session: Session, settings: Settings, prepared: StageResult) -> list[Prompt]:
     """The prompts that a task asks, read once a session."""
-    asked = {"n": settings["n"], "seed": settings["seed"], "files": settings.get("files", [])}
+    asked = {key: settings[key] for key in ("n", "seed", "files", "common") if key in settings}
     return session.once(
         digest_json({"prompts": asked, "of": prepared.digest}),
         lambda: asked_prompts(prompts_of(prepared, "test"), **asked),

@@ -124,6 +124,12 @@ def judge_use(
     )
 
 
+def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
+    name = criterion or spec.criteria[0].name
+    return judge_use(session, spec, measure=name, criterion=name)
+
+
 def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iterator[str]:
     """What a judge's server decided, each with the reason."""
     if not declared.is_remote:
