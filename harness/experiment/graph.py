@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.store.artifacts import digest_json
 
-REPLIES = "replies"  # how roles begin that are stages of replies
+PREPARED, REPLIES = "prepared", "replies"  # how roles begin that are stages of data, and of replies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

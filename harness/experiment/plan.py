@@ -12,7 +12,7 @@ from harness.errors import ConfigError
 from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
 from harness.experiment.design import DecodingDesign, ExperimentDesign
-from harness.experiment.graph import REPLIES, Builder, Cell, Plan
+from harness.experiment.graph import PREPARED, REPLIES, Builder, Cell, Plan
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
 
@@ -27,15 +27,14 @@ def plan_ablation(design: AblationDesign, *, folder: Path, limit: int | None = N
         ConfigError: a recipe or a judge is missing or broken, or an override names a key that nothing reads.
     """
     builder = Builder()
-    asked = _asked(design)
     cells = [
-        _trained(builder, design, arm=arm, seed=seed, folder=folder, limit=limit, asked=asked)
+        _trained(builder, design, arm=arm, seed=seed, folder=folder, limit=limit)
         for arm in design.arms
         for seed in design.seeds
     ]
     prepared = cells[0].prepared
     for name, variant in design.variants.items():
-        settings = {**asked, "variant": variant.model_dump(mode="json")}
+        settings = {**_asked(design), "variant": variant.model_dump(mode="json")}
         cells += [
             Cell(
                 name=f"{name} · {seed}", arm=name, seed=seed, prepared=prepared, adapter=None, settings=settings,
@@ -79,16 +78,7 @@ def _asked(design: ExperimentDesign) -> dict[str, Any]:
     return asked if design.asked.prompts is not None else asked | {"files": files}
 
 
-def _trained(
-    builder: Builder,
-    design: AblationDesign,
-    *,
-    arm: str,
-    seed: int,
-    folder: Path,
-    limit: int | None,
-    asked: Mapping[str, Any],
-) -> Cell:
+def _trained(builder: Builder, design: AblationDesign, *, arm: str, seed: int, folder: Path, limit: int | None) -> Cell:
     base = trainings.base(design, arm, folder=folder)
     roots: dict[str, str] = {}
     if base.pretrain is not None:
@@ -104,7 +94,7 @@ def _trained(
         seed=seed,
         prepared=prepared,
         adapter=adapter,
-        settings={**asked, "variant": {"model": base.source, "revision": base.revision}},
+        settings={**_asked(design), "variant": {"model": base.source, "revision": base.revision}},
         needs={**roots, "prepared": prepared} | ({} if adapter is None else {"adapter": adapter}),
     )
 
@@ -124,12 +114,12 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
             settings = {**cell.settings, "n": design.asked.heldout}
             key = builder.add("heldout", settings, cell.needs, f"Held-out loss {cell.label}")
             cells[place] = replace(cell, heldout=key)
-    asked, metrics = _asked(design), None
+    metrics = None
     if any(cell.generate for cell in cells):
-        metrics = builder.add("metrics", asked, _replies(cells), "Reply metrics", is_joint=True)
+        metrics = builder.add("metrics", _asked(design), _replies(cells), "Reply metrics", is_joint=True)
     qualify = {}
     for judge in _judges(design, folder):
-        cells = _judged(builder, design, cells, judge=judge, folder=folder, asked=asked)
+        cells = _judged(builder, design, cells, judge=judge, folder=folder)
         settings = {"judge": str(folder / judge), "n": design.controls, "seed": design.seed}
         needs = {"prepared": cells[0].prepared}
         qualify[judge] = builder.add("qualify", settings, needs, f"Controls {Path(judge).name}")
@@ -137,19 +127,14 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
 
 
 def _replies(cells: Iterable[Cell]) -> dict[str, str]:
-    """Roles of what has to be asked before all replies can be looked at, and of the prompts that were asked."""
+    """Roles of replies that are looked at together, and of the data with their prompts, which are the same in all."""
     asked = [cell for cell in cells if cell.generate is not None]
-    return {"prepared": asked[0].prepared, **{f"{REPLIES} {cell.label}": cell.generate or "" for cell in asked}}
+    prepared = {f"{PREPARED} {place}": key for place, key in enumerate(dict.fromkeys(cell.prepared for cell in asked))}
+    return prepared | {f"{REPLIES} {cell.label}": cell.generate or "" for cell in asked}
 
 
 def _judged(
-    builder: Builder,
-    design: ExperimentDesign,
-    cells: Sequence[Cell],
-    *,
-    judge: str,
-    folder: Path,
-    asked: Mapping[str, Any],
+    builder: Builder, design: ExperimentDesign, cells: Sequence[Cell], *, judge: str, folder: Path
 ) -> list[Cell]:
     """Cells with the scores of one judge: where nothing is trained, all replies to a prompt share its encoding."""
     spec = load_judge_spec(folder / judge)
@@ -159,7 +144,7 @@ def _judged(
     found = []
     for cell in cells:
         chosen = list(cells) if is_together else [controls[cell.seed], cell] if is_pairwise else [cell]
-        settings: dict[str, Any] = {**asked, "judge": str(folder / judge)}
+        settings: dict[str, Any] = {**_asked(design), "judge": str(folder / judge)}
         if is_pairwise:
             settings["control"] = f"{REPLIES} {controls[cell.seed].label}"
         whose = spec.name if is_together else cell.label

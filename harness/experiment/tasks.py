@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment.design import VariantDesign
-from harness.experiment.graph import REPLIES
+from harness.experiment.graph import PREPARED, REPLIES
 from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
@@ -122,22 +122,28 @@ def _replies(needed: Needed) -> dict[str, Replies]:
     return {role: reply.named(names[reply.stage.digest]) for role, reply in read.items()}
 
 
+def _prompts(session: Session, settings: Settings, needed: Needed) -> list[Prompt]:
+    """What all of several stages of replies were asked."""
+    prepared = next(result for role, result in needed.items() if role.startswith(PREPARED))
+    return test_prompts(session, settings, prepared)
+
+
 def _metrics(session: Session, settings: Settings, needed: Needed) -> StageResult:
     replies = {reply.variant: reply for reply in _replies(needed).values()}
-    return metrics_stage(session, replies, test_prompts(session, settings, needed["prepared"]))
+    return metrics_stage(session, replies, _prompts(session, settings, needed))
 
 
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:
     use = use_of(session, load_judge_spec(Path(settings["judge"])))
     replies = {reply.variant: reply for reply in _replies(needed).values()}
-    return score_stage(session, use, replies=replies, prompts=test_prompts(session, settings, needed["prepared"]))
+    return score_stage(session, use, replies=replies, prompts=_prompts(session, settings, needed))
 
 
 def _versus(session: Session, settings: Settings, needed: Needed) -> StageResult:
     use = use_of(session, load_judge_spec(Path(settings["judge"])))
     by_role = _replies(needed)
     shared = shared_draws({reply.variant: reply for reply in by_role.values()})
-    prompts = test_prompts(session, settings, needed["prepared"])
+    prompts = _prompts(session, settings, needed)
     return versus_stage(session, use, replies=shared, prompts=prompts, control=by_role[settings["control"]].variant)
 
 
