@@ -10,7 +10,8 @@ from typing import Any
 from harness.config import load_yaml
 from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign, VariantDesign
-from harness.experiment.evaluate import Evaluated, evaluate_prepared
+from harness.experiment.engine import Finished
+from harness.experiment.evaluate import evaluate_prepared
 from harness.experiment.published import published_adapter
 from harness.experiment.session import Session
 from harness.experiment.shipped import experiments_folder
@@ -43,7 +44,7 @@ def run(
     experiment: Path | None = None,
     seed: int = 7,
     limit: int | None = None,
-) -> Evaluated:
+) -> Finished:
     """Train on a corpus and compare with the base on films that were held out.
 
     Raises:

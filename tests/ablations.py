@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from stories import tiny_recipe
 
+import pipelines  # noqa: F401  names the stages that prepare and train
 from harness.config import parse
 from harness.experiment.arms import AblationDesign
 

@@ -112,12 +112,36 @@ _ESTIMATE = {"value", "low", "high", "n", "n_clusters", "n_missing", "df", "se"}
 _NAMES = ("key", "name", "measure", "contrast", "variant", "arm", "criterion", "control", "seed", "what")
 
 
-def numbers_of(printed: Any) -> dict[str, Any]:
-    """Every number of a finished experiment's record, and how it was got, by a path that says what it is of."""
-    record = json.loads(Path(printed["report"]).with_suffix(".json").read_text())["record"]
+def record_of(printed: Any) -> Any:
+    """A finished experiment's record."""
+    return json.loads(Path(printed["report"]).with_suffix(".json").read_text())["record"]
+
+
+def numbers_of(record: Any) -> dict[str, Any]:
+    """Every number of a record, and how it was got, by a path that says what it is of."""
     found: dict[str, Any] = {}
     _walk(record, "", found)
     return found
+
+
+def shares_outside(record: Any) -> list[str]:
+    """Intervals of shares that leave [0, 1], and of their differences that leave [−1, 1]."""
+    units = {measure["name"]: measure["unit"] for measure in record["measures"]}
+    found = [
+        (f["name"], f["estimate"], -1 if f["contrast"] else 0)
+        for f in record["findings"]
+        if units.get(f["name"]) in ("share", "share of wins")
+    ]
+    for variant in record["variants"]:
+        found += [(variant["name"], variant[key], 0) for key in ("cut_off", "no_text") if variant[key] is not None]
+    for row in (record["ablation"] or {}).get("by_seed", ()):
+        found += [(row["contrast"], row["estimate"], -1)] if units[row["measure"]] == "share" else []
+    slack = 1e-9
+    return [
+        f"{name}: {estimate}"
+        for name, estimate, least in found
+        if any(end is not None and not least - slack <= end <= 1 + slack for end in (estimate["low"], estimate["high"]))
+    ]
 
 
 def _walk(value: Any, path: str, found: dict[str, Any]) -> None:

@@ -8,36 +8,30 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.child_processes import SAFE_PATH
 from harness.config import parse
-from harness.errors import ConfigError, InputError, StageError
-from harness.experiment.analyse_ablation import analyse_ablation
+from harness.errors import ConfigError
 from harness.experiment.arms import AblationDesign
-from harness.experiment.collect import collect
+from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.evaluate import overlaid, read_design
-from harness.experiment.kinds import provider_names
-from harness.experiment.plan import Plan, Task, make_plan
+from harness.experiment.plan import plan_ablation
 from harness.experiment.session import Session
-from harness.experiment.tasks import require_bases, test_prompts
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Ran, Ticket, Workers, run_tasks
+from harness.experiment.workers.schedule import Ran, Workers
 from harness.experiment.workers.screen import Screen
 from harness.experiment.workers.tracking_server import served
-from harness.reporting.ablation_record import Work
-from harness.reporting.render import ReportFiles
-from harness.reporting.runs import export_report
+from harness.models.bases import resolve_base
 from harness.settings import ENDPOINTS, Settings
-from harness.store.artifacts import digest_json
-from harness.store.tracking import StageResult, Tracking
+from harness.store.tracking import Tracking
 from harness.types import Variant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.experiment.graph import Plan
     from harness.reporting.record import ReportRecord
 
 ExecutorName = Literal["local", "ray"]
@@ -54,20 +48,6 @@ class Executor:
     n_workers: int = 2
     address: str | None = None  # of a Ray cluster that is there
     gpus: float | None = None  # GPUs a ticket takes; None: one where the cluster has any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ablated:
-    """A finished ablation."""
-
-    record: ReportRecord
-    files: ReportFiles
-    run_id: str  # the parent run
-    plan: Plan
-    ran: Ran
-    lost: Mapping[str, str]  # cell → why it is missing
-    stages: tuple[StageResult, ...]
-    seconds: float
 
 
 def load_ablation(
@@ -97,16 +77,16 @@ def run(
     say: Any = lambda text: None,
     limit: int | None = None,
     is_forced: bool = False,
-) -> Ablated:
+) -> Finished:
     """Run an ablation; what stands finished is reused, so that a killed driver's successor goes on from there.
 
     Raises:
         InputError: the design cannot be run as it stands; found before anything is trained.
     """
     began = time.perf_counter()
-    plan = make_plan(design, folder=file.resolve().parent, limit=limit)
+    plan = plan_ablation(design, folder=file.resolve().parent, limit=limit)
     # Servers are asked for the bases now and for an adapter when it has been trained.
-    bases = require_bases(_named_bases(plan))
+    bases = [resolve_base(source, revision=revision) for source, revision in _named_bases(plan).items()]
     Session(tracking=tracking).require_served(Variant(name=b.source, kind="model", base=b) for b in bases)
     tracking.experiment_id()  # made here, so that its artifacts lie in the home whoever logs
     with _store(tracking.settings, executor) as settings, _only_results_on_stdout(executor):
@@ -119,109 +99,34 @@ def run(
             _child_runs(store, design, plan, parent.run_id) as cells,
         ):
             ran = Ran()
+            session = Session(tracking=store, parent=parent.run_id, is_forced=is_forced, say=say)
             workers = _workers(executor, settings)
             try:
                 with Screen(plan, console, say=say) as screen:
-                    _run_plan(
-                        plan, workers, ran, design=design, store=store, screen=screen, parent=parent.run_id,
-                        cells=cells, declaration=standing_declarations(design, file), is_forced=is_forced,
+                    run_plan(
+                        session, design, plan, workers, ran=ran, beside=standing_declarations(file), parents=cells,
+                        on_event=screen.on_event, n_attempts=N_ATTEMPTS,
                     )  # fmt: skip
             finally:
                 workers.close()
-            results = {key: stage_result(store, run_id) for key, run_id in ran.runs.items()}
-            session = Session(tracking=store, parent=parent.run_id, is_forced=is_forced, say=say)
-            session.done = [results[key] for key in plan.tasks if key in results]
-            collected = collect(session, design, plan, ran, results=results)
-            if not collected.cells:
-                name, why = next(iter(collected.lost.items()))
-                raise StageError(f"no arm of `{design.name}` came through, the first, `{name}`, because {why}")
-            record = analyse_ablation(
-                session, design, plan=plan, collected=collected, profile=profile,
-                work=_work(executor, plan, ran, results),
-            )  # fmt: skip
-            _close_cells(store, plan, cells, record, collected.lost)
-            files = export_report(store, record)
-    return Ablated(
-        record=record,
-        files=files,
-        run_id=parent.run_id,
-        plan=plan,
-        ran=ran,
-        lost=collected.lost,
-        stages=tuple(session.done),
-        seconds=time.perf_counter() - began,
-    )
+            finished = conclude(
+                session, design, plan, ran, profile=profile, executor=executor.name, n_workers=executor.n_workers
+            )
+            _close_cells(store, plan, cells, finished.record, finished.lost)
+    return replace(finished, seconds=time.perf_counter() - began)
 
 
-def standing_declarations(design: AblationDesign, file: Path) -> str:
-    """Digests of every ablation that is declared beside this one, its own first.
+def standing_declarations(file: Path) -> tuple[str, ...]:
+    """Digests of every ablation that is declared beside a file.
 
     Ablations share stages: replies that one generates serve another. Tagging all that stood declared at that time lets
     each of them say whether its contrasts were chosen before the data.
     """
-    digests = [*design.standing()]
+    digests: list[str] = []
     for other in sorted(file.resolve().parent.glob("*.yaml")):
         with contextlib.suppress(ConfigError):
             digests += load_ablation(other).standing()
-    return " ".join(dict.fromkeys(digests))
-
-
-def _run_plan(
-    plan: Plan,
-    workers: Workers,
-    ran: Ran,
-    *,
-    design: AblationDesign,
-    store: Tracking,
-    screen: Screen,
-    parent: str,
-    cells: Mapping[str, str],
-    declaration: str,
-    is_forced: bool,
-) -> None:
-    """Prepare, look at what TEST holds, then everything else."""
-    users = plan.users()
-
-    def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
-        mine = users[task.key]
-        # A stage of one arm nests under that arm's run; a shared one under the ablation's.
-        above = cells[mine[0].name] if len(mine) == 1 else parent
-        return Ticket(
-            task=task, needs=needs, parent=above, declaration=declaration, is_forced=is_forced,
-            providers=provider_names(),
-        )  # fmt: skip
-
-    prepares = {task.key for cell in plan.cells for task in plan.below(cell.prepared)}
-    first = {key: task for key, task in plan.tasks.items() if key in prepares}
-    run_tasks(first, workers, ran=ran, ticket=ticket, on_event=screen.on_event, n_attempts=N_ATTEMPTS)
-    _require_same_test(store, design, plan, ran)
-    run_tasks(plan.tasks, workers, ran=ran, ticket=ticket, on_event=screen.on_event, n_attempts=N_ATTEMPTS)
-
-
-def _require_same_test(store: Tracking, design: AblationDesign, plan: Plan, ran: Ran) -> None:
-    """Every arm is asked the same prompts, and they suffice for the declared tests.
-
-    Raises:
-        InputError: arms would see different TEST prompts, or no sign-flip p value can be small enough.
-    """
-    asked: dict[str, str] = {}
-    for cell in plan.cells:
-        if cell.prepared not in ran.runs or cell.arm in asked:
-            continue
-        asking = plan.tasks[cell.generate or cell.heldout or cell.prepared]
-        prompts = test_prompts(asking.settings, stage_result(store, ran.runs[cell.prepared]))
-        asked[cell.arm] = digest_json([(p.id, [m.content for m in p.messages], p.reference) for p in prompts])
-        design.require_reachable(len({p.cluster for p in prompts}))
-    if not asked:
-        why = next(iter(ran.failures.values()), "")
-        raise InputError(f"`{design.name}`: the corpus could not be prepared: {why}")
-    first = next(iter(asked))
-    for arm, digest in asked.items():
-        if digest != asked[first]:
-            raise InputError(
-                f"arms `{first}` and `{arm}` have different TEST prompts, so that they cannot be compared: the "
-                "tokenizers of their bases cut the windows differently; raise `data.max_tokens` until all fit"
-            )
+    return tuple(digests)
 
 
 @contextlib.contextmanager
@@ -319,15 +224,3 @@ def _close_cells(
             if finding.variant == cell.arm and finding.estimate.n:
                 store.client.log_metric(run_id, f"arm/{finding.name}", finding.estimate.value)
         store.client.set_terminated(run_id)
-
-
-def _work(executor: Executor, plan: Plan, ran: Ran, results: Mapping[str, StageResult]) -> Work:
-    return Work(
-        executor=executor.name,
-        n_workers=executor.n_workers,
-        n_stages=len(plan.tasks),
-        n_reused=sum(result.reused for result in results.values()),
-        n_retries=ran.n_retries,
-        stage_seconds=sum(result.seconds for result in results.values()),
-        wall_seconds=ran.seconds,
-    )

@@ -1,4 +1,4 @@
-"""The parts of an ablation's record that are not estimates: arms, what is held still, trainings, what is missing."""
+"""The parts of a record that are about arms: what each is, what is held still, and the trainings behind them."""
 
 from __future__ import annotations
 
@@ -6,84 +6,92 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.experiment import record_parts as recording
+from harness.experiment import record_parts as parts
 from harness.experiment.arms import OWN_VALUE, AblationDesign
-from harness.experiment.collect import Collected, generations_of
+from harness.experiment.collect import Collected
+from harness.experiment.design import ExperimentDesign
+from harness.experiment.graph import Plan
 from harness.experiment.kinds import provider, stage_kind
-from harness.experiment.plan import Plan, is_read, stages_of
+from harness.experiment.trainings import is_read, stages_of
 from harness.reporting.ablation_record import ArmCurves, ArmRow, Setting
-from harness.reporting.record import AuditRow, MissingRow
+from harness.reporting.record import AuditRow
 from harness.reporting.traces import LossCurve
 from harness.store.artifacts import read_json
 from harness.store.tracking import Tracking
-from harness.types import Decoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainings:
-    """What the trainings under an ablation left behind."""
+    """What the trainings under an experiment left behind."""
 
-    curves: tuple[ArmCurves, ...]
+    curves: tuple[ArmCurves, ...]  # of those that it made itself, by arm and stage, a seed each
+    own_curves: tuple[LossCurve, ...]  # of adapters that were there before
     audit: tuple[AuditRow, ...]
     caveats: tuple[str, ...]  # what pairs could teach beside quality, of each arm's first seed
     n_tokens: int  # of distinct trainings
     by_task: Mapping[str, int]  # tokens of each
 
 
-def decoding(design: AblationDesign) -> Decoding:
-    """How replies are drawn in every arm."""
-    return design.decoding.noun(seed=design.seed)
-
-
-def fixed(design: AblationDesign) -> tuple[Setting, ...]:
+def fixed(design: ExperimentDesign) -> tuple[Setting, ...]:
     """What every arm shares, as declared."""
-    recipes = {kind: path for kind, path in design.recipes.items() if path is not None}
-    shown: dict[str, Any] = {
-        **{f"recipe {kind}": str(path).rsplit("/", 1)[-1] for kind, path in recipes.items()},
-        **design.fixed,
-        **{f"pairs.{key}": value for key, value in design.pairs.items()},
-        "TEST prompts": design.test.prompts,
-        "prompts for held-out loss": max(design.test.heldout_prompts or 0, design.test.prompts),
-        "new tokens": design.decoding.max_new_tokens,
-        "temperature": design.decoding.temperature,
+    ours: dict[str, Any] = {}
+    factors: tuple[str, ...] = ()
+    if isinstance(design, AblationDesign):
+        recipes = {kind: path for kind, path in design.recipes.items() if path is not None}
+        ours = {
+            **{f"recipe {kind}": str(path).rsplit("/", 1)[-1] for kind, path in recipes.items()},
+            **design.fixed,
+            **{f"pairs.{key}": value for key, value in design.pairs.items()},
+        }
+        factors = design.declared_factors
+    drawn = {"new tokens": "max_new_tokens", "temperature": "temperature"}
+    shown = {
+        **ours,
+        "TEST prompts": design.asked.prompts or "all",
+        "prompts for held-out loss": design.asked.heldout or "all",
+        **{said: getattr(design.decoding, key) for said, key in drawn.items() if f"decoding.{key}" not in factors},
     }
-    keys = [key for key in shown if f"decoding.{'max_new_tokens' if key == 'new tokens' else key}" not in
-            design.declared_factors]  # fmt: skip
-    return tuple(Setting(key=key, value=written(shown[key])) for key in keys)
+    return tuple(Setting(key=key, value=written(value)) for key, value in shown.items())
 
 
-def arm_rows(design: AblationDesign, plan: Plan, collected: Collected, trainings: Trainings) -> tuple[ArmRow, ...]:
+def arm_rows(design: ExperimentDesign, plan: Plan, collected: Collected, trained: Trainings) -> tuple[ArmRow, ...]:
     """What makes each arm different, and what it took."""
     users = plan.users()
     rows = []
-    for arm in design.arms:
+    for arm in design.arm_names:
         cells = [cell for cell in plan.cells if cell.arm == arm]
         tasks = {key: task for cell in cells for key, task in plan.of_cell(cell).items() if key in collected.results}
         own = [key for key in tasks if all(cell.arm == arm for cell in users[key])]
-        settings = design.settings_of(arm)
         n_lost = sum(cell.name in collected.lost for cell in cells)
-        adapters = [recording.adapter_label(found.variant) for found in collected.of_arm(arm)]
+        adapters = [parts.adapter_label(found.variant) for found in collected.of_arm(arm)]
+        through = stages_of(design, arm) if isinstance(design, AblationDesign) and arm in design.arms else ()
         rows.append(
             ArmRow(
                 name=arm,
-                settings=tuple(
-                    Setting(key=key, value=_shown(key, settings, stages_of(design, arm)))
-                    for key in design.declared_factors
-                ),
-                stages=", ".join(stage_kind(stage).words for stage in stages_of(design, arm)) or "none",
+                settings=_settings(design, arm, through) if isinstance(design, AblationDesign) else (),
+                stages=", ".join(stage_kind(stage).words for stage in through) or "none",
                 n_seeds=len(cells) - n_lost,
                 n_lost=n_lost,
                 seconds=sum(collected.results[key].seconds for key in tasks),
                 own_seconds=sum(collected.results[key].seconds for key in own),
-                n_train_tokens=sum(trainings.by_task.get(key, 0) for key in tasks) or None,
+                n_train_tokens=sum(trained.by_task.get(key, 0) for key in tasks) or None,
                 adapters=tuple(dict.fromkeys(label for label in adapters if label)),
             )
         )
     return tuple(rows)
 
 
+def base_label(design: ExperimentDesign, arm: str) -> str:
+    """A base that was trained here, by its name in the file; empty for one that has a name of its own."""
+    if not isinstance(design, AblationDesign):
+        return ""
+    named = design.settings_of(arm).get("base")
+    is_own = named in design.bases and design.bases[named].pretrain is not None
+    return f"{named}, trained here from nothing" if is_own else ""
+
+
 def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings:
-    """Curves by arm and stage, a seed each, and the checks of every adapter."""
+    """Curves, tokens and caveats of every training, and the checks of every adapter."""
     by_task: dict[str, int] = {}
     curves: dict[tuple[str, str], list[LossCurve]] = {}
     for cell in plan.cells:
@@ -93,7 +101,7 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
                 record = read_json(collected.results[key].folder / kind.record)
                 by_task[key] = int(record.get("n_tokens") or 0)
                 if cell.name not in collected.lost:
-                    curve = recording.loss_curve(record, name=f"seed {cell.seed}", unit=kind.loss)
+                    curve = parts.loss_curve(record, name=f"seed {cell.seed}", unit=kind.loss)
                     curves.setdefault((cell.arm, kind.words), []).append(curve)
     # Arms that differ after the training share an adapter: it is checked once, under the first of them.
     variants = {
@@ -101,36 +109,23 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
         for found in reversed(collected.cells)
         if found.variant.adapter is not None
     }
-    prepared = next((collected.results[found.cell.prepared] for found in collected.cells), None)
-    audit = (
-        () if prepared is None else provider().training_audit(tracking, reversed(variants.values()), prepared=prepared)
-    )
+    first = [collected.of_arm(arm)[0] for arm in dict.fromkeys(found.cell.arm for found in collected.cells)]
     facts = {
-        found.variant.digest: recording.training_facts(tracking, replace(found.variant, name=found.cell.arm))
-        for arm in dict.fromkeys(found.cell.arm for found in collected.cells)
-        for found in collected.of_arm(arm)[:1]
+        found.variant.digest: parts.training_facts(tracking, replace(found.variant, name=found.cell.arm))
+        for found in first
     }
+    before = [facts[found.variant.digest] for found in first if found.cell.adapter is None]
     return Trainings(
         curves=tuple(
             ArmCurves(arm=arm, stage=stage, curves=tuple(dict.fromkeys(drawn)))
             for (arm, stage), drawn in curves.items()
         ),
-        audit=audit,
+        own_curves=tuple(fact.curve for fact in before if fact.curve is not None),
+        audit=provider().training_audit(tracking, reversed(variants.values()), prepared=collected.prepared),
         caveats=tuple(said for fact in facts.values() for said in fact.caveats),
-        n_tokens=sum(by_task.values()),
+        n_tokens=sum(by_task.values()) + sum(fact.n_tokens or 0 for fact in before),
         by_task=by_task,
     )
-
-
-def missing(collected: Collected) -> tuple[MissingRow, ...]:
-    """Trainings that failed, replies and scores that are not there."""
-    lost = [
-        MissingRow(what=f"arm {name}", n=1, of=1, why=f"failed after a second try: {why}")
-        for name, why in collected.lost.items()
-    ]
-    generations = {f"{c.cell.name}": generations_of(c) for c in collected.cells if c.replies is not None}
-    scored = [replace(lost, variant=name) for name, table in collected.scores.items() for lost in table.lost()]
-    return (*lost, *recording.missing_rows(generations, scored))
 
 
 def written(value: Any) -> str:
@@ -142,6 +137,12 @@ def written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _shown(key: str, settings: Mapping[str, Any], stages: Sequence[str]) -> str:
-    """A factor's value in an arm; a dash where the arm has no stage that would read it."""
-    return written(settings.get(key, OWN_VALUE)) if is_read(key, stages) else "—"
+def _settings(design: AblationDesign, arm: str, stages: Sequence[str]) -> tuple[Setting, ...]:
+    """The factors' values in an arm; a dash where the arm has no stage that would read it, or is a variant."""
+    settings = design.settings_of(arm)
+    return tuple(
+        Setting(
+            key=key, value=written(settings.get(key, OWN_VALUE)) if arm in design.arms and is_read(key, stages) else "—"
+        )
+        for key in design.declared_factors
+    )

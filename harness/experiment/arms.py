@@ -7,36 +7,17 @@ a factor is held still, and a file that varies more than it declares is refused 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
 from harness.errors import ConfigError
-from harness.experiment.design import (
-    ContrastDesign,
-    DecodingDesign,
-    FamilyDesign,
-    MeasureDesign,
-    Name,
-    check_references,
-    declaration_digest,
-)
-from harness.experiment.questions import Question, questions_of
-from harness.measures.catalogue import CATALOGUE
-from harness.stats import require_reachable
+from harness.experiment.design import ContrastDesign, ExperimentDesign, Name, TestDesign
 from harness.stats.crossed_power import detectable_in_seed_deviations
-from harness.store.artifacts import digest_json
-from harness.types import Direction
 
 PLAIN_KEYS = ("base", "stages")  # overrides without a dot
 OWN_VALUE = "the recipe's own value"  # what an arm has where it overrides nothing
-
-
-class AblationFamily(FamilyDesign):
-    """The family of claims, and the test that stands behind it."""
-
-    test: Literal["crossed_t", "sign_flip"] = "crossed_t"  # sign_flip: exact by film, about these adapters
 
 
 class BaseDesign(StrictConfig):
@@ -55,16 +36,6 @@ class BaseDesign(StrictConfig):
         return self
 
 
-class TestDesign(StrictConfig):
-    """How much of TEST is asked; the same prompts in every arm."""
-
-    __test__ = False  # the name is the file's; pytest must not collect it
-
-    prompts: int = Field(default=60, ge=1, le=10**9)
-    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
-
-
 class CorpusDesign(StrictConfig):
     """The text, and how it is cut."""
 
@@ -73,32 +44,13 @@ class CorpusDesign(StrictConfig):
     seed: Seed = 7  # of the split
 
 
-class TailDesign(StrictConfig):
-    """Whether the low tail falls more than the peak rises: cuts are quantiles of the control's scores."""
+class AblationDesign(ExperimentDesign):
+    """One question, put to arms that differ in what is declared and in nothing else; `variants` stand outside that."""
 
-    measure: Name
-    contrast: Name
-    low: float = Field(default=0.25, gt=0, lt=1)
-    high: float = Field(default=0.75, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"`low` must lie below `high`, got {self.low:g} and {self.high:g}")
-        return self
-
-
-class AblationDesign(StrictConfig):
-    """One question, put to arms that differ in what is declared and in nothing else."""
-
-    schema_version: Literal[1] = Field(alias="schema")
-    name: Name
-    question: str = Field(min_length=1)
     factor: str | None = None  # the one thing that arms differ in
     factors: tuple[str, ...] = ()  # of a factorial; instead of `factor`
     fixed: dict[str, Any] = Field(default_factory=dict)  # overrides that every arm shares
     arms: dict[Name, dict[str, Any]] = Field(min_length=2)
-    control: str
     seeds: tuple[Seed, ...] = Field(min_length=1)
     stages: tuple[str, ...] = ("sft",)  # training methods that an arm goes through unless it says otherwise
     recipes: dict[str, str | None] = Field(default_factory=dict)  # that arms share, relative to the experiment file
@@ -106,44 +58,45 @@ class AblationDesign(StrictConfig):
     bases: dict[Name, BaseDesign] = Field(default_factory=dict)  # for arms that name one: `base: small`
     data: CorpusDesign = CorpusDesign()
     test: TestDesign = TestDesign()
-    decoding: DecodingDesign = DecodingDesign()
-    measures: dict[Name, MeasureDesign] = Field(min_length=1)
     contrasts: tuple[ContrastDesign, ...] = Field(min_length=1)
-    family: AblationFamily
-    trend: tuple[str, ...] = ()  # arms in the order in which a trend is asked for, smallest first
-    tail: TailDesign | None = None
     controls: int = Field(default=24, ge=2, le=10**9)  # true replies per family of a judge's planted controls
     decision: str = Field(min_length=1)
-    caveat: str = ""  # what its report says first
-    seed: Seed = 7  # of prompts, draws and bootstrap
-    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    _digests_defaults: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        check_references(
-            arms=set(self.arms),
-            control=self.control,
-            contrasts=self.contrasts,
-            measures=self.measures,
-            family=self.family,
-        )
+        if both := [name for name in self.variants if name in self.arms]:
+            raise ValueError(f"`variants` names {both[0]!r}, which is an arm: give it another name")
         _check_keys([self.fixed, *self.arms.values()])
         _check_factors(self)
         _check_bases(self)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"`seeds` must all differ, got {list(self.seeds)}: a seed that stands twice adds nothing")
         _check_seeds(self.seeds)
-        _check_trend(self)
-        if self.tail is not None:
-            names = [contrast.name for contrast in self.contrasts]
-            if self.tail.contrast not in names or self.tail.measure not in self.measures:
-                raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
-            if _better(self, self.tail.measure) != "higher":
-                raise ValueError(f"`tail` needs a measure of which more is better; {self.tail.measure!r} is none")
-        scored = [name for name, measure in self.measures.items() if measure.scores is not None]
-        if scored:
-            raise ValueError(f"measure `{scored[0]}`: imported `scores` are of replies that exist already; use a judge")
         return self
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """Everything that contrasts may name."""
+        return (*self.arms, *self.variants)
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is trained with."""
+        return self.seeds
+
+    @property
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
+        return self.test
+
+    @property
+    def identities(self) -> Mapping[str, Any]:
+        """An arm is what it is set to and the stages that it goes through; a variant is what it is declared as."""
+        return {arm: {"settings": self.settings_of(arm), "stages": list(self.stages)} for arm in self.arms} | {
+            name: declared.model_dump(mode="json") for name, declared in self.variants.items()
+        }
 
     @property
     def declared_factors(self) -> tuple[str, ...]:
@@ -151,35 +104,8 @@ class AblationDesign(StrictConfig):
         return self.factors or ((self.factor,) if self.factor is not None else ())
 
     def settings_of(self, arm: str) -> dict[str, Any]:
-        """The overrides of an arm, what all share included."""
-        return {**self.fixed, **self.arms[arm]}
-
-    def declaration_digest(self) -> str:
-        """Digest of what must be decided before the data: contrasts, measures, effects, family, trend, tail, rule."""
-        core = declaration_digest(
-            contrasts=self.contrasts, measures=self.measures, family=self.family, decision=self.decision
-        )
-        more = {"trend": list(self.trend), "tail": None if self.tail is None else self.tail.model_dump(mode="json")}
-        return digest_json({"core": core, **more})
-
-    def questions(self) -> tuple[Question, ...]:
-        """Declared contrasts on declared measures; an arm is what it is set to and the stages that it goes through."""
-        identity = {arm: {"settings": self.settings_of(arm), "stages": list(self.stages)} for arm in self.arms}
-        return questions_of(self.contrasts, self.measures, family=self.family.measures, identity=identity)
-
-    def standing(self) -> tuple[str, ...]:
-        """Digests that stand declared with this file: of the whole, and of each question."""
-        return (self.declaration_digest(), *(question.digest for question in self.questions()))
-
-    def require_reachable(self, n_clusters: int) -> None:
-        """Refuse a family of sign-flip tests that this many films could never decide.
-
-        Raises:
-            InputError: no p value can become small enough.
-        """
-        if self.family.test == "sign_flip":
-            n_tests = len(self.family.measures) * len(self.contrasts)
-            require_reachable(n_clusters, family_size=n_tests, level=self.family.level)
+        """The overrides of an arm, what all share included; a variant has none."""
+        return {**self.fixed, **self.arms[arm]} if arm in self.arms else {}
 
 
 def _check_seeds(seeds: tuple[Seed, ...]) -> None:
@@ -228,11 +154,6 @@ def _replaced(data: Mapping[str, Any], path: list[str], value: Any, dotted: str)
     return {**data, key: _replaced(below, rest, value, dotted)}
 
 
-def _better(design: AblationDesign, measure: str) -> Direction | None:
-    declared = design.measures[measure].better
-    return declared or (CATALOGUE[measure].better if measure in CATALOGUE else None)
-
-
 def _check_keys(overrides: list[dict[str, Any]]) -> None:
     for settings in overrides:
         for key in settings:
@@ -271,13 +192,3 @@ def _check_bases(design: AblationDesign) -> None:
         # A file may leave its bases to the profiles.
         if named is not None and design.bases and named not in design.bases:
             raise ValueError(f"arm {arm!r} names the base {named!r}; there are {', '.join(design.bases)}")
-
-
-def _check_trend(design: AblationDesign) -> None:
-    if not design.trend:
-        return
-    strangers = [arm for arm in design.trend if arm not in design.arms]
-    if strangers:
-        raise ValueError(f"`trend` names the arm {strangers[0]!r}; there are {', '.join(design.arms)}")
-    if len(set(design.trend)) < 3 or len(set(design.trend)) != len(design.trend):
-        raise ValueError(f"`trend` must name at least three different arms in order, got {list(design.trend)}")

@@ -1,31 +1,34 @@
-"""From finished tasks to the rows of an analysis: every arm's replies, losses, metrics and scores, seed by seed."""
+"""From finished stages to the rows of an analysis: every arm's replies, losses, metrics and scores, seed by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.errors import StageError
 from harness.experiment import measured_arms as rows
+from harness.experiment import recordings as recorded
 from harness.experiment.analysis.contrasts import MeasuredArm
 from harness.experiment.analysis.seeded import SeededArm
-from harness.experiment.arms import AblationDesign
-from harness.experiment.judges.judge_files import use_of
-from harness.experiment.judges.judge_uses import JudgeUse
-from harness.experiment.judges.qualifications import QUALIFICATIONS
-from harness.experiment.measured_arms import Replies
-from harness.experiment.measuring import metrics_stage
-from harness.experiment.plan import Cell, Plan
-from harness.experiment.score_table import ScoreFiles
+from harness.experiment.design import EvaluationDesign, ExperimentDesign
+from harness.experiment.graph import REPLIES, Cell, Plan, Task
+from harness.experiment.judges.biases import Comparison
+from harness.experiment.judges.judge_uses import JudgeUse, family_of_variant, judge_use
+from harness.experiment.judges.qualifications import qualifications_on_record, read_qualifications
+from harness.experiment.measured_arms import ImportedRun, Replies, read_imported_run
+from harness.experiment.preparing import prompts_of
+from harness.experiment.questions import Question
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
-from harness.judging.qualification import is_self_judging
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import CATALOGUE
-from harness.store.artifacts import from_json, read_json
+from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import Generation, Prompt, Qualification, Variant
+from harness.types import Absence, Generation, Prompt, Qualification, Variant
+
+ENDS = ("cut_off", "no_text")  # how replies ended, which is shown of every arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,82 +37,225 @@ class CellRows:
 
     cell: Cell
     variant: Variant
-    replies: Replies | None
+    replies: Replies | None  # None where no measure needs any
+
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        """Its replies."""
+        return self.replies.generations if self.replies is not None else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Everything that an analysis reads."""
+    """Everything that an analysis reads, with the stages it stands in."""
 
     arms: tuple[SeededArm, ...]
+    ends: tuple[SeededArm, ...]  # how replies ended, declared as a measure or not
     cells: tuple[CellRows, ...]  # that came through
     lost: Mapping[str, str]  # cell → why it is missing
+    prepared: StageResult
     prompts: Sequence[Prompt]
-    scores: Mapping[str, ScoreFiles]  # cell → every judge's scores on its replies
+    scores: Mapping[Path, Mapping[str, tuple[Cell, ...]]]  # score table → name of replies in it → whose they are
     uses: Mapping[str, JudgeUse]  # measure → how its judge is used
     qualifications: tuple[Qualification, ...]
+    compared: tuple[Comparison, ...]  # verdicts of the pairwise judges
+    questions: tuple[Question, ...]  # declared contrasts on declared measures
+    standing: tuple[Mapping[str, frozenset[str]], ...]  # by seed: arm → digests that stood declared while it replied
+    absences: tuple[Absence, ...]  # what was given and is in no row
     results: Mapping[str, StageResult]  # task → its stage
 
     def of_arm(self, arm: str) -> list[CellRows]:
         """The cells of one arm, seed by seed."""
         return [found for found in self.cells if found.cell.arm == arm]
 
+    def speaking(self, arm: str) -> list[CellRows]:
+        """The cells of an arm that were asked: what is not trained speaks for all seeds."""
+        cells = self.of_arm(arm)
+        return cells if cells and cells[0].cell.adapter is not None else cells[:1]
+
 
 def collect(
-    session: Session, design: AblationDesign, plan: Plan, ran: Ran, *, results: Mapping[str, StageResult]
+    session: Session, design: ExperimentDesign, plan: Plan, ran: Ran, *, results: Mapping[str, StageResult]
 ) -> Collected:
-    """Read what the tasks have left, and take the metrics of all replies together."""
+    """Read what the stages have left.
+
+    Raises:
+        StageError: no arm came through, or what is taken over all of them failed.
+    """
     lost = {cell.name: why for cell in plan.cells if (why := _loss(plan, cell, ran))}
-    through = [cell for cell in plan.cells if cell.name not in lost]
-    cells = tuple(_cell_rows(session, plan, cell, results) for cell in through)
-    prompts = _prompts(plan, cells, results)
-    qualifications = tuple(
-        from_json(Qualification, row)
-        for key in plan.qualify.values()
-        if key in results
-        for row in read_json(results[key].folder / QUALIFICATIONS)
+    _require_some(design, plan, ran, lost)
+    cells = _cell_rows(session, [cell for cell in plan.cells if cell.name not in lost], results)
+    prepared = results[cells[0].cell.prepared]
+    reader = _Reader(session=session, design=design, plan=plan, cells=cells, results=results)
+    uses = _uses(session, design, plan, cells)
+    qualifications = _qualifications(
+        session, plan, results, uses={design.measures[n].judge: u for n, u in uses.items()}
     )
-    families = [found.variant.base.family if found.variant.base else None for found in cells]
-    uses = {}
+    uses = {name: use.under(qualifications) for name, use in uses.items()}
+    metrics = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n in CATALOGUE]
+    arms = [*reader.heldout(), *reader.metrics([name for name in metrics if name != "heldout_loss"])]
+    absences = list(_unused(session, design, cells, prepared))
     for name, declared in design.measures.items():
-        if declared.judge is not None:
-            judge = Path(plan.tasks[plan.qualify[declared.judge]].settings["judge"])
-            use = use_of(session, load_judge_spec(judge), criterion=declared.criterion or name)
-            use = replace(use, measure=name, is_self_family=is_self_judging(use.spec.family, families))
-            uses[name] = use.under(qualifications)
-    arms: list[SeededArm] = []
-    if "heldout_loss" in design.measures:
-        arms += _seeded(design, "heldout_loss", plan, {c.cell.name: _heldout(c, results) for c in cells})
-    arms += _metrics(session, design, plan, cells, prompts)
-    for name, use in uses.items():
-        folder = design.measures[name].judge or ""
-        measured = {}
-        for found in cells:
-            result = results[found.cell.judged[folder]]
-            (arm,) = rows.score_arms(result, measures={name: use}, variants=(found.variant.name,))
-            measured[found.cell.name] = arm
-        arms += _seeded(design, name, plan, measured, judge_id=use.judge_id)
-    scores = {
-        found.cell.name: ScoreFiles(
-            files=tuple(results[key].folder / rows.SCORES for key in found.cell.judged.values())
-        )
-        for found in cells
-    }
+        if declared.scores is not None:
+            imported = read_imported_run(session.tracking, name, declared.scores)
+            given = reader.given(imported)
+            arms += reader.imported(name, imported, given)
+            arms_of = {given[cell.cell.name].variant: cell.cell.arm for cell in cells if cell.cell.name in given}
+            for lacking in recorded.unused_scores(name, imported.scores, {r.variant: r for r in given.values()}):
+                absences.append(replace(lacking, variants=tuple(arms_of[variant] for variant in lacking.variants)))
+    scores: dict[Path, dict[str, tuple[Cell, ...]]] = {}
+    compared: dict[Path, Comparison] = {}
+    for judge in plan.qualify:
+        served = {name: use for name, use in uses.items() if design.measures[name].judge == judge}
+        arms += reader.scored(judge, served)
+        for task in reader.judged(judge):
+            stage = results[task.key]
+            scores[stage.folder / rows.SCORES] = owners = reader.owners(task, judge)
+            if task.kind == "versus":
+                arms_of = {name: cells[0].arm for name, cells in owners.items()}
+                judge_id = next(iter(served.values())).judge_id
+                compared[stage.folder] = Comparison(judge_id=judge_id, stage=stage, arms=arms_of)
+                absences += reader.unpaired(task, measures=tuple(served))
     return Collected(
         arms=tuple(arms),
+        ends=tuple(reader.metrics(ENDS)),
         cells=cells,
         lost=lost,
-        prompts=prompts,
+        prepared=prepared,
+        prompts=test_prompts(session, cells[0].cell.settings, prepared),
         scores=scores,
         uses=uses,
         qualifications=qualifications,
+        compared=tuple(compared.values()),
+        questions=design.questions({found.cell.arm: found.variant.digest for found in cells}),
+        standing=_standing(session, cells),
+        absences=tuple(dict.fromkeys(absences)),
         results=results,
     )
 
 
-def generations_of(found: CellRows) -> tuple[Generation, ...]:
-    """A cell's replies; none where no measure needs any."""
-    return found.replies.generations if found.replies is not None else ()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """Measured rows by cell; a table is read once, whatever number of arms stands in it."""
+
+    session: Session
+    design: ExperimentDesign
+    plan: Plan
+    cells: tuple[CellRows, ...]
+    results: Mapping[str, StageResult]
+
+    def heldout(self) -> list[SeededArm]:
+        """Held-out losses."""
+        found = {
+            each.cell.name: rows.heldout_arm(each.variant.name, self.results[each.cell.heldout])
+            for each in self.cells
+            if each.cell.heldout is not None
+        }
+        return self._seeded("heldout_loss", found)
+
+    def metrics(self, wanted: Sequence[str]) -> list[SeededArm]:
+        """Measures that need no judge."""
+        if self.plan.metrics is None or not wanted:
+            return []
+        owners = self.owners(self.plan.tasks[self.plan.metrics])
+        made = rows.metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=wanted)
+        return [
+            arm
+            for measure in wanted
+            for arm in self._seeded(measure, _by_cell([m for m in made if m.measure == measure], owners))
+        ]
+
+    def judged(self, judge: str) -> list[Task]:
+        """A judge's tasks that came through: without the control there are no verdicts against it."""
+        keys = dict.fromkeys(found.cell.judged[judge] for found in self.cells)
+        return [self.plan.tasks[key] for key in keys if key in self.results]
+
+    def scored(self, judge: str, served: Mapping[str, JudgeUse]) -> list[SeededArm]:
+        """A judge's scores, for each measure that it serves."""
+        by_measure: dict[str, dict[str, MeasuredArm]] = {name: {} for name in served}
+        for task in self.judged(judge):
+            owners = self.owners(task, judge)
+            made = rows.score_arms(self.results[task.key], measures=served, variants=tuple(owners))
+            for name, found in by_measure.items():
+                found |= _by_cell([arm for arm in made if arm.measure == name], owners)
+        is_pairwise = any(use.spec.method == "pairwise" for use in served.values())
+        return [
+            arm
+            for name, found in by_measure.items()
+            for arm in self._seeded(name, found, judge_id=served[name].judge_id, is_against_control=is_pairwise)
+        ]
+
+    def given(self, imported: ImportedRun) -> dict[str, Replies]:
+        """By cell, the replies that scores made elsewhere are of: under its arm's name, its own or that of its rows."""
+        known = {score.variant for score in imported.scores}
+        replies = {}
+        for found in self.cells:
+            if found.replies is not None:
+                is_only = found.cell.adapter is None or len(self.design.training_seeds) == 1
+                names = [*([found.cell.arm] if is_only else []), found.cell.name, found.variant.name]
+                name = next((name for name in names if name in known), names[0])
+                replies[found.cell.name] = replace(found.replies, variant=name)
+        return replies
+
+    def imported(self, measure: str, imported: ImportedRun, given: Mapping[str, Replies]) -> list[SeededArm]:
+        """Scores made elsewhere."""
+        return self._seeded(measure, {cell: imported.arm(measure, replies) for cell, replies in given.items()})
+
+    def owners(self, task: Task, judge: str | None = None) -> dict[str, tuple[Cell, ...]]:
+        """Names of replies in a table → whose they are; of a judge's, those that it was to be about."""
+        owners: dict[str, tuple[Cell, ...]] = {}
+        for found in self.cells:
+            is_about = judge is None or found.cell.judged[judge] == task.key
+            if is_about and found.replies is not None:
+                name = self._names(task)[found.replies.stage.digest]
+                owners[name] = (*owners.get(name, ()), found.cell)
+        return owners
+
+    def unpaired(self, task: Task, *, measures: tuple[str, ...]) -> tuple[Absence, ...]:
+        """Replies that a pairwise judge did not see."""
+        names = self._names(task)
+        replies = {f.cell.arm: f.replies for f in self.cells if f.replies and f.replies.stage.digest in names}
+        return recorded.unpaired_draws(replies, recorded.shared_draws(replies), measures=measures)
+
+    def _names(self, task: Task) -> dict[str, str]:
+        """Digest of a stage of replies → the name that they go by in a table."""
+        inputs = self.results[task.key].inputs
+        return {digest: role.removeprefix(f"{REPLIES} ") for role, digest in inputs.items()}
+
+    def _seeded(
+        self,
+        measure: str,
+        found: Mapping[str, MeasuredArm],
+        *,
+        judge_id: str | None = None,
+        is_against_control: bool = False,
+    ) -> list[SeededArm]:
+        """Arms of one measure in the declared order; one of which no seed came through is left out.
+
+        Against a control that was trained anew for every seed, an arm that was not has other rows for each.
+        """
+        trained = {cell.arm for cell in self.plan.cells if cell.adapter is not None}
+        seeded = []
+        for arm in self.design.arm_names:
+            cells = [cell for cell in self.plan.cells if cell.arm == arm]
+            by_seed = {cell.seed: found[cell.name] for cell in cells if cell.name in found}
+            if by_seed:
+                is_trained = arm in trained or (is_against_control and self.design.control in trained)
+                seeded.append(
+                    SeededArm(
+                        measure=measure,
+                        arm=arm,
+                        by_seed=by_seed,
+                        is_trained=is_trained,
+                        n_seeds_lost=len(cells) - len(by_seed),
+                        judge_id=judge_id,
+                    )
+                )
+        return seeded
+
+
+def _by_cell(made: Sequence[MeasuredArm], owners: Mapping[str, tuple[Cell, ...]]) -> dict[str, MeasuredArm]:
+    return {cell.name: arm for arm in made for cell in owners[arm.variant]}
 
 
 def _loss(plan: Plan, cell: Cell, ran: Ran) -> str:
@@ -120,90 +266,70 @@ def _loss(plan: Plan, cell: Cell, ran: Ran) -> str:
     return "" if first is None else f"{first.label}: {ran.failures[first.key]}"
 
 
-def _cell_rows(session: Session, plan: Plan, cell: Cell, results: Mapping[str, StageResult]) -> CellRows:
-    asking = plan.tasks[cell.generate or cell.heldout or cell.prepared]
-    needed = {role: results[key] for role, key in asking.needs.items()}
-    variant = variant_of(session, asking.settings, needed)
-    replies = None if cell.generate is None else rows.read_replies(variant.name, results[cell.generate])
-    return CellRows(cell=cell, variant=variant, replies=replies)
+def _require_some(design: ExperimentDesign, plan: Plan, ran: Ran, lost: Mapping[str, str]) -> None:
+    if len(lost) == len(plan.cells):
+        name, why = next(iter(lost.items()))
+        raise StageError(f"no arm of `{design.name}` came through, the first, `{name}`, because {why}")
+    if plan.metrics in ran.failures:
+        raise StageError(f"`{design.name}`: no reply could be measured: {ran.failures[plan.metrics]}")
 
 
-def _prompts(plan: Plan, cells: Sequence[CellRows], results: Mapping[str, StageResult]) -> list[Prompt]:
-    if not cells:
-        return []
-    cell = cells[0].cell
-    asking = plan.tasks[cell.generate or cell.heldout or cell.prepared]
-    return test_prompts(asking.settings, results[cell.prepared])
+def _cell_rows(session: Session, cells: Iterable[Cell], results: Mapping[str, StageResult]) -> tuple[CellRows, ...]:
+    read: dict[str, Replies] = {}
+    found = []
+    for cell in cells:
+        variant = variant_of(session, cell.settings, {role: results[key] for role, key in cell.needs.items()})
+        if cell.generate is not None and cell.generate not in read:
+            read[cell.generate] = rows.read_replies(variant.name, results[cell.generate])
+        found.append(CellRows(cell=cell, variant=variant, replies=read.get(cell.generate or "")))
+    return tuple(found)
 
 
-def _heldout(found: CellRows, results: Mapping[str, StageResult]) -> MeasuredArm:
-    return rows.heldout_arm(found.variant.name, results[found.cell.heldout or ""])
+def _uses(session: Session, design: ExperimentDesign, plan: Plan, cells: Sequence[CellRows]) -> dict[str, JudgeUse]:
+    """The judge of each measure that has one, knowing whose relative it judges."""
+    uses = {}
+    for name, declared in design.measures.items():
+        if declared.judge is not None:
+            spec = load_judge_spec(Path(plan.tasks[plan.qualify[declared.judge]].settings["judge"]))
+            families = [family_of_variant(found.variant, spec) for found in cells]
+            uses[name] = judge_use(session, spec, measure=name, criterion=declared.criterion or name, families=families)
+    return uses
 
 
-def _metrics(
-    session: Session, design: AblationDesign, plan: Plan, cells: Sequence[CellRows], prompts: Sequence[Prompt]
-) -> list[SeededArm]:
-    wanted = [n for n, m in design.measures.items() if m.judge is None and n in CATALOGUE and n != "heldout_loss"]
-    if not wanted or not cells:
-        return []
-    replies = {found.variant.name: found.replies for found in cells if found.replies is not None}
-    # Arms that differ in decoding alone ask the same variant: each decoding is measured by itself.
-    by_stage = {found.replies.stage.digest: found.replies for found in cells if found.replies is not None}
-    if len(by_stage) == len(replies):
-        stage = metrics_stage(session, replies, prompts)
-        made = {found.cell.name: (stage, found.variant.name) for found in cells}
-    else:
-        renamed = {name: _renamed(reply, name) for name, reply in _by_decoding(cells).items()}
-        stage = metrics_stage(session, renamed, prompts)
-        names = {digest: name for name, reply in renamed.items() for digest in (reply.stage.digest,)}
-        made = {c.cell.name: (stage, names[c.replies.stage.digest]) for c in cells if c.replies is not None}
-    seeded: list[SeededArm] = []
-    for measure in wanted:
-        measured = {}
-        for found in cells:
-            where, name = made[found.cell.name]
-            (arm,) = rows.metric_arms(where, variants=(name,), wanted=(measure,))
-            measured[found.cell.name] = arm
-        seeded += _seeded(design, measure, plan, measured)
-    return seeded
+def _qualifications(
+    session: Session, plan: Plan, results: Mapping[str, StageResult], *, uses: Mapping[str | None, JudgeUse]
+) -> tuple[Qualification, ...]:
+    """The judges' controls on this corpus; where its data are TEST alone, the newest on record."""
+    return tuple(
+        found
+        for judge, key in plan.qualify.items()
+        for found in (
+            read_qualifications(results[key].folder)
+            if key in results
+            else qualifications_on_record(session, uses[judge])
+        )
+    )
 
 
-def _by_decoding(cells: Sequence[CellRows]) -> dict[str, Replies]:
-    """Replies under names that tell decodings apart: the start of the stage's own digest."""
-    return {
-        f"{found.variant.name}-{found.replies.stage.digest[:8]}": found.replies
-        for found in cells
-        if found.replies is not None
-    }
+def _unused(
+    session: Session, design: ExperimentDesign, cells: Sequence[CellRows], prepared: StageResult
+) -> tuple[Absence, ...]:
+    """Rows of the user's own files that are in no number."""
+    found: tuple[Absence, ...] = ()
+    if isinstance(design, EvaluationDesign) and design.data.file is not None:
+        found = recorded.unused_rows(design.data.file, read_summary(prepared.folder).left_out)
+    files = {c.cell.arm: replace(c.variant, name=c.cell.arm) for c in cells if c.variant.kind == "file"}
+    if files:
+        prompts = test_prompts(session, cells[0].cell.settings, prepared)
+        found += recorded.unused_replies(files.values(), prompts=prompts, test=prompts_of(prepared, "test"))
+    return found
 
 
-def _renamed(replies: Replies, name: str) -> Replies:
-    generations = tuple(replace(generation, variant=name) for generation in replies.generations)
-    return replace(replies, variant=name, generations=generations)
-
-
-def _seeded(
-    design: AblationDesign,
-    measure: str,
-    plan: Plan,
-    measured: Mapping[str, MeasuredArm],
-    *,
-    judge_id: str | None = None,
-) -> list[SeededArm]:
-    """Arms of one measure in the declared order; one of which no seed came through is left out."""
-    seeded = []
-    for arm in design.arms:
-        cells = [cell for cell in plan.cells if cell.arm == arm]
-        by_seed = {cell.seed: measured[cell.name] for cell in cells if cell.name in measured}
-        if by_seed:
-            seeded.append(
-                SeededArm(
-                    measure=measure,
-                    arm=arm,
-                    by_seed=by_seed,
-                    is_trained=cells[0].adapter is not None,
-                    n_seeds_lost=len(cells) - len(by_seed),
-                    judge_id=judge_id,
-                )
-            )
-    return seeded
+def _standing(session: Session, cells: Sequence[CellRows]) -> tuple[Mapping[str, frozenset[str]], ...]:
+    """For each seed, by arm: the digests that stood declared while its replies were generated."""
+    by_seed: dict[int, dict[str, frozenset[str]]] = {}
+    for found in cells:
+        if found.replies is not None:
+            tags = session.tracking.run(found.replies.stage.source_run_id).tags
+            by_seed.setdefault(found.cell.seed, {})[found.cell.arm] = frozenset(tags.get("declaration", "").split())
+    return tuple(by_seed.values())

@@ -7,12 +7,16 @@ contrasts were chosen before or after the data.
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Any, Literal
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
+from harness.experiment.questions import Question, questions_of
 from harness.measures.catalogue import CATALOGUE
+from harness.stats import require_reachable
 from harness.store.artifacts import digest_json
 from harness.types import Contrast, Decoding, Direction, SmallestEffect
 
@@ -70,6 +74,22 @@ class FamilyDesign(StrictConfig):
     measures: tuple[str, ...]
     correction: Literal["holm", "bh"] = "holm"
     level: float = Field(default=0.95, gt=0.5, lt=1)
+    test: Literal["crossed_t", "sign_flip"] = "crossed_t"  # sign_flip: exact by film, about these adapters
+
+
+class TailDesign(StrictConfig):
+    """Whether the low tail falls more than the peak rises: cuts are quantiles of the control's scores."""
+
+    measure: Name
+    contrast: Name
+    low: float = Field(default=0.25, gt=0, lt=1)
+    high: float = Field(default=0.75, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"`low` must lie below `high`, got {self.low:g} and {self.high:g}")
+        return self
 
 
 class DecodingDesign(StrictConfig):
@@ -126,16 +146,26 @@ class VariantDesign(StrictConfig):
         return self
 
 
-class DataDesign(StrictConfig):
+class TestDesign(StrictConfig):
+    """How much of TEST is asked; the same prompts in every arm."""
+
+    __test__: ClassVar[bool] = False  # the name is the file's; pytest must not collect it
+
+    prompts: int | None = Field(default=60, ge=1, le=10**9)  # drawn evenly over the films; None: all, or all answered
+    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
+    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
+
+    @property
+    def heldout(self) -> int | None:
+        """How many human replies are scored: the prompts, or more of the same draw, which begins with them."""
+        return None if self.prompts is None else max(self.heldout_prompts or 0, self.prompts)
+
+
+class DataDesign(TestDesign):
     """Which prompts: the TEST split of a corpus, or a file of the user's own."""
 
     corpus: str | None = None  # sample, cornell, a folder, zip or JSONL that is split here
     file: str | None = None  # JSONL whose every row is a TEST prompt
-    prompts: int | None = Field(
-        default=60, ge=1, le=10**9
-    )  # drawn evenly over the films; None: all that its files answer
-    heldout_prompts: int | None = Field(default=None, ge=1, le=10**9)  # for held-out loss; None: as `prompts`
-    min_clusters: int = Field(default=10, ge=2, le=10**9)  # fewer films than this support no verdict
     max_tokens: int = Field(default=512, ge=32, le=10**9)  # window of history and reply
     seed: Seed = 7  # of the split
 
@@ -146,75 +176,130 @@ class DataDesign(StrictConfig):
         return self
 
 
-class EvaluationDesign(StrictConfig):
-    """An experiment that compares variants which exist already. Trains nothing."""
+class ExperimentDesign(StrictConfig):
+    """What every experiment declares before its data, whatever its arms are."""
 
     schema_version: Literal[1] = Field(alias="schema")
     name: Name
     question: str = Field(min_length=1)
-    variants: dict[Name, VariantDesign] = Field(min_length=1)
+    variants: dict[Name, VariantDesign] = Field(default_factory=dict)  # arms that exist already
     control: str
-    data: DataDesign = DataDesign()
     decoding: DecodingDesign = DecodingDesign()
     measures: dict[Name, MeasureDesign] = Field(min_length=1)
     contrasts: tuple[ContrastDesign, ...] = ()
     family: FamilyDesign
+    trend: tuple[str, ...] = ()  # arms in the order in which a trend is asked for, smallest first
+    tail: TailDesign | None = None
     controls: int = Field(default=40, ge=2, le=10**9)  # true replies per family of planted controls
     decision: str = ""
-    seed: Seed = 7
+    caveat: str = ""  # what its report says first
+    seed: Seed = 7  # of prompts, draws and bootstrap
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    # Whether the declaration's digest holds test, trend and tail where they are not named, as ablations' always did.
+    _digests_defaults: ClassVar[bool] = False
+
     @model_validator(mode="after")
-    def _names_exist(self) -> EvaluationDesign:
-        check_references(
-            arms=set(self.variants),
-            control=self.control,
-            contrasts=self.contrasts,
-            measures=self.measures,
-            family=self.family,
-        )
+    def _references_hold(self) -> Self:
+        _check_contrasts(self)
+        _check_measures(self)
+        _check_trend_and_tail(self)
         return self
 
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """Everything that contrasts may name."""
+        return tuple(self.variants)
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is trained with; one where nothing is trained."""
+        return (self.seed,)
+
+    @property
+    @abstractmethod
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
+
+    @property
+    def identities(self) -> Mapping[str, Any]:
+        """What each arm is by its declaration, whatever it is called; arms that only a digest tells are not there."""
+        return {}
+
+    def better(self, measure: str) -> Direction | None:
+        """Which way a measure improves."""
+        known = CATALOGUE.get(measure)
+        return self.measures[measure].better or (known.better if known else None)
+
     def declaration_digest(self) -> str:
-        """Digest of what must be decided before the data: contrasts, measures, smallest effects, family, rule."""
-        return declaration_digest(
-            contrasts=self.contrasts, measures=self.measures, family=self.family, decision=self.decision
+        """Digest of what must be decided before the data: contrasts, measures, effects, family, trend, tail, rule.
+
+        It does not depend on the order of measures or on where judges lie on disk.
+        """
+        family = self.family.model_dump(mode="json") | {"measures": sorted(self.family.measures)}
+        if not self._digests_defaults and self.family.test == "crossed_t":
+            del family["test"]
+        core = digest_json(
+            {
+                "contrasts": sorted(((c.name, *c.arms) for c in self.contrasts), key=lambda c: c[0]),
+                "measures": {
+                    name: m.model_dump(mode="json") | {"judge": None if m.judge is None else m.judge.rsplit("/", 1)[-1]}
+                    for name, m in self.measures.items()
+                },
+                "family": family,
+                "decision": self.decision,
+            }
         )
+        if not (self.trend or self.tail or self._digests_defaults):
+            return core
+        tail = None if self.tail is None else self.tail.model_dump(mode="json")
+        return digest_json({"core": core, "trend": list(self.trend), "tail": tail})
+
+    def questions(self, digests: Mapping[str, str] | None = None) -> tuple[Question, ...]:
+        """Declared contrasts on declared measures; `digests` are those of arms that their declaration does not tell."""
+        identity = {**(digests or {}), **self.identities}
+        return questions_of(self.contrasts, self.measures, family=self.family.measures, identity=identity)
+
+    def standing(self, digests: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Digests that stand declared with this file: of the whole, and of each question."""
+        return (self.declaration_digest(), *(question.digest for question in self.questions(digests)))
+
+    def require_reachable(self, n_clusters: int) -> None:
+        """Refuse a family of sign-flip tests that this many films could never decide.
+
+        Raises:
+            InputError: no p value can become small enough.
+        """
+        if self.family.test == "sign_flip":
+            n_tests = len(self.family.measures) * len(self.contrasts)
+            require_reachable(n_clusters, family_size=n_tests, level=self.family.level)
 
 
-def check_references(
-    *,
-    arms: set[str],
-    control: str,
-    contrasts: tuple[ContrastDesign, ...],
-    measures: dict[str, MeasureDesign],
-    family: FamilyDesign,
-) -> None:
-    """Every name that a declaration uses is declared; raises ValueError with the first that is not."""
-    if control not in arms:
-        raise ValueError(f"`control` must be one of {', '.join(sorted(arms))}, got {control!r}")
-    _check_contrasts(contrasts, arms)
-    for name, measure in measures.items():
-        if measure.judge is None and measure.scores is None and name not in CATALOGUE:
-            raise ValueError(f"measure `{name}` needs a `judge` or `scores`, or is one of {', '.join(CATALOGUE)}")
-        if measure.judge is not None and measure.scores is not None:
-            raise ValueError(f"measure `{name}` comes from a `judge` or from `scores`, not both")
-    for name in family.measures:
-        if name not in measures:
-            raise ValueError(f"`family.measures` names {name!r}; there are {', '.join(measures)}")
-        if measures[name].better is None and (name not in CATALOGUE or CATALOGUE[name].better is None):
-            raise ValueError(f"measure `{name}` stands in the family and must say `better: higher` or `lower`")
+class EvaluationDesign(ExperimentDesign):
+    """An experiment that compares variants which exist already. Trains nothing."""
+
+    variants: dict[Name, VariantDesign] = Field(min_length=1)
+    data: DataDesign = DataDesign()
+
+    @property
+    def asked(self) -> TestDesign:
+        """How much of TEST is asked."""
+        return self.data
 
 
-def _check_contrasts(contrasts: tuple[ContrastDesign, ...], arms: set[str]) -> None:
-    names = [c.name for c in contrasts]
+def _check_contrasts(design: ExperimentDesign) -> None:
+    """Every arm that a declaration names is declared; raises ValueError with the first that is not."""
+    arms = design.arm_names
+    listed = ", ".join(sorted(arms))
+    if design.control not in arms:
+        raise ValueError(f"`control` must be one of {listed}, got {design.control!r}")
+    names = [c.name for c in design.contrasts]
     if len(set(names)) != len(names):
         raise ValueError(f"contrasts are named once each, got {names}")
-    for contrast in contrasts:
+    for contrast in design.contrasts:
         named = [arm for side in contrast.sides for arm in side]
         for arm in named:
             if arm not in arms:
-                listed = ", ".join(sorted(arms))
                 raise ValueError(f"contrast `{contrast.name}` names the arm {arm!r}; there are {listed}")
             if named.count(arm) > 1:
                 raise ValueError(f"contrast `{contrast.name}` compares {arm!r} with itself: name every arm once")
@@ -222,22 +307,28 @@ def _check_contrasts(contrasts: tuple[ContrastDesign, ...], arms: set[str]) -> N
             raise ValueError(f"contrast `{contrast.name}` must name an arm on each side")
 
 
-def declaration_digest(
-    *,
-    contrasts: tuple[ContrastDesign, ...],
-    measures: dict[str, MeasureDesign],
-    family: FamilyDesign,
-    decision: str,
-) -> str:
-    """Digest of a declaration, independent of order among measures and of where judges lie on disk."""
-    return digest_json(
-        {
-            "contrasts": sorted(((c.name, *c.arms) for c in contrasts), key=lambda c: c[0]),
-            "measures": {
-                name: m.model_dump(mode="json") | {"judge": None if m.judge is None else m.judge.rsplit("/", 1)[-1]}
-                for name, m in measures.items()
-            },
-            "family": family.model_dump(mode="json") | {"measures": sorted(family.measures)},
-            "decision": decision,
-        }
-    )
+def _check_measures(design: ExperimentDesign) -> None:
+    for name, measure in design.measures.items():
+        if measure.judge is None and measure.scores is None and name not in CATALOGUE:
+            raise ValueError(f"measure `{name}` needs a `judge` or `scores`, or is one of {', '.join(CATALOGUE)}")
+        if measure.judge is not None and measure.scores is not None:
+            raise ValueError(f"measure `{name}` comes from a `judge` or from `scores`, not both")
+    for name in design.family.measures:
+        if name not in design.measures:
+            raise ValueError(f"`family.measures` names {name!r}; there are {', '.join(design.measures)}")
+        if design.better(name) is None:
+            raise ValueError(f"measure `{name}` stands in the family and must say `better: higher` or `lower`")
+
+
+def _check_trend_and_tail(design: ExperimentDesign) -> None:
+    if strangers := [arm for arm in design.trend if arm not in design.arm_names]:
+        raise ValueError(f"`trend` names the arm {strangers[0]!r}; there are {', '.join(design.arm_names)}")
+    if design.trend and not 3 <= len(set(design.trend)) == len(design.trend):
+        raise ValueError(f"`trend` must name at least three different arms in order, got {list(design.trend)}")
+    if design.tail is None:
+        return
+    names = [contrast.name for contrast in design.contrasts]
+    if design.tail.contrast not in names or design.tail.measure not in design.measures:
+        raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
+    if design.better(design.tail.measure) != "higher":
+        raise ValueError(f"`tail` needs a measure of which more is better; {design.tail.measure!r} is none")

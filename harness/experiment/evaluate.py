@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import parse, read_yaml
 from harness.errors import ConfigError
-from harness.experiment.analyse import analyse_stage
 from harness.experiment.design import EvaluationDesign
-from harness.experiment.leakage import refuse_seen
-from harness.experiment.measuring import Measured, measure
-from harness.experiment.preparing import prepare, prompts_of
-from harness.experiment.prompt_draw import draw_prompts
-from harness.experiment.recordings import asked_prompts, unused_replies, unused_rows
-from harness.experiment.session import Session
-from harness.experiment.variants import resolve_variant, tokenizer_source
-from harness.reporting.render import ReportFiles
-from harness.reporting.runs import export_report
-from harness.store.prepared import read_summary
+from harness.experiment.engine import Finished, conclude, run_plan
+from harness.experiment.plan import plan_evaluation
+from harness.experiment.preparing import prepare_settings
+from harness.experiment.variants import tokenizer_source
+from harness.experiment.workers.here import ThisProcess
+from harness.experiment.workers.schedule import Ran
 
 if TYPE_CHECKING:
-    from harness.reporting.record import ReportRecord
+    from harness.experiment.graph import Plan
+    from harness.experiment.session import Session
     from harness.store.tracking import StageResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """A finished evaluation."""
-
-    record: ReportRecord
-    files: ReportFiles
-    seconds: float  # wall time of the whole command, training included
 
 
 def load_design(
@@ -67,60 +55,25 @@ def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
     return overlaid(data, profiles[profile] or {})
 
 
-def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Evaluated:
+def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Finished:
     """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from."""
-    began = time.perf_counter()
     ordered = [design.variants[design.control], *design.variants.values()]
-    prepared = prepare(session, design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
-    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=folder)
-    return replace(evaluated, seconds=time.perf_counter() - began)
+    settings = prepare_settings(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
+    return _run(session, design, plan_evaluation(design, folder=folder, prepare=settings))
 
 
-def evaluate_prepared(
-    session: Session,
-    design: EvaluationDesign,
-    *,
-    prepared: StageResult,
-    folder: Path,
-) -> Evaluated:
+def evaluate_prepared(session: Session, design: EvaluationDesign, *, prepared: StageResult, folder: Path) -> Finished:
     """Evaluate an experiment on a prepared corpus."""
+    plan = plan_evaluation(design, folder=folder, prepare={"standing": prepared.run_id})
+    return _run(session, design, plan, runs={plan.cells[0].prepared: prepared.run_id})
+
+
+def _run(session: Session, design: EvaluationDesign, plan: Plan, *, runs: Mapping[str, str] | None = None) -> Finished:
     began = time.perf_counter()
-
-    # prompts
-    test = prompts_of(prepared, "test")
-    prompts = asked_prompts(design, test)
-    heldout = prompts  # or more of the same draw, which begins with them
-    if design.data.prompts is not None and (design.data.heldout_prompts or 0) > design.data.prompts:
-        heldout = draw_prompts(test, n=design.data.heldout_prompts or 0, seed=design.seed)
-
-    # variants
-    system = read_summary(prepared.folder).system
-    variants = {
-        name: resolve_variant(
-            name,
-            declared,
-            tracking=session.tracking,
-            system=system,
-            shots_from=lambda: prompts_of(prepared, "train"),
-            seed=design.seed,
-            probe=session.spending.prober,
-        )
-        for name, declared in design.variants.items()
-    }
-    refuse_seen(session.tracking, variants.values(), prepared=prepared, test=heldout)
-
-    # rows
-    measured: Measured = measure(
-        session, design, variants=variants, prompts=prompts, heldout=heldout, prepared=prepared, folder=folder
-    )
-    unused = unused_rows(design, read_summary(prepared.folder).left_out)
-    unused += unused_replies(variants.values(), prompts=prompts, test=test)
-    measured = replace(measured, absences=(*unused, *measured.absences))
-
-    # numbers
-    record = analyse_stage(session, design, measured=measured, prepared=prepared, began=began)
-    files = export_report(session.tracking, record)
-    return Evaluated(record=record, files=files, seconds=time.perf_counter() - began)
+    ran = Ran(runs=dict(runs or {}))
+    run_plan(session, design, plan, ThisProcess(session), ran=ran)
+    finished = conclude(session, design, plan, ran)
+    return replace(finished, seconds=time.perf_counter() - began)
 
 
 def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

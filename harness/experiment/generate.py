@@ -6,15 +6,14 @@ from pathlib import Path
 
 from harness.config import Seed, StrictConfig
 from harness.experiment.design import DataDesign, DecodingDesign
-from harness.experiment.leakage import refuse_seen
-from harness.experiment.measuring import generate_stage
-from harness.experiment.preparing import prepare, prompts_of
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.graph import Builder
+from harness.experiment.preparing import prepare_settings
 from harness.experiment.session import Session
-from harness.experiment.variants import parse_variant, resolve_variant, tokenizer_source
-from harness.store.prepared import read_summary
+from harness.experiment.variants import parse_variant, tokenizer_source
+from harness.experiment.workers.here import run_here
+from harness.generation import decoding_json
 from harness.store.tracking import StageResult
-from harness.types import Decoding, Generation
+from harness.types import Generation
 
 
 class GenerateConfig(StrictConfig):
@@ -38,25 +37,25 @@ def run(session: Session, config: GenerateConfig) -> StageResult:
     declared = parse_variant(config.variant).model_copy(update={"shots": config.shots})
     # Not the seed of the draw: it would split the corpus anew and ask an adapter about its own TRAIN films.
     data = DataDesign(corpus=config.corpus, file=config.file, prompts=config.prompts)
-    prepared = prepare(session, data, base=tokenizer_source([declared], session.tracking), limit=config.limit)
-    variant = resolve_variant(
-        Path(config.variant).name,
-        declared,
-        tracking=session.tracking,
-        system=read_summary(prepared.folder).system,
-        shots_from=lambda: prompts_of(prepared, "train"),
-        seed=config.seed,
-        probe=session.spending.prober,
-    )
-    prompts = draw_prompts(prompts_of(prepared, "test"), n=config.prompts, seed=config.seed)
-    refuse_seen(session.tracking, [variant], prepared=prepared, test=prompts)
-    decoding: Decoding = DecodingDesign(
+    decoding = DecodingDesign(
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         top_p=config.top_p,
         keep_thinking=config.keep_thinking,
     ).noun(seed=config.seed)
-    return generate_stage(session, variant, prompts, decoding=decoding, adopt=True)
+    settings = {
+        "n": config.prompts,
+        "seed": config.seed,
+        "variant": declared.model_dump(mode="json"),
+        "name": Path(config.variant).name,
+        "decoding": decoding_json(decoding),
+        "adopt": True,
+    }
+    builder = Builder()
+    base = tokenizer_source([declared], session.tracking)
+    prepared = builder.add("prepare", prepare_settings(data, base=base, limit=config.limit), {}, "Prepare")
+    asked = builder.add("generate", settings, {"prepared": prepared}, "Generate")
+    return run_here(session, builder.tasks)[asked]
 
 
 def recorded(generation: Generation) -> dict[str, object]:

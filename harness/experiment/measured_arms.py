@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.contrasts import MeasuredArm
 from harness.experiment.analysis.values import Row, Rows
-from harness.experiment.imported_scores import SCORES_FILE, read_scores
+from harness.experiment.imported_scores import SCORES_FILE, ImportedScore, read_scores
 from harness.measures.catalogue import CATALOGUE
 from harness.store.artifacts import read_manifest, read_parquet
 from harness.types import Generation, Source
@@ -34,6 +34,13 @@ class Replies:
     variant: str
     generations: tuple[Generation, ...]
     stage: StageResult
+
+    def named(self, name: str) -> Replies:
+        """The same under another name, in its rows too."""
+        if all(generation.variant == name for generation in self.generations):
+            return replace(self, variant=name)
+        generations = tuple(replace(generation, variant=name) for generation in self.generations)
+        return replace(self, variant=name, generations=generations)
 
 
 def read_replies(variant: str, stage: StageResult) -> Replies:
@@ -89,34 +96,46 @@ def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants
     ]
 
 
-def imported_arms(tracking: Tracking, measure: str, run_id: str, replies: Mapping[str, Replies]) -> list[MeasuredArm]:
-    """Scores made elsewhere, for the replies at hand; a reply without one is missing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedRun:
+    """Scores made elsewhere, for replies at hand."""
+
+    run_id: str
+    digest: str
+    scores: tuple[ImportedScore, ...]
+
+    def arm(self, measure: str, replies: Replies) -> MeasuredArm:
+        """The scores under the replies' name; a reply without one is missing.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        variant = replies.variant
+        values = {(s.prompt_id, s.draw): s.value for s in self.scores if s.variant == variant}
+        rows = Rows.of(
+            Row(prompt_id=g.prompt_id, cluster=g.cluster, value=values.get((g.prompt_id, g.draw)), draw=g.draw)
+            for g in replies.generations
+        )
+        if rows.n_missing == len(rows):
+            raise InputError(
+                f"measure `{measure}`: run {self.run_id} must hold values for variant `{variant}`; it has none"
+            )
+        source = Source(run_id=self.run_id, artifact=SCORES_FILE, where={"variant": variant}, digest=self.digest)
+        return MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,))
+
+
+def read_imported_run(tracking: Tracking, measure: str, run_id: str) -> ImportedRun:
+    """What `screentest scores import` stored.
 
     Raises:
-        InputError: the run holds no imported scores, or none for one of the variants.
+        InputError: the run holds no imported scores.
     """
     info = tracking.source_of(tracking.run(run_id))
     folder = tracking.folder(info.run_id)
     if not (folder / SCORES_FILE).is_file():
         raise InputError(f"measure `{measure}`: run {run_id} must come from `screentest scores import`")
-    values = {(s.prompt_id, s.variant, s.draw): s.value for s in read_scores(folder)}
     digest = read_manifest(folder)[SCORES_FILE]
-    arms = []
-    for variant, reply in replies.items():
-        rows = Rows.of(
-            Row(
-                prompt_id=g.prompt_id,
-                cluster=g.cluster,
-                value=values.get((g.prompt_id, variant, g.draw)),
-                draw=g.draw,
-            )
-            for g in reply.generations
-        )
-        if rows.n_missing == len(rows):
-            raise InputError(f"measure `{measure}`: run {run_id} must hold values for variant `{variant}`; it has none")
-        source = Source(run_id=info.run_id, artifact=SCORES_FILE, where={"variant": variant}, digest=digest)
-        arms.append(MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,)))
-    return arms
+    return ImportedRun(run_id=info.run_id, digest=digest, scores=tuple(read_scores(folder)))
 
 
 def rows_of_source(folder: Path, source: Source, *, measure: str) -> Rows:

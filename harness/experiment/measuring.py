@@ -1,25 +1,13 @@
-"""From variants and prompts to rows: replies, held-out losses, reply metrics and judges' scores."""
+"""From variants and prompts to rows: replies, held-out losses and the measures that need no judge, as stages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from harness.experiment import measured_arms as rows
-from harness.experiment import recordings as recorded
-from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.design import EvaluationDesign
-from harness.experiment.imported_scores import read_scores
-from harness.experiment.judges.judge_uses import JudgeUse, judge_uses, score_stage
-from harness.experiment.judges.pairwise_stages import versus_stage
-from harness.experiment.judges.qualifications import qualifications_for
 from harness.experiment.measured_arms import Replies
-from harness.experiment.questions import Question, questions_of
-from harness.experiment.score_table import ScoreFiles
 from harness.experiment.session import OnProgress, Session
 from harness.generation import GenerationCount, agreement, count, decoding_json, generate
-from harness.measures.catalogue import CATALOGUE
 from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.heldout import HeldoutLoss, heldout_losses
 from harness.measures.replies import ReplyMetrics, reply_metrics
@@ -28,110 +16,13 @@ from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
 from harness.store.artifacts import digest_json, write_parquet
 from harness.store.tracking import Stage, StageResult
-from harness.types import Absence, Decoding, Generation, Prompt, Qualification, Split, Variant
+from harness.types import Decoding, Generation, Prompt, Split, Variant
 
 JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
 GENERATE_REVISION = 2
 HELDOUT_REVISION = 1
 METRICS_REVISION = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Everything an analysis needs, with the stages it stands in."""
-
-    variants: Mapping[str, Variant]
-    prompts: Sequence[Prompt]  # generated on
-    heldout: Sequence[Prompt]  # whose human replies were scored; begins with `prompts`
-    replies: Mapping[str, Replies]
-    arms: tuple[MeasuredArm, ...]
-    scores: ScoreFiles
-    judges: Mapping[str, JudgeUse]  # measure -> how its judge is used
-    qualifications: tuple[Qualification, ...]
-    compared: Mapping[str, StageResult]  # verdicts of the pairwise judges, by judge id
-    questions: tuple[Question, ...]  # declared contrasts on declared measures
-    declarations: Mapping[str, frozenset[str]]  # variant → digests that stood declared while it replied
-    absences: tuple[Absence, ...] = ()  # what was given and is in no row
-
-
-def measure(
-    session: Session,
-    design: EvaluationDesign,
-    *,
-    variants: Mapping[str, Variant],
-    prompts: Sequence[Prompt],
-    heldout: Sequence[Prompt],
-    prepared: StageResult,
-    folder: Path,
-) -> Measured:
-    """Run every stage between variants and analysis; each is reused where its result stands."""
-    session.require_served(variants.values())
-    questions = questions_of(
-        design.contrasts,
-        design.measures,
-        family=design.family.measures,
-        identity={name: variant.digest for name, variant in variants.items()},
-    )
-    declaration = " ".join([design.declaration_digest(), *(question.digest for question in questions)])
-    decoding = design.decoding.noun(seed=design.seed)
-    replies = {
-        name: rows.read_replies(
-            name, generate_stage(session, variant, prompts, decoding=decoding, declaration=declaration)
-        )
-        for name, variant in variants.items()
-    }
-    names = tuple(variants)
-    absences: list[Absence] = []
-    arms: list[MeasuredArm] = []
-    if "heldout_loss" in design.measures:
-        for variant in variants.values():
-            if variant.kind == "model":
-                arms.append(rows.heldout_arm(variant.name, heldout_stage(session, variant, heldout)))
-    arms += rows.metric_arms(metrics_stage(session, replies, prompts), variants=names, wanted=_catalogued(design))
-    for name, declared in design.measures.items():
-        if declared.scores is not None:
-            arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
-            given = session.tracking.source_of(session.tracking.run(declared.scores))
-            scores = read_scores(session.tracking.folder(given.run_id))
-            absences += recorded.unused_scores(name, scores, replies)
-    uses = judge_uses(session, design, variants=variants, folder=folder)
-    scored: list[StageResult] = []
-    compared: dict[str, StageResult] = {}
-    qualifications: list[Qualification] = []
-    for use in {use.judge_id: use for use in uses.values()}.values():
-        served = {name: other for name, other in uses.items() if other.judge_id == use.judge_id}
-        if use.spec.method == "pairwise":
-            shared = recorded.shared_draws(replies)
-            absences += recorded.unpaired_draws(replies, shared, measures=tuple(served))
-            stage = versus_stage(session, use, replies=shared, prompts=prompts, control=design.control)
-            compared[use.judge_id] = stage
-            scored.append(stage)
-        else:
-            scored.append(score_stage(session, use, replies=replies, prompts=prompts))
-        qualifications += qualifications_for(session, use, prepared=prepared, n=design.controls, seed=design.seed)
-        arms += rows.score_arms(scored[-1], measures=served, variants=names)
-    return Measured(
-        variants=variants,
-        prompts=prompts,
-        heldout=heldout,
-        replies=replies,
-        arms=tuple(arms),
-        scores=ScoreFiles(files=tuple(stage.folder / rows.SCORES for stage in scored)),
-        judges={name: use.under(qualifications) for name, use in uses.items()},
-        qualifications=tuple(qualifications),
-        compared=compared,
-        questions=questions,
-        declarations={
-            name: frozenset(session.tracking.run(reply.stage.source_run_id).tags.get("declaration", "").split())
-            for name, reply in replies.items()
-        },
-        absences=tuple(absences),
-    )
-
-
-def _catalogued(design: EvaluationDesign) -> tuple[str, ...]:
-    return tuple(n for n, m in design.measures.items() if n in CATALOGUE and m.judge is None and m.scores is None)
 
 
 def generate_stage(

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 
 def prepare(session: Session, data: DataDesign, *, base: TokenizerSource, limit: int | None = None) -> StageResult:
-    """An experiment's data, prepared or found again: a corpus is split, a file is TEST as a whole."""
-    settings: dict[str, Any] = {
+    """An experiment's data, prepared or found again."""
+    return stage_kind("prepare").run(session, prepare_settings(data, base=base, limit=limit), {})
+
+
+def prepare_settings(data: DataDesign, *, base: TokenizerSource, limit: int | None) -> dict[str, Any]:
+    """How an experiment's data are prepared: a corpus is split, a file is TEST as a whole."""
+    return {
         "corpus": data.file or data.corpus or "sample",
         "whole_split": "test" if data.file is not None else None,
         "base": {"source": base.base, "revision": base.revision},
@@ -25,7 +30,6 @@ def prepare(session: Session, data: DataDesign, *, base: TokenizerSource, limit:
         "seed": data.seed,
         "limit": limit,
     }
-    return stage_kind("prepare").run(session, settings, {})
 
 
 def prompts_of(prepared: StageResult, split: Split) -> list[Prompt]:

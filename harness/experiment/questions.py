@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.experiment.design import ContrastDesign, MeasureDesign
 from harness.store.artifacts import digest_json
+
+if TYPE_CHECKING:
+    from harness.experiment.design import ContrastDesign, MeasureDesign
 
 LENGTH = 16  # characters of a digest: enough to tell questions apart, short enough for many in one tag
 

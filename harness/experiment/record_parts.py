@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
 from harness.experiment.lineage import REFERENCE, Training, pairs_behind, training_of
 from harness.experiment.questions import Question
@@ -203,12 +203,13 @@ def _why(group: Sequence[Generation], status: ScoreStatus) -> str:
     return usual if usual.startswith(why) else f"{why}: {usual}" if usual else why
 
 
-def missing_references(arms: Sequence[MeasuredArm]) -> tuple[MissingRow, ...]:
-    """Prompts whose human reply could not be scored, because there is none."""
+def missing_references(arms: Sequence[SeededArm]) -> tuple[MissingRow, ...]:
+    """Prompts whose human reply could not be scored, because there is none: the same with every seed."""
+    rows = {arm.arm: next(iter(arm.by_seed.values())).rows for arm in arms if arm.measure == "heldout_loss"}
     return tuple(
-        MissingRow(what=f"held-out loss of {arm.variant}", n=n, of=len(arm.rows), why="the prompt has no human reply")
-        for arm in arms
-        if arm.measure == "heldout_loss" and (n := arm.rows.n_missing)
+        MissingRow(what=f"held-out loss of {arm}", n=of.n_missing, of=len(of), why="the prompt has no human reply")
+        for arm, of in rows.items()
+        if of.n_missing
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.experiment.design import EvaluationDesign
+from harness.errors import InputError
 from harness.experiment.imported_scores import ImportedScore
 from harness.experiment.measured_arms import Replies
 from harness.experiment.prompt_draw import draw_prompts
@@ -16,16 +16,27 @@ from harness.types import Absence, Prompt, Variant
 N_NAMED = 3  # of the prompts that match nothing
 
 
-def asked_prompts(design: EvaluationDesign, test: Sequence[Prompt]) -> list[Prompt]:
-    """The prompts of an experiment: as many as declared; where that is open, all that its files answer, or all of TEST.
+def asked_prompts(
+    test: Sequence[Prompt], *, n: int | None, seed: int, files: Iterable[str] = (), common: Sequence[str] = ()
+) -> list[Prompt]:
+    """`n` prompts of an experiment; where that is open, all that its `files` of replies answer, or all of TEST.
 
-    A prompt that one file answers and another lacks is asked, and missing there.
+    A prompt that one file answers and another lacks is asked, and missing there; with `common`, files of replies, those
+    are asked that all of them answer, as they stand in TEST.
+
+    Raises:
+        InputError: there is no such prompt.
     """
-    if design.data.prompts is not None:
-        return draw_prompts(test, n=design.data.prompts, seed=design.seed)
-    files = [Path(declared.generations) for declared in design.variants.values() if declared.generations]
-    answered = {key for file in files for key in RecordedModel.load(file).prompt_ids}
-    return draw_prompts([p for p in test if p.id in answered] or test, n=len(test), seed=design.seed)
+    if common:
+        answers = [RecordedModel.load(Path(file)).prompt_ids for file in common]
+        if shared := [p for p in test if all(p.id in ids for ids in answers)]:
+            return shared
+        named = ", ".join(f"`{file}`" for file in common)
+        raise InputError(f"{named} must hold replies to TEST prompts of this data; none of the ids is one")
+    if n is not None:
+        return draw_prompts(test, n=n, seed=seed)
+    answered = {key for file in files for key in RecordedModel.load(Path(file)).prompt_ids}
+    return draw_prompts([p for p in test if p.id in answered] or test, n=len(test), seed=seed)
 
 
 def unused_replies(
@@ -51,14 +62,12 @@ def unused_replies(
     return tuple(found)
 
 
-def unused_rows(design: EvaluationDesign, left_out: Mapping[str, int]) -> tuple[Absence, ...]:
+def unused_rows(file: str, left_out: Mapping[str, int]) -> tuple[Absence, ...]:
     """Rows of the user's own test file that became no prompt; a limit that was asked for is none of the file's."""
-    if design.data.file is None:
-        return ()
     return tuple(
         Absence(
             kind="unused",
-            said=f"{n:,} rows of `{Path(design.data.file).name}` were left out ({reason}): raise `data.max_tokens` in "
+            said=f"{n:,} rows of `{Path(file).name}` were left out ({reason}): raise `data.max_tokens` in "
             "an experiment file, or take them out.",
         )
         for reason, n in left_out.items()

@@ -24,26 +24,13 @@ class LostScores:
     of: int  # scores that there should be
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreFiles:
-    """The score table of each judge."""
-
-    files: tuple[Path, ...]
-
-    def of_prompts(self, prompt_ids: Collection[str]) -> list[ScoredGeneration]:
-        """Every score of the replies to these prompts."""
-        wanted = {"prompt_id": prompt_ids}
-        return [row for file in self.files for row in read_parquet(file, ScoredGeneration, where=wanted)]
-
-    def lost(self) -> list[LostScores]:
-        """What is missing and why, in order of judge, criterion, variant and reason."""
-        return sorted(
-            (row for file in self.files for row in _lost(file)),
-            key=lambda row: (row.judge_id, row.criterion, row.variant, row.status),
-        )
+def scores_of(file: Path, prompt_ids: Collection[str]) -> list[ScoredGeneration]:
+    """Every score of the replies to these prompts."""
+    return read_parquet(file, ScoredGeneration, where={"prompt_id": prompt_ids})
 
 
-def _lost(file: Path) -> list[LostScores]:
+def lost_scores(file: Path) -> list[LostScores]:
+    """What is missing in a judge's table and why."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file, columns=[*GROUP, "status", "value"])

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.experiment.judges.spending import Spending
 from harness.experiment.variants import ModelPool
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
+Found = TypeVar("Found")
 OnProgress = Callable[[Progress], None]
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
 
@@ -49,6 +50,14 @@ class Session:
     pool: ModelPool = field(default_factory=ModelPool)
     spending: Spending = field(default_factory=Spending)
     done: list[StageResult] = field(default_factory=list)
+    _found: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, key: str, find: Callable[[], Found]) -> Found:
+        """What `find` finds, looked for once a session."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: Found = self._found[key]
+        return found
 
     @functools.cached_property
     def answers(self) -> AnswerCache:

@@ -1,98 +1,150 @@
-"""Running one task: its settings and the results it needs become one stage of the pipeline."""
+"""Running one task: its settings and the results it needs become one stage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.experiment.design import VariantDesign
-from harness.experiment.judges.judge_files import use_of
-from harness.experiment.judges.judge_uses import score_stage
+from harness.experiment.graph import PREPARED, REPLIES
+from harness.experiment.judges.judge_uses import score_stage, use_of
+from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
 from harness.experiment.leakage import refuse_seen
-from harness.experiment.measured_arms import read_replies
-from harness.experiment.measuring import generate_stage, heldout_stage
-from harness.experiment.plan import Task
+from harness.experiment.measured_arms import Replies, read_replies
+from harness.experiment.measuring import generate_stage, heldout_stage, metrics_stage
 from harness.experiment.preparing import prompts_of
-from harness.experiment.prompt_draw import draw_prompts
 from harness.experiment.published import adapter_of
+from harness.experiment.recordings import asked_prompts, shared_draws
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
+from harness.experiment.workers.results import stage_result
+from harness.experiment.workers.schedule import Ticket
 from harness.judging.spec import load_judge_spec
-from harness.models.bases import resolve_base
-from harness.store.artifacts import from_json
+from harness.store.artifacts import digest_json, from_json
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import BaseModel, Decoding, Prompt, Variant
+from harness.types import Decoding, Prompt, Variant
 
 Settings = Mapping[str, Any]  # of a stage, as JSON
 NAME_LENGTH = 12  # characters of a variant's digest that name it in its rows
 
 
-def run_task(session: Session, task: Task, needed: Needed, *, declaration: str = "") -> StageResult:
-    """Run a task's stage, or reuse it where its fingerprint stands.
-
-    Args:
-        session: whose `parent` the stage's run nests under.
-        task: what to run.
-        needed: the finished stages that it needs, by role.
-        declaration: digests of the declarations that stand while it runs; tagged on generations.
-    """
-    session.declaration = declaration
-    return stage_kind(task.kind).run(session, task.settings, needed)
+def run_ticket(session: Session, ticket: Ticket) -> StageResult:
+    """Run a ticket's stage, or reuse it where its fingerprint stands; its run nests under the session's `parent`."""
+    session.declaration = ticket.declaration
+    needed = {role: stage_result(session.tracking, run_id) for role, run_id in ticket.needs.items()}
+    return stage_kind(ticket.task.kind).run(session, ticket.task.settings, needed)
 
 
 def variant_of(session: Session, settings: Settings, needed: Needed) -> Variant:
-    """The variant that a `generate` or `heldout` task asks, named by what it is: two ablations then share its rows."""
-    base = settings["base"]
+    """The variant that a task asks, found once a session.
+
+    It goes by the name that it was declared under, or by what it is, so that two ablations share its rows.
+    """
+    known = {role: result.digest for role, result in needed.items() if role in ("prepared", "base", "adapter")}
+    key = digest_json({"variant": settings["variant"], "name": settings.get("name"), "needs": known})
+    return session.once(key, lambda: _resolved(session, settings, needed))
+
+
+def _resolved(session: Session, settings: Settings, needed: Needed) -> Variant:
     if "adapter" in needed:
         adapter = adapter_of(session, needed["adapter"])
         declared = VariantDesign(adapter=f"{adapter.name}/{adapter.version}")
+    elif "base" in needed:
+        declared = VariantDesign(model=str(needed["base"].folder / BASE_FOLDER))
     else:
-        declared = VariantDesign(model=base_source(base, needed), revision=base["revision"])
+        declared = VariantDesign.model_validate(settings["variant"])
+    name = settings.get("name")
     variant = resolve_variant(
-        "unnamed",
+        name or "unnamed",
         declared,
         tracking=session.tracking,
         system=read_summary(needed["prepared"].folder).system,
         shots_from=lambda: prompts_of(needed["prepared"], "train"),
         seed=settings["seed"],
+        probe=session.spending.prober,
     )
-    return replace(variant, name=variant.digest[:NAME_LENGTH])
+    return variant if name else replace(variant, name=variant.digest[:NAME_LENGTH])
 
 
-def test_prompts(settings: Mapping[str, Any], prepared: StageResult) -> list[Prompt]:
-    """The prompts that a task asks."""
-    return draw_prompts(prompts_of(prepared, "test"), n=settings["n"], seed=settings["seed"])
+def test_prompts(session: Session, settings: Settings, prepared: StageResult) -> list[Prompt]:
+    """The prompts that a task asks, read once a session."""
+    asked = {key: settings[key] for key in ("n", "seed", "files", "common") if key in settings}
+    return session.once(
+        digest_json({"prompts": asked, "of": prepared.digest}),
+        lambda: asked_prompts(prompts_of(prepared, "test"), **asked),
+    )
 
 
 test_prompts.__test__ = False  # type: ignore[attr-defined]
 
 
-def _generate(session: Session, settings: Settings, needed: Needed) -> StageResult:
+def own_names(replies: Iterable[tuple[str, StageResult]]) -> dict[str, str]:
+    """Stage's digest → the name of its replies beside others, from the names that they were made under.
+
+    Arms that differ in decoding alone ask the same variant: there, the start of the stage's digest tells them apart.
+    """
+    by_stage = {stage.digest: name for name, stage in replies}
+    if len(set(by_stage.values())) == len(by_stage):
+        return by_stage
+    return {digest: f"{name}-{digest[:8]}" for digest, name in by_stage.items()}
+
+
+def _asked(session: Session, settings: Settings, needed: Needed) -> tuple[Variant, list[Prompt]]:
     variant = variant_of(session, settings, needed)
-    prompts = test_prompts(settings, needed["prepared"])
+    prompts = test_prompts(session, settings, needed["prepared"])
     refuse_seen(session.tracking, [variant], prepared=needed["prepared"], test=prompts)
+    return variant, prompts
+
+
+def _generate(session: Session, settings: Settings, needed: Needed) -> StageResult:
+    variant, prompts = _asked(session, settings, needed)
     decoding = from_json(Decoding, settings["decoding"])
-    return generate_stage(session, variant, prompts, decoding=decoding, declaration=session.declaration)
+    return generate_stage(
+        session, variant, prompts, decoding=decoding, declaration=session.declaration,
+        adopt=settings.get("adopt", False),
+    )  # fmt: skip
 
 
 def _heldout(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    variant = variant_of(session, settings, needed)
-    prompts = test_prompts(settings, needed["prepared"])
-    refuse_seen(session.tracking, [variant], prepared=needed["prepared"], test=prompts)
+    variant, prompts = _asked(session, settings, needed)
     return heldout_stage(session, variant, prompts)
+
+
+def _replies(needed: Needed) -> dict[str, Replies]:
+    """Replies by role, each variant under a name of its own."""
+    read = {role: read_replies("", result) for role, result in needed.items() if role.startswith(REPLIES)}
+    names = own_names((reply.generations[0].variant, reply.stage) for reply in read.values())
+    return {role: reply.named(names[reply.stage.digest]) for role, reply in read.items()}
+
+
+def _prompts(session: Session, settings: Settings, needed: Needed) -> list[Prompt]:
+    """What all of several stages of replies were asked."""
+    prepared = next(result for role, result in needed.items() if role.startswith(PREPARED))
+    return test_prompts(session, settings, prepared)
+
+
+def _metrics(session: Session, settings: Settings, needed: Needed) -> StageResult:
+    replies = {reply.variant: reply for reply in _replies(needed).values()}
+    return metrics_stage(session, replies, _prompts(session, settings, needed))
 
 
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:
     use = use_of(session, load_judge_spec(Path(settings["judge"])))
-    replies = read_replies("", needed["replies"])
-    name = replies.generations[0].variant
-    prompts = test_prompts(settings, needed["prepared"])
-    return score_stage(session, use, replies={name: replace(replies, variant=name)}, prompts=prompts)
+    replies = {reply.variant: reply for reply in _replies(needed).values()}
+    return score_stage(session, use, replies=replies, prompts=_prompts(session, settings, needed))
+
+
+def _versus(session: Session, settings: Settings, needed: Needed) -> StageResult:
+    use = use_of(session, load_judge_spec(Path(settings["judge"])))
+    by_role = _replies(needed)
+    shared = shared_draws({reply.variant: reply for reply in by_role.values()})
+    prompts = _prompts(session, settings, needed)
+    return versus_stage(session, use, replies=shared, prompts=prompts, control=by_role[settings["control"]].variant)
 
 
 def _qualify(session: Session, settings: Settings, needed: Needed) -> StageResult:
@@ -104,7 +156,9 @@ def _qualify(session: Session, settings: Settings, needed: Needed) -> StageResul
 KINDS = (
     StageKind(name="generate", run=_generate, weight=3),
     StageKind(name="heldout", run=_heldout, weight=1),
+    StageKind(name="metrics", run=_metrics, weight=1, is_on_device=False),
     StageKind(name="judge", run=_judge, weight=1),
+    StageKind(name="versus", run=_versus, weight=1),
     StageKind(name="qualify", run=_qualify, weight=2),
 )
 
@@ -112,8 +166,3 @@ KINDS = (
 def base_source(base: Mapping[str, Any], needed: Needed) -> str:
     """A base's name, or the folder of the one that was trained here."""
     return str(needed["base"].folder / BASE_FOLDER) if "base" in needed else str(base["source"])
-
-
-def require_bases(sources: Mapping[str, str | None]) -> list[BaseModel]:
-    """Resolve bases by name, so that one that is not there is refused before anything is trained."""
-    return [resolve_base(source, revision=revision) for source, revision in sources.items()]

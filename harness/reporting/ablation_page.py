@@ -87,6 +87,8 @@ def _cost(record: AblationRecord) -> Section:
 
 
 def _lead(record: AblationRecord) -> str:
+    if not record.factors:
+        return f"{write_count(len(record.arms), 'variant')}; control is {record.control}."
     noun = "factor" if len(record.factors) == 1 else "factors"
     seeds = ", ".join(str(seed) for seed in record.seeds)
     return (

@@ -9,7 +9,7 @@ from harness.terminal import bold, green, red, warning
 from pipelines.cli.presenter import LEVEL, Result, Table, counts
 
 if TYPE_CHECKING:
-    from harness.experiment.evaluate import Evaluated
+    from harness.experiment.engine import Finished
     from harness.experiment.session import Session
     from harness.reporting.record import AuditRow, ReportRecord
     from harness.reporting.render import ReportFiles
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
 
-def evaluation(session: Session, evaluated: Evaluated) -> Result:
+def evaluation(session: Session, evaluated: Finished) -> Result:
     """A finished evaluation, comparison or quickstart."""
     run = session.parent
     variants = [

@@ -132,6 +132,7 @@ def analyse(folder: Path) -> dict[str, Any]:
     from harness.experiment.analyse import analyse_stage
     from harness.experiment.session import Session
     from harness.models.memory import peak_bytes
+    from harness.reporting.ablation_record import Work
     from harness.reporting.runs import RECORD
     from harness.settings import Settings
     from harness.store.tracking import Tracking
@@ -141,16 +142,19 @@ def analyse(folder: Path) -> dict[str, Any]:
     _ = session.tracking.client  # making an empty store is no part of an analysis
     marks = {"store": time.perf_counter() - began}
     began = time.perf_counter()
-    design, measured, prepared = _measured(folder)
+    design, plan, collected = _collected(folder)
     marks["read"] = time.perf_counter() - began
-    record = analyse_stage(session, design, measured=measured, prepared=prepared, began=began)
+    work = Work(
+        executor="this process", n_workers=1, n_stages=0, n_reused=0, n_retries=0, stage_seconds=0, wall_seconds=0
+    )
+    record = analyse_stage(session, design, plan=plan, collected=collected, profile=None, work=work)
     marks["all"] = time.perf_counter() - began
     (page,) = (session.done[-1].folder / RECORD,)
     return {
         "seconds": {name: round(value, 2) for name, value in marks.items()},
         "peak_gb": round(peak_bytes() / 1e9, 2),
         "report_mb": round(sum(p.stat().st_size for p in page.parent.glob("report.*")) / 1e6, 2),
-        "rows": sum(len(arm.rows) for arm in measured.arms),
+        "rows": sum(len(arm.rows) for seeded in collected.arms for arm in seeded.by_seed.values()),
         "findings": [[f.name, f.variant or f.contrast, f.estimate.n, f.estimate.n_missing, f.estimate.value,
                       f.verdict.label if f.verdict else None] for f in record.findings],
         "missing": [[row.what, row.n, row.of] for row in record.missing],
@@ -158,14 +162,14 @@ def analyse(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _measured(folder: Path) -> tuple[Any, Any, Any]:
+def _collected(folder: Path) -> tuple[Any, Any, Any]:
     from harness.config import parse
+    from harness.experiment.analysis.seeded import SeededArm
+    from harness.experiment.collect import CellRows, Collected
     from harness.experiment.design import EvaluationDesign
+    from harness.experiment.graph import Cell, Plan
     from harness.experiment.judges.judge_uses import JudgeUse
     from harness.experiment.measured_arms import SCORES, read_replies, score_arms
-    from harness.experiment.measuring import Measured
-    from harness.experiment.questions import questions_of
-    from harness.experiment.score_table import ScoreFiles
     from harness.judging.spec import load_judge_spec
     from harness.types import BaseModel, Message, Prompt, Qualification, Variant
 
@@ -204,25 +208,41 @@ def _measured(folder: Path) -> tuple[Any, Any, Any]:
         for i in range(N_PROMPTS)
     ]
     scored = _stage(folder / "judge")
-    variants = {name: Variant(name=name, kind="file", path=f"{name}.jsonl", digest=name) for name in VARIANTS}
-    identity = {name: variant.digest for name, variant in variants.items()}
-    questions = questions_of(design.contrasts, design.measures, family=design.family.measures, identity=identity)
-    measured = Measured(
-        variants=variants,
+    cells = {
+        name: Cell(
+            name=name, arm=name, seed=7, prepared="p", adapter=None, settings={}, needs={}, generate=name
+        )
+        for name in VARIANTS
+    }  # fmt: skip
+    collected = Collected(
+        arms=tuple(
+            SeededArm(measure=arm.measure, arm=arm.variant, by_seed={7: arm}, is_trained=False, judge_id=JUDGE)
+            for arm in score_arms(scored, measures=uses, variants=VARIANTS)
+        ),
+        ends=(),
+        cells=tuple(
+            CellRows(
+                cell=cells[name],
+                variant=Variant(name=name, kind="file", path=f"{name}.jsonl", digest=name),
+                replies=read_replies(name, _stage(folder / f"generate-{name}")),
+            )
+            for name in VARIANTS
+        ),
+        lost={},
+        prepared=_stage(folder / "prepared"),
         prompts=prompts,
-        heldout=prompts,
-        replies={name: read_replies(name, _stage(folder / f"generate-{name}")) for name in VARIANTS},
-        arms=tuple(score_arms(scored, measures=uses, variants=VARIANTS)),
-        scores=ScoreFiles(files=(scored.folder / SCORES,)),
-        judges=uses,
+        scores={scored.folder / SCORES: {name: (cell,) for name, cell in cells.items()}},
+        uses=uses,
         qualifications=tuple(
             Qualification(judge_id=JUDGE, criterion=name, status="qualified", families=()) for name in CRITERIA
         ),
-        compared={},
-        questions=questions,
-        declarations=dict.fromkeys(VARIANTS, frozenset(question.digest for question in questions)),
+        compared=(),
+        questions=(),
+        standing=(),
+        absences=(),
+        results={},
     )
-    return design, measured, _stage(folder / "prepared")
+    return design, Plan(tasks={}, cells=(), metrics=None, qualify={}), collected
 
 
 def _stage(folder: Path) -> Any:

@@ -36,7 +36,7 @@ def test_wall_time_is_the_work_over_the_workers(tmp_path: Path, capsys: pytest.C
     file = tmp_path / "ablation.yaml"
     file.write_text(yaml.safe_dump(PLAIN | changes))
     result = screentest("ablate", file, "--workers", N_WORKERS, "--json", home=fresh_home(tmp_path / "mlruns")).json
-    assert result["stage_counts"] == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12}
+    assert result["stage_counts"] == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12, "metrics": 1}
     work = sum(s["seconds"] for s in result["stages"] if s["name"] in result["stage_counts"])
     ratio = result["wall_seconds"] * N_WORKERS / work
     with capsys.disabled():

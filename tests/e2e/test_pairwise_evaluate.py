@@ -92,11 +92,6 @@ def longer(body: dict[str, Any], n: int) -> Fault | None:
     return Fault(kind="says", message="A" if len(a) > len(b) else "B" if len(b) > len(a) else "C")
 
 
-def first(body: dict[str, Any], n: int) -> Fault:
-    """A judge that reads no reply at all."""
-    return Fault(kind="says", message="A")
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with FaultyServer(longer) as server:
@@ -131,15 +126,6 @@ def test_a_win_share_stands_in_the_report_with_what_biases_its_judge(world: Worl
     )
     (source,) = traced.json["sources"]
     assert (source["artifact"], source["n_rows"], source["is_intact"]) == ("preferences.parquet", 48, True)
-
-
-def test_a_judge_that_looks_at_the_position_alone_is_seen_to(world: World) -> None:
-    world.server.behave = first
-    found = numbers(world.evaluate("--json"))
-    assert found["preferred/treatment"]["value"] == 0.5
-    assert found["preferred_position_consistency/treatment"]["value"] == 0.0
-    assert found["preferred_first_position/treatment"]["value"] == 1.0
-    assert "preferred_length_correlation/treatment" not in found  # every share is one half: not defined
 
 
 # ── controls of one's own ────────────────────────────────────────────────────────────────────────────────────────────

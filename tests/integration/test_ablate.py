@@ -55,7 +55,7 @@ def numbers(result: Any) -> list[dict[str, Any]]:
 
 
 def test_shared_stages_run_once(first, tracking):
-    assert first["stage_counts"] == {"prepare": 1, "sft": 6, "generate": 6, "heldout": 6}
+    assert first["stage_counts"] == {"prepare": 1, "sft": 6, "generate": 6, "heldout": 6, "metrics": 1}
     for kind, n in first["stage_counts"].items():
         done = [r for r in tracking.find(stage=kind) if "reused_from" not in r.tags]
         assert len(done) == n, kind

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shipped import ABLATIONS, EVALUATIONS, Workshop, numbers_of
+from shipped import ABLATIONS, EVALUATIONS, Workshop, numbers_of, record_of, shares_outside
 from stories import fresh_home
 
 pytestmark = pytest.mark.slow
@@ -22,11 +22,13 @@ def workshop(tmp_path_factory) -> Workshop:
 
 @pytest.mark.parametrize("name", [*EVALUATIONS, *ABLATIONS])
 def test_the_numbers_are_those_on_record(workshop, name):
-    found = numbers_of(workshop.run(name))
+    record = record_of(workshop.run(name))
+    found = numbers_of(record)
     recorded = json.loads((RECORDS / f"{name}.json").read_text())
     assert set(found) == set(recorded)
     differing = {path: (value, recorded[path]) for path, value in found.items() if not _agree(value, recorded[path])}
     assert differing == {}
+    assert shares_outside(record) == []
 
 
 def _agree(found: Any, recorded: Any) -> bool:

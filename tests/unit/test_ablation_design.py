@@ -41,7 +41,6 @@ AB = [{"name": "b-a", "arms": ["b", "a"]}]
         ({"tail": {"measure": "heldout_loss", "contrast": "a5-none"}}, "more is better"),
         ({"tail": {"measure": "distinct_2", "contrast": "a5"}}, "must name a measure and a contrast"),
         ({"tail": {"measure": "distinct_2", "contrast": "a5-none", "low": 0.9}}, "must lie below"),
-        ({"measures": {"heldout_loss": {}, "mine": {"scores": "abc"}}}, "imported `scores`"),
         ({"bases": {"small": {}}}, "exactly one of `source` and `pretrain`"),
         ({"factor_": 1}, "is not a key of AblationDesign"),
         ({"contrasts": []}, "contrasts"),

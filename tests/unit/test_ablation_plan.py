@@ -14,8 +14,9 @@ from stories import EXPERIMENTS
 
 from harness.errors import ConfigError
 from harness.experiment.ablate import load_ablation
+from harness.experiment.graph import Plan
 from harness.experiment.kinds import stage_kind
-from harness.experiment.plan import Plan, make_plan
+from harness.experiment.plan import plan_ablation
 from pipelines import stages
 
 FOUR = {f"a{n}": {"sft.neftune_alpha": n} for n in (0, 5, 10, 15)}
@@ -35,13 +36,13 @@ def counts(plan: Plan) -> dict[str, int]:
 
 def shipped(name: str, profile: str = "quick") -> Plan:
     file = EXPERIMENTS / "ablations" / f"{name}.yaml"
-    return make_plan(load_ablation(file, profile=profile), folder=file.parent)
+    return plan_ablation(load_ablation(file, profile=profile), folder=file.parent)
 
 
 def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path):
     contrasts = [{"name": "a5-a0", "arms": ["a5", "a0"]}]
-    plan = make_plan(design_of(arms=FOUR, control="a0", contrasts=contrasts), folder=folder)
-    assert counts(plan) == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12}
+    plan = plan_ablation(design_of(arms=FOUR, control="a0", contrasts=contrasts), folder=folder)
+    assert counts(plan) == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12, "metrics": 1}
 
 
 def test_a_task_comes_after_what_it_needs(folder: Path):
@@ -88,7 +89,7 @@ def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch
     }
     arms = {"none": {"kto.loss.beta": 0.1}, "a5": {"kto.loss.beta": 0.5}}
     design = design_of(arms=arms, pairs={"method": "reference"}, **changes)
-    found = counts(make_plan(design, folder=folder))
+    found = counts(plan_ablation(design, folder=folder))
     assert (found["sft"], found["pairs"]) == (len(design.seeds),) * 2  # shared by both arms
     assert found["kto"] == 2 * len(design.seeds)
 
@@ -116,5 +117,5 @@ def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text():
 )  # fmt: skip
 def test_what_no_stage_could_run_is_refused_before_any_training(folder: Path, changes: dict[str, Any], said: str):
     with pytest.raises(ConfigError) as err:
-        make_plan(design_of(**changes), folder=folder)
+        plan_ablation(design_of(**changes), folder=folder)
     assert said in str(err.value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.experiment.plan import Task
+from harness.experiment.graph import Task
 from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
 
 
@@ -79,6 +79,16 @@ def test_what_fails_twice_is_given_up_with_all_that_stands_on_it_and_the_rest_go
     assert set(ran.runs) == {"a", "c", "f"}
 
 
+def test_what_is_taken_over_all_arms_goes_with_those_that_came_through():
+    joint = Task(
+        key="all", kind="metrics", settings={}, label="all", is_joint=True,
+        needs={"prepared": "a", "replies b": "b", "replies c": "c"},
+    )  # fmt: skip
+    ran = run([*DIAMOND, joint], Instant(hopeless={"b"}))
+    assert set(ran.runs) == {"a", "c", "all"}
+    assert set(run([*DIAMOND, joint], Instant(hopeless={"b", "c"})).failures) == {"b", "c", "d", "all"}
+
+
 def test_a_failure_that_would_come_again_is_not_tried_again():
     workers = Instant(hopeless={"b"})
     assert set(run(DIAMOND, workers).failures) == {"b", "d"}
@@ -87,9 +97,13 @@ def test_a_failure_that_would_come_again_is_not_tried_again():
 
 def test_the_longest_road_goes_first():
     short, long = task("short", kind="heldout"), task("long", kind="sft")
-    workers = Instant(n_slots=1)
-    run([short, long, task("end", "long", kind="dpo")], workers)
+    tasks = [short, long, task("end", "long", kind="dpo")]
+    workers = Instant(n_slots=2)
+    run(tasks, workers)
     assert workers.started[0] == "long"
+    alone = Instant(n_slots=1)
+    run(tasks, alone)
+    assert alone.started == ["short", "long", "end"]  # one at a time, the order of the plan is as quick
 
 
 def test_what_is_done_already_is_not_run():

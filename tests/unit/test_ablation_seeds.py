@@ -16,8 +16,7 @@ from harness.experiment.analysis.seeded import SeededArm, paired_rows, side_of
 from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.analysis.settling import settling_sentence
 from harness.experiment.analysis.values import Row, Rows
-from harness.experiment.arms import AblationFamily
-from harness.experiment.design import ContrastDesign, EffectDesign
+from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
 from harness.types import Source
@@ -50,7 +49,7 @@ def analyse(first: SeededArm, second: SeededArm, *, test: str = "crossed_t", min
         rules=RULES,
         contrasts=[CONTRAST],
         control="b",
-        family=AblationFamily(measures=("loss",), test=test),
+        family=FamilyDesign(measures=("loss",), test=test),
         min_clusters=min_clusters,
         seed=1,
         variants=("a", "b"),
@@ -121,7 +120,7 @@ def test_a_rate_has_an_interval_within_what_a_rate_can_be(kind: str):
         rules=rules,
         contrasts=[CONTRAST],
         control="b",
-        family=AblationFamily(measures=("loss",), test="crossed_t"),
+        family=FamilyDesign(measures=("loss",), test="crossed_t"),
         min_clusters=3,
         seed=1,
         variants=("a", "b"),
@@ -154,7 +153,7 @@ def test_missing_values_stay_missing():
 
 def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_easier():
     design = design_of()
-    family = AblationFamily(measures=("loss",))
+    family = FamilyDesign(measures=("loss",))
     only = analyse_seeds(
         [arm("b", {1: noisy(0, seed=1), 2: noisy(0, seed=2)})],
         rules=RULES,
@@ -247,7 +246,7 @@ def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squar
         rules=RULES,
         contrasts=contrasts,
         control="lo_off",
-        family=AblationFamily(measures=("loss",)),
+        family=FamilyDesign(measures=("loss",)),
         min_clusters=3,
         seed=1,
         variants=tuple(values),

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.test_analysis import a_design
 from unit.test_comparing import STAGE
 
 from harness.experiment.analysis.absence import absent_replies, fills
@@ -210,12 +209,10 @@ def test_what_a_join_of_a_file_with_the_prompts_loses_is_counted_and_named(tmp_p
 
 def test_without_a_number_all_prompts_are_asked_that_a_file_answers(tmp_path: Path):
     test = [prompt(f"p{i}") for i in range(6)]
-    named = {"a": {"model": "embedded"}, "b": {"generations": str(a_file(tmp_path, ["p4", "p1", "x"]))}}
-    contrasts = [{"name": "b-a", "arms": ["b", "a"]}]
-    given_files = a_design(variants=named, control="a", contrasts=contrasts, data={"prompts": None})
-    assert {p.id for p in asked_prompts(given_files, test)} == {"p1", "p4"}
-    assert len(asked_prompts(a_design(data={"prompts": None}), test)) == 6
-    assert len(asked_prompts(a_design(data={"prompts": 2}), test)) == 2
+    answered = asked_prompts(test, n=None, seed=0, files=[str(a_file(tmp_path, ["p4", "p1", "x"]))])
+    assert {p.id for p in answered} == {"p1", "p4"}
+    assert len(asked_prompts(test, n=None, seed=0)) == 6
+    assert len(asked_prompts(test, n=2, seed=0)) == 2
 
 
 def test_scores_without_a_reply_and_draws_without_a_counterpart_are_counted():

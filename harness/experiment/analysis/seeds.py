@@ -41,7 +41,6 @@ from harness.experiment.analysis.seeded import (
 )
 from harness.experiment.analysis.settling import settling_sentence
 from harness.experiment.analysis.values import recoded
-from harness.experiment.arms import AblationFamily
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
 from harness.seeding import stream_of_rows
@@ -161,7 +160,7 @@ def _n_asked(arms: Sequence[SeededArm], measure: str, contrast: ContrastDesign) 
 
 
 def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int, seed: int) -> TestResult:
-    if isinstance(family, AblationFamily) and family.test == "sign_flip":
+    if family.test == "sign_flip":
         films, prompts = _labels(rows.clusters), _labels(rows.prompts)
         told = zip(rows.seeds.tolist(), films, prompts, rows.values.tolist(), strict=True)
         test = stats.sign_flip(

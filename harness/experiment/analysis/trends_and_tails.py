@@ -10,7 +10,7 @@ import numpy as np
 from harness.experiment.analysis.contrasts import MeasureRule
 from harness.experiment.analysis.seeded import Differences, SeededArm, counted, paired_rows, side_of
 from harness.experiment.analysis.values import per_prompt
-from harness.experiment.arms import AblationDesign
+from harness.experiment.design import ExperimentDesign
 from harness.measures.catalogue import CATALOGUE
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
 from harness.seeding import stream
@@ -24,7 +24,7 @@ _THESE_ADAPTERS = "films resampled, seeds taken as they are: it speaks of these 
 
 
 def quantile_rows(
-    design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
+    design: ExperimentDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
 ) -> tuple[QuantileRow, ...]:
     """Quantile contrasts of every measure with a continuous value per prompt."""
     found = []
@@ -58,7 +58,9 @@ def quantile_rows(
     return tuple(found)
 
 
-def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]) -> TailRow | None:
+def tail_row(
+    design: ExperimentDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
+) -> TailRow | None:
     """The declared tail test; None where none was declared, or its arms did not come through."""
     asked = design.tail
     if asked is None:
@@ -95,7 +97,7 @@ def tail_row(design: AblationDesign, arms: Sequence[SeededArm], *, rules: Mappin
     )
 
 
-def trend_rows(design: AblationDesign, arms: Sequence[SeededArm]) -> tuple[TrendRow, ...]:
+def trend_rows(design: ExperimentDesign, arms: Sequence[SeededArm]) -> tuple[TrendRow, ...]:
     """Trends over the declared order: over films (these adapters), and over training runs (the recipe)."""
     if not design.trend:
         return ()
@@ -124,7 +126,7 @@ def trend_rows(design: AblationDesign, arms: Sequence[SeededArm]) -> tuple[Trend
     return tuple(found)
 
 
-def _over_runs(design: AblationDesign, measure: str, ordered: Sequence[SeededArm]) -> TrendRow:
+def _over_runs(design: ExperimentDesign, measure: str, ordered: Sequence[SeededArm]) -> TrendRow:
     values, names, runs = [], [], []
     for arm in ordered:
         for seed in arm.by_seed if arm.is_trained else list(arm.by_seed)[:1]:

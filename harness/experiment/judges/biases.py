@@ -5,7 +5,7 @@ A win share means little while a judge prefers a position or a length, so neithe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,22 +74,34 @@ def bias_measures(uses: Mapping[str, JudgeUse]) -> tuple[Measure, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A stage of a pairwise judge's verdicts."""
+
+    judge_id: str
+    stage: StageResult
+    arms: Mapping[str, str]  # name of replies in it → whose they are
+
+
 def bias_findings(
-    uses: Mapping[str, JudgeUse], compared: Mapping[str, StageResult], *, seed: int, level: float
+    uses: Mapping[str, JudgeUse], compared: Sequence[Comparison], *, seed: int, level: float
 ) -> tuple[Finding, ...]:
-    """Every figure that is defined; `compared` holds the verdicts by judge id.
+    """Every figure that is defined, of each arm's first seed.
 
     A variant on which no pair has both verdicts has none, and a judge that said one thing throughout no correlation.
     """
-    return tuple(
-        finding
+    found = {
+        (finding.name, finding.variant): finding
         for measure, use in uses.items()
-        if use.judge_id in compared
-        for finding in _of_measure(measure, use, compared[use.judge_id], seed=seed, level=level)
-    )
+        for comparison in reversed(compared)
+        if comparison.judge_id == use.judge_id
+        for finding in _of_measure(measure, use, comparison, seed=seed, level=level)
+    }
+    return tuple(found.values())
 
 
-def _of_measure(measure: str, use: JudgeUse, stage: StageResult, *, seed: int, level: float) -> list[Finding]:
+def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int, level: float) -> list[Finding]:
+    stage = compared.stage
     said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations, where={"criterion": [use.criterion]})
     digest = read_manifest(stage.folder)[PREFERENCES]
     found = []
@@ -109,7 +121,7 @@ def _of_measure(measure: str, use: JudgeUse, stage: StageResult, *, seed: int, l
                         estimate=estimate,
                         unit=bias.unit,
                         better=None,
-                        variant=variant,
+                        variant=compared.arms[variant],
                         judge_id=use.judge_id,
                         sources=(source,),
                     )

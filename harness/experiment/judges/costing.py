@@ -50,7 +50,8 @@ def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, lim
         return []
     ordered = [design.variants[design.control], *design.variants.values()]
     prepared = prepare(session, design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
-    prompts = asked_prompts(design, prompts_of(prepared, "test"))
+    files = [declared.generations for declared in design.variants.values() if declared.generations]
+    prompts = asked_prompts(prompts_of(prepared, "test"), n=design.data.prompts, seed=design.seed, files=files)
     stand_ins = {
         variant: [
             JudgedItem(

@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InputError
 from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.values import per_prompt
 from harness.experiment.design import DataDesign, DecodingDesign, VariantDesign
+from harness.experiment.graph import Builder
 from harness.experiment.judges.costing import plan_controls, plan_pairs, plan_scores
-from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
+from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.qualifications import qualify_stage, read_own_controls
 from harness.experiment.judges.spending import Planned
 from harness.experiment.measured_arms import Replies
-from harness.experiment.measuring import generate_stage
-from harness.experiment.preparing import prepare, prompts_of
+from harness.experiment.preparing import prepare, prepare_settings
 from harness.experiment.session import Session
-from harness.experiment.variants import TokenizerSource, resolve_variant
+from harness.experiment.tasks import test_prompts
+from harness.experiment.variants import TokenizerSource
+from harness.experiment.workers.here import run_here
+from harness.generation import decoding_json
 from harness.judging.mlflow_rows import log_traces
 from harness.judging.preferences import (
     ComparedGenerations,
@@ -159,29 +161,22 @@ def read_files(
     Raises:
         InputError: there is no such prompt.
     """
-    from harness.models.recorded import RecordedModel
-
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
-    prepared = prepare(session, source, base=_tokenizer(spec))
-    answered = [RecordedModel.load(path).prompt_ids for path in files.values()]
-    prompts = [p for p in prompts_of(prepared, "test") if all(p.id in ids for ids in answered)]
-    if not prompts:
-        named = ", ".join(f"`{path}`" for path in files.values())
-        raise InputError(f"{named} must hold replies to TEST prompts of this data; none of the ids is one")
-    replies = {}
+    decoding = decoding_json(DecodingDesign().noun(seed=seed))
+    asked = {"n": None, "seed": seed, "common": [str(path) for path in files.values()]}
+    builder = Builder()
+    prepared = builder.add("prepare", prepare_settings(source, base=_tokenizer(spec), limit=None), {}, "Prepare")
+    keys = {}
     for name, path in files.items():
-        variant = resolve_variant(
-            name,
-            VariantDesign(generations=str(path)),
-            tracking=session.tracking,
-            system=None,
-            shots_from=list,
-            seed=seed,
-        )
-        made = generate_stage(session, variant, prompts, decoding=DecodingDesign().noun(seed=seed))
-        replies[name] = rows.read_replies(name, made)
-    return Recorded(prompts=prompts, replies=replies)
+        variant = VariantDesign(generations=str(path)).model_dump(mode="json")
+        settings = {**asked, "variant": variant, "name": name, "decoding": decoding}
+        keys[name] = builder.add("generate", settings, {"prepared": prepared}, f"Generate {name}")
+    results = run_here(session, builder.tasks)
+    return Recorded(
+        prompts=test_prompts(session, asked, results[prepared]),
+        replies={name: rows.read_replies(name, results[key]) for name, key in keys.items()},
+    )
 
 
 def _write_traces(session: Session, scored: StageResult, recorded: Recorded) -> None:
@@ -222,12 +217,6 @@ def plan_qualification(
     n = spec.qualification.n_controls if n is None else n
     own = read_own_controls(own_controls, spec)
     return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
-
-
-def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
-    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
-    name = criterion or spec.criteria[0].name
-    return judge_use(session, spec, measure=name, criterion=name)
 
 
 def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:

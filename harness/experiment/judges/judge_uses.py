@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError
-from harness.experiment.design import EvaluationDesign
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.mlflow_rows import log_table, score_table
 from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
-from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice, load_judge_spec
+from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
 from harness.models.bases import resolve_base
 from harness.models.endpoint import base_url
 from harness.reporting.record import JudgeRow
@@ -97,24 +94,6 @@ class JudgeUse:
         return self
 
 
-def judge_uses(
-    session: Session, design: EvaluationDesign, *, variants: Mapping[str, Variant], folder: Path
-) -> dict[str, JudgeUse]:
-    """The judge of each measure that has one; judges are found relative to the experiment file."""
-    uses = {}
-    for name, declared in design.measures.items():
-        if declared.judge is None:
-            continue
-        spec = load_judge_spec(folder / declared.judge)
-        criterion = declared.criterion or name
-        known = [c.name for c in spec.criteria]
-        if criterion not in known:
-            raise ConfigError(f"measure `{name}`: judge {spec.name} scores {', '.join(known)}, not {criterion!r}")
-        families = [family_of_variant(variant, spec) for variant in variants.values()]
-        uses[name] = judge_use(session, spec, measure=name, criterion=criterion, families=families)
-    return uses
-
-
 def family_of_variant(variant: Variant, spec: JudgeSpec) -> str | None:
     """A variant's family as far as it is known: of an endpoint only that it is the judge's own model."""
     if variant.base is not None:
@@ -147,6 +126,12 @@ def judge_use(
         judge_id=judge_id(spec, base=base),
         is_self_family=is_self_judging(base.family if base else spec.family, families),
     )
+
+
+def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
+    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
+    name = criterion or spec.criteria[0].name
+    return judge_use(session, spec, measure=name, criterion=name)
 
 
 def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iterator[str]:

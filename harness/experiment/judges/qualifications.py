@@ -37,7 +37,7 @@ def qualify_stage(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         criteria = [c.name for c in use.spec.criteria]
-        controls = [*make_control_set(_hosts(prepared), seed=seed, n=n, criteria=criteria), *own]
+        controls = [*make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=criteria), *own]
         rng = stream(seed, "qualify")
         if use.spec.method == "pairwise":
             found = qualify_comparer(
@@ -73,7 +73,7 @@ def qualify_stage(
         inputs=inputs,
         work=work,
     )
-    return _read(result.folder)
+    return read_qualifications(result.folder)
 
 
 def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
@@ -94,15 +94,11 @@ def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
 def stored_qualifications(tracking: Tracking, judge_id: str) -> tuple[Qualification, ...]:
     """The newest finished qualification of a judge, by whichever command; empty where there is none."""
     newest = tracking.originals(stage=STAGE, judge_id=judge_id, limit=1)
-    return _read(tracking.folder(newest[0].run_id)) if newest else ()
+    return read_qualifications(tracking.folder(newest[0].run_id)) if newest else ()
 
 
-def qualifications_for(
-    session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int
-) -> tuple[Qualification, ...]:
-    """The judge's controls on this experiment's corpus; where its data are TEST alone, the newest on record."""
-    if _hosts(prepared):
-        return qualify_stage(session, use, prepared=prepared, n=n, seed=seed)
+def qualifications_on_record(session: Session, use: JudgeUse) -> tuple[Qualification, ...]:
+    """What is on record of a judge whose data hold no prompts to plant controls in."""
     found = stored_qualifications(session.tracking, use.judge_id)
     if not found:
         session.say(
@@ -112,9 +108,11 @@ def qualifications_for(
     return found
 
 
-def _hosts(prepared: StageResult) -> Sequence[Prompt]:
+def hosts_of(prepared: StageResult) -> Sequence[Prompt]:
+    """The prompts that controls are planted in."""
     return prompts_of(prepared, "train") + prompts_of(prepared, "validation")
 
 
-def _read(folder: Path) -> tuple[Qualification, ...]:
+def read_qualifications(folder: Path) -> tuple[Qualification, ...]:
+    """What a stage of controls left."""
     return tuple(from_json(Qualification, row) for row in read_json(folder / QUALIFICATIONS))

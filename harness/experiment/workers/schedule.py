@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from harness.experiment.graph import REPLIES, Task
 from harness.experiment.kinds import stage_kind
-from harness.experiment.plan import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Event:
 
 
 class Workers(Protocol):
-    """Processes that run tickets: here or on a cluster."""
+    """What runs tickets: this process, others on this machine, or a cluster."""
 
     n_slots: int  # tickets at once
 
@@ -71,7 +71,9 @@ def run_tasks(
     on_event: Callable[[Event], None] = lambda event: None,
     n_attempts: int = 2,
 ) -> None:
-    """Run every task that `ran` does not hold yet; a task that needs a failed one fails with it.
+    """Run every task that `ran` does not hold yet; one that needs a failed one fails with it, unless it is joint.
+
+    The longest road goes first; one at a time, tasks go in their own order.
 
     Args:
         tasks: with everything they need among them, or done already.
@@ -83,14 +85,14 @@ def run_tasks(
     """
     began = time.perf_counter()
     road = _road(tasks)
-    order = sorted(tasks, key=lambda key: -road[key])
+    order = list(tasks) if workers.n_slots == 1 else sorted(tasks, key=lambda key: -road[key])
     attempts: dict[str, int] = {}
     running: set[str] = set()
     while True:
         _give_up(tasks, ran, on_event)
         for key in order:
             if len(running) < workers.n_slots and _is_ready(tasks[key], ran, running):
-                needs = {role: ran.runs[need] for role, need in tasks[key].needs.items()}
+                needs = {role: ran.runs[need] for role, need in tasks[key].needs.items() if need in ran.runs}
                 attempts[key] = attempts.get(key, 0) + 1
                 running.add(key)
                 workers.start(ticket(tasks[key], needs))
@@ -112,7 +114,7 @@ def run_tasks(
 
 def _is_ready(task: Task, ran: Ran, running: Collection[str]) -> bool:
     is_open = task.key not in ran.runs and task.key not in ran.failures and task.key not in running
-    return is_open and all(need in ran.runs for need in task.needs.values())
+    return is_open and all(need in ran.runs or need in ran.failures for need in task.needs.values())
 
 
 def _give_up(tasks: Mapping[str, Task], ran: Ran, on_event: Callable[[Event], None]) -> None:
@@ -121,10 +123,11 @@ def _give_up(tasks: Mapping[str, Task], ran: Ran, on_event: Callable[[Event], No
     while found:
         found = False
         for task in tasks.values():
-            lost = next((need for need in task.needs.values() if need in ran.failures), None)
-            if lost is not None and task.key not in ran.failures:
-                ran.failures[task.key] = ran.failures[lost]
-                on_event(Event(key=task.key, kind="failed", message=ran.failures[lost], is_final=True))
+            lost = {role: need for role, need in task.needs.items() if need in ran.failures}
+            left = [role for role in task.needs if role.startswith(REPLIES) and role not in lost]
+            if lost and not (task.is_joint and left) and task.key not in ran.failures:
+                ran.failures[task.key] = ran.failures[next(iter(lost.values()))]
+                on_event(Event(key=task.key, kind="failed", message=ran.failures[task.key], is_final=True))
                 found = True
 
 

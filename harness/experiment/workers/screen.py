@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.experiment.plan import Cell, Plan
+from harness.experiment.graph import Cell, Plan
 from harness.experiment.workers.schedule import Event
 from harness.terminal import green, red
 

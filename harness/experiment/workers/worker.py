@@ -19,8 +19,7 @@ from typing import IO
 from harness.errors import InputError, ScreentestError
 from harness.experiment.kinds import provide, stage_kind
 from harness.experiment.session import OnProgress, Session, ShowProgress
-from harness.experiment.tasks import run_task
-from harness.experiment.workers.results import stage_result
+from harness.experiment.tasks import run_ticket
 from harness.experiment.workers.schedule import Event, Ticket
 from harness.store.artifacts import from_json, to_json
 from harness.store.tracking import Tracking
@@ -39,8 +38,7 @@ def perform(session: Session, ticket: Ticket, tell: Callable[[Event], None]) -> 
     if stage_kind(task.kind).is_training and _has_cuda():
         session.pool.clear()  # a training loads its own base; one GPU does not hold both
     try:
-        needed = {role: stage_result(session.tracking, run_id) for role, run_id in ticket.needs.items()}
-        result = run_task(session, task, needed, declaration=ticket.declaration)
+        result = run_ticket(session, ticket)
     except ScreentestError as err:
         return Event(key=task.key, kind="failed", message=str(err), is_final=isinstance(err, InputError))
     session.done.clear()
