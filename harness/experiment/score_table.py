@@ -30,7 +30,7 @@ def scores_of(file: Path, prompt_ids: Collection[str]) -> list[ScoredGeneration]
 
 
 def lost_scores(file: Path) -> list[LostScores]:
-    """What is missing in a judge's table and why."""
+    """What is missing in a judge's table and why, in one order whatever order it is counted in."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file, columns=[*GROUP, "status", "value"])
@@ -40,7 +40,7 @@ def lost_scores(file: Path) -> list[LostScores]:
     }
     missing = table.filter(table["value"].is_null())
     counted = missing.group_by([*GROUP, "status"]).aggregate([([], "count_all")]).to_pylist()
-    return [
+    found = [
         LostScores(
             judge_id=row["judge_id"],
             criterion=row["criterion"],
@@ -51,3 +51,4 @@ def lost_scores(file: Path) -> list[LostScores]:
         )
         for row in counted
     ]
+    return sorted(found, key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
-from harness.experiment.score_table import LostScores, ScoreFiles
+from harness.experiment.score_table import LostScores, lost_scores, scores_of
 from harness.judging.results import ScoredGeneration
 from harness.measures.heldout import HeldoutLoss
 from harness.store.artifacts import read_parquet, write_parquet
@@ -116,7 +116,7 @@ def test_a_file_read_in_columns_says_what_its_nouns_say(scores: Path) -> None:
 
 def test_missing_scores_are_counted_by_reason(scores: Path) -> None:
     nouns = read_parquet(scores, ScoredGeneration)
-    lost = ScoreFiles(files=(scores,)).lost()
+    lost = lost_scores(scores)
     assert sum(row.n for row in lost) == sum(s.value is None for s in nouns) > 0
     for row in lost:
         mine = [s for s in nouns if (s.judge_id, s.criterion, s.variant) == (row.judge_id, row.criterion, row.variant)]
@@ -127,7 +127,7 @@ def test_missing_scores_are_counted_by_reason(scores: Path) -> None:
 
 def test_only_the_scores_of_the_prompts_asked_for_are_read(scores: Path) -> None:
     nouns = read_parquet(scores, ScoredGeneration)
-    picked = ScoreFiles(files=(scores,)).of_prompts(["p3", "p5"])
+    picked = scores_of(scores, ["p3", "p5"])
     assert picked == [s for s in nouns if s.prompt_id in ("p3", "p5")]
 
 
