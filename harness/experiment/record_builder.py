@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import smallest_effect_in_units
+from harness.experiment.analysis.examples import N_EXAMPLES, choose_examples
+from harness.experiment.analysis.seeded import paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_row, trend_rows
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from harness.experiment.graph import Plan
     from harness.experiment.session import Session
 
-N_SAMPLES = 8
 SELF_FAMILY_CAVEAT = (
     "The judge shares its model family with the variants, so its scores support no verdict here: verdicts rest on the "
     "held-out loss of human replies and on measures that need no judge."
@@ -54,6 +56,7 @@ def build_record(
     caveats = (design.caveat, SELF_FAMILY_CAVEAT if any(judge.is_self_family for judge in judges) else "")
     training = arms.trainings(session.tracking, plan, collected)
     n_seeds = len(design.training_seeds)
+    chosen, how = _examples(design, collected)
     return records.ReportRecord(
         title=design.name,
         question=design.question,
@@ -74,9 +77,8 @@ def build_record(
         qualifications=collected.qualifications,
         distributions=tuple(records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms),
         curves=training.own_curves,
-        samples=_samples(design, collected),
-        sampling=f"the first {N_SAMPLES} prompts of a draw that takes films in turn, seed {design.seed}"
-        + ("; each arm's first seed" if n_seeds > 1 else ""),
+        samples=_samples(design, collected, chosen),
+        sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
         missing=_missing(collected),
         stages=parts.stage_lines(session.done),
         data=parts.data_card(collected.prepared),
@@ -167,21 +169,36 @@ def _values(arm: SeededArm) -> list[float | None]:
     return [value for each in arm.speaking for value in each.rows.as_list()]
 
 
-def _samples(design: ExperimentDesign, collected: Collected) -> tuple[records.Sample, ...]:
-    """The first prompts with the replies of each arm's first seed."""
+def _examples(design: ExperimentDesign, collected: Collected) -> tuple[dict[str, str], str]:
+    """Prompts to show → why, and how they were chosen: by the first declared contrast, else as they were drawn."""
+    asked = [prompt.id for prompt in collected.prompts]
+    for measure in design.family.measures:
+        better = design.better(measure)
+        by_arm = {arm.arm: arm for arm in collected.arms if arm.measure == measure}
+        for contrast in design.contrasts:
+            treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in contrast.sides)
+            rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
+            chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
+            if chosen:
+                return chosen, f"chosen by rule on `{measure}`, {contrast.name}: nobody picked them"
+    drawn = f"the first {N_EXAMPLES} prompts of a draw that takes films in turn, seed {design.seed}"
+    return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn
+
+
+def _samples(design: ExperimentDesign, collected: Collected, chosen: Mapping[str, str]) -> tuple[records.Sample, ...]:
+    """The chosen prompts with the replies of each arm's first seed."""
     first = [cells[0] for arm in design.arm_names if (cells := collected.of_arm(arm)) and cells[0].generations]
     shown = {found.cell.name: found.generations for found in first}
-    ids = [prompt.id for prompt in collected.prompts[:N_SAMPLES]]
     scores = [
         replace(score, variant=cell.arm)
         for file, owners in collected.scores.items()
-        for score in scores_of(file, ids)
+        for score in scores_of(file, list(chosen))
         for cell in owners.get(score.variant, ())
         if cell.name in shown
     ]
     generations = {found.cell.arm: found.generations for found in first}
     titles = parts.titles(collected.prepared)
-    return parts.samples(collected.prompts, generations, scores, film_titles=titles, n=N_SAMPLES) if first else ()
+    return parts.samples(collected.prompts, generations, scores, film_titles=titles, chosen=chosen) if first else ()
 
 
 def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:

@@ -140,12 +140,9 @@ def samples(
     scores: Sequence[ScoredGeneration],
     *,
     film_titles: Mapping[str, str],
-    n: int,
+    chosen: Mapping[str, str],
 ) -> tuple[Sample, ...]:
-    """The first `n` prompts with every variant's reply; the prompts are drawn, so the first are a fair sample.
-
-    `scores` need be those of these prompts only.
-    """
+    """The prompts of `chosen` (id → why) with every variant's reply; `scores` need be those of these prompts only."""
     by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
     for score in scores:
         marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
@@ -170,8 +167,9 @@ def samples(
                 for name in generations
                 if (prompt.id, name) in replies
             ),
+            why=chosen[prompt.id],
         )
-        for prompt in prompts[:n]
+        for prompt in sorted((p for p in prompts if p.id in chosen), key=lambda p: list(chosen).index(p.id))
     )
 
 
