@@ -41,7 +41,7 @@ _MODULES = {
     "harness.ratings.schema": "harness.studies.schema", "harness.ratings.serving": "harness.studies.serving",
     "harness.ratings.studies": "harness.studies.studies",
     "harness.tracking": "harness.store.tracking",
-    "pipelines.ablate.analyse": "harness.experiment.analyse_ablation",
+    "pipelines.ablate.analyse": "harness.experiment.analyse",
     "pipelines.ablate.collect": "harness.experiment.collect",
     "pipelines.ablate.local": "harness.experiment.workers.local", "pipelines.ablate.plan": "harness.experiment.plan",
     "pipelines.ablate.portrait": "harness.experiment.ablation_parts",

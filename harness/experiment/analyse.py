@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
     from harness.store.tracking import Stage
 
-REVISION = 7
+REVISION = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
 

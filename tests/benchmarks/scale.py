@@ -208,6 +208,7 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
         for i in range(N_PROMPTS)
     ]
     scored = _stage(folder / "judge")
+    questions = design.questions({name: name for name in VARIANTS})
     cells = {
         name: Cell(
             name=name, arm=name, seed=7, prepared="p", adapter=None, settings={}, needs={}, generate=name
@@ -237,8 +238,8 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
             Qualification(judge_id=JUDGE, criterion=name, status="qualified", families=()) for name in CRITERIA
         ),
         compared=(),
-        questions=(),
-        standing=(),
+        questions=questions,
+        standing=(dict.fromkeys(VARIANTS, frozenset(question.digest for question in questions)),),
         absences=(),
         results={},
     )
