@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.child_processes import SAFE_PATH
@@ -18,7 +19,7 @@ from harness.errors import ConfigError, InputError, StageError
 from harness.experiment.analyse_ablation import analyse_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import collect
-from harness.experiment.evaluate import overlaid, read_design
+from harness.experiment.evaluate import overlaid, read_design, with_measures
 from harness.experiment.kinds import provider_names
 from harness.experiment.plan import Plan, Task, make_plan
 from harness.experiment.session import Session
@@ -71,9 +72,14 @@ class Ablated:
 
 
 def load_ablation(
-    file: Path, *, profile: str | None = None, corpus: str | None = None, seeds: tuple[int, ...] = ()
+    file: Path,
+    *,
+    profile: str | None = None,
+    corpus: str | None = None,
+    seeds: tuple[int, ...] = (),
+    measures: Mapping[str, Any] = MappingProxyType({}),
 ) -> AblationDesign:
-    """An ablation file with a profile's settings laid over it.
+    """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
     Raises:
         ConfigError: the file breaks a rule, or has no profile of that name.
@@ -83,7 +89,7 @@ def load_ablation(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seeds:
         data = data | {"seeds": list(seeds)}
-    return parse(data, AblationDesign, where=str(file))
+    return parse(with_measures(data, measures), AblationDesign, where=str(file))
 
 
 def run(

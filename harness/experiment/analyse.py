@@ -27,7 +27,7 @@ from harness.experiment.kinds import provider
 from harness.experiment.measuring import Measured
 from harness.experiment.questions import declared_late
 from harness.experiment.session import OnProgress, Session
-from harness.measures.catalogue import CATALOGUE
+from harness.measures.catalogue import find_measure
 from harness.measures.replies import is_cut_off, reply_status
 from harness.models.memory import peak_of_stages
 from harness.reporting import record as records
@@ -100,7 +100,7 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
     """How each measure is read, and what it may claim."""
     rules = {}
     for name, declared in measures.items():
-        judge, known = judges.get(name), CATALOGUE.get(name)
+        judge, known = judges.get(name), find_measure(name, declared.measure)
         is_ours = known is not None and judge is None and declared.scores is None
         rules[name] = MeasureRule(
             name=name,
@@ -121,7 +121,7 @@ def shown_measures(
     """What each measure means to a reader; a smallest effect may be a part of what `control` shows."""
     rules, shown = measure_rules(measures, judges), []
     for name, rule in rules.items():
-        known, judge, effect = CATALOGUE.get(name), judges.get(name), rule.smallest_effect
+        known, judge, effect = find_measure(name, measures[name].measure), judges.get(name), rule.smallest_effect
         shown.append(
             records.Measure(
                 name=name,

@@ -23,7 +23,7 @@ from harness.experiment.design import (
     declaration_digest,
 )
 from harness.experiment.questions import Question, questions_of
-from harness.measures.catalogue import CATALOGUE
+from harness.measures.catalogue import find_measure
 from harness.stats import require_reachable
 from harness.stats.crossed_power import detectable_in_seed_deviations
 from harness.store.artifacts import digest_json
@@ -229,8 +229,9 @@ def _replaced(data: Mapping[str, Any], path: list[str], value: Any, dotted: str)
 
 
 def _better(design: AblationDesign, measure: str) -> Direction | None:
-    declared = design.measures[measure].better
-    return declared or (CATALOGUE[measure].better if measure in CATALOGUE else None)
+    declared = design.measures[measure]
+    known = find_measure(measure, declared.measure)
+    return declared.better or (known.better if known is not None else None)
 
 
 def _check_keys(overrides: list[dict[str, Any]]) -> None:

@@ -14,15 +14,14 @@ from harness.experiment.judges.judge_files import use_of
 from harness.experiment.judges.judge_uses import JudgeUse
 from harness.experiment.judges.qualifications import QUALIFICATIONS
 from harness.experiment.measured_arms import Replies
-from harness.experiment.measuring import metrics_stage
 from harness.experiment.plan import Cell, Plan
+from harness.experiment.reply_measures import reply_measures
 from harness.experiment.score_table import ScoreFiles
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
 from harness.judging.qualification import is_self_judging
 from harness.judging.spec import load_judge_spec
-from harness.measures.catalogue import CATALOGUE
 from harness.store.artifacts import from_json, read_json
 from harness.store.tracking import StageResult
 from harness.types import Generation, Prompt, Qualification, Variant
@@ -143,29 +142,21 @@ def _heldout(found: CellRows, results: Mapping[str, StageResult]) -> MeasuredArm
 def _metrics(
     session: Session, design: AblationDesign, plan: Plan, cells: Sequence[CellRows], prompts: Sequence[Prompt]
 ) -> list[SeededArm]:
-    wanted = [n for n, m in design.measures.items() if m.judge is None and n in CATALOGUE and n != "heldout_loss"]
-    if not wanted or not cells:
-        return []
-    replies = {found.variant.name: found.replies for found in cells if found.replies is not None}
+    through = {found.cell.name: found for found in cells if found.replies is not None}
+    replies = {found.variant.name: found.replies for found in through.values() if found.replies is not None}
+    names = {name: found.variant.name for name, found in through.items()}
     # Arms that differ in decoding alone ask the same variant: each decoding is measured by itself.
-    by_stage = {found.replies.stage.digest: found.replies for found in cells if found.replies is not None}
-    if len(by_stage) == len(replies):
-        stage = metrics_stage(session, replies, prompts)
-        made = {found.cell.name: (stage, found.variant.name) for found in cells}
-    else:
+    if len({reply.stage.digest for found in through.values() if (reply := found.replies)}) != len(replies):
         renamed = {name: _renamed(reply, name) for name, reply in _by_decoding(cells).items()}
-        stage = metrics_stage(session, renamed, prompts)
-        names = {digest: name for name, reply in renamed.items() for digest in (reply.stage.digest,)}
-        made = {c.cell.name: (stage, names[c.replies.stage.digest]) for c in cells if c.replies is not None}
-    seeded: list[SeededArm] = []
-    for measure in wanted:
-        measured = {}
-        for found in cells:
-            where, name = made[found.cell.name]
-            (arm,) = rows.metric_arms(where, variants=(name,), wanted=(measure,))
-            measured[found.cell.name] = arm
-        seeded += _seeded(design, measure, plan, measured)
-    return seeded
+        by_stage = {reply.stage.digest: name for name, reply in renamed.items()}
+        names = {name: by_stage[found.replies.stage.digest] for name, found in through.items() if found.replies}
+        replies = renamed
+    made = reply_measures(session, design.measures, replies=replies, prompts=prompts)
+    return [
+        arm
+        for measure in dict.fromkeys(name for name, _ in made)
+        for arm in _seeded(design, measure, plan, {cell: made[measure, name] for cell, name in names.items()})
+    ]
 
 
 def _by_decoding(cells: Sequence[CellRows]) -> dict[str, Replies]:

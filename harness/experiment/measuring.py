@@ -16,13 +16,11 @@ from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualifications_for
 from harness.experiment.measured_arms import Replies
 from harness.experiment.questions import Question, questions_of
+from harness.experiment.reply_measures import reply_measures
 from harness.experiment.score_table import ScoreFiles
 from harness.experiment.session import OnProgress, Session
 from harness.generation import GenerationCount, agreement, count, decoding_json, generate
-from harness.measures.catalogue import CATALOGUE
-from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.heldout import HeldoutLoss, heldout_losses
-from harness.measures.replies import ReplyMetrics, reply_metrics
 from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
@@ -34,7 +32,6 @@ JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
 GENERATE_REVISION = 2
 HELDOUT_REVISION = 1
-METRICS_REVISION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +85,7 @@ def measure(
         for variant in variants.values():
             if variant.kind == "model":
                 arms.append(rows.heldout_arm(variant.name, heldout_stage(session, variant, heldout)))
-    arms += rows.metric_arms(metrics_stage(session, replies, prompts), variants=names, wanted=_catalogued(design))
+    arms += reply_measures(session, design.measures, replies=replies, prompts=prompts).values()
     for name, declared in design.measures.items():
         if declared.scores is not None:
             arms += rows.imported_arms(session.tracking, name, declared.scores, replies)
@@ -128,10 +125,6 @@ def measure(
         },
         absences=tuple(absences),
     )
-
-
-def _catalogued(design: EvaluationDesign) -> tuple[str, ...]:
-    return tuple(n for n, m in design.measures.items() if n in CATALOGUE and m.judge is None and m.scores is None)
 
 
 def generate_stage(
@@ -244,24 +237,6 @@ def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt])
         revision=HELDOUT_REVISION,
         config={},
         inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
-        work=work,
-    )
-
-
-def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
-    """The measures that need no judge. All variants at once: diversity is taken at a common number of n-grams."""
-    generations = [g for reply in replies.values() for g in reply.generations]
-
-    def work(stage: Stage, on_progress: OnProgress) -> None:
-        write_parquet(stage.folder / rows.REPLY_METRICS, reply_metrics(generations, prompts), ReplyMetrics)
-        write_parquet(stage.folder / rows.DIVERSITY, film_diversity(generations), FilmDiversity)
-
-    return session.stage(
-        "metrics",
-        label="Reply metrics",
-        revision=METRICS_REVISION,
-        config={},
-        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
         work=work,
     )
 
