@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +21,8 @@ PLAIN = st.recursive(
 )
 
 
-def over(value):
-    def inner(reply):
+def over(value: Any) -> Any:
+    def inner(reply: Any) -> Any:
         return (reply, value)
 
     return inner
@@ -28,13 +30,15 @@ def over(value):
 
 @settings(max_examples=30)
 @given(PLAIN, PLAIN)
-def test_a_closure_is_named_by_what_it_closes_over(a, b):
+def test_a_closure_is_named_by_what_it_closes_over(a: Any, b: Any) -> None:
     assert is_named(code_digest(over(a)))
     assert code_digest(over(a)) == code_digest(over(a))
     assert (code_digest(over(a)) == code_digest(over(b))) == (repr(a) == repr(b))
 
 
-def test_helpers_globals_defaults_and_partials_are_part_of_the_name(tmp_path, monkeypatch):
+def test_helpers_globals_defaults_and_partials_are_part_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     digests = set()
     texts = ("LIMIT = 3", "LIMIT = 4", "LIMIT = 4\ndef aid(x): return x + 1", "LIMIT = 4\ndef aid(x): return x + 2")
@@ -48,19 +52,19 @@ def test_helpers_globals_defaults_and_partials_are_part_of_the_name(tmp_path, mo
     assert code_digest(functools.partial(over, 1)) != code_digest(functools.partial(over, 2))
 
 
-def test_what_has_no_content_to_tell_is_new_every_time():
+def test_what_has_no_content_to_tell_is_new_every_time() -> None:
     import threading
 
     client = threading.Lock()
 
-    def asks(reply):
+    def asks(reply: Any) -> Any:
         return client.locked()
 
     assert not is_named(code_digest(asks))
     assert code_digest(asks) != code_digest(asks)
 
 
-def test_a_digest_does_not_depend_on_the_process(tmp_path):
+def test_a_digest_does_not_depend_on_the_process(tmp_path: Path) -> None:
     import subprocess
 
     (tmp_path / "own_shared.py").write_text("import math\nS = {'b', 'a', 'c'}\ndef f(r): return [math.pi, *S]\n")
@@ -80,14 +84,14 @@ def test_a_digest_does_not_depend_on_the_process(tmp_path):
         ("json:dumps", "put `@st.measure"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_a_sentence(address, said):
+def test_an_address_that_leads_nowhere_is_a_sentence(address: Any, said: Any) -> None:
     from harness.measures.measure import Measure
 
     with pytest.raises(InputError, match=said):
         load(address, Measure)
 
 
-def test_a_module_beside_a_file_is_found_and_shadows_nothing(tmp_path, monkeypatch):
+def test_a_module_beside_a_file_is_found_and_shadows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "own_beside.py").write_text("def f(r): return 1\n")
     (tmp_path / "json.py").write_text("raise SystemExit\n")
@@ -96,7 +100,7 @@ def test_a_module_beside_a_file_is_found_and_shadows_nothing(tmp_path, monkeypat
     assert load("json:dumps")([1]) == "[1]"
 
 
-def test_only_what_lies_in_a_module_can_travel():
+def test_only_what_lies_in_a_module_can_travel() -> None:
     assert is_importable("a.b:c.d")
     assert not is_importable("__main__:f")
     assert not is_importable("m:f.<locals>.g")
@@ -104,14 +108,14 @@ def test_only_what_lies_in_a_module_can_travel():
     assert not is_address("C:\\judge")
 
 
-def test_arguments_are_asked_for_by_name():
+def test_arguments_are_asked_for_by_name() -> None:
     assert parameters(lambda reply, prompt, own=3: 0, ("prompt",), first="the reply") == ("prompt",)
     for function in (lambda: 0, lambda reply, answer: 0):
         with pytest.raises(InputError, match=r"may ask for|must take"):
             parameters(function, ("prompt",), first="the reply")
 
 
-def test_a_failure_says_its_line():
+def test_a_failure_says_its_line() -> None:
     with pytest.raises(ValueError) as raised:
         int("odd\nreply")
     assert failure(raised.value).startswith("ValueError: invalid literal")

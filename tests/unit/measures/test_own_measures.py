@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def said(variant: str, texts: list[str]) -> list[Generation]:
     ]  # fmt: skip
 
 
-def rows_of(function, generations, **how):
+def rows_of(function: Any, generations: Any, **how: Any) -> Any:
     return measured_rows(screentest.measure(**how)(function), generations, PROMPTS)
 
 
@@ -42,7 +43,7 @@ RETURNS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | 
 
 
 @given(RETURNS)
-def test_a_value_is_a_finite_number_or_missing_or_a_sentence(returned):
+def test_a_value_is_a_finite_number_or_missing_or_a_sentence(returned: Any) -> None:
     is_number = isinstance(returned, (bool, int, float)) and math.isfinite(returned)
     if returned is not None and not is_number:
         with pytest.raises(InputError, match="must return a finite number"):
@@ -55,15 +56,15 @@ def test_a_value_is_a_finite_number_or_missing_or_a_sentence(returned):
     assert row.value == float(returned)
 
 
-def test_numbers_of_numpy_are_numbers_and_a_rate_stays_in_its_bounds():
+def test_numbers_of_numpy_are_numbers_and_a_rate_stays_in_its_bounds() -> None:
     [row] = rows_of(lambda reply: np.float32(0.5), said("a", ["hm"]), is_rate=True)
     assert row.value == 0.5
     with pytest.raises(InputError, match="a share from 0 to 1"):
         rows_of(lambda reply: 1.5, said("a", ["hm"]), is_rate=True)
 
 
-def test_what_it_raises_on_is_missing_with_the_reason_and_silence_is_not_asked_about():
-    def odd(reply, reference):
+def test_what_it_raises_on_is_missing_with_the_reason_and_silence_is_not_asked_about() -> None:
+    def odd(reply: Any, reference: Any) -> Any:
         raise KeyError("colour")
 
     texts = ["no reference", "raises", "", "!"]
@@ -73,27 +74,27 @@ def test_what_it_raises_on_is_missing_with_the_reason_and_silence_is_not_asked_a
     assert all(row.value is None for row in rows)
 
 
-def test_a_function_gets_what_it_asks_for():
+def test_a_function_gets_what_it_asks_for() -> None:
     rows = rows_of(
         lambda reply, prompt, messages, generation: len(messages) + (generation.text == reply), said("a", ["x"])
     )
     assert rows[0].value == 2
 
 
-def test_per_pair_a_reply_meets_those_of_every_other_variant():
+def test_per_pair_a_reply_meets_those_of_every_other_variant() -> None:
     generations = [*said("a", ["x", "y"]), *said("b", ["x", "z"]), *said("c", ["x", "!"])]
     rows = rows_of(lambda reply, other: reply == other, generations, per="pair", is_rate=True)
     assert [row.value for row in rows] == [1.0, 0.0, 1.0, 0.0, 1.0, None]
 
 
-def test_per_variant_the_films_values_average_to_the_measure_itself():
+def test_per_variant_the_films_values_average_to_the_measure_itself() -> None:
     generations = said("a", ["x y", "y", "z", "x", "w", ""])
     rows = rows_of(lambda replies: len({w for r in replies for w in r.split()}), generations, per="variant")
     assert {row.prompt_id for row in rows} == {"f0", "f1", "f2"}
     assert sum(row.value for row in rows) / 3 == pytest.approx(4)
 
 
-def test_a_declaration_that_cannot_be_is_refused():
+def test_a_declaration_that_cannot_be_is_refused() -> None:
     for how in ({"better": "more"}, {"per": "word"}, {"smallest_effect": -1}, {"smallest_effect": math.nan}):
         with pytest.raises(InputError):
             screentest.measure(**how)(lambda reply: 0)
@@ -101,6 +102,6 @@ def test_a_declaration_that_cannot_be_is_refused():
         screentest.measure(lambda reply, colour: 0)
 
 
-def test_a_shipped_measure_is_the_same_noun_and_lies_in_its_own_module():
+def test_a_shipped_measure_is_the_same_noun_and_lies_in_its_own_module() -> None:
     assert {"heldout_loss", "distinct_2", "cut_off", "length"} <= CATALOGUE.keys()
     assert type(CATALOGUE["length"]) is type(screentest.measure(lambda reply: 0, name="n"))
