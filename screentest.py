@@ -224,9 +224,8 @@ def qualify(
     """
     import pandas as pd
 
-    from harness.experiment.judges.judge_files import qualify_judge
+    from harness.experiment.judges.judge_files import qualification_rows, qualify_judge
     from harness.experiment.sources import judge_path
-    from pipelines.cli.judge_results import qualification_rows
     from pipelines.cli.session import open_command
 
     with _lending(), open_command("qualify", force=force) as session:

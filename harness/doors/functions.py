@@ -56,8 +56,8 @@ def lend(key: str, thing: Any) -> None:
     _LENT[key] = thing
 
 
-def lent(key: str) -> Any | None:
-    """The object that was lent under this key."""
+def lent(key: str) -> Any:
+    """The object that was lent under this key, or None."""
     return _LENT.get(key)
 
 
