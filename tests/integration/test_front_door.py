@@ -112,7 +112,8 @@ def test_evaluate_reads_functions_beside_the_file(world):
     file = world.folder / "experiment.yaml"
     file.write_text(
         f"schema: 1\nname: own\nquestion: Does it ask?\nvariants:\n  base: {{model: {world.base}}}\n"
-        f"  tuned: {{adapter: {world.adapter}}}\ncontrol: base\ndata: {{file: {world.folder / 'test.jsonl'}, prompts: 12}}\n"
+        f"  tuned: {{adapter: {world.adapter}}}\ncontrol: base\n"
+        f"data: {{file: {world.folder / 'test.jsonl'}, prompts: 12}}\n"
         "decoding: {max_new_tokens: 6}\nmeasures:\n  asks_back: {measure: 'own_things:asks_back'}\n"
         "  politeness: {judge: 'own_things:polite'}\n"
         "contrasts: [{name: tuned-base, arms: [tuned, base]}]\nfamily: {measures: [asks_back]}\n"
