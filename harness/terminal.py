@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[Progress], None]
 
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+NOTEBOOK_SECONDS = 0.25  # between two drawings of a notebook's bar
 _STYLES = ("bold", "dim", "green", "yellow", "red")
 _END = "\ufdd0"
 _BEGIN = {style: chr(ord(_END) + 1 + i) for i, style in enumerate(_STYLES)}
@@ -121,7 +124,11 @@ def fail(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(label: str) -> Iterator[OnProgress]:
-    """A bar with rate and time left on a terminal; a line every ten seconds elsewhere."""
+    """A bar with rate and time left on a terminal or in a notebook; a line every ten seconds elsewhere."""
+    if in_notebook():
+        with _notebook_bar(label) as on_progress:
+            yield on_progress
+        return
     console = stderr()
     if not console.is_terminal:
         with _lines(label) as on_progress:
@@ -148,6 +155,33 @@ def progress(label: str) -> Iterator[OnProgress]:
 
         yield on_progress
     say(f"  {green('✓')} {label} {dim(rate.summary())}")
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+@contextlib.contextmanager
+def _notebook_bar(label: str) -> Iterator[OnProgress]:
+    """One output that is drawn anew; what stays is how much was done, and in which time."""
+    from html import escape
+
+    notebook: Any = importlib.import_module("IPython.display")
+    handle = notebook.display(notebook.HTML(escape(label)), display_id=True)
+    rate, last = _Rate(), 0.0
+
+    def on_progress(state: Progress) -> None:
+        nonlocal last
+        words = f"{rate.text(state)}{', ' + state.note if state.note else ''}"
+        if time.monotonic() - last > NOTEBOOK_SECONDS:
+            last = time.monotonic()
+            bar = f'<progress value="{state.done:g}" max="{state.total:g}"></progress>'
+            handle.update(notebook.HTML(f"{escape(label)} {bar} {escape(words)}"))
+
+    yield on_progress
+    handle.update(notebook.HTML(f"✓ {escape(label)} <small>{escape(rate.summary())}</small>"))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.child_processes import SAFE_PATH
@@ -17,7 +18,7 @@ from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment.arms import AblationDesign
 from harness.experiment.engine import Finished, conclude, run_plan
-from harness.experiment.evaluate import overlaid, read_design
+from harness.experiment.evaluate import overlaid, read_design, with_measures
 from harness.experiment.plan import plan_ablation
 from harness.experiment.session import Session
 from harness.experiment.workers.schedule import Ran, Workers
@@ -51,9 +52,14 @@ class Executor:
 
 
 def load_ablation(
-    file: Path, *, profile: str | None = None, corpus: str | None = None, seeds: tuple[int, ...] = ()
+    file: Path,
+    *,
+    profile: str | None = None,
+    corpus: str | None = None,
+    seeds: tuple[int, ...] = (),
+    measures: Mapping[str, Any] = MappingProxyType({}),
 ) -> AblationDesign:
-    """An ablation file with a profile's settings laid over it.
+    """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
     Raises:
         ConfigError: the file breaks a rule, or has no profile of that name.
@@ -63,7 +69,7 @@ def load_ablation(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seeds:
         data = data | {"seeds": list(seeds)}
-    return parse(data, AblationDesign, where=str(file))
+    return parse(with_measures(data, measures), AblationDesign, where=str(file))
 
 
 def run(

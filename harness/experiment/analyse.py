@@ -18,7 +18,7 @@ from harness.experiment.judges.judge_uses import JudgeUse
 from harness.experiment.questions import declared_late
 from harness.experiment.record_builder import build_record
 from harness.experiment.session import OnProgress, Session
-from harness.measures.catalogue import CATALOGUE
+from harness.measures.catalogue import find_measure
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
@@ -126,7 +126,7 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
     """How each measure is read, and what it may claim."""
     rules = {}
     for name, declared in measures.items():
-        judge, known = judges.get(name), CATALOGUE.get(name)
+        judge, known = judges.get(name), find_measure(name, declared.measure)
         is_ours = known is not None and judge is None and declared.scores is None
         rules[name] = MeasureRule(
             name=name,

@@ -19,11 +19,11 @@ from harness.experiment.judges.qualifications import qualifications_on_record, r
 from harness.experiment.measured_arms import ImportedRun, Replies, read_imported_run
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
+from harness.experiment.reply_measures import metric_arms, own_arms
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
 from harness.judging.spec import load_judge_spec
-from harness.measures.catalogue import CATALOGUE
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Absence, Generation, Prompt, Qualification, Variant
@@ -92,8 +92,8 @@ def collect(
         session, plan, results, uses={design.measures[n].judge: u for n, u in uses.items()}
     )
     uses = {name: use.under(qualifications) for name, use in uses.items()}
-    metrics = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n in CATALOGUE]
-    arms = [*reader.heldout(), *reader.metrics([name for name in metrics if name != "heldout_loss"])]
+    taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n != "heldout_loss"]
+    arms = [*reader.heldout(), *reader.metrics(taken)]
     absences = list(_unused(session, design, cells, prepared))
     for name, declared in design.measures.items():
         if declared.scores is not None:
@@ -154,16 +154,19 @@ class _Reader:
         return self._seeded("heldout_loss", found)
 
     def metrics(self, wanted: Sequence[str]) -> list[SeededArm]:
-        """Measures that need no judge."""
-        if self.plan.metrics is None or not wanted:
-            return []
-        owners = self.owners(self.plan.tasks[self.plan.metrics])
-        made = rows.metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=wanted)
-        return [
-            arm
-            for measure in wanted
-            for arm in self._seeded(measure, _by_cell([m for m in made if m.measure == measure], owners))
-        ]
+        """Measures that need no judge: shipped ones from one table, each function from its own."""
+        shipped = [name for name in wanted if name not in self.plan.own]
+        made: dict[str, dict[str, MeasuredArm]] = {name: {} for name in wanted}
+        if self.plan.metrics is not None and shipped:
+            owners = self.owners(self.plan.tasks[self.plan.metrics])
+            taken = metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=shipped)
+            for name in shipped:
+                made[name] = _by_cell([arm for arm in taken if arm.measure == name], owners)
+        for name in (name for name in wanted if self.plan.own.get(name, "") in self.results):
+            stage = self.results[self.plan.own[name]]
+            owners = self.owners(self.plan.tasks[self.plan.own[name]])
+            made[name] = _by_cell(own_arms(stage, name, variants=tuple(owners)), owners)
+        return [arm for name in wanted for arm in self._seeded(name, made[name])]
 
     def judged(self, judge: str) -> list[Task]:
         """A judge's tasks that came through: without the control there are no verdicts against it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import parse
 from harness.errors import InputError
-from harness.experiment.design import EvaluationDesign, VariantDesign
-from harness.experiment.variants import parse_variant
+from harness.experiment.design import EvaluationDesign, VariantDesign, directed
+from harness.experiment.variants import has_weights, parse_variant
 from harness.reporting.text import slug
 
 if TYPE_CHECKING:
@@ -17,49 +19,71 @@ if TYPE_CHECKING:
 N_PROMPTS = 60  # where replies have to be made
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of two variants: as one names it, and what it is."""
+
+    text: str
+    design: VariantDesign
+
+    @classmethod
+    def of(cls, text: str, *, base: str | None) -> Side:
+        """A side as it is written on a command line."""
+        design = parse_variant(text)
+        is_moved = design.adapter is not None and base is not None
+        return cls(text=text, design=design.model_copy(update={"base": base}) if is_moved else design)
+
+
 def build_design(
-    control: str,
-    treatment: str,
+    control: str | Side,
+    treatment: str | Side,
     *,
     data: Path | None,
     corpus: str | None,
     base: str | None,
-    judges: tuple[Path, ...],
+    judges: Sequence[Path],
     n_prompts: int | None,
     min_effect: float,
     max_new_tokens: int,
     temperature: float,
     seed: int,
     keep_thinking: bool = False,
+    family: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> EvaluationDesign:
     """The declaration behind a comparison: B − A on held-out loss (where both are models) and on being cut off.
+
+    `family` names other measures to claim something on, each as an experiment file declares it.
 
     Raises:
         InputError: both sides are the same, no data is named, or a side cannot be told from its text.
     """
     if (data is None) == (corpus is None):
         raise InputError("`compare` needs test prompts: give exactly one of --data test.jsonl and --corpus sample")
-    first, second = (_variant(text, base) for text in (control, treatment))
+    sides = [side if isinstance(side, Side) else Side.of(side, base=base) for side in (control, treatment)]
+    first, second = (side.design for side in sides)
     if first == second:
-        raise InputError(f"`A` and `B` must differ, got {control} twice")
-    names = _names(control, treatment)
-    can_score = all(v.model is not None or v.adapter is not None for v in (first, second))
-    measures: dict[str, Any] = {
+        raise InputError(f"`A` and `B` must differ, got {sides[0].text} twice")
+    names = _names(*(side.text for side in sides))
+    can_score = all(has_weights(v) for v in (first, second))
+    effects: dict[str, Any] = {
+        "heldout_loss": {"smallest_effect": {"value": min_effect, "unit": "bits_per_byte"}},
         "cut_off": {"smallest_effect": {"value": 0.05, "unit": "share"}},
-        **{name: {} for name in ("no_text", "distinct_2", "self_bleu", "repetition", "echo", "length")},
     }
-    if can_score:
-        effect = {"smallest_effect": {"value": min_effect, "unit": "bits_per_byte"}}
-        measures = {"heldout_loss": effect, **measures}
-    measures |= _judge_measures(judges)
-    declared = ["heldout_loss"] if can_score else ["cut_off"]
+    declared: dict[str, Any] = {}
+    for name, said in (family or {"heldout_loss" if can_score else "cut_off": {}}).items():
+        if name == "heldout_loss" and not can_score:
+            raise InputError("`heldout_loss` needs two sides with weights: a function, an endpoint or a file has none")
+        declared[name] = effects.get(name, {}) | dict(said)
+    judged = judge_measures(judges)
+    described = ("cut_off", "no_text", "distinct_2", "self_bleu", "repetition", "echo", "length")
+    measures = declared | {name: effects.get(name, {}) for name in described if name not in declared} | judged
     if n_prompts is None and not (first.generations or second.generations):
         n_prompts = N_PROMPTS
     return parse(
         {
             "schema": 1,
             "name": slug(f"{names[1]} against {names[0]}")[:80],
-            "question": f"Is {treatment} better than {control}?",
+            "question": f"Is {sides[1].text} better than {sides[0].text}?",
             "variants": {names[0]: first, names[1]: second},
             "control": names[0],
             "data": {"file": None if data is None else str(data.resolve()), "corpus": corpus, "prompts": n_prompts},
@@ -70,7 +94,7 @@ def build_design(
             },
             "measures": measures,
             "contrasts": [{"name": f"{names[1]}-{names[0]}"[:80], "arms": [names[1], names[0]]}],
-            "family": {"measures": [*declared, *(m for m in measures if measures[m].get("judge"))]},
+            "family": {"measures": directed(declared | judged)},
             "decision": "Prefer B when it is better on a declared measure and worse on none.",
             "seed": seed,
         },
@@ -84,18 +108,14 @@ def worse_measures(record: ReportRecord) -> list[str]:
     return [f.name for f in record.findings if f.verdict is not None and f.verdict.label == "worse"]
 
 
-def _variant(text: str, base: str | None) -> VariantDesign:
-    design = parse_variant(text)
-    return design.model_copy(update={"base": base}) if design.adapter is not None and base is not None else design
-
-
 def _names(control: str, treatment: str) -> tuple[str, str]:
     """Short names for both sides, different from each other."""
     first, second = (slug(Path(text).stem or text) or "variant" for text in (control, treatment))
     return (first, second) if first != second else (f"{first}-a", f"{second}-b")
 
 
-def _judge_measures(judges: tuple[Path, ...]) -> dict[str, Any]:
+def judge_measures(judges: Sequence[Path]) -> dict[str, Any]:
+    """Every criterion of the judges as a measure, the first judge that has it."""
     from harness.judging.spec import load_judge_spec
 
     measures: dict[str, Any] = {}

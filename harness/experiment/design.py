@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
 from harness.experiment.questions import Question, questions_of
-from harness.measures.catalogue import CATALOGUE
+from harness.measures.catalogue import CATALOGUE, find_measure
 from harness.stats import require_reachable
 from harness.store.artifacts import digest_json
 from harness.types import Contrast, Decoding, Direction, SmallestEffect
@@ -36,13 +36,28 @@ class EffectDesign(StrictConfig):
 
 
 class MeasureDesign(StrictConfig):
-    """One measure: from the catalogue, from a judge, or from imported scores."""
+    """One measure: one that ships or that a package offers, a function, a judge, or imported scores."""
 
-    judge: str | None = None  # folder of a judge, relative to the experiment file
+    measure: str | None = Field(default=None, exclude_if=operator.not_)  # `module:name` of a function: `@st.measure`
+    judge: str | None = None  # folder of a judge, relative to the experiment file, or `module:name`: `@st.judge`
     criterion: str | None = None  # of that judge; the measure's own name when left out
     scores: str | None = None  # run id of `screentest scores import`
-    better: Direction | None = None  # None: the catalogue's, or descriptive
+    better: Direction | None = None  # None: the measure's own, or descriptive
     smallest_effect: EffectDesign | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_function_says(cls, data: Any) -> Any:
+        """What `@st.measure` says and the file does not is declared with it, before the data."""
+        if not isinstance(data, dict) or not isinstance(data.get("measure"), str):
+            return data
+        own = find_measure("", data["measure"])
+        effect = None if own is None else own.smallest_effect
+        said = {
+            "better": None if own is None else own.better,
+            "smallest_effect": None if effect is None else {"value": effect.value, "unit": effect.unit},
+        }
+        return {key: value for key, value in said.items() if value is not None} | data
 
 
 class ContrastDesign(StrictConfig):
@@ -126,12 +141,13 @@ class VariantDesign(StrictConfig):
     endpoint: str | None = None  # base URL of an OpenAI-compatible server
     endpoint_model: str | None = None  # the model's name there
     generations: str | None = None  # JSONL made elsewhere
+    given: str | None = Field(default=None, exclude_if=operator.not_)  # key of what a Python caller handed over
     system: str | None = None  # system prompt; None: the task's own
     shots: int = Field(default=0, ge=0, le=32)  # few-shot exchanges, drawn from TRAIN
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> VariantDesign:
-        kinds = [k for k in ("model", "adapter", "endpoint", "generations") if getattr(self, k) is not None]
+        kinds = [k for k in ("model", "adapter", "endpoint", "generations", "given") if getattr(self, k) is not None]
         if len(kinds) != 1:
             found = ", ".join(kinds) or "none"
             raise ValueError(f"a variant is exactly one of model, adapter, endpoint, generations; found {found}")
@@ -228,7 +244,7 @@ class ExperimentDesign(StrictConfig):
 
     def better(self, measure: str) -> Direction | None:
         """Which way a measure improves."""
-        known = CATALOGUE.get(measure)
+        known = find_measure(measure, self.measures[measure].measure)
         return self.measures[measure].better or (known.better if known else None)
 
     def declaration_digest(self) -> str:
@@ -309,10 +325,13 @@ def _check_contrasts(design: ExperimentDesign) -> None:
 
 def _check_measures(design: ExperimentDesign) -> None:
     for name, measure in design.measures.items():
-        if measure.judge is None and measure.scores is None and name not in CATALOGUE:
-            raise ValueError(f"measure `{name}` needs a `judge` or `scores`, or is one of {', '.join(CATALOGUE)}")
-        if measure.judge is not None and measure.scores is not None:
-            raise ValueError(f"measure `{name}` comes from a `judge` or from `scores`, not both")
+        sources = [source for source in ("measure", "judge", "scores") if getattr(measure, source) is not None]
+        if not sources and find_measure(name) is None:
+            raise ValueError(
+                f"measure `{name}` needs a `judge`, `scores` or `measure`, or is one of {', '.join(CATALOGUE)}"
+            )
+        if len(sources) > 1:
+            raise ValueError(f"measure `{name}` comes from one place, got {' and '.join(sources)}")
     for name in design.family.measures:
         if name not in design.measures:
             raise ValueError(f"`family.measures` names {name!r}; there are {', '.join(design.measures)}")
@@ -332,3 +351,13 @@ def _check_trend_and_tail(design: ExperimentDesign) -> None:
         raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
     if design.better(design.tail.measure) != "higher":
         raise ValueError(f"`tail` needs a measure of which more is better; {design.tail.measure!r} is none")
+
+
+def directed(measures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The measures, as a file declares them, of which more is better or worse: only these can be claimed on."""
+
+    def is_directed(name: str, said: Mapping[str, Any]) -> bool:
+        known = find_measure(name, said.get("measure"))
+        return bool(said.get("better")) or (known is not None and known.better is not None)
+
+    return [name for name, said in measures.items() if is_directed(name, said)]

@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.config import parse, read_yaml
+from harness.doors import functions
 from harness.errors import ConfigError
-from harness.experiment.design import EvaluationDesign
+from harness.experiment.design import EvaluationDesign, directed
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.plan import plan_evaluation
 from harness.experiment.preparing import prepare_settings
@@ -25,9 +27,14 @@ if TYPE_CHECKING:
 
 
 def load_design(
-    file: Path, *, profile: str | None = None, corpus: str | None = None, seed: int | None = None
+    file: Path,
+    *,
+    profile: str | None = None,
+    corpus: str | None = None,
+    seed: int | None = None,
+    measures: Mapping[str, Any] = MappingProxyType({}),
 ) -> EvaluationDesign:
-    """An experiment file with a profile's settings laid over it.
+    """An experiment file with a profile's settings laid over it, and measures of its caller's added to its family.
 
     Raises:
         ConfigError: the file breaks a rule, or has no profile of that name.
@@ -37,15 +44,28 @@ def load_design(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seed is not None:
         data = data | {"seed": seed}
-    return parse(data, EvaluationDesign, where=str(file))
+    return parse(with_measures(data, measures), EvaluationDesign, where=str(file))
+
+
+def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's data with more measures, claimed on like those of its family where a direction is better."""
+    if not measures:
+        return data
+    family = data.get("family") or {}
+    claimed = [*family.get("measures", ()), *directed(measures)]
+    return data | {
+        "measures": {**data.get("measures", {}), **measures},
+        "family": {**family, "measures": list(dict.fromkeys(claimed))},
+    }
 
 
 def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
-    """The plain data of an experiment file with a profile's settings laid over it.
+    """The plain data of an experiment file with a profile's settings laid over it; functions beside it are found.
 
     Raises:
         ConfigError: the file is not YAML, or has no profile of that name.
     """
+    functions.look_in(file.parent)
     data = read_yaml(file)
     profiles = data.get("profiles") or {}
     if profile is None:

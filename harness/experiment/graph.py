@@ -50,7 +50,8 @@ class Plan:
 
     tasks: Mapping[str, Task]
     cells: tuple[Cell, ...]
-    metrics: str | None  # key of the measures that need no judge
+    metrics: str | None  # key of the shipped measures that need no judge
+    own: Mapping[str, str]  # measure that is a function → key
     qualify: Mapping[str, str]  # judge's folder → key
 
     def below(self, key: str) -> Iterator[Task]:

@@ -12,7 +12,6 @@ from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.contrasts import MeasuredArm
 from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.imported_scores import SCORES_FILE, ImportedScore, read_scores
-from harness.measures.catalogue import CATALOGUE
 from harness.store.artifacts import read_manifest, read_parquet
 from harness.types import Generation, Source
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 GENERATIONS = "generations.parquet"
 REPLY_METRICS = "reply_metrics.parquet"
 DIVERSITY = "diversity.parquet"
+MEASURED = "measured.parquet"  # of a function
 HELDOUT = "heldout.parquet"
 SCORES = "scores.parquet"
 
@@ -55,29 +55,8 @@ def heldout_arm(variant: str, stage: StageResult) -> MeasuredArm:
         measure="heldout_loss",
         variant=variant,
         rows=read_columns(stage.folder / HELDOUT, values=("bits_per_byte",)).rows("bits_per_byte"),
-        sources=(_source(stage, HELDOUT),),
+        sources=(source_of(stage, HELDOUT),),
     )
-
-
-def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
-    """The measures that need no judge: a row per reply or, for diversity, a jackknife value per film."""
-    arms = []
-    for origin, file, prompt in (("replies", REPLY_METRICS, "prompt_id"), ("variant", DIVERSITY, "cluster")):
-        names = [name for name in wanted if CATALOGUE[name].origin == origin]
-        if not names:
-            continue
-        columns = read_columns(stage.folder / file, values=names, prompt=prompt)
-        arms += [
-            MeasuredArm(
-                measure=name,
-                variant=variant,
-                rows=columns.rows(name, variant=variant),
-                sources=(_source(stage, file, variant=variant),),
-            )
-            for name in names
-            for variant in variants
-        ]
-    return sorted(arms, key=lambda arm: wanted.index(arm.measure))
 
 
 def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants: Sequence[str]) -> list[MeasuredArm]:
@@ -88,7 +67,7 @@ def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants
             measure=name,
             variant=variant,
             rows=columns.rows("value", variant=variant, criterion=use.criterion),
-            sources=(_source(stage, SCORES, variant=variant, criterion=use.criterion),),
+            sources=(source_of(stage, SCORES, variant=variant, criterion=use.criterion),),
             judge_id=use.judge_id,
         )
         for name, use in measures.items()
@@ -138,14 +117,20 @@ def read_imported_run(tracking: Tracking, measure: str, run_id: str) -> Imported
     return ImportedRun(run_id=info.run_id, digest=digest, scores=tuple(read_scores(folder)))
 
 
+def value_column(file: str, *, measure: str) -> str:
+    """The column of a file of rows that holds a measure's values."""
+    return {HELDOUT: "bits_per_byte", **dict.fromkeys((SCORES, SCORES_FILE, MEASURED), "value")}.get(file, measure)
+
+
 def rows_of_source(folder: Path, source: Source, *, measure: str) -> Rows:
     """The rows under a variant's number, from the folder of the run that its source names."""
     file = source.artifact
-    column = {HELDOUT: "bits_per_byte", SCORES: "value", SCORES_FILE: "value"}.get(file, measure)
+    column = value_column(file, measure=measure)
     prompt = "cluster" if file == DIVERSITY else "prompt_id"
     return read_columns(folder / file, values=(column,), prompt=prompt).rows(column, **source.where)
 
 
-def _source(stage: StageResult, artifact: str, **where: str) -> Source:
+def source_of(stage: StageResult, artifact: str, **where: str) -> Source:
+    """The path from a number to the rows of a stage."""
     digest = read_manifest(stage.folder)[artifact]
     return Source(run_id=stage.source_run_id, artifact=artifact, where=where, digest=digest)

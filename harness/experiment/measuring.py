@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.experiment import measured_arms as rows
-from harness.experiment.measured_arms import Replies
 from harness.experiment.session import OnProgress, Session
 from harness.generation import GenerationCount, agreement, count, decoding_json, generate
-from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.heldout import HeldoutLoss, heldout_losses
-from harness.measures.replies import ReplyMetrics, reply_metrics
 from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
@@ -22,7 +19,6 @@ JOURNAL = "generations.jsonl"
 TEST_ONLY: tuple[Split, ...] = ("test",)
 GENERATE_REVISION = 2
 HELDOUT_REVISION = 1
-METRICS_REVISION = 3
 
 
 def generate_stage(
@@ -135,24 +131,6 @@ def heldout_stage(session: Session, variant: Variant, prompts: Sequence[Prompt])
         revision=HELDOUT_REVISION,
         config={},
         inputs={"variant": variant.digest, "prompts": prompts_digest(prompts)},
-        work=work,
-    )
-
-
-def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
-    """The measures that need no judge. All variants at once: diversity is taken at a common number of n-grams."""
-    generations = [g for reply in replies.values() for g in reply.generations]
-
-    def work(stage: Stage, on_progress: OnProgress) -> None:
-        write_parquet(stage.folder / rows.REPLY_METRICS, reply_metrics(generations, prompts), ReplyMetrics)
-        write_parquet(stage.folder / rows.DIVERSITY, film_diversity(generations), FilmDiversity)
-
-    return session.stage(
-        "metrics",
-        label="Reply metrics",
-        revision=METRICS_REVISION,
-        config={},
-        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
         work=work,
     )
 

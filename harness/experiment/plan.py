@@ -11,10 +11,12 @@ from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
-from harness.experiment.design import DecodingDesign, ExperimentDesign
+from harness.experiment.design import DecodingDesign, ExperimentDesign, VariantDesign
 from harness.experiment.graph import PREPARED, REPLIES, Builder, Cell, Plan
+from harness.experiment.variants import has_weights
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
+from harness.measures.catalogue import find_measure
 
 if TYPE_CHECKING:
     from harness.experiment.design import EvaluationDesign
@@ -111,20 +113,33 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
             cells[place] = replace(cell, generate=key)
     for place, cell in enumerate(cells):
         variant = cell.settings["variant"]
-        if is_heldout and not (variant.get("endpoint") or variant.get("generations")):
+        if is_heldout and has_weights(VariantDesign.model_validate(variant)):
             settings = {**cell.settings, "n": design.asked.heldout}
             key = builder.add("heldout", settings, cell.needs, f"Held-out loss {cell.label}")
             cells[place] = replace(cell, heldout=key)
     metrics = None
     if any(cell.generate for cell in cells):
         metrics = builder.add("metrics", _asked(design), _replies(cells), "Reply metrics", is_joint=True)
+    own = _own_measures(builder, design, cells, folder=folder)
     qualify = {}
     for judge in _judges(design, folder):
         cells = _judged(builder, design, cells, judge=judge, folder=folder)
         settings = {"judge": str(folder / judge), "n": design.controls, "seed": design.seed}
         needs = {"prepared": cells[0].prepared}
         qualify[judge] = builder.add("qualify", settings, needs, f"Controls {Path(judge).name}")
-    return Plan(tasks=builder.tasks, cells=tuple(cells), metrics=metrics, qualify=qualify)
+    return Plan(tasks=builder.tasks, cells=tuple(cells), metrics=metrics, own=own, qualify=qualify)
+
+
+def _own_measures(builder: Builder, design: ExperimentDesign, cells: Sequence[Cell], *, folder: Path) -> dict[str, str]:
+    """A stage for each declared measure that is a function; workers look for it beside the experiment's file."""
+    found = {}
+    for name, declared in design.measures.items():
+        is_taken = declared.judge is None and declared.scores is None and any(cell.generate for cell in cells)
+        known = find_measure(name, declared.measure) if is_taken else None
+        if known is not None and known.function is not None:
+            settings = {**_asked(design), "name": name, "measure": declared.measure, "beside": str(folder)}
+            found[name] = builder.add("measure", settings, _replies(cells), f"Measure {name}", is_joint=True)
+    return found
 
 
 def _replies(cells: Iterable[Cell]) -> dict[str, str]:

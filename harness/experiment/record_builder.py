@@ -19,7 +19,7 @@ from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
 from harness.experiment.score_table import lost_scores, scores_of
-from harness.measures.catalogue import CATALOGUE
+from harness.measures.catalogue import find_measure
 from harness.models.memory import peak_of_stages
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
@@ -126,7 +126,11 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     control = {arm.measure: arm for arm in collected.arms if arm.arm == design.control}
     shown = []
     for name, rule in found.rules.items():
-        known, judge, effect = CATALOGUE.get(name), collected.uses.get(name), rule.smallest_effect
+        known, judge, effect = (
+            find_measure(name, design.measures[name].measure),
+            collected.uses.get(name),
+            rule.smallest_effect,
+        )
         of_control = None if effect is None else control.get(name)
         shown.append(
             records.Measure(

@@ -61,6 +61,8 @@ def describe_variant(variant: Variant) -> str:
     """A variant in a few words."""
     if variant.kind == "file":
         return f"generations from {Path(variant.path or '').name}"
+    if variant.kind == "function":
+        return f"the Python function {variant.model}"
     if variant.kind == "endpoint":
         return ", ".join([f"{variant.model} behind an endpoint", *(f"without `{name}`" for name in variant.without)])
     parts = ["the base" if variant.adapter is None else "base + LoRA adapter"]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.doors import functions
+from harness.errors import InputError
 from harness.experiment.design import VariantDesign
 from harness.experiment.graph import PREPARED, REPLIES
 from harness.experiment.judges.judge_uses import score_stage, use_of
@@ -15,15 +17,17 @@ from harness.experiment.judges.qualifications import qualify_stage
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.measured_arms import Replies, read_replies
-from harness.experiment.measuring import generate_stage, heldout_stage, metrics_stage
+from harness.experiment.measuring import generate_stage, heldout_stage
 from harness.experiment.preparing import prompts_of
 from harness.experiment.published import adapter_of
 from harness.experiment.recordings import asked_prompts, shared_draws
+from harness.experiment.reply_measures import metrics_stage, own_stage
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
 from harness.experiment.workers.results import stage_result
 from harness.experiment.workers.schedule import Ticket
 from harness.judging.spec import load_judge_spec
+from harness.measures.catalogue import find_measure
 from harness.store.artifacts import digest_json, from_json
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
@@ -133,6 +137,15 @@ def _metrics(session: Session, settings: Settings, needed: Needed) -> StageResul
     return metrics_stage(session, replies, _prompts(session, settings, needed))
 
 
+def _measure(session: Session, settings: Settings, needed: Needed) -> StageResult:
+    functions.look_in(Path(settings["beside"]))
+    measure = find_measure(settings["name"], settings["measure"])
+    if measure is None:
+        raise InputError(f"measure `{settings['name']}` must be found where it is taken; it is not there")
+    replies = {reply.variant: reply for reply in _replies(needed).values()}
+    return own_stage(session, measure, replies, _prompts(session, settings, needed))
+
+
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:
     use = use_of(session, load_judge_spec(Path(settings["judge"])))
     replies = {reply.variant: reply for reply in _replies(needed).values()}
@@ -157,6 +170,7 @@ KINDS = (
     StageKind(name="generate", run=_generate, weight=3),
     StageKind(name="heldout", run=_heldout, weight=1),
     StageKind(name="metrics", run=_metrics, weight=1, is_on_device=False),
+    StageKind(name="measure", run=_measure, weight=1, is_on_device=False),
     StageKind(name="judge", run=_judge, weight=1),
     StageKind(name="versus", run=_versus, weight=1),
     StageKind(name="qualify", run=_qualify, weight=2),

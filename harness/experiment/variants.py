@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.doors import functions
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.experiment.design import VariantDesign
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
@@ -67,8 +68,17 @@ class ModelPool:
             from harness.models.recorded import RecordedModel
 
             return RecordedModel.load(Path(variant.path or ""))
+        if variant.kind == "function":
+            from harness.models.own import FunctionModel
+
+            return FunctionModel(functions.lent(variant.digest))
         if variant.base is None:
             raise InputError(f"`{variant.name}` must name a base model; it has none")
+        own = variant.base.digest if variant.adapter is None else variant.adapter.digest
+        if (live := functions.lent(own)) is not None:
+            if (own, "as it is") not in self._models:
+                self._models[own, "as it is"] = live.local()
+            return self._models[own, "as it is"]
         model = self.base(variant.base)
         if variant.adapter is not None:
             model.add_adapter(variant.adapter)
@@ -115,6 +125,9 @@ def resolve_variant(
     """
     if design.generations is not None:
         return _file_variant(name, Path(design.generations))
+    if design.given is not None and (callable(given := functions.lent(design.given))):
+        label = getattr(given, "__name__", type(given).__name__)
+        return Variant(name=name, kind="function", model=label, system=design.system, digest=design.given)
     said = design.system or system or DIALOGUE_SYSTEM
     shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
     spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
@@ -131,8 +144,7 @@ def resolve_variant(
             digest=digest_json(identity),
             **served,
         )
-    adapter = adapter_of(design, tracking) if design.adapter is not None else None
-    base = adapter.base if adapter is not None else resolve_base(design.model or "", revision=design.revision)
+    base, adapter = _weights_of(design, tracking)
     identity = {"base": asked_digest(base), "adapter": adapter.digest if adapter else None, **spoken}
     return Variant(
         name=name,
@@ -144,6 +156,18 @@ def resolve_variant(
         template=adaptation_of(base).notes,
         digest=digest_json(identity),
     )
+
+
+def _weights_of(design: VariantDesign, tracking: Tracking) -> tuple[BaseModel, Adapter | None]:
+    if design.given is not None:
+        live = functions.lent(design.given)
+        if live is None:
+            raise InputError("`given` names what a Python call handed over, and cannot stand in a file")
+        return live.base, live.adapter
+    if design.adapter is not None:
+        adapter = adapter_of(design, tracking)
+        return adapter.base, adapter
+    return resolve_base(design.model or "", revision=design.revision), None
 
 
 def _served(server: Prober) -> dict[str, Any]:
@@ -184,6 +208,12 @@ def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> To
             base = adapter_of(declared, tracking).base
             return TokenizerSource(base=base.source, revision=base.revision)
     return TokenizerSource(base="embedded", revision=None)
+
+
+def has_weights(design: VariantDesign) -> bool:
+    """Whether a variant's model is at hand, so that it can say how surprised it is: no endpoint, file or function is."""
+    is_live = design.given is not None and not callable(functions.lent(design.given))
+    return design.model is not None or design.adapter is not None or is_live
 
 
 def parse_variant(text: str) -> VariantDesign:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError, JudgeError
 from harness.judging import geval, likelihood, pairwise, remote_reading
+from harness.judging.own import build_own
 from harness.judging.pairwise import Comparer
 from harness.judging.protocol import Judge
 from harness.judging.reading import ExactReader, OptionReader
 from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
-from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, JudgeSpec
+from harness.judging.spec import ASKING_METHODS, DeepevalChoice, EndpointChoice, FunctionChoice, JudgeSpec
 from harness.models.bases import asked_digest
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.endpoint import base_url
@@ -73,6 +74,8 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, queue: R
     """
     if spec.method == "pairwise":
         raise ConfigError(f"`{spec.name}` compares two replies and scores none; give it two files, or a control")
+    if isinstance(spec.model, FunctionChoice):
+        return build_own(spec, spec.model, id=judge_id(spec))
     if isinstance(spec.model, EndpointChoice):
         if spec.deepeval is not None:
             return _deepeval(spec, spec.deepeval, judge_id(spec), _writer_at(spec, queue))
@@ -241,6 +244,8 @@ def judge_id(spec: JudgeSpec, *, base: BaseModel | None = None) -> str:
 def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
     if isinstance(spec.model, EndpointChoice):
         return {"endpoint": base_url(spec.model.endpoint), "model": spec.model.name}
+    if isinstance(spec.model, FunctionChoice):
+        return {"function": spec.model.code}
     if base is None:
         raise JudgeError(f"`{spec.name}` judges with local weights, which are part of its id, got none")
     return {"weights": asked_digest(base), "revision": base.revision, "dtype": spec.model.dtype}

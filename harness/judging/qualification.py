@@ -87,6 +87,15 @@ def qualify(
     ]
 
 
+def without_controls(judge_id: str, criteria: Sequence[str]) -> list[Qualification]:
+    """Of a judge whose criteria nothing is planted for nothing is known."""
+    reason = reason_of((), ())
+    return [
+        Qualification(judge_id=judge_id, criterion=c, status="inconclusive", families=(), reason=reason)
+        for c in criteria
+    ]
+
+
 def control_items(controls: Sequence[ControlItem]) -> list[JudgedItem]:
     """What a judge is asked to score: every different reply in its context once."""
     return list(_items_by_text(controls).values())

@@ -12,14 +12,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.config import StrictConfig, parse, read_yaml
+from harness.doors import functions
 from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.models.endpoint.parameters import PREFILLS, Prefill
 from harness.types import Criterion
 
-Method = Literal["geval", "likelihood", "pairwise", "deepeval"]
-Mode = Literal["exact", "logprobs", "sampled", "auto", "likelihood", "deepeval"]
+Method = Literal["geval", "likelihood", "pairwise", "deepeval", "function"]
+Mode = Literal["exact", "logprobs", "sampled", "auto", "likelihood", "deepeval", "function"]
 Scale = tuple[int, int]
 
 SPEC_FILE = "judge.yaml"
@@ -48,14 +49,26 @@ class EndpointChoice(StrictConfig):
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # holds the key
 
 
+class FunctionChoice(StrictConfig):
+    """A function of the user's; no judge's file names one."""
+
+    function: str  # `module:name`; not part of its id
+    code: str  # digest of its source
+
+
 def _kind_of_model(value: object) -> str:
     if isinstance(value, dict):
         return "endpoint" if value.keys() & {"endpoint", "name", "key_variable"} else "local"
+    if isinstance(value, FunctionChoice):
+        return "function"
     return "endpoint" if isinstance(value, EndpointChoice) else "local"
 
 
 ModelChoice = Annotated[
-    Annotated[LocalChoice, Tag("local")] | Annotated[EndpointChoice, Tag("endpoint")], Discriminator(_kind_of_model)
+    Annotated[LocalChoice, Tag("local")]
+    | Annotated[EndpointChoice, Tag("endpoint")]
+    | Annotated[FunctionChoice, Tag("function")],
+    Discriminator(_kind_of_model),
 ]
 
 
@@ -138,11 +151,17 @@ class JudgeSpec(StrictConfig):
     @property
     def source(self) -> str:
         """Its model, for a reader."""
+        if isinstance(self.model, FunctionChoice):
+            return self.model.function
         return self.model.name if isinstance(self.model, EndpointChoice) else self.model.source
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> JudgeSpec:
         names = [c.name for c in self.criteria]
+        _require(
+            (self.method == "function") == isinstance(self.model, FunctionChoice),
+            "`method` must not be function in a file: name `module:function` in place of the judge's folder",
+        )
         _require(len(set(names)) == len(names), f"`criteria` must be named once each, got {names}")
         _require(
             (self.deepeval is not None) == (self.method == "deepeval"),
@@ -213,8 +232,16 @@ class JudgeSpec(StrictConfig):
 
 
 def load_judge_spec(folder: Path) -> JudgeSpec:
-    """Read a judge's folder. ConfigError names the file, the key, the rule and what arrived."""
+    """Read a judge's folder, or find the function where its last part is `module:name` or is offered by a package.
+
+    ConfigError names the file, the key, the rule and what arrived.
+    """
     path = folder / SPEC_FILE
+    if not folder.is_dir() and (address := own_address(folder)) is not None:
+        from harness.judging.own import load_own_spec
+
+        functions.look_in(folder.parent)
+        return load_own_spec(address)
     if not path.is_file():
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
     data = read_yaml(path)
@@ -224,6 +251,11 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
     if isinstance(data.get("criteria"), list):
         data["criteria"] = [_criterion(name, folder, where=path) for name in data["criteria"]]
     return parse(data, JudgeSpec, where=str(path))
+
+
+def own_address(judge: Path) -> str | None:
+    """The `module:name` that a judge is named by; None where it is a folder's name."""
+    return judge.name if functions.is_address(judge.name) else functions.entry_point("screentest.judges", judge.name)
 
 
 def _criterion(entry: object, folder: Path, *, where: Path) -> Criterion:

@@ -1,116 +1,45 @@
-"""The measures that need no judge, with the words a reader gets for them."""
+"""The measures that need no judge: every module of this folder declares its own, and installed packages offer more."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-from harness.types import Direction, Grain
+from harness.doors import functions
+from harness.measures.measure import Measure
 
-Origin = Literal["heldout", "replies", "variant"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CataloguedMeasure:
-    """A measure by name: how it reads and where its rows come from."""
-
-    name: str
-    label: str
-    unit: str
-    better: Direction | None  # None: descriptive, more is neither better nor worse
-    description: str
-    origin: Origin  # heldout: human replies; replies: one value a generation; variant: one value for all of them
-    grain: Grain = Grain.PROMPT
-    is_rate: bool = False  # every row is a share in [0, 1]: its mean is a rate, with a rate's interval and warning
+GROUP = "screentest.measures"  # entry points
 
 
-_ALL = (
-    CataloguedMeasure(
-        name="heldout_loss",
-        label="Held-out loss",
-        unit="bits per byte",
-        better="lower",
-        description=(
-            "How surprised the model is by what the human wrote: bits per UTF-8 byte of the human reply, end token "
-            "included. It compares across tokenizers and needs no judge."
-        ),
-        origin="heldout",
-    ),
-    CataloguedMeasure(
-        name="distinct_1",
-        label="Distinct-1",
-        unit="share",
-        better=None,
-        description="Share of different words among all words of a variant's replies (Li et al. 2016).",
-        origin="variant",
-    ),
-    CataloguedMeasure(
-        name="distinct_2",
-        label="Distinct-2",
-        unit="share",
-        better="higher",
-        description="Share of different word pairs among all word pairs of a variant's replies (Li et al. 2016).",
-        origin="variant",
-    ),
-    CataloguedMeasure(
-        name="self_bleu",
-        label="Self-BLEU",
-        unit="share",
-        better="lower",
-        description="How much each reply shares with the variant's other replies (Zhu et al. 2018); high means alike.",
-        origin="variant",
-    ),
-    CataloguedMeasure(
-        name="repetition",
-        label="Repetition",
-        unit="share",
-        better="lower",
-        description="Share of a reply's word n-grams that it has said before: loops show here.",
-        origin="replies",
-        grain=Grain.REPLY,
-        is_rate=True,
-    ),
-    CataloguedMeasure(
-        name="echo",
-        label="Echo of the context",
-        unit="share",
-        better="lower",
-        description="Share of a reply's word n-grams copied from the conversation so far.",
-        origin="replies",
-        grain=Grain.REPLY,
-        is_rate=True,
-    ),
-    CataloguedMeasure(
-        name="length",
-        label="Length",
-        unit="words",
-        better=None,
-        description="Words per reply.",
-        origin="replies",
-        grain=Grain.REPLY,
-    ),
-    CataloguedMeasure(
-        name="no_text",
-        label="Replies without text",
-        unit="share",
-        better="lower",
-        description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
-        origin="replies",
-        grain=Grain.REPLY,
-        is_rate=True,
-    ),
-    CataloguedMeasure(
-        name="cut_off",
-        label="Cut off",
-        unit="share",
-        better="lower",
-        description="Share of replies that ran into the length cap instead of ending.",
-        origin="replies",
-        grain=Grain.REPLY,
-        is_rate=True,
-    ),
-)
+def _shipped() -> dict[str, Measure]:
+    import harness.measures as folder
 
-CATALOGUE: Mapping[str, CataloguedMeasure] = MappingProxyType({m.name: m for m in _ALL})
+    names = [module.name for module in pkgutil.iter_modules(folder.__path__)]
+    modules = [importlib.import_module(f"{folder.__name__}.{name}") for name in names if name != "catalogue"]
+    return {m.name: m for module in modules for m in getattr(module, "MEASURES", ())}
+
+
+CATALOGUE: Mapping[str, Measure] = MappingProxyType(_shipped())
+
+
+def find_measure(name: str, address: str | None = None) -> Measure | None:
+    """A measure by `module:name`, else by its name here or in an installed package; None where nothing has it.
+
+    Raises:
+        InputError: the address leads to no measure.
+    """
+    if address is None and name in CATALOGUE:
+        return CATALOGUE[name]
+    offered = address or _offered(name)
+    if offered is None:
+        return None
+    found: Measure = functions.load(offered, Measure)
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _offered(name: str) -> str | None:
+    return functions.entry_point(GROUP, name)

@@ -18,12 +18,42 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from harness.errors import InputError
+from harness.measures.measure import Measure
 from harness.measures.replies import reply_status
 from harness.measures.words import Gram, grams, words
 from harness.types import Generation
 
+MEASURES = (
+    Measure(
+        name="distinct_1",
+        label="Distinct-1",
+        unit="share",
+        better=None,
+        description="Share of different words among all words of a variant's replies (Li et al. 2016).",
+        origin="variant",
+    ),
+    Measure(
+        name="distinct_2",
+        label="Distinct-2",
+        unit="share",
+        better="higher",
+        description="Share of different word pairs among all word pairs of a variant's replies (Li et al. 2016).",
+        origin="variant",
+    ),
+    Measure(
+        name="self_bleu",
+        label="Self-BLEU",
+        unit="share",
+        better="lower",
+        description="How much each reply shares with the variant's other replies (Zhu et al. 2018); high means alike.",
+        origin="variant",
+    ),
+)
+
+T = TypeVar("T")  # a reply: its words, or its text
 _MAX_ORDER = 4  # self-BLEU: BLEU-4
 ONE = 1 << 256  # 1 in the fixed-point arithmetic of distinct-n
 _SMOOTHING = 0.1  # Chen & Cherry 2014, method 1, as in the released self-BLEU code
@@ -61,8 +91,8 @@ def film_diversity(generations: Sequence[Generation]) -> list[FilmDiversity]:
     sizes = {n: _common_size(filled, n) for n in (1, 2)}
     rows: list[FilmDiversity] = []
     for variant, films in texts.items():
-        distinct_1 = _jackknife(filled[variant], lambda kept: distinct(kept, n=1, size=sizes[1]))
-        distinct_2 = _jackknife(filled[variant], lambda kept: distinct(kept, n=2, size=sizes[2]))
+        distinct_1 = jackknife(filled[variant], lambda kept: distinct(kept, n=1, size=sizes[1]))
+        distinct_2 = jackknife(filled[variant], lambda kept: distinct(kept, n=2, size=sizes[2]))
         bleu = _self_bleu_values(filled[variant])
         for film in sorted(films):
             rows.append(
@@ -138,9 +168,7 @@ def _common_size(texts: Mapping[str, Mapping[str, Sequence[Sequence[str]]]], n: 
     return min(sizes, default=0)
 
 
-def _jackknife(
-    films: Mapping[str, Sequence[Sequence[str]]], measure: Callable[[Sequence[Sequence[str]]], float | None]
-) -> dict[str, float]:
+def jackknife(films: Mapping[str, Sequence[T]], measure: Callable[[Sequence[T]], float | None]) -> dict[str, float]:
     """Per film, the centred delete-one-film jackknife value; nothing where the measure cannot be taken."""
     whole = measure([text for rows in films.values() for text in rows])
     left_out = {

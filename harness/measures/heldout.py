@@ -6,9 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.measures.measure import Measure
 from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress, require
 from harness.types import Message, Prompt
+
+MEASURES = (
+    Measure(
+        name="heldout_loss",
+        label="Held-out loss",
+        unit="bits per byte",
+        better="lower",
+        description=(
+            "How surprised the model is by what the human wrote: bits per UTF-8 byte of the human reply, end token "
+            "included. It compares across tokenizers and needs no judge."
+        ),
+        origin="heldout",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

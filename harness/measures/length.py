@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from harness.measures.measure import Measure
 from harness.measures.words import spoken_words
+from harness.types import Grain
+
+MEASURES = (
+    Measure(
+        name="length",
+        label="Length",
+        unit="words",
+        better=None,
+        description="Words per reply.",
+        origin="replies",
+        grain=Grain.REPLY,
+    ),
+)
 
 
 def n_words(text: str) -> int:

@@ -4,7 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.measures.measure import Measure
 from harness.measures.words import grams, words
+from harness.types import Grain
+
+MEASURES = (
+    Measure(
+        name="repetition",
+        label="Repetition",
+        unit="share",
+        better="lower",
+        description="Share of a reply's word n-grams that it has said before: loops show here.",
+        origin="replies",
+        grain=Grain.REPLY,
+        is_rate=True,
+    ),
+    Measure(
+        name="echo",
+        label="Echo of the context",
+        unit="share",
+        better="lower",
+        description="Share of a reply's word n-grams copied from the conversation so far.",
+        origin="replies",
+        grain=Grain.REPLY,
+        is_rate=True,
+    ),
+)
 
 ORDER = 3  # words: short enough to find a loop in one line, long enough that "I don't" is none
 

@@ -8,8 +8,32 @@ from dataclasses import dataclass
 from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.measures.length import n_words
+from harness.measures.measure import Measure
 from harness.measures.repetition import echo, repetition
-from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
+from harness.types import NO_REPLY, Generation, Grain, Prompt, ScoreStatus
+
+MEASURES = (
+    Measure(
+        name="no_text",
+        label="Replies without text",
+        unit="share",
+        better="lower",
+        description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
+        origin="replies",
+        grain=Grain.REPLY,
+        is_rate=True,
+    ),
+    Measure(
+        name="cut_off",
+        label="Cut off",
+        unit="share",
+        better="lower",
+        description="Share of replies that ran into the length cap instead of ending.",
+        origin="replies",
+        grain=Grain.REPLY,
+        is_rate=True,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

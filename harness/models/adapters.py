@@ -83,6 +83,11 @@ class AdapterBank:
         self._mixable[name] = _is_mixable(files.settings.lora)
         return name
 
+    def know(self, internal: str, *, name: str, digest: str) -> None:
+        """Give an adapter of the model's own another name, under which requests and `add` find it."""
+        self._internal[name], self._digests[name] = self._internal[internal], digest
+        self._mixable[name] = self._mixable[internal]
+
     def remove(self, name: str) -> None:
         """Let go of an adapter's weights; not while the model is borrowed.
 

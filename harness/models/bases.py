@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,11 @@ def family_of(folder: Path, *, name: str | None = None) -> str:
     Errs towards calling two models related, because a judge of the generator's own family may support no verdict.
     """
     config: Mapping[str, Any] = read_json(folder / "config.json")
+    return family_of_config(config, names=(name, str(config.get("_name_or_path", "")), folder.name))
+
+
+def family_of_config(config: Mapping[str, Any], *, names: Sequence[str | None]) -> str:
+    """The family of a model by its configuration, where that does not tell by its names, the surest first."""
     kind, vocabulary = str(config.get("model_type", "unknown")), config.get("vocab_size")
     by_architecture = {
         ("llama", 49152): "smollm2",
@@ -121,7 +126,7 @@ def family_of(folder: Path, *, name: str | None = None) -> str:
     }
     if (kind, vocabulary) in by_architecture:
         return by_architecture[(kind, vocabulary)]
-    for text in (name, str(config.get("_name_or_path", "")), folder.name):
+    for text in names:
         match = _FAMILY_NAMES.search((text or "").rsplit("/", 1)[-1].lower())
         if match:
             return match.group(1) + (match.group(2) or "")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import InputError
 from harness.reporting.findings import absences_json, findings_json
 from harness.reporting.markdown import comment, markdown
-from harness.reporting.page import N_OPEN_SAMPLES, observations, page
+from harness.reporting.page import N_OPEN_SAMPLES, Page, observations, page
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
 from harness.reporting.text import printable
 from harness.store.artifacts import from_json, read_json, to_json
@@ -59,6 +59,14 @@ def render_html(record: ReportRecord) -> str:
             n_open=N_OPEN_SAMPLES,
         )
     )
+
+
+def render_answer(laid: Page) -> str:
+    """The answer with its picture and table, for a page that is somebody else's: the style reaches no further."""
+    from markupsafe import Markup
+
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8").replace(":root", "&")
+    return _environment().get_template("answer.html.j2").render(page=laid, style=Markup(f".screentest {{{style}}}"))
 
 
 def render_markdown(record: ReportRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.doors import functions
 from harness.doors.text import parse_json
 from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
@@ -14,13 +15,16 @@ from pipelines.corpus.corpus import Corpus, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
 from pipelines.corpus.jsonl import read_jsonl_corpus, require_text
 
+GROUP = "screentest.corpora"  # entry points
+
 
 def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings | None = None) -> Corpus:
     """Read a corpus.
 
     Args:
         spec: `sample`; `cornell` or `convokit` (fetched before); a folder or zip in Cornell's layout or ConvoKit's; an
-            `utterances.jsonl`; or a JSONL file of one's own. A folder that is called `sample` is `./sample`.
+            `utterances.jsonl`; a JSONL file of one's own; or the name of a corpus that an installed package offers, by
+            a function that gives its path. A folder that is called `sample` is `./sample`.
         lenient: skip and count what cannot be used instead of raising.
         settings: where the cache lies; from the environment unless given.
 
@@ -40,6 +44,8 @@ def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings |
             )
         return _from_files(open_folder(folder), name=spec, source="cornell", tally=tally)
     path = Path(spec).expanduser()
+    if not path.exists() and (address := functions.entry_point(GROUP, str(spec))) is not None:
+        return read_corpus(Path(functions.load(address)()), lenient=lenient, settings=settings)
     if path.is_dir():
         return _from_files(open_folder(path), name=path.resolve().name, source="cornell", tally=tally)
     if not path.is_file():

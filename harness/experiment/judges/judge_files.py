@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.values import per_prompt
@@ -217,6 +218,19 @@ def plan_qualification(
     n = spec.qualification.n_controls if n is None else n
     own = read_own_controls(own_controls, spec)
     return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
+
+
+def qualification_rows(qualifications: Sequence[Qualification]) -> list[dict[str, Any]]:
+    """A row per criterion and control family; one alone where a criterion has no controls."""
+    rows = []
+    for found in qualifications:
+        shared = {"criterion": found.criterion, "standing": found.status, "reason": found.reason}
+        for family in found.families or (None,):
+            auc = None if family is None else family.auc
+            figures = {key: getattr(auc, key, None) for key in ("value", "low", "high", "n", "n_clusters", "n_missing")}
+            named = {key: getattr(family, key, None) for key in ("family", "kind", "status", "settle")}
+            rows.append({**shared, **named, "auc": figures.pop("value"), **figures})
+    return rows
 
 
 def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:

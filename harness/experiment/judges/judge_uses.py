@@ -195,6 +195,8 @@ def how_asked(spec: JudgeSpec) -> str:
 
 def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
     """The judge of a use, on its model or through its request queue; another `repetition` asks anew what is known."""
+    if use.spec.method == "function":
+        return build_judge(use.spec)
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
         return build_judge(use.spec, queue=session.spending.queue(use.spec, repetition=repetition))
     model = session.cached(use.base, dtype=use.spec.model.dtype, repetition=repetition)

@@ -12,7 +12,7 @@ from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.judging.controls import make_control_set, read_controls
 from harness.judging.pairwise_qualification import qualify_comparer
-from harness.judging.qualification import qualify
+from harness.judging.qualification import qualify, without_controls
 from harness.judging.spec import JudgeSpec
 from harness.seeding import stream
 from harness.store.artifacts import digest_file, from_json, read_json, write_json
@@ -39,7 +39,9 @@ def qualify_stage(
         criteria = [c.name for c in use.spec.criteria]
         controls = [*make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=criteria), *own]
         rng = stream(seed, "qualify")
-        if use.spec.method == "pairwise":
+        if not controls:
+            found = without_controls(use.judge_id, criteria)
+        elif use.spec.method == "pairwise":
             found = qualify_comparer(
                 comparer_of(session, use),
                 controls,

@@ -100,10 +100,14 @@ def make_controls(
 def make_control_set(
     prompts: Sequence[Prompt], *, seed: int, n: int, criteria: Sequence[str], allow_test: bool = False
 ) -> list[ControlItem]:
-    """`make_controls` for several criteria on the same true replies, which is what a judge of several wants."""
+    """`make_controls` for several criteria on the same true replies, which is what a judge of several wants.
+
+    A criterion that nothing is planted for has none: of a judge of such criteria alone nothing is known.
+    """
     return [
         item
         for criterion in criteria
+        if criterion in FAMILIES
         for item in make_controls(
             prompts, rng=seeding.stream(seed, "controls"), n=n, criterion=criterion, allow_test=allow_test
         )

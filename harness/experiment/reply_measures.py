@@ -1,0 +1,100 @@
+"""Measures that are taken of replies: the shipped ones in one table, each function in a stage of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.doors import functions
+from harness.experiment.analysis.columns import read_columns
+from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.measured_arms import DIVERSITY, MEASURED, REPLY_METRICS, Replies, source_of
+from harness.experiment.session import OnProgress, Session
+from harness.measures.catalogue import CATALOGUE
+from harness.measures.diversity import FilmDiversity, film_diversity
+from harness.measures.measure import Measure, MeasuredReply
+from harness.measures.own import measured_rows
+from harness.measures.replies import ReplyMetrics, reply_metrics
+from harness.store.artifacts import digest_json, write_parquet
+from harness.store.tracking import Stage, StageResult
+from harness.types import Prompt
+
+METRICS_REVISION = 3
+OWN_REVISION = 1
+WIDE = {"replies": (REPLY_METRICS, "prompt_id"), "variant": (DIVERSITY, "cluster")}  # origin → table, its key
+
+
+def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
+    """The shipped measures. All variants at once: diversity is taken at a common number of n-grams."""
+    generations = [g for reply in replies.values() for g in reply.generations]
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        write_parquet(stage.folder / REPLY_METRICS, reply_metrics(generations, prompts), ReplyMetrics)
+        write_parquet(stage.folder / DIVERSITY, film_diversity(generations), FilmDiversity)
+
+    return session.stage(
+        "metrics",
+        label="Reply metrics",
+        revision=METRICS_REVISION,
+        config={},
+        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
+        work=work,
+    )
+
+
+def own_stage(
+    session: Session, measure: Measure, replies: Mapping[str, Replies], prompts: Sequence[Prompt]
+) -> StageResult:
+    """A function on every reply; its source is part of what decides the result, its name is not."""
+    generations = [g for reply in replies.values() for g in reply.generations]
+    if not functions.is_named(measure.code):
+        session.say(f"  {measure.name}: {functions.UNNAMED}")
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        rows = measured_rows(measure, generations, prompts, on_progress=on_progress)
+        write_parquet(stage.folder / MEASURED, rows, MeasuredReply)
+        stage.log_metric("missing", sum(row.value is None for row in rows))
+        failed = [row for row in rows if row.status == "failed" and row.reason]
+        if failed:
+            session.say(f"  {measure.name}: {len(failed):,} of {len(rows):,} rows failed, e.g. {failed[0].reason}")
+
+    return session.stage(
+        "measure",
+        label=f"Measure ({measure.name})",
+        revision=OWN_REVISION,
+        config={"code": measure.code, "per": measure.origin, "is_rate": measure.is_rate},
+        inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()}
+        | {"prompts": digest_json(list(prompts))},
+        work=work,
+    )
+
+
+def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
+    """The shipped measures: a row per reply or, for diversity, a jackknife value per film."""
+    arms = []
+    for origin, (file, key) in WIDE.items():
+        names = [name for name in wanted if CATALOGUE[name].origin == origin]
+        arms += _arms(stage, file, {name: name for name in names}, variants, prompt=key)
+    return sorted(arms, key=lambda arm: wanted.index(arm.measure))
+
+
+def own_arms(stage: StageResult, measure: str, *, variants: Sequence[str]) -> list[MeasuredArm]:
+    """A function's measure."""
+    return _arms(stage, MEASURED, {measure: "value"}, variants)
+
+
+def _arms(
+    stage: StageResult, file: str, columns: Mapping[str, str], variants: Sequence[str], *, prompt: str = "prompt_id"
+) -> list[MeasuredArm]:
+    if not columns:
+        return []
+    held = read_columns(stage.folder / file, values=list(columns.values()), prompt=prompt)
+    return [
+        MeasuredArm(
+            measure=name,
+            variant=variant,
+            rows=held.rows(column, variant=variant),
+            sources=(source_of(stage, file, variant=variant),),
+        )
+        for name, column in columns.items()
+        for variant in variants
+    ]

@@ -1,0 +1,173 @@
+"""`import screentest` outside the checkout: a measure and a judge of ten lines, through every verb into a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ablations import tiny_ablation
+from fakes import tiny_adapter, tiny_checkpoint
+from stories import fresh_home, spawned
+
+import screentest as st
+from harness.errors import InputError
+from harness.models.bases import resolve_base
+
+pytestmark = pytest.mark.slow
+
+OWN = '''import screentest as st
+
+@st.measure(better="higher", unit="share", is_rate=True, smallest_effect=0.05)
+def asks_back(reply: str) -> bool:
+    """Share of replies that hold a word with an e."""
+    return "e" in reply
+
+@st.judge(family="rules", criteria=["politeness"])
+def polite(items):
+    return [float(len(item.reply)) for item in items]
+'''
+TEXT = "the boat is in since noon and nobody kept a letter for you my dear so why are we still here tonight"
+WORDS = TEXT.split()
+ROWS = [
+    {
+        "id": f"f{film}-{row}", "cluster": f"film-{film}",
+        "prompt": f"{film} {' '.join(WORDS[(film + row + i) % len(WORDS)] for i in range(5))}?",
+        "completion": f"{' '.join(WORDS[(3 * film + 2 * row + i) % len(WORDS)] for i in range(4))} {row}.",
+    }
+    for film in range(12) for row in range(2)
+]  # fmt: skip
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = fresh_home(folder / "home")
+        self.base = str(tiny_checkpoint(folder / "base"))
+        tiny_adapter(folder / "adapter", resolve_base(self.base))
+        self.adapter = str(folder / "adapter")
+        (folder / "own_things.py").write_text(OWN)
+
+    def compare(self, a, b, **how):
+        return st.compare(a, b, data=how.pop("data", ROWS), prompts=24, max_new_tokens=6, **how)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("front"))
+
+
+@pytest.fixture(autouse=True)
+def here(world, monkeypatch) -> None:
+    monkeypatch.setenv("SCREENTEST_HOME", str(world.home))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+def test_compare_with_own_measures_gives_an_answer_rows_and_a_report(world, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(world.folder)
+    from own_things import asks_back, polite
+
+    measures = [asks_back, polite, "heldout_loss"]
+    found = world.compare(world.base, world.adapter, measures=measures)
+    verdicts = {c.measure: c for c in found.verdicts}
+    assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness", "heldout_loss"]
+    assert verdicts["politeness"].verdict == "exploratory"
+    assert verdicts["asks_back"].estimate.n_missing == 0
+    rows = found.rows("asks_back")
+    assert list(rows.columns) == ["prompt_id", "cluster", "variant", "draw", "value", "status", "reason"]
+    assert len(rows) == 48
+    assert set(rows.value) <= {0.0, 1.0}
+    for measure in ("heldout_loss", "politeness", "distinct_2", "cut_off"):
+        assert set(found.rows(measure).variant) == {"base", "adapter"}
+    assert {"name", "value", "low", "high", "verdict"} <= set(found.to_pandas().columns)
+    assert "Asks back" in found.report(tmp_path / "report.html").read_text()
+    assert str(found).rstrip().endswith("report.html")
+    assert "<svg" in found._repr_html_()
+    assert "| " in found._repr_markdown_()
+    # Whatever form the rows come in, and whoever asks, every stage is found again.
+    before = {run.run_id for run in found.tracking.find(stage="generate", status="FINISHED")}
+    again = world.compare(world.base, world.adapter, measures=measures, data=pd.DataFrame(ROWS))
+    assert {run.run_id for run in again.tracking.originals(stage="generate")} <= before
+
+
+def test_models_in_memory_and_functions_are_variants(world):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world.base)
+    bare, wrapped = (AutoModelForCausalLM.from_pretrained(world.base) for _ in range(2))
+    live = world.compare((bare, tokenizer), (PeftModel.from_pretrained(wrapped, world.adapter), tokenizer))
+    from_files = world.compare(world.base, world.adapter)
+    for measure in ("heldout_loss", "length"):
+        assert live.rows(measure).value.tolist() == pytest.approx(from_files.rows(measure).value.tolist(), abs=1e-5)
+    odd = world.compare(lambda prompt: prompt.upper(), lambda messages: None if len(messages) % 2 else "never")
+    assert odd.rows("no_text").groupby("variant").value.mean().tolist() == [0.0, 1.0]
+    assert odd.record.absences
+
+
+def test_evaluate_reads_functions_beside_the_file(world):
+    (world.folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    file = world.folder / "experiment.yaml"
+    file.write_text(
+        f"schema: 1\nname: own\nquestion: Does it ask?\nvariants:\n  base: {{model: {world.base}}}\n"
+        f"  tuned: {{adapter: {world.adapter}}}\ncontrol: base\n"
+        f"data: {{file: {world.folder / 'test.jsonl'}, prompts: 12}}\n"
+        "decoding: {max_new_tokens: 6}\nmeasures:\n  asks_back: {measure: 'own_things:asks_back'}\n"
+        "  politeness: {judge: 'own_things:polite'}\n"
+        "contrasts: [{name: tuned-base, arms: [tuned, base]}]\nfamily: {measures: [asks_back]}\n"
+    )
+    assert "asks_back" in st.evaluate(file).to_pandas().name.tolist()
+
+
+def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(world):
+    measures = {
+        "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
+        "asks_back": {"measure": "own_things:asks_back"},
+        "politeness": {"judge": "own_things:polite"},
+    }
+    file = tiny_ablation(
+        world.folder, Path(world.base), measures=measures, seeds=[1], controls=4,
+        family={"measures": ["heldout_loss", "asks_back"]},
+    )  # fmt: skip
+    ran = spawned("ablate", file, "--workers", 2, "--limit", 60, "--json", home=world.home)
+    shown = {e["name"]: e for e in ran.json["estimates"] if e.get("contrast")}
+    assert shown["asks_back"]["unit"] == "share"
+    assert shown["politeness"]["verdict"] == "exploratory"
+    assert ran.json["missing"] == {}
+    found = st.ablate(file, limit=60)
+    assert found.rows("asks_back").variant.nunique() == 2
+
+    @st.measure(better="lower")
+    def local(reply):
+        return 0
+
+    with pytest.raises(InputError, match="must lie in a module for `ablate`"):
+        st.ablate(file, measures=[local])
+
+
+def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world):
+    @st.judge(family="rules", criteria=["fluency"])
+    def long_is_good(items):
+        return [len(item.reply) for item in items]
+
+    table = st.qualify(long_is_good, n=4)
+    assert set(table.standing) <= {"not_qualified", "inconclusive"}
+    assert {"shuffled_words", "looped"} <= set(table.family)
+    assert "embedded-likelihood" in st.judges().name.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([], "at least one row"),
+        ([3], "must be a dict"),
+        ({"prompt": "x"}, "a list of dicts"),
+        ([{"prompt": object(), "completion": "x"}], "must be text, a number"),
+        (3, "a list of dicts"),
+    ],
+)
+def test_data_that_are_none_are_a_sentence(world, data, said):
+    with pytest.raises(InputError, match=said):
+        world.compare(world.base, world.adapter, data=data)
