@@ -211,7 +211,7 @@ def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> To
 
 
 def has_weights(design: VariantDesign) -> bool:
-    """Whether a variant's model is at hand, so that it can say how surprised it is: no endpoint, file or function is."""
+    """Whether a variant can say how surprised it is: its model is at hand, not an endpoint, a file or a function."""
     is_live = design.given is not None and not callable(functions.lent(design.given))
     return design.model is not None or design.adapter is not None or is_live
 
