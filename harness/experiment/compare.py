@@ -64,7 +64,7 @@ def build_design(
     if first == second:
         raise InputError(f"`A` and `B` must differ, got {sides[0].text} twice")
     names = _names(*(side.text for side in sides))
-    can_score = all(has_weights(v) for v in (first, second))
+    can_score = all(has_weights(v.model_dump()) for v in (first, second))
     effects: dict[str, Any] = {
         "heldout_loss": {"smallest_effect": {"value": min_effect, "unit": "bits_per_byte"}},
         "cut_off": {"smallest_effect": {"value": 0.05, "unit": "share"}},

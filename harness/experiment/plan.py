@@ -11,7 +11,7 @@ from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
-from harness.experiment.design import DecodingDesign, ExperimentDesign, VariantDesign
+from harness.experiment.design import DecodingDesign, ExperimentDesign
 from harness.experiment.graph import PREPARED, REPLIES, Builder, Cell, Plan
 from harness.experiment.variants import has_weights
 from harness.generation import decoding_json
@@ -113,7 +113,7 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
             cells[place] = replace(cell, generate=key)
     for place, cell in enumerate(cells):
         variant = cell.settings["variant"]
-        if is_heldout and has_weights(VariantDesign.model_validate(variant)):
+        if is_heldout and has_weights(variant):
             settings = {**cell.settings, "n": design.asked.heldout}
             key = builder.add("heldout", settings, cell.needs, f"Held-out loss {cell.label}")
             cells[place] = replace(cell, heldout=key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,10 +210,10 @@ def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> To
     return TokenizerSource(base="embedded", revision=None)
 
 
-def has_weights(design: VariantDesign) -> bool:
+def has_weights(declared: Mapping[str, Any]) -> bool:
     """Whether a variant can say how surprised it is: its model is at hand, not an endpoint, a file or a function."""
-    is_live = design.given is not None and not callable(functions.lent(design.given))
-    return design.model is not None or design.adapter is not None or is_live
+    elsewhere = declared.get("endpoint") or declared.get("generations")
+    return not elsewhere and not callable(functions.lent(declared.get("given") or ""))
 
 
 def parse_variant(text: str) -> VariantDesign:
