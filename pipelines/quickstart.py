@@ -19,9 +19,9 @@ from harness.models.embedded import EMBEDDED
 from harness.store.tracking import StageResult
 from harness.types import Adapter
 from pipelines.corpus.prepare import PrepareConfig
+from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.stages import pairs_stage
-from pipelines.stages import prepare_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 from pipelines.training.stages import training_stage

@@ -7,53 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from harness.experiment.kinds import Needed, StageKind
 from harness.experiment.published import adapter_of, published_adapter
+from harness.experiment.published import publish_trained as publish_trained  # where scripts look for it
 from harness.experiment.session import OnProgress, Session
 from harness.experiment.tasks import base_source
-from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
 from pipelines.corpus.prepare import PrepareConfig
+from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.stages import training_stage
-
-
-def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = False) -> StageResult:
-    """Corpus → splits, prompts and windows. Decided by the corpus's content, not by where it lies."""
-    from pipelines.corpus import prepare
-    from pipelines.corpus.reading import read_corpus
-
-    corpus = read_corpus(config.corpus, lenient=config.lenient)
-    base = resolve_base(config.base, revision=config.base_revision)
-    settings = config.model_dump(mode="json", exclude={"corpus", "base", "base_revision"})
-    for note in adaptation_of(base).notes:
-        session.say(f"  {escape(note)}")
-
-    def work(stage: Stage, on_progress: OnProgress) -> None:
-        summary = prepare.run(config, folder=stage.folder, on_progress=on_progress, corpus=corpus)
-        stage.set_tag("corpus", summary.corpus)
-        for name, counts in {"repaired": summary.repaired, "skipped": summary.skipped, "seen": summary.seen}.items():
-            stage.log_params({f"{name}.{key}": value for key, value in counts.items()})
-        for split, held in summary.splits.items():
-            stage.log_metric(f"{split}_windows", held.windows.n_prompts)
-            stage.log_metric(f"{split}_clusters", held.n_clusters)
-
-    return session.stage(
-        "prepare",
-        label="Prepare",
-        revision=prepare.REVISION,
-        config=settings,
-        inputs={"corpus": corpus.digest, "tokenizer": asked_digest(base)},
-        work=work,
-        adopt=adopt,
-    )
 
 
 def training_record(folder: Path) -> dict[str, Any]:

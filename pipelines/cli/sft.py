@@ -31,7 +31,8 @@ def sft(
     from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.stages import prepare_stage, training_record
+    from pipelines.corpus.prepare_stage import prepare_stage
+    from pipelines.stages import training_record
     from pipelines.training.methods import METHODS
     from pipelines.training.stages import training_stage
     from pipelines.training.training_audit import adapter_audit

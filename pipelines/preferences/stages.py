@@ -19,10 +19,10 @@ from harness.store.artifacts import digest_file, from_json, read_json
 from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig
+from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.pairwise_ranking import ComparisonRanker
 from pipelines.preferences.ranking import Ranker, ReferenceRanker, ScoreRanker
-from pipelines.stages import prepare_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 
 if TYPE_CHECKING:
