@@ -11,7 +11,7 @@ from fakes import ScriptedComparer
 
 from harness.errors import ConfigError
 from harness.types import Criterion, Generation, Message, Prompt
-from pipelines.preferences.pairwise_ranking import ComparisonRanker
+from pipelines.preferences.ranking import JudgeRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")
@@ -29,7 +29,7 @@ def replies(*texts: str) -> list[Generation]:
 
 def choose(verdict: Verdict, texts: tuple[str, ...]):
     comparer = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
-    ranker = ComparisonRanker(comparer=comparer, criterion="coherence")
+    ranker = JudgeRanker(judge=comparer, criterion="coherence")
     return ranker.choose([PROMPT], {"p": replies(*texts)})["p"]
 
 
@@ -73,5 +73,5 @@ def test_a_comparison_with_an_order_missing_counts_for_nobody():
 
 def test_a_criterion_that_the_judge_does_not_know_is_refused():
     comparer = ScriptedComparer(verdict=longer, criteria=(COHERENCE,))
-    with pytest.raises(ConfigError, match="compares by, coherence, got 'fluency'"):
-        ComparisonRanker(comparer=dataclasses.replace(comparer), criterion="fluency")
+    with pytest.raises(ConfigError, match="scores, coherence, got 'fluency'"):
+        JudgeRanker(judge=dataclasses.replace(comparer), criterion="fluency")
