@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from harness.declarations import declared
 
 if TYPE_CHECKING:
     from harness.judging.protocol import Judge
@@ -42,8 +42,7 @@ class Method:
 @functools.cache
 def methods() -> Mapping[str, Method]:
     """Every method there is, by name: one module of the package each."""
-    modules = pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
-    found: list[Method] = [importlib.import_module(f"{PACKAGE}.{module.name}").METHOD for module in modules]
+    found: list[Method] = declared(PACKAGE, "METHOD")
     return {method.name: method for method in found}
 
 
