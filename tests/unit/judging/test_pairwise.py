@@ -12,7 +12,7 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ConfigError, JudgeError
+from harness.errors import JudgeError
 from harness.judging import asking, load_criterion
 from harness.judging.fitting import fit
 from harness.judging.methods import pairwise
@@ -94,21 +94,6 @@ def test_hostile_text_does_not_change_the_form(text: str, side: str) -> None:
     assert sum(line.count("<") for line in lines) == sum(line.count("<") for line in tame)
 
 
-def test_hostile_pairs_end_as_verdicts_or_missing_and_never_in_part() -> None:
-    model = WordModel(score=lambda chat: "B")
-    pairs = [replace(pair(text, "fine"), id=str(i)) for i, text in enumerate(HOSTILE)]
-    verdicts = judge(model).score(pairs)
-    assert len(verdicts) == 4 * len(HOSTILE)
-    for i, text in enumerate(HOSTILE):
-        statuses = {v.status for v in verdicts if v.item_id == str(i)}
-        assert len(statuses) == 1
-        if len(neutralise(text).encode()) > 6000:
-            assert statuses == {"truncated"}
-    for chat in model.seen:
-        assert "[INST]" not in chat
-        assert "<|" not in chat
-
-
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_leaves_the_form_and_the_count_of_verdicts(first: str, second: str) -> None:
     verdicts = judge(WordModel(score=lambda chat: "A")).score([pair(first, second)])
@@ -117,11 +102,6 @@ def test_any_text_leaves_the_form_and_the_count_of_verdicts(first: str, second: 
     ]
     is_empty = not neutralise(first) or not neutralise(second)
     assert {v.status for v in verdicts} == ({"empty"} if is_empty else {"ok"})
-
-
-def test_a_template_must_use_its_placeholders() -> None:
-    with pytest.raises(ConfigError, match=r"`prompt` of a pairwise judge must use \$conversation"):
-        asking.read_template("$reply_a or $reply_b?", method="pairwise", parts=pairwise.PARTS)
 
 
 # ── fitting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,14 +134,6 @@ def test_the_most_likely_verdict_is_turned_round_with_the_order() -> None:
     assert verdict((0.45, 0.45, 0.1)).preferred == "tie"
 
 
-def test_too_little_mass_is_missing_and_never_a_tie() -> None:
-    lacking = verdict((0.6, 0.3, 0.1), mass=0.19)
-    assert (lacking.preferred, lacking.status, lacking.mass) == (None, "low_mass", 0.19)
-    assert lacking.probabilities == (0.6, 0.3, 0.1)
-    with pytest.raises(ValueError, match="`status` must be ok exactly when"):
-        replace(lacking, value=0.5)
-
-
 @given(st.lists(st.floats(0.001, 1), min_size=3, max_size=3), st.booleans())
 def test_exchanging_the_replies_exchanges_the_verdict(weights: list[float], is_first: bool) -> None:
     a, b, tie = (w / sum(weights) for w in weights)
@@ -190,16 +162,6 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
 def test_a_judge_that_looks_at_the_position_contradicts_itself() -> None:
     verdicts = judge(WordModel(score=lambda chat: "A")).score([pair()])
     assert [(v.shown_first, v.preferred) for v in verdicts[:2]] == [("first", "first"), ("second", "second")]
-
-
-def test_a_failing_pair_spoils_no_other() -> None:
-    model = WordModel(score=lambda chat: "A", refuses="curse")
-    verdicts = judge(model).score([replace(pair("curse"), id="a"), replace(pair("fine"), id="b")])
-    assert {v.item_id: v.status for v in verdicts} == {"a": "failed", "b": "ok"}
-
-
-def test_a_model_that_does_not_answer_the_question_prefers_nothing() -> None:
-    assert {v.status for v in judge(UniformModel()).score([pair()])} == {"low_mass"}  # three of 257
 
 
 def test_verdicts_are_single_tokens_of_a_byte_vocabulary_too() -> None:

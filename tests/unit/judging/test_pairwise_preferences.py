@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,21 +199,8 @@ def test_a_judge_that_prefers_true_replies_qualifies_and_one_of_position_does_no
     assert [f.concordance.value for f in found.families] == [0.5, 0.5]
 
 
-def test_preferring_an_adversarial_control_disqualifies() -> None:
-    def fooled(a: str, b: str, criterion: str) -> Literal["A", "B"]:
-        if "echo" in a + b:
-            return "A" if a.startswith("echo") else "B"
-        return "A" if a.startswith("true") else "B"
-
-    found = qualify(ScriptedComparer(verdict=fooled, criteria=(COHERENCE,)), controls(), rng=rng())[0]
-    assert found.status == "not_qualified"
-    assert found.reason == "echo: preferred to the true reply in 100% of contexts"
-
-
 def test_missing_verdicts_are_counted_and_nothing_scored_is_no_pass() -> None:
     silent = ScriptedComparer(verdict=lambda a, b, c: None, criteria=(COHERENCE,))
     found = qualify(silent, controls(), rng=rng())[0]
     assert (found.status, found.families) == ("not_qualified", ())
     assert found.position_consistency is None
-    with pytest.raises(InputError, match="must hold some of the judge's criteria"):
-        qualify(silent, [], rng=rng())
