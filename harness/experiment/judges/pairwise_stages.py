@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError, InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.preferences import ComparedGenerations, item_values, join_preferences, judged_pairs
-from harness.judging.results import ScoredGeneration, item_id
+from harness.judging.results import ScoredGeneration, item_id, join_scores
 from harness.store.artifacts import write_parquet
 from harness.store.tracking import Stage, StageResult
-from harness.types import Generation, Prompt
+from harness.types import Generation, Prompt, Score
 
 if TYPE_CHECKING:
     from harness.judging.protocol import Judge
@@ -108,7 +107,7 @@ def versus_rows(
     rows: list[ScoredGeneration] = []
     for name, own in generations.items():
         of_variant = [row for row in compared if row.first == name]
-        rows += _halves(own, judge) if name == control else _shares(own, of_variant)
+        rows += join_scores(own, _halves(own, judge) if name == control else _shares(own, of_variant))
     return rows
 
 
@@ -117,44 +116,24 @@ def _note(stage: Stage, use: JudgeUse, rows: Sequence[ComparedGenerations]) -> N
     stage.log_metric("missing", sum(row.preferred is None for row in rows))
 
 
-def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenerations]) -> list[ScoredGeneration]:
-    shares = item_values(compared)
-    known = {(g.prompt_id, g.draw): g for g in generations}
+def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenerations]) -> list[Score]:
+    known = {(g.prompt_id, g.draw): item_id(g) for g in generations}
     worst = {(row.pair_id, row.criterion): row for row in compared if row.preferred is None}
-    first = {(row.pair_id, row.criterion): row for row in reversed(compared)}
-    rows = []
-    for key, share in shares.items():
-        told = first[key] if share is not None else worst[key]
-        generation = known[told.prompt_id, told.draw]
-        blank = _blank(generation, told.criterion, judge_id=told.judge_id, mode=told.mode)
-        rows.append(replace(blank, value=share, status=told.status, reason=told.reason))
-    return rows
-
-
-def _halves(generations: Sequence[Generation], judge: Judge) -> list[ScoredGeneration]:
+    told = {(row.pair_id, row.criterion): row for row in reversed(compared)} | worst
     return [
-        replace(_blank(g, c.name, judge_id=judge.id, mode="definition"), value=0.5, status="ok", reason=ITSELF)
-        for g in generations
-        for c in judge.criteria
+        Score(
+            item_id=known[row.prompt_id, row.draw],
+            criterion=row.criterion,
+            judge_id=row.judge_id,
+            value=share,
+            status=row.status,
+            mode=row.mode,
+            reason=row.reason,
+        )
+        for row, share in ((told[key], share) for key, share in item_values(compared).items())
     ]
 
 
-def _blank(generation: Generation, criterion: str, *, judge_id: str, mode: str) -> ScoredGeneration:
-    return ScoredGeneration(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
-        criterion=criterion,
-        judge_id=judge_id,
-        value=None,
-        status="failed",
-        probabilities=None,
-        mass=None,
-        entropy=None,
-        total=None,
-        n_tokens=None,
-        mode=mode,
-        reason="",
-        item_id=item_id(generation),
-    )
+def _halves(generations: Sequence[Generation], judge: Judge) -> list[Score]:
+    how: dict[str, Any] = {"judge_id": judge.id, "value": 0.5, "status": "ok", "mode": "definition", "reason": ITSELF}
+    return [Score(item_id=item_id(g), criterion=c.name, **how) for g in generations for c in judge.criteria]
