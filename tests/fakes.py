@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.errors import InputError, UnavailableError
 from harness.models.endpoint.parameters import Prefill
@@ -31,9 +31,7 @@ from harness.types import (
     Criterion,
     Decoding,
     JudgedItem,
-    JudgedPair,
-    Preference,
-    PreferredReply,
+    Place,
     Progress,
     Score,
 )
@@ -361,32 +359,32 @@ class ScriptedComparer:
     id: str = "scripted@00000000"
     family: str = "scripted"
 
-    def compare(
-        self, pairs: Sequence[JudgedPair], *, on_progress: Callable[[Progress], None] | None = None
-    ) -> list[Preference]:
+    compares: ClassVar[bool] = True
+
+    def score(
+        self, items: Sequence[JudgedItem], *, on_progress: Callable[[Progress], None] | None = None
+    ) -> list[Score]:
         """Both orders of every criterion of the first pair, then those of the second."""
-        places: tuple[Literal["first", "second"], ...] = ("first", "second")
+        places: tuple[Place, ...] = ("first", "second")
         return [
-            self._preference(pair, criterion.name, place)
-            for pair in pairs
+            self._score(item, criterion.name, place)
+            for item in items
             for criterion in self.criteria
-            if not pair.criteria or criterion.name in pair.criteria
+            if not item.criteria or criterion.name in item.criteria
             for place in places
         ]
 
-    def _preference(self, pair: JudgedPair, criterion: str, place: Literal["first", "second"]) -> Preference:
-        a, b = (pair.first, pair.second) if place == "first" else (pair.second, pair.first)
+    def _score(self, item: JudgedItem, criterion: str, place: Place) -> Score:
+        a, b = (item.reply, item.opponent or "") if place == "first" else (item.opponent or "", item.reply)
         said = self.verdict(a, b, criterion)
-        other: Literal["first", "second"] = "second" if place == "first" else "first"
-        named: Mapping[str, PreferredReply] = {"A": place, "B": other, "tie": "tie"}
-        return Preference(
-            pair_id=pair.id,
+        return Score(
+            item_id=item.id,
             criterion=criterion,
             judge_id=self.id,
-            shown_first=place,
-            preferred=None if said is None else named[said],
+            value=None if said is None else 0.5 if said == "tie" else float((said == "A") == (place == "first")),
             status="failed" if said is None else "ok",
             mode="scripted",
+            shown_first=place,
         )
 
 
@@ -399,6 +397,7 @@ class ScriptedJudge:
     id: str = "scripted@00000000"
     family: str = "scripted"
     calls: list[int] = field(default_factory=list)  # how many items each call had
+    compares: ClassVar[bool] = False
 
     def score(
         self, items: Sequence[JudgedItem], *, on_progress: Callable[[Progress], None] | None = None

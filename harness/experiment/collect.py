@@ -181,7 +181,7 @@ class _Reader:
             made = rows.score_arms(self.results[task.key], measures=served, variants=tuple(owners))
             for name, found in by_measure.items():
                 found |= _by_cell([arm for arm in made if arm.measure == name], owners)
-        is_pairwise = any(use.spec.method == "pairwise" for use in served.values())
+        is_pairwise = any(use.spec.declared.compares for use in served.values())
         return [
             arm
             for name, found in by_measure.items()

@@ -154,7 +154,7 @@ def _judged(
 ) -> list[Cell]:
     """Cells with the scores of one judge: where nothing is trained, all replies to a prompt share its encoding."""
     spec = load_judge_spec(folder / judge)
-    is_pairwise = spec.method == "pairwise"
+    is_pairwise = spec.declared.compares
     controls = {cell.seed: cell for cell in cells if cell.arm == design.control}
     is_together = not isinstance(design, AblationDesign)
     found = []

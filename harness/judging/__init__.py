@@ -2,10 +2,10 @@
 
 `load_judge_spec` reads a judge's folder, `build_judge` puts it on a model, `Judge.score` scores blind items made by
 `judged_items`, and `qualify` finds out on planted controls how far the scores may be trusted. docs/judges.md has a
-worked example. `build_comparer` and `pairwise_estimates` are the same for a judge that compares two replies.
+worked example. A judge that compares two replies scores items with an opponent, made by `judged_pairs`.
 """
 
-from harness.judging.build import build_comparer, build_judge, judge_id
+from harness.judging.build import build_judge, judge_id
 from harness.judging.controls import make_control_set, make_controls, read_controls
 from harness.judging.criterion_files import load_criterion, shipped_criteria
 from harness.judging.preferences import judged_pairs, pairwise_estimates
@@ -18,7 +18,6 @@ __all__ = [
     "Judge",
     "JudgeSpec",
     "ScoredGeneration",
-    "build_comparer",
     "build_judge",
     "is_self_judging",
     "item_id",

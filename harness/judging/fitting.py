@@ -22,6 +22,8 @@ class FittedItem:
     reply: str  # neutralised
     is_truncated: bool
     criteria: tuple[Criterion, ...]  # to score it on
+    opponent: str | None = None  # neutralised
+    is_opponent_truncated: bool = False
     status: ScoreStatus = "ok"
     reason: str = ""
 
@@ -31,11 +33,11 @@ class FittedItem:
 
 
 def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> FittedItem:
-    """Neutralise an item and drop its oldest turns until conversation and reply have at most `max_bytes` of UTF-8.
+    """Neutralise an item and drop its oldest turns until all that is shown has at most `max_bytes` of UTF-8.
 
-    The last turn and the reply are never shortened: a judge must not mark as whole what it saw in part. Where they do
-    not fit, the status is `truncated`; an empty reply is `empty`, one that is not there keeps its own status; a
-    conversation without a turn to answer is `unsupported`.
+    The last turn, the reply and its opponent are never shortened: a judge must not mark as whole what it saw in part.
+    Where they do not fit, the status is `truncated`; an empty reply is `empty`, one that is not there keeps its own
+    status; a conversation without a turn to answer is `unsupported`.
     """
     messages = tuple(replace(m, content=neutralise(m.content), name=None) for m in item.messages)
     fitted = FittedItem(
@@ -44,21 +46,24 @@ def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> F
         reply=neutralise(item.reply),
         is_truncated=item.is_truncated,
         criteria=tuple(c for c in criteria if not item.criteria or c.name in item.criteria),
+        opponent=None if item.opponent is None else neutralise(item.opponent),
+        is_opponent_truncated=item.is_opponent_truncated,
     )
+    replies = [fitted.reply] if fitted.opponent is None else [fitted.reply, fitted.opponent]
     if item.missing is not None:
         return replace(fitted, status=item.missing, reason=NO_REPLY_WHY[item.missing])
-    if not fitted.reply:
+    if not all(replies):
         return replace(fitted, status="empty", reason="the reply has no visible text")
     if not messages or messages[-1].role != "user" or any(m.role == "system" for m in messages):
         reason = "the conversation must end with a user turn and hold no system message"
         return replace(fitted, status="unsupported", reason=reason)
-    room = max_bytes - _n_bytes(fitted.reply)
+    room = max_bytes - sum(map(_n_bytes, replies))
     n_kept = _n_that_fit(messages, room=room)
     if n_kept == 0:
         reason = f"reply and last turn have more than {max_bytes} bytes, which the judge would not see whole"
         return replace(fitted, status="truncated", reason=reason)
     n_dropped = len(messages) - n_kept
-    reasons = [CUT_OFF] if item.is_truncated else []
+    reasons = [CUT_OFF] if item.is_truncated or item.is_opponent_truncated else []
     reasons += [f"the oldest {n_dropped} turns of the conversation were left out"] if n_dropped else []
     return replace(fitted, messages=messages[n_dropped:], reason="; ".join(reasons))
 

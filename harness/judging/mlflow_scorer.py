@@ -10,18 +10,18 @@ never a number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from harness.doors.answers import part_thinking
 from harness.errors import InputError
-from harness.judging.pairwise import Comparer
-from harness.judging.preferences import win_shares
+from harness.judging.preferences import item_values
 from harness.judging.protocol import Judge
 from harness.store.artifacts import digest_json
-from harness.types import JudgedItem, JudgedPair, Message, Preference, Role, Score
+from harness.types import JudgedItem, Message, Role, Score
 
 
-def as_scorer(judge: Judge | Comparer, *, criteria: Sequence[str] = ()) -> Any:
+def as_scorer(judge: Judge, *, criteria: Sequence[str] = ()) -> Any:
     """An `mlflow.genai` scorer named as the judge is; `criteria` are some of the judge's, or all.
 
     A pairwise judge compares a row's reply with `expectations["expected_response"]`, in both orders.
@@ -36,7 +36,7 @@ def as_scorer(judge: Judge | Comparer, *, criteria: Sequence[str] = ()) -> Any:
         raise InputError(f"`criteria` must be of {', '.join(known)}, got {', '.join(unknown)}")
 
     name = judge.id.split("@")[0]
-    if isinstance(judge, Comparer):
+    if judge.compares:
         return _pairwise_scorer(judge, name, tuple(criteria))
 
     @scorer(name=name)
@@ -74,7 +74,7 @@ def feedback(score: Score) -> Any:
     )
 
 
-def _pairwise_scorer(judge: Comparer, name: str, criteria: tuple[str, ...]) -> Any:
+def _pairwise_scorer(judge: Judge, name: str, criteria: tuple[str, ...]) -> Any:
     from mlflow.genai.scorers import scorer
 
     @scorer(name=name)
@@ -82,34 +82,17 @@ def _pairwise_scorer(judge: Comparer, name: str, criteria: tuple[str, ...]) -> A
         item, expected = item_of(inputs, outputs, criteria=criteria), expectations.get("expected_response")
         if not isinstance(expected, str):
             raise InputError(f"`expectations` must hold `expected_response` as text, got {sorted(expectations)}")
-        pair = JudgedPair(
-            id=item.id,
-            messages=item.messages,
-            first=item.reply,
-            second=expected,
-            cluster=item.cluster,
-            criteria=item.criteria,
-        )
-        said = judge.compare([pair])
-        return [feedback(_share(p.criterion, said, judge_id=judge.id)) for p in said if p.shown_first == "first"]
+        said = judge.score([replace(item, opponent=expected)])
+        return [feedback(_share(s.criterion, said)) for s in said if s.shown_first == "first"]
 
     return score
 
 
-def _share(criterion: str, said: Sequence[Preference], *, judge_id: str) -> Score:
+def _share(criterion: str, said: Sequence[Score]) -> Score:
     """Both verdicts on one pair as a score: the share of wins, or missing for the reason of the one that is missing."""
-    own = [p for p in said if p.criterion == criterion]
-    share = next(iter(win_shares(own).values()))
-    told = next((p for p in own if p.preferred is None), own[0])
-    return Score(
-        item_id=told.pair_id,
-        criterion=criterion,
-        judge_id=judge_id,
-        value=share,
-        status=told.status,
-        mode=told.mode,
-        reason=told.reason,
-    )
+    own = [s for s in said if s.criterion == criterion]
+    told = next((s for s in own if s.value is None), own[0])
+    return replace(told, value=next(iter(item_values(own).values())), mass=None, entropy=None, shown_first=None)
 
 
 def _messages(inputs: Mapping[str, Any]) -> tuple[Message, ...]:

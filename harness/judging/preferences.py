@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.errors import InputError
+from harness.judging.results import item_id, judged_items
 from harness.store.artifacts import digest_json
 from harness.types import (
     NO_REPLY,
     Estimate,
     Generation,
-    JudgedPair,
+    JudgedItem,
     Place,
-    Preference,
     PreferredReply,
     Prompt,
+    Score,
     ScoreStatus,
 )
 
@@ -49,6 +50,16 @@ class ComparedGenerations:
     reason: str
     pair_id: str
 
+    @property
+    def item_id(self) -> str:
+        """Of the pair, as in a `Score`."""
+        return self.pair_id
+
+    @property
+    def value(self) -> float | None:
+        """The first reply's share of the win."""
+        return None if self.preferred is None else PART[self.preferred]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairwiseEstimates:
@@ -74,7 +85,7 @@ def pair_id(first: Generation, second: Generation) -> str:
 
 def judged_pairs(
     prompts: Sequence[Prompt], first: Iterable[Generation], second: Iterable[Generation]
-) -> list[JudgedPair]:
+) -> list[JudgedItem]:
     """Blind pairs of the same prompt and draw, in the order of the prompts.
 
     Where a generation failed or was refused the verdict is missing, with that status. Raises InputError when a draw of
@@ -88,51 +99,30 @@ def judged_pairs(
             f"`{alone.prompt_id}` draw {alone.draw} must have a reply on both sides, got only {alone.variant}'s; "
             "leave it out or generate the other"
         )
-    by_prompt: dict[str, list[tuple[Generation, Generation]]] = {p.id: [] for p in prompts}
-    for one, other in opponents:
-        if one.prompt_id not in by_prompt:
-            raise InputError(f"`{one.prompt_id}` must be one of the prompts given, got a generation for it")
-        if other is not None:
-            by_prompt[one.prompt_id].append((one, other))
-    return [
-        JudgedPair(
-            id=pair_id(one, other),
-            messages=prompt.messages,
-            first="" if one.is_missing else one.text,
-            second="" if other.is_missing else other.text,
-            cluster=prompt.cluster,
-            is_first_truncated=one.finish_reason == "length",
-            is_second_truncated=other.finish_reason == "length",
-            missing=NO_REPLY.get(one.finish_reason) or NO_REPLY.get(other.finish_reason),
-        )
-        for prompt in prompts
-        for one, other in by_prompt[prompt.id]
-    ]
+    known = {item_id(g): (g, other) for g, other in opponents if other is not None}
+    return [_against(item, *known[item.id]) for item in judged_items(prompts, [g for g, _ in opponents])]
 
 
 def join_preferences(
-    first: Iterable[Generation], second: Iterable[Generation], preferences: Iterable[Preference]
+    first: Iterable[Generation], second: Iterable[Generation], scores: Iterable[Score]
 ) -> list[ComparedGenerations]:
     """One row per verdict, in their order; InputError on a verdict about something else."""
     by_key = {(g.prompt_id, g.draw): g for g in second}
     known = {pair_id(g, by_key[g.prompt_id, g.draw]): (g, by_key[g.prompt_id, g.draw]) for g in first}
     rows = []
-    for preference in preferences:
-        if preference.pair_id not in known:
-            raise InputError(f"`{preference.pair_id}` must be one of the pairs given, got a verdict on it")
-        one, other = known[preference.pair_id]
-        rows.append(_row(one, other, preference))
+    for score in scores:
+        if score.item_id not in known or score.shown_first is None:
+            raise InputError(f"`{score.item_id}` must be one of the pairs given, got a verdict on it")
+        rows.append(_row(*known[score.item_id], score, shown_first=score.shown_first))
     return rows
 
 
-def win_shares(
-    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
-) -> dict[tuple[str, str], float | None]:
-    """By pair and criterion, the first reply's share: 1, ½ or 0 in each order and the mean; None unless both stand."""
-    verdicts: dict[tuple[str, str], dict[Place, PreferredReply | None]] = {}
-    for p in preferences:
-        verdicts.setdefault((p.pair_id, p.criterion), {})[p.shown_first] = p.preferred
-    return {key: _mean_part(both) for key, both in verdicts.items()}
+def item_values(scores: Sequence[Score] | Sequence[ComparedGenerations]) -> dict[tuple[str, str], float | None]:
+    """By item and criterion the score, of a pair the mean over both orders; None unless all of it stands."""
+    parts: dict[tuple[str, str], dict[Place | None, float | None]] = {}
+    for s in scores:
+        parts.setdefault((s.item_id, s.criterion), {})[s.shown_first] = s.value
+    return {key: _mean(by_order) for key, by_order in parts.items()}
 
 
 def pairwise_estimates(
@@ -144,7 +134,7 @@ def pairwise_estimates(
     """
     _validate(rows)
     clusters = {row.pair_id: row.cluster for row in rows}
-    shares = {pair: share for (pair, _), share in win_shares(rows).items()}
+    shares = {pair: share for (pair, _), share in item_values(rows).items()}
     whole = {pair: share for pair, share in shares.items() if share is not None}
     if not whole:
         raise InputError("`rows` must hold a pair with a verdict in both orders, got none: look at their status")
@@ -194,7 +184,7 @@ def pairwise_estimates(
 
 
 def position_consistency(
-    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
+    preferences: Sequence[Score] | Sequence[ComparedGenerations],
     *,
     clusters: Mapping[str, str],
     level: float = 0.95,
@@ -203,7 +193,7 @@ def position_consistency(
     """Share of pairs with the same verdict in both orders; `clusters` by pair."""
     verdicts: dict[tuple[str, str], set[PreferredReply | None]] = {}
     for p in preferences:
-        verdicts.setdefault((p.pair_id, p.criterion), set()).add(p.preferred)
+        verdicts.setdefault((p.item_id, p.criterion), set()).add(p.preferred)
     return stats.proportion_estimate(
         [float(len(both) == 1) for both in verdicts.values()],
         clusters=[clusters[pair] for pair, _ in verdicts],
@@ -215,7 +205,7 @@ def position_consistency(
 
 
 def first_position(
-    preferences: Sequence[Preference] | Sequence[ComparedGenerations],
+    preferences: Sequence[Score] | Sequence[ComparedGenerations],
     *,
     clusters: Mapping[str, str],
     level: float = 0.95,
@@ -226,7 +216,7 @@ def first_position(
         return None
     return stats.proportion_estimate(
         [float(p.preferred == p.shown_first) for p in decisive],
-        clusters=[clusters[p.pair_id] for p in decisive],
+        clusters=[clusters[p.item_id] for p in decisive],
         level=level,
         method="share of decisive verdicts for the first position, CR2 + Satterthwaite by cluster, logit t",
         row="verdict",
@@ -256,31 +246,42 @@ def _length_correlation(
     return replace(found, row="pair")
 
 
-def _row(one: Generation, other: Generation, preference: Preference) -> ComparedGenerations:
+def _against(item: JudgedItem, one: Generation, other: Generation) -> JudgedItem:
+    return replace(
+        item,
+        id=pair_id(one, other),
+        opponent="" if other.is_missing else other.text,
+        is_opponent_truncated=other.finish_reason == "length",
+        missing=item.missing or NO_REPLY.get(other.finish_reason),
+    )
+
+
+def _row(one: Generation, other: Generation, score: Score, *, shown_first: Place) -> ComparedGenerations:
+    p = score.probabilities
     return ComparedGenerations(
         prompt_id=one.prompt_id,
         first=one.variant,
         second=other.variant,
         draw=one.draw,
         cluster=one.cluster,
-        criterion=preference.criterion,
-        judge_id=preference.judge_id,
-        shown_first=preference.shown_first,
-        preferred=preference.preferred,
-        status=preference.status,
-        probabilities=preference.probabilities,
-        mass=preference.mass,
-        entropy=preference.entropy,
+        criterion=score.criterion,
+        judge_id=score.judge_id,
+        shown_first=shown_first,
+        preferred=score.preferred,
+        status=score.status,
+        probabilities=None if p is None else (p[0], p[1], p[2]),
+        mass=score.mass,
+        entropy=score.entropy,
         length_difference=len(one.text) - len(other.text),
-        mode=preference.mode,
-        reason=preference.reason,
-        pair_id=preference.pair_id,
+        mode=score.mode,
+        reason=score.reason,
+        pair_id=score.item_id,
     )
 
 
-def _mean_part(both: Mapping[Place, PreferredReply | None]) -> float | None:
-    parts = [PART[verdict] for verdict in both.values() if verdict is not None]
-    return sum(parts) / 2 if len(parts) == 2 else None
+def _mean(by_order: Mapping[Place | None, float | None]) -> float | None:
+    there = [value for value in by_order.values() if value is not None]
+    return sum(there) / len(there) if len(there) == (1 if None in by_order else 2) else None
 
 
 def _side(row: ComparedGenerations) -> str:

@@ -9,19 +9,24 @@ rule, with `min_auc` 0.60:
   true reply in more than half of the contexts, or nothing could be scored;
 - *inconclusive*: neither; `settle` says about how many controls would decide it.
 
+A pairwise judge gives no score to either reply, so there is no AUC of scores. What stands in its place is what an AUC
+is the probability of: that the true reply is preferred to a control, a tie counting one half, over both orders and over
+contexts; the paired concordance is the same number. A pair without a verdict in both orders is missing.
+
 A qualified judge has shown that it sees planted faults, not that it agrees with people.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
+from harness.judging.preferences import first_position, item_values, position_consistency
 from harness.judging.protocol import Judge, OnProgress
 from harness.seeding import stream_of_rows
 from harness.types import ControlItem, ControlResult, Estimate, JudgedItem, Message, Qualification, Score
@@ -30,22 +35,30 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_AUC = 0.60
-N_REPEATED = 12  # true replies that are scored a second time
+N_REPEATED = 12  # true replies, or pairs, that are judged a second time
 REPEAT_TOLERANCE = 1e-4  # other batches may round differently; a score that moves more is not repeatable
+PREFERRED = "share preferring the true reply, ties half, both orders, CR2 + Satterthwaite by cluster, logit t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scored:
-    """What a judge made of the controls: items by their text, and scores by item and criterion."""
+class _Judged:
+    """What a judge made of one control."""
 
-    items: dict[tuple[tuple[Message, ...], str], JudgedItem]
-    scores: dict[tuple[str, str], Score]
+    control: ControlItem
+    item: JudgedItem  # the true reply, of a pairwise judge against the control
+    true: float | None  # the true reply's score, or its share of the win
+    planted: float | None  # the control's
 
-    def item(self, control: ControlItem, reply: str) -> JudgedItem:
-        return self.items[control.messages, reply]
 
-    def value(self, control: ControlItem, reply: str) -> float | None:
-        return self.scores[self.item(control, reply).id, control.criterion].value
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """How a judge is qualified, and what decides its numbers besides its scores."""
+
+    judge_id: str
+    compares: bool
+    min_auc: float
+    level: float
+    seed: int  # of a stream per number: no criterion's interval depends on its neighbours
 
 
 def qualify(
@@ -60,28 +73,23 @@ def qualify(
 ) -> list[Qualification]:
     """One `Qualification` per criterion of the judge, in the judge's order.
 
-    A reply that stands in several controls is scored once, and a few true replies a second time, by `again` where the
-    judge itself would only look its answers up. A criterion without controls is inconclusive: nothing is known about
-    it. Raises InputError when no control is of the judge's criteria.
+    A reply that stands in several controls is scored once, and a few true replies (or pairs) a second time, by `again`
+    where the judge itself would only look its answers up. A criterion without controls is inconclusive: nothing is
+    known about it. Raises InputError when no control is of the judge's criteria.
     """
     controls = _validate(judge, controls, min_auc=min_auc, level=level)
-    items = _items_by_text(controls)
-    seed = int(rng.integers(1 << 63))  # of a stream per number: no criterion's interval depends on its neighbours
-    scored = _Scored(
-        items=items,
-        scores={(s.item_id, s.criterion): s for s in judge.score(list(items.values()), on_progress=on_progress)},
-    )
-    second = (again or judge).score(repeated_items(controls))
+    compares = judge.compares
+    rule = _Rule(judge_id=judge.id, compares=compares, min_auc=min_auc, level=level, seed=int(rng.integers(1 << 63)))
+    scores = judge.score(control_items(controls, compares=compares), on_progress=on_progress)
+    second = (again or judge).score(repeated_items(controls, compares=compares))
+    judged = _judged(controls, item_values(scores), compares=compares)
     return [
         _qualification(
             criterion.name,
-            [c for c in controls if c.criterion == criterion.name],
-            scored,
+            [one for one in judged if one.control.criterion == criterion.name],
+            [s for s in scores if s.criterion == criterion.name],
             [s for s in second if s.criterion == criterion.name],
-            judge_id=judge.id,
-            seed=seed,
-            min_auc=min_auc,
-            level=level,
+            rule,
         )
         for criterion in judge.criteria
     ]
@@ -96,17 +104,18 @@ def without_controls(judge_id: str, criteria: Sequence[str]) -> list[Qualificati
     ]
 
 
-def control_items(controls: Sequence[ControlItem]) -> list[JudgedItem]:
-    """What a judge is asked to score: every different reply in its context once."""
-    return list(_items_by_text(controls).values())
+def control_items(controls: Sequence[ControlItem], *, compares: bool = False) -> list[JudgedItem]:
+    """What a judge is asked to score: every different reply in its context once; or every pair."""
+    return [_pair(c) for c in controls] if compares else list(_items_by_text(controls).values())
 
 
-def repeated_items(controls: Sequence[ControlItem]) -> list[JudgedItem]:
-    """The true replies that are scored a second time: spread over all, in another order, since neighbours must not
-    count."""
+def repeated_items(controls: Sequence[ControlItem], *, compares: bool = False) -> list[JudgedItem]:
+    """The true replies, or pairs, that are judged a second time: spread over all, in another order, since neighbours
+    must not count."""
     items = _items_by_text(controls)
-    true_items = list({(item := items[c.messages, c.true_reply]).id: item for c in controls}.values())
-    return list(reversed(true_items[:: math.ceil(len(true_items) / N_REPEATED)])) if true_items else []
+    firsts = control_items(controls, compares=True) if compares else [items[c.messages, c.true_reply] for c in controls]
+    unique = list({item.id: item for item in firsts}.values())
+    return list(reversed(unique[:: math.ceil(len(unique) / N_REPEATED)])) if unique else []
 
 
 def is_self_judging(judge_family: str, variant_families: Iterable[str | None]) -> bool:
@@ -119,74 +128,95 @@ def is_self_judging(judge_family: str, variant_families: Iterable[str | None]) -
     return any(own == _family(family) for family in variant_families if family is not None)
 
 
+def _judged(
+    controls: Sequence[ControlItem], values: Mapping[tuple[str, str], float | None], *, compares: bool
+) -> list[_Judged]:
+    items, found = _items_by_text(controls), []
+    for c in controls:
+        item = _pair(c) if compares else items[c.messages, c.true_reply]
+        true = values[item.id, c.criterion]
+        if compares:
+            planted = None if true is None else 1 - true
+        else:
+            planted = values[items[c.messages, c.control_reply].id, c.criterion]
+        found.append(_Judged(control=c, item=item, true=true, planted=planted))
+    return found
+
+
 def _qualification(
-    criterion: str,
-    controls: Sequence[ControlItem],
-    scored: _Scored,
-    again: Sequence[Score],
-    *,
-    judge_id: str,
-    seed: int,
-    min_auc: float,
-    level: float,
+    criterion: str, judged: Sequence[_Judged], scores: Sequence[Score], again: Sequence[Score], rule: _Rule
 ) -> Qualification:
-    names = list(dict.fromkeys(c.family for c in controls))
-    results = [
-        _control_result([c for c in controls if c.family == name], scored, min_auc=min_auc, level=level)
-        for name in names
-    ]
+    names = list(dict.fromkeys(one.control.family for one in judged))
+    results = [_control_result([one for one in judged if one.control.family == name], rule) for name in names]
     unscored = [name for name, result in zip(names, results, strict=True) if result is None]
     families = tuple(result for result in results if result is not None)
-    first = [scored.scores[s.item_id, criterion] for s in again]
+    clusters = {one.item.id: one.control.cluster for one in judged}
+    standing = [one for one in judged if one.true is not None]
+    kept = {one.item.id for one in standing}
+    whole, n_missing = [s for s in scores if s.item_id in kept], len(judged) - len(standing)
+    is_placed = rule.compares and bool(whole)
     return Qualification(
-        judge_id=judge_id,
+        judge_id=rule.judge_id,
         criterion=criterion,
         status="not_qualified" if unscored else weakest_status([f.status for f in families]),
         families=families,
-        repeatability=_repeatability(first, again, scored, level=level),
-        length_sensitivity=_length_sensitivity(controls, scored, seed=seed, level=level),
+        repeatability=_repeatability(scores, again, clusters, rule),
+        length_sensitivity=_length_sensitivity(criterion, judged, rule),
+        position_consistency=position_consistency(whole, clusters=clusters, level=rule.level, n_missing=n_missing)
+        if is_placed
+        else None,
+        first_position=first_position(whole, clusters=clusters, level=rule.level) if is_placed else None,
         reason=reason_of(families, unscored),
     )
 
 
-def _control_result(
-    controls: Sequence[ControlItem], scored: _Scored, *, min_auc: float, level: float
-) -> ControlResult | None:
-    """The result of one family; None when no context has both scores."""
-    pairs = [(scored.value(c, c.true_reply), scored.value(c, c.control_reply), c.cluster) for c in controls]
-    whole = [(true, control, film) for true, control, film in pairs if true is not None and control is not None]
+def _control_result(judged: Sequence[_Judged], rule: _Rule) -> ControlResult | None:
+    """The result of one family; None when no context has both scores, or no pair both verdicts."""
+    whole = [(one.true, one.planted, one) for one in judged if one.true is not None and one.planted is not None]
     if not whole:
         return None
-    trues, planted, films = zip(*whole, strict=True)
-    n_missing = sum((true is None) + (control is None) for true, control, _ in pairs)
-    auc = stats.roc_auc(
-        trues, planted, positive_clusters=films, negative_clusters=films, level=level, n_missing=n_missing
-    )
-    concordance = stats.concordance(trues, planted, clusters=films, level=level, n_missing=len(controls) - len(whole))
-    status = control_status(auc, concordance, kind=controls[0].kind, n_controls=len(controls), min_auc=min_auc)
+    control, n_missing = judged[0].control, len(judged) - len(whole)
+    trues, planted = [true for true, _, _ in whole], [other for _, other, _ in whole]
+    films = [one.control.cluster for _, _, one in whole]
+    if rule.compares:
+        auc = concordance = stats.proportion_estimate(
+            trues, clusters=films, level=rule.level, n_missing=n_missing, method=PREFERRED, row="pair"
+        )
+    else:
+        n_unscored = sum((one.true is None) + (one.planted is None) for one in judged)
+        auc = stats.roc_auc(
+            trues, planted, positive_clusters=films, negative_clusters=films, level=rule.level, n_missing=n_unscored
+        )
+        concordance = stats.concordance(trues, planted, clusters=films, level=rule.level, n_missing=n_missing)
+    n, min_auc = len(judged), rule.min_auc
+    status = control_status(auc, concordance, kind=control.kind, n_controls=n, min_auc=min_auc)
+    settle = what_would_settle(auc, n_pairs=len(whole), n_controls=n, min_auc=min_auc)
     return ControlResult(
-        criterion=controls[0].criterion,
-        family=controls[0].family,
-        kind=controls[0].kind,
+        criterion=control.criterion,
+        family=control.family,
+        kind=control.kind,
         auc=auc,
         concordance=concordance,
         status=status,
-        settle=what_would_settle(auc, n_pairs=len(whole), n_controls=len(controls), min_auc=min_auc)
-        if status == "inconclusive"
-        else "",
+        settle=settle if status == "inconclusive" else "",
     )
 
 
-def _repeatability(first: Sequence[Score], again: Sequence[Score], scored: _Scored, *, level: float) -> Estimate | None:
-    """Share of replies that get the same score, or are missing for the same reason, when they are scored again."""
-    clusters = {item.id: item.cluster for item in scored.items.values()}
-    same = [1.0 if _is_same(a, b) else 0.0 for a, b in zip(first, again, strict=True)]
-    if not same:
+def _repeatability(
+    scores: Sequence[Score], again: Sequence[Score], clusters: Mapping[str, str], rule: _Rule
+) -> Estimate | None:
+    """Share of scores that are the same, or missing for the same reason, when they are asked for a second time."""
+    if not again:
         return None
-    # A share of rows is the concordance of 0/1 with one half; it brings the interval that a share near 1 needs.
-    share = stats.concordance(same, [0.5] * len(same), clusters=[clusters[s.item_id] for s in first], level=level)
-    method = share.method.replace("paired concordance", "share of replies scored the same twice")
-    return replace(share, method=method)
+    first = {(s.item_id, s.shown_first): s for s in scores}
+    what = "verdicts given" if rule.compares else "replies scored"
+    return stats.proportion_estimate(
+        [float(_is_same(first[s.item_id, s.shown_first], s)) for s in again],
+        clusters=[clusters[s.item_id] for s in again],
+        level=rule.level,
+        method=f"share of {what} the same twice, CR2 + Satterthwaite by cluster, logit t",
+        row="verdict" if rule.compares else "",
+    )
 
 
 def _is_same(first: Score, again: Score) -> bool:
@@ -195,19 +225,33 @@ def _is_same(first: Score, again: Score) -> bool:
     return math.isclose(first.value, again.value, abs_tol=REPEAT_TOLERANCE)
 
 
-def _length_sensitivity(
-    controls: Sequence[ControlItem], scored: _Scored, *, seed: int, level: float
-) -> Estimate | None:
-    """Rank correlation of score and length in characters over the true replies; None where it is not defined."""
-    unique = {scored.item(c, c.true_reply).id: c for c in controls}.values()
+def _length_sensitivity(criterion: str, judged: Sequence[_Judged], rule: _Rule) -> Estimate | None:
+    """Rank correlation of score and length in characters over the true replies, of a pair with the difference in
+    length; None where it is not defined."""
+    unique = {one.item.id: one for one in judged}.values()
     rows = [
-        (value, len(c.true_reply), c.cluster) for c in unique if (value := scored.value(c, c.true_reply)) is not None
+        (one.true, len(one.item.reply) - len(one.item.opponent or ""), one.control.cluster)
+        for one in unique
+        if one.true is not None
     ]
     if len(rows) < 3 or len({v for v, _, _ in rows}) == 1 or len({n for _, n, _ in rows}) == 1:
         return None
     values, lengths, films = zip(*rows, strict=True)
-    rng = stream_of_rows(seed, controls[0].criterion, rows=rows)
-    return stats.spearman(values, lengths, clusters=films, rng=rng, level=level, n_missing=len(unique) - len(rows))
+    rng = stream_of_rows(rule.seed, criterion, rows=rows)
+    n_missing = len(unique) - len(rows)
+    return stats.spearman(values, lengths, clusters=films, rng=rng, level=rule.level, n_missing=n_missing)
+
+
+def _pair(control: ControlItem) -> JudgedItem:
+    """The true reply against the control; a judge sees both orders, so that this gives nothing away."""
+    return JudgedItem(
+        id=f"{control.criterion}/{control.id}",
+        messages=control.messages,
+        reply=control.true_reply,
+        opponent=control.control_reply,
+        cluster=control.cluster,
+        criteria=(control.criterion,),
+    )
 
 
 def _items_by_text(controls: Sequence[ControlItem]) -> dict[tuple[tuple[Message, ...], str], JudgedItem]:

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from harness.judging.isolation import Outcome, call_isolating
 from harness.judging.protocol import OnProgress
+from harness.models.endpoint.calls import ChatCall
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
 from harness.types import ScoreStatus
 
@@ -35,6 +36,9 @@ class OptionReader(Protocol):
     def mode(self) -> str:
         """exact | logprobs | sampled: recorded on every score, never changed silently."""
 
+    def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
+        """What the requests ask an endpoint; nothing of a model in this process."""
+
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """One reading per request, in their order; a request at fault spoils no other."""
 
@@ -45,6 +49,10 @@ class ExactReader:
 
     model: LanguageModel
     mode: str = "exact"
+
+    def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
+        """See `OptionReader.calls`."""
+        return []
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""

@@ -16,19 +16,13 @@ from harness.doors import functions
 from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
+from harness.judging.method import Method, find_method
 from harness.models.endpoint.parameters import PREFILLS, Prefill
 from harness.types import Criterion
 
-Method = Literal["geval", "likelihood", "pairwise", "deepeval", "function"]
-Mode = Literal["exact", "logprobs", "sampled", "auto", "likelihood", "deepeval", "function"]
 Scale = tuple[int, int]
 
 SPEC_FILE = "judge.yaml"
-LIKELIHOOD_CRITERIA = ("coherence", "fluency")
-ASKING_METHODS = ("geval", "pairwise")  # those that put a question of their own and read a closed set of answers
-LOCAL_MODES = ("exact", "auto")
-ENDPOINT_MODES = ("logprobs", "sampled", "auto")
-DEEPEVAL_ENDPOINT_MODES = ("logprobs", "deepeval", "auto")  # weighted by log-probabilities, or as the model wrote it
 
 
 class LocalChoice(StrictConfig):
@@ -117,11 +111,11 @@ class JudgeSpec(StrictConfig):
 
     schema_version: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    method: Method
-    mode: Mode
+    method: str  # one of `harness.judging.methods`
+    mode: str  # one of its method's
     model: ModelChoice
     family: str = Field(min_length=1)  # checked against a local model, declared of an endpoint
-    prompt: str | None = None  # geval, pairwise: the text of the prompt file
+    prompt: str | None = None  # of a judge that asks a question: the text of the prompt file
     criteria: tuple[Criterion, ...] = Field(min_length=1)
     scale: Scale | None = None  # geval: lowest and highest score, each one digit
     min_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # least probability, or share of draws, on the answers
@@ -137,6 +131,17 @@ class JudgeSpec(StrictConfig):
     max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
+
+    @property
+    def declared(self) -> Method:
+        """Its method: what it needs, how it is built, whether it compares."""
+        return find_method(self.method)
+
+    @property
+    def auto_modes(self) -> tuple[str, str]:
+        """What mode `auto` becomes at an endpoint: where it gives log-probabilities, and where it gives none."""
+        best, lesser, *_ = self.declared.endpoint_modes
+        return best, lesser
 
     @property
     def is_remote(self) -> bool:
@@ -167,28 +172,24 @@ class JudgeSpec(StrictConfig):
             (self.deepeval is not None) == (self.method == "deepeval"),
             "`deepeval` must be given exactly for a judge of method deepeval",
         )
-        if self.method in ASKING_METHODS:
-            self._check_asking()
-        else:
-            self._check_own_mode()
-        if self.method == "likelihood":
-            self._check_likelihood(names)
-        if self.method == "geval":
-            self._check_scale()
-        return self
-
-    def _check_own_mode(self) -> None:
-        """Likelihood and deepeval judges ask no question of ours, and have one mode, their own, on local weights."""
-        _require(
-            not self.is_remote or self.method == "deepeval",
-            f"`model` of a {self.method} judge must be local: endpoints cannot serve one",
+        method = self.declared
+        where, modes = (
+            ("an endpoint", method.endpoint_modes) if self.is_remote else ("a local model", method.local_modes)
         )
-        modes = DEEPEVAL_ENDPOINT_MODES if self.is_remote else (self.method,)
-        where = " on an endpoint" if self.is_remote else ""
+        _require(bool(modes), f"`model` of a {self.method} judge must be local: endpoints cannot serve one")
         _require(
             self.mode in modes,
-            f"`mode` of a {self.method} judge{where} must be {', '.join(modes)}, got {self.mode}",
+            f"`mode` of a {self.method} judge on {where} must be {', '.join(modes)}, got {self.mode}",
         )
+        if method.asks:
+            self._check_asking()
+        else:
+            self._check_own_form()
+        method.check(self)
+        return self
+
+    def _check_own_form(self) -> None:
+        """Whoever asks no question of ours has none to set."""
         for key in ("prompt", "scale", "min_mass"):
             _require(
                 getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"
@@ -196,18 +197,7 @@ class JudgeSpec(StrictConfig):
         for key in ("top_logprobs", "n_draws", "temperature", "prefill", "without"):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
-    def _check_likelihood(self, names: list[str]) -> None:
-        unknown = [n for n in names if n not in LIKELIHOOD_CRITERIA]
-        _require(
-            not unknown, f"`criteria` of a likelihood judge must be of {', '.join(LIKELIHOOD_CRITERIA)}, got {unknown}"
-        )
-
     def _check_asking(self) -> None:
-        modes, where = (ENDPOINT_MODES, "an endpoint") if self.is_remote else (LOCAL_MODES, "a local model")
-        _require(
-            self.mode in modes,
-            f"`mode` of a {self.method} judge on {where} must be {', '.join(modes)}, got {self.mode}",
-        )
         for key, example in (("prompt", "prompt.txt"), ("min_mass", "0.2")):
             _require(getattr(self, key) is not None, f"`{key}` must be given for a {self.method} judge, e.g. {example}")
         for key, mode in (("top_logprobs", "logprobs"), ("n_draws", "sampled"), ("temperature", "sampled")):
@@ -222,13 +212,6 @@ class JudgeSpec(StrictConfig):
             _require(
                 bool(c.steps), f"`criteria` of a {self.method} judge must have evaluation steps, {c.name} has none"
             )
-
-    def _check_scale(self) -> None:
-        _require(self.scale is not None, "`scale` must be given for a geval judge, e.g. [1, 5]")
-        low, high = self.scale or (0, 0)
-        _require(0 <= low < high <= 9, f"`scale` must rise within 0 to 9, one digit a score, got [{low}, {high}]")
-        for c in self.criteria:
-            _require(c.scale == self.scale, f"`scale` must be that of its criteria, got {c.name} on {list(c.scale)}")
 
 
 def load_judge_spec(folder: Path) -> JudgeSpec:

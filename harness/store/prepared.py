@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 8192  # windows per row group: about a million tokens
 
-CorpusKind = Literal["cornell", "convokit", "jsonl", "sample"]
 ClusterUnit = Literal["film", "cluster", "conversation", "row"]
 
 
@@ -46,7 +45,7 @@ class PrepareSummary:
     """What `prepare` read, repaired, left out and wrote; `summary.json`."""
 
     corpus: str  # its name
-    source: CorpusKind
+    source: str  # its format, or `sample`
     corpus_digest: str
     base: str
     system: str  # the system prompt inside every example; generation must give the same

@@ -52,7 +52,7 @@ def run(
     from pipelines.cli.spending import dry_run as costs
     from pipelines.cli.spending import say_spent
 
-    is_pairwise = load_judge_spec(judge).method == "pairwise"
+    is_pairwise = load_judge_spec(judge).declared.compares
     if is_pairwise != (against is not None):
         raise InputError(
             f"`--against` must be given exactly for a pairwise judge; {judge.name} {'is' if is_pairwise else 'is not'} "

@@ -15,7 +15,7 @@ from pipelines.cli.spending import UNKNOWN
 if TYPE_CHECKING:
     from harness.experiment.planning.costs import Need, Scale
     from harness.experiment.planning.measured_rates import MeasuredRates
-    from harness.judging.spec import JudgeSpec, Mode
+    from harness.judging.spec import JudgeSpec
     from harness.models.endpoint.prices import Price
 
 _ROWS = {
@@ -109,17 +109,17 @@ def _scores(
     spec: JudgeSpec | None,
     run: MeasuredRates | None,
     *,
-    mode: Mode | None,
+    mode: str | None,
     said: Mapping[str, float | None],
 ) -> Need:
     """What a judge's scores need, by its folder, the run that was measured, and what the caller says."""
     from harness.errors import ConfigError
     from harness.experiment.planning.costs import CallRates, calls_per_score, score_need
-    from harness.judging.spec import ENDPOINT_MODES
+    from harness.judging.asking import ENDPOINT_MODES
 
     measured = run.judge(spec.name if spec else None) if run else None
     each = measured.calls_per_score if measured else None
-    if spec is not None and (spec.method != "deepeval" or each is None):
+    if spec is not None and (spec.declared.calls_per_score or each is None):
         each = calls_per_score(spec, scale, mode=mode)
     if each is None:
         raise ConfigError("`--criteria` need a judge that scores them: give --judge, or --from a run with a judge")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import CorpusError
-from harness.store.prepared import ClusterUnit, CorpusKind
+from harness.store.prepared import ClusterUnit
 from harness.types import Conversation, Split
 
 ReplyRule = Literal["every_turn", "assistant_turns"]
@@ -32,7 +32,7 @@ class Corpus:
     """A corpus in memory. Two copies with the same content have the same digest, whatever holds them."""
 
     name: str
-    source: CorpusKind
+    source: str  # its format, or `sample`
     conversations: tuple[Conversation, ...]  # by cluster, then by first line, numbers compared as numbers
     digest: str  # sha256 of the content: no path, container, encoding or line order enters
     cluster_unit: ClusterUnit  # what `Conversation.cluster` names; "row": every conversation stands alone

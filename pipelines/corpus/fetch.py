@@ -17,8 +17,8 @@ from harness.errors import ConfigError, CorpusError, IntegrityError, Unavailable
 from harness.settings import Settings
 from harness.store.artifacts import digest_bytes
 from harness.types import Progress
-from pipelines.corpus import convokit, cornell
 from pipelines.corpus.containers import open_zip
+from pipelines.corpus.formats import convokit, cornell
 
 if TYPE_CHECKING:
     import httpx

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.cornell import read_cornell
 from pipelines.corpus.corpus import Corpus, Tally
+from pipelines.corpus.formats.cornell import read_cornell
 
 NAME = "sample"
 
@@ -14,4 +15,4 @@ NAME = "sample"
 def read_sample(*, tally: Tally) -> Corpus:
     """The sample as a corpus; it comes with the package and needs no network."""
     folder = files("pipelines.corpus").joinpath("sample")
-    return read_cornell(FileSet.below(folder, label=NAME), name=NAME, source="sample", tally=tally)
+    return replace(read_cornell(FileSet.below(folder, label=NAME), name=NAME, tally=tally), source=NAME)

@@ -1,15 +1,18 @@
-"""Who prefers: a judge's scores, or the human before a sample; `pairwise_ranking` has judges that compare replies."""
+"""Who prefers: a judge, by its scores or its comparisons, or the human before a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import ConfigError
 from harness.experiment.lineage import REFERENCE
+from harness.judging.preferences import item_values
 from harness.judging.results import item_id, judged_items
-from harness.types import Candidate, Generation, Progress, Prompt
+from harness.store.artifacts import digest_json
+from harness.types import Candidate, Generation, JudgedItem, Progress, Prompt
 from pipelines.corpus.duplicates import words
 
 if TYPE_CHECKING:
@@ -84,8 +87,13 @@ class ReferenceRanker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRanker:
-    """A judge that scores single replies: its best against its worst."""
+class JudgeRanker:
+    """A judge: the best reply against the worst.
+
+    Of a judge that scores single replies a candidate's rank is its score. One that compares sees every candidate
+    against every other, and the rank is the mean share of wins: 1, ½ or 0 in each order. A candidate without a score,
+    or without a comparison that has both orders, stands back.
+    """
 
     judge: Judge
     criterion: str
@@ -109,24 +117,72 @@ class ScoreRanker:
         *,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Choice | None]:
-        """Highest against lowest score; a candidate without a score stands back, and so does the rest of a tie."""
-        asked = judged_items(prompts, [g for prompt in prompts for g in candidates[prompt.id]])
-        wanted = [replace(item, criteria=(self.criterion,)) for item in asked]
-        scores = {s.item_id: s.value for s in self.judge.score(wanted, on_progress=on_progress)} if wanted else {}
-        return {prompt.id: self._choice([(g, scores[item_id(g)]) for g in candidates[prompt.id]]) for prompt in prompts}
+        """Highest against lowest rank; of a comparison the choice says whether both orders of the two agree."""
+        asked = [item for prompt in prompts for item in self._items(prompt, candidates[prompt.id])]
+        scores = self.judge.score(asked, on_progress=on_progress) if asked else []
+        values = {item: value for (item, _), value in item_values(scores).items()}
+        said: dict[str, list[float | None]] = {}
+        for score in scores:
+            said.setdefault(score.item_id, []).append(score.value)
+        return {prompt.id: self._choice(candidates[prompt.id], values, said) for prompt in prompts}
 
-    def _choice(self, scored: Sequence[tuple[Generation, float | None]]) -> Choice | None:
-        ends = best_and_worst([(value, g) for g, value in scored if value is not None])
+    def _items(self, prompt: Prompt, candidates: Sequence[Generation]) -> Iterator[JudgedItem]:
+        items = {item.id: replace(item, criteria=(self.criterion,)) for item in judged_items([prompt], candidates)}
+        if not self.judge.compares:
+            yield from items.values()
+            return
+        for one, other in itertools.combinations(candidates, 2):
+            opponent = items[item_id(other)]
+            yield replace(
+                items[item_id(one)],
+                id=_pair_id(one, other),
+                opponent=opponent.reply,
+                is_opponent_truncated=opponent.is_truncated,
+            )
+
+    def _choice(
+        self,
+        candidates: Sequence[Generation],
+        values: Mapping[str, float | None],
+        said: Mapping[str, Sequence[float | None]],
+    ) -> Choice | None:
+        compares = self.judge.compares
+        ranks = _win_shares(candidates, values) if compares else {g.draw: values[item_id(g)] for g in candidates}
+        ends = best_and_worst([(rank, g) for g in candidates if (rank := ranks[g.draw]) is not None])
         if ends is None:
             return None
         (high, best), (low, worst) = ends
+        figures = f": wins {high:.0%} against {low:.0%}" if compares else f" {high:.3g} against {low:.3g}"
         return Choice(
             chosen=best.text,
             rejected=worst.text,
             margin=high - low,
-            candidates=tuple(candidate(g, value) for g, value in scored),
-            reason=f"{self.criterion} {high:.3g} against {low:.3g}",
+            candidates=tuple(candidate(g, ranks[g.draw]) for g in candidates),
+            orders_agree=_agrees(best, worst, said) if compares else None,
+            reason=f"{self.criterion}{figures}",
         )
+
+
+def _win_shares(candidates: Sequence[Generation], values: Mapping[str, float | None]) -> dict[int, float | None]:
+    """By draw, the mean share of wins over the others; None without a comparison that has both orders."""
+    won: dict[int, list[float]] = {g.draw: [] for g in candidates}
+    for one, other in itertools.combinations(candidates, 2):
+        share = values[_pair_id(one, other)]
+        if share is not None:
+            won[one.draw].append(share)
+            won[other.draw].append(1 - share)
+    return {draw: sum(parts) / len(parts) if parts else None for draw, parts in won.items()}
+
+
+def _agrees(best: Generation, worst: Generation, said: Mapping[str, Sequence[float | None]]) -> bool:
+    """Whether the chosen reply was preferred to the rejected one wherever it stood."""
+    is_first = best.draw < worst.draw
+    pair = _pair_id(best, worst) if is_first else _pair_id(worst, best)
+    return said[pair] == [float(is_first)] * 2
+
+
+def _pair_id(one: Generation, other: Generation) -> str:
+    return digest_json([one.prompt_id, one.variant, one.draw, other.draw])[:16]
 
 
 def best_and_worst(ranked: Sequence[Ranked]) -> tuple[Ranked, Ranked] | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
-from harness.experiment.judges.pairwise_stages import comparer_of
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.lineage import REFERENCE
 from harness.experiment.preparing import prompts_of
@@ -21,8 +20,7 @@ from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.pairwise_ranking import ComparisonRanker
-from pipelines.preferences.ranking import Ranker, ReferenceRanker, ScoreRanker
+from pipelines.preferences.ranking import JudgeRanker, ReferenceRanker
 from pipelines.training.dpo_recipe import DpoRecipe
 
 if TYPE_CHECKING:
@@ -116,7 +114,9 @@ def pairs_stage(
             prepared=prepared.folder,
             parent=parent,
             model=session.pool.of(build.candidates_of(parent, system=None), spending=session.spending),
-            ranker=_ranker(session, use),
+            ranker=ReferenceRanker()
+            if use is None
+            else JudgeRanker(judge=judge_of(session, use), criterion=use.criterion),
             folder=stage.folder,
             on_progress=on_progress,
         )
@@ -142,14 +142,6 @@ def _judge_of_pairs(session: Session, config: PairsConfig) -> JudgeUse | None:
     spec = load_judge_spec(Path(config.judge or ""))
     criterion = config.criterion or spec.criteria[0].name
     return judge_use(session, spec, measure=criterion, criterion=criterion)
-
-
-def _ranker(session: Session, use: JudgeUse | None) -> Ranker:
-    if use is None:
-        return ReferenceRanker()
-    if use.spec.method == "pairwise":
-        return ComparisonRanker(comparer=comparer_of(session, use), criterion=use.criterion)
-    return ScoreRanker(judge=judge_of(session, use), criterion=use.criterion)
 
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.judging import build_judge, load_judge_spec
-from harness.judging.geval import GEvalJudge
+from harness.judging.methods.geval import GEvalJudge
 from harness.models.cache import AnswerCache, Charge
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue

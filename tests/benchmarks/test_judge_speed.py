@@ -16,8 +16,8 @@ import pytest
 
 from harness.judging import build_judge, judged_items, load_judge_spec
 from harness.judging.controls import reviewed_contradictions
-from harness.judging.geval import GEvalJudge
-from harness.judging.likelihood import NO_HISTORY
+from harness.judging.methods.geval import GEvalJudge
+from harness.judging.methods.likelihood import NO_HISTORY
 from harness.models.bases import base_folder, resolve_base
 from harness.models.chat import chat_messages, render, reply_ids
 from harness.models.local import LocalModel

@@ -17,7 +17,7 @@ from faulty_server import Fault, FaultyServer, expected_score
 from stories import REPOSITORY, environment
 
 from harness.judging import build_judge, load_judge_spec
-from harness.judging.geval import GEvalJudge
+from harness.judging.methods.geval import GEvalJudge
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue

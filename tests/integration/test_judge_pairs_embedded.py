@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.judging import load_judge_spec
-from harness.judging.build import build_comparer
+from harness.judging.build import build_judge
 from harness.judging.controls import reviewed_contradictions
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
-from harness.types import JudgedPair
+from harness.types import JudgedItem
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -26,27 +26,27 @@ def model() -> LocalModel:
 
 
 def test_every_pair_has_a_verdict_in_each_order_and_the_same_again(model: LocalModel) -> None:
-    judge = build_comparer(load_judge_spec(JUDGES / "embedded-pairwise"), model=model)
+    judge = build_judge(load_judge_spec(JUDGES / "embedded-pairwise"), model=model)
     pairs = [
-        JudgedPair(
+        JudgedItem(
             id=c.id,
             messages=c.messages,
-            first=c.true_reply,
-            second=c.control_reply,
+            reply=c.true_reply,
+            opponent=c.control_reply,
             cluster=c.cluster,
             criteria=("coherence",),
         )
         for c in reviewed_contradictions()[:2]
     ]
-    verdicts = judge.compare(pairs)
-    assert [(v.pair_id, v.shown_first) for v in verdicts] == [(p.id, at) for p in pairs for at in ("first", "second")]
+    verdicts = judge.score(pairs)
+    assert [(v.item_id, v.shown_first) for v in verdicts] == [(p.id, at) for p in pairs for at in ("first", "second")]
     for verdict in verdicts:
         assert verdict.status == "ok"
         assert verdict.mass is not None
         assert verdict.mass > 0.2
         assert verdict.probabilities is not None
         assert math.fsum(verdict.probabilities) == pytest.approx(1.0)
-    again = judge.compare(pairs[:1])
+    again = judge.score(pairs[:1])
     assert [v.preferred for v in again] == [v.preferred for v in verdicts[:2]]
     assert again[0].probabilities == pytest.approx(verdicts[0].probabilities, abs=1e-4)
 

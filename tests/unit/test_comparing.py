@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import ScriptedComparer
+from fakes import ScriptedComparer, ScriptedJudge
 
-from harness.errors import InputError
+from harness.errors import ConfigError, InputError
 from harness.experiment.judges.pairwise_stages import compare_replies, versus_rows
 from harness.experiment.measured_arms import Replies
 from harness.judging import load_criterion
@@ -73,8 +73,11 @@ def test_a_variant_scores_one_half_or_nothing_against_the_control_and_the_contro
     assert {r.reason for r in rows if r.variant == "old"} == {"the control against itself: one half, by definition"}
 
 
-def test_a_variant_is_not_compared_with_itself() -> None:
+def test_a_variant_is_compared_with_another_by_a_judge_that_compares() -> None:
     judge = ScriptedComparer(verdict=lambda a, b, c: "A", criteria=(load_criterion("coherence"),))
     same = replies("new", ["a", "b", "c"])
     with pytest.raises(InputError, match="must be compared with another variant, got itself"):
         compare_replies(judge, same, same, PROMPTS, lambda progress: None)
+    alone = ScriptedJudge(value=lambda item, criterion: 1.0, criteria=judge.criteria)
+    with pytest.raises(ConfigError, match="must be a pairwise judge to compare replies"):
+        compare_replies(alone, same, replies("old", ["a", "b", "c"]), PROMPTS, lambda progress: None)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
 import pytest
 from fakes import ScriptedComparer
 
-from harness.errors import ConfigError
 from harness.types import Criterion, Generation, Message, Prompt
-from pipelines.preferences.pairwise_ranking import ComparisonRanker
+from pipelines.preferences.ranking import JudgeRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")
@@ -29,7 +27,7 @@ def replies(*texts: str) -> list[Generation]:
 
 def choose(verdict: Verdict, texts: tuple[str, ...]):
     comparer = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
-    ranker = ComparisonRanker(comparer=comparer, criterion="coherence")
+    ranker = JudgeRanker(judge=comparer, criterion="coherence")
     return ranker.choose([PROMPT], {"p": replies(*texts)})["p"]
 
 
@@ -69,9 +67,3 @@ def test_a_comparison_with_an_order_missing_counts_for_nobody():
     choice = choose(verdict, ("one of them", "no", "the longest of them"))
     assert [c.score for c in choice.candidates] == [0.0, 0.0, 1.0]
     assert choose(lambda a, b, criterion: None, ("one", "other")) is None
-
-
-def test_a_criterion_that_the_judge_does_not_know_is_refused():
-    comparer = ScriptedComparer(verdict=longer, criteria=(COHERENCE,))
-    with pytest.raises(ConfigError, match="compares by, coherence, got 'fluency'"):
-        ComparisonRanker(comparer=dataclasses.replace(comparer), criterion="fluency")

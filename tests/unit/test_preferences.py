@@ -18,7 +18,7 @@ from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, 
 from pipelines.preferences import build as preferences
 from pipelines.preferences.build import PairsConfig, read_pairs_summary
 from pipelines.preferences.files import PAIRS, import_file, read_pairs, write_pairs
-from pipelines.preferences.ranking import Choice, ReferenceRanker, ScoreRanker
+from pipelines.preferences.ranking import Choice, JudgeRanker, ReferenceRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())
@@ -86,7 +86,7 @@ def build(folder: Path, prepared: Path, parent: Adapter, *, judge: ScriptedJudge
     folder.mkdir(parents=True, exist_ok=True)
     return preferences.run(
         config(**changes), prepared=prepared, parent=parent, model=model or Talker(),  # type: ignore[arg-type]
-        folder=folder, ranker=ScoreRanker(judge=judge, criterion="coherence"),
+        folder=folder, ranker=JudgeRanker(judge=judge, criterion="coherence"),
     )  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def test_a_criterion_that_the_judge_does_not_score_is_refused():
     with pytest.raises(
         ConfigError, match="`criterion` must be one that scripted@00000000 scores, coherence, got 'wit'"
     ):
-        ScoreRanker(judge=ScriptedJudge(value=by_draw, criteria=(COHERENCE,)), criterion="wit")
+        JudgeRanker(judge=ScriptedJudge(value=by_draw, criteria=(COHERENCE,)), criterion="wit")
 
 
 def test_a_sample_that_repeats_the_reference_makes_no_pair():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.experiment.judges.pairwise_stages import PREFERENCES
-from harness.judging.preferences import ComparedGenerations, pairwise_estimates, win_shares
+from harness.judging.preferences import ComparedGenerations, item_values, pairwise_estimates
 from harness.reporting.record import Measure
 from harness.seeding import stream
 from harness.store.artifacts import read_manifest, read_parquet
@@ -69,7 +69,7 @@ def bias_measures(uses: Mapping[str, JudgeUse]) -> tuple[Measure, ...]:
             criterion=use.criterion,
         )
         for measure, use in uses.items()
-        if use.spec.method == "pairwise"
+        if use.spec.declared.compares
         for bias in BIASES
     )
 
@@ -107,7 +107,7 @@ def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int,
     found = []
     for variant in dict.fromkeys(row.first for row in said):
         of = [row for row in said if row.first == variant]
-        if all(share is None for share in win_shares(of).values()):
+        if all(share is None for share in item_values(of).values()):
             continue
         estimates = pairwise_estimates(of, rng=stream(seed, "biases", measure, variant), level=level)
         where = {"first": variant, "criterion": use.criterion}

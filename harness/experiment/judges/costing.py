@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +16,15 @@ from harness.experiment.recordings import asked_prompts
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant, tokenizer_source
 from harness.generation import reply_request
-from harness.judging.build import build_comparer, build_judge, fit_to_server, remote_reader
+from harness.judging.build import build_judge, fit_to_server
 from harness.judging.controls.planting import make_control_set
-from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
-from harness.judging.geval import GEvalJudge
-from harness.judging.pairwise import PairwiseJudge
-from harness.judging.pairwise_qualification import control_pairs, repeated_pairs
+from harness.judging.deepeval.judge import STEPPED
+from harness.judging.protocol import RemoteJudge
 from harness.judging.qualification import control_items, repeated_items
-from harness.judging.spec import JudgeSpec, Mode, load_judge_spec
-from harness.models.endpoint.calls import ChatCall
-from harness.models.endpoint.queue import RequestQueue
+from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.replicas import served_name
 from harness.store.prepared import read_summary
-from harness.types import ControlItem, JudgedItem, JudgedPair, Prompt
+from harness.types import ControlItem, JudgedItem, Prompt
 
 if TYPE_CHECKING:
     from harness.store.tracking import StageResult
@@ -68,9 +64,9 @@ def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, lim
     }
     planned = [_plan_variant(session, design, name, prepared=prepared, prompts=prompts) for name in asked]
     for spec in specs:
-        if spec.method == "pairwise":
+        if spec.declared.compares:
             others = [items for name, items in stand_ins.items() if name != design.control]
-            planned += plan_pairs(session, spec, [p for o in others for p in _pairs(o, stand_ins[design.control])])
+            planned += plan_scores(session, spec, [p for o in others for p in _pairs(o, stand_ins[design.control])])
         else:
             planned += plan_scores(session, spec, [item for items in stand_ins.values() for item in items])
         planned += plan_controls(session, spec, prepared=prepared, n=design.controls, seed=design.seed)
@@ -108,25 +104,27 @@ def _plan_variant(
 
 
 def plan_scores(
-    session: Session, spec: JudgeSpec, items: Sequence[JudgedItem], *, what: str = "scores", repetition: int = 0
+    session: Session, spec: JudgeSpec, items: Sequence[JudgedItem], *, what: str = "", repetition: int = 0
 ) -> list[Planned]:
-    """What scoring the items would take."""
-    return _plan(
-        session,
-        spec,
-        lambda decided, queue: _score_calls(decided, queue, items),
-        what=what,
-        repetition=repetition,
-    )
-
-
-def plan_pairs(
-    session: Session, spec: JudgeSpec, pairs: Sequence[JudgedPair], *, what: str = "verdicts", repetition: int = 0
-) -> list[Planned]:
-    """What comparing the pairs would take."""
-    return _plan(
-        session, spec, lambda decided, queue: _pair_calls(decided, queue, pairs), what=what, repetition=repetition
-    )
+    """What scoring the items, or comparing each with its opponent, would take."""
+    what = what or ("verdicts" if spec.declared.compares else "scores")
+    queue = session.spending.queue(spec, repetition=repetition)
+    # `auto` is decided by asking, and nothing is asked here: both cases are shown.
+    modes = spec.auto_modes if spec.mode == "auto" else (spec.mode,)
+    goes_on = spec.deepeval is not None and spec.deepeval.metric not in STEPPED
+    planned = []
+    for mode in modes:
+        known = session.spending.abilities(spec, may_ask=False)
+        judge = build_judge(fit_to_server(spec.model_copy(update={"mode": mode}), known), queue=queue)
+        if not isinstance(judge, RemoteJudge):
+            raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
+        plan = queue.plan(judge.calls(items))
+        label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
+        if goes_on:
+            planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))
+        else:
+            planned.append(Planned(what=label, plan=plan))
+    return planned
 
 
 def plan_controls(
@@ -143,62 +141,13 @@ def plan_controls(
     names = [c.name for c in spec.criteria]
     planted = make_control_set(prompts, seed=seed, n=n, criteria=names)
     controls = [*planted, *(c for c in own_controls if c.criterion in names)]
-    once, twice = "controls", "controls again"
-    if spec.method == "pairwise":
-        return [
-            *plan_pairs(session, spec, control_pairs(controls), what=once),
-            *plan_pairs(session, spec, repeated_pairs(controls), what=twice, repetition=1),
-        ]
+    compares = spec.declared.compares
+    once, twice = control_items(controls, compares=compares), repeated_items(controls, compares=compares)
     return [
-        *plan_scores(session, spec, control_items(controls), what=once),
-        *plan_scores(session, spec, repeated_items(controls), what=twice, repetition=1),
+        *plan_scores(session, spec, once, what="controls"),
+        *plan_scores(session, spec, twice, what="controls again", repetition=1),
     ]
 
 
-def _score_calls(spec: JudgeSpec, queue: RequestQueue, items: Sequence[JudgedItem]) -> list[ChatCall]:
-    judge = build_judge(spec, queue=queue)
-    if isinstance(judge, GEvalJudge):
-        return remote_reader(spec, spec.source, queue).calls(judge.questions(items))
-    if isinstance(judge, DeepevalJudge):
-        return judge.first_calls(items)
-    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
-
-
-def _pair_calls(spec: JudgeSpec, queue: RequestQueue, pairs: Sequence[JudgedPair]) -> list[ChatCall]:
-    judge = build_comparer(spec, queue=queue)
-    if isinstance(judge, PairwiseJudge):
-        return remote_reader(spec, spec.source, queue).calls(judge.questions(pairs))
-    raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
-
-
-def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[JudgedPair]:
-    return [
-        JudgedPair(id=a.id, messages=a.messages, first=a.reply, second=b.reply, cluster=a.cluster)
-        for a, b in zip(items, control, strict=True)
-    ]
-
-
-def _plan(
-    session: Session,
-    spec: JudgeSpec,
-    calls: Callable[[JudgeSpec, RequestQueue], list[ChatCall]],
-    *,
-    what: str,
-    repetition: int = 0,
-) -> list[Planned]:
-    queue = session.spending.queue(spec, repetition=repetition)
-    # `auto` is decided by asking, and nothing is asked here: both cases are shown.
-    lesser: Mode = "deepeval" if spec.method == "deepeval" else "sampled"
-    modes: tuple[Mode, ...] = ("logprobs", lesser) if spec.mode == "auto" else (spec.mode,)
-    goes_on = spec.deepeval is not None and spec.deepeval.metric not in STEPPED
-    planned = []
-    for mode in modes:
-        known = session.spending.abilities(spec, may_ask=False)
-        decided = fit_to_server(spec.model_copy(update={"mode": mode}), known)
-        plan = queue.plan(calls(decided, queue))
-        label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
-        if goes_on:
-            planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))
-        else:
-            planned.append(Planned(what=label, plan=plan))
-    return planned
+def _pairs(items: Sequence[JudgedItem], control: Sequence[JudgedItem]) -> list[JudgedItem]:
+    return [replace(a, opponent=b.reply) for a, b in zip(items, control, strict=True)]

@@ -13,7 +13,7 @@ from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stag
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.session import Session
 from harness.judging.matrix import JudgeAgreement, JudgedRows, judge_matrix, preference_warnings
-from harness.judging.preferences import ComparedGenerations, win_shares
+from harness.judging.preferences import ComparedGenerations, item_values
 from harness.judging.results import ScoredGeneration
 from harness.judging.spec import SPEC_FILE, load_judge_spec
 from harness.seeding import stream
@@ -48,7 +48,7 @@ def cross_judges(
     uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
     if len({use.judge_id for use in uses}) < max(2, len(uses)):
         raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
-    if against is None and any(s.method == "pairwise" for s in specs):
+    if against is None and any(s.declared.compares for s in specs):
         raise InputError("`--against` must be given with a pairwise judge, which compares two files")
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
     recorded = read_files(session, uses[0].spec, files=files, corpus=corpus, data=data, seed=seed)
@@ -60,7 +60,7 @@ def cross_judges(
 
 
 def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:
-    if use.spec.method == "pairwise":
+    if use.spec.declared.compares:
         return _compared(session, use, recorded)
     stage = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
     scored = read_parquet(stage.folder / rows.SCORES, ScoredGeneration)
@@ -89,7 +89,7 @@ def _compared(session: Session, use: JudgeUse, recorded: Recorded) -> list[Judge
     for criterion in use.spec.criteria:
         of = [row for row in said if row.criterion == criterion.name]
         by_pair = {row.pair_id: row for row in of}
-        shares = {_pair(by_pair[pair]): share for (pair, _), share in win_shares(of).items()}
+        shares = {_pair(by_pair[pair]): share for (pair, _), share in item_values(of).items()}
         found.append(
             JudgedRows(
                 judge_id=use.judge_id,

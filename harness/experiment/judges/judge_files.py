@@ -12,7 +12,7 @@ from harness.experiment import measured_arms as rows
 from harness.experiment.analysis.values import per_prompt
 from harness.experiment.design import DataDesign, DecodingDesign, VariantDesign
 from harness.experiment.graph import Builder
-from harness.experiment.judges.costing import plan_controls, plan_pairs, plan_scores
+from harness.experiment.judges.costing import plan_controls, plan_scores
 from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.qualifications import qualify_stage, read_own_controls
@@ -28,9 +28,9 @@ from harness.judging.mlflow_rows import log_traces
 from harness.judging.preferences import (
     ComparedGenerations,
     PairwiseEstimates,
+    item_values,
     judged_pairs,
     pairwise_estimates,
-    win_shares,
 )
 from harness.judging.results import ScoredGeneration, item_id, judged_items, score_of
 from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
@@ -126,7 +126,7 @@ def compare_files(
     estimates = []
     for criterion in use.spec.criteria:
         of = [row for row in said if row.criterion == criterion.name]
-        if any(share is not None for share in win_shares(of).values()):
+        if any(share is not None for share in item_values(of).values()):
             estimates.append(pairwise_estimates(of, rng=stream(seed, "judge run", criterion.name)))
     missing = Counter(str(row.status) for row in said if row.preferred is None)
     return Compared(stage=stage, judge_id=use.judge_id, estimates=tuple(estimates), missing=missing)
@@ -151,7 +151,7 @@ def plan_files(
     own = recorded.replies[REPLIES].generations
     if against is None:
         return plan_scores(session, spec, judged_items(recorded.prompts, own))
-    return plan_pairs(session, spec, judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations))
+    return plan_scores(session, spec, judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations))
 
 
 def read_files(

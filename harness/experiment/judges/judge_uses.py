@@ -42,13 +42,12 @@ class JudgeUse:
     @property
     def unit(self) -> str:
         """What a score is in."""
-        units = {"likelihood": "nats per token", "pairwise": "share of wins", "deepeval": "from 0 to 1"}
-        return units.get(self.spec.method, "points")
+        return self.spec.declared.unit
 
     @property
     def is_share(self) -> bool:
         """Whether every score lies in [0, 1]."""
-        return self.spec.method in ("pairwise", "deepeval")
+        return self.spec.declared.is_share
 
     @property
     def description(self) -> str:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import InputError
+from harness.errors import ConfigError, InputError
+from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
-from harness.judging.build import build_comparer
-from harness.judging.preferences import ComparedGenerations, join_preferences, judged_pairs, win_shares
-from harness.judging.results import ScoredGeneration, item_id
-from harness.judging.spec import LocalChoice
+from harness.judging.preferences import ComparedGenerations, item_values, join_preferences, judged_pairs
+from harness.judging.results import ScoredGeneration, item_id, join_scores
 from harness.store.artifacts import write_parquet
 from harness.store.tracking import Stage, StageResult
-from harness.types import Generation, Prompt
+from harness.types import Generation, Prompt, Score
 
 if TYPE_CHECKING:
-    from harness.experiment.judges.judge_uses import JudgeUse
-    from harness.judging.pairwise import Comparer
+    from harness.judging.protocol import Judge
 
 COMPARE_REVISION = 1
 VERSUS_REVISION = 1
@@ -33,7 +30,7 @@ def compare_stage(
     """Every criterion of a pairwise judge on two variants' replies to the same prompts, in both orders."""
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        rows = compare_replies(comparer_of(session, use), first, second, prompts, on_progress)
+        rows = compare_replies(judge_of(session, use), first, second, prompts, on_progress)
         write_parquet(stage.folder / PREFERENCES, rows, ComparedGenerations)
         _note(stage, use, rows)
 
@@ -57,13 +54,13 @@ def versus_stage(
     """
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        comparer = comparer_of(session, use)
+        judge = judge_of(session, use)
         compared: list[ComparedGenerations] = []
         for name, reply in replies.items():
             if name != control:
-                compared += compare_replies(comparer, reply, replies[control], prompts, on_progress)
+                compared += compare_replies(judge, reply, replies[control], prompts, on_progress)
         write_parquet(stage.folder / PREFERENCES, compared, ComparedGenerations)
-        rows = versus_rows(comparer, {name: r.generations for name, r in replies.items()}, compared, control=control)
+        rows = versus_rows(judge, {name: r.generations for name, r in replies.items()}, compared, control=control)
         write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
         _note(stage, use, compared)
 
@@ -77,31 +74,30 @@ def versus_stage(
     )
 
 
-def comparer_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Comparer:
-    """The pairwise judge on its model or through its request queue; another `repetition` asks anew what is known."""
-    if use.base is None or not isinstance(use.spec.model, LocalChoice):
-        return build_comparer(use.spec, queue=session.spending.queue(use.spec, repetition=repetition))
-    model = session.cached(use.base, dtype=use.spec.model.dtype, repetition=repetition)
-    return build_comparer(use.spec, model=model)
-
-
 def compare_replies(
-    comparer: Comparer,
+    judge: Judge,
     first: Replies,
     second: Replies,
     prompts: Sequence[Prompt],
     on_progress: OnProgress,
 ) -> list[ComparedGenerations]:
-    """Two verdicts per pair of replies and criterion; InputError on a variant against itself."""
+    """Two verdicts per pair of replies and criterion.
+
+    Raises:
+        ConfigError: the judge scores single replies.
+        InputError: a variant against itself.
+    """
+    if not judge.compares:
+        raise ConfigError(f"`{judge.id}` must be a pairwise judge to compare replies; it scores them one by one")
     if first.variant == second.variant:
         raise InputError(f"`{first.variant}` must be compared with another variant, got itself")
     pairs = judged_pairs(prompts, first.generations, second.generations)
-    said = comparer.compare(pairs, on_progress=on_progress)
+    said = judge.score(pairs, on_progress=on_progress)
     return join_preferences(first.generations, second.generations, said)
 
 
 def versus_rows(
-    comparer: Comparer,
+    judge: Judge,
     generations: Mapping[str, Sequence[Generation]],
     compared: Sequence[ComparedGenerations],
     *,
@@ -111,7 +107,7 @@ def versus_rows(
     rows: list[ScoredGeneration] = []
     for name, own in generations.items():
         of_variant = [row for row in compared if row.first == name]
-        rows += _halves(own, comparer) if name == control else _shares(own, of_variant)
+        rows += join_scores(own, _halves(own, judge) if name == control else _shares(own, of_variant))
     return rows
 
 
@@ -120,44 +116,24 @@ def _note(stage: Stage, use: JudgeUse, rows: Sequence[ComparedGenerations]) -> N
     stage.log_metric("missing", sum(row.preferred is None for row in rows))
 
 
-def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenerations]) -> list[ScoredGeneration]:
-    shares = win_shares(compared)
-    known = {(g.prompt_id, g.draw): g for g in generations}
+def _shares(generations: Sequence[Generation], compared: Sequence[ComparedGenerations]) -> list[Score]:
+    known = {(g.prompt_id, g.draw): item_id(g) for g in generations}
     worst = {(row.pair_id, row.criterion): row for row in compared if row.preferred is None}
-    first = {(row.pair_id, row.criterion): row for row in reversed(compared)}
-    rows = []
-    for key, share in shares.items():
-        told = first[key] if share is not None else worst[key]
-        generation = known[told.prompt_id, told.draw]
-        blank = _blank(generation, told.criterion, judge_id=told.judge_id, mode=told.mode)
-        rows.append(replace(blank, value=share, status=told.status, reason=told.reason))
-    return rows
-
-
-def _halves(generations: Sequence[Generation], comparer: Comparer) -> list[ScoredGeneration]:
+    told = {(row.pair_id, row.criterion): row for row in reversed(compared)} | worst
     return [
-        replace(_blank(g, c.name, judge_id=comparer.id, mode="definition"), value=0.5, status="ok", reason=ITSELF)
-        for g in generations
-        for c in comparer.criteria
+        Score(
+            item_id=known[row.prompt_id, row.draw],
+            criterion=row.criterion,
+            judge_id=row.judge_id,
+            value=share,
+            status=row.status,
+            mode=row.mode,
+            reason=row.reason,
+        )
+        for row, share in ((told[key], share) for key, share in item_values(compared).items())
     ]
 
 
-def _blank(generation: Generation, criterion: str, *, judge_id: str, mode: str) -> ScoredGeneration:
-    return ScoredGeneration(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
-        criterion=criterion,
-        judge_id=judge_id,
-        value=None,
-        status="failed",
-        probabilities=None,
-        mass=None,
-        entropy=None,
-        total=None,
-        n_tokens=None,
-        mode=mode,
-        reason="",
-        item_id=item_id(generation),
-    )
+def _halves(generations: Sequence[Generation], judge: Judge) -> list[Score]:
+    how: dict[str, Any] = {"judge_id": judge.id, "value": 0.5, "status": "ok", "mode": "definition", "reason": ITSELF}
+    return [Score(item_id=item_id(g), criterion=c.name, **how) for g in generations for c in judge.criteria]

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of
-from harness.experiment.judges.pairwise_stages import comparer_of
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.judging.controls import make_control_set, read_controls
-from harness.judging.pairwise_qualification import qualify_comparer
 from harness.judging.qualification import qualify, without_controls
 from harness.judging.spec import JudgeSpec
 from harness.seeding import stream
@@ -38,24 +36,14 @@ def qualify_stage(
     def work(stage: Stage, on_progress: OnProgress) -> None:
         criteria = [c.name for c in use.spec.criteria]
         controls = [*make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=criteria), *own]
-        rng = stream(seed, "qualify")
         if not controls:
             found = without_controls(use.judge_id, criteria)
-        elif use.spec.method == "pairwise":
-            found = qualify_comparer(
-                comparer_of(session, use),
-                controls,
-                again=comparer_of(session, use, repetition=1),
-                rng=rng,
-                min_auc=rule.min_auc,
-                on_progress=on_progress,
-            )
         else:
             found = qualify(
                 judge_of(session, use),
                 controls,
                 again=judge_of(session, use, repetition=1),
-                rng=rng,
+                rng=stream(seed, "qualify"),
                 min_auc=rule.min_auc,
                 on_progress=on_progress,
             )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.errors import ConfigError, InputError
-from harness.judging.spec import JudgeSpec, Mode
+from harness.judging.spec import JudgeSpec
 from harness.models.endpoint.prices import Price
 
 HOUR, MEGABYTE = 3600.0, 1e6
@@ -127,29 +127,26 @@ def total(needs: Sequence[Need]) -> Need:
     return Need(what="total", **sums)
 
 
-def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: Mode | None = None) -> float:
+def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: str | None = None) -> float:
     """How often a judge asks its model for one score.
 
     A likelihood judge reads a reply after its history and without it, once for all criteria. A pairwise judge compares
     every reply but the control's with the control's, in both orders.
 
     Raises:
-        ConfigError: the judge's mode is decided by asking, or what it asks is decided by deepeval.
+        ConfigError: the judge's mode is decided by asking, or its method does not know before what it asks.
     """
     mode = mode or spec.mode
-    if spec.method == "deepeval":
+    if spec.declared.calls_per_score is None:
         raise ConfigError(
-            f"`{spec.name}` asks what deepeval asks, which is not known before; give --from a run with it"
+            f"`{spec.name}` asks what {spec.method} asks, which is not known before; give --from a run with it"
         )
-    if spec.method == "likelihood":
-        n_passes = 2 if any(c.name == "coherence" for c in spec.criteria) else 1
-        return n_passes / len(spec.criteria)
     if mode == "auto" and spec.is_remote:
         raise ConfigError(
             f"`mode` of {spec.name} is auto, which asking its endpoint decides; give --mode logprobs or sampled"
         )
-    n = spec.n_draws if mode == "sampled" else 1
-    return n * 2 * (scale.n_variants - 1) / scale.n_variants if spec.method == "pairwise" else float(n)
+    n = spec.declared.calls_per_score(spec.model_copy(update={"mode": mode}))
+    return n * 2 * (scale.n_variants - 1) / scale.n_variants if spec.declared.compares else n
 
 
 def _times(n: int, each: float | None) -> int | None:

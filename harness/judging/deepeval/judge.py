@@ -15,7 +15,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging.deepeval.quiet import import_deepeval
@@ -58,6 +58,8 @@ class DeepevalJudge:
     mode: str  # weighted | raw
     max_bytes: int
 
+    compares: ClassVar[bool] = False
+
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`."""
         from harness.judging.deepeval.remote import BridgedEndpoint
@@ -73,7 +75,7 @@ class DeepevalJudge:
                 meter.advance(1, 1)
         return scores
 
-    def first_calls(self, items: Sequence[JudgedItem]) -> list[ChatCall]:
+    def calls(self, items: Sequence[JudgedItem]) -> list[ChatCall]:
         """What an endpoint is asked first for each score; a metric in `STEPPED` asks nothing else."""
         from harness.judging.deepeval.remote import BridgedEndpoint
 

@@ -10,6 +10,7 @@ from corpora import cornell_files
 
 from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
+from pipelines.corpus import formats, reading
 from pipelines.corpus.reading import read_corpus
 
 
@@ -68,3 +69,25 @@ def test_what_is_no_corpus(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match=reason):
         read_corpus(tmp_path / name)
+
+
+def test_a_format_is_found_by_its_module_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "chat.log").write_text("Well?\nIt sank.\n")
+    (tmp_path / "log.py").write_text(
+        "import json\n"
+        "from pipelines.corpus.format import Format\n"
+        "from pipelines.corpus.formats.jsonl import read_jsonl_corpus\n"
+        "def read(path, name, tally):\n"
+        "    if path.suffix != '.log': return None\n"
+        "    said, reply = path.read_text().splitlines()\n"
+        "    row = json.dumps({'prompt': said, 'completion': reply})\n"
+        "    return read_jsonl_corpus(row.encode(), file=str(path), name=name, tally=tally)\n"
+        "FORMAT = Format(from_file=read)\n"
+    )
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    reading.formats.cache_clear()
+    try:
+        corpus = read_corpus(tmp_path / "chat.log")
+    finally:
+        reading.formats.cache_clear()
+    assert [[u.text for u in c.utterances] for c in corpus.conversations] == [["Well?", "It sank."]]

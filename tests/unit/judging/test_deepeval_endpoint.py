@@ -111,7 +111,7 @@ def test_all_first_calls_go_out_together_and_are_asked_once(server: FaultyServer
 
 def test_what_it_would_ask_is_known_before_anything_is_sent(server: FaultyServer) -> None:
     asked = judge(server)
-    calls = asked.first_calls([*items(3), JudgedItem(id="empty", messages=(), reply="", cluster="film")])
+    calls = asked.calls([*items(3), JudgedItem(id="empty", messages=(), reply="", cluster="film")])
     assert server.sent == []
     asked.score(items(3))
     assert sorted(json.dumps(dict(c.body), sort_keys=True) for c in calls) == sorted(

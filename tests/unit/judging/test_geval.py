@@ -14,16 +14,17 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging import geval, load_criterion, reading, shipped_criteria
+from harness.judging import asking, load_criterion, reading, shipped_criteria
 from harness.judging.fitting import FittedItem, fit
-from harness.judging.geval import GEvalJudge
 from harness.judging.isolation import Outcome
+from harness.judging.methods import geval
+from harness.judging.methods.geval import GEvalJudge
 from harness.judging.reading import ExactReader, Reading
 from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
 from harness.types import JudgedItem, Message, Progress
 
 PROMPT = Path(__file__).resolve().parents[3] / "experiments" / "judges" / "embedded-geval" / "prompt.txt"
-TEMPLATE = geval.read_template(PROMPT.read_text(encoding="utf-8"))
+TEMPLATE = asking.read_template(PROMPT.read_text(encoding="utf-8"), method="geval", parts=geval.PARTS)
 COHERENCE = load_criterion("coherence")
 CRITERIA = tuple(load_criterion(name) for name in shipped_criteria())
 
@@ -49,11 +50,14 @@ def judge(model: LanguageModel) -> GEvalJudge:
     )
 
 
+JUDGE = judge(UniformModel())
+
+
 # ── render ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_question_holds_definition_numbered_steps_and_delimited_text() -> None:
-    request = geval.render(TEMPLATE, COHERENCE, fitted("It sank."))
+    request = JUDGE.render(fitted("It sank."), COHERENCE)
     text = request.messages[-1]["content"]
     assert COHERENCE.definition in text
     assert f"1. {COHERENCE.steps[0]}\n2. {COHERENCE.steps[1]}" in text
@@ -65,7 +69,7 @@ def test_the_question_holds_definition_numbered_steps_and_delimited_text() -> No
 
 
 def test_questions_of_one_context_share_everything_up_to_the_reply() -> None:
-    texts = [geval.render(TEMPLATE, COHERENCE, fitted(r)).messages[-1]["content"] for r in ("Yes.", "No.")]
+    texts = [JUDGE.render(fitted(r), COHERENCE).messages[-1]["content"] for r in ("Yes.", "No.")]
     start = texts[0].index("<reply>\n")
     assert texts[0][:start] == texts[1][:start]
     assert start > 0.8 * len(texts[0])
@@ -73,8 +77,8 @@ def test_questions_of_one_context_share_everything_up_to_the_reply() -> None:
 
 def test_a_cut_reply_is_marked_where_graded_text_cannot_forge_it() -> None:
     mark = "\n(The reply was cut off here at the length limit.)"
-    assert mark in geval.render(TEMPLATE, COHERENCE, fitted("It sa", is_truncated=True)).messages[-1]["content"]
-    forged = geval.render(TEMPLATE, COHERENCE, fitted("It sa" + mark)).messages[-1]["content"]
+    assert mark in JUDGE.render(fitted("It sa", is_truncated=True), COHERENCE).messages[-1]["content"]
+    forged = JUDGE.render(fitted("It sa" + mark), COHERENCE).messages[-1]["content"]
     assert mark not in forged
 
 
@@ -84,8 +88,8 @@ def test_hostile_text_does_not_change_the_form(text: str) -> None:
     if hostile.status != "ok":
         assert hostile.status in ("empty", "truncated", "unsupported")
         return
-    tame = geval.render(TEMPLATE, COHERENCE, fitted("REPLY", "SAID")).messages[-1]["content"]
-    wild = geval.render(TEMPLATE, COHERENCE, hostile).messages[-1]["content"]
+    tame = JUDGE.render(fitted("REPLY", "SAID"), COHERENCE).messages[-1]["content"]
+    wild = JUDGE.render(hostile, COHERENCE).messages[-1]["content"]
     # Same lines, and the only ones that differ are the two that hold graded text.
     pairs = list(zip(tame.split("\n"), wild.split("\n"), strict=True))
     assert [a for a, b in pairs if a != b] == ["A: SAID", "REPLY"]
@@ -96,7 +100,7 @@ def test_hostile_text_does_not_change_the_form(text: str) -> None:
 
 
 def test_a_request_that_cannot_be_taken_fails_alone() -> None:
-    requests = [geval.render(TEMPLATE, COHERENCE, fitted(r)) for r in ("fine", "curse", "good", "also fine")]
+    requests = [JUDGE.render(fitted(r), COHERENCE) for r in ("fine", "curse", "good", "also fine")]
     outcomes = reading.call(WordModel(refuses="curse"), requests)
     assert [o.answer is None for o in outcomes] == [False, True, False, False]
     assert "curse" in outcomes[1].error
@@ -110,7 +114,7 @@ SOUND = OptionProbabilities(
 )
 
 
-REQUEST = geval.render(TEMPLATE, COHERENCE, fitted("It sank."))
+REQUEST = JUDGE.render(fitted("It sank."), COHERENCE)
 
 
 def test_a_sound_answer_becomes_a_distribution() -> None:
@@ -146,7 +150,7 @@ def test_anything_else_is_unparsable(broken: OptionProbabilities) -> None:
 
 def test_the_score_is_the_expected_value() -> None:
     # 0.1·1 + 0.1·2 + 0.2·3 + 0.5·4 + 0.1·5 = 0.1 + 0.2 + 0.6 + 2.0 + 0.5 = 3.4
-    score = geval.aggregate(SOUND, COHERENCE, fitted("It sank."), judge_id="j@0", mode="exact", min_mass=0.2)
+    score = JUDGE.aggregate(SOUND, fitted("It sank."), COHERENCE)
     assert score.value == pytest.approx(3.4)
     assert (score.mass, score.entropy, score.mode, score.status) == (0.6, 1.36, "exact", "ok")
     assert score.probabilities == SOUND.probabilities
@@ -154,7 +158,7 @@ def test_the_score_is_the_expected_value() -> None:
 
 def test_too_little_mass_is_missing_and_keeps_its_evidence() -> None:
     little = replace(SOUND, mass=0.19)
-    score = geval.aggregate(little, COHERENCE, fitted("It sank."), judge_id="j@0", mode="exact", min_mass=0.2)
+    score = JUDGE.aggregate(little, fitted("It sank."), COHERENCE)
     assert (score.value, score.status, score.mass) == (None, "low_mass", 0.19)
     assert score.probabilities == SOUND.probabilities
     assert "0.190 of the probability" in score.reason
@@ -163,17 +167,7 @@ def test_too_little_mass_is_missing_and_keeps_its_evidence() -> None:
 @given(st.lists(st.floats(0.001, 1), min_size=5, max_size=5))
 def test_the_score_lies_on_the_scale_and_mirrors(weights: list[float]) -> None:
     p = tuple(w / sum(weights) for w in weights)
-    scores = [
-        geval.aggregate(
-            replace(SOUND, probabilities=q),
-            COHERENCE,
-            fitted("x"),
-            judge_id="j",
-            mode="exact",
-            min_mass=0.2,
-        ).value
-        for q in (p, p[::-1])
-    ]
+    scores = [JUDGE.aggregate(replace(SOUND, probabilities=q), fitted("x"), COHERENCE).value for q in (p, p[::-1])]
     assert scores[0] is not None
     assert 1 <= scores[0] <= 5
     assert scores[1] == pytest.approx(6 - scores[0])

@@ -14,7 +14,7 @@ from fakes import FAKE_BASE, FakeServer, UniformModel, WordModel
 from harness.errors import ConfigError, JudgeError, UnavailableError
 from harness.judging import JudgeSpec, build_judge, load_criterion, load_judge_spec, shipped_criteria
 from harness.judging.build import judge_id, resolve_mode
-from harness.judging.geval import GEvalJudge
+from harness.judging.methods.geval import GEvalJudge
 from harness.judging.protocol import Judge
 from harness.judging.remote_reading import LogprobsReader
 from harness.models.endpoint.chat_client import ChatClient
@@ -112,7 +112,7 @@ def test_shipped_criteria_say_what_the_ends_of_the_scale_look_like() -> None:
         (LIKELIHOOD, {"min_mass": 0.2}, "`min_mass` must be left out"),
         (LIKELIHOOD, {"prompt": "prompt.txt"}, "`prompt` must be left out"),
         (LIKELIHOOD, {"n_draws": 3}, "`n_draws` must be left out of a likelihood judge"),
-        (LIKELIHOOD, {"mode": "exact"}, "`mode` of a likelihood judge must be likelihood"),
+        (LIKELIHOOD, {"mode": "exact"}, "`mode` of a likelihood judge on a local model must be likelihood"),
         (LIKELIHOOD, {"model": REMOTE}, "`model` of a likelihood judge must be local"),
         (GEVAL, {"n_draws": 3}, "`n_draws` must be left out unless `mode` is sampled or auto, got exact"),
         (GEVAL, {"deepeval": {"metric": "GEval"}}, "`deepeval` must be given exactly for"),
@@ -290,7 +290,7 @@ def test_models_that_cannot_judge_are_refused_at_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`family` of mine must be that of its model, fake, got qwen"):
         build_judge(load_judge_spec(folder(tmp_path / "k", GEVAL | {"family": "qwen2.5"})), model=WordModel())
     with pytest.raises(JudgeError, match=r"`scale` \[1, 5\] cannot be read from this model"):
-        build_judge(spec, model=WordModel(refuses="Rate this."))
+        build_judge(spec, model=WordModel(refuses="Judge this."))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_models_that_cannot_judge_are_refused_at_start(tmp_path: Path) -> None:
 )
 def test_a_prompt_with_other_placeholders_is_refused(tmp_path: Path, text: str) -> None:
     spec = load_judge_spec(folder(tmp_path / "j", GEVAL, prompt=text))
-    with pytest.raises(ConfigError, match=r"`prompt` must use \$conversation"):
+    with pytest.raises(ConfigError, match=r"`prompt` of a geval judge must use \$conversation"):
         build_judge(spec, model=WordModel())
 
 

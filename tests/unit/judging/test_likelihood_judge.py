@@ -12,7 +12,7 @@ from hostile import HOSTILE
 
 from harness.errors import UnavailableError
 from harness.judging import load_criterion
-from harness.judging.likelihood import LikelihoodJudge
+from harness.judging.methods.likelihood import LikelihoodJudge
 from harness.judging.neutralise import neutralise
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel

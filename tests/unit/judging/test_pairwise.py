@@ -12,24 +12,26 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ConfigError, JudgeError
-from harness.judging import load_criterion, pairwise
+from harness.errors import JudgeError
+from harness.judging import asking, load_criterion
+from harness.judging.fitting import fit
+from harness.judging.methods import pairwise
+from harness.judging.methods.pairwise import PairwiseJudge
 from harness.judging.neutralise import neutralise
-from harness.judging.pairwise import PairwiseJudge, fit_pair
 from harness.judging.reading import ExactReader
 from harness.models.local import LocalModel
 from harness.models.protocol import LanguageModel, OptionProbabilities
-from harness.types import JudgedPair, Message, Preference
+from harness.types import JudgedItem, Message, Place, Score
 
 PROMPT = Path(__file__).resolve().parents[3] / "experiments" / "judges" / "embedded-pairwise" / "prompt.txt"
-TEMPLATE = pairwise.read_template(PROMPT.read_text(encoding="utf-8"))
+TEMPLATE = asking.read_template(PROMPT.read_text(encoding="utf-8"), method="pairwise", parts=pairwise.PARTS)
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 CRITERIA = (COHERENCE, FLUENCY)
 
 
-def pair(first: str = "It sank.", second: str = "Bees.", said: str = "Where is the boat?", **kwargs: Any) -> JudgedPair:
+def pair(first: str = "It sank.", second: str = "Bees.", said: str = "Where is the boat?", **kwargs: Any) -> JudgedItem:
     messages = (Message(role="user", content=said, name="MARTA"),)
-    return JudgedPair(id="p", messages=messages, first=first, second=second, cluster="film", **kwargs)
+    return JudgedItem(id="p", messages=messages, reply=first, opponent=second, cluster="film", **kwargs)
 
 
 def judge(model: LanguageModel, *, max_bytes: int = 6000) -> PairwiseJudge:
@@ -44,11 +46,12 @@ def judge(model: LanguageModel, *, max_bytes: int = 6000) -> PairwiseJudge:
     )
 
 
-def question(p: JudgedPair, place: str = "first") -> str:
-    fitted = fit_pair(p, criteria=CRITERIA, max_bytes=6000)
-    return pairwise.render(TEMPLATE, COHERENCE, fitted, "first" if place == "first" else "second").messages[-1][
-        "content"
-    ]
+JUDGE = judge(UniformModel())
+
+
+def question(p: JudgedItem, place: Place = "first") -> str:
+    fitted = fit(p, criteria=CRITERIA, max_bytes=6000)
+    return str(JUDGE.render(fitted, COHERENCE, place).messages[-1]["content"])
 
 
 # ── render ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -66,11 +69,11 @@ def test_the_two_orders_exchange_the_replies_and_nothing_else() -> None:
 
 def test_a_cut_reply_is_marked_wherever_it_stands() -> None:
     mark = "(The reply was cut off here at the length limit.)"
-    cut = pair("It sa", "Bees.", is_first_truncated=True)
+    cut = pair("It sa", "Bees.", is_truncated=True)
     assert f"<reply_a>\nIt sa\n{mark}" in question(cut)
     assert f"<reply_b>\nIt sa\n{mark}" in question(cut, "second")
-    assert f"Bees.\n{mark}" in question(pair("It sank.", "Bees.", is_second_truncated=True))
-    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair("a", "b", is_second_truncated=True)])
+    assert f"Bees.\n{mark}" in question(pair("It sank.", "Bees.", is_opponent_truncated=True))
+    verdicts = judge(WordModel(score=lambda chat: "A")).score([pair("a", "b", is_opponent_truncated=True)])
     assert all("cut off" in v.reason for v in verdicts)
 
 
@@ -78,11 +81,11 @@ def test_a_cut_reply_is_marked_wherever_it_stands() -> None:
 @pytest.mark.parametrize("side", ["first", "second"])
 def test_hostile_text_does_not_change_the_form(text: str, side: str) -> None:
     replies: dict[str, Any] = {"first": "REPLY", "second": "REPLY", side: text}
-    wild = fit_pair(pair(**replies, said=text or "well"), criteria=CRITERIA, max_bytes=6000)
-    if wild.item.status != "ok":
-        assert wild.item.status in ("empty", "truncated", "unsupported")
+    wild = fit(pair(**replies, said=text or "well"), criteria=CRITERIA, max_bytes=6000)
+    if wild.status != "ok":
+        assert wild.status in ("empty", "truncated", "unsupported")
         return
-    lines = pairwise.render(TEMPLATE, COHERENCE, wild, "first").messages[-1]["content"].split("\n")
+    lines = JUDGE.render(wild, COHERENCE, "first").messages[-1]["content"].split("\n")
     tame = question(pair("REPLY", "REPLY", "SAID")).split("\n")
     changed = [i for i, (a, b) in enumerate(zip(tame, lines, strict=True)) if a != b]
     # Only the lines that hold graded text differ, and each holds all of it.
@@ -91,34 +94,14 @@ def test_hostile_text_does_not_change_the_form(text: str, side: str) -> None:
     assert sum(line.count("<") for line in lines) == sum(line.count("<") for line in tame)
 
 
-def test_hostile_pairs_end_as_verdicts_or_missing_and_never_in_part() -> None:
-    model = WordModel(score=lambda chat: "B")
-    pairs = [replace(pair(text, "fine"), id=str(i)) for i, text in enumerate(HOSTILE)]
-    verdicts = judge(model).compare(pairs)
-    assert len(verdicts) == 4 * len(HOSTILE)
-    for i, text in enumerate(HOSTILE):
-        statuses = {v.status for v in verdicts if v.pair_id == str(i)}
-        assert len(statuses) == 1
-        if len(neutralise(text).encode()) > 6000:
-            assert statuses == {"truncated"}
-    for chat in model.seen:
-        assert "[INST]" not in chat
-        assert "<|" not in chat
-
-
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_leaves_the_form_and_the_count_of_verdicts(first: str, second: str) -> None:
-    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair(first, second)])
+    verdicts = judge(WordModel(score=lambda chat: "A")).score([pair(first, second)])
     assert [(v.criterion, v.shown_first) for v in verdicts] == [
         (c.name, place) for c in CRITERIA for place in ("first", "second")
     ]
     is_empty = not neutralise(first) or not neutralise(second)
     assert {v.status for v in verdicts} == ({"empty"} if is_empty else {"ok"})
-
-
-def test_a_template_must_use_its_placeholders() -> None:
-    with pytest.raises(ConfigError, match=r"`prompt` of a pairwise judge must use \$conversation"):
-        pairwise.read_template("Which is better, $reply_a or $reply_b?")
 
 
 # ── fitting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,28 +110,20 @@ def test_a_template_must_use_its_placeholders() -> None:
 def test_old_turns_make_room_for_both_replies_and_replies_are_never_shortened() -> None:
     messages = tuple(Message(role="user" if i % 2 == 0 else "assistant", content="x" * 100) for i in range(5))
     long = replace(pair("a" * 50, "b" * 150), messages=messages)
-    fitted = fit_pair(long, criteria=CRITERIA, max_bytes=420)
-    assert len(fitted.item.messages) == 2  # 50 + 150 + 2 · 100 fit in 420, a third turn does not
-    assert "oldest 3 turns" in fitted.item.reason
-    assert fit_pair(long, criteria=CRITERIA, max_bytes=256).item.status == "truncated"
-    assert fit_pair(pair("", "b"), criteria=CRITERIA, max_bytes=420).item.status == "empty"
-    assert fit_pair(pair("a", " "), criteria=CRITERIA, max_bytes=420).item.status == "empty"
+    fitted = fit(long, criteria=CRITERIA, max_bytes=420)
+    assert len(fitted.messages) == 2  # 50 + 150 + 2 · 100 fit in 420, a third turn does not
+    assert "oldest 3 turns" in fitted.reason
+    assert fit(long, criteria=CRITERIA, max_bytes=256).status == "truncated"
+    assert fit(pair("", "b"), criteria=CRITERIA, max_bytes=420).status == "empty"
+    assert fit(pair("a", " "), criteria=CRITERIA, max_bytes=420).status == "empty"
 
 
 # ── aggregate ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def verdict(p: tuple[float, float, float], *, mass: float = 0.9, shown: str = "first") -> Preference:
-    blank = Preference(
-        pair_id="p",
-        criterion="coherence",
-        judge_id="j",
-        shown_first="first" if shown == "first" else "second",
-        preferred=None,
-        status="failed",
-    )
+def verdict(p: tuple[float, float, float], *, mass: float = 0.9, shown: Place = "first") -> Score:
     answer = OptionProbabilities(key="k", options=pairwise.VERDICTS, probabilities=p, mass=mass, entropy=0.5)
-    return pairwise.aggregate(answer, blank, min_mass=0.2, reason="")
+    return JUDGE.aggregate(answer, fit(pair(), criteria=CRITERIA, max_bytes=6000), COHERENCE, shown)
 
 
 def test_the_most_likely_verdict_is_turned_round_with_the_order() -> None:
@@ -159,18 +134,10 @@ def test_the_most_likely_verdict_is_turned_round_with_the_order() -> None:
     assert verdict((0.45, 0.45, 0.1)).preferred == "tie"
 
 
-def test_too_little_mass_is_missing_and_never_a_tie() -> None:
-    lacking = verdict((0.6, 0.3, 0.1), mass=0.19)
-    assert (lacking.preferred, lacking.status, lacking.mass) == (None, "low_mass", 0.19)
-    assert lacking.probabilities == (0.6, 0.3, 0.1)
-    with pytest.raises(ValueError, match="`status` must be ok exactly when"):
-        replace(lacking, preferred="tie")
-
-
 @given(st.lists(st.floats(0.001, 1), min_size=3, max_size=3), st.booleans())
 def test_exchanging_the_replies_exchanges_the_verdict(weights: list[float], is_first: bool) -> None:
     a, b, tie = (w / sum(weights) for w in weights)
-    shown = "first" if is_first else "second"
+    shown: Place = "first" if is_first else "second"
     one = verdict((a, b, tie), shown=shown)
     other = verdict((b, a, tie), shown=shown)
     exchanged = {"first": "second", "second": "first", "tie": "tie"}
@@ -185,7 +152,7 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
     def reads(chat: str) -> str:
         return "A" if chat.index("It sank.") < chat.index("Bees.") else "B"
 
-    verdicts = judge(WordModel(score=reads)).compare([pair("It sank.", "Bees.")])
+    verdicts = judge(WordModel(score=reads)).score([pair("It sank.", "Bees.")])
     assert [v.preferred for v in verdicts] == ["first"] * 4
     # 0.9 on the verdict named, 0.05 on each other; turned round in the second order.
     assert [v.probabilities for v in verdicts[:2]] == [pytest.approx((0.9, 0.05, 0.05))] * 2
@@ -193,18 +160,8 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
 
 
 def test_a_judge_that_looks_at_the_position_contradicts_itself() -> None:
-    verdicts = judge(WordModel(score=lambda chat: "A")).compare([pair()])
+    verdicts = judge(WordModel(score=lambda chat: "A")).score([pair()])
     assert [(v.shown_first, v.preferred) for v in verdicts[:2]] == [("first", "first"), ("second", "second")]
-
-
-def test_a_failing_pair_spoils_no_other() -> None:
-    model = WordModel(score=lambda chat: "A", refuses="curse")
-    verdicts = judge(model).compare([replace(pair("curse"), id="a"), replace(pair("fine"), id="b")])
-    assert {v.pair_id: v.status for v in verdicts} == {"a": "failed", "b": "ok"}
-
-
-def test_a_model_that_does_not_answer_the_question_prefers_nothing() -> None:
-    assert {v.status for v in judge(UniformModel()).compare([pair()])} == {"low_mass"}  # three of 257
 
 
 def test_verdicts_are_single_tokens_of_a_byte_vocabulary_too() -> None:
@@ -215,4 +172,4 @@ def test_verdicts_are_single_tokens_of_a_byte_vocabulary_too() -> None:
 def test_verdicts_must_be_single_tokens() -> None:
     pairwise.check_verdict_tokens(WordModel(score=lambda chat: "A"))
     with pytest.raises(JudgeError, match="cannot be read from this model"):
-        pairwise.check_verdict_tokens(WordModel(refuses="Compare"))
+        pairwise.check_verdict_tokens(WordModel(refuses="Judge this."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.judging import load_criterion
-from harness.judging.pairwise_qualification import qualify_comparer
 from harness.judging.preferences import (
     ComparedGenerations,
+    item_values,
     join_preferences,
     judged_pairs,
     pairwise_estimates,
-    win_shares,
 )
+from harness.judging.qualification import qualify
 from harness.seeding import stream
 from harness.types import ControlItem, Generation, Message, Prompt
 
@@ -56,7 +56,7 @@ def compared(verdict: Any, texts: list[tuple[str, str]]) -> list[ComparedGenerat
     first = [generation(p, "new", a) for p, (a, _) in zip(asked, texts, strict=True)]
     second = [generation(p, "old", b) for p, (_, b) in zip(asked, texts, strict=True)]
     judge = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
-    return join_preferences(first, second, judge.compare(judged_pairs(asked, first, second)))
+    return join_preferences(first, second, judge.score(judged_pairs(asked, first, second)))
 
 
 def rng() -> np.random.Generator:
@@ -111,7 +111,7 @@ def test_a_missing_order_makes_the_pair_missing_and_not_a_half() -> None:
         lambda a, b, c: None if a == "mute" else "A" if a == "good" else "B",
         [("good", "bad")] * 6 + [("good", "mute")] * 2,
     )
-    assert [share for share in win_shares(rows).values()].count(None) == 2
+    assert [share for share in item_values(rows).values()].count(None) == 2
     found = pairwise_estimates(rows, rng=rng())
     assert (found.win_share.value, found.win_share.n, found.win_share.n_missing) == (1.0, 6, 2)
     with pytest.raises(InputError, match="a verdict in both orders"):
@@ -150,7 +150,7 @@ def test_pairs_are_blind_and_must_have_both_sides() -> None:
     first = [generation(p, "new", "hello") for p in asked]
     second = [generation(p, "old", "bye", finish="error" if p.id == "p1" else "stop") for p in asked]
     pairs = judged_pairs(asked, first, second)
-    assert [(p.first, p.second, p.missing) for p in pairs] == [("hello", "bye", None), ("hello", "", "failed")]
+    assert [(p.reply, p.opponent, p.missing) for p in pairs] == [("hello", "bye", None), ("hello", "", "failed")]
     assert "new" not in repr(pairs)
     with pytest.raises(InputError, match="must have a reply on both sides, got only new's"):
         judged_pairs(asked, first, second[:1])
@@ -183,7 +183,7 @@ def controls(n: int = 120) -> list[ControlItem]:
 
 def test_a_judge_that_prefers_true_replies_qualifies_and_one_of_position_does_not() -> None:
     good = ScriptedComparer(verdict=lambda a, b, c: "A" if a.startswith("true") else "B", criteria=(COHERENCE,))
-    found = qualify_comparer(good, controls(), rng=rng())[0]
+    found = qualify(good, controls(), rng=rng())[0]
     assert (found.status, found.reason) == ("qualified", "told from the true reply in every family")
     assert [f.auc.value for f in found.families] == [1.0, 1.0]
     assert found.position_consistency is not None
@@ -192,28 +192,15 @@ def test_a_judge_that_prefers_true_replies_qualifies_and_one_of_position_does_no
 
     # Every share is one half, so a film counts as one trial: 60 of 120, whose upper bound lies at 0.59.
     placed = ScriptedComparer(verdict=lambda a, b, c: "A", criteria=(COHERENCE,))
-    found = qualify_comparer(placed, controls(), rng=rng())[0]
+    found = qualify(placed, controls(), rng=rng())[0]
     assert found.status == "not_qualified"
     assert found.first_position is not None
     assert found.first_position.value == 1.0
     assert [f.concordance.value for f in found.families] == [0.5, 0.5]
 
 
-def test_preferring_an_adversarial_control_disqualifies() -> None:
-    def fooled(a: str, b: str, criterion: str) -> Literal["A", "B"]:
-        if "echo" in a + b:
-            return "A" if a.startswith("echo") else "B"
-        return "A" if a.startswith("true") else "B"
-
-    found = qualify_comparer(ScriptedComparer(verdict=fooled, criteria=(COHERENCE,)), controls(), rng=rng())[0]
-    assert found.status == "not_qualified"
-    assert found.reason == "echo: preferred to the true reply in 100% of contexts"
-
-
 def test_missing_verdicts_are_counted_and_nothing_scored_is_no_pass() -> None:
     silent = ScriptedComparer(verdict=lambda a, b, c: None, criteria=(COHERENCE,))
-    found = qualify_comparer(silent, controls(), rng=rng())[0]
+    found = qualify(silent, controls(), rng=rng())[0]
     assert (found.status, found.families) == ("not_qualified", ())
     assert found.position_consistency is None
-    with pytest.raises(InputError, match="must hold some of the judge's criteria"):
-        qualify_comparer(silent, [], rng=rng())

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import Fault, FaultyServer
+from faulty_server import FaultyServer
 
 from harness.errors import ConfigError, JudgeError
-from harness.judging import build_comparer, build_judge, load_judge_spec
-from harness.judging.pairwise import PairwiseJudge
+from harness.judging import build_judge, load_judge_spec
+from harness.judging.methods.pairwise import PairwiseJudge
 from harness.judging.remote_reading import parse_draws, parse_logprobs
 from harness.models.endpoint.calls import ChatResult
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
-from harness.types import JudgedPair, Message
+from harness.types import JudgedItem, Message
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
 SPEC = load_judge_spec(JUDGES / "gpt-4o-mini-pairwise")
-PAIR = JudgedPair(
+PAIR = JudgedItem(
     id="p",
     messages=(Message(role="user", content="Where is the boat?"),),
-    first="It sank.",
-    second="Bees.",
+    reply="It sank.",
+    opponent="Bees.",
     cluster="film",
     criteria=("coherence",),
 )
@@ -32,7 +33,7 @@ PAIR = JudgedPair(
 
 def judge(url: str, **options: Any) -> PairwiseJudge:
     settings = {"timeout_s": 5.0, "max_retries": 2} | options
-    built = build_comparer(SPEC, queue=RequestQueue(ChatClient(url=url, model="m", **settings), purpose="test"))
+    built = build_judge(SPEC, queue=RequestQueue(ChatClient(url=url, model="m", **settings), purpose="test"))
     assert isinstance(built, PairwiseJudge)
     return built
 
@@ -64,23 +65,12 @@ def test_letters_are_read_at_the_first_position_or_after_the_repeated_prefix() -
 
 def test_an_endpoint_that_answers_in_digits_prefers_nothing() -> None:
     with FaultyServer() as server:
-        verdicts = judge(server.url).compare([PAIR])
+        verdicts = judge(server.url).score([PAIR])
     assert [(v.preferred, v.status, v.mode) for v in verdicts] == [(None, "low_mass", "logprobs")] * 2
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("refusal", "refused"), ("no_logprobs", "unsupported"), ("not_json", "failed")]
-)
-def test_every_fault_is_a_missing_verdict_and_never_a_tie(kind: Any, status: str) -> None:
-    with FaultyServer(lambda body, n: Fault(kind=kind)) as server:
-        verdicts = judge(server.url, max_retries=0).compare([PAIR])
-    assert [(v.preferred, v.status) for v in verdicts] == [(None, status)] * 2
-
-
-def test_a_pairwise_judge_is_built_as_one_and_needs_its_desk() -> None:
-    with pytest.raises(ConfigError, match="compares two replies and scores none"):
-        build_judge(SPEC)
+def test_a_pairwise_judge_needs_its_queue_and_an_opponent() -> None:
     with pytest.raises(JudgeError, match="got no request queue"):
-        build_comparer(SPEC)
-    with pytest.raises(ConfigError, match="must be pairwise to compare replies"):
-        build_comparer(load_judge_spec(JUDGES / "gpt-4o-mini"))
+        build_judge(SPEC)
+    with pytest.raises(ConfigError, match="compares two replies and scores none"):
+        judge("http://127.0.0.1:9").score([replace(PAIR, opponent=None)])

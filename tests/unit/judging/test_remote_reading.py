@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from harness.errors import UnavailableError
 from harness.judging import load_criterion
-from harness.judging.geval import GEvalJudge, read_template
+from harness.judging.asking import read_template
+from harness.judging.methods.geval import PARTS, GEvalJudge
 from harness.judging.remote_reading import (
     LogprobsReader,
     SampledReader,
@@ -34,7 +35,9 @@ from harness.store.database import open_database
 from harness.types import JudgedItem, Message, Score
 
 JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
-TEMPLATE = read_template((JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8"))
+TEMPLATE = read_template(
+    (JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8"), method="geval", parts=PARTS
+)
 COHERENCE = load_criterion("coherence")
 REQUEST = OptionRequest(
     key="k",

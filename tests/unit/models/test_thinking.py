@@ -13,7 +13,6 @@ from faulty_server import Fault, FaultyServer
 
 from harness.generation import count, decoding_json, generate
 from harness.judging.fitting import fit
-from harness.judging.pairwise import fit_pair
 from harness.judging.preferences import judged_pairs
 from harness.judging.results import judged_items
 from harness.measures.diversity import film_diversity
@@ -146,6 +145,6 @@ def test_a_reply_that_is_not_there_is_missing_in_every_measure(
     for first, second in ((one, rest[0]), (rest[0], one)):
         second = replace(second, prompt_id=first.prompt_id)
         (pair,) = judged_pairs([p for p in PROMPTS if p.id == first.prompt_id], [first], [second])
-        assert fit_pair(pair, criteria=(), max_bytes=999).item.status == status
+        assert fit(pair, criteria=(), max_bytes=999).status == status
     (counted,) = count([one, *rest])
     assert (counted.n_failed, counted.n_refused) == (1, int(finish == "refused"))

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.store.prepared import CorpusKind
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
 from pipelines.corpus.corpus import (
@@ -22,6 +21,7 @@ from pipelines.corpus.corpus import (
     in_order,
     require_conversations,
 )
+from pipelines.corpus.format import Format
 from pipelines.corpus.scenes import continues
 from pipelines.corpus.text import clean_line, lines_of
 
@@ -60,7 +60,7 @@ class _Titles:
     numbers: Mapping[str, int]  # film -> line number
 
 
-def read_cornell(files: FileSet, *, name: str, source: CorpusKind, tally: Tally) -> Corpus:
+def read_cornell(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     """Read the four files; conversations come out in film and line order whatever the order in the files.
 
     Raises:
@@ -80,7 +80,7 @@ def read_cornell(files: FileSet, *, name: str, source: CorpusKind, tally: Tally)
     tally.see("lines in no conversation", len(spoken.by_id) - len(in_use))
     return Corpus(
         name=name,
-        source=source,
+        source="cornell",
         conversations=conversations,
         digest=content_digest(conversations),
         cluster_unit="film",
@@ -237,3 +237,11 @@ def _rows(files: FileSet, name: str, n_fields: int, tally: Tally) -> Iterator[_R
             )
             continue
         yield _Row(line.number, fields)
+
+
+def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
+    is_of_it = any(file.startswith("movie_") and file.endswith(".txt") for file in files.names)
+    return read_cornell(files, name=name, tally=tally) if is_of_it else None
+
+
+FORMAT = Format(from_folder=_from_folder, folder=f"`{LINES}` and `{CONVERSATIONS}`")

@@ -21,14 +21,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
+from harness.errors import JudgeError
 from harness.judging.fitting import FittedItem, fit, missing_score
 from harness.judging.isolation import Outcome, call_isolating
+from harness.judging.method import Method
 from harness.judging.protocol import OnProgress
 from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel
 from harness.types import Criterion, JudgedItem, Message, Score
 
+if TYPE_CHECKING:
+    from harness.judging.spec import JudgeSpec
+
+CRITERIA = ("coherence", "fluency")
 MODE = "likelihood"
 REVISION = 1  # raise when a change of this file changes scores; part of the judge's id
 NO_HISTORY: tuple[Message, ...] = (Message(role="user", content=""),)
@@ -45,6 +53,8 @@ class LikelihoodJudge:
     criteria: tuple[Criterion, ...]  # of coherence and fluency
     model: LanguageModel
     max_bytes: int
+
+    compares: ClassVar[bool] = False
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`. Equal replies are scored once without history, whatever conversation they stand in."""
@@ -97,3 +107,37 @@ class LikelihoodJudge:
 def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, ...], ...]:
     """After which histories a criterion needs the reply's likelihood; the first counts, the second is taken off."""
     return (item.messages, NO_HISTORY) if criterion.name == "coherence" else (NO_HISTORY,)
+
+
+def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> LikelihoodJudge:
+    if isinstance(source, RequestQueue):
+        raise JudgeError(f"`{spec.name}` reads the likelihood of replies, which endpoints do not give")
+    return LikelihoodJudge(id=name, family=spec.family, criteria=spec.criteria, model=source, max_bytes=spec.max_bytes)
+
+
+def _check(spec: JudgeSpec) -> None:
+    if unknown := [c.name for c in spec.criteria if c.name not in CRITERIA]:
+        raise ValueError(f"`criteria` of a likelihood judge must be of {', '.join(CRITERIA)}, got {unknown}")
+
+
+def _decides(spec: JudgeSpec) -> dict[str, object]:
+    names = [c.name for c in spec.criteria]  # their definitions are not shown to the model
+    return {"code": REVISION, "system": DIALOGUE_SYSTEM, "criteria": names}
+
+
+def _calls_per_score(spec: JudgeSpec) -> float:
+    """A reply is read after its history and without it, once for all criteria."""
+    n_passes = 2 if any(c.name == "coherence" for c in spec.criteria) else 1
+    return n_passes / len(spec.criteria)
+
+
+METHOD = Method(
+    name="likelihood",
+    build=_build,
+    decides=_decides,
+    capability="continuation_logprobs",
+    local_modes=(MODE,),
+    check=_check,
+    calls_per_score=_calls_per_score,
+    unit="nats per token",
+)

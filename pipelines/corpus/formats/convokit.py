@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.doors.files import Row
@@ -14,7 +15,6 @@ from harness.doors.text import decode_text, is_absent, parse_json, read_id
 from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.cornell import clean_title, count_oddities
 from pipelines.corpus.corpus import (
     Corpus,
     Film,
@@ -23,7 +23,9 @@ from pipelines.corpus.corpus import (
     in_order,
     require_conversations,
 )
-from pipelines.corpus.jsonl import rows_of
+from pipelines.corpus.format import Format
+from pipelines.corpus.formats.cornell import clean_title, count_oddities
+from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
 from pipelines.corpus.text import clean_line
 
 UTTERANCES = "utterances.jsonl"
@@ -202,3 +204,30 @@ def _object(files: FileSet, file: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CorpusError(files.path(file), f"the file must hold one JSON object, got {type(value).__name__}")
     return value
+
+
+def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
+    return read_convokit(files, name=name, tally=tally) if UTTERANCES in files else None
+
+
+def _from_file(path: Path, name: str, tally: Tally) -> Corpus | None:
+    is_named = path.name == UTTERANCES
+    if path.suffix.lower() not in SUFFIXES or not (is_named or looks_like_convokit(_first_row(path))):
+        return None
+    beside = [path.parent / file for file in (CONVERSATIONS, *SPEAKERS)] if is_named else []
+    files = {file.name: file for file in beside if file.is_file()} | {UTTERANCES: path}
+    return read_convokit(FileSet(files, label=str(path.parent)), name=name, tally=tally)
+
+
+def _first_row(path: Path) -> dict[str, object]:
+    """The first row when it can be read as an object; empty otherwise, and the reader will say what is wrong."""
+    with path.open("rb") as stream:
+        first = next((line for line in stream if line.strip()), b"")
+    try:
+        value = parse_json(first.decode(errors="replace"), file=path)
+    except CorpusError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+FORMAT = Format(from_folder=_from_folder, from_file=_from_file, folder=f"`{UTTERANCES}`")

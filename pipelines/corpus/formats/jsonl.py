@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness.doors.files import Row
@@ -25,12 +26,14 @@ from pipelines.corpus.corpus import (
     in_order,
     require_conversations,
 )
+from pipelines.corpus.format import Format
 from pipelines.corpus.text import lines_of
 
 _SPLIT_NAMES: Mapping[str, Split] = {
     **{split: split for split in SPLITS},
     "training": "train", "valid": "validation", "val": "validation", "dev": "validation",
 }  # fmt: skip
+SUFFIXES = (".jsonl", ".ndjson")
 _ROLES = ("system", "user", "assistant")
 _KEYS = {"messages", "prompt", "completion", "id", "cluster", "split"}
 
@@ -311,11 +314,13 @@ def _conversation(entry: _Entry) -> Conversation:
     return Conversation(id=entry.id, cluster=_cluster(entry), title=_cluster(entry), utterances=lines)
 
 
-def require_text(data: bytes, file: str) -> None:
-    """Refuse an empty file with a clear word.
-
-    Raises:
-        CorpusError: when the file holds nothing but white space.
-    """
+def _from_file(path: Path, name: str, tally: Tally) -> Corpus | None:
+    if path.suffix.lower() not in SUFFIXES:
+        return None
+    data = path.read_bytes()
     if not data.strip():
-        raise CorpusError(file, "a corpus must hold at least one row, got an empty file")
+        raise CorpusError(path, "a corpus must hold at least one row, got an empty file")
+    return read_jsonl_corpus(data, file=str(path), name=name, tally=tally)
+
+
+FORMAT = Format(from_file=_from_file, is_last=True)

@@ -1,0 +1,55 @@
+"""Any metric of deepeval as a judge; the judge is `harness.judging.deepeval`'s, which is imported when one is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import JudgeError
+from harness.judging.method import Method
+from harness.models.endpoint.capabilities import MOST_LOGPROBS
+from harness.models.endpoint.queue import RequestQueue
+
+if TYPE_CHECKING:
+    from harness.judging.deepeval.judge import DeepevalJudge
+    from harness.judging.spec import JudgeSpec
+    from harness.models.protocol import LanguageModel
+
+
+def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> DeepevalJudge:
+    from harness.judging.deepeval.judge import EndpointWriter, make_judge
+
+    if spec.deepeval is None:
+        raise JudgeError(f"`deepeval` must be given for {spec.name}, got none")
+    has_weights, k = spec.mode == "logprobs", spec.top_logprobs
+    return make_judge(
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        metric=spec.deepeval.metric,
+        settings=spec.deepeval.settings,
+        model=EndpointWriter(queue=source, name=spec.source, gives_probabilities=has_weights, top_logprobs=k)
+        if isinstance(source, RequestQueue)
+        else source,
+        max_bytes=spec.max_bytes,
+    )
+
+
+def _decides(spec: JudgeSpec) -> dict[str, Any]:
+    from harness.judging.deepeval import judge
+
+    found: dict[str, Any] = {"code": judge.REVISION, "version": judge.version()}  # its prompts change with it
+    found |= {"deepeval": spec.deepeval.model_dump(mode="json")} if spec.deepeval else {}
+    is_less = spec.mode == "logprobs" and spec.top_logprobs < MOST_LOGPROBS
+    return found | ({"top_logprobs": spec.top_logprobs} if is_less else {})
+
+
+METHOD = Method(
+    name="deepeval",
+    build=_build,
+    decides=_decides,
+    capability=None,  # what it needs is the metric's to say
+    local_modes=("deepeval",),
+    endpoint_modes=("logprobs", "deepeval", "auto"),  # weighted by log-probabilities, or as the model wrote it
+    unit="from 0 to 1",
+    is_share=True,
+)

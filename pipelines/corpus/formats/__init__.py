@@ -1,0 +1,1 @@
+"""Corpus formats, one module each: its `FORMAT` is all that `pipelines.corpus.reading` knows of it."""
