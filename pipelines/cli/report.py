@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,8 +22,18 @@ def report(
         bool,
         typer.Option("--samples/--no-samples", help="With or without text, for corpora that may not be published."),
     ] = True,
+    format: Annotated[
+        Literal["files", "github"],
+        typer.Option(help="files: HTML, Markdown and JSON. github: the answer alone on stdout, for a pull request."),
+    ] = "files",
 ) -> Result:
-    """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON."""
+    """Render the report of a run: one self-contained HTML file (no network), Markdown and JSON.
+
+    The answer as a comment on a pull request:
+
+        screentest report latest --format github | gh pr comment --body-file -
+    """
+    from harness.reporting.render import render_comment
     from harness.reporting.runs import export_report, record_of
     from harness.store.tracking import Tracking
 
@@ -31,6 +41,9 @@ def report(
     record = record_of(tracking, run)
     if not samples:
         record = replace(record, samples=(), sampling="")
+    if format == "github":
+        comment = render_comment(record)
+        return Result(data={"comment": comment}, shown=(comment.rstrip("\n"),))
     files = export_report(tracking, record, folder=out)
     say(f"report: {bold(files.html)}")
     paths = {"report": str(files.html), "markdown": str(files.markdown), "json": str(files.json)}
