@@ -334,10 +334,14 @@ class Tracking:
         )
 
     def _unfinished(self, name: str, fingerprint: str) -> str | None:
-        """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock."""
-        for status in ("RUNNING", "FAILED", "KILLED"):
+        """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock.
+
+        MLflow ends the run for a moment when a model is logged to it: killed then, it stands finished without a result.
+        """
+        for status in ("RUNNING", "FAILED", "KILLED", "FINISHED"):
             for info in self.find(stage=name, fingerprint=fingerprint, status=status):
-                if "reused_from" not in info.tags:
+                is_done = status == "FINISHED" and "output_digest" in info.tags
+                if "reused_from" not in info.tags and not is_done:
                     return info.run_id
         return None
 

@@ -123,10 +123,10 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_with_the_same_numb
     words = command(*arguments(file, "--workers", 1))
     driver = subprocess.Popen(words, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    wait_until(lambda: store.find(stage="sft"), process=driver)
+    wait_until(lambda: store.originals(stage="sft"), process=driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    n_done = len([r for r in store.find(stage="sft") if "reused_from" not in r.tags])
+    n_done = len(store.originals(stage="sft"))
     assert 1 <= n_done < 6
     again = screentest(*arguments(file, "--workers", 1), home=home).json
     assert numbers(again) == numbers(first)

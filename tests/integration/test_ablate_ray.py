@@ -79,15 +79,15 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on_and_a_gpu_trains_one_ar
     with nodes({"num_cpus": 2, "num_gpus": 1}) as address, log.open("w") as said:
         options = ("--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40, "--json")
         driver = subprocess.Popen(command("ablate", file, *options), env=environment(home), stdout=said, stderr=said)
-        wait_until(lambda: store.find(stage="sft"), process=driver, log=log)
+        wait_until(lambda: store.originals(stage="sft"), process=driver, log=log)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-        done = store.find(stage="sft")
+        done = store.originals(stage="sft")
         assert len(done) == 1, log.read_text()  # with one device no second arm was trained beside the first
         again = screentest("ablate", file, *options, home=home).json
     assert again["missing"] == {}
     assert any(stage["reused"] for stage in again["stages"])
-    trained = [run for run in store.find(stage="sft") if "reused_from" not in run.tags]
+    trained = store.originals(stage="sft")
     assert len(trained) == 2  # nothing twice
     infos = [store.client.get_run(run.run_id).info for run in trained]
     (_, first_ended), (second_began, _) = sorted((info.start_time, info.end_time) for info in infos)

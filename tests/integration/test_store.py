@@ -16,7 +16,7 @@ import pytest
 from stories import environment, fresh_home
 from waiting import wait_until
 
-from harness.errors import UnavailableError
+from harness.errors import StageError, UnavailableError
 from harness.settings import Settings
 from harness.store.tracking import Stage, StageResult, Tracking
 
@@ -170,6 +170,22 @@ def test_a_file_that_is_no_store_is_refused_at_once_and_left_as_it_was(tmp_path,
     before = (home / "mlflow.db").read_bytes() if (home / "mlflow.db").is_file() else None
     refused(at(home))
     assert before is None or (home / "mlflow.db").read_bytes() == before
+
+
+def test_a_run_that_was_ended_inside_its_stage_by_a_library_is_gone_on_with(tmp_path: Path) -> None:
+    """MLflow ends a run once a model has been logged to it; killed then, it stands finished without a result."""
+    tracking, begun = at(tmp_path / "home"), []
+
+    def killed(stage: Stage) -> None:
+        begun.append(stage.run_id)
+        raise StageError("killed")
+
+    with pytest.raises(StageError):
+        run(tracking, work=killed)
+    tracking.client.update_run(begun[0], status="FINISHED")
+    again = run(tracking)
+    assert (again.run_id, again.reused) == (begun[0], False)
+    assert [info.run_id for info in tracking.originals(stage="toy")] == begun
 
 
 def refused(tracking: Tracking) -> str:
