@@ -184,8 +184,8 @@ def _examples(design: ExperimentDesign, collected: Collected) -> tuple[dict[str,
             rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
             chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
             if chosen:
-                return chosen, f"chosen by rule on `{measure}`, {contrast.name}: nobody picked them"
-    drawn = f"the first {N_EXAMPLES} prompts of a draw that takes films in turn, seed {design.seed}"
+                return chosen, f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"
+    drawn = f"The first {N_EXAMPLES} prompts of a draw that takes films in turn, seed {design.seed}"
     return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn
 
 
