@@ -135,6 +135,30 @@ def test_a_kind_answers_as_in_peft_and_changes_nothing_else(
     assert torch.equal(_logits(first, None, None), before[0])
 
 
+def test_steps_of_a_mixed_batch_are_what_each_row_is_alone_whatever_comes_between(
+    tied: BaseModel, tmp_path: Path
+) -> None:
+    model = LocalModel.load(tied)
+    first = model.add_adapter(tiny_adapter(tmp_path / "first", tied))
+    alone = {name: _logits(model, name, name) for name in (None, first)}
+
+    def is_right(*names: str | None) -> bool:
+        logits = model.bank.forward(names, input_ids=IDS).logits
+        return torch.allclose(logits, torch.stack([alone[name][i] for i, name in enumerate(names)]), atol=1e-5)
+
+    with model.bank.borrowed():
+        assert is_right(first, None)
+        assert is_right(first, None)
+        second = model.add_adapter(open_adapter(_trained(tied, tmp_path / "second", target_modules=["down_proj"])))
+        assert is_right(first, None)
+        assert is_right(None, first)
+        model.bank.forward([second, second], input_ids=IDS)
+        assert is_right(first, None)
+        model.bank.remove(second)
+        assert is_right(None, first)
+    assert torch.equal(_logits(model, first, first), alone[first])
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """Wide enough for blocks of 64 weights."""
