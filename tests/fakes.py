@@ -203,6 +203,22 @@ def tiny_checkpoint(folder: Path, *, kind: Literal["llama", "qwen2"] = "llama", 
     return folder
 
 
+def tiny_encoder(folder: Path, *, width: int = 32, seed: int = 0) -> Path:
+    """A tiny sentence encoder and its tokenizer as a safetensors folder, as `load_encoder` takes it."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=259, hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=64, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def tiny_adapter(
     folder: Path, base: BaseModel, *, name: str = "tiny", rank: int = 4, seed: int = 0, use_dora: bool = False
 ) -> Adapter:

@@ -42,7 +42,7 @@ class Check:
 def examine(settings: Settings | None = None) -> list[Check]:
     """Every check, in the order a newcomer needs them; changes nothing but an empty state folder."""
     settings = settings or Settings.from_environment()
-    checks = (_python, _device, _memory, lambda: _disk(settings), _attention, _four_bit, _embedded)
+    checks = (_python, _device, _memory, lambda: _disk(settings), _attention, _four_bit, _embedded, _encoder)
     found = [check() for check in checks]
     return [*found, _store(settings), _corpus(settings), _judges()]
 
@@ -151,6 +151,17 @@ def _embedded() -> Check:
     except ScreentestError as err:
         return _check("Embedded model", "not installed", advice=str(err))
     return _check("Embedded model", f"SmolLM2-135M-Instruct, {file.stat().st_size / 1e6:.0f} MB")
+
+
+def _encoder() -> Check:
+    from harness.models.encoder import resolve_encoder, wheel_folder
+
+    try:
+        resolve_encoder()
+    except ScreentestError as err:
+        return _check("Embedded encoder", "not usable", advice=str(err))
+    size = (wheel_folder() / "model.safetensors").stat().st_size
+    return _check("Embedded encoder", f"all-MiniLM-L6-v2, {size / 1e6:.0f} MB")
 
 
 def _store(settings: Settings) -> Check:

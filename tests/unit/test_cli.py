@@ -400,6 +400,7 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
 def test_doctor_says_what_is_there_and_what_to_do_about_each_lack(home):
     checks = {c["what"]: c for c in screentest("doctor", "--json", home=home).json["checks"]}
     expected = {"Python", "Device", "Memory", "Disk", "Attention", "4-bit (QLoRA)", "Embedded model", "Store"}
+    expected |= {"Embedded encoder"}
     assert set(checks) >= expected | {"Corpora", "Judges"}
     for check in checks.values():
         assert check["status"] in ("ok", "lack", "fail")
