@@ -60,8 +60,9 @@ gpu-check: ## measure training and inference on a CUDA machine; writes docs/resu
 
 mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
 	mkdir -p mlruns
+	$(BIN)/python -c 'from harness.store.tracking import Tracking; Tracking().experiment_id()'
 	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
-	  $(BIN)/mlflow run . --env-manager local -e $(or $(E),main) $(foreach p,$(P),-P $(p))
+	  $(BIN)/mlflow run . --experiment-name screentest --env-manager local -e $(or $(E),main) $(foreach p,$(P),-P $(p))
 
 clean: ## remove .venv and caches; keeps mlruns
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -6,6 +6,7 @@
 | `MLFLOW_TRACKING_URI` | tracking store and registry | `sqlite:///<home>/mlflow.db` |
 | `SCREENTEST_DATABASE_URL` | ratings and judge cache | `sqlite:///<home>/screentest.db` |
 | `SCREENTEST_ENDPOINTS` | servers that reply for bases and registered adapters, commas between | none: in process |
+| `SCREENTEST_TRACES` | how many judged replies of a stage MLflow shows as traces, drawn where there are more | 500 |
 | `SCREENTEST_OWNER_SECRET` | opens a study's results pages; read where it is compared, kept nowhere | none: closed |
 | `SCREENTEST_CACHE` | downloaded corpora, the converted embedded model | `$XDG_CACHE_HOME/screentest` |
 """
@@ -32,6 +33,7 @@ class Settings:
     database_url: str
     cache: Path  # absolute
     endpoints: tuple[str, ...] = ()  # base URLs of equal servers
+    n_traces: int = 500  # of judged replies, a stage
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -46,6 +48,7 @@ class Settings:
             tracking_uri=env.get("MLFLOW_TRACKING_URI") or sqlite_url(home / "mlflow.db"),
             database_url=env.get("SCREENTEST_DATABASE_URL") or sqlite_url(home / "screentest.db"),
             cache=cache,
+            n_traces=_count(env.get("SCREENTEST_TRACES") or "500"),
             endpoints=tuple(url.strip().rstrip("/") for url in env.get(ENDPOINTS, "").split(",") if url.strip()),
         )
 
@@ -80,6 +83,12 @@ def sqlite_url(file: Path) -> str:
     quoted = str(file).replace("%", "%25").replace("?", "%3F")
     # MLflow makes the folder of a plain `sqlite:` address as it is written, undecoded, beside the one that is meant.
     return f"sqlite{'' if quoted == str(file) else '+pysqlite'}:///{quoted}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"`SCREENTEST_TRACES` must be a whole number, 0 for none, got `{text}`")
+    return int(text)
 
 
 def _require_text(home: Path) -> None:

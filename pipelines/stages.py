@@ -42,13 +42,14 @@ def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> 
     recipe = PretrainRecipe.model_validate(dict(settings))
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        summary = pretrain.run(
-            recipe,
-            prepared=needed["prepared"].folder,
-            folder=stage.folder,
-            on_progress=on_progress,
-            on_metric=stage.log_metric,
-        )
+        with stage.system_metrics():
+            summary = pretrain.run(
+                recipe,
+                prepared=needed["prepared"].folder,
+                folder=stage.folder,
+                on_progress=on_progress,
+                on_metric=stage.log_metric,
+            )
         stage.log_metric("final_validation_loss", summary.validation_loss)
         stage.log_metric("parameters", summary.n_parameters)
 

@@ -12,6 +12,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("SCREENTEST_TRACES", "4")  # a trace takes as long as a score of a tiny model
 
 # Times on a shared machine say nothing about correctness; the same examples everywhere make a failure repeatable.
 settings.register_profile("screentest", deadline=None, derandomize=True)

@@ -147,6 +147,8 @@ class Session:
             force=self.is_forced,
             adopt=adopt,
             tags=tags,
+            label=label,
+            sources={stage.digest: stage.source_run_id for stage in self.done},
             on_change=lambda why: self.say(f"  {label} runs again: {why}"),
         )
         if result.reused:

@@ -1,7 +1,7 @@
 """A judge's scores where MLflow's pages show them: a table of rows on the run, and feedback on traces.
 
-The table is one artifact and is always written. A trace per reply costs a tenth of a second each on SQLite
-(docs/judge-bridges.md has the figure), so traces are written only where they are asked for.
+The table is one artifact and has every row. A trace a reply costs hundredths of a second on SQLite
+(docs/judge-bridges.md has the figure), so of many replies `SCREENTEST_TRACES` (500) are drawn.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.judging.mlflow_scorer import feedback
+from harness.store.artifacts import digest_json
 from harness.types import JudgedItem, Score
 
 TABLE = "judge_scores.json"
@@ -50,24 +51,37 @@ def log_traces(
     scores: Sequence[Score],
     *,
     variants: Mapping[str, str],
+    most: int,
 ) -> int:
-    """A trace per reply with a feedback per criterion, source LLM_JUDGE; gives the number of traces."""
-    import mlflow
+    """A trace a reply with a feedback a criterion, source LLM_JUDGE; gives the number of traces.
 
+    Above `most`, replies are drawn, the same ones each time. What an attempt before a kill has written is replaced.
+    MLflow's process-wide store must be the client's (`Tracking.claim_process`).
+    """
+    import mlflow
+    from mlflow.entities.trace_location import MlflowExperimentLocation
+
+    if most <= 0:
+        return 0
     experiment = client.get_run(run_id).info.experiment_id
-    traces = {}
-    for item in items:
-        span = mlflow.start_span_no_context(
-            "reply",
-            inputs={"messages": [{"role": m.role, "content": m.content} for m in item.messages]},
-            tags={"item": item.id, "variant": variants[item.id], "cluster": item.cluster},
-            metadata={"mlflow.sourceRun": run_id},
-            experiment_id=experiment,
-        )
-        span.set_outputs(item.reply)
-        span.end()
-        traces[item.id] = span.trace_id
-    mlflow.flush_trace_async_logging()
+    _forget_traces(client, run_id, experiment)
+    drawn = sorted(items, key=lambda item: digest_json(item.id))[:most]
+    of_item: dict[str, list[Score]] = {}
     for score in scores:
-        mlflow.log_assessment(traces[score.item_id], feedback(score))
-    return len(traces)
+        of_item.setdefault(score.item_id, []).append(score)
+    for item in drawn:
+        with mlflow.start_span("reply", trace_destination=MlflowExperimentLocation(experiment)) as span:
+            span.set_inputs({"messages": [{"role": m.role, "content": m.content} for m in item.messages]})
+            span.set_outputs(item.reply)
+            tags = {"item": item.id, "variant": variants[item.id], "cluster": item.cluster}
+            mlflow.update_current_trace(tags=tags, metadata={"mlflow.sourceRun": run_id})
+            for score in of_item.get(item.id, ()):  # while the trace is open they are written with it
+                mlflow.log_assessment(span.trace_id, feedback(score))
+    mlflow.flush_trace_async_logging()
+    return len(drawn)
+
+
+def _forget_traces(client: Any, run_id: str, experiment: str) -> None:
+    of_run = f"metadata.`mlflow.sourceRun` = '{run_id}'"
+    while page := client.search_traces(locations=[experiment], filter_string=of_run, include_spans=False):
+        client.delete_traces(experiment, trace_ids=[trace.info.trace_id for trace in page])

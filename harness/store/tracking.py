@@ -1,9 +1,9 @@
 """MLflow runs as stages: every stage is a run, found again by its fingerprint and resumed after a kill.
 
 A stage's fingerprint is the digest of its name, its `REVISION`, its resolved configuration and the digests of its
-inputs. A finished run with the same fingerprint is reused: a light run tagged `reused_from` stands in its place, so the
-lineage of every command is complete. Until a stage finishes, its outputs lie in `<home>/work/<stage>-<fingerprint>`,
-where the next attempt picks them up; the manifest is written last.
+inputs. A finished run with the same fingerprint is reused: the command's run gets a tag that names it, so the lineage
+of every command is complete (earlier versions made a light run tagged `reused_from`). Until a stage finishes, its
+outputs lie in `<home>/work/<stage>-<fingerprint>`, where the next attempt picks them up; the manifest is written last.
 """
 
 from __future__ import annotations
@@ -11,56 +11,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, UnavailableError
 from harness.settings import Settings
 from harness.store.artifacts import digest_json, flatten, write_manifest
+from harness.store.datasets import log_datasets
 from harness.store.experiments import experiment_id
 from harness.store.fetching import fetch_once, local_folder, locked, reaching
 from harness.store.inherited import inherited_run
 from harness.store.intact import what_changed
 from harness.store.opening import open_mlflow
 from harness.store.provenance import git_commit, versions
+from harness.store.runs import NOT_IN_NAMES, info_of, run_name
+from harness.store.runs import RunInfo as RunInfo
+from harness.store.runs import StageResult as StageResult
+from harness.store.system_metrics import system_metrics
 
 EXPERIMENT = "screentest"
 _PARAM_LIMIT = 500
+_REUSED = "reused."  # how tags begin that name a finished stage in place of a run of one's own
 _PAGE = 1000  # runs that MLflow is asked for at a time
-_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")  # MLflow refuses the rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageResult:
-    """A finished stage: its run, where its files are, and whether it ran now."""
-
-    name: str
-    run_id: str  # this command's run: the one that did the work, or the light one that points at it
-    source_run_id: str  # the run that did the work
-    reused: bool
-    folder: Path  # read-only outputs
-    digest: str  # over the manifest
-    fingerprint: str
-    seconds: float
-    inputs: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
-    """What a reader needs to know of a run."""
-
-    run_id: str
-    name: str
-    stage: str
-    status: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]  # the last value of each
-    experiment_id: str
 
 
 class Stage:
@@ -70,18 +45,23 @@ class Stage:
         self.run_id = run_id
         self.folder = folder
         self._client = tracking.client
+        self._tracking_uri = tracking.settings.tracking_uri
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters; long values are cut, they stand whole in `stage.json`."""
         from mlflow.entities import Param
 
-        items = [Param(_NOT_IN_NAMES.sub("_", key), str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
+        items = [Param(NOT_IN_NAMES.sub("_", key), str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
         for start in range(0, len(items), 100):  # MLflow takes 100 a call
             self._client.log_batch(self.run_id, params=items[start : start + 100])
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record one point of a curve, or one figure."""
         self._client.log_metric(self.run_id, name, value, step=step or 0)
+
+    def system_metrics(self) -> contextlib.AbstractContextManager[None]:
+        """Record what the machine does while a training runs."""
+        return system_metrics(self.run_id, tracking_uri=self._tracking_uri)
 
     def set_tag(self, key: str, value: object) -> None:
         """Record a tag."""
@@ -126,7 +106,7 @@ class Tracking:
                 raise InputError("`latest` needs an evaluation that has finished; run `screentest quickstart` first")
             return newest[0]
         try:
-            return _info(self.client.get_run(run_id))
+            return info_of(self.client.get_run(run_id))
         except MlflowException as err:
             raise InputError(
                 f"`{run_id}` must be the id of a run in {self.settings.store_name}; there is none"
@@ -149,15 +129,17 @@ class Tracking:
         while experiments and (limit is None or len(found) < limit):
             n = _PAGE if limit is None else min(_PAGE, limit - len(found))
             page = self.client.search_runs(experiments, query, max_results=n, order_by=order, page_token=token)
-            found += [_info(run) for run in page]
+            found += [info_of(run) for run in page]
             token = page.token
             if not token:
                 break
         return found
 
     def children(self, run_id: str) -> list[RunInfo]:
-        """Runs nested under a run, oldest first."""
-        return self.find(limit=None, status=None, **{"mlflow.parentRunId": run_id})[::-1]
+        """Runs nested under a run, oldest first, then the finished stages that it reused."""
+        reused = [value for key, value in self.run(run_id).tags.items() if key.startswith(_REUSED)]
+        nested = self.find(limit=None, status=None, **{"mlflow.parentRunId": run_id})[::-1]
+        return nested + [self.run(each) for each in reused]
 
     def source_of(self, info: RunInfo) -> RunInfo:
         """The run that did the work: the run itself, or the one it was reused from."""
@@ -196,6 +178,14 @@ class Tracking:
             stage.set_tag(key, value)
         with self._closing(run_id):
             yield stage
+            self._note_reused(run_id)
+
+    def _note_reused(self, run_id: str) -> None:
+        """Links to the stages that a command reused, in the description that MLflow shows of its run."""
+        reused = [info for info in self.children(run_id) if info.tags.get("mlflow.parentRunId") != run_id]
+        if reused:
+            links = [f"- [{r.name}](#/experiments/{r.experiment_id}/runs/{r.run_id})" for r in reused]
+            self.client.set_tag(run_id, "mlflow.note.content", "\n".join(["Reused, not run again:", "", *links]))
 
     def create(
         self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None, tags: Mapping[str, str]
@@ -239,14 +229,17 @@ class Tracking:
         force: bool = False,
         adopt: bool = False,
         tags: Mapping[str, str] | None = None,
+        label: str = "",
+        sources: Mapping[str, str] | None = None,
         experiment: str = EXPERIMENT,
         on_change: Callable[[str], None] = lambda why: None,
     ) -> StageResult:
         """Run a stage, or reuse the finished run with the same fingerprint whose files are what they were.
 
         `work` fills `Stage.folder`, which survives a kill: what stands in it from an earlier attempt may be resumed.
-        `adopt` lets the stage take the run that `mlflow run` made for this process. `on_change` is told why a finished
-        stage runs again. Two processes that want the same stage wait for each other.
+        `adopt` lets the stage take the run that `mlflow run` made for this process. `label` names the run on MLflow's
+        pages (`Generate (sft)`), `sources` says which run an input came from, by its digest. `on_change` is told why a
+        finished stage runs again. Two processes that want the same stage wait for each other.
         """
         identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
         fingerprint = digest_json(identity)
@@ -255,12 +248,13 @@ class Tracking:
         with locked(folder.with_suffix(".lock")):
             finished = None if force else self._finished(name, fingerprint, on_change)
             if finished is not None:
-                return self._reuse(name, finished, fingerprint, inputs, parent, adopted, experiment)
+                return self._reuse(name, finished, fingerprint, inputs, parent, adopted, label)
             if force:
                 shutil.rmtree(folder, ignore_errors=True)
             run_id = adopted or (None if force else self._unfinished(name, fingerprint))
             known = {"stage": name, "fingerprint": fingerprint}
-            run_id = run_id or self.create(name, experiment=experiment, parent=parent, tags=known)
+            run_id = run_id or self.create(run_name(label or name), experiment=experiment, parent=parent, tags=known)
+            log_datasets(self.client, run_id, inputs, sources=sources or {})
             return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
 
     def _work(
@@ -353,16 +347,19 @@ class Tracking:
         inputs: Mapping[str, str],
         parent: str | None,
         adopted: str | None,
-        experiment: str,
+        label: str,
     ) -> StageResult:
-        tags = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id, "inputs": json.dumps(inputs)}
-        run_id = adopted or self.create(name, experiment=experiment, parent=parent, tags=tags)
-        for key, value in tags.items() if adopted else ():
-            self.client.set_tag(run_id, key, value)
-        self.client.set_terminated(run_id)
+        """The finished run itself: the command's run gets a tag that names it, one of `mlflow run` points at it."""
+        if adopted:
+            known = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id}
+            for key, value in {**known, "inputs": json.dumps(inputs)}.items():
+                self.client.set_tag(adopted, key, value)
+            self.client.set_terminated(adopted)
+        elif parent:
+            self.client.set_tag(parent, f"{_REUSED}{run_name(label or name)}.{fingerprint[:8]}", finished.run_id)
         return StageResult(
             name=name,
-            run_id=run_id,
+            run_id=adopted or finished.run_id,
             source_run_id=finished.run_id,
             reused=True,
             folder=self.folder(finished.run_id),
@@ -376,15 +373,3 @@ class Tracking:
 def _provenance() -> dict[str, str]:
     commit = git_commit()
     return {} if commit is None else {"git_commit": commit}
-
-
-def _info(run: Any) -> RunInfo:
-    return RunInfo(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        stage=run.data.tags.get("stage", ""),
-        status=run.info.status,
-        tags=dict(run.data.tags),
-        metrics=dict(run.data.metrics),
-        experiment_id=run.info.experiment_id,
-    )

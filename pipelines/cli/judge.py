@@ -32,9 +32,6 @@ def run(
     ] = None,
     corpus: CorpusOption = "sample",
     data: DataOption = None,
-    traces: Annotated[
-        bool, typer.Option("--traces", help="Also write every reply as an MLflow trace with the scores as feedback.")
-    ] = False,
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
     seed: SeedOption = 7,
@@ -65,7 +62,7 @@ def run(
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
-        found = judge_results.scores(score_file(session, judge, with_traces=traces, **where))
+        found = judge_results.scores(score_file(session, judge, **where))
     say_spent(session)
     return found
 

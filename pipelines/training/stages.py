@@ -64,7 +64,8 @@ def training_stage(
         start = {} if parent is None else {"parent": parent}
         told = {key: str(folder) for key, folder in asked.items()}
         order("train", method=name, recipe=recipe.model_dump(mode="json"), folders=told, start=to_json(start))
-        summary = runner.run(recipe, **asked, **start, on_progress=on_progress, on_metric=stage.log_metric)
+        with stage.system_metrics():
+            summary = runner.run(recipe, **asked, **start, on_progress=on_progress, on_metric=stage.log_metric)
         adapter = replace(
             open_adapter(stage.folder / "adapter", base=base),
             recipe_digest=digest_json({"recipe": settings, "base": base.digest}),

@@ -110,7 +110,7 @@ def test_traces_carry_feedback_of_the_judge(tracking: Tracking) -> None:
     run_id = run_of(tracking)
     chosen, variants = items(12), {f"i{i}": "new" for i in range(12)}
     began = time.perf_counter()
-    assert log_traces(tracking.client, run_id, chosen, JUDGE.score(chosen), variants=variants) == 12
+    assert log_traces(tracking.client, run_id, chosen, JUDGE.score(chosen), variants=variants, most=500) == 12
     print(f"\n{(time.perf_counter() - began) / 12 * 1000:.1f} ms a trace with two feedbacks")
     traces = tracking.client.search_traces(locations=[tracking.experiment_id("rows")])
     assert len(traces) == 12
@@ -119,3 +119,6 @@ def test_traces_carry_feedback_of_the_judge(tracking: Tracking) -> None:
     assert one.info.trace_metadata["mlflow.sourceRun"] == run_id
     missing = next(t for t in traces if t.info.tags["item"] == "i1")
     assert {a.error.error_code for a in missing.info.assessments} == {"FAILED"}
+    assert log_traces(tracking.client, run_id, chosen, JUDGE.score(chosen), variants=variants, most=3) == 3
+    again = tracking.client.search_traces(locations=[tracking.experiment_id("rows")])
+    assert len(again) == 3  # those of the attempt before are gone

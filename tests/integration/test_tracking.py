@@ -36,8 +36,7 @@ def test_a_stage_runs_once_and_is_reused_with_a_trace(tracking: Tracking) -> Non
     assert (first.reused, again.reused) == (False, True)
     assert again.digest == first.digest
     assert (again.folder / "answer.txt").read_text() == "42"
-    assert tracking.run(again.run_id).tags["reused_from"] == first.run_id
-    assert tracking.source_of(tracking.run(again.run_id)).run_id == first.run_id
+    assert again.run_id == first.run_id  # no run of its own
 
 
 @pytest.mark.parametrize("change", [{"revision": 2}, {"config": {"a": 2}}, {"inputs": {"data": "d2"}}, {"force": True}])
@@ -122,9 +121,20 @@ def test_somebody_elses_run_is_left_alone(
 
 def test_children_nest_under_their_command(tracking: Tracking) -> None:
     with tracking.command("evaluate") as parent:
-        run(tracking, config={"case": "child"}, parent=parent.run_id)
-    assert [child.stage for child in tracking.children(parent.run_id)] == ["toy"]
+        run(tracking, config={"case": "child"}, parent=parent.run_id, label="Answer (sft)")
+    (child,) = tracking.children(parent.run_id)
+    assert (child.name, child.stage) == ("answer sft", "toy")
     assert tracking.run(parent.run_id).status == "FINISHED"
+    (used,) = tracking.client.get_run(child.run_id).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("data", "d1")
+    with tracking.command("evaluate") as later:
+        run(tracking, config={"case": "child"}, parent=later.run_id, label="Answer (sft)")
+    assert tracking.children(later.run_id) == [child]  # by a tag; no run of its own
+    assert f"[answer sft](#/experiments/{child.experiment_id}/runs/{child.run_id})" in _description(tracking, later)
+
+
+def _description(tracking: Tracking, command: Stage) -> str:
+    return tracking.run(command.run_id).tags["mlflow.note.content"]
 
 
 def test_an_unknown_run_is_one_sentence(tracking: Tracking) -> None:

@@ -24,7 +24,6 @@ from harness.experiment.tasks import test_prompts
 from harness.experiment.variants import TokenizerSource
 from harness.experiment.workers.here import run_here
 from harness.generation import decoding_json
-from harness.judging.mlflow_rows import log_traces
 from harness.judging.preferences import (
     ComparedGenerations,
     PairwiseEstimates,
@@ -32,7 +31,7 @@ from harness.judging.preferences import (
     judged_pairs,
     pairwise_estimates,
 )
-from harness.judging.results import ScoredGeneration, item_id, judged_items, score_of
+from harness.judging.results import judged_items
 from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
@@ -81,9 +80,8 @@ def score_file(
     corpus: str,
     data: Path | None,
     seed: int,
-    with_traces: bool = False,
 ) -> Scored:
-    """Score a JSONL of replies to TEST prompts; `with_traces` also writes each reply as an MLflow trace with feedback.
+    """Score a JSONL of replies to TEST prompts.
 
     Raises:
         InputError: the file holds no reply to a prompt of this data.
@@ -91,8 +89,6 @@ def score_file(
     use = use_of(session, load_judge_spec(judge))
     recorded = read_files(session, use.spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
-    if with_traces:
-        _write_traces(session, scored, recorded)
     measures = {c.name: use_of(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
@@ -178,22 +174,6 @@ def read_files(
         prompts=test_prompts(session, asked, results[prepared]),
         replies={name: rows.read_replies(name, results[key]) for name, key in keys.items()},
     )
-
-
-def _write_traces(session: Session, scored: StageResult, recorded: Recorded) -> None:
-    """Once per run that did the work: a second call finds its tag and leaves the traces as they are."""
-    if "traces" in session.tracking.run(scored.source_run_id).tags:
-        return
-    generations = [g for replies in recorded.replies.values() for g in replies.generations]
-    scores = [score_of(row) for row in read_parquet(scored.folder / rows.SCORES, ScoredGeneration)]
-    n = log_traces(
-        session.tracking.client,
-        scored.source_run_id,
-        judged_items(recorded.prompts, generations),
-        scores,
-        variants={item_id(g): g.variant for g in generations},
-    )
-    session.tracking.client.set_tag(scored.source_run_id, "traces", n)
 
 
 def qualify_judge(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.mlflow_rows import log_table, score_table
+from harness.judging.mlflow_rows import log_table, log_traces, score_table
 from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
@@ -174,6 +174,10 @@ def score_stage(
         stage.log_metric("missing", sum(row.value is None for row in rows))
         variants = {item_id(g): g.variant for g in generations}
         log_table(session.tracking.client, stage.run_id, score_table(items, scores, variants=variants))
+        session.tracking.claim_process()
+        most = session.tracking.settings.n_traces
+        n = log_traces(session.tracking.client, stage.run_id, items, scores, variants=variants, most=most)
+        stage.set_tag("traces", n)
 
     return session.stage(
         "judge",
@@ -182,6 +186,7 @@ def score_stage(
         config={"judge_id": use.judge_id},
         inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
         work=work,
+        tags={"mlflow.runType": "genai_evaluate"},  # MLflow lists it among evaluation runs
     )
 
 

@@ -49,4 +49,6 @@ def run_here(session: Session, tasks: Mapping[str, Task]) -> dict[str, StageResu
         return Ticket(task=task, needs=needs, parent=session.parent or "")
 
     run_tasks(tasks, ThisProcess(session), ran=ran, ticket=ticket)
-    return {key: stage_result(session.tracking, run_id) for key, run_id in ran.runs.items()}
+    return {
+        key: stage_result(session.tracking, run_id, is_reused=key in ran.reused) for key, run_id in ran.runs.items()
+    }

@@ -8,7 +8,7 @@ from harness.errors import InputError
 from harness.store.tracking import StageResult, Tracking
 
 
-def stage_result(tracking: Tracking, run_id: str) -> StageResult:
+def stage_result(tracking: Tracking, run_id: str, *, is_reused: bool = False) -> StageResult:
     """What a stage of another process left behind.
 
     Raises:
@@ -22,7 +22,7 @@ def stage_result(tracking: Tracking, run_id: str) -> StageResult:
         name=info.stage,
         run_id=run_id,
         source_run_id=source.run_id,
-        reused=source.run_id != run_id,
+        reused=is_reused or source.run_id != run_id,
         folder=tracking.folder(source.run_id),
         digest=source.tags["output_digest"],
         fingerprint=source.tags["fingerprint"],

@@ -57,6 +57,7 @@ class Ran:
     """How a plan went."""
 
     runs: dict[str, str] = field(default_factory=dict)  # task → run of its finished stage
+    reused: set[str] = field(default_factory=set)  # tasks whose stage had been finished before
     failures: dict[str, str] = field(default_factory=dict)  # task → why it is missing
     n_retries: int = 0
     seconds: float = 0.0
@@ -105,6 +106,8 @@ def run_tasks(
             running.discard(event.key)
             if event.kind == "done":
                 ran.runs[event.key] = event.run_id
+                if event.is_reused:
+                    ran.reused.add(event.key)
             elif event.is_final or attempts[event.key] >= n_attempts:
                 ran.failures[event.key] = event.message
             else:
