@@ -206,15 +206,16 @@ def tiny_checkpoint(folder: Path, *, kind: Literal["llama", "qwen2"] = "llama", 
 def tiny_encoder(folder: Path, *, width: int = 32, seed: int = 0) -> Path:
     """A tiny sentence encoder and its tokenizer as a safetensors folder, as `load_encoder` takes it."""
     import torch
-    from transformers import BertConfig, BertModel
+    import transformers
 
-    config = BertConfig(
+    untyped: Any = transformers
+    config = untyped.BertConfig(
         vocab_size=259, hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=64, initializer_range=0.3,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        BertModel(config).save_pretrained(folder)
+        untyped.BertModel(config).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
@@ -12,7 +13,7 @@ from fakes import ScriptedComparer, ScriptedJudge
 
 from harness.errors import InputError
 from harness.judging import load_criterion
-from harness.judging.mlflow_rows import TABLE, log_table, log_traces, score_table
+from harness.judging.mlflow_rows import TABLE, log_prompt, log_table, log_traces, score_table
 from harness.judging.mlflow_scorer import as_scorer, item_of
 from harness.store.tracking import Tracking
 from harness.types import JudgedItem, Message
@@ -104,6 +105,16 @@ def test_the_table_of_a_run_is_what_mlflow_reads(tracking: Tracking) -> None:
     assert frame["value"][0] == 8.0
     assert frame["value"].isna().sum() == 2
     assert set(frame["status"]) == {"ok", "failed"}
+
+
+def test_a_judges_prompt_has_a_version_for_each_text_and_a_link_from_the_run(tracking: Tracking) -> None:
+    texts = ["Rate $reply.", "Rate $reply.", "Rate $reply well."]
+    for text in texts:
+        run_id = run_of(tracking)
+        log_prompt(tracking.client, run_id, text, judge="häuslich judge", judge_id="j@1")
+    linked = json.loads(tracking.run(run_id).tags["mlflow.linkedPrompts"])
+    assert linked == [{"name": "h-uslich-judge", "version": "2"}]
+    assert tracking.client.load_prompt("prompts:/h-uslich-judge/1").template == texts[0]
 
 
 def test_traces_carry_feedback_of_the_judge(tracking: Tracking) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.mlflow_rows import log_table, log_traces, score_table
+from harness.judging.mlflow_rows import log_prompt, log_table, log_traces, score_table
 from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
@@ -178,6 +178,9 @@ def score_stage(
         most = session.tracking.settings.n_traces
         n = log_traces(session.tracking.client, stage.run_id, items, scores, variants=variants, most=most)
         stage.set_tag("traces", n)
+        if use.spec.prompt is not None:
+            client = session.tracking.client
+            log_prompt(client, stage.run_id, use.spec.prompt, judge=use.spec.name, judge_id=use.judge_id)
 
     return session.stage(
         "judge",
