@@ -12,8 +12,10 @@ from harness.reporting.figures.svg import Canvas, Figure, fit
 from harness.reporting.findings import Index
 from harness.reporting.record import Measure
 from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.types import Estimate
 
 TICKS = (-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SEED_STEP = 4.0  # between the lines of seeds, below a contrast's own
 MOST_ROWS = 10  # more would push the rest of the first screen away
 
 
@@ -28,14 +30,16 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
         return None
     shown = drawn[:MOST_ROWS]
     more = f" {len(drawn) - len(shown)} more stand below." if len(drawn) > len(shown) else ""
+    n_seeds = max(len(_seeds(found, s)) for s in shown)
+    seeds = " The thin lines are the same contrast in each training seed." if n_seeds else ""
     caption = (
         "Effect in units of the smallest that was declared to matter, with its interval; the band holds effects too "
-        f"small to matter, and right of it is better.{more}"
+        f"small to matter, and right of it is better.{seeds}{more}"
     )
     description = " ".join(f"{s.claim} {s.number.text}." for s in shown)
     return Figure(
-        wide=_draw(found, shown, id=f"{id}-w", width=960, label=330, row=27, description=description),
-        narrow=_draw(found, shown, id=f"{id}-n", width=350, label=0, row=42, description=description),
+        wide=_draw(found, shown, id=f"{id}-w", width=960, label=330, row=27, n_seeds=n_seeds, description=description),
+        narrow=_draw(found, shown, id=f"{id}-n", width=350, label=0, row=42, n_seeds=n_seeds, description=description),
         caption=caption,
         title="All declared contrasts",
     )
@@ -49,9 +53,19 @@ def _is_drawn(found: Index, said: Statement) -> bool:
 
 
 def _draw(
-    found: Index, shown: Sequence[Statement], *, id: str, width: float, label: float, row: float, description: str
+    found: Index,
+    shown: Sequence[Statement],
+    *,
+    id: str,
+    width: float,
+    label: float,
+    row: float,
+    n_seeds: int,
+    description: str,
 ) -> str:
     canvas = Canvas(width=width)
+    own = row  # the height of a contrast without its seeds
+    row += _SEED_STEP * n_seeds
     verdict = 96.0 if label else 0.0
     ends = [x for s in shown for x in _span(found, s)]
     reach = max(3.0, *(abs(x) for x in ends))
@@ -70,7 +84,7 @@ def _draw(
         axis.rule(canvas, math.asinh(tick), lanes=tuple(lanes), kind="zero" if tick == 0 else "grid")
         canvas.text(axis.at(math.asinh(tick)), bottom + 15, tick_label(tick, 1.0), kind="t2", anchor="middle")
     for place, said in enumerate(shown):
-        _row(canvas, found, said, axis, top=4 + row * place, row=row, label=label, width=width)
+        _row(canvas, found, said, axis, top=4 + row * place, row=own, label=label, width=width)
     canvas.text(axis.start, bottom + 31, "← worse", kind="t2")
     canvas.text(axis.end, bottom + 31, "better →", kind="t2", anchor="end")
     return canvas.render(bottom + 37, id=id, title="All declared contrasts", description=description)
@@ -90,14 +104,28 @@ def _row(
     canvas.text(
         width, y + 4.5 if label else top + 13, VERDICT_WORDS[said.label], kind=f"t verdict-{kind}", anchor="end"
     )
-    low, value, high = (_scaled(x, measure) for x in _ends(said))
+    low, value, high = (_scaled(x, measure) for x in _ends(finding.estimate))
     if math.isfinite(low) and math.isfinite(high):
         canvas.line(axis.at(math.asinh(low)), y, axis.at(math.asinh(high)), y, kind=f"whisker w-{kind}")
     mark(canvas, axis.at(math.asinh(value)), y, said.label)
+    for place, seed in enumerate(_seeds(found, said)):
+        at = y + 10 + _SEED_STEP * place
+        low, value, high = (axis.at(math.asinh(_scaled(x, measure))) for x in _ends(seed))
+        if math.isfinite(low) and math.isfinite(high):
+            canvas.line(low, at, high, at, kind="seed")
+        if math.isfinite(value):
+            canvas.circle(value, at, 1.8, kind="seed-dot")
 
 
-def _ends(said: Statement) -> tuple[float, float, float]:
-    e = said.named.finding.estimate
+def _seeds(found: Index, said: Statement) -> list[Estimate]:
+    """A contrast in each training seed by itself; none where it is not crossed with seeds."""
+    finding, record = said.named.finding, found.record.ablation
+    key = (finding.name, finding.contrast, finding.judge_id)
+    by_seed = () if record is None else record.by_seed
+    return [each.estimate for each in by_seed if (each.measure, each.contrast, each.judge_id) == key]
+
+
+def _ends(e: Estimate) -> tuple[float, float, float]:
     return (math.nan if e.low is None else e.low, e.value, math.nan if e.high is None else e.high)
 
 
@@ -109,4 +137,6 @@ def _scaled(value: float, measure: Measure) -> float:
 
 def _span(found: Index, said: Statement) -> list[float]:
     measure = found.measures[said.named.finding.name]
-    return [x for x in (_scaled(end, measure) for end in _ends(said)) if math.isfinite(x)]
+    of_seeds = [e for seed in _seeds(found, said) for e in _ends(seed)]
+    ends = (_scaled(end, measure) for end in [*_ends(said.named.finding.estimate), *of_seeds])
+    return [x for x in ends if math.isfinite(x)]

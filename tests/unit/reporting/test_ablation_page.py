@@ -24,6 +24,7 @@ from harness.reporting.ablation_record import (
 )
 from harness.reporting.figures.bands import band_points
 from harness.reporting.findings import index
+from harness.reporting.page import page
 from harness.reporting.record import ReportRecord
 from harness.reporting.render import read_record, render_html, render_markdown, write_report
 from harness.reporting.traces import CurvePoint, LossCurve
@@ -67,7 +68,8 @@ def record() -> ReportRecord:
             ArmRow(name=arms[1], settings=(Setting(key="sft.neftune_alpha", value="—"),), stages="none", n_seeds=3,
                    n_lost=0, seconds=20.0, own_seconds=5.0),
         ),
-        by_seed=(SeedEstimate(measure=measure, contrast=contrast, seed=11, estimate=estimate(-0.2)),),
+        by_seed=tuple(SeedEstimate(measure=measure, contrast=contrast, seed=seed, estimate=estimate(-0.2 + shift))
+                      for seed, shift in ((11, 0.0), (12, 0.05), (13, 0.1))),
         spreads=(SeedSpread(measure=measure, contrast=contrast, variance=replace(estimate(0.04), low=0.01, high=0.25),
                             share=0.6),),
         quantiles=(QuantileRow(measure=measure, contrast=contrast, unit="bits per byte", probabilities=(0.1, 0.5, 0.9),
@@ -85,15 +87,26 @@ def record() -> ReportRecord:
 
 
 def test_every_part_is_on_the_page(record: ReportRecord) -> None:
-    page = render_html(record)
+    text = render_html(record)
     for words in (
         "Held still", "From seed to seed", "Tails and trends", "Along the declared order", "1 failed",
         "25 distinct stages, 3 of them done before, 1 retry", "standard deviation between seeds",
         "60% of the variance of one seed", "it speaks of these adapters", "24,000", "3 training seeds",
     ):  # fmt: skip
-        assert words in page, words
-    assert "<b>better</b>" not in page  # escaped, as all text from files
-    assert page.count("<svg") >= 2 * 2  # a band and a quantile contrast, wide and narrow
+        assert words in text, words
+    assert "<b>better</b>" not in text  # escaped, as all text from files
+    assert text.count("<svg") >= 2 * 2  # a band and a quantile contrast, wide and narrow
+
+
+def test_the_first_picture_has_a_line_for_each_seed(record: ReportRecord) -> None:
+    drawn = page(record).overview
+    assert drawn is not None
+    for markup in (drawn.wide, drawn.narrow):
+        assert markup.count('class="seed"') == markup.count('class="seed-dot"') == 3
+    assert "each training seed" in drawn.caption
+    alone = page(example_record()).overview
+    assert alone is not None
+    assert "seed" not in alone.wide + alone.caption
 
 
 def test_a_variance_is_shown_as_a_standard_deviation(record: ReportRecord) -> None:
@@ -119,9 +132,9 @@ def test_the_record_survives_its_json(record: ReportRecord, tmp_path: Path) -> N
 
 
 def test_an_evaluation_has_no_such_sections() -> None:
-    page = render_html(example_record())
-    assert 'id="design"' not in page
-    assert 'id="seeds"' not in page
+    text = render_html(example_record())
+    assert 'id="design"' not in text
+    assert 'id="seeds"' not in text
     assert ablation_sections(index(example_record())) == ()
 
 
