@@ -44,6 +44,8 @@ def load_source(session: Session, design: StudyDesign, *, folder: Path) -> Sourc
         InputError: a file, run or variant that is not there, or no prompt that all variants answered.
     """
     declared = design.source
+    if declared.imported is not None:
+        raise InputError("`source.imported` must not stand in a file: `screentest ratings import` makes such studies")
     if declared.pairs is not None:
         return _from_pairs(folder / declared.pairs, session, declared)
     if declared.run is not None:

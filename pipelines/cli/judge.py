@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.judging.reasoned import AnswerForm
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
@@ -127,6 +128,58 @@ def validate(
 
     engine = open_database(Settings.from_environment().database_url)
     return validation(validate_judge(open_session(), engine, find_study(engine, study), scores))
+
+
+@app.command("import")
+@presented
+def import_scores(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Rows with item, criterion and value, or with a list of samples as value; JSON, JSONL, CSV."
+        ),
+    ],
+    judge: Annotated[str, typer.Option(help="The judge's id; of a file with several, which of them.")],
+    criterion: Annotated[str | None, typer.Option(help="Of rows that name none.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Lowest and highest score, as 1-5; samples need it.")] = None,
+    form: Annotated[
+        AnswerForm,
+        typer.Option(help="A sample is only the score, or its last line is (explain), or its first (rate-explain)."),
+    ] = "score",
+    study: Annotated[
+        str | None, typer.Option(help="Imported ratings of the same items; words are coded as there.")
+    ] = None,
+    force: ForceOption = False,
+) -> Result:
+    """Store a judge's scores or samples that were made elsewhere; `judge validate STUDY --scores RUN` reads them."""
+    from harness.settings import Settings
+    from harness.store.database import open_database
+    from harness.studies.imported import read_scale
+    from harness.studies.imported_judge import import_judge
+    from harness.studies.studies import find_study
+    from harness.terminal import bold, say
+    from pipelines.cli.session import open_session
+
+    known = None if study is None else find_study(open_database(Settings.from_environment().database_url), study)
+    found = import_judge(
+        open_session(force=force),
+        file,
+        judge=judge,
+        criterion=criterion,
+        scale=None if scale is None else read_scale(scale),
+        form=form,
+        study=known,
+    )
+    n_missing = sum(score.value is None for score in found.scores)
+    say(f"{len(found.scores):,} scores of {bold(judge)}, {n_missing:,} missing: run {found.stage.run_id}")
+    if found.n_samples:
+        say(f"{found.n_unread:,} of {found.n_samples:,} samples are no score: they are missing, not 0")
+    if found.n_unknown:
+        say(f"{found.n_unknown:,} scores are of items that {study} does not hold: left out")
+    return Result(
+        data={"run_id": found.stage.run_id, "reused": found.stage.reused, "judge_id": judge, "rows": len(found.scores),
+              "missing": n_missing, "samples": found.n_samples, "unread": found.n_unread, "unknown": found.n_unknown},
+    )  # fmt: skip
 
 
 @app.command("steps")
