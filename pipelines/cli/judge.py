@@ -58,7 +58,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return costs(plan_files(session, judge, against=against, **where))
+        return costs(planned=plan_files(session, judge, against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -99,7 +99,7 @@ def qualify(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
     if dry_run:
-        return costs(plan_qualification(session, judge, **where))
+        return costs(planned=plan_qualification(session, judge, **where))
     found = qualify_judge(session, judge, **where)
     say_spent(session)
     own = load_judge_spec(judge).family
@@ -149,7 +149,7 @@ def steps(
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(plan_steps(session, criterion, model=model, revision=revision))
+        return costs(planned=plan_steps(session, criterion, model=model, revision=revision))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
     say_spent(session)
     return Result(

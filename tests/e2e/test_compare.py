@@ -246,14 +246,16 @@ def test_fewer_than_ten_films_support_no_verdict(world, tmp_path):
     assert world.compare(world.base, world.bad, "--gate", data=data).code == 0  # no verdict closes no gate
 
 
-def test_fewer_than_six_films_speak_of_these_films_only(world, tmp_path):
+def test_fewer_than_six_clusters_are_split_with_a_line_that_says_so(world, tmp_path):
     data = prompts_file(tmp_path / "four.jsonl", films=4, rows=6)
     result = world.compare(world.base, world.bad, "--json", data=data).json
     for estimate in result["estimates"]:
-        assert "these films only" in estimate["notes"]
+        assert "these clusters only" in estimate["notes"]
     loss = number(result, "heldout_loss")
     assert (loss["n"], loss["n_clusters"]) == (24, 24)  # rows stand for films
-    assert "these films only" in Path(result["report"]).read_text()
+    told = Path(result["report"]).read_text()
+    assert "these clusters only" in told
+    assert "conversations resampled in place of 4 clusters, fewer than 6: 24" in told
 
 
 def test_one_film_gives_no_interval_of_films(world, tmp_path):

@@ -1,0 +1,67 @@
+"""A table of what was checked before any work, and what models behind endpoints would be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.errors import InputError, ScreentestError
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.spending import Planned
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the table."""
+
+    what: str
+    found: str
+    is_lacking: bool = False
+
+
+@dataclass(kw_only=True)
+class Preflight:
+    """What was checked, and what models behind endpoints would be asked."""
+
+    checks: list[Check] = field(default_factory=list)
+    planned: list[Planned] = field(default_factory=list)
+
+    @property
+    def lacking(self) -> str:
+        """The first thing that is not there, as a sentence; empty where nothing is."""
+        return next((check.found for check in self.checks if check.is_lacking), "")
+
+    def say(self, what: str, found: str) -> None:
+        """Add a line."""
+        self.checks.append(Check(what=what, found=found))
+
+    def ask(self, what: str, find: Callable[[], Found], *, words: Callable[[Found], str]) -> Found | None:
+        """Open something; what it says of itself is a line, and what is wrong with it is one that lacks."""
+        try:
+            found = find()
+        except ScreentestError as err:
+            self.checks.append(Check(what=what, found=str(err), is_lacking=True))
+            return None
+        self.say(what, words(found))
+        return found
+
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Say the table, and refuse to begin where something lacks.
+
+        Raises:
+            InputError: it does; the sentence says what.
+        """
+        for line in self.lines():
+            say(line)
+        if self.lacking:
+            raise InputError(self.lacking)
+
+    def lines(self) -> Iterator[str]:
+        """The table as lines for a screen."""
+        width = max((len(check.what) for check in self.checks), default=0)
+        for check in self.checks:
+            yield f"  {'✗' if check.is_lacking else '✓'} {check.what:<{width}}  {check.found}"
