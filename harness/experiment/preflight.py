@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError, ScreentestError, UnavailableError
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.costing import plan_design
 from harness.experiment.planning.checks import Check, Preflight
 from harness.experiment.planning.pace import measure_speed
+from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session
-from harness.experiment.tasks import prompts_of, run_ticket, test_prompts, variant_of
+from harness.experiment.tasks import run_ticket, test_prompts, variant_of
 from harness.experiment.variants import has_weights
 from harness.experiment.workers.results import stage_result
 from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
@@ -118,18 +120,12 @@ def _variants(
     known: dict[str, Variant] = {}
     for cell in plan.cells:
         if cell.adapter is None and "base" not in cell.needs and cell.arm not in known:
-
-            def find(settings: Mapping[str, Any] = cell.settings) -> Variant:
-                return variant_of(session, settings, {"prepared": prepared})
-
-            def words(variant: Variant) -> str:
-                return _of_variant(variant, prompts)
-
-            variant = found.ask(cell.arm, find, words=words)
+            find = partial(variant_of, session, cell.settings, {"prepared": prepared})
+            variant = found.ask(cell.arm, find, words=lambda variant: _of_variant(variant, prompts))
             if variant is not None:
                 known[cell.arm] = variant
                 if variant.kind == "endpoint" and cell.generate in ran.failures:
-                    found.ask("server", lambda url=variant.endpoint or "": _served(url), words=str)
+                    found.ask("server", partial(_served, variant.endpoint or ""), words=str)
     return known
 
 

@@ -12,10 +12,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.measures.measure import Measure
 from harness.types import Grain, SmallestEffect
+
+if TYPE_CHECKING:
+    from harness.models.encoder import Encoder
 
 REVISION = 1  # raise when a function here would give other values
 _EAST_ASIAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # written without spaces: a sign is a word
@@ -90,6 +93,12 @@ def edit_similarity(reply: str, reference: str) -> float:
     return float(Levenshtein.normalized_similarity(reply.strip(), reference.strip()))
 
 
+def embedding_similarity(reply: str, reference: str) -> float:
+    """Cosine of reply and reference as the embedded encoder reads them (all-MiniLM-L6-v2, made for English)."""
+    one, other = _encoder().encode([reply, reference])
+    return float(one @ other)
+
+
 def json_valid(reply: str) -> bool:
     """The reply is JSON and nothing else; a code fence around it is allowed."""
     return read_json(reply) is not _NO_JSON
@@ -147,10 +156,17 @@ def _f1(got: Counter[Any], wanted: Counter[Any]) -> float:
 
 @functools.cache
 def _bleu(tokenize: str) -> Callable[[str, list[str]], Any]:
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     score: Callable[[str, list[str]], Any] = BLEU(effective_order=True, tokenize=tokenize).sentence_score
     return score
+
+
+@functools.cache
+def _encoder() -> Encoder:
+    from harness.models.encoder import load_encoder
+
+    return load_encoder()
 
 
 class _Words:
@@ -168,19 +184,21 @@ def _rouge() -> Callable[[str, str], float]:
     return lambda reference, reply: scorer.score(reference, reply)["rougeL"].fmeasure
 
 
-def _measure(function: Callable[..., Any], label: str, *, effect: float = 0.05) -> Measure:
+def _measure(
+    function: Callable[..., Any], label: str, *, effect: float = 0.05, is_rate: bool = True, unit: str = "share"
+) -> Measure:
     name = function.__name__
     return Measure(
         name=name,
         label=label,
-        unit="share",
+        unit=unit,
         better="higher",
         description=(function.__doc__ or "").split("\n\n")[0],
         origin="replies",
         grain=Grain.REPLY,
-        is_rate=True,
+        is_rate=is_rate,
         silence=0.0,
-        smallest_effect=SmallestEffect(value=effect, unit="share"),
+        smallest_effect=SmallestEffect(value=effect, unit="share" if is_rate else "points"),
         function=function,
         address=f"{__name__}:{name}",
         code=f"{name} {REVISION}",
@@ -198,4 +216,5 @@ MEASURES = (
     _measure(chrf, "chrF", effect=0.02),
     _measure(bleu, "BLEU", effect=0.02),
     _measure(edit_similarity, "Edit similarity", effect=0.02),
+    _measure(embedding_similarity, "Embedding similarity", effect=0.02, is_rate=False, unit="cosine"),
 )

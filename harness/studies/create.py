@@ -66,7 +66,7 @@ def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewS
             *attention_items(design, spare),
             *(practice_items(design.kind) if design.practice else ()),
         ),
-        criteria=tuple(load_criterion(criterion) for criterion in design.criteria),
+        criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={
             **source.provenance,
             "left_out": source.n_left_out,

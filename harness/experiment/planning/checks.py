@@ -43,10 +43,10 @@ class Preflight:
         """Open something; what it says of itself is a line, and what is wrong with it is one that lacks."""
         try:
             found = find()
+            self.say(what, words(found))
         except ScreentestError as err:
             self.checks.append(Check(what=what, found=str(err), is_lacking=True))
             return None
-        self.say(what, words(found))
         return found
 
     def begin(self, say: Callable[[str], None]) -> None:
