@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError, ScreentestError, UnavailableError
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.costing import plan_design
-from harness.experiment.planning.checks import Check, Preflight
+from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
 from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
@@ -44,7 +44,8 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     ran = Ran()
     first = {key: task for key, task in plan.tasks.items() if any(key == cell.prepared for cell in plan.cells)}
     needs_training = {key for key, task in first.items() if task.needs}
-    _run_dry(dry, {key: task for key, task in first.items() if key not in needs_training}, ran)
+    for error in _run_dry(dry, {key: task for key, task in first.items() if key not in needs_training}, ran):
+        raise error
     cell = next((cell for cell in plan.cells if cell.prepared in ran.runs), None)
     if cell is None:
         found.say("data", "prepared with the base that is trained first")
@@ -52,8 +53,15 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     prepared = stage_result(session.tracking, ran.runs[cell.prepared])
     prompts = test_prompts(session, cell.settings, prepared)
     say_data(found, design, prepared, prompts)
-    _run_dry(dry, plan.tasks, ran)
+    if design.family.test == "sign_flip":
+        reach = partial(design.require_reachable, len({prompt.cluster for prompt in prompts}))
+        found.ask("clusters", reach, words=lambda _: "enough for the declared sign-flip tests")
+    errors = _run_dry(dry, plan.tasks, ran)
     variants = _variants(found, dry, plan, ran, prepared=prepared, prompts=prompts)
+    for error in errors:
+        found.lack("stages", error)
+    if session.endpoints:
+        found.ask("servers", partial(session.require_served, variants.values()), words=lambda _: "offer every variant")
     _stages(found, plan, ran)
     found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
     money(found, session)
@@ -69,6 +77,7 @@ class _Dry:
 
     def __init__(self, session: Session) -> None:
         self._session, self._done = session, list[Event]()
+        self.errors: list[ScreentestError] = []
 
     def start(self, ticket: Ticket) -> None:
         key = ticket.task.key
@@ -77,6 +86,7 @@ class _Dry:
         except NotStanding:
             self._done.append(Event(key=key, kind="failed", message="", is_final=True))
         except ScreentestError as err:
+            self.errors.append(err)
             self._done.append(Event(key=key, kind="failed", message=str(err), is_final=True))
         else:
             self._done.append(Event(key=key, kind="done", run_id=found.run_id, is_reused=True))
@@ -89,11 +99,13 @@ class _Dry:
         """Nothing to let go of."""
 
 
-def _run_dry(session: Session, tasks: Mapping[str, Task], ran: Ran) -> None:
+def _run_dry(session: Session, tasks: Mapping[str, Task], ran: Ran) -> list[ScreentestError]:
     def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
         return Ticket(task=task, needs=needs, parent="")
 
-    run_tasks(tasks, _Dry(session), ran=ran, ticket=ticket)
+    workers = _Dry(session)
+    run_tasks(tasks, workers, ran=ran, ticket=ticket)
+    return workers.errors
 
 
 def say_data(found: Preflight, design: ExperimentDesign, prepared: StageResult, prompts: Sequence[Prompt]) -> None:
@@ -160,9 +172,6 @@ def _served(url: str) -> str:
 
 def _stages(found: Preflight, plan: Plan, ran: Ran) -> None:
     kinds = Counter(plan.tasks[key].kind for key in ran.failures)
-    said = {check.found for check in found.checks}
-    for why in dict.fromkeys(why for why in ran.failures.values() if why and why not in said):
-        found.checks.append(Check(what="stages", found=why, is_lacking=True))
     told = ", ".join(f"{n} × {kind}" for kind, n in kinds.items())
     found.say("stages", f"{len(ran.runs)} of {len(plan.tasks)} stand" + (f"; to run: {told}" if told else ""))
 
@@ -176,13 +185,13 @@ def money(found: Preflight, session: Session) -> None:
     usd = f"at most ${sum(price or 0.0 for price in prices):.4f}" + (
         ", and what has no known price" if None in prices else ""
     )
-    budget = session.spending.budget
-    is_short = budget is not None and budget.limit_usd == 0 and n > 0 and sum(price or 0.0 for price in prices) > 0
+    budget, usd_known = session.spending.budget, sum(price or 0.0 for price in prices)
     held = "" if budget is None else f"; the budget is ${budget.limit_usd:g}"
-    said = f"{n:,} calls, {usd}{held}"
-    if is_short:
-        said = f"`--budget-usd` must be above 0 where {n:,} calls have a price, got 0; raise it, or leave judges out"
-    found.checks.append(Check(what="money", found=said, is_lacking=is_short))
+    found.say("money", f"{n:,} calls, {usd}{held}")
+    if budget is not None and budget.limit_usd == 0 and n and usd_known:
+        found.lack(
+            "money", InputError(f"`--budget-usd` must be above 0 where {n:,} calls have a price, got 0; raise it")
+        )
 
 
 def require_affordable(found: Preflight, budget_usd: float) -> None:
@@ -191,7 +200,7 @@ def require_affordable(found: Preflight, budget_usd: float) -> None:
     if None in prices or sum(price or 0.0 for price in prices) > budget_usd:
         most = "has no known price" if None in prices else f"could cost ${sum(price or 0.0 for price in prices):.4f}"
         said = f"`--budget-usd` must cover all calls before it begins: what is planned {most}, got ${budget_usd:g}"
-        found.checks.append(Check(what="budget", found=said, is_lacking=True))
+        found.lack("budget", InputError(said))
 
 
 def _local(

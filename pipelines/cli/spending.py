@@ -42,7 +42,10 @@ def dry_run(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) 
     told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in checks]
     lacking = "" if found is None else found.lacking
     return Result(
-        data={"checks": checks, "calls": calls},
+        data={
+            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in checks],
+            "calls": calls,
+        },
         shown=(
             Table(title="Preflight", columns=("", "What", "Found"), rows=told),
             Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import InputError, ScreentestError
+from harness.errors import ScreentestError
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Planned
@@ -20,7 +20,12 @@ class Check:
 
     what: str
     found: str
-    is_lacking: bool = False
+    error: ScreentestError | None = None  # why it lacks
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether work cannot begin without it."""
+        return self.error is not None
 
 
 @dataclass(kw_only=True)
@@ -39,13 +44,18 @@ class Preflight:
         """Add a line."""
         self.checks.append(Check(what=what, found=found))
 
+    def lack(self, what: str, error: ScreentestError) -> None:
+        """Add a line on what is not there, once."""
+        if not any(check.found == str(error) for check in self.checks):
+            self.checks.append(Check(what=what, found=str(error), error=error))
+
     def ask(self, what: str, find: Callable[[], Found], *, words: Callable[[Found], str]) -> Found | None:
         """Open something; what it says of itself is a line, and what is wrong with it is one that lacks."""
         try:
             found = find()
             self.say(what, words(found))
         except ScreentestError as err:
-            self.checks.append(Check(what=what, found=str(err), is_lacking=True))
+            self.lack(what, err)
             return None
         return found
 
@@ -53,12 +63,12 @@ class Preflight:
         """Say the table, and refuse to begin where something lacks.
 
         Raises:
-            InputError: it does; the sentence says what.
+            ScreentestError: it does; the sentence says what.
         """
         for line in self.lines():
             say(line)
-        if self.lacking:
-            raise InputError(self.lacking)
+        if (error := next((check.error for check in self.checks if check.error is not None), None)) is not None:
+            raise error
 
     def lines(self) -> Iterator[str]:
         """The table as lines for a screen."""
