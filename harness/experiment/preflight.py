@@ -64,7 +64,7 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
         found.ask("servers", partial(session.require_served, variants.values()), words=lambda _: "offer every variant")
     _stages(found, plan, ran)
     found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
-    money(found, session)
+    found.say_money(session)
     if any(plan.tasks[key].kind == "generate" for key in ran.failures):
         _local(found, session, design, plan, ran, variants, prompts)
     return found
@@ -174,24 +174,6 @@ def _stages(found: Preflight, plan: Plan, ran: Ran) -> None:
     kinds = Counter(plan.tasks[key].kind for key in ran.failures)
     told = ", ".join(f"{n} × {kind}" for kind, n in kinds.items())
     found.say("stages", f"{len(ran.runs)} of {len(plan.tasks)} stand" + (f"; to run: {told}" if told else ""))
-
-
-def money(found: Preflight, session: Session) -> None:
-    """What endpoints could cost, and whether the budget lets anything begin."""
-    if not found.planned:
-        return
-    prices = [p.plan.usd_at_most for p in found.planned]
-    n = sum(p.plan.n_calls - p.plan.n_known for p in found.planned)
-    usd = f"at most ${sum(price or 0.0 for price in prices):.4f}" + (
-        ", and what has no known price" if None in prices else ""
-    )
-    budget, usd_known = session.spending.budget, sum(price or 0.0 for price in prices)
-    held = "" if budget is None else f"; the budget is ${budget.limit_usd:g}"
-    found.say("money", f"{n:,} calls, {usd}{held}")
-    if budget is not None and budget.limit_usd == 0 and n and usd_known:
-        found.lack(
-            "money", InputError(f"`--budget-usd` must be above 0 where {n:,} calls have a price, got 0; raise it")
-        )
 
 
 def require_affordable(found: Preflight, budget_usd: float) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from harness.experiment.judges.costing import CHARACTERS_PER_TOKEN, plan_scores
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
-from harness.experiment.preflight import money
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import NotStanding, Session
 from harness.judging.spec import load_judge_spec
@@ -48,7 +47,7 @@ def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResul
                 for other in range(many)
             ]
             found.planned += plan_scores(dry, spec, stand_ins)
-            money(found, session)
+            found.say_money(session)
     try:
         pairs_stage(dry, config, prepared=prepared, parent=parent)
         found.say("stages", "the pairs stand: nothing would be done")

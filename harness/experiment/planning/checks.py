@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import ScreentestError
+from harness.errors import InputError, ScreentestError
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Planned
+    from harness.experiment.session import Session
 
 Found = TypeVar("Found")
 
@@ -58,6 +59,20 @@ class Preflight:
             self.lack(what, err)
             return None
         return found
+
+    def say_money(self, session: Session) -> None:
+        """Add what endpoints could cost, and whether the budget lets anything begin."""
+        if not self.planned:
+            return
+        prices = [p.plan.usd_at_most for p in self.planned]
+        n = sum(p.plan.n_calls - p.plan.n_known for p in self.planned)
+        usd, budget = sum(price or 0.0 for price in prices), session.spending.budget
+        unknown = ", and what has no known price" if None in prices else ""
+        held = "" if budget is None else f"; the budget is ${budget.limit_usd:g}"
+        self.say("money", f"{n:,} calls, at most ${usd:.4f}{unknown}{held}")
+        if budget is not None and budget.limit_usd == 0 and n and usd:
+            said = f"`--budget-usd` must be above 0 where {n:,} calls have a price, got 0; raise it, or drop the judge"
+            self.lack("money", InputError(said))
 
     def begin(self, say: Callable[[str], None]) -> None:
         """Say the table, and refuse to begin where something lacks.
