@@ -112,7 +112,7 @@ def _seen(prompts: Sequence[str], references: Sequence[str]) -> tuple[TaskName, 
     if _share(references, _CODE.match) >= MOSTLY:
         return "code-like", "the references look like code"
     if words <= WORDS_OF_AN_ANSWER:
-        return "exact", f"half of the references have at most {words:g} words"
+        return "exact", f"half of the references have at most {words:g} word{'' if words == 1 else 's'}"
     if median(len(text.split()) for text in prompts) >= max(WORDS_OF_A_TEXT, 2 * words):
         return "summary", "the references are far shorter than long prompts"
     return "chat", f"half of the references have more than {WORDS_OF_AN_ANSWER} words"

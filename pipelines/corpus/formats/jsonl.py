@@ -148,10 +148,10 @@ def _entries(data: bytes, file: str, tally: Tally) -> list[_Entry]:
         else:
             reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
             tally.skip("row id given twice", file, reason, line=row.number)
-    return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()])
+    return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()], tally)
 
 
-def _clustered(entries: list[_Entry]) -> list[_Entry]:
+def _clustered(entries: list[_Entry], tally: Tally) -> list[_Entry]:
     """Rows without a cluster share that of the rows with the same prompt: it must not stand on both sides of a split.
 
     Where rows name their splits, theirs is the last word: only rows of one split are put together.
@@ -159,10 +159,13 @@ def _clustered(entries: list[_Entry]) -> list[_Entry]:
     first: dict[tuple[Split | None, tuple[tuple[str, str], ...]], str] = {}
     for entry in sorted(entries, key=lambda e: (e.cluster is None, e.id)):
         first.setdefault((entry.split, _prompt(entry)), _cluster(entry))
-    return [
+    grouped = [
         entry if entry.cluster is not None else replace(entry, group=first[entry.split, _prompt(entry)])
         for entry in entries
     ]
+    n_joined = sum(entry.group not in (None, entry.id) for entry in grouped)
+    tally.see("rows without `cluster` put into that of another row with the same prompt", n_joined)
+    return grouped
 
 
 def _prompt(entry: _Entry) -> tuple[tuple[str, str], ...]:
