@@ -66,7 +66,7 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
     found.say_money(session)
     if any(plan.tasks[key].kind == "generate" for key in ran.failures):
-        _local(found, session, design, plan, ran, variants, prompts)
+        _local(found, session, design, plan, ran, variants, prepared, prompts)
     return found
 
 
@@ -155,6 +155,10 @@ def _of_variant(variant: Variant, prompts: Sequence[Prompt]) -> str:
     return f"{said}, {variant.base.source}" if variant.base is not None else said
 
 
+def _base(variant: Variant) -> str:
+    return "" if variant.base is None else variant.base.source
+
+
 def _served(url: str) -> str:
     from openai import APIConnectionError
 
@@ -192,6 +196,7 @@ def _local(
     plan: Plan,
     ran: Ran,
     variants: Mapping[str, Variant],
+    prepared: StageResult,
     prompts: Sequence[Prompt],
 ) -> None:
     """What the replies of models in this process take; trainings and judges are not in it."""
@@ -201,6 +206,9 @@ def _local(
         if cell.generate in ran.failures and has_weights(cell.settings["variant"]) and not session.endpoints
     ]
     model = next((variants[cell.arm] for cell in cells if cell.arm in variants), None)
+    base = next((cell for cell in cells if "base" not in cell.needs), None)
+    if model is None and base is not None:  # every arm is trained first, on a base that can be asked
+        model = found.ask("base", partial(variant_of, session, base.settings, {"prepared": prepared}), words=_base)
     if model is not None:
         decoding = design.decoding.noun(seed=design.seed)
         n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws

@@ -60,7 +60,7 @@ class World:
         self.folder = folder
 
     def compare(self, a: object, b: object, *more: object, data: Path | None = None) -> Ran:
-        few = ("--prompts", 24, "--max-new-tokens", 6)
+        few = ("--task", "dialogue", "--prompts", 24, "--max-new-tokens", 6)
         return screentest("compare", a, b, "--data", data or self.data, *few, *more, home=self.home)
 
 
@@ -188,7 +188,7 @@ def test_a_mute_file_is_called_out_first_and_closes_the_gate(world, tmp_path):
     talks = [{"prompt_id": key, "text": f"I saw {i} of them.", "finish_reason": "length"} for i, key in enumerate(ids)]
     mute = [row | {"text": "\u200b ", "finish_reason": "stop"} for row in talks]
     sides = (replies_file(tmp_path / "talks.jsonl", talks), replies_file(tmp_path / "mute.jsonl", mute))
-    ran = screentest("compare", *sides, "--data", world.data, "--gate", home=world.home)
+    ran = screentest("compare", *sides, "--data", world.data, "--task", "dialogue", "--gate", home=world.home)
     assert ran.code == 4
     assert ran.stdout.startswith("not tested: `mute` is mute: none of its 36 replies has text")
     assert "better" not in ran.stdout
@@ -203,7 +203,9 @@ def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(worl
     three = [row | {"text": f"{row['text']} {'So. ' * n}"} for n in range(3) for row in one]
     stray = {"prompt_id": "[elsewhere]", "text": "Who?", "finish_reason": "stop"}
     first, second = replies_file(tmp_path / "one.jsonl", one), replies_file(tmp_path / "three.jsonl", [*three, stray])
-    ran = screentest("compare", first, second, "--data", world.data, "--gate", "--json", home=world.home)
+    ran = screentest(
+        "compare", first, second, "--data", world.data, "--task", "dialogue", "--gate", "--json", home=world.home
+    )
     assert ran.code == 4
     told = json.loads(ran.stdout)
     assert number(told, "length")["value"] == pytest.approx(1)  # 0, 1 and 2 words more, by draw

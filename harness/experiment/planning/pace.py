@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.experiment.planning.checks import Preflight
 from harness.generation import reply_request
+from harness.models.protocol import ReplyRequest
 from harness.types import Decoding, Prompt, Variant
 
 if TYPE_CHECKING:
     from harness.experiment.session import Session
 
-PROBE_REPLIES, PROBE_TOKENS = 8, 6  # generated to measure the speed
+PROBE_REPLIES, PROBE_TOKENS = 8, 8  # generated to measure the speed
 MINUTE, GIGABYTE = 60.0, 1e9
 
 
@@ -26,10 +27,25 @@ def measure_speed(
     found.ask("memory", lambda: _memory(variant), words=str)
     if found.lacking:
         return
-    rate = found.ask("speed", lambda: _speed(session, variant, prompts, decoding), words=lambda r: f"{r:.0f} tokens/s")
-    if rate:
-        seconds = n * decoding.max_new_tokens / rate
-        found.say("time", f"at most {_duration(seconds)} for {n:,} replies of up to {decoding.max_new_tokens} tokens")
+    pace = found.ask("speed", lambda: _pace(session, variant, prompts, decoding), words=lambda p: p.words)
+    if pace is not None:
+        seconds = n * (pace.prompt_s + decoding.max_new_tokens * pace.token_s)
+        found.say(
+            "time",
+            f"at most {_duration(seconds)} for {n:,} replies of up to {decoding.max_new_tokens} tokens; training and judging come on top",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pace:
+    """Seconds for a prompt to be read and for a token to be generated, among others at once."""
+
+    prompt_s: float
+    token_s: float
+
+    @property
+    def words(self) -> str:
+        return f"{1 / self.token_s:,.0f} tokens/s, and {1 / self.prompt_s:,.1f} prompts/s read, measured here"
 
 
 def _duration(seconds: float) -> str:
@@ -59,12 +75,17 @@ def _free_bytes() -> int:
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
 
 
-def _speed(session: Session, variant: Variant, prompts: Sequence[Prompt], decoding: Decoding) -> float:
-    """Tokens a second, prompts read included, of a few replies made at once."""
+def _pace(session: Session, variant: Variant, prompts: Sequence[Prompt], decoding: Decoding) -> _Pace:
     model = session.replier(variant)
     asked = [reply_request(variant, prompt, draw=0) for prompt in prompts[:PROBE_REPLIES]]
-    model.generate(asked[:1], decoding=replace(decoding, max_new_tokens=1))  # what a first call does besides
-    began = time.perf_counter()
-    replies = model.generate(asked, decoding=replace(decoding, max_new_tokens=PROBE_TOKENS))
-    n = sum(reply.n_tokens or 0 for reply in replies)
-    return max(n, 1) / max(time.perf_counter() - began, 1e-9)
+
+    def seconds(requests: Sequence[ReplyRequest], n_tokens: int) -> float:
+        began = time.perf_counter()
+        model.generate(requests, decoding=replace(decoding, max_new_tokens=n_tokens))
+        return max(time.perf_counter() - began, 1e-9)
+
+    seconds(asked[:1], 1)  # what a first call does besides
+    short = seconds(asked, 1)
+    longer = seconds(asked, 1 + PROBE_TOKENS)
+    # Replies that end early take less: the longer call counts as one of whole length, which errs towards a short time.
+    return _Pace(prompt_s=short / len(asked), token_s=max(longer - short, longer / 100) / (len(asked) * PROBE_TOKENS))
