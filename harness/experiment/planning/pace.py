@@ -30,10 +30,8 @@ def measure_speed(
     pace = found.ask("speed", lambda: _pace(session, variant, prompts, decoding), words=lambda p: p.words)
     if pace is not None:
         seconds = n * (pace.prompt_s + decoding.max_new_tokens * pace.token_s)
-        found.say(
-            "time",
-            f"at most {_duration(seconds)} for {n:,} replies of up to {decoding.max_new_tokens} tokens; training and judging come on top",
-        )
+        most = f"at most {_duration(seconds)} for {n:,} replies of up to {decoding.max_new_tokens} tokens"
+        found.say("time", f"{most}; training and judging come on top")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
