@@ -50,7 +50,9 @@ def trained_by_trl(folder: Path, rows: list[dict]) -> Path:
             save_steps=20, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True,
         ),
         train_dataset=Dataset.from_list(chats),
-        peft_config=LoraConfig(r=8, target_modules="all-linear", layers_to_transform=list(range(22, 30))),
+        peft_config=LoraConfig(
+            r=8, target_modules=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"], layers_to_transform=list(range(20, 30))
+        ),
     )  # fmt: skip
     trainer.train()
     trainer.save_model(str(folder))
