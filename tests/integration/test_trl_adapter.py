@@ -51,7 +51,9 @@ def trained_by_trl(folder: Path, rows: list[dict]) -> Path:
         ),
         train_dataset=Dataset.from_list(chats),
         peft_config=LoraConfig(
-            r=8, target_modules=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"], layers_to_transform=list(range(20, 30))
+            r=8,
+            target_modules=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+            layers_to_transform=list(range(20, 30)),
         ),
     )  # fmt: skip
     trainer.train()
