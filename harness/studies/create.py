@@ -42,6 +42,15 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
     Raises:
         InputError: its source, sample or checks cannot be had; the store is left as it was.
     """
+    return create_study(engine, draw_study(session, file, name=name))
+
+
+def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewStudy:
+    """The study that a file declares, drawn and not yet stored.
+
+    Raises:
+        InputError: its source, sample or checks cannot be had.
+    """
     design = load_yaml(file, StudyDesign)
     if name is not None:
         design = design.model_copy(update={"name": name})
@@ -49,7 +58,7 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
     sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
     drawn = {prompt.id for prompt in sample.prompts}
     spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]
-    new = NewStudy(
+    return NewStudy(
         design=design,
         split=source.split,
         items=(
@@ -57,7 +66,7 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
             *attention_items(design, spare),
             *(practice_items(design.kind) if design.practice else ()),
         ),
-        criteria=tuple(load_criterion(criterion) for criterion in design.criteria),
+        criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={
             **source.provenance,
             "left_out": source.n_left_out,
@@ -66,7 +75,6 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
         plan=sample.plan,
         n_population=len(source.prompts),
     )
-    return create_study(engine, new)
 
 
 def draw_sample(

@@ -43,7 +43,7 @@ def run(
     A reply that cannot be scored is missing, with its reason.
     """
     from harness.errors import InputError
-    from harness.experiment.judges.judge_files import compare_files, plan_files, score_file
+    from harness.experiment.judges.judge_files import check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
     from pipelines.cli.session import open_session
@@ -59,7 +59,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return costs(plan_files(session, judge, against=against, **where))
+        return costs(check_files(session, judge, against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -89,7 +89,7 @@ def qualify(
     force: ForceOption = False,
 ) -> Result:
     """Can this judge tell true replies from planted faults? Qualified, not qualified or inconclusive, per criterion."""
-    from harness.experiment.judges.judge_files import plan_qualification, qualify_judge
+    from harness.experiment.judges.judge_files import check_qualification, qualify_judge
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import qualifications
@@ -100,7 +100,7 @@ def qualify(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
     if dry_run:
-        return costs(plan_qualification(session, judge, **where))
+        return costs(check_qualification(session, judge, **where))
     found = qualify_judge(session, judge, **where)
     say_spent(session)
     own = load_judge_spec(judge).family
@@ -202,7 +202,7 @@ def steps(
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(plan_steps(session, criterion, model=model, revision=revision))
+        return costs(planned=plan_steps(session, criterion, model=model, revision=revision))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
     say_spent(session)
     return Result(
