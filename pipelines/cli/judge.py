@@ -190,6 +190,7 @@ def steps(
         str, typer.Option(help="Who writes: `embedded`, a hub id, a folder, or http://host/v1#model.")
     ] = "embedded",
     revision: RevisionOption = None,
+    task: Annotated[str, typer.Option(help="What the judge will read: dialogue, chat, exact, summary, …")] = "dialogue",
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace steps that are there.")] = False,
@@ -202,8 +203,8 @@ def steps(
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(planned=plan_steps(session, criterion, model=model, revision=revision))
-    drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
+        return costs(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
+    drafted = write_steps(session, criterion, model=model, revision=revision, force=force, task=task)
     say_spent(session)
     return Result(
         data={"criterion": drafted.name, "steps": drafted.steps, "file": str(criterion)},
