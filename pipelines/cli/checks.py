@@ -24,6 +24,7 @@ _LACKS = {
     "Log-probabilities": "judges there use `mode: sampled`",
     "Prefill": "a judge's score must come of itself: watch the share that is missing for `low_mass`",
     "Several replies (n)": "nothing here needs it: every draw is a call of its own",
+    "JSON schema": "judges that think first are read by their lines: watch the share that is missing",
 }
 _QUICKSTART_GIB = 4
 _DISK_GIB = 3
@@ -67,12 +68,8 @@ def examine_endpoint(named: str) -> list[Check]:
     for name in OPTIONAL:
         why = refused.get(name)
         checks.append(_check(name, f"refused: {why}" if why else "taken", advice=_LACKS[name] if why else ""))
-    for what, found in (
-        ("Log-probabilities", logprobs),
-        ("Prefill", prefill),
-        ("Several replies (n)", n),
-        ("JSON schema", schema),
-    ):
+    found_of = {"Log-probabilities": logprobs, "Prefill": prefill, "Several replies (n)": n, "JSON schema": schema}
+    for what, found in found_of.items():
         shown = f"`{found.value}`: {found.reason}" if isinstance(found.value, str) else found.reason
         checks.append(_check(what, shown, advice="" if found.value else _LACKS[what]))
     return [*checks, _check("Thinking", thinking)]

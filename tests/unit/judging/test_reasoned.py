@@ -10,7 +10,10 @@ import pytest
 from fakes import UniformModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from stories import REPOSITORY
 
+from harness.judging.build import build_judge, judge_id, resolve_mode
 from harness.judging.reasoned import read_said, schema_of
 from harness.judging.reasoned_reading import (
     ExplainingReader,
@@ -19,8 +22,12 @@ from harness.judging.reasoned_reading import (
     parse_reasoned_draws,
 )
 from harness.judging.remote_reading import Form
+from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.chat_client import ChatClient
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
+from harness.types import JudgedItem, Message
 
 OPTIONS = ("1", "2", "3", "4", "5")
 REQUEST = OptionRequest(
@@ -184,3 +191,52 @@ def test_a_local_model_writes_its_reason_and_is_read_behind_it() -> None:
 def test_whatever_a_judge_says_it_is_a_score_of_the_scale_or_none(text: str, is_typed: bool, form: Any) -> None:
     said = read_said(text, OPTIONS, form=form, is_typed=is_typed)
     assert said is None or (said.score in OPTIONS and (said.at < 0 or text[said.at] == said.score))
+
+
+class _Abilities:
+    def __init__(self, n_logprobs: int, prefill: Any, json_schema: bool) -> None:
+        self.found = n_logprobs, prefill, json_schema
+
+    def n_logprobs(self) -> int:
+        return self.found[0]
+
+    def prefill(self) -> Any:
+        return self.found[1]
+
+    def json_schema(self) -> bool:
+        return self.found[2]
+
+    def without(self, *, greedy: bool = False) -> dict[str, str]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("server", "reads", "typed"),
+    [
+        ((20, "prefix", True), "logprobs", "none"),  # a position that is forced needs no field
+        ((20, None, True), "logprobs", "json_schema"),
+        ((20, None, False), "logprobs", "none"),
+        ((0, "prefix", True), "sampled", "json_schema"),
+    ],
+)
+def test_what_a_server_can_do_decides_how_its_judge_is_read_and_its_id(server: Any, reads: str, typed: str) -> None:
+    spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "gpt-4o-mini")
+    assert spec.thinks == "rate-explain"
+    found = resolve_mode(spec, server=lambda: _Abilities(*server))
+    assert (found.reads, found.typed, found.mode) == (reads, typed, "rate-explain")
+    assert judge_id(found) != judge_id(found.model_copy(update={"mode": "explain"}))
+    judge = build_judge(found, queue=RequestQueue(ChatClient(url="http://localhost:1/v1", model="m"), purpose="test"))
+    (question,) = judge.questions([  # type: ignore[attr-defined]
+        JudgedItem(id="i", messages=(Message(role="user", content="Well?"),), reply="Well.", cluster="f",
+                   criteria=("coherence",))
+    ])  # fmt: skip
+    assert ("JSON" if typed == "json_schema" else '"Score: "') in question.messages[-1]["content"]
+
+
+def test_keys_of_thinking_judges_are_refused_elsewhere() -> None:
+    spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "gpt-4o-mini").model_dump(by_alias=True)
+    for change in ({"mode": "sampled", "reads": "sampled"}, {"reads": "sampled", "top_logprobs": 5}):
+        changed = {key: value for key, value in spec.items() if key in ("name", "method", "family", "model", "prompt",
+                   "criteria", "scale", "min_mass", "schema", "mode")} | change  # fmt: skip
+        with pytest.raises(ValidationError, match="must be left out unless"):
+            JudgeSpec.model_validate(changed)
