@@ -149,14 +149,12 @@ ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "re
 
 def own_judge(home: Home, folder: Path, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
     """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
-    from harness.judging import build_judge, load_judge_spec
-    from harness.models.bases import resolve_base
-    from harness.models.local import LocalModel
+    from harness.experiment.judges.judge_uses import judge_of, use_of
+    from harness.judging import load_judge_spec
 
     spec = load_judge_spec(folder)
-    wanted = [c for c in spec.criteria if not criteria or c.name in criteria]
-    spec = spec.model_copy(update={"criteria": tuple(wanted)})
-    judge = build_judge(spec, model=LocalModel.load(resolve_base(spec.model.source)))  # type: ignore[union-attr]
+    wanted = tuple(c for c in spec.criteria if not criteria or c.name in criteria)
+    judge = judge_of(home.session, use_of(home.session, spec.model_copy(update={"criteria": wanted})))
     scores = judge.score(_items())
     theirs = {ours: name for name, ours in ASKED.items()}
     rows = [
