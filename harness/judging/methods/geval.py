@@ -80,8 +80,12 @@ def check_score_tokens(source: LanguageModel | RequestQueue, criteria: Sequence[
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> GEvalJudge:
     check_score_tokens(source, spec.criteria)
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
-    how = {"system": _system(spec), "instruction": asking.said_instruction(spec)}
-    return GEvalJudge(**asking.settings(spec, name, source), template=template, **how)
+    return GEvalJudge(
+        **asking.settings(spec, name, source),
+        template=template,
+        system=_system(spec),
+        instruction=asking.said_instruction(spec),
+    )
 
 
 def _system(spec: JudgeSpec) -> str:
