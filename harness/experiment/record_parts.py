@@ -170,7 +170,8 @@ def samples(
     by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
     for score in scores:
         marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
-        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
+        reason = score.reason if "explain" in score.mode and score.status == "ok" else ""
+        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status, reason=reason))
     replies: dict[tuple[str, str], Generation] = {}  # the first draw there is
     for name, group in generations.items():
         for g in group:

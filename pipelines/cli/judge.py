@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from harness.judging.reasoned import AnswerForm
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
@@ -143,7 +142,7 @@ def import_scores(
     criterion: Annotated[str | None, typer.Option(help="Of rows that name none.")] = None,
     scale: Annotated[str | None, typer.Option(help="Lowest and highest score, as 1-5; samples need it.")] = None,
     form: Annotated[
-        AnswerForm,
+        Literal["score", "explain", "rate-explain"],
         typer.Option(help="A sample is only the score, or its last line is (explain), or its first (rate-explain)."),
     ] = "score",
     study: Annotated[
