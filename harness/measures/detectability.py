@@ -69,7 +69,8 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
         films=np.concatenate([films, films[owners]]),
     )
     is_model = np.arange(len(human) + len(model)) >= len(human)
-    fit = _Fit(np.vstack([human, model]), kinds)
+    x = np.vstack([human, model])
+    fit = _Fit(x, kinds)
     labels = np.where(is_model, 1.0, -1.0)
     scores = fit.left_out(labels)
     below, above = _placements(scores, is_model, kinds.weights)
@@ -85,7 +86,7 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
         auc=auc,
         rows=auc + np.sqrt(1 + chance) * (below + above[owners] - 2 * auc),
         p_value=(1 + int(np.sum(np.array(shuffled) >= auc - 1e-12))) / (N_SHUFFLES + 1),
-        giveaways=_giveaways(human, model, kinds.weights[is_model]),
+        giveaways=_giveaways(x, is_model, kinds.weights),
     )
 
 
@@ -190,10 +191,10 @@ def _standardised(x: Floats, weights: Floats) -> Floats:
     return centred
 
 
-def _giveaways(human: Floats, model: Floats, weights: Floats) -> tuple[tuple[str, float], ...]:
-    own, people = model[:, -len(PLAIN) :], human[:, -len(PLAIN) :]
-    mean = np.average(own, axis=0, weights=weights)
-    variance = (np.average((own - mean) ** 2, axis=0, weights=weights) + people.var(axis=0)) / 2
-    sizes = (mean - people.mean(axis=0)) / np.where(variance > 1e-12, np.sqrt(variance), np.inf)
-    found = [(more if size > 0 else less, abs(float(size))) for (less, more), size in zip(PLAIN, sizes, strict=True)]
+def _giveaways(x: Floats, is_model: NDArray[np.bool_], weights: Floats) -> tuple[tuple[str, float], ...]:
+    """Differences of the means of plain features, in standard deviations of all replies."""
+    plain = _standardised(x, weights)[:, -len(PLAIN) :] / _PLAIN_WEIGHT
+    model, human = (np.average(plain[kind], axis=0, weights=weights[kind]) for kind in (is_model, ~is_model))
+    sizes = zip(PLAIN, model - human, strict=True)
+    found = [(more if size > 0 else less, abs(float(size))) for (less, more), size in sizes]
     return tuple(sorted(found, key=lambda said: -said[1]))
