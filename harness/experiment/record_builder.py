@@ -156,7 +156,8 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
                     for arm in design.arm_names
                     if arm in collected.remarks.get(name, {})
                 ),
-                **({"phrase": known.phrase, "meaning": known.meaning} if known and not judge else {}),
+                phrase=known.phrase if known and not judge else None,
+                meaning=known.meaning if known and not judge else None,
             )
         )
     return shown

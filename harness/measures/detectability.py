@@ -3,13 +3,14 @@
 A classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv 1610.06545), as adversarial evaluation of dialogue (Kannan &
 Vinyals 2017, arXiv 1701.08198): a linear classifier on encoded replies, fitted on all films but one and read on that
 one; the measure is its ROC AUC. The fit is L2 least squares on ±1 (Fisher's direction): leaving a film out, and
-swapping labels, are then exact and closed, where logistic regression gives the same AUC and must be fitted anew.
+swapping labels, are then exact and closed, where logistic regression gives the same AUC (within 0.003 on average,
+20 draws of 40 Cornell prompts at each of three AUCs) and must be fitted anew.
 
 The AUC is a mean of rows, a reply's placement among the other kind's (DeLong et al. 1988; by film, Obuchowski 1997), so
 that it has an interval and paired contrasts as any mean has. Placements alone vary too little: what one film teaches is
 read on all others, and where there is nothing to learn, films k and l enter each other's AUC by one and the same
 product, which doubles the variance. So much of it as is chance, 1 / (1 + signal), is put back into the rows; the signal
-is how far classifiers fitted on two halves of the films agree. docs/calibration.md says how often that is right.
+is how far classifiers fitted on two halves of the films agree. docs/statistics.md says how often that is right.
 """
 
 from __future__ import annotations
@@ -127,8 +128,7 @@ class _Fit:
         lost = self._without(without, residuals[without])
         residuals += self._z @ (self._z[without].T @ lost)
         residuals[without] = lost
-        scores: Floats = (said - residuals) / self._root
-        return scores
+        return np.asarray((said - residuals) / self._root, dtype=np.float64)
 
     def _without(self, rows: Codes, residuals: Floats) -> Floats:
         """(I − Z_g Z_gᵀ)⁻¹ of residuals [..., g], by whichever of g and r is smaller."""
@@ -150,7 +150,7 @@ def _chance(fit: _Fit, labels: Floats, rng: np.random.Generator) -> float:
         in_half = np.isin(films, order[: len(order) // 2])
         one, other = (_within(fit.fitted(labels, without=np.flatnonzero(half)), labels) for half in (in_half, ~in_half))
         size = np.sqrt((one @ one) * (other @ other))
-        agreements.append(one @ other / size if size > 0 else 0.0)
+        agreements.append(float(one @ other / size) if size > 0 else 0.0)
     agreement = float(np.clip(np.mean(agreements), 0, 1))
     return (1 - agreement) / (1 + agreement)  # half as many films carry half the signal
 
@@ -158,7 +158,8 @@ def _chance(fit: _Fit, labels: Floats, rng: np.random.Generator) -> float:
 def _within(scores: Floats, labels: Floats) -> Floats:
     """Scores less the mean of their kind."""
     is_model = labels > 0
-    return scores - np.where(is_model, scores[is_model].mean(), scores[~is_model].mean())
+    centred: Floats = scores - np.where(is_model, scores[is_model].mean(), scores[~is_model].mean())
+    return centred
 
 
 def _placements(scores: Floats, is_model: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:

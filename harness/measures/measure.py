@@ -40,7 +40,7 @@ class Measure:
     smallest_effect: SmallestEffect | None = None  # the smallest difference that matters
     silence: float | None = None  # what a reply that is empty or was refused is worth; None: it is missing
     phrase: Phrase | None = None  # what a variant does that is better, and one that is worse; None: by its label
-    meaning: str = "{own} instead of {others}"  # what a variant's number says beside those of others
+    meaning: str | None = None  # of `{own}` number beside those of `{others}`; None: one instead of the others
     function: Callable[..., Any] | None = None  # None: its table has a stage of its own, whose revision names it
     take: Callable[..., Taken] | None = None  # makes the rows of all replies at once, with an encoder
     address: str = ""  # `module:name` of the function

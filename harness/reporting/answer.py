@@ -22,6 +22,7 @@ from harness.types import Estimate
 
 Strength = Literal["clear", "plain", "slight"]
 CLEAR = 3.0  # times the smallest effect that matters
+INSTEAD = "{own} instead of {others}"
 MOST_UNSETTLED = 3  # named; more are counted
 
 
@@ -95,7 +96,7 @@ def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -
     known = [arms for arms in sides if arms is not None]
     *values, last = [own[reference] for _, reference in known]
     others = _listed([*(v.value for v in values), last.amount])
-    return measure.meaning.format(own=own[known[0][0]].value, others=others)
+    return (measure.meaning or INSTEAD).format(own=own[known[0][0]].value, others=others)
 
 
 def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:

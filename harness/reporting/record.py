@@ -52,7 +52,7 @@ class Measure:
     grain: Grain = Grain.REPLY  # what one row under the number is
     criterion: str | None = None  # the judge's criterion; None: the same as `name`
     phrase: tuple[str, str] | None = None  # what a better variant does, and a worse one; None: by the label
-    meaning: str = "{own} instead of {others}"  # what a variant's number says beside those of others
+    meaning: str | None = None  # of `{own}` number beside those of `{others}`; None: one instead of the others
     remarks: tuple[str, ...] = ()  # what is to be said of variants beside their numbers
 
 

@@ -150,7 +150,7 @@ def detectability(
         what_shows=lambda n, power: told.detection_detectable(design, n_prompts=n, power=power),
         how_surely=lambda auc, n: told.detection_power(design, auc=auc, n_prompts=n),
     )
-    at = auc or found.data.effect
+    at = auc or told.detection_detectable(design, n_prompts=prompts or 0, power=power or USUAL_POWER).effect
     powers = {n: told.detection_power(design, auc=at, n_prompts=n).power for n in (20, 40, 80, 160, 320)}
     table = Table(columns=("Prompts", f"Power at {at:.0%}"), rows=[(n, f"{value:.0%}") for n, value in powers.items()])
     return replace(found, shown=(*found.shown, table))

@@ -98,7 +98,7 @@ def test_rows_average_to_the_area_under_the_curve_and_draws_count_as_one() -> No
 
 
 def test_under_the_null_intervals_hold_and_contrasts_do_not_claim(monkeypatch: pytest.MonkeyPatch) -> None:
-    """150 draws; rejections of 5 % lie within 10 % with probability 0.99. docs/calibration.md has the full figures."""
+    """150 draws; rejections of 5 % lie within 10 % with probability 0.99. docs/statistics.md has the full figures."""
     monkeypatch.setattr(detectability, "N_SHUFFLES", 19)
     rng = np.random.default_rng(2)
     told, differ = 0, 0
