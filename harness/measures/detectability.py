@@ -28,6 +28,7 @@ MIN_FILMS = 3  # to fit on some and read another
 PENALTY = 4.0  # weight of the squared coefficients, on features of about unit length
 N_SHUFFLES = 999
 N_HALVES = 10  # divisions of the films in two
+_AT_ONCE = 4_000_000  # labels of shuffles in memory
 _PLAIN_WEIGHT = 0.5  # a plain feature's share beside the encoder's, all of whose dimensions together have length 1
 # What can be said of a reply at a glance: less of it, more of it than people's.
 PLAIN = (
@@ -77,18 +78,25 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
     below, above = _placements(scores, is_model, kinds.weights)
     auc = float(np.average(below, weights=kinds.weights[is_model]))
     chance = _chance(fit, labels, rng)
-    n_films = int(films.max()) + 1
-    swapped = np.where(rng.random((N_SHUFFLES, n_films)) < 0.5, -1.0, 1.0)[:, kinds.films] * labels
-    shuffled = [
-        np.average(_placements(row, said > 0, kinds.weights)[0], weights=kinds.weights[said > 0])
-        for row, said in zip(fit.left_out(swapped), swapped, strict=True)
-    ]
+    n_above = int(np.sum(_shuffled_aucs(fit, labels, rng) >= auc - 1e-12))
     return Detection(
         auc=auc,
         rows=auc + np.sqrt(1 + chance) * (below + above[owners] - 2 * auc),
-        p_value=(1 + int(np.sum(np.array(shuffled) >= auc - 1e-12))) / (N_SHUFFLES + 1),
+        p_value=(1 + n_above) / (N_SHUFFLES + 1),
         giveaways=_giveaways(x, is_model, kinds.weights),
     )
+
+
+def _shuffled_aucs(fit: _Fit, labels: Floats, rng: np.random.Generator) -> Floats:
+    """[N_SHUFFLES] AUCs where, film by film, people's replies and the model's may have changed places."""
+    films, weights = fit.kinds.films, fit.kinds.weights
+    signs = np.where(rng.random((N_SHUFFLES, int(films.max()) + 1)) < 0.5, -1.0, 1.0)
+    aucs: list[float] = []
+    for some in np.array_split(signs, -(-signs.shape[0] * len(labels) // _AT_ONCE)):
+        swapped = some[:, films] * labels
+        for scores, said in zip(fit.left_out(swapped), swapped > 0, strict=True):
+            aucs.append(float(np.average(_placements(scores, said, weights)[0], weights=weights[said])))
+    return np.array(aucs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
