@@ -148,6 +148,8 @@ def _measures() -> tuple[Measure, ...]:
             unit="bits per byte",
             better="lower",
             description="How many bits the variant needs for each byte of the human reply.",
+            phrase=("fits what people wrote better", "fits what people wrote worse"),
+            remarks=("sft: What shows at a glance: nothing.",),
             smallest_effect=SmallestEffect(value=0.02, unit="bits_per_byte"),
             band=0.02,
             grain=Grain.PROMPT,

@@ -19,7 +19,7 @@ from harness.experiment.judges.qualifications import qualifications_on_record, r
 from harness.experiment.measured_arms import ImportedRun, Replies, read_imported_run
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
-from harness.experiment.reply_measures import metric_arms, own_arms
+from harness.experiment.reply_measures import metric_arms, own_arms, remarks_of
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
@@ -62,6 +62,7 @@ class Collected:
     questions: tuple[Question, ...]  # declared contrasts on declared measures
     standing: tuple[Mapping[str, frozenset[str]], ...]  # by seed: arm → digests that stood declared while it replied
     absences: tuple[Absence, ...]  # what was given and is in no row
+    remarks: Mapping[str, Mapping[str, Sequence[str]]]  # measure → arm → what is said beside its number
     results: Mapping[str, StageResult]  # task → its stage
 
     def of_arm(self, arm: str) -> list[CellRows]:
@@ -93,7 +94,8 @@ def collect(
     )
     uses = {name: use.under(qualifications) for name, use in uses.items()}
     taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n != "heldout_loss"]
-    arms = [*reader.heldout(), *reader.metrics(taken)]
+    declared_order = {name: place for place, name in enumerate(design.measures)}
+    arms = sorted([*reader.heldout(), *reader.metrics(taken)], key=lambda arm: declared_order[arm.measure])
     absences = list(_unused(session, design, cells, prepared))
     for name, declared in design.measures.items():
         if declared.scores is not None:
@@ -130,6 +132,7 @@ def collect(
         questions=design.questions({found.cell.arm: found.variant.digest for found in cells}),
         standing=_standing(session, cells),
         absences=tuple(dict.fromkeys(absences)),
+        remarks=reader.remarks(),
         results=results,
     )
 
@@ -167,6 +170,17 @@ class _Reader:
             owners = self.owners(self.plan.tasks[self.plan.own[name]])
             made[name] = _by_cell(own_arms(stage, name, variants=tuple(owners)), owners)
         return [arm for name in wanted for arm in self._seeded(name, made[name])]
+
+    def remarks(self) -> dict[str, dict[str, Sequence[str]]]:
+        """What measures say beside the numbers of arms, of the first seed of each."""
+        found: dict[str, dict[str, Sequence[str]]] = {}
+        for measure, key in self.plan.own.items():
+            owners = self.owners(self.plan.tasks[key]) if key in self.results else {}
+            said = remarks_of(self.results[key]) if owners else {}
+            for name, cells in owners.items():
+                for cell in cells if name in said else ():
+                    found.setdefault(measure, {}).setdefault(cell.arm, said[name])
+        return found
 
     def judged(self, judge: str) -> list[Task]:
         """A judge's tasks that came through: without the control there are no verdicts against it."""

@@ -42,6 +42,7 @@ class MeasureDesign(StrictConfig):
     measure: str | None = Field(default=None, exclude_if=operator.not_)  # `module:name` of a function: `@st.measure`
     judge: str | None = None  # folder of a judge, relative to the experiment file, or `module:name`: `@st.judge`
     criterion: str | None = None  # of that judge; the measure's own name when left out
+    encoder: str | None = Field(default=None, exclude_if=operator.not_)  # folder or hub id; None: the embedded one
     scores: str | None = None  # run id of `screentest scores import`
     better: Direction | None = None  # None: the measure's own, or descriptive
     smallest_effect: EffectDesign | None = None
@@ -340,6 +341,9 @@ def _check_measures(design: ExperimentDesign) -> None:
             )
         if len(sources) > 1:
             raise ValueError(f"measure `{name}` comes from one place, got {' and '.join(sources)}")
+        known = None if sources else find_measure(name)
+        if measure.encoder is not None and (known is None or known.take is None):
+            raise ValueError(f"measure `{name}` reads nothing with an encoder: leave out `encoder`")
     for name in design.family.measures:
         if name not in design.measures:
             raise ValueError(f"`family.measures` names {name!r}; there are {', '.join(design.measures)}")

@@ -136,8 +136,9 @@ def _own_measures(builder: Builder, design: ExperimentDesign, cells: Sequence[Ce
     for name, declared in design.measures.items():
         is_taken = declared.judge is None and declared.scores is None and any(cell.generate for cell in cells)
         known = find_measure(name, declared.measure) if is_taken else None
-        if known is not None and known.function is not None:
+        if known is not None and (known.function or known.take) is not None:
             settings = {**_asked(design), "name": name, "measure": declared.measure, "beside": str(folder)}
+            settings |= {} if declared.encoder is None else {"encoder": declared.encoder}
             found[name] = builder.add("measure", settings, _replies(cells), f"Measure {name}", is_joint=True)
     return found
 

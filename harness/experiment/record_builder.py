@@ -151,6 +151,13 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
                 band=smallest_effect_in_units(effect, None if of_control is None else of_control.pooled()),
                 grain=known.grain if known else Grain.REPLY,
                 criterion=judge.criterion if judge else None,
+                remarks=tuple(
+                    f"{arm}: {' '.join(collected.remarks[name][arm])}"
+                    for arm in design.arm_names
+                    if arm in collected.remarks.get(name, {})
+                ),
+                phrase=known.phrase if known and not judge else None,
+                meaning=known.meaning if known and not judge else None,
             )
         )
     return shown

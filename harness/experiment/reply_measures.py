@@ -11,15 +11,17 @@ from harness.experiment.measured_arms import DIVERSITY, MEASURED, REPLY_METRICS,
 from harness.experiment.session import OnProgress, Session
 from harness.measures.catalogue import CATALOGUE
 from harness.measures.diversity import FilmDiversity, film_diversity
-from harness.measures.measure import Measure, MeasuredReply
+from harness.measures.measure import Measure, MeasuredReply, Taken
 from harness.measures.own import measured_rows
 from harness.measures.replies import ReplyMetrics, reply_metrics
-from harness.store.artifacts import digest_json, write_parquet
+from harness.models.encoder import EMBEDDED, encoder_of, resolve_encoder
+from harness.store.artifacts import digest_json, read_json, write_json, write_parquet
 from harness.store.tracking import Stage, StageResult
 from harness.types import Prompt
 
 METRICS_REVISION = 3
 OWN_REVISION = 1
+REMARKS = "remarks.json"
 WIDE = {"replies": (REPLY_METRICS, "prompt_id"), "variant": (DIVERSITY, "cluster")}  # origin → table, its key
 
 
@@ -42,15 +44,30 @@ def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Seq
 
 
 def own_stage(
-    session: Session, measure: Measure, replies: Mapping[str, Replies], prompts: Sequence[Prompt]
+    session: Session,
+    measure: Measure,
+    replies: Mapping[str, Replies],
+    prompts: Sequence[Prompt],
+    *,
+    encoder: str | None = None,
 ) -> StageResult:
-    """A function on every reply; its source is part of what decides the result, its name is not."""
+    """A function on every reply; its source is part of what decides the result, its name is not.
+
+    A measure that takes all replies at once reads them with an encoder, `embedded` unless another is named.
+    """
+    base = None if measure.take is None else resolve_encoder(encoder or EMBEDDED)
     generations = [g for reply in replies.values() for g in reply.generations]
     if not functions.is_named(measure.code):
         session.say(f"  {measure.name}: {functions.UNNAMED}")
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        rows = measured_rows(measure, generations, prompts, on_progress=on_progress)
+        if measure.take is not None and base is not None:
+            taken = measure.take(generations, prompts, encoder=encoder_of(base), on_progress=on_progress)
+        else:
+            taken = Taken(rows=tuple(measured_rows(measure, generations, prompts, on_progress=on_progress)))
+        rows = taken.rows
+        if taken.remarks:
+            write_json(stage.folder / REMARKS, taken.remarks)
         write_parquet(stage.folder / MEASURED, rows, MeasuredReply)
         stage.log_metric("missing", sum(row.value is None for row in rows))
         failed = [row for row in rows if row.status == "failed" and row.reason]
@@ -63,9 +80,16 @@ def own_stage(
         revision=OWN_REVISION,
         config={"code": measure.code, "per": measure.origin, "is_rate": measure.is_rate},
         inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()}
-        | {"prompts": digest_json(list(prompts))},
+        | {"prompts": digest_json(list(prompts))}
+        | ({} if base is None else {"encoder": base.digest}),
         work=work,
     )
+
+
+def remarks_of(stage: StageResult) -> dict[str, list[str]]:
+    """What a measure says of variants beside their numbers."""
+    file = stage.folder / REMARKS
+    return dict(read_json(file)) if file.is_file() else {}
 
 
 def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:

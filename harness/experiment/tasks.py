@@ -143,7 +143,8 @@ def _measure(session: Session, settings: Settings, needed: Needed) -> StageResul
     if measure is None:
         raise InputError(f"measure `{settings['name']}` must be found where it is taken; it is not there")
     replies = {reply.variant: reply for reply in _replies(needed).values()}
-    return own_stage(session, measure, replies, _prompts(session, settings, needed))
+    prompts = _prompts(session, settings, needed)
+    return own_stage(session, measure, replies, prompts, encoder=settings.get("encoder"))
 
 
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:

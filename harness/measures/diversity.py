@@ -41,6 +41,7 @@ MEASURES = (
         unit="share",
         better="higher",
         description="Share of different word pairs among all word pairs of a variant's replies (Li et al. 2016).",
+        phrase=("says more varied things", "says less varied things"),
         origin="variant",
     ),
     Measure(
@@ -49,6 +50,7 @@ MEASURES = (
         unit="share",
         better="lower",
         description="How much each reply shares with the variant's other replies (Zhu et al. 2018); high means alike.",
+        phrase=("repeats itself less from reply to reply", "repeats itself more from reply to reply"),
         origin="variant",
     ),
 )

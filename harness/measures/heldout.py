@@ -21,6 +21,7 @@ MEASURES = (
             "How surprised the model is by what the human wrote: bits per UTF-8 byte of the human reply, end token "
             "included. It compares across tokenizers and needs no judge."
         ),
+        phrase=("fits what people wrote better", "fits what people wrote worse"),
         origin="heldout",
     ),
 )

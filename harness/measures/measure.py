@@ -6,14 +6,15 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.doors import functions
 from harness.errors import InputError
 from harness.types import Direction, Generation, Grain, Message, Prompt, ScoreStatus, SmallestEffect
 
-Origin = Literal["heldout", "replies", "variant", "pair"]
+Origin = Literal["heldout", "people", "replies", "variant", "pair"]
+Phrase = tuple[str, str]
 Per = Literal["reply", "pair", "variant"]
 ASKED = ("prompt", "messages", "reference", "generation")  # what a function may ask for by name, after the reply
 UNITS = {"share": "share", "bits per byte": "bits_per_byte", "nats": "nats"}  # of smallest effects; others: points
@@ -31,12 +32,17 @@ class Measure:
     unit: str
     better: Direction | None  # None: descriptive, more is neither better nor worse
     description: str
-    origin: Origin  # heldout: human replies; replies, pair: one value a generation; variant: one for all of them
+    # heldout: human replies; people: replies against human ones; replies, pair: one value a generation; variant: one
+    # for all of them
+    origin: Origin
     grain: Grain = Grain.PROMPT
     is_rate: bool = False  # every row is a share in [0, 1]: its mean is a rate, with a rate's interval and warning
     smallest_effect: SmallestEffect | None = None  # the smallest difference that matters
     silence: float | None = None  # what a reply that is empty or was refused is worth; None: it is missing
+    phrase: Phrase | None = None  # what a variant does that is better, and one that is worse; None: by its label
+    meaning: str | None = None  # of `{own}` number beside those of `{others}`; None: one instead of the others
     function: Callable[..., Any] | None = None  # None: its table has a stage of its own, whose revision names it
+    take: Callable[..., Taken] | None = None  # makes the rows of all replies at once, with an encoder
     address: str = ""  # `module:name` of the function
     code: str = ""  # digest of the function's source
 
@@ -44,13 +50,21 @@ class Measure:
     def needs_reference(self) -> bool:
         """Whether a prompt without a reference has no value, whoever replies."""
         is_asked = self.function is not None and "reference" in inspect.signature(self.function).parameters
-        return self.origin == "heldout" or is_asked
+        return self.origin in ("heldout", "people") or is_asked
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """What the function says, as it says it."""
         if self.function is None:
             raise InputError(f"`{self.name}` is made by a stage and cannot be called")
         return self.function(*arguments, **named)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Rows, and what a person should know of a variant beside its number."""
+
+    rows: tuple[MeasuredReply, ...]
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # variant → sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from harness.doors import functions
 from harness.errors import InputError
 from harness.measures.diversity import jackknife
 from harness.measures.measure import ASKED, Measure, MeasuredReply, read_value, reply_arguments
-from harness.measures.replies import reply_status
+from harness.measures.replies import blank_row, reply_status
 from harness.models.metering import Meter
 from harness.models.protocol import OnProgress
 from harness.types import Generation, Prompt, ScoreStatus
@@ -50,15 +50,7 @@ def _reply_row(
     asked: Sequence[str],
     others: Mapping[tuple[str, int], Sequence[Generation]],
 ) -> MeasuredReply:
-    empty = MeasuredReply(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
-        value=None,
-        status=reply_status(generation),
-        reason=generation.reason,
-    )
+    empty = blank_row(generation)
     if "reference" in asked and not (prompt.reference or "").strip():
         return replace(empty, status="unsupported", reason="the prompt has no reference")
     if empty.status in ("empty", "refused") and measure.silence is not None:

@@ -185,8 +185,15 @@ def _rouge() -> Callable[[str, str], float]:
 
 
 def _measure(
-    function: Callable[..., Any], label: str, *, effect: float = 0.05, is_rate: bool = True, unit: str = "share"
+    function: Callable[..., Any],
+    label: str,
+    *,
+    does: str = "",
+    effect: float = 0.05,
+    is_rate: bool = True,
+    unit: str = "share",
 ) -> Measure:
+    """`does` is what a better variant does more often."""
     name = function.__name__
     return Measure(
         name=name,
@@ -194,6 +201,7 @@ def _measure(
         unit=unit,
         better="higher",
         description=(function.__doc__ or "").split("\n\n")[0],
+        phrase=(f"{does} more often", f"{does} less often") if does else None,
         origin="replies",
         grain=Grain.REPLY,
         is_rate=is_rate,
@@ -206,11 +214,11 @@ def _measure(
 
 
 MEASURES = (
-    _measure(exact_match, "Right answers"),
+    _measure(exact_match, "Right answers", does="gives the right answer"),
     _measure(token_f1, "Token F1"),
-    _measure(code_match, "Right code"),
-    _measure(accuracy, "Accuracy"),
-    _measure(json_valid, "Valid JSON"),
+    _measure(code_match, "Right code", does="writes the right code"),
+    _measure(accuracy, "Accuracy", does="is right"),
+    _measure(json_valid, "Valid JSON", does="answers in valid JSON"),
     _measure(field_f1, "Field F1"),
     _measure(rouge_l, "ROUGE-L", effect=0.02),
     _measure(chrf, "chrF", effect=0.02),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.measures.length import n_words
-from harness.measures.measure import Measure
+from harness.measures.measure import Measure, MeasuredReply
 from harness.measures.repetition import echo, repetition
 from harness.types import NO_REPLY, Generation, Grain, Prompt, ScoreStatus
 
@@ -19,6 +19,7 @@ MEASURES = (
         unit="share",
         better="lower",
         description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
+        phrase=("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
         origin="replies",
         grain=Grain.REPLY,
         is_rate=True,
@@ -29,6 +30,7 @@ MEASURES = (
         unit="share",
         better="lower",
         description="Share of replies that ran into the length cap instead of ending.",
+        phrase=("finishes more of its replies", "leaves more of its replies unfinished"),
         origin="replies",
         grain=Grain.REPLY,
         is_rate=True,
@@ -73,6 +75,19 @@ def reply_status(generation: Generation) -> ScoreStatus:
     if (status := NO_REPLY.get(generation.finish_reason)) is not None:
         return status
     return "empty" if is_absent(generation.text) else "ok"
+
+
+def blank_row(generation: Generation) -> MeasuredReply:
+    """A reply's row before anything is measured: its status says why there will be nothing."""
+    return MeasuredReply(
+        prompt_id=generation.prompt_id,
+        variant=generation.variant,
+        draw=generation.draw,
+        cluster=generation.cluster,
+        value=None,
+        status=reply_status(generation),
+        reason=generation.reason,
+    )
 
 
 def is_cut_off(generation: Generation) -> float | None:

@@ -6,6 +6,7 @@ Any folder or hub id of a transformers encoder in safetensors may take its place
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ class Encoder:
     """An encoder in memory; its `base` says which."""
 
     def __init__(self, base: BaseModel, *, folder: Path) -> None:
-        """Load an encoder that `resolve_encoder` named; most callers want `load_encoder`.
+        """Load an encoder; callers want `load_encoder`.
 
         Raises:
             InputError: the folder holds no encoder.
@@ -90,7 +91,12 @@ class Encoder:
 
 def load_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> Encoder:
     """The encoder of a name, in memory; see `resolve_encoder`."""
-    base = resolve_encoder(source, revision=revision)
+    return encoder_of(resolve_encoder(source, revision=revision))
+
+
+@functools.lru_cache(maxsize=2)
+def encoder_of(base: BaseModel) -> Encoder:
+    """An encoder that `resolve_encoder` named, loaded once."""
     return Encoder(base, folder=wheel_folder() if base.source == EMBEDDED else base_folder(base))
 
 

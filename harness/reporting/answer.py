@@ -22,17 +22,8 @@ from harness.types import Estimate
 
 Strength = Literal["clear", "plain", "slight"]
 CLEAR = 3.0  # times the smallest effect that matters
+INSTEAD = "{own} instead of {others}"
 MOST_UNSETTLED = 3  # named; more are counted
-
-# What a variant does when a measure is better, and when it is worse. A measure without words of its own has its label.
-_PHRASES = {
-    "heldout_loss": ("fits what people wrote better", "fits what people wrote worse"),
-    "cut_off": ("finishes more of its replies", "leaves more of its replies unfinished"),
-    "no_text": ("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
-    "detectability": ("is harder to tell from people", "is easier to tell from people"),
-    "exact_match": ("gives the right answer more often", "gives the right answer less often"),
-    "accuracy": ("is right more often", "is right less often"),
-}
 
 
 def strength(estimate: Estimate, band: float | None) -> Strength:
@@ -82,15 +73,16 @@ def _sentence(found: Index, treatment: str, contrasts: list[list[Statement]]) ->
 
 def _told(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
     """`fits what people wrote better (1.44 instead of 1.68 bits per byte)`; as loud as the weakest of them."""
-    own = (f"scores better on {in_sentence(measure.label)}", f"scores worse on {in_sentence(measure.label)}")
-    better, worse = _PHRASES.get(measure.name, own)
+    label = in_sentence(measure.label)
+    better, worse = measure.phrase or (f"scores better on {label}", f"scores worse on {label}")
     strengths = {strength(s.named.finding.estimate, measure.band) for s in statements}
     clearly = "clearly " if strengths == {"clear"} else ""
     doubt = ", perhaps by too little to matter" if "slight" in strengths else ""
-    return f"{clearly}{better if statements[0].label == 'better' else worse} ({_values(found, statements)}{doubt})"
+    does = better if statements[0].label == "better" else worse
+    return f"{clearly}{does} ({_values(found, measure, statements)}{doubt})"
 
 
-def _values(found: Index, statements: tuple[Statement, ...]) -> str:
+def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
     """The variants' own numbers: `1.44 instead of 1.68 bits per byte`; the effect where a side is several arms."""
     first = statements[0].named.finding
     own = {
@@ -103,7 +95,8 @@ def _values(found: Index, statements: tuple[Statement, ...]) -> str:
         return "; ".join(s.number.effect for s in statements)
     known = [arms for arms in sides if arms is not None]
     *values, last = [own[reference] for _, reference in known]
-    return f"{own[known[0][0]].value} instead of {_listed([*(v.value for v in values), last.amount])}"
+    others = _listed([*(v.value for v in values), last.amount])
+    return (measure.meaning or INSTEAD).format(own=own[known[0][0]].value, others=others)
 
 
 def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:
@@ -121,9 +114,16 @@ def _measure(found: Index, said: Statement) -> Measure:
     return found.measures[said.named.finding.name]
 
 
-def _place(found: Index) -> Callable[[Statement], int]:
+def _place(found: Index) -> Callable[[Statement], tuple[int, int]]:
+    """Contrasts as declared, and in each the measures as declared."""
     order = {name: place for place, name in enumerate(found.contrasts)}
-    return lambda said: order.get(said.named.finding.contrast or "", len(order))
+    measures = {name: place for place, name in enumerate(found.measures)}
+
+    def place(said: Statement) -> tuple[int, int]:
+        finding = said.named.finding
+        return order.get(finding.contrast or "", len(order)), measures.get(finding.name, len(measures))
+
+    return place
 
 
 def _is_declared(said: Statement) -> bool:

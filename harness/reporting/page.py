@@ -124,7 +124,11 @@ def _verdicts(found: Index, statements: tuple[Statement, ...]) -> Section:
 def _contrasts(found: Index, statements: tuple[Statement, ...]) -> Section:
     table = contrasts_table(found)
     n_measures = len({n.finding.name for n in found.of_contrasts()})
-    described = tuple(f"{m.label}: {m.description}" for m in found.measures.values() if m.description)
+    described = tuple(
+        f"{m.label}{said}"
+        for m in found.measures.values()
+        for said in (*([f": {m.description}"] if m.description else []), *(f", {remark}" for remark in m.remarks))
+    )
     return Section(
         id="contrasts",
         title="Contrasts",

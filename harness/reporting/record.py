@@ -51,6 +51,9 @@ class Measure:
     band: float | None = None  # `smallest_effect` in the measure's own unit, for the band in the forest plot
     grain: Grain = Grain.REPLY  # what one row under the number is
     criterion: str | None = None  # the judge's criterion; None: the same as `name`
+    phrase: tuple[str, str] | None = None  # what a better variant does, and a worse one; None: by the label
+    meaning: str | None = None  # of `{own}` number beside those of `{others}`; None: one instead of the others
+    remarks: tuple[str, ...] = ()  # what is to be said of variants beside their numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from harness.terminal import say
 from pipelines.cli.options import SeedOption
-from pipelines.cli.presenter import Result, presented
+from pipelines.cli.presenter import Result, Table, presented
 
 if TYPE_CHECKING:
     from harness.experiment.planning.pilot_data import Pilot
@@ -116,6 +116,44 @@ def votes(
         what_shows=lambda n, power: stats.votes_detectable(n_votes=n, power=power, n_tests=tests, **panel),
         how_surely=lambda share, n: stats.votes_power(share, n_votes=n, n_tests=tests, **panel),
     )
+
+
+@app.command("detectability")
+@presented
+def detectability(
+    auc: Annotated[
+        float | None,
+        typer.Option(help="How often a classifier picks the model's reply of two, 0.5 to 1.", show_default=False),
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(help="Held-out prompts with human replies.", show_default=False)
+    ] = None,
+    power: PowerOption = None,
+    prompts_per_film: Annotated[float, typer.Option(help="Prompts from one film, on average.")] = 4,
+    level: LevelOption = 0.95,
+    tests: TestsOption = 1,
+) -> Result:
+    """Whether a classifier tells one variant's replies from people's. Of two variants, `simulate` a finished run.
+
+    How many prompts show replies that are told 60 % of the time?
+
+        screentest power detectability --auc 0.6
+
+    What do 40 prompts show? Give `--prompts 40` instead of `--auc`. How surely? Give both.
+    """
+    from harness.stats import detection_power as told
+
+    design = told.DetectionDesign(prompts_per_film=prompts_per_film, level=level, n_tests=tests)
+    found = _answer(
+        _Asked("--auc", auc, "--prompts", prompts, power),
+        how_many=lambda auc, power: told.detection_sample_size(design, auc=auc, power=power),
+        what_shows=lambda n, power: told.detection_detectable(design, n_prompts=n, power=power),
+        how_surely=lambda auc, n: told.detection_power(design, auc=auc, n_prompts=n),
+    )
+    at = auc or told.detection_detectable(design, n_prompts=prompts or 0, power=power or USUAL_POWER).effect
+    powers = {n: told.detection_power(design, auc=at, n_prompts=n).power for n in (20, 40, 80, 160, 320)}
+    table = Table(columns=("Prompts", f"Power at {at:.0%}"), rows=[(n, f"{value:.0%}") for n, value in powers.items()])
+    return replace(found, shown=(*found.shown, table))
 
 
 @app.command("simulate")

@@ -55,6 +55,20 @@ def test_prompts_effect_and_power_of_paired_scores_fit_together(tmp_path):
     assert more["n"] > 75
 
 
+def test_prompts_and_power_of_detectability_fit_together(tmp_path):
+    ran = power(tmp_path, "detectability", "--auc", 0.65)
+    assert ran.stdout.startswith(
+        "To show with power 80% that replies told 65% of the time are told from people's, take "
+    )
+    assert "320" in ran.stdout
+    size = power(tmp_path, "detectability", "--auc", 0.65, "--json").json["n"]
+    seen = power(tmp_path, "detectability", "--prompts", size, "--json").json
+    assert seen["effect"] == pytest.approx(0.65, abs=0.01)
+    surely = power(tmp_path, "detectability", "--auc", 0.65, "--prompts", size, "--json").json
+    assert surely["power"] == pytest.approx(0.8, abs=0.02)
+    assert "must lie between 0.5" in power(tmp_path, "detectability", "--auc", 0.5).stderr
+
+
 def test_votes_share_and_power_fit_together(tmp_path):
     panel = ("--ties", 0.25, "--votes-per-rater", 50, "--icc", 0.02)
     ran = power(tmp_path, "votes", "--win-share", 0.6, *panel)

@@ -105,8 +105,8 @@ def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_
 
 def test_the_declarations_that_ship_have_the_digests_that_stores_know():
     digests = {
-        "inference_comparison": "fe782448400c", "quickstart": "bb2bcab1b650", "components": "50f63af604f1",
-        "dpo": "ee4cfc6ade53", "extended_length": "f09d7a1c406a", "neftune": "536d34d8983c", "scale": "c020e3be247f",
+        "inference_comparison": "3f33680bc6ae", "quickstart": "d91cb8e99af1", "components": "22e5b39d8409",
+        "dpo": "42c948410fc8", "extended_length": "c4d31a018bcc", "neftune": "10801e07af39", "scale": "c020e3be247f",
     }  # fmt: skip
     designs = [*map(load_design, DESIGNS), *map(load_ablation, ABLATIONS)]
     files = [file.stem for file in (*DESIGNS, *ABLATIONS)]

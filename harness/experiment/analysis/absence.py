@@ -30,6 +30,7 @@ ROUNDING = 1e-9  # a difference that a fill brings this close to 0 is none
 SILENT = ("mute", "failed")  # kinds that say of a variant that nothing of it was measured
 HINTS: Mapping[str, str] = {
     "cut_off": "the replies do not say how they ended (`finish_reason`)",
+    "detectability": "it takes human replies to prompts of at least three films",
     "heldout_loss": "it takes a model and prompts with human replies",
 }
 

@@ -229,6 +229,15 @@ def test_the_answer_is_said_from_verdicts_and_as_loud_as_their_size() -> None:
     assert len(said) < 2500
 
 
+def test_a_number_says_what_its_measure_means_by_it_and_remarks_stand_beside_the_measure() -> None:
+    record = example_record()
+    meant = "a classifier finds it in {own} instead of {others} of pairs"
+    measures = tuple(replace(m, meaning=meant) if m.name == "distinct_2" else m for m in record.measures)
+    said = render_comment(replace(record, measures=measures))
+    assert "(a classifier finds it in 83.0 instead of 87.1 % of pairs, perhaps" in plain_again(said)
+    assert "Held-out loss, sft: What shows at a glance: nothing." in plain_again(render_markdown(record))
+
+
 def plain_again(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
