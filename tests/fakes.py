@@ -67,6 +67,9 @@ class FakeServer:
     def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         return self.refused
 
+    def json_schema(self) -> bool:
+        return False
+
 
 # ── a model without weights ──────────────────────────────────────────────────────────────────────────────────────────
 

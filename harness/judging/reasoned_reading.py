@@ -140,7 +140,7 @@ class ReasonedReader:
             why = _reason(said.text, request)
             (call,) = plain.calls([request])
             beginning = f"{why}\n{request.prefix.rstrip()}" if why else request.prefix.rstrip()
-            calls.append(ChatCall(body=call.body | begun(call.body["messages"], beginning, prefill)))
+            calls.append(ChatCall(body={**call.body, **begun(call.body["messages"], beginning, prefill)}))
             reasons.append((why, request))
             readings.append(None)
         scored = iter(zip(ask(self.queue, calls, on_progress), reasons, strict=True))

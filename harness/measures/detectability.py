@@ -132,9 +132,9 @@ class _Fit:
     def fitted(self, labels: Floats, *, without: Codes) -> Floats:
         """[n] scores of every row by the fit without some rows."""
         said = labels * self._root
-        residuals = said - self._z @ (self._z.T @ said)
+        residuals: Floats = said - self._z @ (self._z.T @ said)
         lost = self._without(without, residuals[without])
-        residuals += self._z @ (self._z[without].T @ lost)
+        residuals = np.asarray(residuals + self._z @ (self._z[without].T @ lost), dtype=np.float64)
         residuals[without] = lost
         return np.asarray((said - residuals) / self._root, dtype=np.float64)
 
@@ -142,11 +142,9 @@ class _Fit:
         """(I − Z_g Z_gᵀ)⁻¹ of residuals [..., g], by whichever of g and r is smaller."""
         z = self._z[rows]
         if len(rows) <= z.shape[1]:
-            solved: Floats = np.linalg.solve(np.eye(len(rows)) - z @ z.T, residuals.T).T
-            return solved
+            return np.asarray(np.linalg.solve(np.eye(len(rows)) - z @ z.T, residuals.T).T, dtype=np.float64)
         inner = np.linalg.solve(np.eye(z.shape[1]) - z.T @ z, (residuals @ z).T).T
-        added: Floats = residuals + inner @ z.T
-        return added
+        return np.asarray(residuals + inner @ z.T, dtype=np.float64)
 
 
 def _chance(fit: _Fit, labels: Floats, rng: np.random.Generator) -> float:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from stories import REPOSITORY
 
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.reasoned import read_said, schema_of
+from harness.judging.reasoned import AnswerForm, read_said, schema_of
 from harness.judging.reasoned_reading import (
     ExplainingReader,
     ReasonedReader,
@@ -83,7 +83,11 @@ def test_a_typed_score_is_a_whole_number_of_its_field(text: str, score: str | No
 
 
 def test_the_schema_writes_what_comes_first_first() -> None:
-    order = [list(schema_of(OPTIONS, form=form)["json_schema"]["schema"]["properties"]) for form in ("explain", "rate-explain")]  # type: ignore[index, arg-type]  # noqa: E501 # fmt: skip
+    order = []
+    forms: tuple[AnswerForm, ...] = ("explain", "rate-explain")
+    for form in forms:
+        schema: Any = schema_of(OPTIONS, form=form)
+        order.append(list(schema["json_schema"]["schema"]["properties"]))
     assert order == [["reason", "score"], ["score", "reason"]]
 
 
