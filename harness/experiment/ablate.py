@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.child_processes import SAFE_PATH
 from harness.config import parse
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from harness.experiment.graph import Plan
     from harness.reporting.record import ReportRecord
 
+Design = TypeVar("Design", bound=AblationDesign)
 ExecutorName = Literal["local", "ray"]
 COMMAND = "ablate"
 DRIVER = "driver"  # tag: host and process that drives the run
@@ -58,7 +59,8 @@ def load_ablation(
     corpus: str | None = None,
     seeds: tuple[int, ...] = (),
     measures: Mapping[str, Any] = MappingProxyType({}),
-) -> AblationDesign:
+    kind: type[Design] = AblationDesign,  # type: ignore[assignment]
+) -> Design:
     """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
     Raises:
@@ -69,7 +71,7 @@ def load_ablation(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seeds:
         data = data | {"seeds": list(seeds)}
-    return parse(with_measures(data, measures), AblationDesign, where=str(file))
+    return parse(with_measures(data, measures), kind, where=str(file))
 
 
 def run(

@@ -45,7 +45,12 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
     design = load_yaml(file, StudyDesign)
     if name is not None:
         design = design.model_copy(update={"name": name})
-    source = load_source(session, design, folder=file.resolve().parent)
+    return create_declared(session, engine, design, folder=file.resolve().parent)
+
+
+def create_declared(session: Session, engine: Engine, design: StudyDesign, *, folder: Path) -> Created:
+    """Make a declared study; relative paths of its source start from `folder`. Raises what `create` raises."""
+    source = load_source(session, design, folder=folder)
     sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
     drawn = {prompt.id for prompt in sample.prompts}
     spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]

@@ -41,11 +41,12 @@ def ablate(
     is reported as missing and the rest is analysed.
     """
     from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.experiment.arms import AblationDesign
     from harness.store.tracking import Tracking
-    from pipelines.cli.outcome import experiment
+    from pipelines.cli.outcome import ablation
 
     use_endpoints(endpoint)
-    design = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()))
+    design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()))
     ablated = run(
         Tracking(),
         design,
@@ -57,19 +58,4 @@ def ablate(
         limit=limit,
         is_forced=force,
     )
-    kinds = [task.kind for task in ablated.plan.tasks.values()]
-    work = ablated.record.ablation.work if ablated.record.ablation else None
-    return experiment(
-        ablated.record,
-        ablated.files,
-        run_id=ablated.run_id,
-        stages=ablated.stages,
-        seconds=ablated.seconds,
-        besides={
-            "wall_seconds": round(ablated.ran.seconds, 2),
-            "stage_seconds": round(work.stage_seconds, 2) if work else None,
-            "n_workers": work.n_workers if work else None,
-            "stage_counts": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-            "missing": ablated.lost,
-        },
-    )
+    return ablation(ablated)
