@@ -13,7 +13,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from harness.child_processes import child_command
 from harness.config import parse
-from harness.errors import UnavailableError
+from harness.errors import InputError, UnavailableError
 from harness.experiment.ablate import load_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.design import Name
@@ -53,7 +53,7 @@ class Studies:
 
     made: tuple[Created, ...]
     standing: tuple[str, ...]  # names of those that were made before
-    lacking: tuple[str, ...]  # names of those whose pairs are not there
+    lacking: Mapping[str, str]  # names of those that cannot be made yet, with why
 
 
 def load_paper(*, profile: str, corpus: str | None) -> tuple[Path, PaperDesign]:
@@ -84,16 +84,17 @@ def make_studies(tracking: Tracking, design: PaperDesign, finished: Finished) ->
     known = {study.name for study in list_studies(engine)}
     session = Session(tracking=tracking)
     folder = _pairs_folder(tracking, finished)
-    made, standing, lacking = [], [], []
+    made, standing, lacking = [], [], dict[str, str]()
     for study in design.studies:
         declared = study_design(design, study, run=finished.run_id, pairs=str(folder / PAIRS) if folder else PAIRS)
         if declared.name in known:
             standing.append(declared.name)
-        elif declared.kind == "audit" and folder is None:
-            lacking.append(declared.name)
-        else:
+            continue
+        try:
             made.append(create_declared(session, engine, declared, folder=folder or Path()))
-    return Studies(made=tuple(made), standing=tuple(standing), lacking=tuple(lacking))
+        except InputError as err:  # the scores stand all the same
+            lacking[declared.name] = str(err)
+    return Studies(made=tuple(made), standing=tuple(standing), lacking=lacking)
 
 
 def _pairs_folder(tracking: Tracking, finished: Finished) -> Path | None:

@@ -29,6 +29,8 @@ def paper(
     corpus → SFT with NEFTune → pairs by gpt-4o → DPO → G-Eval by gpt-4o-mini on base, few-shot, SFT and DPO → report →
     an audit of 50 pairs and marks of a hundred replies by three people. Every step resumes: give the command again.
     """
+    from rich.markup import escape
+
     from harness.experiment.ablate import Executor, run
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
@@ -55,8 +57,8 @@ def paper(
         say(f"{bold(made.study.name)}: {made.study.plan} {dim('Links are shown once.')}")
     for name in studies.standing:
         say(dim(f"{name} stands already; `screentest study link {name} RATER` makes a new link"))
-    for name in studies.lacking:
-        say(f"{bold(name)} was not made: the pairs that it asks about are missing; give the command again")
+    for name, why in studies.lacking.items():
+        say(f"{bold(name)} was not made: {escape(why)}")
     links = [
         {"study": made.study.name, "rater": link.rater, "url": link.url(url)}
         for made in studies.made

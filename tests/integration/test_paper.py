@@ -54,6 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick["pairs"] |= {"n_pairs": 16, "max_new_tokens": 96, "n_candidates": 4}
     quick["test"] = {"prompts": 12, "heldout_prompts": 12, "min_clusters": 5}
     quick["controls"] = 2
+    quick["studies"] = {"audit": {"target": {"prompts": 2}, "attention": 0}, "marks": {"target": {"prompts": 5}}}
     quick["stand_in"] = str(base)
     quick["decoding"] = {"max_new_tokens": 8}
     (folder / "paper.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
