@@ -40,11 +40,12 @@ def compare(
     data: Any = None,
     corpus: str | None = None,
     measures: Sequence[Any] | None = None,
+    task: str | None = None,
     base: str | None = None,
     prompts: int | None = None,
     min_effect: float = 0.02,
-    max_new_tokens: int = 64,
-    temperature: float = 0.8,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 7,
     force: bool = False,
     budget_usd: float | None = None,
@@ -60,12 +61,15 @@ def compare(
             `prompt` and `completion`, or `messages`, and `cluster` where rows belong together.
         corpus: or a corpus, whose TEST films are used.
         measures: to claim something on: names, functions under `@measure` and `@judge`, judges' folders; without it,
-            held-out loss where both sides have weights, else being cut off. The others are shown as exploratory.
+            what the task measures against references; for film dialogue, and where there are none, held-out loss where
+            both sides have weights, else being cut off. The others are shown as exploratory.
+        task: dialogue, chat, exact (one right answer), extraction, code-like, summary or classification; without it,
+            the data tell.
         base: of adapter folders that name none, or whose base has moved.
         prompts: to generate on; without it 60, or all that rows of replies answer.
         min_effect: smallest difference in held-out loss that matters, bits per byte.
-        max_new_tokens: length cap of every reply.
-        temperature: 0 is greedy.
+        max_new_tokens: length cap of every reply; the task's own where it is None.
+        temperature: 0 is greedy; the task's own where it is None.
         seed: of every random stream.
         force: run every stage again.
         budget_usd: stop before endpoints could cost more.
@@ -91,6 +95,7 @@ def compare(
             family=None if measures is None else declared_measures(measures),
             n_prompts=prompts,
             min_effect=min_effect,
+            task=task,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
@@ -104,6 +109,7 @@ def evaluate(
     *,
     profile: str | None = None,
     corpus: str | None = None,
+    task: str | None = None,
     measures: Sequence[Any] = (),
     seed: int | None = None,
     limit: int | None = None,
@@ -122,8 +128,9 @@ def evaluate(
     path = Path(file)
     with _lending():
         design = load_design(
-            path, profile=profile, corpus=corpus, seed=seed, measures=declared_measures(measures, beside=path.parent)
-        )
+            path, profile=profile, corpus=corpus, seed=seed, task=task,
+            measures=declared_measures(measures, beside=path.parent),
+        )  # fmt: skip
         with open_command("evaluate", force=force, budget_usd=budget_usd) as session:
             done = run(session, design, folder=path.resolve().parent, limit=limit)
             return _found(done, session.tracking)

@@ -7,6 +7,7 @@ a local server that this command starts in place of a paid one.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import subprocess
@@ -27,16 +28,27 @@ from harness.experiment.ablate import load_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.design import Name
 from harness.experiment.engine import Finished
+from harness.experiment.judges.spending import Spending
+from harness.experiment.plan import plan_ablation
+from harness.experiment.planning.checks import Preflight
+from harness.experiment.preflight import look, require_affordable
+from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
 from harness.experiment.shipped import experiments_folder
+from harness.experiment.workers.here import run_here
+from harness.models.endpoint.budget import Budget
 from harness.store.tracking import Tracking
-from harness.studies.create import create_declared
+from harness.studies.create import draw_declared
 from harness.studies.design import StudyDesign
-from harness.studies.studies import Created, list_studies
+from harness.studies.studies import Created, create_study, list_studies
+from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.files import PAIRS
+from pipelines.preferences.preflight import pair_calls
 
 DESIGN_FILE = "paper.yaml"
 SERVER_VARIABLE = "OPENAI_BASE_URL"
+PORT = 8411
+SECONDS_A_VOTE, SECONDS_A_MARK = 20, 10
 _PATIENCE = 300.0  # seconds for a local server to load its model
 
 
@@ -76,6 +88,42 @@ def study_design(design: PaperDesign, study: str, *, run: str, pairs: str) -> St
     return parse({**declared, "source": source}, StudyDesign, where=f"{DESIGN_FILE}: studies.{study}")
 
 
+def look_at_paper(
+    tracking: Tracking, design: PaperDesign, *, file: Path, limit: int | None, is_forced: bool, budget_usd: float | None
+) -> Preflight:
+    """What the whole would take: trainings, replies, the judges' calls, those for the pairs, and people's minutes.
+
+    Raises:
+        InputError: the data cannot be read, without which nothing else can be looked at.
+    """
+    budget = None if budget_usd is None else Budget(budget_usd)
+    session = Session(tracking=tracking, is_forced=is_forced, spending=Spending(budget=budget))
+    plan = plan_ablation(design, folder=file.parent, limit=limit)
+    found = look(session, design, plan, folder=file.parent)
+    prepare = next(plan.tasks[cell.prepared] for cell in plan.cells)
+    pairs = next(task for task in plan.tasks.values() if task.kind == "pairs")
+    (prepared,) = run_here(session, {prepare.key: prepare}).values()
+    found.planned += pair_calls(session.dry(), PairsConfig.model_validate(dict(pairs.settings)),
+                                prompts_of(prepared, "train"))  # fmt: skip
+    found.checks = [check for check in found.checks if check.what != "money"]  # without the pairs
+    found.say_money(session)
+    if budget_usd is not None:
+        require_affordable(found, budget_usd)
+    for study in design.studies:
+        declared = study_design(design, study, run="latest", pairs=PAIRS)
+        found.say("people", f"{declared.name}: {_people(declared)}")
+    return found
+
+
+def _people(study: StudyDesign) -> str:
+    """How long raters sit, at an assumed pace: nobody has been timed yet."""
+    per_prompt = len(study.variants) if study.kind == "likert" else 1
+    seconds = SECONDS_A_MARK * len(study.criteria) if study.kind == "likert" else SECONDS_A_VOTE
+    n = math.ceil((study.target.prompts or 0) * per_prompt * (1 + study.repeats)) + study.attention
+    minutes = math.ceil(n * seconds / 60)
+    return f"{study.panel.raters} raters × {n} items, about {minutes} minutes each at {seconds} s an item (assumed)"
+
+
 def make_studies(tracking: Tracking, design: PaperDesign, finished: Finished) -> Studies:
     """Make the studies that do not stand yet, for raters to begin."""
     from harness.store.database import open_database
@@ -91,7 +139,7 @@ def make_studies(tracking: Tracking, design: PaperDesign, finished: Finished) ->
             standing.append(declared.name)
             continue
         try:
-            made.append(create_declared(session, engine, declared, folder=folder or Path()))
+            made.append(create_study(engine, draw_declared(session, declared, folder=folder or Path())))
         except InputError as err:  # the scores stand all the same
             lacking[declared.name] = str(err)
     return Studies(made=tuple(made), standing=tuple(standing), lacking=lacking)
@@ -112,9 +160,7 @@ def stand_in(base: str | None) -> Iterator[str | None]:
     if base is None or os.environ.get(SERVER_VARIABLE):
         yield None
         return
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = _free_port()
     url = f"http://127.0.0.1:{port}/v1"
     command = child_command("pipelines.cli", "serve", "base", "--base", base, "--port", str(port))
     quiet = subprocess.DEVNULL
@@ -126,6 +172,16 @@ def stand_in(base: str | None) -> Iterator[str | None]:
         finally:
             del os.environ[SERVER_VARIABLE]
             server.terminate()
+
+
+def _free_port() -> int:
+    """The same one each time, where it is free: the address is part of what a judge's scores are known by."""
+    for wanted in (PORT, 0):
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", wanted))
+            return int(sock.getsockname()[1])
+    raise UnavailableError("a local server needs a free port, and there is none")
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:

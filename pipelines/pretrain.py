@@ -145,7 +145,12 @@ def _lines(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def _rows(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], system: str, *, n_tokens: int, recipe: PretrainRecipe
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    system: str | None,
+    *,
+    n_tokens: int,
+    recipe: PretrainRecipe,
 ) -> torch.Tensor:
     """Conversations end to end in rows (n, row_tokens), in an order drawn by the seed, again and again as needed."""
     import torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,19 @@ from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign, VariantDesign
 from harness.experiment.engine import Finished
 from harness.experiment.evaluate import evaluate_prepared
+from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.pace import measure_speed
+from harness.experiment.preflight import say_data
+from harness.experiment.preparing import prompts_of
+from harness.experiment.prompt_draw import draw_prompts
 from harness.experiment.published import published_adapter
-from harness.experiment.session import Session
+from harness.experiment.session import NotStanding, Session
 from harness.experiment.shipped import experiments_folder
+from harness.models.bases import resolve_base
 from harness.models.embedded import EMBEDDED
+from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import Adapter
+from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
@@ -32,6 +39,7 @@ PREFERENCE_FILE = Path("recipes") / "dpo" / "embedded.yaml"
 TRAINED = "sft"  # the variant of the design that is trained here
 PREFERRED = "dpo"  # the one that is trained on preferences on top of it, where the design has it
 ALL_PAIRS = 10_000  # where a recipe takes all there are: as many as the paper made
+ALL_PROMPTS = 10**9
 SPARE_PAIRS = 4  # held-out pairs come film by film, so a film may bring more than were asked for
 
 
@@ -51,24 +59,10 @@ def run(
         ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the adapter in.
     """
     began = time.perf_counter()
-    file = experiment or experiments_folder() / DESIGN_FILE
-    design = load_yaml(file, EvaluationDesign)
-    if TRAINED not in design.variants:
-        names = ", ".join(design.variants)
-        raise ConfigError(f"`{file}`: `variants` must have `{TRAINED}`, the adapter that is trained here; got {names}")
-    chosen = load_yaml(recipe or experiments_folder() / RECIPE_FILE, SftRecipe).model_copy(update={"seed": seed})
+    begun = _begin(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
+    design, chosen, prepared = begun.design, begun.recipe, begun.prepared
     preference = _preference_recipe(dpo_recipe, chosen)
-
-    # data
-    config = PrepareConfig(
-        corpus=corpus,
-        base=chosen.base.source,
-        base_revision=chosen.base.revision,
-        max_tokens=design.data.max_tokens,
-        seed=seed,
-        limit=limit,
-    )
-    prepared = prepare_stage(session, config)
+    _look(session, begun).begin(session.say)
 
     # training
     adapter = published_adapter(session, training_stage(session, "sft", chosen, prepared=prepared))
@@ -83,8 +77,72 @@ def run(
         variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
     data = design.data.model_copy(update={"corpus": corpus, "file": None, "seed": seed})
     design = design.model_copy(update={"variants": variants, "seed": seed, "data": data})
-    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=file.resolve().parent)
+    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=begun.file.resolve().parent)
     return replace(evaluated, seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """What was read before any training."""
+
+    file: Path
+    design: EvaluationDesign
+    recipe: SftRecipe
+    prepared: StageResult
+
+
+def preflight(
+    session: Session,
+    *,
+    corpus: str,
+    recipe: Path | None = None,
+    dpo_recipe: Path | None = None,
+    experiment: Path | None = None,
+    seed: int = 7,
+    limit: int | None = None,
+) -> Preflight:
+    """What `run` would need, checked; nothing but the corpus is prepared."""
+    begun = _begin(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
+    _preference_recipe(dpo_recipe, begun.recipe)
+    return _look(session, begun)
+
+
+def _begin(
+    session: Session, *, corpus: str, recipe: Path | None, experiment: Path | None, seed: int, limit: int | None
+) -> _Begun:
+    file = experiment or experiments_folder() / DESIGN_FILE
+    design = load_yaml(file, EvaluationDesign)
+    if TRAINED not in design.variants:
+        names = ", ".join(design.variants)
+        raise ConfigError(f"`{file}`: `variants` must have `{TRAINED}`, the adapter that is trained here; got {names}")
+    chosen = load_yaml(recipe or experiments_folder() / RECIPE_FILE, SftRecipe).model_copy(update={"seed": seed})
+    config = PrepareConfig(
+        corpus=corpus,
+        base=chosen.base.source,
+        base_revision=chosen.base.revision,
+        max_tokens=design.data.max_tokens,
+        seed=seed,
+        limit=limit,
+    )
+    return _Begun(file=file, design=design, recipe=chosen, prepared=prepare_stage(session, config))
+
+
+def _look(session: Session, begun: _Begun) -> Preflight:
+    """The table; the time of trainings is not in it."""
+    found, design = Preflight(), begun.design
+    asked = draw_prompts(prompts_of(begun.prepared, "test"), n=design.data.prompts or ALL_PROMPTS, seed=design.seed)
+    say_data(found, design, begun.prepared, asked)
+    try:
+        training_stage(session.dry(), "sft", begun.recipe, prepared=begun.prepared)
+        found.say("stages", "the fine-tuning stands; what follows is found again where it stands")
+    except NotStanding:
+        n = len(design.variants)
+        found.say("stages", f"to run: fine-tuning, pairs and their training, {n} × replies, judges with controls")
+        base = resolve_base(begun.recipe.base.source, revision=begun.recipe.base.revision)
+        variant = Variant(name="base", kind="model", base=base, system=read_summary(begun.prepared.folder).system)
+        decoding = design.decoding.noun(seed=design.seed)
+        measure_speed(found, session, variant, asked, decoding=decoding, n=n * len(asked) * decoding.n_draws)
+    return found
 
 
 def quick_pairs(recipe: DpoRecipe) -> PairsConfig:

@@ -11,6 +11,7 @@ from harness.experiment.kinds import Needed, StageKind
 from harness.experiment.published import adapter_of, published_adapter
 from harness.experiment.published import publish_trained as publish_trained  # where scripts look for it
 from harness.experiment.session import OnProgress, Session
+from harness.experiment.task_choice import DataLook
 from harness.experiment.tasks import base_source
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
@@ -119,6 +120,13 @@ def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared:
     from pipelines.training import training_audit as audit
 
     return audit.training_audit(tracking, variants, prepared=prepared)
+
+
+def look_at(corpus: str) -> DataLook:
+    """What data hold, before any work."""
+    from pipelines.corpus import looking
+
+    return looking.look_at(corpus)
 
 
 def pairs_of_file(file: Path) -> Sequence[PreferencePair]:

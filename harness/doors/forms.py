@@ -24,6 +24,10 @@ REPLIES = (
     "completion", "response", "output", "answer", "reply", "assistant", "target", "generation", "generated_text",
     "model_output", "prediction", "text",
 )  # fmt: skip
+REFERENCES = (
+    "reference", "references", "gold", "gold_answer", "answers", "label", "labels", "expected", "expected_output",
+    "ground_truth", "ideal", "solution", "summary", "sql",
+)  # fmt: skip
 SIDES = (
     ("chosen", "rejected"),
     ("preferred_output", "non_preferred_output"),

@@ -20,7 +20,10 @@ from harness.experiment.arms import AblationDesign
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.evaluate import overlaid, read_design, with_measures
 from harness.experiment.plan import plan_ablation
+from harness.experiment.planning.checks import Preflight
+from harness.experiment.preflight import look, require_affordable
 from harness.experiment.session import Session
+from harness.experiment.task_choice import of_design, with_task
 from harness.experiment.workers.schedule import Ran, Workers
 from harness.experiment.workers.screen import Screen
 from harness.experiment.workers.tracking_server import served
@@ -58,6 +61,7 @@ def load_ablation(
     profile: str | None = None,
     corpus: str | None = None,
     seeds: tuple[int, ...] = (),
+    task: str | None = None,
     measures: Mapping[str, Any] = MappingProxyType({}),
     kind: type[Design] = AblationDesign,  # type: ignore[assignment]
 ) -> Design:
@@ -71,7 +75,8 @@ def load_ablation(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seeds:
         data = data | {"seeds": list(seeds)}
-    return parse(with_measures(data, measures), kind, where=str(file))
+    data = with_measures(data, measures)
+    return parse(with_task(data, of_design(data, named=task)), kind, where=str(file))
 
 
 def run(
@@ -85,8 +90,11 @@ def run(
     say: Any = lambda text: None,
     limit: int | None = None,
     is_forced: bool = False,
+    budget_usd: float | None = None,
 ) -> Finished:
     """Run an ablation; what stands finished is reused, so that a killed driver's successor goes on from there.
+
+    Workers have no purse in common: with a budget it does not begin where calls could cost more.
 
     Raises:
         InputError: the design cannot be run as it stands; found before anything is trained.
@@ -96,6 +104,8 @@ def run(
     # Servers are asked for the bases now and for an adapter when it has been trained.
     bases = [resolve_base(source, revision=revision) for source, revision in _named_bases(plan).items()]
     Session(tracking=tracking).require_served(Variant(name=b.source, kind="model", base=b) for b in bases)
+    checked = preflight(tracking, design, file=file, limit=limit, is_forced=is_forced, budget_usd=budget_usd)
+    checked.begin(say)
     tracking.experiment_id()  # made here, so that its artifacts lie in the home whoever logs
     with _store(tracking.settings, executor) as settings, _only_results_on_stdout(executor):
         store = Tracking(settings)
@@ -122,6 +132,24 @@ def run(
             )
             _close_cells(store, plan, cells, finished.record, finished.lost)
     return replace(finished, seconds=time.perf_counter() - began)
+
+
+def preflight(
+    tracking: Tracking,
+    design: AblationDesign,
+    *,
+    file: Path,
+    limit: int | None = None,
+    is_forced: bool = False,
+    budget_usd: float | None = None,
+) -> Preflight:
+    """What `run` would need, checked; nothing but the data is prepared."""
+    folder = file.resolve().parent
+    plan = plan_ablation(design, folder=folder, limit=limit)
+    found = look(Session(tracking=tracking, is_forced=is_forced), design, plan, folder=folder)
+    if budget_usd is not None:
+        require_affordable(found, budget_usd)
+    return found
 
 
 def standing_declarations(file: Path) -> tuple[str, ...]:

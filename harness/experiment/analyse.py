@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.absence import absent_replies
-from harness.experiment.analysis.contrasts import MeasureRule, label_films
+from harness.experiment.analysis.contrasts import MeasureRule, label_clusters
 from harness.experiment.analysis.seeds import Analysis, analyse_seeds
-from harness.experiment.design import ExperimentDesign, MeasureDesign
+from harness.experiment.design import EffectDesign, ExperimentDesign, MeasureDesign
 from harness.experiment.judges.biases import REVISION as BIAS_REVISION
 from harness.experiment.judges.biases import bias_findings
 from harness.experiment.judges.judge_uses import JudgeUse
@@ -19,6 +19,7 @@ from harness.experiment.questions import declared_late
 from harness.experiment.record_builder import build_record
 from harness.experiment.session import OnProgress, Session
 from harness.measures.catalogue import find_measure
+from harness.measures.measure import Measure
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
@@ -109,7 +110,8 @@ def findings_of(design: ExperimentDesign, plan: Plan, collected: Collected) -> F
     )  # fmt: skip
     biases = bias_findings(collected.uses, collected.compared, seed=design.seed, level=design.family.level)
     notes = tuple(read_json(collected.prepared.folder / "summary.json")["notes"])
-    findings = label_films(analysis.findings, notes) + biases
+    noun = parts.cluster_noun(collected.prepared, design.kind)
+    findings = label_clusters(analysis.findings, notes, noun=noun) + biases
     names = dict.fromkeys(arm.measure for arm in collected.ends)
     ended = analyse_seeds(
         collected.ends, rules=measure_rules({name: MeasureDesign() for name in names}, {}), contrasts=(),
@@ -132,13 +134,18 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
             name=name,
             unit=judge.unit if judge else known.unit if known else "",
             better=declared.better or (known.better if known else None),
-            smallest_effect=declared.smallest_effect,
+            smallest_effect=declared.smallest_effect or _own_effect(known if is_ours else None),
             is_rate=judge.is_share if judge else is_ours and known is not None and known.is_rate,
             is_share=judge.is_share if judge else is_ours and known is not None and known.unit == "share",
-            needs_reference=is_ours and known is not None and known.origin == "heldout",
+            needs_reference=is_ours and known is not None and known.needs_reference,
             exploratory_reason=judge.exploratory_reason if judge else "",
         )
     return rules
+
+
+def _own_effect(measure: Measure | None) -> EffectDesign | None:
+    effect = None if measure is None else measure.smallest_effect
+    return None if effect is None else EffectDesign(value=effect.value, unit=effect.unit)
 
 
 def _absences(design: ExperimentDesign, plan: Plan, collected: Collected) -> tuple[Absence, ...]:
@@ -148,8 +155,9 @@ def _absences(design: ExperimentDesign, plan: Plan, collected: Collected) -> tup
         for cell in plan.cells
         if (why := collected.lost.get(cell.name))
     ]
-    # The loss of human replies needs none of the arm's own, and the share without text counts those without.
-    measures = [name for name in design.measures if name not in ("heldout_loss", "no_text")]
+    # The loss of human replies needs none of the arm's own; some measures count those without text.
+    counting = {name for name in design.measures if (known := find_measure(name)) and known.silence is not None}
+    measures = [name for name in design.measures if name not in ("heldout_loss", "no_text", *counting)]
     silent = [
         replace(absence, variants=(arm,))
         for arm in design.arm_names

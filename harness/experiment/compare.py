@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import parse
 from harness.errors import InputError
 from harness.experiment.design import EvaluationDesign, VariantDesign, directed
+from harness.experiment.task_choice import Chosen, choose_task, with_task
 from harness.experiment.variants import has_weights, parse_variant
 from harness.reporting.text import slug
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
 
 N_PROMPTS = 60  # where replies have to be made
+ENDS = ("cut_off", "no_text", "length")
+DESCRIBED = ("cut_off", "no_text", "distinct_2", "self_bleu", "repetition", "echo", "length")  # of dialogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +47,18 @@ def build_design(
     judges: Sequence[Path],
     n_prompts: int | None,
     min_effect: float,
-    max_new_tokens: int,
-    temperature: float,
+    max_new_tokens: int | None,
+    temperature: float | None,
     seed: int,
+    task: str | None = None,
     keep_thinking: bool = False,
     family: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> EvaluationDesign:
-    """The declaration behind a comparison: B − A on held-out loss (where both are models) and on being cut off.
+    """The declaration behind a comparison: B − A on what the task measures against references.
 
-    `family` names other measures to claim something on, each as an experiment file declares it.
+    Film dialogue is measured by held-out loss where both are models, else by being cut off; so is a task whose prompts
+    have no references. `family` names other measures to claim something on, each as an experiment file declares it;
+    length cap and temperature are the task's where they are None.
 
     Raises:
         InputError: both sides are the same, no data is named, or a side cannot be told from its text.
@@ -63,6 +69,7 @@ def build_design(
     first, second = (side.design for side in sides)
     if first == second:
         raise InputError(f"`A` and `B` must differ, got {sides[0].text} twice")
+    chosen = choose_task(str(data or corpus), named=task)
     names = _names(*(side.text for side in sides))
     can_score = all(has_weights(v.model_dump()) for v in (first, second))
     effects: dict[str, Any] = {
@@ -70,16 +77,18 @@ def build_design(
         "cut_off": {"smallest_effect": {"value": 0.05, "unit": "share"}},
     }
     declared: dict[str, Any] = {}
-    for name, said in (family or {"heldout_loss" if can_score else "cut_off": {}}).items():
+    for name, said in (family or _declared(chosen, can_score=can_score)).items():
         if name == "heldout_loss" and not can_score:
             raise InputError("`heldout_loss` needs two sides with weights: a function, an endpoint or a file has none")
         declared[name] = effects.get(name, {}) | dict(said)
     judged = judge_measures(judges)
-    described = ("cut_off", "no_text", "distinct_2", "self_bleu", "repetition", "echo", "length")
-    measures = declared | {name: effects.get(name, {}) for name in described if name not in declared} | judged
+    own_loss = ("heldout_loss",) if can_score and chosen.has_references else ()
+    shown = DESCRIBED if chosen.kind.is_dialogue else (*own_loss, *ENDS)
+    measures = declared | {name: effects.get(name, {}) for name in shown if name not in declared} | judged
     if n_prompts is None and not (first.generations or second.generations):
         n_prompts = N_PROMPTS
-    return parse(
+    kind = chosen.kind
+    design = with_task(
         {
             "schema": 1,
             "name": slug(f"{names[1]} against {names[0]}")[:80],
@@ -88,8 +97,8 @@ def build_design(
             "control": names[0],
             "data": {"file": None if data is None else str(data.resolve()), "corpus": corpus, "prompts": n_prompts},
             "decoding": {
-                "max_new_tokens": max_new_tokens,
-                "temperature": temperature,
+                "max_new_tokens": kind.max_new_tokens if max_new_tokens is None else max_new_tokens,
+                "temperature": kind.temperature if temperature is None else temperature,
                 "keep_thinking": keep_thinking,
             },
             "measures": measures,
@@ -98,9 +107,16 @@ def build_design(
             "decision": "Prefer B when it is better on a declared measure and worse on none.",
             "seed": seed,
         },
-        EvaluationDesign,
-        where="compare",
+        chosen,
     )
+    return parse(design, EvaluationDesign, where="compare")
+
+
+def _declared(chosen: Chosen, *, can_score: bool) -> dict[str, dict[str, Any]]:
+    """What is claimed on where nobody says otherwise."""
+    if chosen.kind.measures and chosen.has_references:
+        return {name: {} for name in chosen.kind.measures}
+    return {"heldout_loss" if can_score else "cut_off": {}}
 
 
 def worse_measures(record: ReportRecord) -> list[str]:

@@ -18,6 +18,7 @@ from harness.experiment.questions import Question, questions_of
 from harness.measures.catalogue import CATALOGUE, find_measure
 from harness.stats import require_reachable
 from harness.store.artifacts import digest_json
+from harness.task_kinds import DIALOGUE, TASKS, TaskKind, TaskName
 from harness.types import Contrast, Decoding, Direction, SmallestEffect
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
@@ -198,6 +199,8 @@ class ExperimentDesign(StrictConfig):
     schema_version: Literal[1] = Field(alias="schema")
     name: Name
     question: str = Field(min_length=1)
+    task: TaskName | None = Field(default=None, exclude_if=operator.not_)  # None: film dialogue
+    task_why: str = Field(default="", exclude_if=operator.not_)  # where the data told it
     variants: dict[Name, VariantDesign] = Field(default_factory=dict)  # arms that exist already
     control: str
     decoding: DecodingDesign = DecodingDesign()
@@ -221,6 +224,11 @@ class ExperimentDesign(StrictConfig):
         _check_measures(self)
         _check_trend_and_tail(self)
         return self
+
+    @property
+    def kind(self) -> TaskKind:
+        """What is asked of the models."""
+        return DIALOGUE if self.task is None else TASKS[self.task]
 
     @property
     def arm_names(self) -> tuple[str, ...]:

@@ -15,7 +15,10 @@ from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign, directed
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.plan import plan_evaluation
+from harness.experiment.planning.checks import Preflight
+from harness.experiment.preflight import look
 from harness.experiment.preparing import prepare_settings
+from harness.experiment.task_choice import of_design, with_task
 from harness.experiment.variants import tokenizer_source
 from harness.experiment.workers.here import ThisProcess
 from harness.experiment.workers.schedule import Ran
@@ -32,6 +35,7 @@ def load_design(
     profile: str | None = None,
     corpus: str | None = None,
     seed: int | None = None,
+    task: str | None = None,
     measures: Mapping[str, Any] = MappingProxyType({}),
 ) -> EvaluationDesign:
     """An experiment file with a profile's settings laid over it, and measures of its caller's added to its family.
@@ -44,7 +48,8 @@ def load_design(
         data = overlaid(data, {"data": {"corpus": corpus}})
     if seed is not None:
         data = data | {"seed": seed}
-    return parse(with_measures(data, measures), EvaluationDesign, where=str(file))
+    data = with_measures(data, measures)
+    return parse(with_task(data, of_design(data, named=task)), EvaluationDesign, where=str(file))
 
 
 def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +81,26 @@ def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
 
 
 def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Finished:
-    """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from."""
+    """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from.
+
+    Raises:
+        InputError: something that it needs is not there, which is found out before any work.
+    """
+    plan = _plan(session, design, folder=folder, limit=limit)
+    look(session, design, plan, folder=folder).begin(session.say)
+    return _run(session, design, plan)
+
+
+def preflight(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Preflight:
+    """What `run` would need, checked; nothing but the data is prepared."""
+    return look(session, design, _plan(session, design, folder=folder, limit=limit), folder=folder)
+
+
+def _plan(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> Plan:
     ordered = [design.variants[design.control], *design.variants.values()]
-    settings = prepare_settings(design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
-    return _run(session, design, plan_evaluation(design, folder=folder, prepare=settings))
+    base = tokenizer_source(ordered, session.tracking)
+    settings = prepare_settings(design.data, base=base, limit=limit, kind=design.kind if design.task else None)
+    return plan_evaluation(design, folder=folder, prepare=settings)
 
 
 def evaluate_prepared(session: Session, design: EvaluationDesign, *, prepared: StageResult, folder: Path) -> Finished:

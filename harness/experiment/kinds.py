@@ -17,6 +17,7 @@ from harness.errors import StageError
 if TYPE_CHECKING:
     from harness.config import StrictConfig
     from harness.experiment.session import Session
+    from harness.experiment.task_choice import DataLook
     from harness.reporting.record import AuditRow
     from harness.store.tracking import StageResult, Tracking
     from harness.types import PreferencePair, Variant
@@ -52,6 +53,9 @@ class Provider(Protocol):
         self, tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult
     ) -> tuple[AuditRow, ...]:
         """Whether trainings differ in what they should differ in, and in nothing else."""
+
+    def look_at(self, corpus: str) -> DataLook:
+        """What data hold, before any work."""
 
     def pairs_of_file(self, file: Path) -> Sequence[PreferencePair]:
         """The preference pairs in a file of a known form."""

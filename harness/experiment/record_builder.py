@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
-from harness.experiment.analysis.contrasts import smallest_effect_in_units
+from harness.experiment.analysis.contrasts import called, smallest_effect_in_units
 from harness.experiment.analysis.examples import N_EXAMPLES, choose_examples
 from harness.experiment.analysis.seeded import paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_row, trend_rows
@@ -56,7 +56,8 @@ def build_record(
     caveats = (design.caveat, SELF_FAMILY_CAVEAT if any(judge.is_self_family for judge in judges) else "")
     training = arms.trainings(session.tracking, plan, collected)
     n_seeds = len(design.training_seeds)
-    chosen, how = _examples(design, collected)
+    noun = parts.cluster_noun(collected.prepared, design.kind)
+    chosen, how = _examples(design, collected, noun)
     return records.ReportRecord(
         title=design.name,
         question=design.question,
@@ -81,10 +82,10 @@ def build_record(
         sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
         missing=_missing(collected),
         stages=parts.stage_lines(session.done, arms=_replying(collected)),
-        data=parts.data_card(collected.prepared),
+        data=parts.data_card(collected.prepared, design.kind, design.task_why),
         audit=training.audit,
         n_training_seeds=n_seeds if training.n_tokens else None,
-        limitations=_limitations(design, collected, training),
+        limitations=tuple(called(said, noun) for said in _limitations(design, collected, training)),
         config=to_json(design.model_dump(mode="json", by_alias=True)),
         versions=versions(),
         cost=records.Cost(
@@ -104,6 +105,10 @@ def _ablation(
     """What several arms and seeds show, and the tails and trends that were asked for."""
     if not isinstance(design, AblationDesign) and not design.trend and design.tail is None:
         return None
+    noun, tail = (
+        parts.cluster_noun(collected.prepared, design.kind),
+        tail_row(design, collected.arms, rules=found.rules),
+    )
     return AblationRecord(
         factors=design.declared_factors if isinstance(design, AblationDesign) else (),
         fixed=arms.fixed(design),
@@ -114,8 +119,11 @@ def _ablation(
         by_seed=found.analysis.by_seed,
         spreads=found.analysis.spreads,
         quantiles=quantile_rows(design, collected.arms, rules=found.rules),
-        tail=tail_row(design, collected.arms, rules=found.rules),
-        trends=trend_rows(design, collected.arms),
+        tail=None if tail is None else replace(tail, note=called(tail.note, noun)),
+        trends=tuple(
+            replace(row, basis=called(row.basis, noun), note=called(row.note, noun))
+            for row in trend_rows(design, collected.arms)
+        ),
         curves=training.curves,
         work=work,
     )
@@ -173,7 +181,7 @@ def _values(arm: SeededArm) -> list[float | None]:
     return [value for each in arm.speaking for value in each.rows.as_list()]
 
 
-def _examples(design: ExperimentDesign, collected: Collected) -> tuple[dict[str, str], str]:
+def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tuple[dict[str, str], str]:
     """Prompts to show → why, and how they were chosen: by the first declared contrast, else as they were drawn."""
     asked = [prompt.id for prompt in collected.prompts]
     for measure in design.family.measures:
@@ -185,7 +193,7 @@ def _examples(design: ExperimentDesign, collected: Collected) -> tuple[dict[str,
             chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
             if chosen:
                 return chosen, f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"
-    drawn = f"The first {N_EXAMPLES} prompts of a draw that takes films in turn, seed {design.seed}"
+    drawn = f"The first {N_EXAMPLES} prompts of a draw that takes {noun}s in turn, seed {design.seed}"
     return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn
 
 

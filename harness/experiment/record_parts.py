@@ -30,6 +30,7 @@ from harness.reporting.record import (
 from harness.reporting.traces import CurvePoint, LossCurve
 from harness.store.artifacts import read_json, read_manifest
 from harness.store.tracking import StageResult, Tracking
+from harness.task_kinds import TaskKind
 from harness.types import SPLITS, Generation, Message, Prompt, ScoreStatus, Variant
 
 MISSING_WHY: Mapping[str, str] = {
@@ -88,13 +89,20 @@ def adapter_label(variant: Variant) -> str | None:
     return f"{variant.adapter.name}{version}"
 
 
-def data_card(prepared: StageResult) -> DataCard:
-    """Where the text came from, from what `prepare` counted."""
+def cluster_noun(prepared: StageResult, kind: TaskKind) -> str:
+    """What is resampled, in the singular: a row that stands alone is what the task calls it."""
+    unit: str = read_json(prepared.folder / "summary.json")["cluster_unit"]
+    return kind.noun if unit == "row" else unit
+
+
+def data_card(prepared: StageResult, kind: TaskKind, why: str) -> DataCard:
+    """Where the text came from, from what `prepare` counted, and what task it was taken for."""
     summary = read_json(prepared.folder / "summary.json")
     splits = summary["splits"]
     limit = summary["verdict_limit"]
     removed = sum(count for reason, count in summary["left_out"].items() if "nearly the same" in reason)
-    notes = tuple(f"{reason}: {count:,}" for reason, count in summary["repaired"].items())
+    told = (*summary["repaired"].items(), *summary["seen"].items())
+    notes = tuple(f"{reason}: {count:,}" for reason, count in told)
     return DataCard(
         corpus=summary["corpus"],
         digest=summary["corpus_digest"],
@@ -107,10 +115,15 @@ def data_card(prepared: StageResult) -> DataCard:
             )
             for name in SPLITS
         ),
-        cluster_noun=summary["cluster_unit"],
+        cluster_noun=cluster_noun(prepared, kind),
         n_duplicates_removed=removed,
         n_skipped=sum(summary["skipped"].values()),
-        warnings=((f"Verdicts: {limit}.",) if limit else ()) + tuple(summary["notes"]) + notes,
+        warnings=(
+            *((f"The data were {why}.",) if why else ()),
+            *((f"Verdicts: {limit}.",) if limit else ()),
+            *summary["notes"],
+            *notes,
+        ),
     )
 
 

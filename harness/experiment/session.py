@@ -6,9 +6,10 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.errors import StageError
 from harness.experiment.judges.spending import Spending
 from harness.experiment.variants import ModelPool
 from harness.models.bases import asked_digest
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from harness.models.local import Dtype
     from harness.models.protocol import LanguageModel
 
+LOOKED_AT = ("prepare",)  # stages that a dry run does: they cost nothing and say what the others are about
 CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC = "calls", "tokens_read", "tokens_generated"
 
 Found = TypeVar("Found")
 OnProgress = Callable[[Progress], None]
 ShowProgress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+class NotStanding(StageError):
+    """A stage of a dry run that no finished run stands for: it would be done."""
 
 
 @contextlib.contextmanager
@@ -44,6 +50,7 @@ class Session:
     tracking: Tracking
     parent: str | None = None  # run that the stages nest under
     is_forced: bool = False
+    is_dry: bool = False  # only looks which stages stand; data are prepared all the same
     declaration: str = ""  # digests of the declarations that stand while its stages run
     show: ShowProgress = _silent
     say: Callable[[str], None] = lambda text: None
@@ -51,6 +58,13 @@ class Session:
     spending: Spending = field(default_factory=Spending)
     done: list[StageResult] = field(default_factory=list)
     _found: dict[str, Any] = field(default_factory=dict)
+
+    def dry(self) -> Session:
+        """The same session as one that changes nothing, says nothing and asks no server to work."""
+        spending = replace(self.spending, may_ask=False)
+        return replace(
+            self, is_dry=True, show=_silent, say=lambda text: None, spending=spending, done=[], _found=dict(self._found)
+        )
 
     def once(self, key: str, find: Callable[[], Found]) -> Found:
         """What `find` finds, looked for once a session."""
@@ -137,6 +151,15 @@ class Session:
             stage.log_metric(PEAK_METRIC, peak_bytes())
             release()
 
+        if self.is_dry and name not in LOOKED_AT:
+            standing = (
+                None
+                if self.is_forced
+                else self.tracking.standing(name, revision=revision, config=config, inputs=inputs)
+            )
+            if standing is None:
+                raise NotStanding(f"{label} would run")
+            return standing
         result = self.tracking.stage(
             name,
             revision=revision,

@@ -11,6 +11,7 @@ from harness.errors import ConfigError
 from harness.experiment.arms import PLAIN_KEYS, AblationDesign, BaseDesign, override
 from harness.experiment.graph import Builder
 from harness.experiment.kinds import methods, stage_kind
+from harness.experiment.preparing import system_setting
 
 
 def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
@@ -140,7 +141,15 @@ def base(design: AblationDesign, arm: str, *, folder: Path) -> BaseDesign:
 def prepare_settings(design: AblationDesign, base: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     """How the data are prepared for a base."""
     data = design.data
-    return {"corpus": data.corpus, "max_tokens": data.max_tokens, "seed": data.seed, "limit": limit, "base": dict(base)}
+    system = {} if design.task is None else {"system": system_setting(design.kind)}
+    return {
+        **system,
+        "corpus": data.corpus,
+        "max_tokens": data.max_tokens,
+        "seed": data.seed,
+        "limit": limit,
+        "base": dict(base),
+    }
 
 
 def pretrain(builder: Builder, design: AblationDesign, path: Path, *, limit: int | None) -> str:

@@ -12,7 +12,6 @@ from harness.doors import functions
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.experiment.design import VariantDesign
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.metering import Usage
 from harness.models.quiet import quiet
 from harness.registry import is_registry_name, open_adapter, resolve
@@ -118,7 +117,7 @@ def resolve_variant(
         name: the variant's name in the experiment.
         design: its declaration.
         tracking: where the registry is.
-        system: the data's own system prompt, if it has one; else the task's.
+        system: that of the prepared data; None leaves it to the model's template.
         shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
         seed: of that draw.
         probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
@@ -128,7 +127,7 @@ def resolve_variant(
     if design.given is not None and (callable(given := functions.lent(design.given))):
         label = getattr(given, "__name__", type(given).__name__)
         return Variant(name=name, kind="function", model=label, system=design.system, digest=design.given)
-    said = design.system or system or DIALOGUE_SYSTEM
+    said = design.system or system
     shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
     spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
     if design.endpoint is not None:

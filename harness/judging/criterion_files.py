@@ -10,6 +10,7 @@ from pydantic import Field
 
 from harness.config import StrictConfig, load_yaml
 from harness.errors import ConfigError
+from harness.task_kinds import DIALOGUE, TaskKind
 from harness.types import Criterion
 
 
@@ -22,12 +23,13 @@ class CriterionFile(StrictConfig):
     scale: tuple[int, int] = (1, 5)
 
 
-def load_criterion(name: str) -> Criterion:
-    """A criterion that ships with the package: coherence, consistency, fluency or relevance."""
+def load_criterion(name: str, *, kind: TaskKind = DIALOGUE) -> Criterion:
+    """A criterion that ships with the package: coherence, consistency, fluency or relevance, of dialogue or answers."""
     known = shipped_criteria()
     if name not in known:
         raise ConfigError(f"`criteria` must be of {', '.join(known)} or a file such as ./{name}.yaml, got {name!r}")
-    with importlib.resources.as_file(_criteria_folder() / f"{name}.yaml") as path:
+    folder = _criteria_folder() if kind.is_dialogue else _criteria_folder() / "answers"
+    with importlib.resources.as_file(folder / f"{name}.yaml") as path:
         return read_criterion(path)
 
 

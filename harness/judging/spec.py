@@ -18,6 +18,7 @@ from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.judging.method import Method, find_method
 from harness.models.endpoint.parameters import PREFILLS, Prefill
+from harness.task_kinds import DIALOGUE, TASKS, TaskKind, TaskName, find_task
 from harness.types import Criterion
 
 Scale = tuple[int, int]
@@ -114,6 +115,7 @@ class JudgeSpec(StrictConfig):
     method: str  # one of `harness.judging.methods`
     mode: str  # one of its method's
     model: ModelChoice
+    task: TaskName = Field(default="dialogue", exclude_if=lambda name: name == "dialogue")  # what it is told it reads
     family: str = Field(min_length=1)  # checked against a local model, declared of an endpoint
     prompt: str | None = None  # of a judge that asks a question: the text of the prompt file
     criteria: tuple[Criterion, ...] = Field(min_length=1)
@@ -131,6 +133,11 @@ class JudgeSpec(StrictConfig):
     max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
+
+    @property
+    def kind(self) -> TaskKind:
+        """The task that it judges."""
+        return TASKS[self.task]
 
     @property
     def declared(self) -> Method:
@@ -217,8 +224,15 @@ class JudgeSpec(StrictConfig):
 def load_judge_spec(folder: Path) -> JudgeSpec:
     """Read a judge's folder, or find the function where its last part is `module:name` or is offered by a package.
 
-    ConfigError names the file, the key, the rule and what arrived.
+    `folder#task` is the judge of that folder, told that it reads another task than dialogue: the opening of a shipped
+    prompt and shipped criteria are the task's, what is the user's own stays. ConfigError names the file, the key, the
+    rule and what arrived.
     """
+    if not folder.exists() and "#" in folder.name:
+        name, _, task = folder.name.rpartition("#")
+        folder, said = folder.with_name(name), {"task": find_task(task).name}
+    else:
+        said = {}
     path = folder / SPEC_FILE
     if not folder.is_dir() and (address := own_address(folder)) is not None:
         from harness.judging.own import load_own_spec
@@ -227,12 +241,13 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         return load_own_spec(address)
     if not path.is_file():
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
-    data = read_yaml(path)
+    data = read_yaml(path) | said
+    kind = TASKS.get(str(data.get("task")), DIALOGUE)
     if isinstance(data.get("prompt"), str):
         file = _inside(folder, data["prompt"], key="prompt", where=path)
-        data["prompt"] = require_sound(decode_text(file.read_bytes(), file=file), "prompt")
+        data["prompt"] = _opened(require_sound(decode_text(file.read_bytes(), file=file), "prompt"), kind)
     if isinstance(data.get("criteria"), list):
-        data["criteria"] = [_criterion(name, folder, where=path) for name in data["criteria"]]
+        data["criteria"] = [_criterion(name, folder, where=path, kind=kind) for name in data["criteria"]]
     return parse(data, JudgeSpec, where=str(path))
 
 
@@ -241,12 +256,17 @@ def own_address(judge: Path) -> str | None:
     return judge.name if functions.is_address(judge.name) else functions.entry_point("screentest.judges", judge.name)
 
 
-def _criterion(entry: object, folder: Path, *, where: Path) -> Criterion:
+def _opened(prompt: str, kind: TaskKind) -> str:
+    """A prompt whose opening says what the task's judge reads, where it was that of dialogue."""
+    return prompt.replace(DIALOGUE.rated, kind.rated, 1).replace(DIALOGUE.compared, kind.compared, 1)
+
+
+def _criterion(entry: object, folder: Path, *, where: Path, kind: TaskKind) -> Criterion:
     if not isinstance(entry, str):
         raise ConfigError(f"`{where}`: `criteria` must be names or files, got {shown(entry)}; write e.g. [coherence]")
     if entry.endswith((".yaml", ".yml")):
         return read_criterion(_inside(folder, entry, key="criteria", where=where))
-    return load_criterion(entry)
+    return load_criterion(entry, kind=kind)
 
 
 def _inside(folder: Path, name: str, *, key: str, where: Path) -> Path:

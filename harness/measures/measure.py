@@ -35,9 +35,16 @@ class Measure:
     grain: Grain = Grain.PROMPT
     is_rate: bool = False  # every row is a share in [0, 1]: its mean is a rate, with a rate's interval and warning
     smallest_effect: SmallestEffect | None = None  # the smallest difference that matters
+    silence: float | None = None  # what a reply that is empty or was refused is worth; None: it is missing
     function: Callable[..., Any] | None = None  # None: its table has a stage of its own, whose revision names it
     address: str = ""  # `module:name` of the function
     code: str = ""  # digest of the function's source
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a prompt without a reference has no value, whoever replies."""
+        is_asked = self.function is not None and "reference" in inspect.signature(self.function).parameters
+        return self.origin == "heldout" or is_asked
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """What the function says, as it says it."""

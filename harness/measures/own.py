@@ -59,10 +59,12 @@ def _reply_row(
         status=reply_status(generation),
         reason=generation.reason,
     )
-    if empty.status != "ok" and "generation" not in asked:
-        return empty
     if "reference" in asked and not (prompt.reference or "").strip():
         return replace(empty, status="unsupported", reason="the prompt has no reference")
+    if empty.status in ("empty", "refused") and measure.silence is not None:
+        return replace(empty, value=measure.silence, status="ok")
+    if empty.status != "ok" and "generation" not in asked:
+        return empty
     named = reply_arguments(generation, prompt, asked)
     if measure.origin != "pair":
         return _told(measure, empty, lambda: _function(measure)(generation.text, **named))

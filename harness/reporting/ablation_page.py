@@ -62,7 +62,13 @@ def _seeds(found: Index, record: AblationRecord) -> Section:
 
 def _shapes(found: Index, record: AblationRecord) -> Section:
     figures = tuple(
-        quantile_figure(row, label=_label(found, row.measure), arms=_arms(found, row), id=f"quantiles-{place}")
+        quantile_figure(
+            row,
+            label=_label(found, row.measure),
+            arms=_arms(found, row),
+            id=f"quantiles-{place}",
+            noun=found.cluster_noun,
+        )
         for place, row in enumerate(record.quantiles)
     )
     return Section(
@@ -136,12 +142,12 @@ def _seeds_table(found: Index, record: AblationRecord) -> Table:
         deviation = write_estimate(_root(spread.variance), unit=measure.unit)
         note = (
             f"standard deviation between seeds {deviation.amount}, {deviation.level} interval {deviation.interval}; "
-            f"{spread.share:.0%} of the variance of one seed's mean, which more films would not remove"
+            f"{spread.share:.0%} of the variance of one seed's mean, which more {found.cluster_noun}s would not remove"
         )
         groups.append(Group(heading=f"{measure.label}, {spread.contrast}", note=note, rows=rows))
     return Table(
-        caption="The contrast of each seed by itself, clustered by film: about these two adapters. The verdicts above "
-        "take seeds and films as crossed levels.",
+        caption=f"The contrast of each seed by itself, clustered by {found.cluster_noun}: about these two adapters. "
+        f"The verdicts above take seeds and {found.cluster_noun}s as crossed levels.",
         head=("Seed", "Effect", "Interval", "Rows / clusters"),
         groups=tuple(groups),
         is_cards=True,

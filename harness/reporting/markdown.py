@@ -102,7 +102,7 @@ def _sample(page: Page, sample: Sample) -> list[str]:
     history = "\n".join(f"{line.speaker or '—'}: {line.text}" for line in sample.history)
     parts = [f"### {plain(sample.title)} ({plain(sample.prompt_id)})", fenced(history)]
     if sample.reference is not None:
-        parts += ["**As filmed**", fenced(sample.reference.text)]
+        parts += [f"**{page.index.reference_label}**", fenced(sample.reference.text)]
     for reply in sample.replies:
         cut = ", cut off" if reply.finish_reason == "length" else ""
         scores = "; ".join(f"{label} {value}" for label, value in observations(reply, page.index))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from harness.stats.bca import mean_estimate_bca
     from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
-    from harness.stats.correlation import pearson, spearman
+    from harness.stats.correlation import kendall_within, pearson, spearman
     from harness.stats.crossed import RaterClaims, crossed_mean, crossed_share, rater_contrast, seed_contrast
     from harness.stats.crossed_power import (
         SeedDesign, seed_pilot, seed_shares, seeds_detectable, seeds_power, seeds_sample_size,
@@ -57,7 +57,7 @@ _NAMES = {  # by the module that is loaded when one of them is first used
     "annotators": "AlternativeAnnotator AnnotatorTest BlandAltman alternative_annotator bland_altman repeatability",
     "bca": "mean_estimate_bca",
     "bradley_terry": "GoodnessOfFit StrengthFit Unfitted find_unconnected fit_strengths",
-    "correlation": "pearson spearman",
+    "correlation": "kendall_within pearson spearman",
     "crossed": "RaterClaims crossed_mean crossed_share rater_contrast seed_contrast",
     "crossed_power": "SeedDesign seed_pilot seed_shares seeds_detectable seeds_power seeds_sample_size",
     "discrimination": "concordance roc_auc",

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
+from harness.stats.paired import contrast_of_differences
+from harness.stats.proportions import within_range
 from harness.stats.results import fisher_estimate
 from harness.stats.rows import (
     Coded,
@@ -59,6 +61,31 @@ def pearson(
     return _correlation(
         x, y, is_ranked=False, clusters=clusters, rng=rng, level=level, n_missing=n_missing, n_resamples=n_resamples
     )
+
+
+def kendall_within(
+    x: ArrayLike, y: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
+) -> Estimate:
+    """Kendall's tau-b (1945) of the rows within each cluster, mean over clusters: who is ranked higher in one context?
+
+    A cluster in which either side is constant has none and is left out, as in G-Eval's evaluation. A t interval over
+    clusters, which are the rows here. Raises InputError when no cluster has one.
+    """
+    from scipy.stats import kendalltau
+
+    first, second = check_values("x", x, minimum=3), check_values("y", y, minimum=3)
+    check_same_length(x=first, y=second, clusters=clusters)
+    check_level(level)
+    codes = code_labels("clusters", clusters).codes
+    taus = [float(kendalltau(first[codes == c], second[codes == c]).statistic) for c in np.unique(codes)
+            if min(np.ptp(first[codes == c]), np.ptp(second[codes == c])) > 0]  # fmt: skip
+    if not taus:
+        raise InputError("`clusters` must hold one in which both sides vary, got none: no rank correlation is defined")
+    spread = contrast_of_differences(
+        taus, clusters=np.arange(len(taus)), level=level, n_missing=check_n_missing(n_missing), scale=1.0,
+        method="Kendall's tau-b within clusters, mean over clusters, t interval",
+    )  # fmt: skip
+    return within_range(spread.estimate, low=-1, high=1)
 
 
 def _correlation(

@@ -48,7 +48,7 @@ class PrepareSummary:
     source: str  # its format, or `sample`
     corpus_digest: str
     base: str
-    system: str  # the system prompt inside every example; generation must give the same
+    system: str | None  # the system prompt inside every example, which generation must give too; None: the template's
     max_tokens: int
     template: str  # "blocks": turns tokenised once; "rendered": window by window; then how the template is adapted
     cluster_unit: ClusterUnit

@@ -257,6 +257,21 @@ class Tracking:
             log_datasets(self.client, run_id, inputs, sources=sources or {})
             return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
 
+    def standing(
+        self, name: str, *, revision: int, config: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> StageResult | None:
+        """The finished run that `stage` would reuse; nothing is made, changed or waited for."""
+        identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
+        info = self._finished(name, digest_json(identity), lambda why: None)
+        if info is None:
+            return None
+        tags = info.tags
+        return StageResult(
+            name=name, run_id=info.run_id, source_run_id=info.run_id, reused=True, folder=self.folder(info.run_id),
+            digest=tags["output_digest"], fingerprint=tags["fingerprint"], seconds=float(tags.get("seconds", 0.0)),
+            inputs=dict(inputs),
+        )  # fmt: skip
+
     def _work(
         self,
         name: str,

@@ -42,19 +42,28 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
     Raises:
         InputError: its source, sample or checks cannot be had; the store is left as it was.
     """
+    return create_study(engine, draw_study(session, file, name=name))
+
+
+def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewStudy:
+    """The study that a file declares, drawn and not yet stored.
+
+    Raises:
+        InputError: its source, sample or checks cannot be had.
+    """
     design = load_yaml(file, StudyDesign)
     if name is not None:
         design = design.model_copy(update={"name": name})
-    return create_declared(session, engine, design, folder=file.resolve().parent)
+    return draw_declared(session, design, folder=file.resolve().parent)
 
 
-def create_declared(session: Session, engine: Engine, design: StudyDesign, *, folder: Path) -> Created:
-    """Make a declared study; relative paths of its source start from `folder`. Raises what `create` raises."""
+def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> NewStudy:
+    """A declared study, drawn; relative paths of its source start from `folder`. Raises what `draw_study` raises."""
     source = load_source(session, design, folder=folder)
     sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
     drawn = {prompt.id for prompt in sample.prompts}
     spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]
-    new = NewStudy(
+    return NewStudy(
         design=design,
         split=source.split,
         items=(
@@ -62,7 +71,7 @@ def create_declared(session: Session, engine: Engine, design: StudyDesign, *, fo
             *attention_items(design, spare),
             *(practice_items(design.kind) if design.practice else ()),
         ),
-        criteria=tuple(load_criterion(criterion) for criterion in design.criteria),
+        criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={
             **source.provenance,
             "left_out": source.n_left_out,
@@ -71,7 +80,6 @@ def create_declared(session: Session, engine: Engine, design: StudyDesign, *, fo
         plan=sample.plan,
         n_population=len(source.prompts),
     )
-    return create_study(engine, new)
 
 
 def draw_sample(

@@ -23,6 +23,7 @@ class SourceDesign(StrictConfig):
     run: str | None = None  # run id of an evaluation, or `latest`
     generations: dict[Name, str] = Field(default_factory=dict)  # variant -> JSONL, relative to the study file
     pairs: str | None = None  # audit: JSONL of preference pairs
+    imported: str | None = None  # digest of the ratings that `screentest ratings import` read; no file declares it
     data: str | None = None  # JSONL of the prompts that the generations answer
     corpus: str | None = None  # or the corpus that they come from
     base: str = "embedded"  # whose tokenizer cut the prompts
@@ -30,7 +31,7 @@ class SourceDesign(StrictConfig):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> SourceDesign:
-        given = [name for name in ("run", "generations", "pairs") if getattr(self, name)]
+        given = [name for name in ("run", "generations", "pairs", "imported") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"`source` takes exactly one of run, generations and pairs, got {given or 'none'}")
         if self.generations and (self.data is None) == (self.corpus is None):
@@ -45,7 +46,7 @@ class SourceDesign(StrictConfig):
 class PanelDesign(StrictConfig):
     """Who rates."""
 
-    raters: int = Field(default=3, ge=1, le=500)
+    raters: int = Field(default=3, ge=1, le=100_000)
     overlap: int | None = Field(default=None, ge=1, le=10**9)  # raters per prompt; None: all of them, a fixed panel
     names: tuple[Name, ...] = ()  # as the owner knows them; rater-1 … when left out
 

@@ -46,7 +46,7 @@ class RatingRow:
     right_draw: int | None
     verdict: str | None  # left | right | tie | both_bad
     winner: str | None  # the verdict as a variant
-    marks: dict[str, int]
+    marks: dict[str, float]
     has_passed: bool | None  # attention checks
     reason: str  # of a skip
     shown_at: float

@@ -94,6 +94,6 @@ _PRACTICE = (
     ),
     (
         (Message(role="user", content="Somebody has been sitting in the director's chair again.", name="PRIYA"),),
-        ("I only wanted to see what the film looks like from there.", "Chair chair the director the director's chair."),
+        ("I only wanted to see what it all looks like from there.", "Chair chair the director the director's chair."),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from harness.stats import (
     alternative_annotator,
     bland_altman,
     cohens_kappa,
+    kendall_within,
     krippendorff_alpha,
+    pearson,
     spearman,
 )
 from harness.stats.rows import Floats
@@ -37,8 +39,10 @@ class MarkValidation:
     """A judge on one criterion that people marked."""
 
     correlation: Estimate | None  # Spearman, judge's score with the panel's mean mark
+    linear: Estimate | None  # Pearson
+    within: Estimate | None  # Kendall's tau-b within each film or dialogue, mean of them
     among_people: Estimate | None  # Krippendorff's alpha of the raters: what a judge can hope for
-    kappa: Estimate | None  # quadratic, rounded score with the panel's rounded mean
+    kappa: Estimate | None  # quadratic, rounded score with the panel's rounded mean; of words, with the commonest
     annotators: AlternativeAnnotator | None
     bias: BlandAltman | None  # judge − panel's mean mark
     why_not: tuple[str, ...]  # what could not be computed, and why
@@ -60,6 +64,7 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
     marks = mark_table(rated, one.name)
     beside = _beside(rated, one, marks)
     level, seed, notes = study.design.level, study.design.seed, list[str]()
+    is_named = one.name in study.labels  # marks are words: none is higher than another
 
     def correlation() -> Estimate:
         rng = stream(seed, "correlation", one.name)
@@ -67,15 +72,34 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
             beside.scores, beside.means, clusters=beside.clusters, rng=rng, level=level, n_missing=beside.n_missing
         )
 
+    def linear() -> Estimate:
+        rng = stream(seed, "linear", one.name)
+        return pearson(
+            beside.scores, beside.means, clusters=beside.clusters, rng=rng, level=level, n_missing=beside.n_missing
+        )
+
+    def within() -> Estimate:
+        return kendall_within(
+            beside.scores, beside.means, clusters=beside.clusters, level=level, n_missing=beside.n_missing
+        )
+
     def among_people() -> Estimate:
         rng = stream(seed, "agreement", one.name)
-        return krippendorff_alpha(marks.table, scale="ordinal", clusters=marks.clusters, rng=rng, level=level)
+        return krippendorff_alpha(
+            marks.table, scale="nominal" if is_named else "ordinal", clusters=marks.clusters, rng=rng, level=level
+        )
 
     def kappa() -> Estimate:
-        rounded = np.rint(beside.scores), np.rint(beside.means)
+        said = _majority(beside.marks) if is_named else np.rint(beside.means)
         rng = stream(seed, "kappa", one.name)
         return cohens_kappa(
-            *rounded, clusters=beside.clusters, rng=rng, weights="quadratic", level=level, n_missing=beside.n_missing
+            np.rint(beside.scores),
+            said,
+            clusters=beside.clusters,
+            rng=rng,
+            weights="none" if is_named else "quadratic",
+            level=level,
+            n_missing=beside.n_missing,
         )
 
     def bias() -> BlandAltman:
@@ -84,16 +108,19 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
         )
 
     def annotators() -> AlternativeAnnotator:
-        return _annotators(beside, marks, study.design.epsilon, level)
+        alignment: Literal["exact", "distance"] = "exact" if is_named else "distance"
+        return _annotators(beside, marks, study.design.epsilon, level, alignment)
 
     if not one.is_mark:
         notes.append(NOT_A_MARK)
     return MarkValidation(
-        correlation=_attempt(notes, "correlation", correlation),
+        correlation=None if is_named else _attempt(notes, "correlation", correlation),
+        linear=None if is_named else _attempt(notes, "linear correlation", linear),
+        within=None if is_named else _attempt(notes, "correlation within clusters", within),
         among_people=_attempt(notes, "agreement among people", among_people),
         kappa=_attempt(notes, "kappa", kappa) if one.is_mark else None,
         annotators=_attempt(notes, "alternative-annotator test", annotators) if one.is_mark else None,
-        bias=_attempt(notes, "bias", bias) if one.is_mark else None,
+        bias=_attempt(notes, "bias", bias) if one.is_mark and not is_named else None,
         why_not=tuple(notes),
     )
 
@@ -120,11 +147,20 @@ def _beside(rated: Sequence[RatedSlot], one: JudgedCriterion, marks: MarkTable) 
     )
 
 
-def _annotators(beside: _Beside, marks: MarkTable, epsilon: float, level: float) -> AlternativeAnnotator:
+def _majority(marks: Floats) -> Floats:
+    """[items] the word that most raters gave; of several, the first by code."""
+    codes = np.unique(marks[~np.isnan(marks)])
+    return np.asarray(codes[np.argmax([np.count_nonzero(marks == code, axis=1) for code in codes], axis=0)])
+
+
+def _annotators(
+    beside: _Beside, marks: MarkTable, epsilon: float, level: float, alignment: Literal["exact", "distance"]
+) -> AlternativeAnnotator:
     return alternative_annotator(
         beside.scores,
         {rater: beside.marks[:, i] for i, rater in enumerate(marks.raters)},
         clusters=beside.clusters,
         epsilon=epsilon,
+        alignment=alignment,
         level=level,
     )

@@ -51,20 +51,23 @@ class MarkTable:
 
 def mark_results(study: Study, rows: Sequence[RatedSlot]) -> tuple[MarkResult, ...]:
     """Means and differences per criterion, errors shared within raters and within films."""
-    return tuple(_criterion(study, rows, c.name) for c in study.criteria) if rows else ()
+    return tuple(_criterion(study, rows, c.name) for c in study.criteria if c.name not in study.labels) if rows else ()
 
 
 def mark_table(rows: Sequence[RatedSlot], value: str | None) -> MarkTable:
     """Marks of one criterion (None: votes, a number for each variant that may win) as a table of items and raters."""
+    if value is not None:
+        rows = [r for r in rows if not math.isnan(_number(r, value))]
     items = list(dict.fromkeys(r.item_id for r in rows))
     raters = sorted({r.rater for r in rows})
+    places = {item: place for place, item in enumerate(items)}, {rater: place for place, rater in enumerate(raters)}
     table = np.full((len(items), len(raters)), math.nan)
     clusters = {r.item_id: r.cluster for r in rows}
     variants = sorted({reply.variant for r in rows for reply in r.replies})
     kinds = {name: float(place) for place, name in enumerate([*variants, "tie", "both_bad"])}
     for row in rows:
         number = kinds[row.winner or ""] if value is None else _number(row, value)
-        table[items.index(row.item_id), raters.index(row.rater)] = number
+        table[places[0][row.item_id], places[1][row.rater]] = number
     return MarkTable(items=tuple(items), raters=tuple(raters), table=table, clusters=[clusters[i] for i in items])
 
 
@@ -75,7 +78,8 @@ def vote_agreement(study: Study, votes: Sequence[RatedSlot]) -> tuple[Agreement,
 
 def mark_agreement(study: Study, rows: Sequence[RatedSlot]) -> tuple[Agreement, ...]:
     """Agreement on each criterion's marks."""
-    return tuple(_agreement(study, rows, c.name, "ordinal") for c in study.criteria) if rows else ()
+    scales: dict[bool, Literal["nominal", "ordinal"]] = {True: "nominal", False: "ordinal"}
+    return tuple(_agreement(study, rows, c.name, scales[c.name in study.labels]) for c in study.criteria if rows)
 
 
 def _agreement(
@@ -100,10 +104,11 @@ def _agreement(
 
 
 def _number(row: RatedSlot, criterion: str) -> float:
-    return math.nan if row.rating is None else float(row.rating.marks[criterion])
+    return math.nan if row.rating is None else float(row.rating.marks.get(criterion, math.nan))
 
 
 def _criterion(study: Study, rows: Sequence[RatedSlot], name: str) -> MarkResult:
+    rows = [r for r in rows if not math.isnan(_number(r, name))]
     variants = list(dict.fromkeys(r.replies[0].variant for r in sorted(rows, key=lambda r: r.item_id)))
     means = tuple(
         (variant, _mean(study, [(r, _number(r, name)) for r in rows if r.replies[0].variant == variant]))

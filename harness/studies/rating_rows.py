@@ -46,8 +46,8 @@ class RatedSlot:
 
     @property
     def seconds(self) -> float | None:
-        """From the first showing to the rating."""
-        return None if self.shown_at is None or self.cast_at is None else self.cast_at - self.shown_at
+        """From the first showing to the rating; None where it is not known, as of imported ratings."""
+        return None if self.shown_at is None or self.cast_at is None else self.cast_at - self.shown_at or None
 
     @property
     def winner(self) -> str | None:

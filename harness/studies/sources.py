@@ -22,6 +22,7 @@ from harness.store.prepared import read_prompts
 from harness.store.tracking import StageResult
 from harness.studies.design import SourceDesign, StudyDesign
 from harness.studies.items import CHOSEN, REJECTED, ItemReply
+from harness.task_kinds import DIALOGUE, TASKS, TaskKind
 from harness.types import NO_REPLY, Decoding, Generation, Prompt, Split
 
 
@@ -35,6 +36,7 @@ class Source:
     spare: tuple[Prompt, ...]  # other prompts of the same split
     provenance: Mapping[str, Any]
     n_left_out: int  # prompts that some variant left unanswered
+    kind: TaskKind = DIALOGUE  # what was asked
 
 
 def load_source(session: Session, design: StudyDesign, *, folder: Path) -> Source:
@@ -44,6 +46,8 @@ def load_source(session: Session, design: StudyDesign, *, folder: Path) -> Sourc
         InputError: a file, run or variant that is not there, or no prompt that all variants answered.
     """
     declared = design.source
+    if declared.imported is not None:
+        raise InputError("`source.imported` must not stand in a file: `screentest ratings import` makes such studies")
     if declared.pairs is not None:
         return _from_pairs(folder / declared.pairs, session, declared)
     if declared.run is not None:
@@ -75,7 +79,8 @@ def _from_run(session: Session, run: str, wanted: Sequence[str]) -> Source:
         "generations": {line.run_id: line.artifacts[GENERATIONS] for line in generated},
         "prepared": prepared[-1].run_id,
     }
-    return _joined("test", prompts, _chosen(replies, wanted), provenance)
+    joined = _joined("test", prompts, _chosen(replies, wanted), provenance)
+    return replace(joined, kind=TASKS.get(str(record.config.get("task")), DIALOGUE))
 
 
 def _from_files(session: Session, declared: SourceDesign, wanted: Sequence[str], *, folder: Path) -> Source:

@@ -26,6 +26,7 @@ from harness.types import Criterion, Split
 
 Clock = Callable[[], float]  # seconds since 1970, UTC
 SLOT_BYTES = 12
+LABELS = "labels"  # in an imported study's provenance: criterion -> what was marked in words, numbered from 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,12 @@ class Study:
         """Whether it takes ratings."""
         return self.closed_at is None
 
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Criteria that were marked with words instead of numbers, each with its words in the order of their codes."""
+        found: Mapping[str, Sequence[str]] = self.provenance.get(LABELS, {})
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
@@ -84,9 +91,9 @@ def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> 
     schedule = _schedule(new.items, design, n_raters=len(links), overlap=design.panel.per_prompt, seed=design.seed)
     try:
         with writing(engine) as connection:
-            study_id = _insert_study(connection, new, now=clock())
-            item_ids = _insert_items(connection, study_id, new.items, schedule)
-            rater_ids = [_insert_rater(connection, study_id, link, now=clock()) for link in links]
+            study_id = insert_study(connection, new, now=clock())
+            item_ids = insert_items(connection, study_id, new.items, schedule.ranks)
+            rater_ids = [insert_rater(connection, study_id, link, now=clock()) for link in links]
             _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
     except IntegrityError as err:
         raise InputError(f"`name` must be new, got {design.name!r}, which is a study already; choose another") from err
@@ -157,7 +164,7 @@ def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = tim
             rows = connection.execute(select(items_table).where(items_table.c.study_id == study.id)).all()
             stored = tuple(stored_item(row) for row in rows)
             schedule = _schedule(stored, study.design, n_raters=1, overlap=1, seed=seed)
-            rater_id = _insert_rater(connection, study.id, link, now=clock())
+            rater_id = insert_rater(connection, study.id, link, now=clock())
             _insert_slots(connection, study.id, schedule, item_ids=[row.id for row in rows], rater_ids=[rater_id])
     except IntegrityError as err:
         raise InputError(f"`{name}` must be a new rater's name in {study.name}, got one that is taken") from err
@@ -198,7 +205,8 @@ def _schedule(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int,
     )
 
 
-def _insert_study(connection: Connection, new: NewStudy, *, now: float) -> int:
+def insert_study(connection: Connection, new: NewStudy, *, now: float, closed_at: float | None = None) -> int:
+    """A row for a study; closed from the beginning where its ratings were collected elsewhere."""
     values = {
         "name": new.design.name,
         "kind": new.design.kind,
@@ -211,11 +219,15 @@ def _insert_study(connection: Connection, new: NewStudy, *, now: float) -> int:
         "plan": new.plan,
         "n_population": new.n_population,
         "created_at": now,
+        "closed_at": closed_at,
     }
     return int(connection.execute(insert(studies).returning(studies.c.id), values).scalar_one())
 
 
-def _insert_items(connection: Connection, study_id: int, items: Sequence[StudyItem], schedule: Schedule) -> list[int]:
+def insert_items(
+    connection: Connection, study_id: int, items: Sequence[StudyItem], ranks: Mapping[str, int]
+) -> list[int]:
+    """Rows for items; `ranks` are the places of their prompts in the order that raters share."""
     rows = [
         {
             "study_id": study_id,
@@ -225,7 +237,7 @@ def _insert_items(connection: Connection, study_id: int, items: Sequence[StudyIt
             "scene": to_json(item.messages),
             "replies": to_json(item.replies),
             "probability": item.probability,
-            "rank": schedule.ranks.get(item.prompt_id, -1) if item.purpose == "main" else -1,
+            "rank": ranks.get(item.prompt_id, -1) if item.purpose == "main" else -1,
         }
         for item in items
     ]
@@ -233,7 +245,8 @@ def _insert_items(connection: Connection, study_id: int, items: Sequence[StudyIt
     return [int(i) for i in connection.execute(returned, rows).scalars()]
 
 
-def _insert_rater(connection: Connection, study_id: int, link: Link, *, now: float) -> int:
+def insert_rater(connection: Connection, study_id: int, link: Link, *, now: float) -> int:
+    """A row for a rater."""
     values = {
         "study_id": study_id,
         "name": link.rater,

@@ -139,7 +139,9 @@ def _criteria(study: Study, judged: Sequence[ScoredGeneration]) -> list[JudgedCr
     groups: dict[tuple[str, str], list[ScoredGeneration]] = {}
     for score in judged:
         groups.setdefault((score.criterion, score.judge_id), []).append(score)
-    scales: Mapping[str, tuple[int, int]] = {c.name: c.scale for c in study.criteria}
+    scales: Mapping[str, tuple[float, float]] = {
+        c.name: (0, math.inf) if c.name in study.labels else c.scale for c in study.criteria
+    }  # a judge may give words that no person gave
     found = [
         _judged(name, judge_id, rows, scales.get(name, (math.inf, -math.inf)))
         for (name, judge_id), rows in sorted(groups.items())

@@ -81,5 +81,5 @@ class Rating:
     comparison_id: str
     rater: str
     verdict: VoteVerdict | None
-    marks: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)  # criterion -> mark
     is_rehearsal: bool = False

@@ -63,7 +63,7 @@ def _looked(home: str, run_id: str) -> str:
 def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
     """What search and filter leave."""
     left, middle, right = st.columns([2, 2, 1])
-    words = left.text_input("Search", placeholder="words in scene or reply")
+    words = left.text_input("Search", placeholder="words in prompt or reply")
     names = score_names(exhibits)
     by = middle.selectbox("Lowest scores first", [None, *names], format_func=lambda name: name or "in corpus order")
     share = right.selectbox("Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %")

@@ -61,8 +61,8 @@ def draw_scene(lines: Sequence[SceneLine]) -> str:
     if not lines:
         return ""
     return (
-        '<section class="read"><h2>The scene so far</h2>'
-        '<div class="scene" tabindex="0" role="group" aria-label="The scene so far"><div class="lines">'
+        '<section class="read"><h2>The conversation so far</h2>'
+        '<div class="scene" tabindex="0" role="group" aria-label="The conversation so far"><div class="lines">'
         f"{''.join(_line(line) for line in lines)}</div></div></section>"
     )
 

@@ -40,11 +40,11 @@ def _what(greeting: Welcome) -> str:
             for s in greeting.scales
         )
         return (
-            "<p>You will read the scene so far and one reply. Mark the reply on each of these, by itself and not "
-            f"compared with the last one you saw:</p><ul>{rows}</ul>"
+            "<p>You will read the conversation so far and one reply. Mark the reply on each of these, by itself and "
+            f"not compared with the last one you saw:</p><ul>{rows}</ul>"
         )
     return (
-        "<p>You will read the scene so far and two replies to it. Each time the question is: "
+        "<p>You will read the conversation so far and two replies to it. Each time the question is: "
         f"<b>{inert(greeting.question)}</b> Go by your own ear. Which side a reply stands on means nothing, and longer "
         "is not better.</p>"
     )

@@ -22,8 +22,8 @@ VERDICTS: tuple[tuple[VoteVerdict, str, str], ...] = (  # verdict, label, key
     ("both_bad", "Both bad", "b"),
 )
 REASONS = (
-    "I cannot follow this scene",
-    "I know this scene from the film",
+    "I cannot follow this conversation",
+    "I know where this is from",
     "I would rather not read this",
 )
 

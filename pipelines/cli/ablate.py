@@ -9,11 +9,14 @@ import typer
 
 from harness.terminal import say, stderr
 from pipelines.cli.options import (
+    BudgetOption,
+    DryRunOption,
     EndpointsOption,
     ForceOption,
     LimitOption,
     OtherCorpusOption,
     ProfileOption,
+    TaskOption,
     use_endpoints,
 )
 from pipelines.cli.presenter import Result, presented
@@ -32,7 +35,10 @@ def ablate(
     corpus: OtherCorpusOption = None,
     seed: Annotated[list[int] | None, typer.Option(help="Instead of the file's seeds; may be given again.")] = None,
     endpoint: EndpointsOption = None,
+    task: TaskOption = None,
     limit: LimitOption = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Train and compare the arms of an ablation over several seeds, and write its report.
@@ -40,13 +46,16 @@ def ablate(
     What two arms share is done once. Killed at any moment, the same command goes on from there; an arm that fails twice
     is reported as missing and the rest is analysed.
     """
-    from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.experiment.ablate import Executor, load_ablation, preflight, run
     from harness.experiment.arms import AblationDesign
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
+    from pipelines.cli.spending import dry_run as checks
 
     use_endpoints(endpoint)
-    design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()))
+    design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()), task=task)
+    if dry_run:
+        return checks(preflight(Tracking(), design, file=file, limit=limit, is_forced=force, budget_usd=budget_usd))
     ablated = run(
         Tracking(),
         design,
@@ -57,5 +66,6 @@ def ablate(
         say=say,
         limit=limit,
         is_forced=force,
+        budget_usd=budget_usd,
     )
     return ablation(ablated)

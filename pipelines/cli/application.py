@@ -24,6 +24,7 @@ from pipelines.cli import (
     prepare,
     quickstart,
     rate,
+    ratings,
     report,
     scores,
     serve,
@@ -101,6 +102,7 @@ app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
 app.command("plan", rich_help_panel="Evaluation")(plan.plan)
 app.command("rate", rich_help_panel="Evaluation")(rate.rate)
+app.add_typer(ratings.app, name="ratings", rich_help_panel="Evaluation")
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("serve", rich_help_panel="Serving")(serve.serve)
 app.command("report", rich_help_panel="Reading results")(report.report)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import BudgetOption, CapOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption
+from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption, TaskOption
 from pipelines.cli.presenter import Result, presented
 
 WORSE_EXIT = 3
@@ -40,8 +40,13 @@ def compare(
     min_effect: Annotated[
         float, typer.Option(help="Smallest difference in held-out loss that matters, bits per byte.", min=0.0001)
     ] = 0.02,
-    max_new_tokens: CapOption = 64,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,
+    task: TaskOption = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Length cap of every reply; without it the task's: 64 for dialogue.", min=1)
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is greedy; without it the task's: 0.8 where replies are open.", min=0)
+    ] = None,
     keep_thinking: KeepThinkingOption = False,
     gate: Annotated[
         bool,
@@ -58,13 +63,14 @@ def compare(
     """Is B better than A? Two variants, one question, a verdict with its interval, and a report.
 
     screentest compare base ./adapter --data test.jsonl
+
+    Replies are compared with the references in the data: right answers, fields, labels, overlap, as the task asks.
     """
     from harness.experiment.compare import build_design, worse_measures
-    from harness.experiment.evaluate import run
-    from harness.experiment.judges.costing import plan_design
+    from harness.experiment.evaluate import preflight, run
     from pipelines.cli.outcome import evaluation
     from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import dry_run as costs
+    from pipelines.cli.spending import dry_run as checks
 
     design = build_design(
         control,
@@ -75,6 +81,7 @@ def compare(
         judges=tuple(judge or ()),
         n_prompts=prompts,
         min_effect=min_effect,
+        task=task,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         keep_thinking=keep_thinking,
@@ -82,7 +89,7 @@ def compare(
     )
     if dry_run:
         session = open_session(force=force, budget_usd=budget_usd)
-        return costs(plan_design(session, design, folder=Path.cwd(), limit=None))
+        return checks(preflight(session, design, folder=Path.cwd()))
     with open_command("compare", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, design, folder=Path.cwd())
     found = evaluation(session, evaluated)

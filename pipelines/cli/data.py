@@ -95,13 +95,12 @@ def _seen_by(base: str, made: Conversion) -> Iterator[str]:
     """The first row through the base's chat template, which is loaded only to be shown."""
     from harness.models.bases import load_tokenizer, resolve_base
     from harness.models.chat import chat_messages, render
-    from pipelines.corpus.prepare import CHAT_SYSTEM
 
     tokenizer = load_tokenizer(resolve_base(base))
     own = [m.content for m in made.first if m.role == "system"]
     turns = [m for m in made.first if m.role != "system"]
     is_answered = turns[-1].role == "assistant"
-    prompt = chat_messages(turns[:-1] if is_answered else turns, system=own[0] if own else CHAT_SYSTEM)
+    prompt = chat_messages(turns[:-1] if is_answered else turns, system=own[0] if own else None)
     replies = [turns[-1].content] if is_answered else []
     shown = [
         tokenizer.decode(

@@ -15,6 +15,7 @@ from pipelines.cli.options import (
     LimitOption,
     OtherCorpusOption,
     ProfileOption,
+    TaskOption,
     use_endpoints,
 )
 from pipelines.cli.presenter import Result, presented
@@ -27,6 +28,7 @@ def evaluate(
     corpus: OtherCorpusOption = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0)] = None,
     endpoint: EndpointsOption = None,
+    task: TaskOption = None,
     limit: LimitOption = None,
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
@@ -36,18 +38,17 @@ def evaluate(
 
     What is compared, which contrasts count and how large a difference matters stand in the file, before the run.
     """
-    from harness.experiment.evaluate import load_design, run
-    from harness.experiment.judges.costing import plan_design
+    from harness.experiment.evaluate import load_design, preflight, run
     from pipelines.cli.outcome import evaluation
     from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import dry_run as costs
+    from pipelines.cli.spending import dry_run as checks
 
     use_endpoints(endpoint)
-    design = load_design(file, profile=profile, corpus=corpus, seed=seed)
+    design = load_design(file, profile=profile, corpus=corpus, seed=seed, task=task)
     folder = file.resolve().parent
     if dry_run:
         session = open_session(force=force, budget_usd=budget_usd)
-        return costs(plan_design(session, design, folder=folder, limit=limit))
+        return checks(preflight(session, design, folder=folder, limit=limit))
     with open_command("evaluate", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, design, folder=folder, limit=limit)
     return evaluation(session, evaluated)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.judging.reasoned import AnswerForm
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
@@ -42,7 +43,7 @@ def run(
     A reply that cannot be scored is missing, with its reason.
     """
     from harness.errors import InputError
-    from harness.experiment.judges.judge_files import compare_files, plan_files, score_file
+    from harness.experiment.judges.judge_files import check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
     from pipelines.cli.session import open_session
@@ -58,7 +59,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return costs(plan_files(session, judge, against=against, **where))
+        return costs(check_files(session, judge, against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -88,7 +89,7 @@ def qualify(
     force: ForceOption = False,
 ) -> Result:
     """Can this judge tell true replies from planted faults? Qualified, not qualified or inconclusive, per criterion."""
-    from harness.experiment.judges.judge_files import plan_qualification, qualify_judge
+    from harness.experiment.judges.judge_files import check_qualification, qualify_judge
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import qualifications
@@ -99,7 +100,7 @@ def qualify(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
     if dry_run:
-        return costs(plan_qualification(session, judge, **where))
+        return costs(check_qualification(session, judge, **where))
     found = qualify_judge(session, judge, **where)
     say_spent(session)
     own = load_judge_spec(judge).family
@@ -129,6 +130,58 @@ def validate(
     return validation(validate_judge(open_session(), engine, find_study(engine, study), scores))
 
 
+@app.command("import")
+@presented
+def import_scores(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Rows with item, criterion and value, or with a list of samples as value; JSON, JSONL, CSV."
+        ),
+    ],
+    judge: Annotated[str, typer.Option(help="The judge's id; of a file with several, which of them.")],
+    criterion: Annotated[str | None, typer.Option(help="Of rows that name none.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Lowest and highest score, as 1-5; samples need it.")] = None,
+    form: Annotated[
+        AnswerForm,
+        typer.Option(help="A sample is only the score, or its last line is (explain), or its first (rate-explain)."),
+    ] = "score",
+    study: Annotated[
+        str | None, typer.Option(help="Imported ratings of the same items; words are coded as there.")
+    ] = None,
+    force: ForceOption = False,
+) -> Result:
+    """Store a judge's scores or samples that were made elsewhere; `judge validate STUDY --scores RUN` reads them."""
+    from harness.settings import Settings
+    from harness.store.database import open_database
+    from harness.studies.imported import read_scale
+    from harness.studies.imported_judge import import_judge
+    from harness.studies.studies import find_study
+    from harness.terminal import bold, say
+    from pipelines.cli.session import open_session
+
+    known = None if study is None else find_study(open_database(Settings.from_environment().database_url), study)
+    found = import_judge(
+        open_session(force=force),
+        file,
+        judge=judge,
+        criterion=criterion,
+        scale=None if scale is None else read_scale(scale),
+        form=form,
+        study=known,
+    )
+    n_missing = sum(score.value is None for score in found.scores)
+    say(f"{len(found.scores):,} scores of {bold(judge)}, {n_missing:,} missing: run {found.stage.run_id}")
+    if found.n_samples:
+        say(f"{found.n_unread:,} of {found.n_samples:,} samples are no score: they are missing, not 0")
+    if found.n_unknown:
+        say(f"{found.n_unknown:,} scores are of items that {study} does not hold: left out")
+    return Result(
+        data={"run_id": found.stage.run_id, "reused": found.stage.reused, "judge_id": judge, "rows": len(found.scores),
+              "missing": n_missing, "samples": found.n_samples, "unread": found.n_unread, "unknown": found.n_unknown},
+    )  # fmt: skip
+
+
 @app.command("steps")
 @presented
 def steps(
@@ -149,7 +202,7 @@ def steps(
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(plan_steps(session, criterion, model=model, revision=revision))
+        return costs(planned=plan_steps(session, criterion, model=model, revision=revision))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
     say_spent(session)
     return Result(

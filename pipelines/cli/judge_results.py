@@ -183,7 +183,9 @@ def validation(found: Validation) -> Result:
 def _marks(marks: MarkValidation) -> Iterator[tuple[object, ...]]:
     for label, estimate in (
         ("Judge with people (Spearman)", marks.correlation),
-        ("Judge with people (quadratic kappa)", marks.kappa),
+        ("Judge with people (Pearson)", marks.linear),
+        ("Judge with people within each film or dialogue (Kendall)", marks.within),
+        ("Judge with people (kappa)", marks.kappa),
         ("People among themselves (Krippendorff)", marks.among_people),
     ):
         if estimate is not None:

@@ -37,10 +37,21 @@ BudgetOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show the calls, tokens and price of endpoints; send nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check all that is needed and show it, with calls and price of endpoints; exit 2 if something lacks.",
+    ),
 ]
 CorpusOption = Annotated[
     str, typer.Option(help="`sample`, `cornell`, a folder or zip in Cornell's format, ConvoKit, or a .jsonl file.")
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the data ask for: dialogue, chat, exact (one right answer), extraction (JSON), code-like, summary, "
+        "classification; without it, the data tell."
+    ),
 ]
 ProfileOption = Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")]
 OtherCorpusOption = Annotated[str | None, typer.Option(help="Instead of the file's corpus.")]

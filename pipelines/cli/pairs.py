@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.terminal import bold, dim, say, warning
-from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SeedOption, SplitSeedOption, TopPOption
+from pipelines.cli.options import (
+    BudgetOption,
+    CorpusOption,
+    DryRunOption,
+    ForceOption,
+    LimitOption,
+    SeedOption,
+    SplitSeedOption,
+    TopPOption,
+)
 from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, figure, presented, written
 
 if TYPE_CHECKING:
@@ -48,6 +57,8 @@ def build(
     split_seed: SplitSeedOption = 7,
     limit: LimitOption = None,
     out: OutOption = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Make pairs from TRAIN prompts. Killed at any moment, the same command goes on where it was.
@@ -56,7 +67,10 @@ def build(
     """
     from harness.config import parse
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.spending import say_spent
     from pipelines.preferences.build import PairsConfig
+    from pipelines.preferences.preflight import look_at_pairs
     from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for
 
     said: dict[str, Any] = {
@@ -66,10 +80,16 @@ def build(
         "top_p": top_p, "seed": seed,
     }  # fmt: skip
     config = parse(said, PairsConfig, where="pairs build")
-    session = open_session(force=force)
+    session = open_session(force=force, budget_usd=budget_usd)
     start = parent_of_name(session, parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
-    return _made(pairs_stage(session, config, prepared=prepared, parent=start, adopt=True), out=out)
+    checked = look_at_pairs(session, config, prepared=prepared, parent=start)
+    if dry_run:
+        return checks(checked)
+    checked.begin(session.say)
+    made = _made(pairs_stage(session, config, prepared=prepared, parent=start, adopt=True), out=out)
+    say_spent(session)
+    return made
 
 
 @app.command("import")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.terminal import bold, dim, say, stderr
-from pipelines.cli.options import ForceOption, LimitOption, OtherCorpusOption
+from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, LimitOption, OtherCorpusOption
 from pipelines.cli.presenter import Result, presented
 from pipelines.cli.study import HERE, UrlOption
 
@@ -22,6 +22,8 @@ def paper(
     workers: Annotated[int, typer.Option(help="Stages at once.", min=1, max=256)] = 1,
     url: UrlOption = HERE,
     limit: LimitOption = None,
+    budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """The pipeline of arXiv 2502.16274: fine-tune, 10,000 preferences, DPO, judge 50 prompts, then ask people.
@@ -34,13 +36,18 @@ def paper(
     from harness.experiment.ablate import Executor, run
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
-    from pipelines.paper import load_paper, make_studies, stand_in
+    from pipelines.cli.spending import dry_run as checks
+    from pipelines.paper import load_paper, look_at_paper, make_studies, stand_in
 
     file, design = load_paper(profile=profile, corpus=corpus)
     tracking = Tracking()
     with stand_in(design.stand_in) as local:
         if local is not None:
             say(dim(f"`{design.stand_in}` on {local} stands in the place of the judges that the paper pays for"))
+        if dry_run:
+            return checks(
+                look_at_paper(tracking, design, file=file, limit=limit, is_forced=force, budget_usd=budget_usd)
+            )
         finished = run(
             tracking,
             design,
@@ -51,6 +58,7 @@ def paper(
             say=say,
             limit=limit,
             is_forced=force,
+            budget_usd=budget_usd,
         )
     studies = make_studies(tracking, design, finished)
     for made in studies.made:
@@ -64,6 +72,6 @@ def paper(
         for made in studies.made
         for link in made.links
     ]
-    found = ablation(finished, studies=links)
+    outcome = ablation(finished, studies=links)
     lines = tuple(f"{link['study']}  {link['rater']}  {link['url']}" for link in links)
-    return replace(found, shown=(*found.shown, *lines))
+    return replace(outcome, shown=(*outcome.shown, *lines))

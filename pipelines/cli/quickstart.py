@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
 
@@ -27,6 +27,7 @@ def quickstart(
     ] = None,
     seed: SeedOption = 7,
     limit: LimitOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Train adapters, compare them with their base on held-out films, and write a report: minutes, no GPU, no key.
@@ -35,11 +36,16 @@ def quickstart(
     A second call reuses every stage.
     """
     from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import open_command
-    from pipelines.quickstart import run
+    from pipelines.cli.session import open_command, open_session
+    from pipelines.cli.spending import dry_run as checks
+    from pipelines.quickstart import preflight, run
 
+    said: dict[str, Any] = {
+        "corpus": corpus, "recipe": recipe, "dpo_recipe": dpo_recipe, "experiment": experiment, "seed": seed,
+        "limit": limit,
+    }  # fmt: skip
+    if dry_run:
+        return checks(preflight(open_session(force=force), **said))
     with open_command("quickstart", force=force) as session:
-        evaluated = run(
-            session, corpus=corpus, recipe=recipe, dpo_recipe=dpo_recipe, experiment=experiment, seed=seed, limit=limit
-        )
+        evaluated = run(session, **said)
     return evaluation(session, evaluated)

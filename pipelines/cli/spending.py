@@ -10,6 +10,7 @@ from pipelines.cli.presenter import Result, Table
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Planned
+    from harness.experiment.planning.checks import Preflight
     from harness.experiment.session import Session
 
 UNKNOWN = "unknown"
@@ -17,9 +18,10 @@ _COLUMNS = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out,
 _UPPER = "A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens."
 
 
-def dry_run(planned: Sequence[Planned]) -> Result:
-    """Calls, tokens and price of what would be sent; an unknown price is said, never 0."""
-    data = [
+def dry_run(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -> Result:
+    """What was checked, then calls, tokens and price of what would be sent; an unknown price is said, never 0."""
+    checks, planned = ([], planned) if found is None else (found.checks, found.planned)
+    calls = [
         {
             "what": p.what,
             "calls": p.plan.n_calls,
@@ -32,17 +34,28 @@ def dry_run(planned: Sequence[Planned]) -> Result:
         }
         for p in planned
     ]
-    if not planned:
-        return Result(data=data, notes=("No endpoint would be asked.",))
     keys = ("what", "calls", "known", "input_tokens_at_most", "output_tokens_at_most")
     rows = [
         (*(row[key] for key in keys), UNKNOWN if row["usd_at_most"] is None else f"{row['usd_at_most']:.4f}")
-        for row in data
+        for row in calls
     ]
+    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in checks]
+    lacking = "" if found is None else found.lacking
     return Result(
-        data=data,
-        shown=(Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),),
-        notes=(*(warning(f"{p.what}: {p.note}") for p in planned if p.note), _UPPER),
+        data={
+            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in checks],
+            "calls": calls,
+        },
+        shown=(
+            Table(title="Preflight", columns=("", "What", "Found"), rows=told),
+            Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),
+        ),
+        notes=(
+            *(warning(f"{p.what}: {p.note}") for p in planned if p.note),
+            _UPPER if planned else "No endpoint would be asked.",
+        ),
+        failure=lacking,
+        exit_code=2 if lacking else 0,
     )
 
 

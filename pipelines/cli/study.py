@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.terminal import bold, dim, say
+from pipelines.cli.options import DryRunOption
 from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from harness.experiment.planning.checks import Preflight
     from harness.studies.links import Link
+    from harness.studies.studies import NewStudy
 
 app = typer.Typer(
     help="Blind ratings by people: studies, links, results, exports.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -22,6 +25,7 @@ app = typer.Typer(
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study.", metavar="STUDY")]
 UrlOption = Annotated[str, typer.Option(help="Where the rating page runs; links begin with it.")]
 HERE = "http://localhost:8501"
+SECONDS_A_SCREEN = 20
 
 
 @app.command("create")
@@ -30,11 +34,16 @@ def create(
     file: Annotated[Path, typer.Argument(help="A study, e.g. experiments/studies/which_is_better.yaml.")],
     name: Annotated[str | None, typer.Option(help="Instead of the file's name: one study a name.")] = None,
     url: UrlOption = HERE,
+    dry_run: DryRunOption = False,
 ) -> Result:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
     from harness.studies.create import create as make
+    from harness.studies.create import draw_study
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import dry_run as checks
 
+    if dry_run:
+        return checks(_checked(draw_study(open_session(), file, name=name)))
     made = make(open_session(), _store(), file, name=name)
     study = made.study
     say(f"{bold(study.name)}: {study.plan}")
@@ -44,6 +53,17 @@ def create(
         data={"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links},
         shown=[_line(link) for link in links],
     )
+
+
+def _checked(study: NewStudy) -> Preflight:
+    """What a study would ask of people."""
+    from harness.experiment.planning.checks import Preflight
+
+    found, panel = Preflight(), study.design.panel
+    found.say("prompts", f"{study.plan} Drawn from {study.n_population:,} with replies of every variant")
+    n = len(study.items) * panel.per_prompt
+    found.say("people", f"{panel.raters} raters, {n:,} screens in all, about {n * SECONDS_A_SCREEN / 60:.0f} minutes")
+    return found
 
 
 @app.command("status")

@@ -105,7 +105,7 @@ def fit_windows(
     turns: Turns,
     windows: Windows,
     *,
-    system: str,
+    system: str | None,
     max_tokens: int,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
@@ -211,7 +211,7 @@ class RenderedWindows:
 
     kind = "rendered"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system: str) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system: str | None) -> None:
         self._tokenizer = tokenizer
         self._system = system
         self._end_id = chat_format(tokenizer).end_id
@@ -267,14 +267,14 @@ def ragged_range(starts: Integers, lengths: Integers) -> Integers:
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, system: str) -> _Cut | None:
+def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> _Cut | None:
     """Cut the template into pieces; None where it does not write turns one after another."""
     if chat_format(tokenizer).adaptation.lead:
         return None  # a text is tokenised otherwise as a reply
-    head = {"role": "system", "content": neutralise(tokenizer, system)}
+    head = [] if system is None else [{"role": "system", "content": neutralise(tokenizer, system)}]
 
     def text(*turns: tuple[str, str], reply_follows: bool = True) -> str:
-        chat = [head, *({"role": role, "content": mark} for role, mark in turns)]
+        chat = [*head, *({"role": role, "content": mark} for role, mark in turns)]
         return write(tokenizer, chat, reply_follows=reply_follows)
 
     try:

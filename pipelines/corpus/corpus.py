@@ -41,6 +41,7 @@ class Corpus:
     films: Mapping[str, Film] = field(default_factory=dict)
     explicit_splits: Mapping[str, Split] = field(default_factory=dict)  # by cluster, where the rows say so
     history_only: frozenset[str] = frozenset()  # ids of assistant utterances that belong to a row's prompt
+    given_unit: ClusterUnit | None = None  # what clusters named where conversations are resampled in their place
     repaired: Mapping[str, int] = field(default_factory=dict)  # reason -> how often something was put right
     skipped: Mapping[str, int] = field(default_factory=dict)  # reason -> how often something was left out (lenient)
     seen: Mapping[str, int] = field(default_factory=dict)  # oddity -> how often it was met and left alone

@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 
 REVISION = 1  # raise when the same config would give other files
 
-# Chat data that brings no system prompt is not film dialogue, and must not be told that it is.
-CHAT_SYSTEM = "Reply to the last message."
-_SYSTEM: Mapping[ReplyRule, str] = {"every_turn": DIALOGUE_SYSTEM, "assistant_turns": CHAT_SYSTEM}
+# Rows that bring no system prompt get none: an adapter trained on them elsewhere was given none either.
+_SYSTEM: Mapping[ReplyRule, str | None] = {"every_turn": DIALOGUE_SYSTEM, "assistant_turns": None}
 
 
 class PrepareConfig(pydantic.BaseModel):
@@ -55,7 +54,7 @@ class PrepareConfig(pydantic.BaseModel):
     corpus: str = "sample"  # sample, cornell, convokit, a folder, a zip or a JSONL file
     base: str = "embedded"  # whose tokenizer and chat template: embedded, a hub id or a folder
     base_revision: str | None = None  # of a hub id
-    system: str | None = None  # system prompt; None: the corpus's own, else the one of its kind
+    system: str | None = None  # system prompt; None: the corpus's own, else the one of its kind; "": its own or none
     max_tokens: Annotated[int, Field(ge=32)] = 512  # of a window: system prompt, history, reply and end token
     seed: int = 0  # of the splits and of `limit`
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of the films
@@ -125,7 +124,7 @@ def run(
     every = windows_of(corpus, turns, splits)
     drawn = every if config.limit is None else limited(every, most=config.limit, seed=config.seed)
     tokenizer = tokenizer or load_tokenizer(resolve_base(config.base, revision=config.base_revision))
-    system = config.system or corpus.system or _SYSTEM[corpus.reply_rule]
+    system = system_of(config, corpus)
     fitted = fit_windows(tokenizer, turns, drawn, system=system, max_tokens=config.max_tokens, on_progress=on_progress)
     _require_windows(fitted, config)
 
@@ -154,6 +153,12 @@ def run(
     )  # fmt: skip
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def system_of(config: PrepareConfig, corpus: Corpus) -> str | None:
+    """The system prompt of every window; None leaves it to the model's template."""
+    of_kind = _SYSTEM[corpus.reply_rule] if config.system is None else None
+    return config.system or corpus.system or of_kind
 
 
 class _Meter:

@@ -18,6 +18,8 @@ def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = Fals
     corpus = read_corpus(config.corpus, lenient=config.lenient)
     base = resolve_base(config.base, revision=config.base_revision)
     settings = config.model_dump(mode="json", exclude={"corpus", "base", "base_revision"})
+    if config.system is None and prepare.system_of(config, corpus) is None:
+        settings["system"] = ""  # earlier versions gave such rows a system prompt under the same settings
     for note in adaptation_of(base).notes:
         session.say(f"  {escape(note)}")
 

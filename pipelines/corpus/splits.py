@@ -24,7 +24,7 @@ from pipelines.corpus.scenes import scenes
 MIN_FILMS = 6  # below it a film is too coarse a cluster: conversations take its place
 MIN_VERDICT_CLUSTERS = 10  # below it TEST supports no verdict
 
-THESE_FILMS_ONLY = "these films only"
+THESE_ONLY = "these {unit}s only"
 TOO_FEW_CLUSTERS = "inconclusive: too few clusters"
 
 
@@ -68,7 +68,10 @@ def with_clusters_to_resample(corpus: Corpus) -> Corpus:
     conversations = tuple(
         replace(conversation, cluster=scene[0].id) for scene in scenes(corpus.conversations) for conversation in scene
     )
-    return replace(corpus, conversations=conversations, cluster_unit="conversation")
+    unit, n = corpus.cluster_unit, len(corpus.clusters)
+    said = f"conversations resampled in place of {n} {unit}{'' if n == 1 else 's'}, fewer than {MIN_FILMS}"
+    seen = {**corpus.seen, said: len({conversation.cluster for conversation in conversations})}
+    return replace(corpus, conversations=conversations, cluster_unit="conversation", given_unit=unit, seen=seen)
 
 
 def split_corpus(
@@ -95,14 +98,18 @@ def split_corpus(
         # Rows with a split of their own have settled the sizes; the others follow the thresholds alone.
         drawn = {cluster: _by_threshold(_place(seed, cluster), test_share, validation_share) for cluster in free}
     assigned = {cluster: explicit.get(cluster) or drawn[cluster] for cluster in corpus.clusters}
-    notes = (THESE_FILMS_ONLY,) if corpus.cluster_unit == "conversation" else ()
+    notes = _notes(corpus)
     return Splits(assigned=assigned, unit=corpus.cluster_unit, notes=notes)
 
 
 def whole_corpus(corpus: Corpus, split: Split) -> Splits:
     """Every cluster in one split, e.g. a test file of the caller's own."""
-    notes = (THESE_FILMS_ONLY,) if corpus.cluster_unit == "conversation" else ()
+    notes = _notes(corpus)
     return Splits(assigned=dict.fromkeys(corpus.clusters, split), unit=corpus.cluster_unit, notes=notes)
+
+
+def _notes(corpus: Corpus) -> tuple[str, ...]:
+    return () if corpus.given_unit is None else (THESE_ONLY.format(unit=corpus.given_unit),)
 
 
 def _draw(

@@ -313,7 +313,7 @@ def _sizes(n_wanted: int, tally: _Tally) -> Iterator[int]:
         yield min(max(wanted, _BLOCK[0]), _BLOCK[1])
 
 
-def _short(prompts: Sequence[Prompt], parent: Adapter, *, system: str, most: int) -> Iterator[Prompt]:
+def _short(prompts: Sequence[Prompt], parent: Adapter, *, system: str | None, most: int) -> Iterator[Prompt]:
     """The prompts that are short enough, measured as they are asked for."""
     from harness.models.bases import load_tokenizer
 

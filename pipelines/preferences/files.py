@@ -31,7 +31,7 @@ class Imported:
     n_own_system: int  # rows whose system message gave way to that of the data
 
 
-def write_pairs(folder: Path, pairs: Iterable[PreferencePair], *, system: str) -> int:
+def write_pairs(folder: Path, pairs: Iterable[PreferencePair], *, system: str | None) -> int:
     """Write `pairs.jsonl`; returns how many."""
     return write_jsonl(folder / PAIRS, [_line(pair, system=system) for pair in pairs])
 
@@ -112,7 +112,7 @@ def _clusters(drafts: Sequence[_Draft], ids: Sequence[str]) -> list[str]:
     return [draft.cluster or names[root(draft.asked)] for draft in drafts]
 
 
-def _line(pair: PreferencePair, *, system: str) -> dict[str, Any]:
+def _line(pair: PreferencePair, *, system: str | None) -> dict[str, Any]:
     said = to_json(pair)
     return {
         "prompt": chat_messages(pair.prompt.messages, system=system),

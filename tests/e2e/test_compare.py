@@ -60,7 +60,7 @@ class World:
         self.folder = folder
 
     def compare(self, a: object, b: object, *more: object, data: Path | None = None) -> Ran:
-        few = ("--prompts", 24, "--max-new-tokens", 6)
+        few = ("--task", "dialogue", "--prompts", 24, "--max-new-tokens", 6)
         return screentest("compare", a, b, "--data", data or self.data, *few, *more, home=self.home)
 
 
@@ -174,7 +174,8 @@ def test_what_generate_writes_is_a_variant(world, tmp_path):
     common = ("--data", world.data, "--prompts", 24, "--max-new-tokens", 6)
     made = screentest("generate", world.base, *common, "--out", tmp_path / "own.jsonl", home=world.home)
     assert made.code == 0, made.stderr
-    result = world.compare(world.base, tmp_path / "own.jsonl", "--json").json
+    # The last `--task` counts: rows that are no dialogue are asked without a system prompt, as `generate` asks them.
+    result = world.compare(world.base, tmp_path / "own.jsonl", "--json", "--task", "chat").json
     assert number(result, "cut_off")["value"] == 0  # the same replies, found by prompt
 
 
@@ -188,7 +189,7 @@ def test_a_mute_file_is_called_out_first_and_closes_the_gate(world, tmp_path):
     talks = [{"prompt_id": key, "text": f"I saw {i} of them.", "finish_reason": "length"} for i, key in enumerate(ids)]
     mute = [row | {"text": "\u200b ", "finish_reason": "stop"} for row in talks]
     sides = (replies_file(tmp_path / "talks.jsonl", talks), replies_file(tmp_path / "mute.jsonl", mute))
-    ran = screentest("compare", *sides, "--data", world.data, "--gate", home=world.home)
+    ran = screentest("compare", *sides, "--data", world.data, "--task", "dialogue", "--gate", home=world.home)
     assert ran.code == 4
     assert ran.stdout.startswith("not tested: `mute` is mute: none of its 36 replies has text")
     assert "better" not in ran.stdout
@@ -203,7 +204,9 @@ def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(worl
     three = [row | {"text": f"{row['text']} {'So. ' * n}"} for n in range(3) for row in one]
     stray = {"prompt_id": "[elsewhere]", "text": "Who?", "finish_reason": "stop"}
     first, second = replies_file(tmp_path / "one.jsonl", one), replies_file(tmp_path / "three.jsonl", [*three, stray])
-    ran = screentest("compare", first, second, "--data", world.data, "--gate", "--json", home=world.home)
+    ran = screentest(
+        "compare", first, second, "--data", world.data, "--task", "dialogue", "--gate", "--json", home=world.home
+    )
     assert ran.code == 4
     told = json.loads(ran.stdout)
     assert number(told, "length")["value"] == pytest.approx(1)  # 0, 1 and 2 words more, by draw
@@ -246,14 +249,16 @@ def test_fewer_than_ten_films_support_no_verdict(world, tmp_path):
     assert world.compare(world.base, world.bad, "--gate", data=data).code == 0  # no verdict closes no gate
 
 
-def test_fewer_than_six_films_speak_of_these_films_only(world, tmp_path):
+def test_fewer_than_six_clusters_are_split_with_a_line_that_says_so(world, tmp_path):
     data = prompts_file(tmp_path / "four.jsonl", films=4, rows=6)
     result = world.compare(world.base, world.bad, "--json", data=data).json
     for estimate in result["estimates"]:
-        assert "these films only" in estimate["notes"]
+        assert "these clusters only" in estimate["notes"]
     loss = number(result, "heldout_loss")
     assert (loss["n"], loss["n_clusters"]) == (24, 24)  # rows stand for films
-    assert "these films only" in Path(result["report"]).read_text()
+    told = Path(result["report"]).read_text()
+    assert "these clusters only" in told
+    assert "conversations resampled in place of 4 clusters, fewer than 6: 24" in told
 
 
 def test_one_film_gives_no_interval_of_films(world, tmp_path):

@@ -61,7 +61,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_judge_is_planned_stopped_by_its_budget_and_goes_on(world: World) -> None:
     judge = world.judge()
-    planned = world.score(judge, "--dry-run", "--json").json
+    planned = world.score(judge, "--dry-run", "--json").json["calls"]
     assert [(p["what"], p["calls"], p["known"]) for p in planned] == [
         ("scores of mine, if logprobs", 48, 0),
         ("scores of mine, if sampled", 960, 0),
@@ -91,7 +91,7 @@ def test_a_judge_is_planned_stopped_by_its_budget_and_goes_on(world: World) -> N
     again = world.score(judge, "--force", "--json").json
     assert again["estimates"] == done["estimates"]
     assert len(world.server.sent) == 48 + N_PROBES
-    assert [p["known"] for p in world.score(judge, "--dry-run", "--json").json] == [48, 0]
+    assert [p["known"] for p in world.score(judge, "--dry-run", "--json").json["calls"]] == [48, 0]
 
 
 def test_without_logprobs_auto_samples_and_says_so(world: World) -> None:
@@ -123,7 +123,7 @@ def test_two_files_are_compared_by_an_endpoint_judge(world: World) -> None:
     other = world.folder / "other.jsonl"
     other.write_text(world.replies.read_text().replace("Mine", "Theirs"))
     files = ("compare", other, world.replies, "--data", world.data, "--judge", judge, "--prompts", 12)
-    planned = world.run(*files, "--dry-run", "--json").json
+    planned = world.run(*files, "--dry-run", "--json").json["calls"]
     # Controls ask the judge too: the file is TEST as a whole, so there are no films to plant them in but the reviewed.
     assert (planned[0]["what"], planned[0]["calls"]) == ("scores of mine, if logprobs", 24)
     assert world.server.sent == []
@@ -145,7 +145,7 @@ def test_steps_are_planned_written_and_charged_through_an_endpoint(world: World)
         Fault(kind="status", status=503) if n == 0 else Fault(kind="says", message=LIST)
     )
     file, model = criterion(world), f"{world.server.url}#m"
-    (planned,) = world.run("judge", "steps", file, "--model", model, "--dry-run", "--json").json
+    (planned,) = world.run("judge", "steps", file, "--model", model, "--dry-run", "--json").json["calls"]
     assert (planned["what"], planned["calls"], planned["usd_at_most"]) == ("steps by m", 1, None)
     assert world.server.sent == []
     refused = world.run("judge", "steps", file, "--model", model, "--budget-usd", 1)

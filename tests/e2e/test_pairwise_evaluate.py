@@ -103,7 +103,7 @@ def numbers(ran: Ran) -> dict[str, dict[str, Any]]:
 
 
 def test_a_win_share_stands_in_the_report_with_what_biases_its_judge(world: World) -> None:
-    (planned,) = world.evaluate("--dry-run", "--json").json[:1]
+    (planned,) = world.evaluate("--dry-run", "--json").json["calls"][:1]
     assert (planned["what"], planned["calls"]) == ("verdicts of pairs, logprobs", 2 * len(world.ids))
     assert world.server.sent == []
 
@@ -155,8 +155,8 @@ def own_controls(folder: Path, *, n: int = 12, **changes: Any) -> Path:
 def test_a_judge_is_qualified_on_controls_of_ones_own_besides_the_planted(world: World) -> None:
     words = ("judge", "qualify", world.folder / "judge", "--n-controls", 6, "--json")
     mine = own_controls(world.folder)
-    planned = screentest(*words, "--controls", mine, "--dry-run", home=world.home).json
-    without = screentest(*words, "--dry-run", home=world.home).json
+    planned = screentest(*words, "--controls", mine, "--dry-run", home=world.home).json["calls"]
+    without = screentest(*words, "--dry-run", home=world.home).json["calls"]
     assert planned[0]["calls"] - without[0]["calls"] == 2 * 12  # both orders
     (found,) = screentest(*words, "--controls", mine, home=world.home).json
     families = {f["family"]: f for f in found["families"]}

@@ -107,7 +107,7 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
     press(page, "2")
     second = item(page)
     page.keyboard.press("s")
-    page.get_by_role("button", name="I cannot follow this scene").wait_for()
+    page.get_by_role("button", name="I cannot follow this conversation").wait_for()
     page.keyboard.press("1")
     await_other(page, second)
     third = item(page)
@@ -124,7 +124,7 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
     await_other(elsewhere, third)
     states = {r.slot: (r.state, r.reason) for r in read_rows(engine, created.study)}
     assert states[first][0] == "rated"
-    assert states[second] == ("skipped", "I cannot follow this scene")
+    assert states[second] == ("skipped", "I cannot follow this conversation")
     assert states[third] == ("skipped", "12 b")
     assert n_rows(engine, first) == 3  # vote, undo, vote
     for one in (page, elsewhere):
@@ -325,7 +325,7 @@ def test_a_screen_reader_hears_the_item_and_tab_reaches_every_verdict(
     page.wait_for_function("s => document.activeElement.dataset.item === s", arg=item(page))
     reached = _tab_through(page)
     order = [
-        "The scene so far",
+        "The conversation so far",
         "Reply 1",
         "Reply 2",
         "Reply 1 is better",

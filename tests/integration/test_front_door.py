@@ -51,7 +51,7 @@ class World:
         (folder / "own_things.py").write_text(OWN)
 
     def compare(self, a, b, **how):
-        return st.compare(a, b, data=how.pop("data", ROWS), prompts=24, max_new_tokens=6, **how)
+        return st.compare(a, b, data=how.pop("data", ROWS), task="dialogue", prompts=24, max_new_tokens=6, **how)
 
 
 @pytest.fixture(scope="module")

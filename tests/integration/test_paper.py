@@ -66,6 +66,11 @@ def test_it_runs_whole_and_a_second_call_runs_nothing_again(
 ) -> None:
     monkeypatch.setattr(pipelines.paper, "experiments_folder", lambda: tiny)
     home = fresh_home(tmp_path / "mlruns")
+    dry = screentest("paper", "--dry-run", "--json", home=home).json
+    said = {check["what"]: check["found"] for check in dry["checks"]}
+    assert "3 raters" in said["people"]
+    assert "to run: " in said["stages"]
+    assert sum(row["calls"] for row in dry["calls"]) >= 4 * 16 + 3 * 12 * 4  # candidates of pairs, replies × criteria
     ran = screentest("paper", "--json", home=home)
     assert {"sft", "pairs", "dpo", "generate", "heldout", "judge"} <= set(ran.json["stage_counts"])
     assert ran.json["missing"] == {}, ran.stderr

@@ -135,7 +135,7 @@ def test_a_silent_server_ends_the_command_in_a_sentence(world: World):
 
 def test_a_dry_run_counts_the_replies_and_a_budget_leaves_servers_of_ones_own_out(world: World, servers: list[Running]):
     options = ("--endpoint", f"{servers[0].url}/v1")
-    (base, film) = screentest("evaluate", world.file, *options, "--dry-run", "--json", home=world.home).json
+    (base, film) = screentest("evaluate", world.file, *options, "--dry-run", "--json", home=world.home).json["calls"]
     assert [base["what"], film["what"]] == ["replies of base", "replies of film"]
     assert base["calls"] == film["calls"] == 12
     assert calls(servers[0]) == []

@@ -316,7 +316,6 @@ scores import {{bad}}/flat.jsonl --measure m
 pairs audit {{bad}}/pairs.jsonl
 power paired --sd 1 --effect 1
 {SIZE}
-evaluate {{experiments}}/quickstart.yaml --dry-run
 """
 
 

@@ -18,7 +18,7 @@ from harness.store.artifacts import digest_folder, read_parquet
 from harness.store.prepared import PrepareSummary, iter_prompts, read_prompts, read_summary
 from harness.types import SPLITS, Example, Progress, Prompt, Split
 from pipelines.corpus.corpus import Corpus
-from pipelines.corpus.prepare import CHAT_SYSTEM, PrepareConfig, run
+from pipelines.corpus.prepare import PrepareConfig, run
 from pipelines.corpus.windows import read_examples
 
 tokenizer = functools.cache(tiny_tokenizer)
@@ -145,9 +145,9 @@ class TestYourOwn:
 
     def test_it_is_not_told_that_it_is_a_film(self, tmp_path: Path) -> None:
         summary = self.prepare(tmp_path, *self.rows(20))
-        assert summary.system == CHAT_SYSTEM
+        assert summary.system is None
         assert summary.cluster_unit == "row"
-        assert CHAT_SYSTEM in tokenizer().decode(read_examples(tmp_path / "out", "test")[0].input_ids)
+        assert "dialogue" not in tokenizer().decode(read_examples(tmp_path / "out", "test")[0].input_ids)
         assert {p.id for split in SPLITS for p in read_prompts(tmp_path / "out", split)} == {f"r{i}" for i in range(20)}
 
     def test_its_own_system_message_is_kept_and_a_setting_goes_before(self, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from harness.errors import ConfigError, SplitError
 from harness.types import Split
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.splits import (
-    THESE_FILMS_ONLY,
     TOO_FEW_CLUSTERS,
     split_corpus,
     whole_corpus,
@@ -102,7 +101,8 @@ class TestFewFilms:
         assert clustered.cluster_unit == "conversation"
         assert len(clustered.clusters) == 2 * n
         if n > 1:
-            assert split_corpus(clustered, seed=0).notes == (THESE_FILMS_ONLY,)
+            assert split_corpus(clustered, seed=0).notes == ("these films only",)
+            assert clustered.seen == {f"conversations resampled in place of {n} films, fewer than 6": 2 * n}
 
     def test_a_scene_cut_in_two_stays_in_one_cluster(self) -> None:
         corpus = films(1, texts={0: ["one", "two", "three", "four", "five", "six"]})

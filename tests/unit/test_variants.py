@@ -10,7 +10,6 @@ from harness.experiment.design import VariantDesign
 from harness.experiment.judges.spending import Spending
 from harness.experiment.variants import ModelPool, draw_shots, parse_variant, resolve_variant, tokenizer_source
 from harness.models.bases import resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
 from harness.settings import Settings
 from harness.store.tracking import Tracking
 from harness.types import Message, Prompt, Split, Variant
@@ -94,9 +93,9 @@ def test_a_variants_digest_is_what_it_says_not_what_it_is_called(folder, trackin
     assert len({same, *(variant.digest for variant in changes)}) == 5
 
 
-def test_the_variants_own_system_prompt_comes_before_the_datas_and_the_tasks(folder, tracking):
+def test_the_variants_own_system_prompt_comes_before_the_datas(folder, tracking):
     plain = VariantDesign(model=str(folder / "base"))
-    assert resolved(plain, tracking).system == DIALOGUE_SYSTEM
+    assert resolved(plain, tracking).system is None
     assert resolved(plain, tracking, system="The data's.").system == "The data's."
     own = plain.model_copy(update={"system": "Its own."})
     assert resolved(own, tracking, system="The data's.").system == "Its own."

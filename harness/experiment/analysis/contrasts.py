@@ -7,6 +7,7 @@ what that forbids is `harness.experiment.analysis.absence`'s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -232,10 +233,19 @@ def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_cl
     )
 
 
-def label_films(findings: Sequence[Finding], notes: tuple[str, ...]) -> tuple[Finding, ...]:
-    """Add notes to every estimate, e.g. that it speaks of these films only."""
+def label_clusters(findings: Sequence[Finding], notes: tuple[str, ...], *, noun: str) -> tuple[Finding, ...]:
+    """Add notes to every estimate, e.g. that it speaks of these films only, and call clusters what they are."""
 
     def noted(estimate: Estimate) -> Estimate:
-        return replace(estimate, notes=(*estimate.notes, *notes)) if estimate.n else estimate
+        known = replace(estimate, method=called(estimate.method, noun))
+        return replace(known, notes=(*estimate.notes, *notes)) if estimate.n else known
 
-    return tuple(replace(f, estimate=noted(f.estimate)) for f in findings)
+    def told(verdict: Verdict | None) -> Verdict | None:
+        return None if verdict is None else replace(verdict, settle=called(verdict.settle, noun))
+
+    return tuple(replace(f, estimate=noted(f.estimate), verdict=told(f.verdict)) for f in findings)
+
+
+def called(text: str, noun: str) -> str:
+    """A sentence of ours about films, for data whose clusters are called otherwise."""
+    return text if noun == "film" else re.sub(r"\bfilm(s?)\b", rf"{noun}\1", text)

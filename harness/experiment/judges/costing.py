@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import JudgeError
-from harness.experiment.design import EvaluationDesign
+from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.spending import Planned
-from harness.experiment.preparing import prepare, prompts_of
-from harness.experiment.recordings import asked_prompts
+from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
-from harness.experiment.variants import resolve_variant, tokenizer_source
+from harness.experiment.tasks import variant_of
 from harness.generation import reply_request
 from harness.judging.build import build_judge, fit_to_server
 from harness.judging.controls.planting import make_control_set
@@ -23,10 +21,10 @@ from harness.judging.protocol import RemoteJudge
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.replicas import served_name
-from harness.store.prepared import read_summary
 from harness.types import ControlItem, JudgedItem, Prompt
 
 if TYPE_CHECKING:
+    from harness.experiment.graph import Cell, Plan
     from harness.store.tracking import StageResult
 
 # More than tokenizers put in one of English text, so that a reply not yet made is not too short.
@@ -34,64 +32,61 @@ CHARACTERS_PER_TOKEN = 6
 FIRST_ONLY = "the first call of each score; what the metric asks next depends on the answers, and cannot be counted"
 
 
-def plan_design(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None) -> list[Planned]:
+def plan_design(
+    session: Session,
+    design: ExperimentDesign,
+    plan: Plan,
+    *,
+    prepared: StageResult,
+    prompts: Sequence[Prompt],
+    folder: Path,
+) -> list[Planned]:
     """What the judges behind endpoints would be asked; replies that are not made yet count at their length cap."""
     specs = [spec for spec in judge_specs(design, folder=folder) if spec.is_remote]
+    cells = {cell.label: cell for cell in plan.cells}
     asked = [
-        name
-        for name, declared in design.variants.items()
-        if declared.endpoint is not None or (session.endpoints and declared.generations is None)
+        cell
+        for cell in cells.values()
+        if (declared := cell.settings["variant"]).get("endpoint")
+        or (session.endpoints and not declared.get("generations"))
     ]
-    if not specs and not asked:
-        return []
-    ordered = [design.variants[design.control], *design.variants.values()]
-    prepared = prepare(session, design.data, base=tokenizer_source(ordered, session.tracking), limit=limit)
-    files = [declared.generations for declared in design.variants.values() if declared.generations]
-    prompts = asked_prompts(prompts_of(prepared, "test"), n=design.data.prompts, seed=design.seed, files=files)
     stand_ins = {
-        variant: [
+        label: [
             JudgedItem(
-                id=f"{prompt.id}/{variant}/{draw}",
+                id=f"{prompt.id}/{label}/{draw}",
                 messages=prompt.messages,
                 # Different for each, since equal replies would be counted once.
-                reply=f"{variant} {draw} ".ljust(design.decoding.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
+                reply=f"{label} {draw} ".ljust(design.decoding.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
                 cluster=prompt.cluster,
             )
             for prompt in prompts
             for draw in range(design.decoding.n_draws)
         ]
-        for variant in design.variants
+        for label in (cells if specs else ())
     }
-    planned = [_plan_variant(session, design, name, prepared=prepared, prompts=prompts) for name in asked]
+    planned = [_plan_variant(session, design, cell, prepared=prepared, prompts=prompts) for cell in asked]
     for spec in specs:
         if spec.declared.compares:
-            others = [items for name, items in stand_ins.items() if name != design.control]
-            planned += plan_scores(session, spec, [p for o in others for p in _pairs(o, stand_ins[design.control])])
+            control = next(items for label, items in stand_ins.items() if cells[label].arm == design.control)
+            others = [items for items in stand_ins.values() if items is not control]
+            planned += plan_scores(session, spec, [p for o in others for p in _pairs(o, control)])
         else:
             planned += plan_scores(session, spec, [item for items in stand_ins.values() for item in items])
         planned += plan_controls(session, spec, prepared=prepared, n=design.controls, seed=design.seed)
     return planned
 
 
-def judge_specs(design: EvaluationDesign, *, folder: Path) -> list[JudgeSpec]:
+def judge_specs(design: ExperimentDesign, *, folder: Path) -> list[JudgeSpec]:
     """The judges of an experiment, each once."""
     folders = {declared.judge for declared in design.measures.values() if declared.judge is not None}
     return [load_judge_spec(folder / name) for name in sorted(folders)]
 
 
 def _plan_variant(
-    session: Session, design: EvaluationDesign, name: str, *, prepared: StageResult, prompts: Sequence[Prompt]
+    session: Session, design: ExperimentDesign, cell: Cell, *, prepared: StageResult, prompts: Sequence[Prompt]
 ) -> Planned:
     """What the replies of a variant behind an endpoint would take."""
-    variant = resolve_variant(
-        name,
-        design.variants[name],
-        tracking=session.tracking,
-        system=read_summary(prepared.folder).system,
-        shots_from=lambda: prompts_of(prepared, "train"),
-        seed=design.seed,
-        probe=functools.partial(session.spending.prober, may_ask=False),
-    )
+    variant = variant_of(session, cell.settings, {"prepared": prepared})
     decoding = design.decoding.noun(seed=design.seed)
     requests = [reply_request(variant, p, draw=draw) for p in prompts for draw in range(decoding.n_draws)]
     if variant.kind == "endpoint":
@@ -100,7 +95,7 @@ def _plan_variant(
         )
     else:
         model = session.spending.served(session.endpoints[0], served_name(variant))
-    return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
+    return Planned(what=f"replies of {cell.label}", plan=model.plan(requests, decoding=decoding))
 
 
 def plan_scores(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from harness.experiment.graph import Builder
 from harness.experiment.judges.costing import plan_controls, plan_scores
 from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
-from harness.experiment.judges.qualifications import qualify_stage, read_own_controls
-from harness.experiment.judges.spending import Planned
+from harness.experiment.judges.qualifications import hosts_of, qualify_stage, read_own_controls
 from harness.experiment.measured_arms import Replies
+from harness.experiment.planning.checks import Preflight
 from harness.experiment.preparing import prepare, prepare_settings
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts
@@ -128,7 +129,7 @@ def compare_files(
     return Compared(stage=stage, judge_id=use.judge_id, estimates=tuple(estimates), missing=missing)
 
 
-def plan_files(
+def check_files(
     session: Session,
     judge: Path,
     *,
@@ -137,17 +138,29 @@ def plan_files(
     corpus: str,
     data: Path | None,
     seed: int,
-) -> list[Planned]:
-    """What judging a file of replies, or comparing two, would ask an endpoint for; nothing is sent."""
-    spec = load_judge_spec(judge)
-    if not spec.is_remote:
-        return []
+) -> Preflight:
+    """Whether a file of replies, or two, can be judged, and what that would ask an endpoint for; nothing is sent."""
+    found, spec = begin_checks(judge)
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
-    recorded = read_files(session, spec, files=files, corpus=corpus, data=data, seed=seed)
-    own = recorded.replies[REPLIES].generations
-    if against is None:
-        return plan_scores(session, spec, judged_items(recorded.prompts, own))
-    return plan_scores(session, spec, judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations))
+
+    def words(recorded: Recorded) -> str:
+        n = sum(len(replies.generations) for replies in recorded.replies.values())
+        return f"{n:,} to {len(recorded.prompts):,} prompts that every file answers"
+
+    read = partial(read_files, session, spec, files=files, corpus=corpus, data=data, seed=seed)
+    if (recorded := found.ask("replies", read, words=words)) is not None and spec.is_remote:
+        own = recorded.replies[REPLIES].generations
+        pairs = () if against is None else judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations)
+        found.planned += plan_scores(session, spec, pairs or judged_items(recorded.prompts, own))
+        found.say_money(session)
+    return found
+
+
+def begin_checks(judge: Path) -> tuple[Preflight, JudgeSpec]:
+    """A table that begins with its judge."""
+    found, spec = Preflight(), load_judge_spec(judge)
+    found.say("judge", f"{spec.name}: {spec.source}, {spec.method}, {spec.mode}")
+    return found, spec
 
 
 def read_files(
@@ -188,16 +201,19 @@ def qualify_judge(
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
 
 
-def plan_qualification(
+def check_qualification(
     session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
-) -> list[Planned]:
-    """What a judge's controls would ask an endpoint for; nothing is sent."""
-    spec = load_judge_spec(judge)
-    if not spec.is_remote:
-        return []
-    n = spec.qualification.n_controls if n is None else n
-    own = read_own_controls(own_controls, spec)
-    return plan_controls(session, spec, prepared=_prepared(session, spec, corpus), n=n, seed=seed, own_controls=own)
+) -> Preflight:
+    """Where a judge's controls would be planted, and what they would ask an endpoint for; nothing is sent."""
+    found, spec = begin_checks(judge)
+    prepared = _prepared(session, spec, corpus)
+    n_hosts, own = len(hosts_of(prepared)), read_own_controls(own_controls, spec)
+    found.say("controls", f"planted in {n_hosts:,} true replies of TRAIN and VALIDATION; {len(own):,} of your own")
+    if spec.is_remote:
+        n = spec.qualification.n_controls if n is None else n
+        found.planned += plan_controls(session, spec, prepared=prepared, n=n, seed=seed, own_controls=own)
+        found.say_money(session)
+    return found
 
 
 def qualification_rows(qualifications: Sequence[Qualification]) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ class Spending:
 
     budget: Budget | None = None
     usage: Usage = field(default_factory=Usage)  # answers that came, or stood in the cache
+    may_ask: bool = True  # whether servers may be asked what they can do; else only what is known counts
     told: set[str] = field(default_factory=set)  # lines about servers that were said, each once
     _queues: dict[str, RequestQueue] = field(default_factory=dict)
     _probers: dict[str, Prober] = field(default_factory=dict)
@@ -129,7 +130,7 @@ class Spending:
     ) -> Prober:
         """What a model at an endpoint can do, found out once; without `may_ask`, only what is known counts."""
         url = base_url(endpoint)
-        known = f"{url} {name} {key_variable} {may_ask}"
+        known = f"{url} {name} {key_variable} {may_ask and self.may_ask}"
         if known not in self._probers:
             client = ChatClient(
                 url=url,
@@ -140,7 +141,7 @@ class Spending:
                 budget=self.budget,
             )
             queue = RequestQueue(client, purpose="probe", cache=self.cache, reuses=False)  # no usage: nobody's answers
-            self._probers[known] = Prober(queue, may_ask=may_ask)
+            self._probers[known] = Prober(queue, may_ask=may_ask and self.may_ask)
         return self._probers[known]
 
     def _to(self, client: ChatClient, purpose: str, **how: Any) -> RequestQueue:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REVISION = 1  # raise when a change of this file changes scores; part of the judge's id
 SYSTEM = "You rate film dialogue."
+SYSTEM_OF_ANSWERS = "You rate replies."
 PREFIX = "Score: "  # the assistant's turn is begun with this, so that a score must come next
 PARTS = frozenset({"reply", "low", "high"})
 
@@ -38,6 +39,8 @@ PARTS = frozenset({"reply", "low", "high"})
 class GEvalJudge(asking.AskingJudge):
     """Fills in one form per reply and criterion."""
 
+    system: str = SYSTEM
+
     def render(self, item: FittedItem, criterion: Criterion, place: Place | None = None) -> OptionRequest:
         """See `AskingJudge.render`."""
         low, high = criterion.scale
@@ -45,7 +48,7 @@ class GEvalJudge(asking.AskingJudge):
         text = asking.fill(
             self.template, criterion, item, speakers=("A", "B"), reply=reply, low=str(low), high=str(high)
         )
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
         options = score_tokens(criterion)
         return OptionRequest(key=f"{item.id}/{criterion.name}", messages=messages, prefix=PREFIX, options=options)
 
@@ -73,7 +76,11 @@ def check_score_tokens(source: LanguageModel | RequestQueue, criteria: Sequence[
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> GEvalJudge:
     check_score_tokens(source, spec.criteria)
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
-    return GEvalJudge(**asking.settings(spec, name, source), template=template)
+    return GEvalJudge(**asking.settings(spec, name, source), template=template, system=_system(spec))
+
+
+def _system(spec: JudgeSpec) -> str:
+    return SYSTEM if spec.kind.is_dialogue else SYSTEM_OF_ANSWERS
 
 
 def _check(spec: JudgeSpec) -> None:
@@ -89,7 +96,7 @@ def _check(spec: JudgeSpec) -> None:
 METHOD = Method(
     name="geval",
     build=_build,
-    decides=lambda spec: {"code": REVISION, "system": SYSTEM, "prefix": PREFIX, **asking.decides(spec)},
+    decides=lambda spec: {"code": REVISION, "system": _system(spec), "prefix": PREFIX, **asking.decides(spec)},
     capability="option_probabilities",
     local_modes=asking.LOCAL_MODES,
     endpoint_modes=asking.ENDPOINT_MODES,

@@ -53,6 +53,7 @@ class LikelihoodJudge:
     criteria: tuple[Criterion, ...]  # of coherence and fluency
     model: LanguageModel
     max_bytes: int
+    system: str | None = DIALOGUE_SYSTEM
 
     compares: ClassVar[bool] = False
 
@@ -68,7 +69,7 @@ class LikelihoodJudge:
         asked = ((history, item.reply) for item in usable for c in item.criteria for history in _histories(item, c))
         pairs = dict.fromkeys(asked)  # each once, in order
         requests = [
-            ContinuationRequest(key=str(i), messages=chat_messages(messages, system=DIALOGUE_SYSTEM), reply=reply)
+            ContinuationRequest(key=str(i), messages=chat_messages(messages, system=self.system), reply=reply)
             for i, (messages, reply) in enumerate(pairs)
         ]
         outcomes = call_isolating(
@@ -112,7 +113,18 @@ def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, .
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> LikelihoodJudge:
     if isinstance(source, RequestQueue):
         raise JudgeError(f"`{spec.name}` reads the likelihood of replies, which endpoints do not give")
-    return LikelihoodJudge(id=name, family=spec.family, criteria=spec.criteria, model=source, max_bytes=spec.max_bytes)
+    return LikelihoodJudge(
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        model=source,
+        max_bytes=spec.max_bytes,
+        system=_system(spec),
+    )
+
+
+def _system(spec: JudgeSpec) -> str | None:
+    return DIALOGUE_SYSTEM if spec.kind.is_dialogue else None
 
 
 def _check(spec: JudgeSpec) -> None:
@@ -122,7 +134,7 @@ def _check(spec: JudgeSpec) -> None:
 
 def _decides(spec: JudgeSpec) -> dict[str, object]:
     names = [c.name for c in spec.criteria]  # their definitions are not shown to the model
-    return {"code": REVISION, "system": DIALOGUE_SYSTEM, "criteria": names}
+    return {"code": REVISION, "system": _system(spec), "criteria": names}
 
 
 def _calls_per_score(spec: JudgeSpec) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REVISION = 1  # raise when a change of this file changes verdicts; part of the judge's id
 SYSTEM = "You compare two lines of film dialogue."
+SYSTEM_OF_ANSWERS = "You compare two replies."
 # The assistant's turn is begun with this, so that a verdict must come next. A letter that follows a space is another
 # token in every vocabulary; one that begins a line is the letter itself.
 PREFIX = "Verdict:\n"
@@ -36,6 +37,7 @@ PARTS = frozenset({"reply_a", "reply_b"})
 class PairwiseJudge(asking.AskingJudge):
     """Compares a reply with its opponent by each criterion, in both orders."""
 
+    system: str = SYSTEM
     compares: ClassVar[bool] = True
     places: ClassVar[tuple[Place | None, ...]] = ("first", "second")
     answers: ClassVar[str] = "verdicts"
@@ -50,7 +52,7 @@ class PairwiseJudge(asking.AskingJudge):
             a, b = b, a
         # A and B are the replies here, so the speakers are P and Q.
         text = asking.fill(self.template, criterion, item, speakers=("P", "Q"), reply_a=a, reply_b=b)
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
         key = f"{item.id}/{criterion.name}/{place}"
         return OptionRequest(key=key, messages=messages, prefix=PREFIX, options=VERDICTS)
 
@@ -72,13 +74,17 @@ def check_verdict_tokens(source: LanguageModel | RequestQueue) -> None:
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> PairwiseJudge:
     check_verdict_tokens(source)
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
-    return PairwiseJudge(**asking.settings(spec, name, source), template=template)
+    return PairwiseJudge(**asking.settings(spec, name, source), template=template, system=_system(spec))
+
+
+def _system(spec: JudgeSpec) -> str:
+    return SYSTEM if spec.kind.is_dialogue else SYSTEM_OF_ANSWERS
 
 
 METHOD = Method(
     name="pairwise",
     build=_build,
-    decides=lambda spec: {"code": REVISION, "system": SYSTEM, "prefix": PREFIX, **asking.decides(spec)},
+    decides=lambda spec: {"code": REVISION, "system": _system(spec), "prefix": PREFIX, **asking.decides(spec)},
     capability="option_probabilities",
     local_modes=asking.LOCAL_MODES,
     endpoint_modes=asking.ENDPOINT_MODES,

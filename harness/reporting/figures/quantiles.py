@@ -10,13 +10,13 @@ _WIDE, _NARROW = 460.0, 350.0
 _TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 220.0, 52.0, 12.0
 
 
-def quantile_figure(row: QuantileRow, *, label: str, arms: tuple[str, str], id: str) -> Figure:
+def quantile_figure(row: QuantileRow, *, label: str, arms: tuple[str, str], id: str, noun: str) -> Figure:
     """Draw one contrast of one measure; a flat line is a shift of the whole distribution."""
     return Figure(
         wide=_draw(row, label, arms, width=_WIDE, id=f"{id}-w"),
         narrow=_draw(row, label, arms, width=_NARROW, id=f"{id}-n"),
         caption=f"Difference of quantiles, {row.unit or label}. Left the lowest replies, right the highest. The band "
-        f"holds for all {len(row.probabilities)} quantiles together at {row.simultaneous[0].level:.0%}; films were "
+        f"holds for all {len(row.probabilities)} quantiles together at {row.simultaneous[0].level:.0%}; {noun}s were "
         "resampled, seeds taken as they are.",
         title=f"{label}: {arms[0]} − {arms[1]}",
     )

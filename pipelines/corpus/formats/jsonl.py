@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.doors.files import Row
-from harness.doors.forms import REASONING, REPLIES, SIDES, advice
+from harness.doors.forms import REASONING, REFERENCES, REPLIES, SIDES, advice
 from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
 from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
@@ -148,10 +148,10 @@ def _entries(data: bytes, file: str, tally: Tally) -> list[_Entry]:
         else:
             reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
             tally.skip("row id given twice", file, reason, line=row.number)
-    return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()])
+    return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()], tally)
 
 
-def _clustered(entries: list[_Entry]) -> list[_Entry]:
+def _clustered(entries: list[_Entry], tally: Tally) -> list[_Entry]:
     """Rows without a cluster share that of the rows with the same prompt: it must not stand on both sides of a split.
 
     Where rows name their splits, theirs is the last word: only rows of one split are put together.
@@ -159,10 +159,13 @@ def _clustered(entries: list[_Entry]) -> list[_Entry]:
     first: dict[tuple[Split | None, tuple[tuple[str, str], ...]], str] = {}
     for entry in sorted(entries, key=lambda e: (e.cluster is None, e.id)):
         first.setdefault((entry.split, _prompt(entry)), _cluster(entry))
-    return [
+    grouped = [
         entry if entry.cluster is not None else replace(entry, group=first[entry.split, _prompt(entry)])
         for entry in entries
     ]
+    n_joined = sum(entry.group not in (None, entry.id) for entry in grouped)
+    tally.see("rows without `cluster` put into that of another row with the same prompt", n_joined)
+    return grouped
 
 
 def _prompt(entry: _Entry) -> tuple[tuple[str, str], ...]:
@@ -198,14 +201,16 @@ def _entry(row: Row, file: str, tally: Tally) -> _Entry:
 
 def _tell_of_unread(value: Mapping[str, Any], turns: list[_Turn], file: str, tally: Tally) -> None:
     """No reply is lost in silence: one under another name is an error where the row has none, else counted."""
-    unread = [key for key, said in value.items() if key not in _KEYS and _is_said(said)]
+    unread = [key for key, said in value.items() if key not in _KEYS and (key in REFERENCES or _is_said(said))]
     has_reply = turns[-1].role == "assistant" and bool(turns[-1].text)
     for key in unread:
         is_reply = key in REPLIES or any(key in sides for sides in SIDES)
         if is_reply and not has_reply:
             reason = f"a reply must be `completion` or the last of `messages`, got `{key}` beside a prompt without one"
             raise _RowError("reply under another name", reason + advice(value, file, to="sft"))
-        if is_reply or not has_reply:
+        if key in REFERENCES:
+            tally.see(f"`{key}` looks like a reference and was not taken: `completion` is")
+        elif is_reply or not has_reply:
             beside = "a reply" if has_reply else "a prompt without reply"
             tally.see(f"`{key[:40]}` beside {beside}, not read")
     messages = [m for m in value.get("messages") or () if isinstance(m, dict)]

@@ -1,21 +1,10 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import pytest
 
 from harness.errors import InputError
 from harness.stats import alternative_annotator, bland_altman, repeatability
-
-AUTHORS = Path(__file__).resolve().parents[4] / "shared" / "data" / "human-ratings" / "alt-test"
-PRINTED = {  # ω and ρ of arXiv 2501.10970
-    "wax": {"gemini_flash": (0.38, 0.69), "gpt-4o": (0.50, 0.73), "mistral-v03": (0.0, 0.50)},
-    "mtbench": {"gemini_pro": (0.0, 0.76), "gpt-4o-mini": (0.0, 0.74)},
-    "10k_prompts": {"gemini_flash": (0.31, 0.67), "gpt-4o-mini": (0.92, 0.80), "llama-31": (0.15, 0.67)},
-}
 
 
 def panel(seed: int, *, judge_noise: float, n: int = 100) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -106,26 +95,6 @@ def test_gaps_leave_each_annotator_the_items_shared_with_others() -> None:
     shares = [test.judge_share for test in result.tests]
     assert result.advantage_probability.value == pytest.approx(np.mean(shares))
     assert result.advantage_probability.low < np.mean(shares) < result.advantage_probability.high
-
-
-@pytest.mark.skipif(not AUTHORS.is_dir(), reason="the authors' data are not there")
-@pytest.mark.parametrize(("name", "epsilon"), [("wax", 0.1), ("mtbench", 0.2), ("10k_prompts", 0.15)])
-def test_against_the_results_that_the_authors_print(name: str, epsilon: float) -> None:
-    human, model = (json.loads((AUTHORS / f"{name}_{kind}.json").read_text()) for kind in ("human", "llm"))
-    alignment: Literal["exact", "distance"] = "distance" if name == "10k_prompts" else "exact"
-    for judge, (winning, advantage) in PRINTED[name].items():
-        items = sorted(model[judge].keys() & {item for marks in human.values() for item in marks})
-        code = {mark: float(i) for i, mark in enumerate(sorted({*model[judge].values()}, key=str))}
-        number = float if alignment == "distance" else lambda mark, code=code: code.setdefault(mark, float(len(code)))
-        result = alternative_annotator(
-            [number(model[judge][item]) for item in items],
-            {who: [number(marks[item]) if item in marks else np.nan for item in items] for who, marks in human.items()},
-            clusters=range(len(items)),
-            epsilon=epsilon,
-            alignment=alignment,
-        )
-        assert round(result.winning_share, 2) == winning
-        assert round(result.advantage_probability.value, 2) == advantage
 
 
 def test_repeatability_is_the_share_marked_the_same_twice() -> None:

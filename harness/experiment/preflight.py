@@ -1,0 +1,215 @@
+"""Before the work: everything that an experiment needs is opened and checked, and said in a short table.
+
+A plan's graph is run dry: data are read, each stage is looked for, and what does not stand finished is what would run.
+Nothing is sent to a server, but for asking whether it is there; a few tokens are generated to tell how long it takes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import InputError, ScreentestError, UnavailableError
+from harness.experiment.design import ExperimentDesign
+from harness.experiment.judges.costing import plan_design
+from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.pace import measure_speed
+from harness.experiment.preparing import prompts_of
+from harness.experiment.record_parts import cluster_noun, describe_variant
+from harness.experiment.session import NotStanding, Session
+from harness.experiment.tasks import run_ticket, test_prompts, variant_of
+from harness.experiment.variants import has_weights
+from harness.experiment.workers.results import stage_result
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
+from harness.models.recorded import RecordedModel
+from harness.store.prepared import read_summary
+from harness.types import Prompt, Variant
+
+if TYPE_CHECKING:
+    from harness.experiment.graph import Plan, Task
+    from harness.store.tracking import StageResult
+
+
+def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path) -> Preflight:
+    """Check all that a plan needs, by running its graph dry.
+
+    Raises:
+        InputError: the data cannot be read, without which nothing else can be looked at.
+    """
+    found = Preflight()
+    dry = session.dry()
+    ran = Ran()
+    first = {key: task for key, task in plan.tasks.items() if any(key == cell.prepared for cell in plan.cells)}
+    needs_training = {key for key, task in first.items() if task.needs}
+    for error in _run_dry(dry, {key: task for key, task in first.items() if key not in needs_training}, ran):
+        raise error
+    cell = next((cell for cell in plan.cells if cell.prepared in ran.runs), None)
+    if cell is None:
+        found.say("data", "prepared with the base that is trained first")
+        return found
+    prepared = stage_result(session.tracking, ran.runs[cell.prepared])
+    prompts = test_prompts(session, cell.settings, prepared)
+    say_data(found, design, prepared, prompts)
+    if design.family.test == "sign_flip":
+        reach = partial(design.require_reachable, len({prompt.cluster for prompt in prompts}))
+        found.ask("clusters", reach, words=lambda _: "enough for the declared sign-flip tests")
+    errors = _run_dry(dry, plan.tasks, ran)
+    variants = _variants(found, dry, plan, ran, prepared=prepared, prompts=prompts)
+    for error in errors:
+        found.lack("stages", error)
+    if session.endpoints:
+        found.ask("servers", partial(session.require_served, variants.values()), words=lambda _: "offer every variant")
+    _stages(found, plan, ran)
+    found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
+    found.say_money(session)
+    if any(plan.tasks[key].kind == "generate" for key in ran.failures):
+        _local(found, session, design, plan, ran, variants, prepared, prompts)
+    return found
+
+
+class _Dry:
+    """Workers that look whether a stage stands, and do nothing else but prepare data."""
+
+    n_slots = 1
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._done = session, list[Event]()
+        self.errors: list[ScreentestError] = []
+
+    def start(self, ticket: Ticket) -> None:
+        key = ticket.task.key
+        try:
+            found = run_ticket(self._session, ticket)
+        except NotStanding:
+            self._done.append(Event(key=key, kind="failed", message="", is_final=True))
+        except ScreentestError as err:
+            self.errors.append(err)
+            self._done.append(Event(key=key, kind="failed", message=str(err), is_final=True))
+        else:
+            self._done.append(Event(key=key, kind="done", run_id=found.run_id, is_reused=True))
+
+    def wait(self) -> list[Event]:
+        done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _run_dry(session: Session, tasks: Mapping[str, Task], ran: Ran) -> list[ScreentestError]:
+    def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
+        return Ticket(task=task, needs=needs, parent="")
+
+    workers = _Dry(session)
+    run_tasks(tasks, workers, ran=ran, ticket=ticket)
+    return workers.errors
+
+
+def say_data(found: Preflight, design: ExperimentDesign, prepared: StageResult, prompts: Sequence[Prompt]) -> None:
+    """Task, prompts, references, clusters, and what of the rows was left out, merged or not taken."""
+    summary, test = read_summary(prepared.folder), prompts_of(prepared, "test")
+    noun = cluster_noun(prepared, design.kind)
+    found.say("task", f"{design.kind.name}: {design.kind.words}" + (f"; {design.task_why}" if design.task_why else ""))
+    n_clusters = len({prompt.cluster for prompt in prompts})
+    found.say("prompts", f"{len(prompts):,} of {len(test):,}, in {n_clusters:,} {noun}s that are resampled")
+    n = sum(bool((prompt.reference or "").strip()) for prompt in prompts)
+    found.say("references", f"{n:,} of {len(prompts):,} prompts have one")
+    found.say("system", f"“{summary.system}”" if summary.system else "none: what the model's template says")
+    if summary.verdict_limit:
+        found.say("verdicts", summary.verdict_limit)
+    told = (summary.left_out, summary.repaired, summary.skipped, summary.seen)
+    for what, n in ((what, n) for counts in told for what, n in counts.items()):
+        found.say("rows", f"{n:,} × {what}")
+
+
+def _variants(
+    found: Preflight, session: Session, plan: Plan, ran: Ran, *, prepared: StageResult, prompts: Sequence[Prompt]
+) -> dict[str, Variant]:
+    """What is compared and exists already, opened; a recording's ids are looked for among the prompts."""
+    known: dict[str, Variant] = {}
+    for cell in plan.cells:
+        if cell.adapter is None and "base" not in cell.needs and cell.arm not in known:
+            find = partial(variant_of, session, cell.settings, {"prepared": prepared})
+            variant = found.ask(cell.arm, find, words=lambda variant: _of_variant(variant, prompts))
+            if variant is not None:
+                known[cell.arm] = variant
+                if variant.kind == "endpoint" and cell.generate in ran.failures:
+                    found.ask("server", partial(_served, variant.endpoint or ""), words=str)
+    return known
+
+
+def _of_variant(variant: Variant, prompts: Sequence[Prompt]) -> str:
+    said = describe_variant(variant)
+    if variant.kind == "file":
+        held = RecordedModel.load(Path(variant.path or "")).prompt_ids
+        n = sum(prompt.id in held for prompt in prompts)
+        if not n:
+            raise InputError(
+                f"`{Path(variant.path or '').name}` must answer prompts of these data by their id, none of its "
+                f"{len(held):,} ids is one (its first: {', '.join(sorted(held)[:2])}; theirs: {prompts[0].id})"
+            )
+        return f"{said}: {n:,} of {len(prompts):,} prompts are answered by id"
+    return f"{said}, {variant.base.source}" if variant.base is not None else said
+
+
+def _base(variant: Variant) -> str:
+    return "" if variant.base is None else variant.base.source
+
+
+def _served(url: str) -> str:
+    from openai import APIConnectionError
+
+    from harness.models.endpoint.connecting import list_models
+    from harness.models.endpoint.replicas import KEY_VARIABLE
+
+    try:
+        return f"{url} answers with {len(list_models(url, key_variable=KEY_VARIABLE)):,} models"
+    except UnavailableError as err:
+        cause = err.__cause__
+        if isinstance(cause, APIConnectionError) or getattr(cause, "status_code", None) in (401, 403):
+            raise
+        return f"{url} answers, without a list of models"
+
+
+def _stages(found: Preflight, plan: Plan, ran: Ran) -> None:
+    kinds = Counter(plan.tasks[key].kind for key in ran.failures)
+    told = ", ".join(f"{n} × {kind}" for kind, n in kinds.items())
+    found.say("stages", f"{len(ran.runs)} of {len(plan.tasks)} stand" + (f"; to run: {told}" if told else ""))
+
+
+def require_affordable(found: Preflight, budget_usd: float) -> None:
+    """Whether all that could be asked stays within a budget that nobody watches while it is spent."""
+    prices = [p.plan.usd_at_most for p in found.planned]
+    if None in prices or sum(price or 0.0 for price in prices) > budget_usd:
+        most = "has no known price" if None in prices else f"could cost ${sum(price or 0.0 for price in prices):.4f}"
+        said = f"`--budget-usd` must cover all calls before it begins: what is planned {most}, got ${budget_usd:g}"
+        found.lack("budget", InputError(said))
+
+
+def _local(
+    found: Preflight,
+    session: Session,
+    design: ExperimentDesign,
+    plan: Plan,
+    ran: Ran,
+    variants: Mapping[str, Variant],
+    prepared: StageResult,
+    prompts: Sequence[Prompt],
+) -> None:
+    """What the replies of models in this process take; trainings and judges are not in it."""
+    cells = [
+        cell
+        for cell in plan.cells
+        if cell.generate in ran.failures and has_weights(cell.settings["variant"]) and not session.endpoints
+    ]
+    model = next((variants[cell.arm] for cell in cells if cell.arm in variants), None)
+    base = next((cell for cell in cells if "base" not in cell.needs), None)
+    if model is None and base is not None:  # every arm is trained first, on a base that can be asked
+        model = found.ask("base", partial(variant_of, session, base.settings, {"prepared": prepared}), words=_base)
+    if model is not None:
+        decoding = design.decoding.noun(seed=design.seed)
+        n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws
+        measure_speed(found, session, model, prompts, decoding=decoding, n=n)

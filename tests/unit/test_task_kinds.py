@@ -1,0 +1,113 @@
+"""A task is guessed from references in words, and carries all that is said of it: no film in another task's prompts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pipelines  # noqa: F401  # names what reads data
+from harness.errors import InputError
+from harness.experiment.compare import build_design
+from harness.experiment.evaluate import read_design
+from harness.experiment.task_choice import of_design, with_task
+from harness.judging.build import judge_id
+from harness.judging.methods import geval, pairwise
+from harness.judging.spec import load_judge_spec
+from harness.measures.catalogue import CATALOGUE
+from harness.task_kinds import TASKS, find_task, guess
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+FILM = re.compile(r"film|movie|scene|character|dialogue", re.IGNORECASE)
+ASKED = ["What is asked of row 7?"] * 40
+
+
+@pytest.mark.parametrize(
+    ("name", "references"),
+    [
+        ("chat", []),
+        ("chat", ["It depends on what you want to do with it, and on how much time there is for it."] * 3),
+        ("exact", [f"answer {i}" for i in range(40)]),
+        ("classification", ["positive", "negative", "Positive", "neutral"] * 10),
+        ("extraction", [json.dumps({"name": str(i)}) for i in range(40)]),
+        ("code-like", [f"SELECT a{i} FROM t" for i in range(40)]),
+        ("code-like", [f"```python\nprint({i})\n```" for i in range(40)]),
+    ],
+)
+def test_references_tell_the_task_and_the_sentence_how_to_say_another(name: str, references: list[str]) -> None:
+    found = guess(ASKED, references)
+    assert found.kind.name == name
+    assert f"`{name}`" in found.why
+    assert "--task" in found.why
+
+
+def test_long_prompts_with_far_shorter_references_are_summaries() -> None:
+    assert guess(["word " * 90] * 9, ["a summary of all of it in some more words"] * 9).kind.name == "summary"
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text(max_size=20), max_size=12))
+def test_any_references_give_a_task_whose_measures_there_are(references: list[str]) -> None:
+    kind = guess(references, references).kind
+    assert not kind.is_dialogue
+    assert all(CATALOGUE[name].better for name in kind.measures)
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "dialogue"])
+def test_no_film_word_reaches_another_tasks_words_or_judges(name: str) -> None:
+    kind = TASKS[name]
+    said = [kind.words, kind.noun, kind.rated, kind.compared, geval.SYSTEM_OF_ANSWERS, pairwise.SYSTEM_OF_ANSWERS]
+    for folder in sorted((EXPERIMENTS / "judges").iterdir()):
+        spec = load_judge_spec(folder.with_name(f"{folder.name}#{name}"))
+        said += [spec.prompt or "", *(text for c in spec.criteria for text in (c.definition, *c.steps))]
+        assert load_judge_spec(folder).criteria != spec.criteria
+    assert not [text for text in said if FILM.search(text)]
+
+
+def test_a_judge_of_dialogue_is_the_same_judge_with_its_task_named() -> None:
+    folder = EXPERIMENTS / "judges" / "gpt-4o-mini"
+    plain, named = load_judge_spec(folder), load_judge_spec(folder.with_name("gpt-4o-mini#dialogue"))
+    assert judge_id(plain) == judge_id(named)
+    with pytest.raises(InputError, match="must be one of dialogue, chat"):
+        load_judge_spec(folder.with_name("gpt-4o-mini#poetry"))
+
+
+def rows(file: Path, *, key: str = "completion") -> Path:
+    lines = [
+        {"prompt": f"What is {i} + {i}?", key: f"{i + i}", "gold": "x", "cluster": f"c{i % 12}"} for i in range(24)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def design_of(data: Path, **said: object):
+    defaults: dict = {
+        "data": data, "corpus": None, "base": None, "judges": (), "n_prompts": None, "min_effect": 0.02,
+        "max_new_tokens": None, "temperature": None, "seed": 7,
+    }  # fmt: skip
+    return build_design("base", "http://127.0.0.1:9/v1#m", **(defaults | said))
+
+
+def test_compare_declares_what_the_task_measures_against_references(tmp_path: Path) -> None:
+    design = design_of(rows(tmp_path / "qa.jsonl"), judges=(EXPERIMENTS / "judges" / "embedded-geval",))
+    assert (design.task, design.family.measures[:2]) == ("exact", ("exact_match", "token_f1"))
+    assert (design.decoding.temperature, design.decoding.max_new_tokens) == (0, 64)
+    assert design.measures["coherence"].judge.endswith("embedded-geval#exact")
+    assert "say `--task`" in design.task_why
+    said = design_of(rows(tmp_path / "qa.jsonl"), task="code-like", temperature=0.5, max_new_tokens=9)
+    assert (said.task, said.task_why, said.family.measures[0]) == ("code-like", "", "code_match")
+    assert (said.decoding.temperature, said.decoding.max_new_tokens) == (0.5, 9)
+    none = design_of(rows(tmp_path / "none.jsonl", key="note"))
+    assert (none.task, none.family.measures) == ("chat", ("cut_off",))
+    with pytest.raises(InputError, match="`task` must be one of"):
+        design_of(rows(tmp_path / "qa.jsonl"), task="poetry")
+
+
+def test_a_shipped_experiment_is_film_dialogue_and_is_read_as_it_stands() -> None:
+    plain = read_design(EXPERIMENTS / "quickstart.yaml")
+    assert with_task(plain, of_design(plain)) == plain
+    assert find_task("dialogue").is_dialogue
