@@ -94,6 +94,23 @@ def find_task(name: str) -> TaskKind:
     return TASKS[name]
 
 
+def require_fit(kind: TaskKind, references: Sequence[str]) -> None:
+    """Refuse a task that was named for rows that it cannot be measured on.
+
+    Raises:
+        InputError: they have no references, or not of its form.
+    """
+    there = [text.strip() for text in references if text.strip()]
+    n, n_labels = len(there), len({text.casefold() for text in there})
+    asked = f"`--task {kind.name}` must fit the data"
+    if kind.measures and kind.name != "chat" and not there:
+        raise InputError(f"{asked}: none of {len(references):,} rows has a reference; give `completion`, or take chat")
+    if kind.name == "extraction" and not any(map(_is_json, there)):
+        raise InputError(f"{asked}: none of {n:,} references is JSON; take exact, or write the fields as JSON")
+    if kind.name == "classification" and n_labels > max(MOST_LABELS, n / 2):
+        raise InputError(f"{asked}: {n:,} references are {n_labels:,} different labels; take exact")
+
+
 def guess(prompts: Sequence[str], references: Sequence[str]) -> Guess:
     """The task of rows that are no film dialogue, by their references; those without any are chat."""
     name, seen = _seen(prompts, [text.strip() for text in references if text.strip()])

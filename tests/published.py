@@ -2,7 +2,7 @@
 
 The data are not part of the project. `SCREENTEST_HUMAN_RATINGS` names their folder; without it it is
 `../shared/data/human-ratings` beside the checkout. `python tests/published.py` prints the tables of
-docs/results/published.md.
+docs/results/published.md, `python tests/published.py JUDGE…` that of docs/judges.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from harness.studies.imported import import_ratings
 from harness.studies.imported_judge import import_judge
 from harness.studies.judge_marks import MarkValidation
 from harness.studies.validation import validate_judge
+from harness.types import JudgedItem, Message
 
 FOLDER = Path(
     os.environ.get("SCREENTEST_HUMAN_RATINGS")
@@ -141,6 +143,55 @@ def _read(text: str, criterion: str, reading: str) -> float:
     return float(first[0]) if first else 0.0
 
 
+# Ours by the name that people were asked about there.
+ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "relevance", "groundedness": "consistency"}
+
+
+def own_judge(home: Home, folder: Path, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
+    """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
+    from harness.experiment.judges.judge_uses import judge_of, use_of
+    from harness.judging import load_judge_spec
+
+    spec = load_judge_spec(folder)
+    wanted = tuple(c for c in spec.criteria if not criteria or c.name in criteria)
+    judge = judge_of(home.session, use_of(home.session, spec.model_copy(update={"criteria": wanted})))
+    scores = judge.score(_items())
+    theirs = {ours: name for name, ours in ASKED.items()}
+    rows = [
+        {"item": s.item_id, "criterion": theirs[s.criterion], "value": s.value, "cluster": s.item_id.partition("/")[0]}
+        for s in scores
+        if s.value is not None
+    ]
+    return validated(home, home.write(f"{folder.name}.jsonl", rows), folder.name)
+
+
+def similarity(home: Home) -> dict[str, MarkValidation]:
+    """Cosine of reply and last turn by the embedded encoder, beside all that people were asked."""
+    from harness.models.encoder import load_encoder
+
+    items, encoder = _items(), load_encoder()
+    said = encoder.encode([item.reply for item in items])
+    turns = encoder.encode([item.messages[-1].content for item in items])
+    rows = [
+        {"item": item.id, "criterion": name, "value": float(a @ b), "cluster": item.cluster}
+        for item, a, b in zip(items, said, turns, strict=True)
+        for name in TOPICAL
+    ]
+    return validated(home, home.write("similarity.jsonl", rows), "context_similarity")
+
+
+def _items() -> list[JudgedItem]:
+    """The replies as judges see them; the speakers take turns, and the last line is the one to answer."""
+    found = []
+    for row in replies():
+        lines = [line.strip() for line in row["source"].split("\n") if line.strip()]
+        roles = ("user", "assistant")
+        said = tuple(Message(role=roles[(len(lines) - 1 - i) % 2], content=line) for i, line in enumerate(lines))  # type: ignore[arg-type]
+        name = f"{row['cluster']}/{row['system_id']}"
+        found.append(JudgedItem(id=name, messages=said, reply=row["system_output"].strip(), cluster=row["cluster"]))
+    return found
+
+
 # ── AltTest, PandaLM ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -182,11 +233,29 @@ def pandalm(home: Home) -> Any:
     return import_ratings(home.engine, home.write("pandalm.jsonl", votes), name="pandalm").study
 
 
+def judges(home: Home, folders: Sequence[str]) -> None:
+    """Print how judges' scores go with people's marks: Spearman over all replies, Kendall within dialogues."""
+    measured = [("context similarity", similarity(home))]
+    measured += [(Path(folder).name, own_judge(home, Path(folder), ("fluency", "coherence"))) for folder in folders]
+    for asked in ("geval", "rate_explain"):
+        names = [name for name in TOPICAL if asked == "geval" or name in ("naturalness", "coherence")]
+        measured.append((f"ChatGPT, {asked}", {name: chatgpt(home, name, asked=asked) for name in names}))
+    for judge, found in measured:
+        for criterion, marks in found.items():
+            e, tau = marks.correlation, marks.within
+            cells = [f"{x.value:.2f} [{x.low or 0:.2f}, {x.high or 0:.2f}]" for x in (e, tau) if x is not None]
+            n = f"{e.n} / {e.n_clusters}" if e is not None else ""
+            print(f"| {judge} | {criterion} | {' | '.join(cells)} | {n} |", flush=True)
+
+
 def main() -> None:
-    """Print the tables of docs/results/published.md."""
+    """Print the tables of docs/results/published.md; with folders of judges, of docs/judges.md."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home.at(Path(folder))
         import_people(home)
+        if sys.argv[1:]:
+            judges(home, sys.argv[1:])
+            return
         for name, (r, tau) in TOPICAL.items():
             cells = [name, f"{r:.3f} / {tau:.3f}"]
             for reading in ("ours", "zero", "authors"):

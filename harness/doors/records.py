@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -70,7 +71,9 @@ def _list(path: Path, text: str) -> Iterator[Row]:
 def _table(path: Path, text: str) -> Iterator[Row]:
     head = text.lstrip("\n").partition("\n")[0]
     delimiter = max("\t,;", key=head.count)
-    reader = csv.reader(text.splitlines(keepends=True) if "\r" in text else text.split("\n"), delimiter=delimiter)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter
+    )  # not splitlines: U+2028 may stand in a cell
     names: list[str] = []
     line = 1
     try:

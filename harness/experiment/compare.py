@@ -13,6 +13,7 @@ from harness.experiment.design import EvaluationDesign, VariantDesign, directed
 from harness.experiment.task_choice import Chosen, choose_task, with_task
 from harness.experiment.variants import has_weights, parse_variant
 from harness.reporting.text import slug
+from harness.task_kinds import require_fit
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
@@ -70,6 +71,8 @@ def build_design(
     if first == second:
         raise InputError(f"`A` and `B` must differ, got {sides[0].text} twice")
     chosen = choose_task(str(data or corpus), named=task)
+    if chosen.is_named and chosen.look is not None and family is None:
+        require_fit(chosen.kind, chosen.look.references)
     names = _names(*(side.text for side in sides))
     can_score = all(has_weights(v.model_dump()) for v in (first, second))
     effects: dict[str, Any] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.doors.adapters import adapter_digest
-from harness.experiment.session import Session
+from harness.experiment.session import NotStanding, Session
 from harness.registry import CANDIDATE, model_card, open_adapter, promote, publish, standing
 from harness.store.artifacts import from_json, read_json, write_json
 from harness.store.tracking import Stage, StageResult
@@ -39,6 +39,8 @@ def publish_trained(
 def published_adapter(session: Session, trained: StageResult) -> Adapter:
     """The registry's adapter of a training that was asked for, new or reused: `<name>@candidate` from here on."""
     adapter = adapter_of(session, trained)
+    if session.is_dry:
+        return adapter
     return promote(session.tracking, f"{adapter.name}/{adapter.version}", alias=CANDIDATE)
 
 
@@ -50,6 +52,8 @@ def adapter_of(session: Session, trained: StageResult) -> Adapter:
     found = standing(session.tracking, name, digest=digest)
     if found is not None:
         return found
+    if session.is_dry:
+        raise NotStanding(f"{name} would be published anew")
     session.say(f"  {name} is published anew: the registry holds this training's adapter no more")
     adapter, card, metrics = _as_made(trained, published, name)
     return publish(session.tracking, adapter, name=name, run_id=trained.source_run_id, card=card, metrics=metrics)

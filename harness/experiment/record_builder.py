@@ -75,7 +75,7 @@ def build_record(
         primary=design.family.measures[0] if design.family.measures else None,
         decoding=design.decoding.noun(seed=design.seed) if _is_decoding_shared(design) else None,
         judges=judges,
-        qualifications=collected.qualifications,
+        qualifications=tuple(parts.called_as(found, noun) for found in collected.qualifications),
         distributions=tuple(records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms),
         curves=training.own_curves,
         samples=_samples(design, collected, chosen),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.experiment.analysis.contrasts import called
 from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
 from harness.experiment.lineage import REFERENCE, Training, pairs_behind, training_of
@@ -31,7 +32,7 @@ from harness.reporting.traces import CurvePoint, LossCurve
 from harness.store.artifacts import read_json, read_manifest
 from harness.store.tracking import StageResult, Tracking
 from harness.task_kinds import TaskKind
-from harness.types import SPLITS, Generation, Message, Prompt, ScoreStatus, Variant
+from harness.types import SPLITS, Generation, Message, Prompt, Qualification, ScoreStatus, Variant
 
 MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
@@ -93,6 +94,14 @@ def cluster_noun(prepared: StageResult, kind: TaskKind) -> str:
     """What is resampled, in the singular: a row that stands alone is what the task calls it."""
     unit: str = read_json(prepared.folder / "summary.json")["cluster_unit"]
     return kind.noun if unit == "row" else unit
+
+
+def called_as(found: Qualification, noun: str) -> Qualification:
+    """A judge's controls in the words of data whose clusters are no films: a reply of another cluster."""
+    families = tuple(
+        replace(f, family=f.family.replace("film", noun), settle=called(f.settle, noun)) for f in found.families
+    )
+    return found if noun == "film" else replace(found, families=families, reason=called(found.reason, noun))
 
 
 def data_card(prepared: StageResult, kind: TaskKind, why: str) -> DataCard:
@@ -162,7 +171,8 @@ def samples(
     by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
     for score in scores:
         marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
-        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status))
+        reason = score.reason if "explain" in score.mode and score.status == "ok" else ""
+        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status, reason=reason))
     replies: dict[tuple[str, str], Generation] = {}  # the first draw there is
     for name, group in generations.items():
         for g in group:

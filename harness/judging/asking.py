@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
-from harness.judging import remote_reading
+from harness.judging import reasoned, reasoned_reading, remote_reading
 from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
 from harness.judging.protocol import OnProgress
 from harness.judging.reading import ExactReader, OptionReader, Reading
+from harness.judging.reasoned_reading import ExplainingReader, ReasonedReader
 from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.queue import RequestQueue
@@ -110,7 +111,8 @@ class AskingJudge(ABC):
             return item.missing(criterion, judge_id=self.id, mode=mode)
         if reading.answer is None:
             return missing_score(item.id, criterion, reading.status, reading.reason, judge_id=self.id, mode=mode)
-        return self.aggregate(reading.answer, item, criterion, place)
+        found = self.aggregate(reading.answer, item, criterion, place)
+        return replace(found, reason=" ".join(filter(None, (found.reason, reading.explanation))))
 
 
 def settings(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> dict[str, Any]:
@@ -128,8 +130,19 @@ def settings(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -
 def reader_of(spec: JudgeSpec, source: LanguageModel | RequestQueue) -> OptionReader:
     """How a judge reads its answers; JudgeError while its mode is `auto`."""
     if not isinstance(source, RequestQueue):
-        return ExactReader(model=source)
+        return ExplainingReader(model=source) if spec.thinks else ExactReader(model=source)
     form = Form(prefill=spec.forced_by, without=spec.without)
+    if spec.thinks and spec.reads != "auto":
+        return ReasonedReader(
+            queue=source,
+            model=spec.source,
+            answer=spec.thinks,
+            is_typed=spec.typed == "json_schema",
+            top_logprobs=spec.top_logprobs if spec.reads == "logprobs" else 0,
+            n_draws=spec.n_draws,
+            temperature=spec.temperature,
+            form=form,
+        )
     if spec.mode == "logprobs":
         return LogprobsReader(queue=source, model=spec.source, top_logprobs=spec.top_logprobs, form=form)
     if spec.mode == "sampled":
@@ -141,19 +154,31 @@ def reader_of(spec: JudgeSpec, source: LanguageModel | RequestQueue) -> OptionRe
 def decides(spec: JudgeSpec) -> dict[str, Any]:
     """What of an asking judge's file and mode decides a score."""
     found: dict[str, Any] = {"prompt": spec.prompt, "min_mass": spec.min_mass}
-    if spec.mode == "exact":
+    if spec.thinks:
+        found |= {"thinks": reasoned_reading.REVISION, "instruction": said_instruction(spec)}
+    if spec.reading == "exact":
         return found
+    if spec.thinks:
+        found |= {"reads": spec.reads, "typed": spec.typed, "reason_tokens": reasoned_reading.MAX_TOKENS}
     found |= {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
     found |= {"prefill": spec.forced_by} if spec.forced_by else {}
     found |= {"without": sorted(spec.without)} if spec.without else {}
-    if spec.mode == "sampled":
+    if spec.reading == "sampled":
         return found | {"n_draws": spec.n_draws, "temperature": spec.temperature}
     return found | {"top_logprobs": spec.top_logprobs}
 
 
 def calls_per_score(spec: JudgeSpec) -> float:
-    """One call, or one per draw."""
-    return spec.n_draws if spec.mode == "sampled" else 1.0
+    """One call, two where a reason is followed by a forced score, or one per draw."""
+    is_twice = spec.mode == "explain" and spec.reading == "logprobs" and spec.prefill != "none"
+    return spec.n_draws if spec.reading == "sampled" else 2.0 if is_twice else 1.0
+
+
+def said_instruction(spec: JudgeSpec) -> str:
+    """What a judge that thinks first is told after its prompt; empty for the others."""
+    if spec.thinks is None or spec.scale is None:
+        return ""
+    return reasoned.instruction(*spec.scale, form=spec.thinks, is_typed=spec.is_remote and spec.typed == "json_schema")
 
 
 def read_template(text: str, *, method: str, parts: frozenset[str]) -> string.Template:

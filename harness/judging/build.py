@@ -38,14 +38,21 @@ def resolve_mode(spec: JudgeSpec, *, server: Callable[[], Abilities] | None = No
 def fit_to_server(spec: JudgeSpec, abilities: Abilities) -> JudgeSpec:
     """A judge of a mode that is not `auto`, asked as its server can be asked."""
     changes: dict[str, Any] = {}
-    if spec.mode == "logprobs" and (n := abilities.n_logprobs()):
+    if spec.thinks is not None:
+        reads = ("logprobs" if abilities.n_logprobs() else "sampled") if spec.reads == "auto" else spec.reads
+        spec = spec.model_copy(update={"reads": reads})
+    if spec.reading == "logprobs" and (n := abilities.n_logprobs()):
         changes["top_logprobs"] = min(n, spec.top_logprobs)
     if spec.declared.asks:
-        sent = ("seed", "temperature") if spec.mode == "sampled" else ("temperature",)
-        refused = abilities.without(greedy=spec.mode == "logprobs")
+        sent = ("seed", "temperature") if spec.reading == "sampled" else ("temperature",)
+        refused = abilities.without(greedy=spec.reading == "logprobs")
         changes["without"] = tuple(sorted({*spec.without, *(set(sent) & refused.keys())}))
         if spec.prefill == "auto":
             changes["prefill"] = abilities.prefill() or "none"
+    if spec.thinks is not None and spec.typed == "auto":
+        # A position that is forced needs no field.
+        is_forced = changes.get("prefill", spec.prefill) != "none" and spec.reading == "logprobs"
+        changes["typed"] = "json_schema" if not is_forced and abilities.json_schema() else "none"
     return spec.model_copy(update=changes)
 
 

@@ -26,6 +26,7 @@ class Reading:
     answer: OptionProbabilities | None
     status: ScoreStatus = "ok"  # "ok" exactly when there is an answer
     reason: str = ""
+    explanation: str = ""  # why the model scores so, in its own words
 
 
 @runtime_checkable
@@ -34,7 +35,7 @@ class OptionReader(Protocol):
 
     @property
     def mode(self) -> str:
-        """exact | logprobs | sampled: recorded on every score, never changed silently."""
+        """exact | logprobs | sampled, after `explain/` or `rate-explain/` where a reason comes too: on every score."""
 
     def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
         """What the requests ask an endpoint; nothing of a model in this process."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 AnswerForm = Literal["score", "explain", "rate-explain"]
+ANSWER_FORMS: tuple[AnswerForm, ...] = ("explain", "rate-explain")  # with a reason: modes of judges that think first
 _LINE = re.compile(r"(?:[-*] ?)?(?:\*\*)?(?:[A-Za-z][A-Za-z ]{0,30}:(?:\*\*)?\s*)?(?P<score>-?\d+)(?:\*\*)?\.?")
 _TYPED = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -47,6 +48,18 @@ def read_said(text: str, options: Sequence[str], *, form: AnswerForm, is_typed: 
         return None
     indent = len(line) - len(line.lstrip())
     return SaidScore(score=match["score"], reason=reason.strip(), at=at + indent + match.start("score"))
+
+
+def instruction(low: int, high: int, *, form: AnswerForm, is_typed: bool = False) -> str:
+    """What is asked of a judge that thinks first, after its prompt."""
+    if is_typed:
+        return (
+            f"Answer with a JSON object: `reason`, one or two sentences, and `score`, a whole number {low} to {high}."
+        )
+    line = f'a line that holds nothing but "Score: " and a whole number from {low} to {high}'
+    if form == "explain":
+        return f"First explain in one or two sentences. Then write, as your last line, {line}."
+    return f"Begin with {line}. Then explain it in one or two sentences."
 
 
 def schema_of(options: Sequence[str], *, form: AnswerForm) -> dict[str, object]:

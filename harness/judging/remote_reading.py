@@ -70,7 +70,7 @@ class LogprobsReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        results = _ask(self.queue, self.calls(requests), on_progress)
+        results = ask(self.queue, self.calls(requests), on_progress)
         return [parse_logprobs(result, request) for result, request in zip(results, requests, strict=True)]
 
 
@@ -95,7 +95,7 @@ class SampledReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        results = _ask(self.queue, self.calls(requests), on_progress)
+        results = ask(self.queue, self.calls(requests), on_progress)
         n = self.n_draws
         return [parse_draws(results[i * n : (i + 1) * n], request) for i, request in enumerate(requests)]
 
@@ -116,27 +116,25 @@ def sampled_call(request: OptionRequest, *, model: str, temperature: float, draw
 def parse_logprobs(result: ChatResult, request: OptionRequest) -> Reading:
     """Step 3 of `logprobs`: the distribution at the position of the score, or the status of a missing one."""
     if result.answer is None:
-        return _missing("failed", result.error)
+        return missing("failed", result.error)
     said = read_answer(result.answer)
     if said.status == "refused":
-        return _missing("refused", said.reason)
+        return missing("refused", said.reason)
     positions = token_positions(result.answer)
     if positions is None:
         if said.status == "failed":
-            return _missing("failed", said.reason)
-        return _missing("unsupported", "the endpoint gave no log-probabilities; set `mode: sampled` for it")
+            return missing("failed", said.reason)
+        return missing("unsupported", "the endpoint gave no log-probabilities; set `mode: sampled` for it")
     position = score_position(positions, request.prefix)
     if position is None:
         status: ScoreStatus = "truncated" if said.finish == "length" else "unparsable"
-        return _missing(
-            status, f"the model's answer ended {'in its thinking, ' if said.thinking else ''}before a score"
-        )
+        return missing(status, f"the model's answer ended {'in its thinking, ' if said.thinking else ''}before a score")
     weights = option_weights(position, request.options)
     if weights is None:
-        return _missing("unparsable", "the endpoint's log-probabilities are not numbers of tokens")
+        return missing("unparsable", "the endpoint's log-probabilities are not numbers of tokens")
     mass = math.fsum(weights)
     if mass <= 0:
-        return _missing("low_mass", "none of the answers offered is among the most likely tokens")
+        return missing("low_mass", "none of the answers offered is among the most likely tokens")
     return Reading(answer=distribution(request.options, weights, key=request.key, mass=min(1.0, mass)))
 
 
@@ -148,7 +146,7 @@ def parse_draws(results: Sequence[ChatResult], request: OptionRequest) -> Readin
     """
     failed = next((r for r in results if r.answer is None), None)
     if failed is not None:
-        return _missing("failed", failed.error)
+        return missing("failed", failed.error)
     answers = [r.answer for r in results if r.answer is not None]
     drawn = [parse_draw(answer, request) for answer in answers]
     counts = [float(drawn.count(option)) for option in request.options]
@@ -157,8 +155,8 @@ def parse_draws(results: Sequence[ChatResult], request: OptionRequest) -> Readin
         said = [read_answer(answer) for answer in answers]
         for status in ("refused", "failed"):
             if all(one.status == status for one in said):
-                return _missing(status, said[0].reason)
-        return _missing("unparsable", f"none of {len(drawn)} draws was one of the answers offered")
+                return missing(status, said[0].reason)
+        return missing("unparsable", f"none of {len(drawn)} draws was one of the answers offered")
     return Reading(answer=distribution(request.options, counts, key=request.key, mass=n_read / len(drawn)))
 
 
@@ -195,19 +193,23 @@ def score_position(positions: Sequence[Any], prefix: str) -> Mapping[str, Any] |
     return None
 
 
-def option_weights(position: Mapping[str, Any], options: Sequence[str]) -> list[float] | None:
-    """Probability of each option at a position, over the ways to write it; None where the numbers are none."""
+def option_weights(position: Mapping[str, Any], options: Sequence[str], *, beside: str = "") -> list[float] | None:
+    """Probability of each option at a position, over the ways to write it; None where the numbers are none.
+
+    `beside` are characters that may share its token: those that close a field.
+    """
     tokens = listed_tokens(position)
     if tokens is None:
         return None
     weights = dict.fromkeys(options, 0.0)
     for entry in tokens:
-        if (text := entry["token"].strip()) in weights:
+        if (text := entry["token"].strip().strip(beside) if beside else entry["token"].strip()) in weights:
             weights[text] += math.exp(min(0.0, entry["logprob"]))
     return list(weights.values())
 
 
-def _ask(queue: RequestQueue, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
+def ask(queue: RequestQueue, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
+    """Send calls through a queue, counted."""
     meter = Meter(len(calls), "calls", on_progress)
     return queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
 
@@ -220,5 +222,6 @@ def distribution(options: Sequence[str], weights: Sequence[float], *, key: str, 
     return OptionProbabilities(key=key, options=tuple(options), probabilities=p, mass=mass, entropy=max(0.0, entropy))
 
 
-def _missing(status: ScoreStatus, reason: str) -> Reading:
+def missing(status: ScoreStatus, reason: str) -> Reading:
+    """No answer, and why."""
     return Reading(answer=None, status=status, reason=reason)

@@ -17,6 +17,7 @@ from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
 from harness.judging.criterion_files import load_criterion, read_criterion
 from harness.judging.method import Method, find_method
+from harness.judging.reasoned import ANSWER_FORMS, AnswerForm
 from harness.models.endpoint.parameters import PREFILLS, Prefill
 from harness.task_kinds import DIALOGUE, TASKS, TaskKind, TaskName, find_task
 from harness.types import Criterion
@@ -124,6 +125,12 @@ class JudgeSpec(StrictConfig):
     top_logprobs: int = Field(default=20, ge=2, le=20)  # logprobs: how many the endpoint is asked for
     n_draws: int = Field(default=20, ge=1, le=100)  # sampled: 1 is the plain integer score
     temperature: float = Field(default=1.0, ge=0, le=2)  # sampled
+    reads: Literal["auto", "logprobs", "sampled"] = (
+        "auto"  # explain, rate-explain at an endpoint: how the score is read
+    )
+    typed: Literal["auto", "json_schema", "none"] = (
+        "auto"  # of those: by `response_format`; auto: where the server has it
+    )
     # How an endpoint is asked to go on from the beginning of an answer, so that a score comes next; auto: as it can.
     prefill: Literal["auto", "none"] | Prefill = "auto"
     without: tuple[
@@ -149,6 +156,16 @@ class JudgeSpec(StrictConfig):
         """What mode `auto` becomes at an endpoint: where it gives log-probabilities, and where it gives none."""
         best, lesser, *_ = self.declared.endpoint_modes
         return best, lesser
+
+    @property
+    def thinks(self) -> AnswerForm | None:
+        """In which form it answers with a reason; None where it gives the score alone."""
+        return next((form for form in ANSWER_FORMS if form == self.mode), None)
+
+    @property
+    def reading(self) -> str:
+        """How the score itself is read: exact, logprobs or sampled; auto until it is known."""
+        return self.mode if self.thinks is None else self.reads if self.is_remote else "exact"
 
     @property
     def is_remote(self) -> bool:
@@ -201,7 +218,7 @@ class JudgeSpec(StrictConfig):
             _require(
                 getattr(self, key) is None, f"`{key}` must be left out of a {self.method} judge, which has no form"
             )
-        for key in ("top_logprobs", "n_draws", "temperature", "prefill", "without"):
+        for key in ("top_logprobs", "n_draws", "temperature", "prefill", "without", "reads", "typed"):
             _require(key not in self.model_fields_set, f"`{key}` must be left out of a {self.method} judge")
 
     def _check_asking(self) -> None:
@@ -209,8 +226,13 @@ class JudgeSpec(StrictConfig):
             _require(getattr(self, key) is not None, f"`{key}` must be given for a {self.method} judge, e.g. {example}")
         for key, mode in (("top_logprobs", "logprobs"), ("n_draws", "sampled"), ("temperature", "sampled")):
             _require(
-                key not in self.model_fields_set or self.mode in (mode, "auto"),
-                f"`{key}` must be left out unless `mode` is {mode} or auto, got {self.mode}",
+                key not in self.model_fields_set or self.reading in (mode, "auto"),
+                f"`{key}` must be left out unless `mode` is {mode} or auto, got {self.reading}",
+            )
+        for key in ("reads", "typed"):
+            _require(
+                key not in self.model_fields_set or (self.is_remote and self.thinks is not None),
+                f"`{key}` must be left out unless `mode` is explain or rate-explain at an endpoint, got {self.mode}",
             )
         for key in ("prefill", "without"):
             is_known = key not in self.model_fields_set or self.is_remote

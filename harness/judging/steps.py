@@ -16,13 +16,14 @@ import yaml
 from harness.errors import ConfigError, JudgeError
 from harness.judging.criterion_files import read_criterion
 from harness.models.protocol import LanguageModel, ReplyRequest, require
+from harness.task_kinds import DIALOGUE, TaskKind
 from harness.types import NO_REPLY, Criterion, Decoding
 
 MIN_STEPS, MAX_STEPS = 3, 10
 DECODING = Decoding(max_new_tokens=400, temperature=0.0, top_p=1.0)
 _NUMBERED = re.compile(r"^\s*(?:\*\*)?(?:step\s+)?\d{1,2}[.):]\s*(?:\*\*)?\s*(\S.*?)\s*$", re.IGNORECASE)
 _PROMPT = """\
-You will be given one line of film dialogue, the reply, and the conversation before it. Your task is to rate the reply
+You will be given {rated}, the reply, and the conversation before it. Your task is to rate the reply
 on one metric, {name}, from {low} (worst) to {high} (best).
 
 {definition}
@@ -39,7 +40,7 @@ class DraftedSteps:
     text: str  # the model's whole text, for review
 
 
-def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
+def draft_steps(criterion: Criterion, *, model: LanguageModel, kind: TaskKind = DIALOGUE) -> DraftedSteps:
     """Ask a model for the steps of a criterion, greedily.
 
     Raises:
@@ -47,7 +48,7 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
         UnavailableError: the model cannot generate.
     """
     require(model, "generate", who="judge steps")
-    reply = model.generate([steps_request(criterion)], decoding=DECODING)[0]
+    reply = model.generate([steps_request(criterion, kind=kind)], decoding=DECODING)[0]
     if reply.finish_reason in NO_REPLY:
         raise JudgeError(f"the steps of `{criterion.name}` could not be written: {reply.error}")
     steps = read_steps(reply.text)
@@ -60,10 +61,11 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel) -> DraftedSteps:
     return DraftedSteps(criterion=drafted, text=reply.text)
 
 
-def steps_request(criterion: Criterion) -> ReplyRequest:
+def steps_request(criterion: Criterion, *, kind: TaskKind = DIALOGUE) -> ReplyRequest:
     """What a model is asked."""
     low, high = criterion.scale
     prompt = _PROMPT.format(
+        rated=kind.rated,
         name=criterion.name,
         definition=criterion.definition.strip(),
         low=low,

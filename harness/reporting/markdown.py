@@ -106,7 +106,8 @@ def _sample(page: Page, sample: Sample) -> list[str]:
     for reply in sample.replies:
         cut = ", cut off" if reply.finish_reason == "length" else ""
         scores = "; ".join(f"{label} {value}" for label, value in observations(reply, page.index))
-        parts += [f"**{plain(reply.variant)}**{cut}", fenced(reply.text), plain(scores)]
+        reasons = [plain(f"{score.measure}: {score.reason}") for score in reply.scores if score.reason]
+        parts += [f"**{plain(reply.variant)}**{cut}", fenced(reply.text), plain(scores), *reasons]
     return parts
 
 

@@ -114,6 +114,7 @@ class SampleScore:
     measure: str
     value: float | None  # None is missing
     status: ScoreStatus = "ok"
+    reason: str = ""  # the judge's own words, of one that thinks first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,7 @@ class _Reading:
 
     path: Path
     known: Mapping[str, KnownItem]
+    places: Mapping[tuple[str, str], KnownItem]  # the same by prompt and variant
     scales: dict[str, tuple[int, int]]
     default_scale: tuple[int, int] | None
     question: str | None  # the criterion of rows that name none
@@ -120,8 +121,14 @@ def import_ratings(
     """
     known = {} if items is None else read_items(items)
     answers = read_answers(path, items=known, questions=[*criteria, *([VOTE] if criteria else [])])
-    reading = _Reading(path=path, known=known, scales={}, default_scale=scale,
-                       question=criteria[0] if len(criteria) == 1 else None)  # fmt: skip
+    reading = _Reading(
+        path=path,
+        known=known,
+        places={(one.prompt_id, one.variant): one for one in known.values()},
+        scales={},
+        default_scale=scale,
+        question=criteria[0] if len(criteria) == 1 else None,
+    )
     for answer in answers.rows:
         try:
             _take(reading, answer)
@@ -219,7 +226,7 @@ def _marked(reading: _Reading, answer: Answer) -> Key:
     prompt = read_id(facts.get("prompt_id"), "prompt_id")
     if item is None:
         raise InputError("`item` must say what was rated, got none")
-    known = reading.known.get(item) or reading.known.get(f"{item}/{variant}")
+    known = reading.known.get(item) or reading.places.get((prompt or item, variant or REPLY))
     if reading.known and known is None:
         raise InputError(f"`item` must be one of the {len(reading.known):,} items there are, got {shown(item)}")
     if known is not None and variant is not None and variant != known.variant:

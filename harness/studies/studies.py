@@ -96,8 +96,23 @@ def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> 
             rater_ids = [insert_rater(connection, study_id, link, now=clock()) for link in links]
             _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
     except IntegrityError as err:
-        raise InputError(f"`name` must be new, got {design.name!r}, which is a study already; choose another") from err
+        raise _taken(design.name) from err
     return Created(study=find_study(engine, design.name), links=links)
+
+
+def require_free(engine: Engine, name: str) -> str:
+    """The name, where no study has it.
+
+    Raises:
+        InputError: one has.
+    """
+    if any(study.name == name for study in list_studies(engine)):
+        raise _taken(name)
+    return name
+
+
+def _taken(name: str) -> InputError:
+    return InputError(f"`name` must be new, got {name!r}, which is a study already; choose another")
 
 
 def find_study(engine: Engine, name: str) -> Study:

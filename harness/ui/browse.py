@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ from harness.ui.reports import label_of
 
 PER_PAGE = 10
 ALL = "all"
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def show() -> None:
@@ -101,12 +103,15 @@ def _card(reply: ShownReply) -> str:
     marks = [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
     ended = {"length": "cut off", "refused": "refused: no reply", "error": "failed: no reply"}
     marks += [ended[reply.finish_reason]] if reply.finish_reason in ended else []
-    return _box(reply.variant, reply.text, marks, thinking=reply.thinking)
+    reasons = {name: score.reason for name, score in sorted(reply.scores.items()) if score.reason}
+    return _box(reply.variant, reply.text, marks, thinking=reply.thinking, reasons=reasons)
 
 
-def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "") -> str:
+def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "", reasons: Mapping[str, str] = EMPTY) -> str:
     before = f"<details><summary>thinking</summary>{inert(thinking)}</details>" if thinking else ""
     return (
         f'<section class="reply"><h2>{inert(name)}</h2>{before}<div class="text" dir="auto">{inert(text)}</div>'
-        f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p></section>'
+        f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p>'
+        + "".join(f'<p class="quiet" dir="auto">{inert(name)}: {inert(said)}</p>' for name, said in reasons.items())
+        + "</section>"
     )

@@ -88,7 +88,10 @@ def assemble(
         if s.draw == 0:
             name = f"{s.criterion} · {judges.get(s.judge_id, s.judge_id[:8])}"
             by_reply.setdefault((s.prompt_id, s.variant), {})[name] = SampleScore(
-                measure=name, value=s.value, status=s.status
+                measure=name,
+                value=s.value,
+                status=s.status,
+                reason=s.reason if "explain" in s.mode and s.status == "ok" else "",
             )
     shown: dict[str, list[ShownReply]] = {}
     for g in generations:

@@ -24,6 +24,7 @@ _LACKS = {
     "Log-probabilities": "judges there use `mode: sampled`",
     "Prefill": "a judge's score must come of itself: watch the share that is missing for `low_mass`",
     "Several replies (n)": "nothing here needs it: every draw is a call of its own",
+    "JSON schema": "judges that think first are read by their lines: watch the share that is missing",
 }
 _QUICKSTART_GIB = 4
 _DISK_GIB = 3
@@ -60,14 +61,15 @@ def examine_endpoint(named: str) -> list[Check]:
     if design.endpoint is None:
         raise InputError(f"`--endpoint` must be a server and its model as http://host/v1#model, got {named}")
     server = Spending().prober(design.endpoint, design.endpoint_model or "")
-    decoding, logprobs, prefill, n = (server.find(topic, anew=True) for topic in TOPICS)
+    decoding, logprobs, prefill, n, schema = (server.find(topic, anew=True) for topic in TOPICS)
     refused, cap = decoding.value["without"], decoding.value["cap"]
     thinking = "its template opens it before the reply" if decoding.value["opens_thinking"] else "none, or in tags"
     checks = [_check("Length cap", f"`{cap}`")]
     for name in OPTIONAL:
         why = refused.get(name)
         checks.append(_check(name, f"refused: {why}" if why else "taken", advice=_LACKS[name] if why else ""))
-    for what, found in (("Log-probabilities", logprobs), ("Prefill", prefill), ("Several replies (n)", n)):
+    found_of = {"Log-probabilities": logprobs, "Prefill": prefill, "Several replies (n)": n, "JSON schema": schema}
+    for what, found in found_of.items():
         shown = f"`{found.value}`: {found.reason}" if isinstance(found.value, str) else found.reason
         checks.append(_check(what, shown, advice="" if found.value else _LACKS[what]))
     return [*checks, _check("Thinking", thinking)]

@@ -9,6 +9,7 @@ import typer
 
 from harness.terminal import say
 from pipelines.cli.options import (
+    BudgetOption,
     CapOption,
     CorpusOption,
     ForceOption,
@@ -38,6 +39,7 @@ def generate(
     keep_thinking: KeepThinkingOption = False,
     seed: SeedOption = 7,
     limit: LimitOption = None,
+    budget_usd: BudgetOption = None,
     force: ForceOption = False,
 ) -> Result:
     """Generate replies to TEST prompts. Killed at any moment, the same command goes on where it was.
@@ -64,7 +66,7 @@ def generate(
         seed=seed,
         limit=limit,
     )
-    session = open_session(force=force)
+    session = open_session(force=force, budget_usd=budget_usd)
     result = run(session, config)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:

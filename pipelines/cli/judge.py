@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from harness.judging.reasoned import AnswerForm
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
@@ -143,7 +142,7 @@ def import_scores(
     criterion: Annotated[str | None, typer.Option(help="Of rows that name none.")] = None,
     scale: Annotated[str | None, typer.Option(help="Lowest and highest score, as 1-5; samples need it.")] = None,
     form: Annotated[
-        AnswerForm,
+        Literal["score", "explain", "rate-explain"],
         typer.Option(help="A sample is only the score, or its last line is (explain), or its first (rate-explain)."),
     ] = "score",
     study: Annotated[
@@ -190,6 +189,7 @@ def steps(
         str, typer.Option(help="Who writes: `embedded`, a hub id, a folder, or http://host/v1#model.")
     ] = "embedded",
     revision: RevisionOption = None,
+    task: Annotated[str, typer.Option(help="What the judge will read: dialogue, chat, exact, summary, …")] = "dialogue",
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace steps that are there.")] = False,
@@ -202,8 +202,8 @@ def steps(
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(planned=plan_steps(session, criterion, model=model, revision=revision))
-    drafted = write_steps(session, criterion, model=model, revision=revision, force=force)
+        return costs(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
+    drafted = write_steps(session, criterion, model=model, revision=revision, force=force, task=task)
     say_spent(session)
     return Result(
         data={"criterion": drafted.name, "steps": drafted.steps, "file": str(criterion)},

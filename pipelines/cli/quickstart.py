@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
 
@@ -27,6 +27,7 @@ def quickstart(
     ] = None,
     seed: SeedOption = 7,
     limit: LimitOption = None,
+    budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
@@ -45,7 +46,7 @@ def quickstart(
         "limit": limit,
     }  # fmt: skip
     if dry_run:
-        return checks(preflight(open_session(force=force), **said))
-    with open_command("quickstart", force=force) as session:
+        return checks(preflight(open_session(force=force, budget_usd=budget_usd), **said))
+    with open_command("quickstart", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, **said)
     return evaluation(session, evaluated)

@@ -58,8 +58,10 @@ def create(
 def _checked(study: NewStudy) -> Preflight:
     """What a study would ask of people."""
     from harness.experiment.planning.checks import Preflight
+    from harness.studies.studies import require_free
 
     found, panel = Preflight(), study.design.panel
+    found.ask("name", lambda: require_free(_store(), study.design.name), words=str)
     found.say("prompts", f"{study.plan} Drawn from {study.n_population:,} with replies of every variant")
     n = len(study.items) * panel.per_prompt
     found.say("people", f"{panel.raters} raters, {n:,} screens in all, about {n * SECONDS_A_SCREEN / 60:.0f} minutes")

@@ -12,6 +12,7 @@ from harness.experiment.planning.pace import measure_speed
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import NotStanding, Session
 from harness.judging.spec import load_judge_spec
+from harness.reporting.numbers import write_count
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Adapter, JudgedItem, Prompt
@@ -30,7 +31,7 @@ def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResul
     found.say("prompts", f"{len(train):,} of TRAIN, in {len({p.cluster for p in train}):,} {summary.cluster_unit}s")
     n = min(config.n_pairs, len(train))
     few = "" if n == config.n_pairs else f", fewer than the {config.n_pairs:,} wanted"
-    found.say("pairs", f"at most {n:,}{few}, from {config.n_candidates} candidates each")
+    found.say("pairs", f"at most {n:,}{few}, from {write_count(config.n_candidates, 'candidate')} each")
     if config.judge is not None:
         spec = load_judge_spec(Path(config.judge))
         found.say("judge", f"{spec.name}: {spec.source}, {spec.method}")

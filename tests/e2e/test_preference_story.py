@@ -125,10 +125,22 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(world, tmp_path):
     assert not list(world.tracking.find(stage="dpo", status="FAILED"))
 
 
+def test_pairs_are_counted_before_they_are_made(world):
+    asked = ("--method", "reference", "--n", 5, "--limit", 60, "--dry-run", "--json")
+    told = {
+        c["what"]: c["found"]
+        for c in world.run("pairs", "build", "--parent", "tiny-sft@candidate", *asked).json["checks"]
+    }
+    assert told["pairs"] == "at most 5, from 1 candidate each"
+    assert "5 replies" in told["time"]
+
+
 def test_the_quickstart_prefers_on_top_of_its_fine_tuning(world, tmp_path):
     """Its report compares the four, names what the pairs can show, and carries the training audit."""
     experiment = tiny_experiment(tmp_path / "experiment.yaml", prefers=True)
     arguments = ("--recipe", world.sft, "--dpo-recipe", world.dpo, "--experiment", experiment, "--limit", 60, "--json")
+    told = world.run("quickstart", *arguments, "--dry-run").json
+    assert {"task", "prompts", "stages"} <= {check["what"] for check in told["checks"]}
     result = world.run("quickstart", *arguments).json
     assert {v["name"] for v in result["variants"]} == {"base", "base-few-shot", "sft", "dpo"}
     names = [stage["name"] for stage in result["stages"]]

@@ -95,6 +95,8 @@ def test_artifacts_lie_in_the_home(first, tracking, home):
 
 
 def test_a_second_call_reuses_every_stage_and_says_the_same(first, file, home):
+    told = screentest(*arguments(file, "--dry-run"), home=home).json
+    assert {c["what"]: c["found"] for c in told["checks"]}["stages"] == "20 of 20 stand"
     again = screentest(*arguments(file, "--workers", 1), home=home).json
     assert all(stage["reused"] for stage in again["stages"])
     assert numbers(again) == numbers(first)

@@ -122,7 +122,10 @@ def test_a_study_that_cannot_be_made_says_why(world: World, changes: dict[str, A
 
 def test_a_name_is_taken_once(world: World) -> None:
     file = world.study("twice")
+    told = world.run("study", "create", file, "--dry-run")
+    assert (told.code, "screens in all" in " ".join(told.stdout.split())) == (0, True)
     assert world.run("study", "create", file).code == 0
+    assert world.run("study", "create", file, "--dry-run").code == 2
     ran = world.run("study", "create", file)
     assert (ran.code, "a study already" in ran.stderr) == (2, True)
     assert world.run("study", "create", file, "--name", "thrice").code == 0

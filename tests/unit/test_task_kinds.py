@@ -103,6 +103,11 @@ def test_compare_declares_what_the_task_measures_against_references(tmp_path: Pa
     assert (said.decoding.temperature, said.decoding.max_new_tokens) == (0.5, 9)
     none = design_of(rows(tmp_path / "none.jsonl", key="note"))
     assert (none.task, none.family.measures) == ("chat", ("cut_off",))
+    for task, file, why in (
+        ("exact", "none", "has a reference"), ("extraction", "qa", "is JSON"), ("classification", "qa", "24 different"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"`--task {task}` must fit the data: .*{why}"):
+            design_of(tmp_path / f"{file}.jsonl", task=task)
     with pytest.raises(InputError, match="`task` must be one of"):
         design_of(rows(tmp_path / "qa.jsonl"), task="poetry")
 

@@ -12,6 +12,7 @@ from harness.experiment.variants import parse_variant
 from harness.judging.criterion_files import read_criterion
 from harness.judging.steps import DECODING, draft_steps, freeze_steps, require_unfrozen, steps_request
 from harness.models.bases import resolve_base
+from harness.task_kinds import DIALOGUE, find_task
 from harness.types import Criterion
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 PURPOSE = "judge steps"
 
 
-def write_steps(session: Session, path: Path, *, model: str, revision: str | None, force: bool) -> Criterion:
+def write_steps(
+    session: Session, path: Path, *, model: str, revision: str | None, force: bool, task: str = DIALOGUE.name
+) -> Criterion:
     """Have a model write the steps of a criterion into its file.
 
     Args:
@@ -30,6 +33,7 @@ def write_steps(session: Session, path: Path, *, model: str, revision: str | Non
         model: `embedded`, a hub id, a checkpoint's folder, or an endpoint as `http://host/v1#model`.
         revision: commit of a hub id.
         force: replace steps that are there.
+        task: what the judge will read.
 
     Raises:
         ConfigError: the file is no criterion, or has steps already and `force` is not given; `model` is none.
@@ -38,18 +42,20 @@ def write_steps(session: Session, path: Path, *, model: str, revision: str | Non
     criterion = read_criterion(path)
     require_unfrozen(path, criterion, force=force)  # before a model is loaded, or asked
     design = _design(model, revision)
-    drafted = draft_steps(criterion, model=_writer(session, design))
+    drafted = draft_steps(criterion, model=_writer(session, design), kind=find_task(task))
     freeze_steps(path, drafted, written_by=_name(design), force=force)
     return drafted.criterion
 
 
-def plan_steps(session: Session, path: Path, *, model: str, revision: str | None) -> list[Planned]:
+def plan_steps(
+    session: Session, path: Path, *, model: str, revision: str | None, task: str = DIALOGUE.name
+) -> list[Planned]:
     """What an endpoint would be asked; nothing is sent."""
     design = _design(model, revision)
     if design.endpoint is None:
         return []
     asked = session.spending.model(endpoint=design.endpoint, name=design.endpoint_model or "", purpose=PURPOSE)
-    plan = asked.plan([steps_request(read_criterion(path))], decoding=DECODING)
+    plan = asked.plan([steps_request(read_criterion(path), kind=find_task(task))], decoding=DECODING)
     return [Planned(what=f"steps by {design.endpoint_model}", plan=plan)]
 
 

@@ -141,12 +141,16 @@ def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iter
     if resolved.mode != declared.mode:
         why = f" ({server.find('logprobs').reason})"
         yield f"mode auto is {resolved.mode} on {resolved.source}{why}"
+    if resolved.reads != declared.reads:
+        yield f"scores behind reasons are read by {resolved.reads} ({server.find('logprobs').reason})"
+    if resolved.typed == "json_schema" != declared.typed:
+        yield f"answers are typed ({server.find('schema').reason})"
     if resolved.top_logprobs != declared.top_logprobs:
         yield f"asked for {resolved.top_logprobs} log-probabilities, not {declared.top_logprobs}: it gives no more"
     if resolved.forced_by != declared.forced_by:
         yield f"the score's position is forced ({resolved.forced_by}: {server.find('prefill').reason})"
     for name in sorted({*resolved.without} - {*declared.without}):
-        refused = server.without(greedy=resolved.mode == "logprobs")
+        refused = server.without(greedy=resolved.reading == "logprobs")
         yield f"asked without `{name}`, which {resolved.source} refuses: {refused[name]}"
 
 
@@ -195,7 +199,8 @@ def score_stage(
 
 def how_asked(spec: JudgeSpec) -> str:
     """What of a judge behind an endpoint its server has decided, in a few words."""
-    parts = [spec.mode, *([f"{spec.top_logprobs} log-probabilities"] if spec.mode == "logprobs" else [])]
+    parts = [spec.mode, *([f"{spec.top_logprobs} log-probabilities"] if spec.reading == "logprobs" else [])]
+    parts += [f"read by {spec.reads}", f"typed field: {spec.typed}"] if spec.thinks else []
     parts += [f"position forced by {spec.forced_by}"] if spec.forced_by else []
     return ", ".join([*parts, *(f"without `{name}`" for name in spec.without)])
 

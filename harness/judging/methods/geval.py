@@ -5,8 +5,9 @@ After Liu et al. 2023 (arXiv 2303.16634): frozen evaluation steps, a form to fil
     score = Σ_s p(s) · s        over the scores s of the scale.
 
 Deviations. The paper samples 20 replies to estimate p(s), and its code counts an unreadable reply as 0. Here p(s) comes
-from a reader (`harness.judging.reading`) in one of three recorded modes: exact, the softmax over the score tokens of a
-local model; logprobs, an endpoint's most likely tokens; sampled, the paper's draws. The probability that the whole
+from a reader (`harness.judging.reading`) in a recorded mode: exact, the softmax over the score tokens of a local model;
+logprobs, an endpoint's most likely tokens; sampled, the paper's draws; explain and rate-explain, any of these beside a
+reason (`harness.judging.reasoned_reading`). The probability that the whole
 scale captures (mass) is kept, and where it is less than `min_mass` the model was not answering the question: the score
 is missing (`low_mass`), never 0 and never the middle.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from harness.judging import asking
 from harness.judging.fitting import FittedItem
 from harness.judging.method import Method
+from harness.judging.reasoned import ANSWER_FORMS
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel, OptionRequest
 from harness.types import Criterion, Place
@@ -40,6 +42,7 @@ class GEvalJudge(asking.AskingJudge):
     """Fills in one form per reply and criterion."""
 
     system: str = SYSTEM
+    instruction: str = ""  # how to answer with a reason, of a judge that thinks first
 
     def render(self, item: FittedItem, criterion: Criterion, place: Place | None = None) -> OptionRequest:
         """See `AskingJudge.render`."""
@@ -48,6 +51,7 @@ class GEvalJudge(asking.AskingJudge):
         text = asking.fill(
             self.template, criterion, item, speakers=("A", "B"), reply=reply, low=str(low), high=str(high)
         )
+        text = f"{text}\n\n{self.instruction}" if self.instruction else text
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
         options = score_tokens(criterion)
         return OptionRequest(key=f"{item.id}/{criterion.name}", messages=messages, prefix=PREFIX, options=options)
@@ -76,7 +80,12 @@ def check_score_tokens(source: LanguageModel | RequestQueue, criteria: Sequence[
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> GEvalJudge:
     check_score_tokens(source, spec.criteria)
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
-    return GEvalJudge(**asking.settings(spec, name, source), template=template, system=_system(spec))
+    return GEvalJudge(
+        **asking.settings(spec, name, source),
+        template=template,
+        system=_system(spec),
+        instruction=asking.said_instruction(spec),
+    )
 
 
 def _system(spec: JudgeSpec) -> str:
@@ -98,8 +107,8 @@ METHOD = Method(
     build=_build,
     decides=lambda spec: {"code": REVISION, "system": _system(spec), "prefix": PREFIX, **asking.decides(spec)},
     capability="option_probabilities",
-    local_modes=asking.LOCAL_MODES,
-    endpoint_modes=asking.ENDPOINT_MODES,
+    local_modes=(*asking.LOCAL_MODES, "explain"),
+    endpoint_modes=(*asking.ENDPOINT_MODES, *ANSWER_FORMS),
     check=_check,
     calls_per_score=asking.calls_per_score,
     asks=True,

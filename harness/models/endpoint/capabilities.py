@@ -20,12 +20,19 @@ from harness.types import JsonObject
 
 REVISION = 1  # raise when a probe asks or concludes otherwise
 MOST_LOGPROBS = 20
-Topic = Literal["decoding", "logprobs", "prefill", "n"]
+Topic = Literal["decoding", "logprobs", "prefill", "n", "schema"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 UNSAID = (None, 408, 409, 425, 429)  # neither yes nor no: whoever asks must ask again
 PASSING = (502, 503, 504)  # no for now, which is not kept
 _DIGIT = "Answer with one digit and nothing else: how many are two and two?"
 _COUNT, _BEGUN, _NEXT = "Count from 1 to 9 on one line, with spaces between.", "1 2 3 4", " 5"
+_FIELD = "two_and_two"  # that no model would write unasked
+_SUM = {
+    "type": "json_schema",
+    "json_schema": {"name": "sum", "strict": True, "schema": {
+        "type": "object", "properties": {_FIELD: {"type": "integer", "enum": list(range(10))}}, "required": [_FIELD],
+        "additionalProperties": False}},
+}  # fmt: skip
 _FEW, _MANY = 16, 512  # tokens: an answer, and an answer with thinking before it
 
 
@@ -47,6 +54,9 @@ class Abilities(Protocol):
 
     def prefill(self) -> Prefill | None:
         """How it is asked to go on from the beginning of an answer."""
+
+    def json_schema(self) -> bool:
+        """Whether it writes JSON of a schema that is asked for by `response_format`."""
 
     def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         """Fields of decoding that it refuses, with its own words; `greedy`: also those refused at temperature 0."""
@@ -84,6 +94,10 @@ class Prober:
         value: Prefill | None = self.find("prefill").value
         return value
 
+    def json_schema(self) -> bool:
+        """See `Abilities.json_schema`."""
+        return bool(self.find("schema").value)
+
     def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         """See `Abilities.without`."""
         return {**self.find("decoding").value["without"], **(self.find("logprobs").dropped if greedy else {})}
@@ -106,7 +120,13 @@ class Prober:
             return Finding(value=usual.get(topic), reason="not asked", is_lasting=False)
         if topic != "decoding":
             self.find("decoding")  # first, so that no later probe stumbles over a field that nobody takes
-        asked = {"decoding": self._decoding, "logprobs": self._logprobs, "prefill": self._prefill, "n": self._n}
+        asked = {
+            "decoding": self._decoding,
+            "logprobs": self._logprobs,
+            "prefill": self._prefill,
+            "n": self._n,
+            "schema": self._schema,
+        }
         before = set(self._client.parameters.dropped)
         found = asked[topic]()
         fresh = {name: why for name, why in self._client.parameters.dropped.items() if name not in before}
@@ -176,6 +196,15 @@ class Prober:
         choices = (result.answer or {}).get("choices")
         n = len(choices) if isinstance(choices, list) else 0
         return Finding(value=n == 2, reason=result.error or f"asked for 2 replies it gives {n}")
+
+    def _schema(self) -> Finding:
+        result = self._ask(self._question(_DIGIT, max_tokens=_MANY, temperature=0, response_format=_SUM))
+        if result.answer is None:
+            reason = f"asked for JSON of a schema it fails: {result.error}"
+            return Finding(value=False, reason=reason, is_lasting=result.status not in PASSING)
+        said = read_answer(result.answer).text
+        is_taken = re.fullmatch(rf'\{{\s*"{_FIELD}"\s*:\s*\d\s*\}}', said) is not None
+        return Finding(value=is_taken, reason=f"asked for JSON of a schema it wrote `{said[:40]}`")
 
     def _likely(self, n: int) -> ChatResult:
         return self._ask(self._question(_DIGIT, max_tokens=8, temperature=0, logprobs=True, top_logprobs=n))

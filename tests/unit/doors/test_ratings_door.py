@@ -58,7 +58,7 @@ ARENA = "question_id,model_a,model_b,winner,judge\n81,gpt-4,llama,model_a,expert
 
 def read(tmp_path: Path, content: Any, **how: Any) -> Answers:
     file = tmp_path / "ratings.csv"
-    file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8", newline="")
     return read_answers(file, **how)
 
 
@@ -102,8 +102,8 @@ def test_what_is_an_item_is_told_by_the_items_there_are_or_by_the_criteria_asked
 
 def test_rows_bear_their_line(tmp_path: Path) -> None:
     assert [a.line for a in read(tmp_path, json.dumps([MIN, MIN], indent=1)).rows] == [2, 16]
-    text = 'item,rater,value\np1,"two\nlines",2\n\np2,ann,3\n'
-    assert [a.line for a in read(tmp_path, text).rows] == [2, 5]
+    text = 'item,rater,value\r\np1,"two\nlines",2\r\n\r\np2,a\u2028b,3\r\n'
+    assert [(a.line, a.rater) for a in read(tmp_path, text).rows] == [(2, "two\nlines"), (5, "a\u2028b")]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_every_shipped_judge_loads() -> None:
     assert [c.name for c in specs["embedded-geval"].criteria] == ["coherence", "consistency", "fluency", "relevance"]
     assert specs["embedded-geval"].family == specs["embedded-likelihood"].family == "smollm2"
     assert {name: specs[name].mode for name in ("gpt-4o-mini", "self-hosted", "qwen2.5-7b-exact")} == {
-        "gpt-4o-mini": "logprobs",
+        "gpt-4o-mini": "rate-explain",
         "self-hosted": "auto",
         "qwen2.5-7b-exact": "exact",
     }

@@ -90,8 +90,10 @@ def test_votes_are_read_by_side_or_by_name_and_leave_as_they_came(sqlite: Engine
 
 def test_items_bring_prompts_replies_and_variants(sqlite: Engine, tmp_path: Path) -> None:
     known = written(tmp_path, "items.jsonl", ITEMS)
-    study = brought(sqlite, tmp_path, [{**GOOD, "item": "i1"}], items=known).study
-    (row,) = read_rows(sqlite, study)
+    by_place = {k: v for k, v in GOOD.items() if k != "item"} | {"prompt_id": "p1", "variant": "sft"}
+    study = brought(sqlite, tmp_path, [{**GOOD, "item": "i1"}, by_place], items=known).study
+    row, other = read_rows(sqlite, study)
+    assert (other.prompt_id, other.replies[0].text) == ("p1", "Home, sft.")
     assert (row.prompt_id, row.replies[0].variant, row.replies[0].text) == ("p1", "base", "Home, base.")
     assert row.messages[0].content == "Where to?"
     import_ratings(sqlite, written(tmp_path, "votes.jsonl", [VOTE]), name="votes", items=known)
