@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.child_processes import SAFE_PATH
 from harness.config import parse
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.experiment.graph import Plan
     from harness.reporting.record import ReportRecord
 
+Design = TypeVar("Design", bound=AblationDesign)
 ExecutorName = Literal["local", "ray"]
 COMMAND = "ablate"
 DRIVER = "driver"  # tag: host and process that drives the run
@@ -62,7 +63,8 @@ def load_ablation(
     seeds: tuple[int, ...] = (),
     task: str | None = None,
     measures: Mapping[str, Any] = MappingProxyType({}),
-) -> AblationDesign:
+    kind: type[Design] = AblationDesign,  # type: ignore[assignment]
+) -> Design:
     """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
     Raises:
@@ -74,7 +76,7 @@ def load_ablation(
     if seeds:
         data = data | {"seeds": list(seeds)}
     data = with_measures(data, measures)
-    return parse(with_task(data, of_design(data, named=task)), AblationDesign, where=str(file))
+    return parse(with_task(data, of_design(data, named=task)), kind, where=str(file))
 
 
 def run(

@@ -81,7 +81,7 @@ def build_record(
         samples=_samples(design, collected, chosen),
         sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
         missing=_missing(collected),
-        stages=parts.stage_lines(session.done),
+        stages=parts.stage_lines(session.done, arms=_replying(collected)),
         data=parts.data_card(collected.prepared, design.kind, design.task_why),
         audit=training.audit,
         n_training_seeds=n_seeds if training.n_tokens else None,
@@ -218,6 +218,12 @@ def _samples(design: ExperimentDesign, collected: Collected, chosen: Mapping[str
     generations = {found.cell.arm: found.generations for found in first}
     titles = parts.titles(collected.prepared)
     return parts.samples(collected.prompts, generations, scores, film_titles=titles, chosen=chosen) if first else ()
+
+
+def _replying(collected: Collected) -> dict[str, str]:
+    """Run → the arm whose replies it generated, in the arm's first seed."""
+    first = {found.cell.arm: found.replies for found in reversed(collected.cells) if found.replies is not None}
+    return {replies.stage.source_run_id: arm for arm, replies in first.items()}
 
 
 def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:

@@ -142,8 +142,8 @@ def titles(prepared: StageResult) -> dict[str, str]:
     return {row["id"]: row["title"] or row["id"] for row in rows}
 
 
-def stage_lines(stages: Sequence[StageResult]) -> tuple[StageLine, ...]:
-    """The lineage: every stage under the numbers, by the run that did the work."""
+def stage_lines(stages: Sequence[StageResult], *, arms: Mapping[str, str]) -> tuple[StageLine, ...]:
+    """The lineage: every stage under the numbers, by the run that did the work; `arms` whose replies a run has."""
     return tuple(
         StageLine(
             name=stage.name,
@@ -153,6 +153,7 @@ def stage_lines(stages: Sequence[StageResult]) -> tuple[StageLine, ...]:
             seconds=stage.seconds,
             inputs=dict(stage.inputs),
             artifacts=read_manifest(stage.folder),
+            arm=arms.get(stage.source_run_id, ""),
         )
         for stage in stages
     )

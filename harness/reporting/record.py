@@ -163,6 +163,7 @@ class StageLine:
     seconds: float  # wall time of the run that did the work
     inputs: Mapping[str, str] = field(default_factory=dict)  # name → digest
     artifacts: Mapping[str, str] = field(default_factory=dict)  # file → digest
+    arm: str = ""  # whose replies these are, of an arm's first seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

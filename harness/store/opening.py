@@ -188,6 +188,6 @@ def _impatient() -> Iterator[None]:
 
 def _quieten() -> None:
     """MLflow and Alembic narrate the making of a store, and print the errors that are told in a sentence here."""
-    for name in ("alembic", "mlflow.tracking", "mlflow.models", "mlflow.utils"):
+    for name in ("alembic", "mlflow.tracking", "mlflow.tracing", "mlflow.models", "mlflow.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

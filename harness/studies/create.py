@@ -54,7 +54,12 @@ def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewS
     design = load_yaml(file, StudyDesign)
     if name is not None:
         design = design.model_copy(update={"name": name})
-    source = load_source(session, design, folder=file.resolve().parent)
+    return draw_declared(session, design, folder=file.resolve().parent)
+
+
+def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> NewStudy:
+    """A declared study, drawn; relative paths of its source start from `folder`. Raises what `draw_study` raises."""
+    source = load_source(session, design, folder=folder)
     sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
     drawn = {prompt.id for prompt in sample.prompts}
     spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]

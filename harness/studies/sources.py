@@ -59,7 +59,9 @@ def _from_run(session: Session, run: str, wanted: Sequence[str]) -> Source:
     record = record_of(session.tracking, run)
     folders = {line.run_id: session.tracking.folder(line.run_id) for line in record.stages}
     prepared = [line for line in record.stages if line.name == "prepare"]
-    generated = [line for line in record.stages if line.name == "generate"]
+    every = [line for line in record.stages if line.name == "generate"]
+    # Of an arm with several seeds the first one's; records of earlier versions do not say whose replies a run has.
+    generated = [line for line in every if line.arm] or every
     if not prepared or not generated:
         raise InputError(f"`source.run`: {run} must be an evaluation with its prompts and generations, it lists none")
     replies: dict[str, dict[str, ItemReply]] = {}
@@ -67,8 +69,10 @@ def _from_run(session: Session, run: str, wanted: Sequence[str]) -> Source:
         verify_manifest(folders[line.run_id])
         for generation in read_parquet(folders[line.run_id] / GENERATIONS, Generation):
             if generation.draw == 0 and _is_there(generation.text, generation.finish_reason):
-                reply = ItemReply(variant=generation.variant, text=generation.text, draw=0)
-                replies.setdefault(generation.variant, {})[generation.prompt_id] = reply
+                name = line.arm or generation.variant
+                replies.setdefault(name, {})[generation.prompt_id] = ItemReply(
+                    variant=name, text=generation.text, draw=0
+                )
     prompts = read_prompts(folders[prepared[-1].run_id], "test")
     provenance = {
         "run": record.run_id,

@@ -47,12 +47,13 @@ def ablate(
     is reported as missing and the rest is analysed.
     """
     from harness.experiment.ablate import Executor, load_ablation, preflight, run
+    from harness.experiment.arms import AblationDesign
     from harness.store.tracking import Tracking
-    from pipelines.cli.outcome import experiment
+    from pipelines.cli.outcome import ablation
     from pipelines.cli.spending import dry_run as checks
 
     use_endpoints(endpoint)
-    design = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()), task=task)
+    design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()), task=task)
     if dry_run:
         return checks(preflight(Tracking(), design, file=file, limit=limit, is_forced=force, budget_usd=budget_usd))
     ablated = run(
@@ -67,19 +68,4 @@ def ablate(
         is_forced=force,
         budget_usd=budget_usd,
     )
-    kinds = [task.kind for task in ablated.plan.tasks.values()]
-    work = ablated.record.ablation.work if ablated.record.ablation else None
-    return experiment(
-        ablated.record,
-        ablated.files,
-        run_id=ablated.run_id,
-        stages=ablated.stages,
-        seconds=ablated.seconds,
-        besides={
-            "wall_seconds": round(ablated.ran.seconds, 2),
-            "stage_seconds": round(work.stage_seconds, 2) if work else None,
-            "n_workers": work.n_workers if work else None,
-            "stage_counts": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-            "missing": ablated.lost,
-        },
-    )
+    return ablation(ablated)

@@ -18,6 +18,7 @@ from pipelines.cli import (
     generate,
     judge,
     pairs,
+    paper,
     plan,
     power,
     prepare,
@@ -95,6 +96,7 @@ app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training"
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
 app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
+app.command("paper", rich_help_panel="Evaluation")(paper.paper)
 app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")

@@ -36,6 +36,27 @@ def evaluation(session: Session, evaluated: Finished) -> Result:
     )
 
 
+def ablation(finished: Finished, **besides: object) -> Result:
+    """A finished ablation, or what is built on one."""
+    kinds = [task.kind for task in finished.plan.tasks.values()]
+    work = finished.record.ablation.work if finished.record.ablation else None
+    return experiment(
+        finished.record,
+        finished.files,
+        run_id=finished.run_id,
+        stages=finished.stages,
+        seconds=finished.seconds,
+        besides={
+            "wall_seconds": round(finished.ran.seconds, 2),
+            "stage_seconds": round(work.stage_seconds, 2) if work else None,
+            "n_workers": work.n_workers if work else None,
+            "stage_counts": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+            "missing": finished.lost,
+            **besides,
+        },
+    )
+
+
 def experiment(
     record: ReportRecord,
     files: ReportFiles,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.experiment.judges.costing import CHARACTERS_PER_TOKEN, plan_scores
+from harness.experiment.judges.spending import Planned
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
 from harness.experiment.preparing import prompts_of
@@ -13,7 +15,7 @@ from harness.judging.spec import load_judge_spec
 from harness.reporting.numbers import write_count
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import Adapter, JudgedItem
+from harness.types import Adapter, JudgedItem, Prompt
 from pipelines.preferences.build import PairsConfig, candidates_of
 from pipelines.preferences.stages import pairs_stage
 
@@ -33,22 +35,8 @@ def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResul
     if config.judge is not None:
         spec = load_judge_spec(Path(config.judge))
         found.say("judge", f"{spec.name}: {spec.source}, {spec.method}")
-        if spec.is_remote:
-            many = config.n_candidates - 1 if spec.declared.compares else 1  # a comparison is asked in both orders
-            stand_ins = [
-                JudgedItem(
-                    id=f"{prompt.id}/{draw}/{other}",
-                    messages=prompt.messages,
-                    reply=f"{draw} {other} ".ljust(config.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
-                    cluster=prompt.cluster,
-                    opponent="x" * config.max_new_tokens * CHARACTERS_PER_TOKEN if spec.declared.compares else None,
-                )
-                for prompt in train[:n]
-                for draw in range(config.n_candidates)
-                for other in range(many)
-            ]
-            found.planned += plan_scores(dry, spec, stand_ins)
-            found.say_money(session)
+        found.planned += pair_calls(dry, config, train)
+        found.say_money(session)
     try:
         pairs_stage(dry, config, prepared=prepared, parent=parent)
         found.say("stages", "the pairs stand: nothing would be done")
@@ -56,3 +44,24 @@ def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResul
         variant = candidates_of(parent, system=summary.system)
         measure_speed(found, session, variant, train, decoding=config.noun(), n=n * config.n_candidates)
     return found
+
+
+def pair_calls(session: Session, config: PairsConfig, train: Sequence[Prompt]) -> list[Planned]:
+    """What a judge behind an endpoint would be asked, as if every wanted pair took one prompt of TRAIN."""
+    spec = None if config.judge is None else load_judge_spec(Path(config.judge))
+    if spec is None or not spec.is_remote:
+        return []
+    many = config.n_candidates - 1 if spec.declared.compares else 1  # a comparison is asked in both orders
+    stand_ins = [
+        JudgedItem(
+            id=f"{prompt.id}/{draw}/{other}",
+            messages=prompt.messages,
+            reply=f"{draw} {other} ".ljust(config.max_new_tokens * CHARACTERS_PER_TOKEN, "x"),
+            cluster=prompt.cluster,
+            opponent="x" * config.max_new_tokens * CHARACTERS_PER_TOKEN if spec.declared.compares else None,
+        )
+        for prompt in train[: config.n_pairs]
+        for draw in range(config.n_candidates)
+        for other in range(many)
+    ]
+    return plan_scores(session, spec, stand_ins)
