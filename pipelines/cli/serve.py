@@ -92,6 +92,7 @@ def _serve_here(
     import sys
 
     from harness.models.local import LocalModel
+    from harness.models.memory import told_in_a_sentence
     from harness.models.quiet import quiet
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
@@ -100,7 +101,7 @@ def _serve_here(
 
     with bind(host, port) as sock:
         served.list()  # a first look takes seconds where the store is new; no client should wait for it
-        with quiet():
+        with quiet(), told_in_a_sentence(f"serve {served.base.source}", settings={}):
             model = LocalModel.load(served.base, dtype=dtype)
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
