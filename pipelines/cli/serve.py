@@ -98,7 +98,9 @@ def _serve_here(
     from harness.serving.limits import KEY_VARIABLE
     from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
+    from pipelines.cli.session import say_gpu_trouble
 
+    say_gpu_trouble()
     with bind(host, port) as sock:
         served.list()  # a first look takes seconds where the store is new; no client should wait for it
         with quiet(), told_in_a_sentence(f"serve {served.base.source}", settings={}):

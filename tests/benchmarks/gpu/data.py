@@ -35,7 +35,7 @@ def pairs_folder(job: Job) -> Path:
 def lines() -> list[str]:
     """What is said in the sample, in its order."""
     raw = SAMPLE.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.rsplit("+++$+++", 1)[-1].strip() for line in raw]
+    return [said for line in raw if (said := line.rsplit("+++$+++", 1)[-1].strip())]
 
 
 def examples(job: Job) -> Sequence[Example]:
@@ -92,4 +92,5 @@ def _pairs(job: Job, *, n: int) -> int:
     ]
     near = {row.row for row in near_held_out(pairs, held_out_prompts(prepared(job)))}
     kept = [pair for row, pair in enumerate(pairs) if row not in near][:n]
+    pairs_folder(job).mkdir()
     return write_pairs(pairs_folder(job), kept, system=read_summary(prepared(job)).system)

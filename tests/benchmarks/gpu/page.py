@@ -87,9 +87,9 @@ def _written(figures: Mapping[str, Any]) -> str:
 def _number(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "nothing"
-    if isinstance(value, float) and 0 < abs(value) < 0.01:
-        return f"{value:.1e}"
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def page(results: Sequence[Found]) -> str:
