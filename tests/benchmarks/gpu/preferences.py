@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.data import RECIPES, checkpoint, pairs_folder, prepared
 from benchmarks.gpu.measuring import Clock, Job, PackClock, step_callback
-from benchmarks.gpu.supervised import has_capped, small, trl_options
+from benchmarks.gpu.settings import has_capped, small, trl_options
 
 if TYPE_CHECKING:
     from harness.types import Adapter
