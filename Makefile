@@ -55,8 +55,8 @@ calibrate: setup ## simulate how often the statistics are right; writes docs/cal
 	$(BIN)/python tests/calibration/run.py --draws 5000
 
 # Not the lock: the interpreter and the packages of the GPU machine, whatever their versions.
-gpu-check: ## measure training and inference on a CUDA machine; writes docs/results/gpu.md
-	PYTHONPATH="$(CURDIR)/tests" $(PYTHON) -m benchmarks.gpu --out docs/results/gpu.md
+gpu-check: ## measure trainers, exactness, generation and judging on a CUDA machine; writes docs/results/gpu.md
+	PYTHONPATH="$(CURDIR)/tests:$(CURDIR):$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu --out docs/results/gpu.md --results mlruns/gpu-check.jsonl
 
 mlflow-run: setup ## an MLproject entry point: make mlflow-run E=sft P="config=experiments/recipes/sft/embedded.yaml"
 	mkdir -p mlruns

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.models.batch import Batch, Job, Line
+from harness.models.memory import is_out_of_memory, release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Decoder:
         if self._can_join:
             self._batch.share_prefixes(jobs)
         self.add(Line(job=job) for job in ordered)
-        while self.turn():
+        while self._turn_or_shrink():
             pass
 
     def add(self, lines: Iterable[Line]) -> None:
@@ -72,6 +73,22 @@ class Decoder:
         if self.running:
             self._batch.step()
         return bool(self.running or self.waiting)
+
+    def _turn_or_shrink(self) -> bool:
+        """A turn; where memory runs out, half the batch waits, until one line alone does not fit."""
+        try:
+            return self.turn()
+        except (RuntimeError, MemoryError) as err:
+            if not is_out_of_memory(err) or len(self.running) < 2:
+                raise
+        self.shrink()  # behind the error, which holds on to the tensors of the step
+        return True
+
+    def shrink(self) -> None:
+        """Go on with half as many rows: what the batch holds is given back, and no token is lost."""
+        n_rows = max(1, len(self.preempt()) // 2)
+        release()
+        self.limits = Limits(n_rows=n_rows, n_tokens=self.limits.n_tokens)
 
     def preempt(self) -> list[Line]:
         """Give up the batch's memory: its lines wait again, first in line, and lose no token; gives them back."""

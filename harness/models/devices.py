@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UnavailableError
@@ -12,6 +15,47 @@ from harness.errors import UnavailableError
 Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "flash_attention_2", "sdpa", "eager"]
 ADDS_MASKS = ("sdpa", "eager")  # implementations that add a four-dimensional mask to the scores
+
+_CARDS = Path("/proc/driver/nvidia/gpus")  # has an entry per card where NVIDIA's driver is loaded
+# How torch says that driver, card and build do not fit each other.
+_TROUBLE = re.compile(r"nvidia driver|driver version is insufficient|no kernel image|not compiled with cuda", re.I)
+
+
+def gpu_trouble() -> str | None:
+    """Why torch cannot use a card that is in this machine; None where it can, or where there is none to use."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not (_CARDS.is_dir() and any(_CARDS.iterdir())):
+        return None
+    import torch
+
+    if torch.version.cuda is None:
+        return f"there is an NVIDIA card, and torch {torch.__version__} is built for CPUs alone: install a CUDA build"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as err:
+        found = re.search(r"found version (\d+)", str(err))
+        if found is None:
+            return f"torch {torch.__version__} cannot use the NVIDIA card: {str(err).strip().splitlines()[0]}"
+        knows = f"{int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}"
+        return (
+            f"the NVIDIA driver is too old: it knows CUDA {knows}, torch {torch.__version__} is built for CUDA "
+            f"{torch.version.cuda}; update the driver, or install a torch built for CUDA {knows}"
+        )
+    return None
+
+
+def is_device_trouble(err: BaseException) -> bool:
+    """Whether an error says that driver, card and torch do not fit each other."""
+    return _TROUBLE.search(str(err)) is not None
+
+
+def device_name() -> str:
+    """The card in use, with its memory, or this machine."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "this machine"
+    card = torch.cuda.get_device_properties(0)
+    return f"{card.name} ({card.total_memory / 2**30:.0f} GiB)"
 
 
 def resolve_device(device: Device) -> str:
@@ -24,7 +68,8 @@ def resolve_device(device: Device) -> str:
 
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise UnavailableError("`device` cuda must be there to be used, this machine has none; use `auto` or `cpu`")
+        why = gpu_trouble() or "this machine has none"
+        raise UnavailableError(f"`device` cuda must be there to be used, {why}; use `auto` or `cpu`")
     if device == "auto":
         return "cuda" if has_cuda else "cpu"
     return device

@@ -18,6 +18,7 @@ from harness.errors import ScreentestError
 from harness.models.batch import Job, Likelihood, Line
 from harness.models.decoder import Limits
 from harness.models.local import LocalModel
+from harness.models.memory import is_out_of_memory, release
 from harness.models.protocol import adapter_name
 from harness.models.stops import stop_test
 from harness.serving.adapters import LoadedAdapters
@@ -316,7 +317,7 @@ class Engine:
                 if id(line) in self._tickets:
                     self._close(self._tickets[id(line)], internal(f"decoding failed: {type(err).__name__}"))
             return
-        _free_memory()
+        release()
         if len(lines) <= 1:
             for line in lines:
                 self._close(self._tickets[id(line)], out_of_memory())
@@ -345,21 +346,3 @@ class Engine:
 def _deliver(news: Sequence[tuple[Ticket, Piece | ApiError]]) -> None:
     for ticket, piece in news:
         ticket.pieces.put_nowait(piece)
-
-
-def is_out_of_memory(err: BaseException) -> bool:
-    """Whether an error of torch or Python says that memory ran out: on the CPU it is told by its text alone."""
-    import torch
-
-    text = str(err).lower()
-    return isinstance(err, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or "can't allocate" in text
-
-
-def _free_memory() -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

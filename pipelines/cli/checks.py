@@ -93,7 +93,9 @@ def _device() -> Check:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / _GIB
         return _check("Device", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    advice = "the embedded model trains in minutes here; Qwen 2.5 recipes want a CUDA GPU with 8 GB"
+    from harness.models.devices import gpu_trouble
+
+    advice = gpu_trouble() or "the embedded model trains in minutes here; Qwen 2.5 recipes want a CUDA GPU with 8 GB"
     return _check("Device", f"CPU, {torch.get_num_threads()} threads (float32)", advice=advice)
 
 

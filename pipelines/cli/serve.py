@@ -92,15 +92,18 @@ def _serve_here(
     import sys
 
     from harness.models.local import LocalModel
+    from harness.models.memory import told_in_a_sentence
     from harness.models.quiet import quiet
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
     from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
+    from pipelines.cli.session import say_gpu_trouble
 
+    say_gpu_trouble()
     with bind(host, port) as sock:
         served.list()  # a first look takes seconds where the store is new; no client should wait for it
-        with quiet():
+        with quiet(), told_in_a_sentence(f"serve {served.base.source}", settings={}):
             model = LocalModel.load(served.base, dtype=dtype)
         key = os.environ.get(KEY_VARIABLE)
         service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))

@@ -22,6 +22,7 @@ from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest
 from harness.types import Decoding
 from pipelines.training.adapter_trainer import AdapterTrainer
+from pipelines.training.chunked_loss import in_chunks
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
@@ -91,8 +92,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Log-probability of each reply, weighted by token, (2P,): chosen first."""
-        logits = logits.float()
-        of_target = logits.gather(1, inputs["targets"][:, None])[:, 0] - logits.logsumexp(dim=1)
+        of_target = torch.cat(in_chunks(_of_target, logits, inputs["targets"]))
         sums = torch.zeros(len(inputs["lengths"]), device=logits.device)
         return sums.index_add(0, inputs["sequences"], of_target * inputs["weights"])
 
@@ -249,6 +249,11 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
     finally:
         scatter(model)
         model.set_adapter(POLICY)
+
+
+def _of_target(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each target, nats."""
+    return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 
 def _groups(pairs: Sequence[PairIds], size: int) -> list[range]:

@@ -21,6 +21,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from harness.errors import SplitError
 from harness.types import Example, Split
 from pipelines.training.adapter_trainer import AdapterTrainer
+from pipelines.training.chunked_loss import in_chunks
 from pipelines.training.neftune import noise_bound
 from pipelines.training.packing import Examples, Pack, flatten
 
@@ -91,7 +92,7 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Negative log-likelihood of completion tokens, in nats, over the loss tokens of the whole optimiser step."""
         logits = model(**inputs["model"]).logits[0]  # (L, vocabulary)
-        nats = cross_entropy(logits.float(), inputs["targets"], reduction="sum")
+        nats = torch.stack(in_chunks(_summed_nats, logits, inputs["targets"])).sum()
         return nats / (self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch)
 
     def heldout_loss(self) -> HeldoutLoss:
@@ -113,6 +114,10 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         """Held-out loss."""
         loss = self.heldout_loss()
         return {"eval_loss": loss.nats_per_token, "eval_bits_per_byte": loss.bits_per_byte}
+
+
+def _summed_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits, targets, reduction="sum")
 
 
 def _take(examples: Examples, pack: Pack, *, split: Split) -> list[Example]:

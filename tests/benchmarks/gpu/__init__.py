@@ -1,5 +1,6 @@
-"""What a GPU really takes and gives, with random weights in the shapes of Qwen 2.5.
+"""What a GPU really takes and gives: the product's own trainers, judges and generation beside a bare loop and TRL.
 
-Needs torch, transformers and PEFT, of any recent version, and no network. bitsandbytes and flash-attn are used where
-they can be imported, and said to be left out where not. The loops are bare: TRL is not needed.
+Random weights in the shapes of Qwen 2.5, windows and pairs of the sample corpus, no network. Each part is a process of
+its own with a time limit of its own, and its results are on disk as they come, so that a run that is cut still tells.
+What a missing package keeps from being measured is said in its place.
 """

@@ -1,21 +1,36 @@
-"""`make gpu-check`: measure, print, write the page."""
+"""`make gpu-check`: parts one after another, each a process; results as they come, then the page."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from benchmarks.gpu.data import ROOT, make_data
+from benchmarks.gpu.exactness import exact
 from benchmarks.gpu.inference import infer
-from benchmarks.gpu.machine import Machine, look
-from benchmarks.gpu.measuring import NO_MEMORY, Measured, release
-from benchmarks.gpu.page import page, table, verdict
-from benchmarks.gpu.shapes import SHAPES, TINY, Shape, write_checkpoint
-from benchmarks.gpu.training import dpo, sft
+from benchmarks.gpu.machine import environment
+from benchmarks.gpu.measuring import Found, Job, read_results, tell
+from benchmarks.gpu.page import page, table, verdicts
+from benchmarks.gpu.preferences import dpo
+from benchmarks.gpu.shapes import SHAPES, TINY
+from benchmarks.gpu.supervised import sft
+
+PARTS = {"environment": environment, "data": make_data, "exact": exact, "sft": sft, "dpo": dpo, "infer": infer}
+SECONDS = {"environment": 60, "data": 90, "exact": 75, "sft": 120, "dpo": 90, "infer": 60}  # a part may take on a card
+_LEAST = 20  # seconds in which a part is worth beginning
+_TINY_FACTOR = 5  # on a busy CPU
+# Targets are for the 3B, so it comes first after what tells whether anything is right.
+_ON_A_CARD = (
+    ("environment", "0.5B"), ("data", "0.5B"), ("exact", "0.5B"),
+    *((part, shape) for shape in ("3B", "0.5B", "1.5B") for part in ("sft", "dpo", "infer")),
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,63 +38,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gpu-check", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="one tiny shape, on any device: checks the check")
     parser.add_argument("--out", type=Path, help="page to write")
+    parser.add_argument("--results", type=Path, default=Path("gpu-check.jsonl"), help="every result, as it comes")
+    parser.add_argument("--limit", type=float, default=540, help="seconds that all parts may take together")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--shape", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    machine = look()
-    if machine.device == "cpu" and not chosen.tiny:
+    if chosen.part is not None:
+        shape = next(shape for shape in (*SHAPES, TINY) if shape.name == chosen.shape)
+        job = Job(part=chosen.part, shape=shape, is_tiny=chosen.tiny, folder=chosen.folder, results=chosen.results)
+        with job.guarded(chosen.part):
+            PARTS[chosen.part](job)
+        return 0
+    import torch
+
+    if not chosen.tiny and not torch.cuda.is_available():
         sys.stderr.write(
             "error: `gpu-check` needs a CUDA device, this machine has none; `--tiny` tries it on the CPU\n"
         )
         return 2
-    for name, why in machine.left_out.items():
-        sys.stderr.write(f"left out: {name} ({why})\n")
-    results: list[Measured] = []
-    for shape in (TINY,) if chosen.tiny else SHAPES:
-        for found in check(machine, shape):
-            sys.stderr.write(table([found]).splitlines()[-1] + "\n")
-            results.append(found)
-    sys.stdout.write(f"{table(results)}\n\n{verdict(results)}\n")
+    results = run_parts(chosen.results, is_tiny=chosen.tiny, limit=chosen.limit)
+    sys.stdout.write(f"{table(results)}\n\n{verdicts(results)}\n")
     if chosen.out is not None:
-        chosen.out.write_text(page(machine, results), encoding="utf-8")
+        chosen.out.write_text(page(results), encoding="utf-8")
     return 0
 
 
-def check(machine: Machine, shape: Shape) -> Iterator[Measured]:
-    """Every case of one shape; one that does not fit the memory, even to load, is a result like another."""
-    import torch
-
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_checkpoint(shape, folder)
-        for case, run in cases(machine, shape, folder):
-            release(machine.device)
+def run_parts(file: Path, *, is_tiny: bool, limit: float) -> list[Found]:
+    """Every part within its own time and that of all; their results."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("", encoding="utf-8")
+    plan = [(part, "tiny") for part in PARTS] if is_tiny else list(_ON_A_CARD)
+    end = time.monotonic() + limit
+    with tempfile.TemporaryDirectory(dir=_memory_disk(), ignore_cleanup_errors=True) as scratch:
+        for part, shape in plan:
+            most = min(SECONDS[part] * (_TINY_FACTOR if is_tiny else 1), end - time.monotonic())
+            told = Found(part=part, shape=shape, case=f"{part}, all of it")
+            if most < _LEAST:
+                tell(file, replace(told, missing="no time was left"))
+                continue
+            command = [sys.executable, "-m", "benchmarks.gpu", "--part", part, "--shape", shape]
+            command += ["--folder", scratch, "--results", str(file), *(["--tiny"] if is_tiny else [])]
+            began = time.monotonic()
             try:
-                yield from run()
-            except torch.OutOfMemoryError:
-                yield Measured(model=shape.name, case=case, unit="tokens", missing=NO_MEMORY)
+                code = subprocess.run(command, env=_environment(scratch), timeout=most, check=False).returncode
+            except subprocess.TimeoutExpired:
+                tell(file, replace(told, missing=f"cut after {most:.0f} s"))
+                continue
+            ended = {"missing": f"its process ended with {code}"} if code else {}
+            tell(file, replace(told, figures={"seconds": round(time.monotonic() - began, 1)}, **ended))
+    return read_results(file)
 
 
-def cases(machine: Machine, shape: Shape, folder: Path) -> Iterator[tuple[str, Callable[[], Sequence[Measured]]]]:
-    """What is measured: the usual training, then one thing changed at a time, then DPO and inference."""
-    best = machine.attention
+def _memory_disk() -> str | None:
+    """Where 10 GB of weights are read fastest."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-    def train(
-        case: str, *, attention: str = best, is_packed: bool = True, has_noise: bool = True
-    ) -> tuple[str, Callable[[], Sequence[Measured]]]:
-        options: dict[str, Any] = {"attention": attention, "is_packed": is_packed, "has_noise": has_noise}
-        return case, lambda: [sft(machine, shape, folder, case=case, **options)]
 
-    yield train(f"SFT, packed, NEFTune, {best}")
-    yield train("SFT, without NEFTune", has_noise=False)
-    yield train("SFT, padded", is_packed=False)
-    if best == "sdpa":
-        why = machine.left_out.get("flash_attn", "not there")
-        absent = Measured(model=shape.name, case="SFT, FlashAttention", unit="tokens", missing=why)
-        yield absent.case, lambda: [absent]
-    else:
-        yield train("SFT, sdpa", attention="sdpa")
-    yield "DPO", lambda: [dpo(machine, shape, folder, attention=best)]
-    yield "inference", lambda: infer(machine, shape, folder, attention=best)
+def _environment(scratch: str) -> dict[str, str]:
+    """No network, no state of the user's; the repository beside what `PYTHONPATH` already names."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH")]))
+    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    home = {"SCREENTEST_HOME": f"{scratch}/home", "SCREENTEST_CACHE": f"{scratch}/cache"}
+    return {**os.environ, "PYTHONPATH": path, **quiet, **home}
 
 
 if __name__ == "__main__":

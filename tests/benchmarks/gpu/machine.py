@@ -1,91 +1,99 @@
-"""What the machine has: device, optional packages, and the model as it is loaded with them."""
+"""What the machine has: device, packages by version, what it can reach at most, and what NF4 loses on it."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+import sys
+import time
 from typing import Any
 
-OPTIONAL = ("bitsandbytes", "flash_attn")
-LOADED = ("torch", "transformers", "peft")
+from benchmarks.gpu.measuring import GIB, Job, sync
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "bitsandbytes", "datasets", "pydantic", "triton")
+NEEDED = ("bitsandbytes", "trl", "datasets", "pydantic", "flash_attn")  # whose absence leaves cases out
+_SIDE = 8192  # of the matrices whose product is the ceiling
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Where the check runs, and with what."""
+def has(package: str) -> bool:
+    """Whether a package can be imported; one that was built for another CUDA cannot."""
+    if package == "bitsandbytes":
+        from harness.models.quantization import import_bitsandbytes as load
+    else:
 
-    device: str  # "cuda" or "cpu"
-    name: str  # of the device
-    memory: int | None  # bytes of the device; None for a CPU
-    versions: Mapping[str, str]
-    left_out: Mapping[str, str] = field(default_factory=dict)  # package -> why
+        def load() -> None:
+            importlib.import_module(package)
 
-    def has(self, package: str) -> bool:
-        """Whether an optional package can be used."""
-        return package in self.versions
-
-    @property
-    def attention(self) -> str:
-        """The best attention there is."""
-        return "flash_attention_2" if self.has("flash_attn") else "sdpa"
+    try:
+        load()
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
 
 
-def look() -> Machine:
-    """Import what can be imported; FlashAttention counts only where there is CUDA."""
+def quantization() -> str:
+    """`nf4` where bitsandbytes is, else `none`: nothing of 16 bits is called QLoRA."""
+    return "nf4" if has("bitsandbytes") else "none"
+
+
+def environment(job: Job) -> None:
+    """Versions, device, ceilings, NF4's error."""
+    versions = {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    left_out = [name for name in NEEDED if not has(name)]
+    job.tell("versions", python=sys.version.split()[0], **versions, left_out=left_out)
+    if job.device == "cuda":
+        with job.case("device") as figures:
+            figures |= _device()
+        with job.case("ceilings") as figures:
+            figures |= _ceilings()
+    with job.case("NF4") as figures:
+        figures |= _nf4(job.device)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> dict[str, Any]:
     import torch
 
-    has_cuda = torch.cuda.is_available()
-    versions = {name: _version(name) for name in LOADED}
-    left_out: dict[str, str] = {}
-    for name in OPTIONAL:
-        try:
-            importlib.import_module(name)
-        except (ImportError, OSError, RuntimeError) as err:  # not installed, or built for another CUDA
-            left_out[name] = " ".join(str(err).split())[:120]
-            continue
-        if name == "flash_attn" and not has_cuda:
-            left_out[name] = "needs CUDA"
-            continue
-        versions[name] = _version(name)
-    properties: Any = torch.cuda.get_device_properties(0) if has_cuda else None
-    return Machine(
-        device="cuda" if has_cuda else "cpu",
-        name=properties.name if has_cuda else "CPU",
-        memory=properties.total_memory if has_cuda else None,
-        versions=versions,
-        left_out=left_out,
-    )
+    card = torch.cuda.get_device_properties(0)
+    return {"name": card.name, "gib": round(card.total_memory / GIB, 1), "capability": f"{card.major}.{card.minor}"}
 
 
-def load(machine: Machine, folder: Path, *, attention: str, in_4_bit: bool) -> Any:
-    """A base on its device: NF4 with double quantisation where bitsandbytes is, else as it was saved."""
+def _ceilings() -> dict[str, Any]:
+    """What no kernel can be faster than: a large product in bfloat16, a large copy."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if machine.device == "cuda" else torch.float32
-    options: dict[str, Any] = {"attn_implementation": attention, "device_map": {"": machine.device}}
-    # Renamed in transformers 5.
-    options["dtype" if int(machine.versions["transformers"].split(".")[0]) >= 5 else "torch_dtype"] = dtype
-    if in_4_bit and machine.has("bitsandbytes"):
-        from transformers import BitsAndBytesConfig
+    a = torch.randn(_SIDE, _SIDE, device="cuda", dtype=torch.bfloat16)
+    source = torch.empty(2 * GIB, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    seconds = []
+    for run in (lambda: a @ a, lambda: target.copy_(source)):
+        for _ in range(3):
+            run()
+        sync("cuda")
+        began = time.perf_counter()
+        for _ in range(10):
+            run()
+        sync("cuda")
+        seconds.append((time.perf_counter() - began) / 10)
+    product, copy = seconds
+    return {"bf16_tflops": round(2 * _SIDE**3 / product / 1e12, 1), "copy_tb_per_s": round(4 * GIB / copy / 1e12, 2)}
 
-        quantise: Any = BitsAndBytesConfig
-        options["quantization_config"] = quantise(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, **options)
 
+def _nf4(device: str) -> dict[str, Any]:
+    import torch
 
-def _version(package: str) -> str:
-    for name in (package, package.replace("_", "-")):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown"
+    from harness.models.quantization import import_bitsandbytes
+
+    import_bitsandbytes()
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    weights = torch.randn(512, 512, generator=torch.Generator().manual_seed(0)).to(device)
+    packed, state = quantize_4bit(weights, quant_type="nf4", compress_statistics=True)
+    error = (dequantize_4bit(packed, state) - weights).norm() / weights.norm()
+    return {"relative_error": round(float(error), 4)}

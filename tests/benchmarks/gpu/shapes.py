@@ -18,7 +18,11 @@ class Shape:
     kv_heads: int
     intermediate: int  # width of the feed-forward layers
     vocabulary: int = 151_936
-    row_tokens: int = 512  # tokens of a training row
+
+    @property
+    def recipe(self) -> str:
+        """The file name of the shipped recipes for this size; the tiny one takes the smallest's."""
+        return f"qwen2.5-{'0.5b' if self.name == 'tiny' else self.name.lower()}.yaml"
 
 
 SHAPES = (
@@ -26,11 +30,11 @@ SHAPES = (
     Shape(name="1.5B", hidden=1536, layers=28, heads=12, kv_heads=2, intermediate=8960),
     Shape(name="3B", hidden=2048, layers=36, heads=16, kv_heads=2, intermediate=11008),
 )
-TINY = Shape(name="tiny", hidden=64, layers=2, heads=4, kv_heads=2, intermediate=128, vocabulary=512, row_tokens=64)
+TINY = Shape(name="tiny", hidden=64, layers=2, heads=4, kv_heads=2, intermediate=128, vocabulary=1024)
 
 
-def write_checkpoint(shape: Shape, folder: Path) -> int:
-    """Save random weights as bfloat16 safetensors with tied embeddings; gives the number of parameters."""
+def write_checkpoint(shape: Shape, folder: Path, *, tokenizer: Any, device: str) -> int:
+    """Save weights that were drawn on the device, bfloat16, embeddings tied; gives the number of parameters."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -44,16 +48,19 @@ def write_checkpoint(shape: Shape, folder: Path) -> int:
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
+    torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        make: Any = Qwen2ForCausalLM  # untyped upstream, as much here is
-        model = make(config)
+        with torch.device(device):
+            make: Any = Qwen2ForCausalLM  # untyped upstream, as much here is
+            model = make(config)
     finally:
         torch.set_default_dtype(before)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     n_parameters: int = model.num_parameters()
     return n_parameters

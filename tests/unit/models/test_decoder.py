@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +117,29 @@ def test_lines_whose_memory_is_taken_go_on_and_lose_no_token(tiny_local: LocalMo
             if n_turns % every == 0:
                 decoder.preempt()
     assert [line.tokens for line in lines] == [_alone(tiny_local, job).tokens for job in jobs]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_where_memory_runs_out_fewer_rows_give_the_same_replies(tiny_local: LocalModel, most: int) -> None:
+    refused = []
+
+    def check(module: Any, args: Any, kwargs: Any) -> None:
+        if kwargs["input_ids"].shape[0] > most:
+            refused.append(module)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    asked = [ReplyRequest(key=str(i), messages=[{"role": "user", "content": "ab" * (i + 1)}]) for i in range(6)]
+    decoding = Decoding(max_new_tokens=9, seed=3)
+    expected = tiny_local.generate(asked, decoding=decoding)
+    hook = tiny_local.bank._bare.register_forward_pre_hook(check, with_kwargs=True)
+    try:
+        assert tiny_local.generate(asked, decoding=decoding) == expected
+        n_refused, most = len(refused), 0
+        with pytest.raises(torch.OutOfMemoryError):
+            tiny_local.generate(asked[:1], decoding=decoding)
+    finally:
+        hook.remove()
+    assert n_refused >= 1
 
 
 def test_a_failed_encoding_leaves_every_line_to_be_taken_up_again(tiny_local: LocalModel) -> None:

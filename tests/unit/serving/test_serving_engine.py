@@ -12,8 +12,9 @@ import torch
 
 from harness.models.chat import render
 from harness.models.local import LocalModel
+from harness.models.memory import is_out_of_memory
 from harness.registry import resolve
-from harness.serving.engine import Ask, Engine, Piece, Ticket, is_out_of_memory
+from harness.serving.engine import Ask, Engine, Piece, Ticket
 from harness.serving.errors import ApiError
 from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding
