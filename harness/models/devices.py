@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from harness.errors import UnavailableError
+from harness.errors import InputError, UnavailableError
 
 Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "flash_attention_2", "sdpa", "eager"]
@@ -34,8 +34,10 @@ def resolve_attention(attention: Attention, device: str) -> str:
     """The attention implementation; `auto` takes FlashAttention on CUDA when it is installed, else SDPA.
 
     Raises:
-        UnavailableError: FlashAttention was asked for where it cannot run.
+        InputError: packed rows are not tested under it. UnavailableError: FlashAttention, where it cannot run.
     """
+    if attention not in get_args(Attention):
+        raise InputError(f"`attention` must be one of {', '.join(get_args(Attention))}, got {attention!r}")
     has_flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
     if attention == "flash_attention_2" and not has_flash:
         raise UnavailableError(
