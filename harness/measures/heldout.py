@@ -27,6 +27,7 @@ MEASURES = (
             "included. It compares across tokenizers and needs no judge. A mean over prompts: every reply counts "
             "alike, so very short ones rule it."
         ),
+        phrase=("fits what people wrote better", "fits what people wrote worse"),
         origin="heldout",
     ),
     Measure(
@@ -38,7 +39,7 @@ MEASURES = (
             "The same surprise in all: the bits of all human replies over all their bytes. Every byte counts alike, "
             "so long replies rule it. Its interval is that of a ratio, linearised."
         ),
-        phrase=("fits what people wrote better", "fits what people wrote worse"),
+        phrase=("fits what people wrote better byte by byte", "fits what people wrote worse byte by byte"),
         origin="heldout",
     ),
 )
