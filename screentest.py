@@ -156,6 +156,7 @@ def ablate(
         InputError: the file breaks a rule, or a function is one that only this process has.
     """
     from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.experiment.arms import AblationDesign
     from harness.experiment.sources import declared_measures, require_importable
     from harness.store.tracking import Tracking
     from harness.terminal import say, stderr
@@ -163,7 +164,7 @@ def ablate(
     path, tracking = Path(file), Tracking()
     with _lending():
         more = declared_measures(measures, beside=path.parent)
-        design = load_ablation(path, profile=profile, corpus=corpus, seeds=tuple(seeds), measures=more)
+        design: AblationDesign = load_ablation(path, profile=profile, corpus=corpus, seeds=tuple(seeds), measures=more)
         require_importable({n: m.model_dump() for n, m in design.measures.items()}, who="ablate")
         ablated = run(
             tracking, design, file=path, profile=profile, executor=Executor(name=executor, n_workers=workers),

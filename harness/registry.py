@@ -18,14 +18,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_files
+from harness.doors.adapters import (
+    ADAPTER_FILES,
+    adapter_digest,
+    open_adapter_files,
+    read_contract,
+    write_contract,
+)
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import bound_base
-from harness.store.artifacts import digest_json, read_json, to_json, write_json
+from harness.models.bases import load_tokenizer
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.contracts import own_system, own_template
+from harness.store.artifacts import digest_json, from_json, read_json, to_json, write_json
 from harness.store.provenance import git_commit, versions
 from harness.store.sentences import telling
 from harness.store.tracking import Tracking
-from harness.types import Adapter, BaseModel, Decoding, JsonObject
+from harness.types import Adapter, BaseModel, Contract, Decoding, JsonObject
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 _PARAMS = {"max_new_tokens": "long", "temperature": "double", "top_p": "double", "seed": "long"}  # of the pyfunc
@@ -47,6 +56,7 @@ class AdapterRecord:
     parent: str | None
     run_id: str | None
     created: int  # milliseconds since 1970
+    contract: Contract | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -61,7 +71,9 @@ def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
     """
     files = open_adapter_files(folder)
     bound = bound_base(files, given=base)
-    return Adapter(name=files.name, version=None, path=str(folder), digest=files.digest, base=bound)
+    return Adapter(
+        name=files.name, version=None, path=str(folder), digest=files.digest, base=bound, contract=read_contract(folder)
+    )
 
 
 # ── publish ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -78,7 +90,7 @@ def publish(
 ) -> Adapter:
     """Store an adapter as a version of a registered model and give it the alias `candidate`.
 
-    An adapter that already stands under this name (same digest, same base) is not stored twice.
+    An adapter that already stands under this name (same digest, base and contract) is not stored twice.
 
     Args:
         tracking: the store.
@@ -92,7 +104,7 @@ def publish(
         raise InputError(f"`name` must be letters, digits, dots, dashes and underscores, got {name!r}")
     adapter = replace(adapter, digest=adapter_digest(Path(adapter.path)))
     found = standing(tracking, name, digest=adapter.digest)
-    if found is not None and found.base == adapter.base:
+    if found is not None and found.base == adapter.base and adapter.contract in (None, found.contract):
         return promote(tracking, f"{name}/{found.version}", alias=CANDIDATE)
     if run_id is None:
         with tracking.command("import") as stage:
@@ -110,6 +122,7 @@ def publish(
         "recipe_digest": adapter.recipe_digest,
         "data_digest": adapter.data_digest,
         "parent": adapter.parent,
+        "contract": None if adapter.contract is None else json.dumps(to_json(adapter.contract)),
         "metrics": json.dumps(dict(metrics or {})),
         "digest": adapter.digest,  # last: a version counts from here on, and another process may be reading
     }
@@ -142,7 +155,12 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "prompt")]),
         outputs=Schema([ColSpec("string", "reply")]),
-        params=ParamSchema([ParamSpec(key, kind, getattr(usual, key)) for key, kind in _PARAMS.items()]),
+        params=ParamSchema(
+            [
+                *(ParamSpec(key, kind, getattr(usual, key)) for key, kind in _PARAMS.items()),
+                ParamSpec("system", "string", own_system(adapter, DIALOGUE_SYSTEM) or ""),
+            ]
+        ),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
@@ -218,6 +236,7 @@ def records(tracking: Tracking, *, name: str | None = None) -> list[AdapterRecor
                 parent=tags.get("parent"),
                 run_id=item.run_id,
                 created=int(item.creation_timestamp),
+                contract=from_json(Contract, json.loads(tags["contract"])) if "contract" in tags else None,
                 metrics=json.loads(tags.get("metrics", "{}")),
             )
         )
@@ -245,7 +264,7 @@ def resolve(tracking: Tracking, reference: str) -> Adapter:
         "path": str(folder / "adapter"),
         "base": _here(tracking, BaseModel(**record["adapter"]["base"])),
     }
-    adapter = Adapter(**data)
+    adapter = from_json(Adapter, data)
     found = adapter_digest(folder / "adapter")
     if found != adapter.digest or found != item.tags.get("digest", found):
         raise IntegrityError(
@@ -308,7 +327,6 @@ def export(tracking: Tracking, reference: str, target: Path, *, merge: bool = Fa
     if target.exists() and any(target.iterdir()):
         raise InputError(f"`{target}` must be a new or empty folder; it holds files")
     adapter = resolve(tracking, reference)
-    card = Path(adapter.path).parent / "README.md"
     partial = target.with_name(target.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -319,11 +337,20 @@ def export(tracking: Tracking, reference: str, target: Path, *, merge: bool = Fa
     else:
         for file in ADAPTER_FILES:
             shutil.copyfile(Path(adapter.path) / file, partial / file)
-    shutil.copyfile(card, partial / "README.md")
+        write_contract(partial, adapter.contract)
+        template = None if adapter.contract is None else own_template(adapter, load_tokenizer(adapter.base))
+        if template is not None:
+            (partial / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (partial / "README.md").write_text(card_of(adapter), encoding="utf-8")
     if target.exists():
         target.rmdir()
     partial.rename(target)
     return target
+
+
+def card_of(adapter: Adapter) -> str:
+    """The card that an adapter of the registry was published with."""
+    return (Path(adapter.path).parent / "README.md").read_text(encoding="utf-8")
 
 
 def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics: Mapping[str, float]) -> str:

@@ -12,8 +12,10 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from harness.store.artifacts import read_json
-from harness.types import Adapter, BaseModel, Decoding, Message
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.contracts import own_system
+from harness.store.artifacts import from_json, read_json
+from harness.types import Adapter, Decoding, Message
 
 
 class AdapterModel(PythonModel):
@@ -24,27 +26,31 @@ class AdapterModel(PythonModel):
         from harness.models.local import LocalModel
 
         data = read_json(Path(context.artifacts["record"]))["adapter"]
-        base = BaseModel(**data["base"])
-        adapter = Adapter(**(data | {"path": context.artifacts["adapter"], "base": base}))
-        self._model = LocalModel.load(base)
+        adapter = from_json(Adapter, data | {"path": context.artifacts["adapter"]})
+        self._model = LocalModel.load(adapter.base)
         self._adapter = self._model.add_adapter(adapter)
+        self._system = own_system(adapter, DIALOGUE_SYSTEM)
 
+    # The adapter's own system message stands before each prompt; the parameter `system` takes its place, "" none does.
     # MLflow makes a schema of `model_input`'s type, and warns where it cannot; a frame is left to the signature.
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> list[str]:
         """Reply to each prompt; `params`, a mapping, may set what the signature lists."""
         from harness.models.chat import chat_messages
         from harness.models.protocol import ReplyRequest
 
+        asked = dict(params or {})
+        said = asked.pop("system", None)
+        system = self._system if said is None else said or None
         requests = [
             ReplyRequest(
                 key=str(row),
                 draw=0,
-                messages=tuple(chat_messages((Message(role="user", content=str(prompt)),))),
+                messages=chat_messages((Message(role="user", content=str(prompt)),), system=system),
                 adapter=self._adapter,
             )
             for row, prompt in enumerate(model_input["prompt"])
         ]
-        replies = self._model.generate(requests, decoding=Decoding(**(params or {})))
+        replies = self._model.generate(requests, decoding=Decoding(**asked))
         return [reply.text for reply in replies]
 
 

@@ -165,7 +165,8 @@ def describe(recipe: DpoRecipe) -> str:
         return "further SFT on chosen replies"
     smoothed = f", label smoothing {loss.label_smoothing:g}" if loss.label_smoothing else ""
     lengths = "" if loss.ld_alpha is None else f", length-desensitised {loss.ld_alpha:g}"
-    return f"DPO, {loss.type} loss, β = {loss.beta:g}{smoothed}{lengths}"
+    term = f", {loss.sft_weight:g} × SFT on chosen replies" if loss.sft_weight else ""
+    return f"DPO, {loss.type} loss, β = {loss.beta:g}{smoothed}{lengths}{term}"
 
 
 def seen(summary: DpoSummary) -> Mapping[str, str]:

@@ -106,6 +106,7 @@ def run(
         validation=validation,
         validation_packs=validation_packs,
         is_variable_length=runtime.is_variable_length,
+        neftune=(recipe.neftune_alpha, recipe.neftune_by),
         meter=meter,
         processes=processes,
         callbacks=training_callbacks(

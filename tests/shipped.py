@@ -54,7 +54,7 @@ class Workshop:
         if data.get("bases"):
             data["bases"] = {base: {"source": self.bases[base]} for base in data["bases"]}
         if "pairs" in data:
-            data["pairs"]["n_pairs"] = 16
+            data["pairs"] |= {"n_pairs": 16, "n_candidates": 4}  # tiny models rarely end a reply
         if "decoding" in data:
             data["decoding"]["max_new_tokens"] = 8
         for arm in data["arms"].values():

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import datetime
 import functools
+import json
 import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from harness.errors import ConfigError, InputError
+from harness.store.artifacts import digest_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,6 +149,30 @@ def write(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, st
         ConfigError: see `chat_format`. InputError: the template refuses these turns.
     """
     return _write(tokenizer, chat_format(tokenizer).adaptation, messages, reply_follows=reply_follows)
+
+
+@_once
+def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Identity of a chat template as it is used: its text and how it is adapted."""
+    return digest_json({"template": tokenizer.chat_template, "adapted": asdict(chat_format(tokenizer).adaptation)})
+
+
+def bring_system(tokenizer: PreTrainedTokenizerBase, system: str) -> str:
+    """The tokenizer's template, which puts this system message before a chat that brings none, as `write` would.
+
+    For programs that know templates alone. A system message that is brought stands as it is.
+    """
+    how = chat_format(tokenizer).adaptation
+    text = json.dumps(control(tokenizer).break_up(system), ensure_ascii=False)
+    alone = f"[{{'role': '{'user' if how.folds_system else 'system'}', 'content': {text}}}] + messages"
+    folded = f"[{{'role': 'user', 'content': {text} + {_JOINT!r} + messages[0]['content']}}] + messages[1:]"
+    put = f"({folded}) if messages[0]['role'] == 'user' else ({alone})" if how.folds_system else alone
+    off = "".join(f"{{%- set {name} = false %}}" for name in how.off)
+    # A line of its own, whose end the template engine takes away: what follows begins a line as before.
+    return (
+        "{%- if messages and not (messages | selectattr('role', 'in', ['system', 'developer']) | list) %}"
+        f"{{%- set messages = {put} %}}{{%- endif %}}{off}\n{tokenizer.get_chat_template()}"
+    )
 
 
 @_once

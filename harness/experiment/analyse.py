@@ -19,6 +19,7 @@ from harness.experiment.questions import declared_late
 from harness.experiment.record_builder import build_record
 from harness.experiment.session import OnProgress, Session
 from harness.measures.catalogue import find_measure
+from harness.measures.heldout import WEIGHINGS
 from harness.measures.measure import Measure
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
@@ -97,7 +98,7 @@ def analyse_stage(
 
 def findings_of(design: ExperimentDesign, plan: Plan, collected: Collected) -> Found:
     """Numbers of every arm and contrast, and what is missing among them."""
-    rules = measure_rules(design.measures, collected.uses)
+    rules = measure_rules(_weighed(design.measures), collected.uses)
     shared: dict[str, Any] = {
         "control": design.control,
         "family": design.family,
@@ -122,6 +123,18 @@ def findings_of(design: ExperimentDesign, plan: Plan, collected: Collected) -> F
         if finding.estimate.n:
             ends.setdefault(finding.variant or "", {})[finding.name] = finding.estimate
     return Found(rules=rules, analysis=replace(analysis, findings=findings), ends=ends)
+
+
+def _weighed(measures: Mapping[str, MeasureDesign]) -> dict[str, MeasureDesign]:
+    """The measures, and of held-out loss also the way to weigh it that was not declared."""
+    every = {}
+    for name, declared in measures.items():
+        every[name] = declared
+        effect = declared.smallest_effect
+        same = effect if effect is not None and effect.unit == "bits_per_byte" else None
+        other = MeasureDesign(smallest_effect=same)
+        every |= {way: other for way in WEIGHINGS if name in WEIGHINGS and way not in measures}
+    return every
 
 
 def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, JudgeUse]) -> dict[str, MeasureRule]:
@@ -157,7 +170,7 @@ def _absences(design: ExperimentDesign, plan: Plan, collected: Collected) -> tup
     ]
     # The loss of human replies needs none of the arm's own; some measures count those without text.
     counting = {name for name in design.measures if (known := find_measure(name)) and known.silence is not None}
-    measures = [name for name in design.measures if name not in ("heldout_loss", "no_text", *counting)]
+    measures = [name for name in design.measures if name not in (*WEIGHINGS, "no_text", *counting)]
     silent = [
         replace(absence, variants=(arm,))
         for arm in design.arm_names

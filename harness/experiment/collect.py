@@ -24,6 +24,7 @@ from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
 from harness.judging.spec import load_judge_spec
+from harness.measures.heldout import WEIGHINGS
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Absence, Generation, Prompt, Qualification, Variant
@@ -93,9 +94,10 @@ def collect(
         session, plan, results, uses={design.measures[n].judge: u for n, u in uses.items()}
     )
     uses = {name: use.under(qualifications) for name, use in uses.items()}
-    taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n != "heldout_loss"]
-    declared_order = {name: place for place, name in enumerate(design.measures)}
-    arms = sorted([*reader.heldout(), *reader.metrics(taken)], key=lambda arm: declared_order[arm.measure])
+    taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n not in WEIGHINGS]
+    order = {name: place for place, name in enumerate(design.measures)}
+    of_losses = next((order[way] for way in WEIGHINGS if way in order), 0)
+    arms = sorted([*reader.heldout(), *reader.metrics(taken)], key=lambda arm: order.get(arm.measure, of_losses))
     absences = list(_unused(session, design, cells, prepared))
     for name, declared in design.measures.items():
         if declared.scores is not None:
@@ -148,13 +150,14 @@ class _Reader:
     results: Mapping[str, StageResult]
 
     def heldout(self) -> list[SeededArm]:
-        """Held-out losses."""
-        found = {
-            each.cell.name: rows.heldout_arm(each.variant.name, self.results[each.cell.heldout])
+        """Held-out losses, weighed in both ways."""
+        made = {
+            each.cell.name: (each.variant.name, self.results[each.cell.heldout])
             for each in self.cells
             if each.cell.heldout is not None
         }
-        return self._seeded("heldout_loss", found)
+        found = {m: {cell: rows.heldout_arm(*of, measure=m) for cell, of in made.items()} for m in WEIGHINGS}
+        return [arm for measure, of_cells in found.items() for arm in self._seeded(measure, of_cells)]
 
     def metrics(self, wanted: Sequence[str]) -> list[SeededArm]:
         """Measures that need no judge: shipped ones from one table, each function from its own."""

@@ -12,6 +12,7 @@ from harness.errors import InputError
 from harness.experiment.design import EvaluationDesign, VariantDesign, directed
 from harness.experiment.task_choice import Chosen, choose_task, with_task
 from harness.experiment.variants import has_weights, parse_variant
+from harness.measures.heldout import WEIGHINGS
 from harness.reporting.text import slug
 from harness.task_kinds import require_fit
 
@@ -81,8 +82,8 @@ def build_design(
     }
     declared: dict[str, Any] = {}
     for name, said in (family or _declared(chosen, can_score=can_score)).items():
-        if name == "heldout_loss" and not can_score:
-            raise InputError("`heldout_loss` needs two sides with weights: a function, an endpoint or a file has none")
+        if name in WEIGHINGS and not can_score:
+            raise InputError(f"`{name}` needs two sides with weights: a function, an endpoint or a file has none")
         declared[name] = effects.get(name, {}) | dict(said)
     judged = judge_measures(judges)
     own_loss = ("heldout_loss",) if can_score and chosen.has_references else ()

@@ -19,7 +19,7 @@ from harness.measures.catalogue import CATALOGUE, find_measure
 from harness.stats import require_reachable
 from harness.store.artifacts import digest_json
 from harness.task_kinds import DIALOGUE, TASKS, TaskKind, TaskName
-from harness.types import Contrast, Decoding, Direction, SmallestEffect
+from harness.types import Contrast, Decoding, Direction, Quantization, SmallestEffect
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
 Unit = Literal["points", "bits_per_byte", "share", "nats", "sd_of_control", "quantile_of_control"]
@@ -144,7 +144,8 @@ class VariantDesign(StrictConfig):
     endpoint_model: str | None = None  # the model's name there
     generations: str | None = None  # JSONL made elsewhere
     given: str | None = Field(default=None, exclude_if=operator.not_)  # key of what a Python caller handed over
-    system: str | None = None  # system prompt; None: the task's own
+    quantization: Quantization = Field(default="none", exclude_if=lambda held: held == "none")  # of the base
+    system: str | None = None  # system prompt; None: the data's, else an adapter's own, else the task's
     shots: int = Field(default=0, ge=0, le=32)  # few-shot exchanges, drawn from TRAIN
 
     @model_validator(mode="after")
@@ -159,6 +160,8 @@ class VariantDesign(StrictConfig):
             raise ValueError("`revision` goes with `model`")
         if self.base is not None and self.adapter is None:
             raise ValueError("`base` goes with `adapter`")
+        if self.quantization != "none" and self.model is None and self.adapter is None:
+            raise ValueError("`quantization` goes with `model` or `adapter`, whose base is loaded here")
         if self.generations is not None and (self.shots or self.system):
             raise ValueError("`generations` are replies already made: `shots` and `system` cannot change them")
         return self

@@ -66,6 +66,13 @@ def pairs_behind(tracking: Tracking, training: Training) -> Path | None:
     return None
 
 
+def windows_behind(tracking: Tracking, training: Training) -> Path | None:
+    """The prepared folder that a training used; None where it is gone."""
+    for info in tracking.find(stage="prepare", output_digest=training.inputs.get("prepared", ""), limit=1):
+        return tracking.folder(info.run_id)
+    return None
+
+
 def _runs(tracking: Tracking, adapter: Adapter) -> Iterator[str]:
     for record in records(tracking, name=adapter.name):
         if record.version == adapter.version and record.run_id is not None:

@@ -12,6 +12,7 @@ from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.contrasts import MeasuredArm
 from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.imported_scores import SCORES_FILE, ImportedScore, read_scores
+from harness.measures.heldout import TOTAL, as_mean
 from harness.store.artifacts import read_manifest, read_parquet
 from harness.types import Generation, Source
 
@@ -49,14 +50,11 @@ def read_replies(variant: str, stage: StageResult) -> Replies:
     return Replies(variant=variant, generations=generations, stage=stage)
 
 
-def heldout_arm(variant: str, stage: StageResult) -> MeasuredArm:
-    """Held-out loss of a variant, a row per human reply."""
-    return MeasuredArm(
-        measure="heldout_loss",
-        variant=variant,
-        rows=read_columns(stage.folder / HELDOUT, values=("bits_per_byte",)).rows("bits_per_byte"),
-        sources=(source_of(stage, HELDOUT),),
-    )
+def heldout_arm(variant: str, stage: StageResult, *, measure: str) -> MeasuredArm:
+    """Held-out loss of a variant, weighed in one of its two ways, a row per human reply."""
+    source = source_of(stage, HELDOUT)
+    rows = rows_of_source(stage.folder, source, measure=measure)
+    return MeasuredArm(measure=measure, variant=variant, rows=rows, sources=(source,))
 
 
 def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants: Sequence[str]) -> list[MeasuredArm]:
@@ -125,6 +123,10 @@ def value_column(file: str, *, measure: str) -> str:
 def rows_of_source(folder: Path, source: Source, *, measure: str) -> Rows:
     """The rows under a variant's number, from the folder of the run that its source names."""
     file = source.artifact
+    if (file, measure) == (HELDOUT, TOTAL):
+        held = read_columns(folder / file, values=("total_bits", "n_bytes"))
+        rows, sizes = (held.rows(name, **source.where) for name in ("total_bits", "n_bytes"))
+        return rows if rows.n_missing == len(rows) else replace(rows, values=as_mean(rows.values, sizes.values))
     column = value_column(file, measure=measure)
     prompt = "cluster" if file == DIVERSITY else "prompt_id"
     return read_columns(folder / file, values=(column,), prompt=prompt).rows(column, **source.where)

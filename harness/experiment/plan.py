@@ -17,6 +17,7 @@ from harness.experiment.variants import has_weights
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import find_measure
+from harness.measures.heldout import WEIGHINGS
 
 if TYPE_CHECKING:
     from harness.experiment.design import EvaluationDesign
@@ -104,8 +105,8 @@ def _trained(builder: Builder, design: AblationDesign, *, arm: str, seed: int, f
 
 def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, folder: Path) -> Plan:
     """Replies and losses of every cell, then what is taken on them; an evaluation's replies are part of its report."""
-    is_heldout = "heldout_loss" in design.measures
-    if not isinstance(design, AblationDesign) or any(name != "heldout_loss" for name in design.measures):
+    is_heldout = any(name in WEIGHINGS for name in design.measures)
+    if not isinstance(design, AblationDesign) or any(name not in WEIGHINGS for name in design.measures):
         for place, cell in enumerate(cells):
             decoding = decoding_json(decoding_of(design, cell.arm).noun(seed=design.seed))
             settings = {**cell.settings, "decoding": decoding}

@@ -15,11 +15,12 @@ from harness.experiment.analysis.seeded import paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_row, trend_rows
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
-from harness.experiment.design import ExperimentDesign
+from harness.experiment.design import ExperimentDesign, MeasureDesign
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
 from harness.experiment.score_table import lost_scores, scores_of
 from harness.measures.catalogue import find_measure
+from harness.measures.heldout import TOTAL
 from harness.models.memory import peak_of_stages
 from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
@@ -76,7 +77,9 @@ def build_record(
         decoding=design.decoding.noun(seed=design.seed) if _is_decoding_shared(design) else None,
         judges=judges,
         qualifications=tuple(parts.called_as(found, noun) for found in collected.qualifications),
-        distributions=tuple(records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms),
+        distributions=tuple(
+            records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms if arm.measure != TOTAL
+        ),
         curves=training.own_curves,
         samples=_samples(design, collected, chosen),
         sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
@@ -135,7 +138,7 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     shown = []
     for name, rule in found.rules.items():
         known, judge, effect = (
-            find_measure(name, design.measures[name].measure),
+            find_measure(name, design.measures.get(name, MeasureDesign()).measure),
             collected.uses.get(name),
             rule.smallest_effect,
         )

@@ -12,12 +12,14 @@ from harness.doors import functions
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.experiment.design import VariantDesign
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
+from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.contracts import kept, own_system
 from harness.models.metering import Usage
 from harness.models.quiet import quiet
 from harness.registry import is_registry_name, open_adapter, resolve
 from harness.seeding import stream
 from harness.store.artifacts import digest_file, digest_json
-from harness.types import Adapter, BaseModel, Message, Prompt, Variant
+from harness.types import Adapter, BaseModel, Message, Prompt, Quantization, Variant
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Spending
@@ -44,14 +46,14 @@ class ModelPool:
         self._models: dict[tuple[str, str], LocalModel] = {}
         self._usage = Usage()  # of models that were let go
 
-    def base(self, base: BaseModel, *, dtype: Dtype = "auto") -> LocalModel:
+    def base(self, base: BaseModel, *, dtype: Dtype = "auto", quantization: Quantization = "none") -> LocalModel:
         """A base model, loaded on first use; the same weights in the same precision are loaded once."""
         from harness.models.local import LocalModel
 
-        key = (base.digest, _precision(dtype))
+        key = (base.digest, f"{_precision(dtype)} {quantization}")
         if key not in self._models:
             with quiet():
-                self._models[key] = LocalModel.load(base, dtype=dtype)
+                self._models[key] = LocalModel.load(base, dtype=dtype, quantization=quantization)
         return self._models[key]
 
     def of(self, variant: Variant, *, spending: Spending) -> LanguageModel:
@@ -78,7 +80,7 @@ class ModelPool:
             if (own, "as it is") not in self._models:
                 self._models[own, "as it is"] = live.local()
             return self._models[own, "as it is"]
-        model = self.base(variant.base)
+        model = self.base(variant.base, quantization=variant.quantization)
         if variant.adapter is not None:
             model.add_adapter(variant.adapter)
         return model
@@ -117,7 +119,8 @@ def resolve_variant(
         name: the variant's name in the experiment.
         design: its declaration.
         tracking: where the registry is.
-        system: that of the prepared data; None leaves it to the model's template.
+        system: that of the prepared data; where rows bring none, an adapter's own goes before it, and None leaves it to
+            the model's template.
         shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
         seed: of that draw.
         probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
@@ -127,7 +130,8 @@ def resolve_variant(
     if design.given is not None and (callable(given := functions.lent(design.given))):
         label = getattr(given, "__name__", type(given).__name__)
         return Variant(name=name, kind="function", model=label, system=design.system, digest=design.given)
-    said = design.system or system
+    base, adapter = (None, None) if design.endpoint is not None else _weights_of(design, tracking)
+    said = design.system or _brought(system, adapter)
     shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
     spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
     if design.endpoint is not None:
@@ -143,18 +147,28 @@ def resolve_variant(
             digest=digest_json(identity),
             **served,
         )
-    base, adapter = _weights_of(design, tracking)
+    if base is None:
+        raise InputError(f"`{name}` must name a base model; it has none")
     identity = {"base": asked_digest(base), "adapter": adapter.digest if adapter else None, **spoken}
+    unkept = () if adapter is None else kept(adapter.contract, system=said, quantization=design.quantization)
+    if design.quantization != "none":
+        identity["quantization"] = design.quantization
     return Variant(
         name=name,
         kind="model",
         base=base,
         adapter=adapter,
+        quantization=design.quantization,
         system=said,
         shots=shots,
-        template=adaptation_of(base).notes,
+        template=(*adaptation_of(base).notes, *unkept),
         digest=digest_json(identity),
     )
+
+
+def _brought(system: str | None, adapter: Adapter | None) -> str | None:
+    """The system message that rows bring; where they bring none, an adapter's own, else that of the data's kind."""
+    return own_system(adapter, system) if system in (None, DIALOGUE_SYSTEM) else system
 
 
 def _weights_of(design: VariantDesign, tracking: Tracking) -> tuple[BaseModel, Adapter | None]:

@@ -6,22 +6,40 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.measures.measure import Measure
 from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress, require
+from harness.stats.rows import Floats
 from harness.types import Message, Prompt
 
+LOSS, TOTAL = "heldout_loss", "heldout_loss_total"
+WEIGHINGS = (LOSS, TOTAL)  # of the same losses: a report that has one has both
 MEASURES = (
     Measure(
-        name="heldout_loss",
+        name=LOSS,
         label="Held-out loss",
         unit="bits per byte",
         better="lower",
         description=(
             "How surprised the model is by what the human wrote: bits per UTF-8 byte of the human reply, end token "
-            "included. It compares across tokenizers and needs no judge."
+            "included. It compares across tokenizers and needs no judge. A mean over prompts: every reply counts "
+            "alike, so very short ones rule it."
         ),
         phrase=("fits what people wrote better", "fits what people wrote worse"),
+        origin="heldout",
+    ),
+    Measure(
+        name=TOTAL,
+        label="Held-out loss, byte by byte",
+        unit="bits per byte",
+        better="lower",
+        description=(
+            "The same surprise in all: the bits of all human replies over all their bytes. Every byte counts alike, "
+            "so long replies rule it. Its interval is that of a ratio, linearised."
+        ),
+        phrase=("fits what people wrote better byte by byte", "fits what people wrote worse byte by byte"),
         origin="heldout",
     ),
 )
@@ -79,6 +97,18 @@ def heldout_losses(
     found = model.continuation_logprobs(requests, on_progress=on_progress)
     by_id = {prompt.id: continuation for prompt, continuation in zip(asked, found, strict=True)}
     return [_row(prompt, by_id.get(prompt.id)) for prompt in prompts]
+
+
+def as_mean(totals: Floats, sizes: Floats) -> Floats:
+    """Values R + (total − R·size) / mean size: their mean is R = Σ totals / Σ sizes, their scatter that of the ratio.
+
+    The linearisation of a ratio estimate (Cochran 1977, section 6.4): means, paired differences and their clustered
+    errors of these are those of the ratio, to first order. NaN stays NaN.
+    """
+    there = ~np.isnan(totals)
+    ratio, size = totals[there].sum() / sizes[there].sum(), sizes[there].mean()
+    found: Floats = ratio + (totals - ratio * sizes) / size
+    return found
 
 
 def _reference(prompt: Prompt) -> str:

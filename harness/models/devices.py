@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from harness.errors import UnavailableError
+from harness.errors import InputError, UnavailableError
 
 Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "flash_attention_2", "sdpa", "eager"]
@@ -29,8 +29,9 @@ def gpu_trouble() -> str | None:
 
     if torch.version.cuda is None:
         return f"there is an NVIDIA card, and torch {torch.__version__} is built for CPUs alone: install a CUDA build"
+    untyped: Any = torch.cuda
     try:
-        torch.cuda.init()
+        untyped.init()
     except (RuntimeError, AssertionError) as err:
         found = re.search(r"found version (\d+)", str(err))
         if found is None:
@@ -79,8 +80,10 @@ def resolve_attention(attention: Attention, device: str) -> str:
     """The attention implementation; `auto` takes FlashAttention on CUDA when it is installed, else SDPA.
 
     Raises:
-        UnavailableError: FlashAttention was asked for where it cannot run.
+        InputError: packed rows are not tested under it. UnavailableError: FlashAttention, where it cannot run.
     """
+    if attention not in get_args(Attention):
+        raise InputError(f"`attention` must be one of {', '.join(get_args(Attention))}, got {attention!r}")
     has_flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
     if attention == "flash_attention_2" and not has_flash:
         raise UnavailableError(

@@ -11,6 +11,7 @@ from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
 from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
+from harness.models.contracts import require_template
 from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
 from harness.models.metering import Meter, Usage
@@ -36,7 +37,7 @@ from harness.models.scoring import Answer, Question, Scorer, continuation_questi
 from harness.models.stops import read_reply, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
-from harness.types import Adapter, BaseModel, Decoding
+from harness.types import Adapter, BaseModel, Decoding, Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,7 +87,7 @@ class LocalModel:
         *,
         dtype: Dtype = "auto",
         device: Device = "auto",
-        quantization: Literal["nf4"] | None = None,
+        quantization: Quantization = "none",
         attention: Attention = "auto",
         settings: Settings | None = None,
     ) -> LocalModel:
@@ -116,7 +117,7 @@ class LocalModel:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, use_safetensors=True, **options
             )
-        if quantization is None:
+        if quantization == "none":
             model.to(where)
         return cls(never_repacked(model.eval()), load_tokenizer(base, settings=settings), base=base)
 
@@ -151,8 +152,10 @@ class LocalModel:
 
         Raises:
             IntegrityError: its files do not have the digest on record.
-            InputError: it is no LoRA adapter in safetensors, or does not belong to this base.
+            InputError: it is no LoRA adapter in safetensors, does not belong to this base, or was trained under another
+                chat template.
         """
+        require_template(adapter, self.tokenizer)
         return self.bank.add(adapter, base=self._base, name=name)
 
     # ── generation ───────────────────────────────────────────────────────────────────────────────────────────────────

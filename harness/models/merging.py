@@ -10,6 +10,7 @@ from harness.errors import InputError
 from harness.models.adapters import open_verified
 from harness.models.attaching import attach
 from harness.models.bases import base_folder, load_tokenizer
+from harness.models.contracts import own_template
 from harness.types import Adapter
 
 _TOLERANCE = 1e-3  # of a logit, for float32 sums in another order
@@ -17,6 +18,8 @@ _TOLERANCE = 1e-3  # of a logit, for float32 sums in another order
 
 def save_merged(adapter: Adapter, folder: Path) -> None:
     """Write base + adapter as one safetensors checkpoint with its tokenizer; float32, as the adapter was learned.
+
+    Its chat template brings the adapter's own system message where a chat has none.
 
     Raises:
         InputError: the checkpoint does not answer as the adapter does, say one on a head that shares its weights.
@@ -34,7 +37,9 @@ def save_merged(adapter: Adapter, folder: Path) -> None:
     head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
     merged.config.tie_word_embeddings = head is not None and head.weight is embedding.weight
     merged.save_pretrained(folder, safe_serialization=True)
-    load_tokenizer(adapter.base).save_pretrained(folder)
+    tokenizer = load_tokenizer(adapter.base)
+    tokenizer.chat_template = own_template(adapter, tokenizer) or tokenizer.chat_template
+    tokenizer.save_pretrained(folder)
     with torch.no_grad():
         found = _load(folder)(tokens).logits
     if not torch.allclose(found, expected, atol=_TOLERANCE, rtol=_TOLERANCE):

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from harness.errors import InputError
 from harness.models.chat import render, reply_ids
+from harness.models.contracts import own_system
 from harness.models.local import LocalModel
 from harness.serving.engine import Ask, Engine
 from harness.serving.errors import ApiError, bad_request, internal, of_validation, unknown_model
@@ -41,8 +42,13 @@ class Service:
         limits: ServingLimits | None = None,
         key: str | None = None,
         log: RequestLog | None = None,
+        brings_system: bool = True,
     ) -> None:
-        """`key` is asked of every client of `/v1`; `log` gets one line per request."""
+        """`key` is asked of every client of `/v1`; `log` gets one line per request.
+
+        `brings_system`: whether an adapter's own system message goes before a chat without one.
+        """
+        self.brings_system = brings_system
         self.limits = limits or ServingLimits()
         self.model = model
         self.variants = variants
@@ -61,9 +67,17 @@ class Service:
         self.key.require(request.headers.get("authorization"))
         self.rate.take(request.client.host if request.client else "")
 
-    def prompt_ids(self, request: ChatRequest) -> tuple[int, ...]:
+    def prompt_ids(self, request: ChatRequest, adapter: Adapter | None = None) -> tuple[int, ...]:
         """Tokens of the chat; may take a while for a long one, so not for an event loop."""
         chat = [{"role": "system" if t.role == "developer" else t.role, "content": t.text} for t in request.messages]
+        n_systems = sum(turn["role"] == "system" for turn in chat)
+        if n_systems > 1:
+            raise bad_request(
+                f"`messages` must hold one system (or developer) message at most, got {n_systems}; join them",
+                param="messages",
+            )
+        if self.brings_system and not n_systems and (own := own_system(adapter, None)) is not None:
+            chat.insert(0, {"role": "system", "content": own})
         try:
             if request.continue_final_message:
                 return render(self.model.tokenizer, chat[:-1]) + reply_ids(self.model.tokenizer, chat[-1]["content"])
@@ -170,7 +184,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 def _card(service: Service, served: Served) -> ModelCard:
     root = service.variants.base.source
-    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest)
+    system = served.contract.system if service.brings_system and served.contract else None
+    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, system=system)
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:
@@ -181,7 +196,7 @@ async def _chat(service: Service, http: Request, body: bytes) -> Response:
         raise of_validation(err) from err
     record.note(model=request.model, streamed=bool(request.stream))
     adapter = await asyncio.to_thread(service.variants.resolve, request.model)
-    ids = await asyncio.to_thread(service.prompt_ids, request)
+    ids = await asyncio.to_thread(service.prompt_ids, request, adapter)
     if service.log.with_text:
         record.note(messages=[{"role": turn.role, "content": turn.text} for turn in request.messages])
     ticket = service.engine.submit(service.ask(request, ids, adapter))

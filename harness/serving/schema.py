@@ -200,6 +200,7 @@ class ModelCard(BaseModel):
     owned_by: Literal["screentest"] = "screentest"
     root: str  # the base that it runs on, as vLLM says it of its own
     digest: str  # of the adapter, or of the bare base
+    system: str | None = None  # goes before a chat that brings no system message
 
 
 class ModelList(BaseModel):

@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import InputError, ScreentestError
 from harness.registry import AdapterRecord, is_registry_name, records, resolve
 from harness.serving.errors import bad_request, of_screentest, unknown_model
 from harness.store.tracking import Tracking
-from harness.types import Adapter, BaseModel
+from harness.types import Adapter, BaseModel, Contract
 
 BASE = "base"
 _FRESH = 10.0  # seconds for which a name keeps what it was found to mean: an alias may be moved
@@ -24,6 +25,7 @@ class Served:
     name: str
     created: int  # seconds since 1970
     digest: str  # of the adapter, or of the bare base
+    contract: Contract | None = None  # of an adapter, where it is on record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ class Variants:
         for record in found:
             if self._fits(record):
                 names = [f"{record.name}@{alias}" for alias in record.aliases] + [f"{record.name}/{record.version}"]
-                served += [Served(name=name, created=record.created // 1000, digest=record.digest) for name in names]
+                known: Any = {"created": record.created // 1000, "digest": record.digest, "contract": record.contract}
+                served += [Served(name=name, **known) for name in names]
         return [one for one in served if one.name in self._names] if self._names else served
 
     def adapters(self) -> dict[str, Adapter]:

@@ -14,10 +14,12 @@ from typing import NoReturn
 
 from harness.doors.adapters import open_adapter_files
 from harness.errors import InputError, UnavailableError
-from harness.models.bases import base_folder
+from harness.models.bases import base_folder, load_tokenizer
+from harness.models.contracts import own_template
 from harness.models.embedded import EMBEDDED
 from harness.serving.limits import KEY_VARIABLE, ServingLimits
 from harness.serving.variants import BASE
+from harness.store.artifacts import digest_json
 from harness.types import Adapter, BaseModel
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes
@@ -25,12 +27,19 @@ _VLLM_KEY = "VLLM_API_KEY"
 
 
 def build_command(
-    base: BaseModel, adapters: Mapping[str, Adapter], *, host: str, port: int, limits: ServingLimits
+    base: BaseModel,
+    adapters: Mapping[str, Adapter],
+    *,
+    host: str,
+    port: int,
+    limits: ServingLimits,
+    template: Path | None = None,
 ) -> list[str]:
     """The `vllm serve` command line for a base and its adapters, by the names that clients use.
 
     Sampling settings stored with the checkpoint are left out, as they are here, and replies are capped alike. vLLM has
-    no default length of a reply apart from its cap: clients should name `max_tokens`.
+    no default length of a reply apart from its cap: clients should name `max_tokens`. `template` is that of
+    `shared_template`.
 
     Raises:
         InputError: an adapter cannot be served by vLLM.
@@ -38,12 +47,32 @@ def build_command(
     command = ["vllm", "serve", *_model(base), "--served-model-name", BASE, "--host", host, "--port", str(port)]
     command += ["--max-num-seqs", str(limits.max_batch), "--generation-config", "vllm"]
     command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
+    if template is not None:
+        command += ["--chat-template", str(template)]
     if adapters:
         modules = [json.dumps({"name": name, "path": a.path, "base_model_name": BASE}) for name, a in adapters.items()]
         n_loras = min(limits.max_adapters, len({adapter.digest for adapter in adapters.values()}))
         command += ["--enable-lora", "--max-lora-rank", str(_rank(adapters)), "--max-loras", str(n_loras)]
         command += ["--max-cpu-loras", str(len(adapters)), "--lora-modules", *modules]
     return command
+
+
+def shared_template(base: BaseModel, adapters: Mapping[str, Adapter], *, folder: Path) -> Path | None:
+    """A chat template that brings the adapters' own system message, written into `folder`.
+
+    vLLM has one template for all that it serves, the bare base too: None where adapters differ in the message.
+
+    Raises:
+        InputError: the base's template has changed since one was trained.
+    """
+    tokenizer = load_tokenizer(base)
+    templates = {own_template(adapter, tokenizer) for adapter in adapters.values()}
+    if len(templates) != 1 or (text := templates.pop()) is None:
+        return None
+    file = folder / f"vllm-{digest_json(text)[:12]}.jinja"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def run(command: Sequence[str]) -> NoReturn:

@@ -11,6 +11,7 @@ from harness.types.dialogue import Message
 FinishReason = Literal["stop", "length", "error", "refused", "unknown"]
 ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
 VariantKind = Literal["model", "endpoint", "file", "function"]
+Quantization = Literal["nf4", "none"]  # 4-bit NormalFloat with double quantisation, or full precision
 NO_REPLY: Mapping[FinishReason, ScoreStatus] = {"error": "failed", "refused": "refused"}  # of the missing
 
 
@@ -25,6 +26,17 @@ class BaseModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """How an adapter was asked while it was trained; whoever asks it keeps to this, or says that it does not."""
+
+    system: str | None  # the system message before every prompt; None: there was none
+    template: str  # digest of the base's chat template as it was adapted
+    roles: tuple[str, ...]  # of a prompt's turns
+    max_tokens: int | None  # of prompt and reply; older turns were cut to fit. None where unknown
+    quantization: Quantization | None  # of the base beneath it; None where unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
     """A LoRA adapter and where it came from."""
 
@@ -36,6 +48,7 @@ class Adapter:
     recipe_digest: str | None = None
     data_digest: str | None = None
     parent: str | None = None  # digest of the adapter that it continued from
+    contract: Contract | None = None  # None: nobody wrote down how it was asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +75,10 @@ class Variant:
     endpoint: str | None = None  # kind "endpoint": base URL
     model: str | None = None  # kind "endpoint": model name there; kind "function": its name
     path: str | None = None  # kind "file"
+    quantization: Quantization = "none"  # kind "model": of the base as it is asked
     system: str | None = None  # system prompt
     shots: tuple[tuple[Message, ...], ...] = ()  # few-shot exchanges put before every prompt
-    template: tuple[str, ...] = ()  # how the base's chat template is adapted, a phrase each
+    template: tuple[str, ...] = ()  # how the chat template is adapted and an adapter's contract not kept, in phrases
     without: tuple[str, ...] = ()  # kind "endpoint": fields of decoding that the server refuses, so not sent
     opens_thinking: bool = False  # kind "endpoint": the server's template opens a block of thinking before the reply
     digest: str = ""  # decides identity: base, adapter, system prompt, shots, template

@@ -63,6 +63,8 @@ def show() -> None:
             st.info("Choose a scene, or write its first line.")
             return
         try:
+            for name in asked:
+                st.text(_asked_with(name, speakers.system_of(name)))
             _play(play, speakers, asked, n_tokens)
         except ScreentestError as err:
             st.error(str(err))
@@ -89,6 +91,10 @@ def _ask_variants(names: list[str]) -> tuple[list[str], int]:
         asked.append(st.selectbox("against", others, key="opponent"))
     n_tokens = st.slider("New tokens", 16, MAX_TOKENS, DEFAULT_TOKENS, step=16, key="tokens")
     return asked, int(n_tokens)
+
+
+def _asked_with(name: str, system: str | None) -> str:
+    return f"{name} is asked with {'no system message' if system is None else f'the system message “{system}”'}."
 
 
 def _ask_scene() -> Play | None:

@@ -11,9 +11,10 @@ import httpx
 
 from harness.doors.answers import OPENING, content_text
 from harness.errors import UnavailableError
-from harness.models.chat import chat_messages, render
+from harness.models.chat import DIALOGUE_SYSTEM, chat_messages, render
+from harness.models.contracts import own_system
 from harness.models.endpoint.connecting import list_models, open_client, read_key, told
-from harness.types import Decoding, Message
+from harness.types import Adapter, Decoding, Message
 
 if TYPE_CHECKING:
     from harness.models.local import LocalModel
@@ -35,6 +36,10 @@ class Speakers(Protocol):
         """Every variant that may be asked."""
         ...
 
+    def system_of(self, variant: str) -> str | None:
+        """The system message that it is asked with: an adapter's own, else that of film dialogue."""
+        ...
+
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, in pieces as it comes, thinking included; `harness.doors.answers` tells that apart."""
         ...
@@ -45,6 +50,7 @@ class ServedSpeakers:
 
     def __init__(self, url: str) -> None:
         self.where = url
+        self._offered: dict[str, dict[str, Any]] = {}
 
     def names(self) -> list[str]:
         """What the endpoint lists.
@@ -52,7 +58,13 @@ class ServedSpeakers:
         Raises:
             UnavailableError: the endpoint refuses the key, or went away.
         """
-        return list(list_models(self.where, key_variable=KEY_VARIABLE))
+        self._offered = list_models(self.where, key_variable=KEY_VARIABLE)
+        return list(self._offered)
+
+    def system_of(self, variant: str) -> str:
+        """The one that the server says an adapter was trained under."""
+        own = self._offered.get(variant, {}).get("system")
+        return own if own and isinstance(own, str) else DIALOGUE_SYSTEM
 
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, piece by piece.
@@ -63,7 +75,7 @@ class ServedSpeakers:
         import httpx2
         from openai import OpenAIError
 
-        asked: Any = chat_messages(turns)
+        asked: Any = chat_messages(turns, system=self.system_of(variant))
         decoding = Decoding(max_new_tokens=n_tokens)
         client = open_client(self.where, key=read_key(KEY_VARIABLE), timeout=120.0)
         try:
@@ -100,7 +112,7 @@ class LocalSpeakers:
         self._tracking = tracking
         self._base = resolve_base(base)
         self._model: LocalModel = LocalModel.load(self._base)
-        self._added: dict[str, str] = {}  # variant -> the adapter's name in the model
+        self._added: dict[str, Adapter] = {}  # those of variants that have been asked
         self._turn = threading.Lock()  # sessions share the model, and it speaks for one at a time
 
     def names(self) -> list[str]:
@@ -110,20 +122,30 @@ class LocalSpeakers:
         found = [r for r in records(self._tracking) if r.base == self._base.source]
         return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
 
+    def system_of(self, variant: str) -> str | None:
+        """The one that an adapter was trained under."""
+        return own_system(self._adapter(variant), DIALOGUE_SYSTEM)
+
+    def _adapter(self, variant: str) -> Adapter | None:
+        from harness.registry import resolve
+
+        if variant != BASE and variant not in self._added:
+            self._added[variant] = resolve(self._tracking, variant)
+        return self._added.get(variant)
+
     def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
         """The next line, piece by piece."""
         from harness.models.protocol import ReplyRequest
         from harness.models.stops import begins_thinking
-        from harness.registry import resolve
         from harness.serving.text import ReplyText
 
         decoding = Decoding(max_new_tokens=n_tokens, seed=seed)
         text = ReplyText(self._model.tokenizer, decoding.stop)
-        asked: Sequence[Mapping[str, str]] = chat_messages(turns)
         with self._turn:
-            if variant != BASE and variant not in self._added:
-                self._added[variant] = self._model.add_adapter(resolve(self._tracking, variant))
-            request = ReplyRequest(key="chat", messages=asked, adapter=self._added.get(variant))
+            adapter = self._adapter(variant)
+            asked: Sequence[Mapping[str, str]] = chat_messages(turns, system=own_system(adapter, DIALOGUE_SYSTEM))
+            name = None if adapter is None else self._model.add_adapter(adapter)
+            request = ReplyRequest(key="chat", messages=asked, adapter=name)
             if begins_thinking(self._model.tokenizer, render(self._model.tokenizer, asked)):
                 yield OPENING  # written by the template, so that no token of the reply says it
             for tokens in self._model.stream(request, decoding=decoding):

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from harness.registry import AdapterRecord
 
 app = typer.Typer(
-    help="List, import, promote and export registered adapters.", no_args_is_help=True, rich_markup_mode="markdown"
+    help="List, import, promote, export and publish registered adapters.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 
+RunOption = Annotated[
+    str | None, typer.Option(help="Run whose report is the proof; the newest that tests it when left out.")
+]
+CardOption = Annotated[Path | None, typer.Option(help="File to write; stdout when left out.")]
 Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`.", metavar="ADAPTER")]
 
 
@@ -48,10 +54,16 @@ def import_adapter(
         typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
     revision: RevisionOption = None,
+    system: Annotated[
+        str | None, typer.Option(help="System message that it was trained under; it is asked with it from here on.")
+    ] = None,
 ) -> Result:
     """Register an adapter that was trained elsewhere; safetensors only, checked against its base."""
+    from dataclasses import replace
+
     from harness.models.attaching import require_fit
-    from harness.models.bases import resolve_base
+    from harness.models.bases import load_tokenizer, resolve_base
+    from harness.models.contracts import contract_of
     from harness.registry import model_card, open_adapter, publish
     from harness.store.artifacts import to_json
     from harness.store.tracking import Tracking
@@ -59,9 +71,14 @@ def import_adapter(
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
     require_fit(adapter)
+    if system is not None:
+        contract = contract_of(load_tokenizer(adapter.base), system=system, max_tokens=None, quantization=None)
+        adapter = replace(adapter, contract=contract)
     card = model_card(adapter, name=name, facts={"Origin": "trained elsewhere, imported"}, metrics={})
     published = publish(Tracking(), adapter, name=name, card=card)
     say(f"registered as {bold(f'{published.name}/{published.version}')}, alias candidate")
+    if published.contract is None:
+        say("how it was asked in training is not on record: `--system` says under which system message")
     return Result(data={"adapter": f"{published.name}/{published.version}", **to_json(published)})
 
 
@@ -91,6 +108,57 @@ def export(
     folder = write(Tracking(), reference, target, merge=merge)
     say(f"written to {bold(folder)}")
     return Result(data={"folder": str(folder), "merged": merge})
+
+
+@app.command("card")
+@presented
+def card(reference: Reference, run: RunOption = None, out: CardOption = None) -> Result:
+    """Write a model card that carries proof: base, recipe, data, audit, and a report's verdicts with intervals."""
+    from harness.registry import card_of, resolve
+    from harness.reporting.model_card import find_proof, proven_card
+    from harness.store.tracking import Tracking
+
+    tracking = Tracking()
+    adapter = resolve(tracking, reference)
+    proof = find_proof(tracking, adapter, run=run)
+    text = proven_card(card_of(adapter), adapter, proof)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+        say(f"written to {bold(out)}")
+    source = None if proof is None else proof.record.run_id
+    return Result(data={"card": text, "run": source}, shown=() if out else (text.rstrip("\n"),))
+
+
+@app.command("push")
+@presented
+def push(
+    reference: Reference,
+    repo: Annotated[str, typer.Argument(help="`owner/name` on the hub; made where it is not there.")],
+    run: RunOption = None,
+    private: Annotated[bool, typer.Option("--private", help="Of a repository that is made.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")] = False,
+) -> Result:
+    """Push an adapter with its card to a hub; the token is that of HF_TOKEN, the hub that of HF_ENDPOINT."""
+    import tempfile
+
+    from harness.models.hub import push_folder
+    from harness.registry import card_of, resolve
+    from harness.registry import export as write
+    from harness.reporting.model_card import find_proof, proven_card
+    from harness.store.tracking import Tracking
+
+    tracking = Tracking()
+    adapter = resolve(tracking, reference)
+    proof = find_proof(tracking, adapter, run=run)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write(tracking, reference, Path(scratch) / "adapter", merge=merge)
+        (folder / "README.md").write_text(proven_card(card_of(adapter), adapter, proof), encoding="utf-8")
+        message = f"{adapter.name}/{adapter.version} from Screentest"
+        address = push_folder(folder, repo, private=private, message=message)
+    if proof is None:
+        say("its card carries no result: no report of this home tests it")
+    say(f"pushed: {bold(address)}")
+    return Result(data={"adapter": f"{adapter.name}/{adapter.version}", "commit": address, "merged": merge})
 
 
 def _row(record: AdapterRecord) -> tuple[object, ...]:

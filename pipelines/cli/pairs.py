@@ -37,9 +37,10 @@ def build(
     parent: ParentOption = "embedded-sft@candidate",
     corpus: CorpusOption = "sample",
     method: Annotated[
-        Literal["judge", "reference"],
+        Literal["judge", "reference", "other"],
         typer.Option(
-            help="`judge`: the best against the worst of n candidates. `reference`: the human against a sample."
+            help="`judge`: the best against the worst of n candidates. `reference`: the human against a sample. "
+            "`other`: the human against what a human replied to another prompt."
         ),
     ] = "judge",
     judge: Annotated[Path | None, typer.Option(help="A judge's folder, with `--method judge`.")] = None,
@@ -74,7 +75,7 @@ def build(
     from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for
 
     said: dict[str, Any] = {
-        "method": method, "n_pairs": n, "n_candidates": 1 if method == "reference" else candidates,
+        "method": method, "n_pairs": n, "n_candidates": candidates if method == "judge" else 1,
         "judge": None if judge is None else str(judge), "criterion": criterion, "min_margin": min_margin,
         "max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens, "temperature": temperature,
         "top_p": top_p, "seed": seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,7 +10,8 @@ from harness.terminal import bold, say
 from pipelines.cli.options import RevisionOption
 
 if TYPE_CHECKING:
-    from harness.models.local import Dtype
+    from collections.abc import Mapping
+
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
 
@@ -42,6 +43,12 @@ def serve(
         Literal["auto", "float32", "bfloat16", "float16"],
         typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA."),
     ] = "auto",
+    quantization: Annotated[
+        Literal["none", "nf4"], typer.Option(help="Of the base; nf4 is what QLoRA recipes train on.")
+    ] = "none",
+    own_system: Annotated[
+        bool, typer.Option(help="Put an adapter's own system message before a chat that brings none.")
+    ] = True,
     log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
     engine: Annotated[Literal["local", "vllm"], typer.Option(help="`vllm` runs an installed vLLM.")] = "local",
     show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
@@ -56,8 +63,10 @@ def serve(
 
     from harness.errors import ConfigError
     from harness.models.bases import adaptation_of, resolve_base
+    from harness.models.contracts import told
     from harness.serving.limits import ServingLimits
-    from harness.serving.variants import Variants
+    from harness.serving.logs import RequestLog
+    from harness.serving.variants import BASE, Variants
     from harness.store.tracking import Tracking
 
     if show and engine != "vllm":
@@ -71,22 +80,42 @@ def serve(
         max_connections=max_connections,
         timeout=timeout,
     )
-    served = Variants(Tracking(), resolve_base(base, revision=revision), names=variants or ())
+    tracking = Tracking()
+    served = Variants(tracking, resolve_base(base, revision=revision), names=variants or ())
     for note in adaptation_of(served.base).notes:
         say(f"{note} (not by vLLM, which renders it as it is)" if engine == "vllm" else note)
+    contracts = {one.name: one.contract for one in served.list() if one.name != BASE}
     if engine == "vllm":
         from harness.serving import vllm
 
-        command = vllm.build_command(served.base, served.adapters(), host=host, port=port, limits=limits)
+        folder = tracking.settings.home / "serving"
+        adapters = served.adapters()
+        template = vllm.shared_template(served.base, adapters, folder=folder) if own_system else None
+        command = vllm.build_command(served.base, adapters, host=host, port=port, limits=limits, template=template)
+        for line in told(contracts, brings_system=template is not None, quantization="none"):
+            say(line)
+        if template is not None:
+            say("vLLM has one template for all: `base` gets this system message too, where a chat brings none")
         if show:
             typer.echo(shlex.join(command))
             return
         vllm.run(command)
-    _serve_here(served, limits, host=host, port=port, grace=grace, dtype=dtype, log_text=log_text)
+    for line in told(contracts, brings_system=own_system, quantization=quantization):
+        say(line)
+    loaded = {"dtype": dtype, "quantization": quantization}
+    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text)}
+    _serve_here(served, limits, host=host, port=port, grace=grace, loaded=loaded, asked=asked)
 
 
 def _serve_here(
-    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: Dtype, log_text: bool
+    served: Variants,
+    limits: ServingLimits,
+    *,
+    host: str,
+    port: int,
+    grace: float,
+    loaded: Mapping[str, Any],
+    asked: Mapping[str, Any],
 ) -> None:
     import os
     import sys
@@ -96,19 +125,17 @@ def _serve_here(
     from harness.models.quiet import quiet
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
-    from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
     from pipelines.cli.session import say_gpu_trouble
 
     say_gpu_trouble()
     with bind(host, port) as sock:
-        served.list()  # a first look takes seconds where the store is new; no client should wait for it
         with quiet(), told_in_a_sentence(f"serve {served.base.source}", settings={}):
-            model = LocalModel.load(served.base, dtype=dtype)
+            model = LocalModel.load(served.base, **loaded)
         key = os.environ.get(KEY_VARIABLE)
-        service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
-        asked = "with a key" if service.key.is_on else "without a key"
-        say(f"serving on {bold(f'http://{host}:{port}/v1')} {asked}; Ctrl-C stops it")
+        service = Service(model, served, limits=limits, key=key, **asked)
+        keyed = "with a key" if service.key.is_on else "without a key"
+        say(f"serving on {bold(f'http://{host}:{port}/v1')} {keyed}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
     sys.stdout.flush()
     os._exit(0)  # all is said and nothing is to be kept; the interpreter would take seconds of the grace to end

@@ -43,7 +43,8 @@ _BLOCK = (8, 64)  # prompts that are asked together: fewest, most
 class PairsConfig(StrictConfig):
     """Every setting of a set of pairs."""
 
-    method: Literal["judge", "reference"] = "judge"  # the judge's best against its worst, or the human against a sample
+    # the judge's best against its worst, the human reply against a sample, or against one to another prompt
+    method: Literal["judge", "reference", "other"] = "judge"
     n_pairs: Annotated[int, Field(ge=1, le=10**9)] = (
         10_000  # wanted; prompts are drawn until there are so many, or none is left
     )
@@ -63,8 +64,8 @@ class PairsConfig(StrictConfig):
             raise ValueError("`judge` must name a judge's folder with `method: judge`")
         if self.method == "judge" and self.n_candidates < 2:
             raise ValueError("`n_candidates` must be at least 2 with `method: judge`, or there is nothing to rank")
-        if self.method == "reference" and (self.judge or self.criterion or self.min_margin):
-            raise ValueError("`judge`, `criterion` and `min_margin` have no meaning with `method: reference`")
+        if self.method != "judge" and (self.judge or self.criterion or self.min_margin):
+            raise ValueError(f"`judge`, `criterion` and `min_margin` have no meaning with `method: {self.method}`")
         return self
 
     def noun(self) -> Decoding:
@@ -82,8 +83,8 @@ class PairsConfig(StrictConfig):
 class PairsSummary:
     """Where the pairs came from and what it took; `summary.json`."""
 
-    method: str  # "judge", "reference" or "import"
-    preferred_by: str  # judge id, "reference", or what the imported rows say
+    method: str  # "judge", "reference", "other" or "import"
+    preferred_by: str  # judge id, "reference", "other reply", or what the imported rows say
     n_pairs: int
     n_films: int
     n_prompts: int  # asked
@@ -136,8 +137,10 @@ def run(
         if not block:
             break
         journal = folder / f"{CANDIDATES}-{number:05}.jsonl"
-        generations = generate(
-            model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal
+        generations = (
+            []
+            if config.method == "other"
+            else generate(model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal)
         )
         standing = tally.ask(block, generations)
         choices = ranker.choose(block, standing)

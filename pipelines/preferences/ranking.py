@@ -11,6 +11,7 @@ from harness.errors import ConfigError
 from harness.experiment.lineage import REFERENCE
 from harness.judging.preferences import item_values
 from harness.judging.results import item_id, judged_items
+from harness.seeding import derive
 from harness.store.artifacts import digest_json
 from harness.types import Candidate, Generation, JudgedItem, Progress, Prompt
 from pipelines.corpus.duplicates import words
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 Ranked = tuple[float, Generation]  # in the ranker's units
+OTHER = "other reply"  # who preferred, where people's replies to other prompts were rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,38 @@ class ReferenceRanker:
             stood = tuple(candidate(g, None) for g in candidates[prompt.id])
             chosen[prompt.id] = Choice(chosen=reference, rejected=other.text, margin=None, candidates=stood)
         return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherReplyRanker:
+    """The human reply before what a human replied to another prompt, of another film: both are people's, one fits."""
+
+    pool: tuple[Prompt, ...]
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return OTHER
+
+    def choose(
+        self,
+        prompts: Sequence[Prompt],
+        candidates: Mapping[str, Sequence[Generation]],
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Choice | None]:
+        """The reference against one drawn by the prompt's id; candidates are not looked at."""
+        return {prompt.id: self._choice(prompt) for prompt in prompts}
+
+    def _choice(self, prompt: Prompt) -> Choice | None:
+        reference, first = (prompt.reference or "").strip(), derive(self.seed, "other reply", prompt.id)
+        for step in range(len(self.pool)):
+            other = self.pool[(first + step) % len(self.pool)]
+            said = (other.reference or "").strip()
+            if reference and said and other.cluster != prompt.cluster and words(said) != words(reference):
+                return Choice(chosen=reference, rejected=said, margin=None, candidates=())
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

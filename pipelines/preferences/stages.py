@@ -20,11 +20,14 @@ from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.ranking import JudgeRanker, ReferenceRanker
+from pipelines.preferences.ranking import OTHER, JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
 from pipelines.training.dpo_recipe import DpoRecipe
 
 if TYPE_CHECKING:
     from pipelines.preferences.audit import PairAudit
+
+
+_BY_METHOD = {"reference": REFERENCE, "other": OTHER}
 
 
 def parent_of(session: Session, recipe: DpoRecipe, *, named: str | None = None) -> Adapter:
@@ -114,9 +117,7 @@ def pairs_stage(
             prepared=prepared.folder,
             parent=parent,
             model=session.pool.of(build.candidates_of(parent, system=None), spending=session.spending),
-            ranker=ReferenceRanker()
-            if use is None
-            else JudgeRanker(judge=judge_of(session, use), criterion=use.criterion),
+            ranker=_ranker(session, config, use, prepared),
             folder=stage.folder,
             on_progress=on_progress,
         )
@@ -128,16 +129,24 @@ def pairs_stage(
         label="Preference pairs",
         revision=build.REVISION,
         config=config.model_dump(mode="json", exclude={"judge"})
-        | {"ranker": REFERENCE if use is None else f"{use.judge_id}/{use.criterion}"},
+        | {"ranker": _BY_METHOD[config.method] if use is None else f"{use.judge_id}/{use.criterion}"},
         inputs={"prepared": prepared.digest, "parent": parent.digest},
         work=work,
         adopt=adopt,
     )
 
 
+def _ranker(session: Session, config: PairsConfig, use: JudgeUse | None, prepared: StageResult) -> Ranker:
+    if use is not None:
+        return JudgeRanker(judge=judge_of(session, use), criterion=use.criterion)
+    if config.method == "other":
+        return OtherReplyRanker(pool=tuple(prompts_of(prepared, "train")), seed=config.seed)
+    return ReferenceRanker()
+
+
 def _judge_of_pairs(session: Session, config: PairsConfig) -> JudgeUse | None:
-    """Who prefers, its mode resolved; None where the human reply is preferred to a sample."""
-    if config.method == "reference":
+    """Who prefers, its mode resolved; None where it is the human reply that is preferred."""
+    if config.method != "judge":
         return None
     spec = load_judge_spec(Path(config.judge or ""))
     criterion = config.criterion or spec.criteria[0].name

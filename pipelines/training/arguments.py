@@ -27,7 +27,6 @@ def sft_arguments(recipe: SftRecipe, **context: Any) -> Any:
 
     return SFTConfig(
         **_shared(recipe, **context),
-        neftune_noise_alpha=recipe.neftune_alpha,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
 

@@ -21,6 +21,7 @@ def in_chunks(read: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets:
 
     All in one pass, bit for bit as without chunks, where they are few.
     """
+    import torch
     from torch.utils.checkpoint import checkpoint
 
     n = max(1, AT_ONCE // logits.shape[1])
@@ -33,5 +34,5 @@ def in_chunks(read: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets:
     again: Any = checkpoint  # untyped upstream
     return [
         again(of_chunk, chunk, chosen, use_reentrant=False, preserve_rng_state=False)
-        for chunk, chosen in zip(logits.split(n), targets.split(n), strict=True)
+        for chunk, chosen in zip(torch.split(logits, n), torch.split(targets, n), strict=True)
     ]

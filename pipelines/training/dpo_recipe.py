@@ -1,7 +1,8 @@
-"""The recipe of a preference training: every setting, none with a default."""
+"""The recipe of a preference training: every setting, none with a default but `loss.sft_weight`."""
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,10 +23,12 @@ class PairSettings(StrictConfig):
 class LossSettings(StrictConfig):
     """What is minimised. `sft` is the control: likelihood of the chosen replies alone, all else the same."""
 
-    type: Literal["sigmoid", "hinge", "ipo", "robust", "sft"]
+    type: Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sft"]
     beta: Annotated[float, Field(gt=0, le=1e4)]  # how dearly leaving the reference is paid
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # assumed share of pairs whose preference is wrong
     ld_alpha: Annotated[float, Field(ge=0, le=1)] | None  # weight of tokens beyond the shorter reply; null counts all
+    # of the likelihood of the chosen reply, a token, added to the loss; younger than recipes that people have
+    sft_weight: float = Field(default=0.0, ge=0, le=1e3, exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _smooths_where_it_can(self) -> Self:
@@ -33,6 +36,8 @@ class LossSettings(StrictConfig):
             raise ValueError(f"`label_smoothing` must be 0 with `type: {self.type}`, which does not know it")
         if self.ld_alpha is not None and self.type == "sft":
             raise ValueError("`ld_alpha` must be null with `type: sft`, which compares no lengths")
+        if self.sft_weight and self.type == "sft":
+            raise ValueError("`sft_weight` must be 0 with `type: sft`, which is that term alone")
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import sigmoid
 from torch.nn.functional import logsigmoid, relu
 
 from pipelines.training.dpo_recipe import LossSettings
@@ -48,14 +49,27 @@ def pair_losses(scores: PairScores, loss: LossSettings) -> Tensor:
     - `robust`: [−(1−ε) log σ(βδ) + ε log σ(−βδ)] / (1−2ε) (arXiv 2403.00409), unbiased under that noise.
     - `hinge`: max(0, 1 − βδ) (SLiC, arXiv 2305.10425, normalised by the reference as in arXiv 2309.06657).
     - `ipo`: (δ̄ − 1/(2β))² (arXiv 2310.12036, equation 17), with log-ratios a token as TRL takes them.
+    - `apo_zero`: 1 − σ(βr₊) + σ(βr₋), `apo_down`: σ(βr₊) + 1 − σ(βδ), of the log-ratios r of chosen and rejected
+      (arXiv 2408.06266, equations 7 and 8): the chosen reply is anchored, and cannot sink with the rejected one.
     - `sft`: −log policy(chosen), in nats a reply; the control, which knows no reference.
+
+    `sft_weight` adds −log policy(chosen) a token, so often (RPO, arXiv 2404.19733, equation 1).
     """
     if loss.type == "sft":
         return -scores.chosen
+    losses = _preferring(scores, loss)
+    return losses - loss.sft_weight * scores.chosen / scores.n_chosen if loss.sft_weight else losses
+
+
+def _preferring(scores: PairScores, loss: LossSettings) -> Tensor:
     if loss.type == "ipo":
         per_token = scores.chosen_log_ratio / scores.n_chosen - scores.rejected_log_ratio / scores.n_rejected
         return (per_token - 1 / (2 * loss.beta)) ** 2
     pull = loss.beta * scores.gap
+    if loss.type == "apo_zero":
+        return 1 - sigmoid(loss.beta * scores.chosen_log_ratio) + sigmoid(loss.beta * scores.rejected_log_ratio)
+    if loss.type == "apo_down":
+        return sigmoid(loss.beta * scores.chosen_log_ratio) + 1 - sigmoid(pull)
     if loss.type == "hinge":
         return relu(1 - pull)
     right, wrong = -logsigmoid(pull), -logsigmoid(-pull)

@@ -1,10 +1,13 @@
-"""The recipe of a supervised fine-tuning: every setting, none with a default, so that one file tells the whole run."""
+"""The recipe of a supervised fine-tuning: every setting, so that one file tells the whole run.
+
+None has a default but `neftune_by`, which is younger than recipes that people have.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from harness.config import Seed, StrictConfig
 
@@ -89,9 +92,16 @@ class SftRecipe(TrainingRecipe):
     lora: LoraSettings
     data: DataSettings
     neftune_alpha: Annotated[float, Field(gt=0, le=1e4)] | None  # noise on embeddings (2310.05914); null and 0 are off
+    neftune_by: Literal["example", "pack"] = "example"  # whose length decides the noise; transformers takes the pack's
     validation: ValidationSettings
 
     @field_validator("neftune_alpha", mode="before")
     @classmethod
     def _zero_is_off(cls, value: object) -> object:
         return None if value == 0 and not isinstance(value, bool) else value
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No noise, no length of it: such recipes stay what they were before there was a choice."""
+        held: dict[str, Any] = dump(self)
+        return {k: v for k, v in held.items() if k != "neftune_by" or self.neftune_alpha is not None}

@@ -14,12 +14,12 @@ from transformers import TrainerCallback
 from harness.errors import ConfigError, IntegrityError
 from harness.types import Adapter
 from pipelines.training.adapter_files import WEIGHTS
+from pipelines.training.modeling import LAYOUT_TOLERANCE
 from pipelines.training.preference_trainer import POLICY, REFERENCE, PreferenceTrainer
 from pipelines.training.sharding import whole
 
 ANSWERS = "reference.safetensors"  # beside the checkpoints, so that a resumed run asks no second time
 N_CHECKED = 8  # pairs whose log-ratios must be 0 before the first step
-TREE_TOLERANCE = {"fp32": 0.01, "bf16": 0.1}  # nats a token between two layouts of one reply; a leak is above it
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.5}  # nats a reply; two passes of the same weights differ by rounding at most
 
 
@@ -70,7 +70,7 @@ class ReferenceFirst(TrainerCallback):
         """The largest log-ratio of the checked pairs; the answers are kept when it is small enough."""
         trainer = self.trainer
         apart = trainer.tree_difference(max(trainer.pairs, key=lambda pair: pair.longest))
-        if not apart <= TREE_TOLERANCE[self.precision]:
+        if not apart <= LAYOUT_TOLERANCE[self.precision]:
             raise ConfigError(
                 "`attention` must give each reply of a pair what a row of its own gives it, got log-probabilities "
                 f"{apart:.3g} nats a token apart for this base; say `sdpa`, or take a base with full attention"

@@ -4,25 +4,26 @@ TRL 1.16 projects *every* position through the head on a CPU (prompts too) and t
 whole vocabulary, at every step; rounds the adapter of a 4-bit base to bfloat16; writes a model card, the tokenizer and
 its own pickled arguments into each checkpoint; counts floating-point operations; and reports its use over the network.
 Here logits exist only where there is loss, adapters stay float32, a checkpoint holds what a resume needs, and nothing
-is sent. What remains TRL's and transformers': the loop, accumulation, clipping, schedule, NEFTune and autocast.
+is sent. What remains TRL's and transformers': the loop, accumulation, clipping, schedule and autocast.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from trl.trainer.sft_trainer import SFTTrainer
 
-from harness.errors import SplitError
+from harness.errors import ConfigError, SplitError
 from harness.types import Example, Split
 from pipelines.training.adapter_trainer import AdapterTrainer
 from pipelines.training.chunked_loss import in_chunks
-from pipelines.training.neftune import noise_bound
+from pipelines.training.modeling import LAYOUT_TOLERANCE
+from pipelines.training.neftune import NoiseLength, noise_bounds, noisy
 from pipelines.training.packing import Examples, Pack, flatten
 
 
@@ -60,8 +61,10 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         validation: Examples,
         validation_packs: Sequence[Pack],
         is_variable_length: bool,
+        neftune: tuple[float | None, NoiseLength],
         **shared: Any,
     ) -> None:
+        self.neftune_alpha, self.neftune_by = neftune
         self.examples, self.packs = examples, packs
         self.validation, self.validation_packs = validation, validation_packs
         self.is_variable_length = is_variable_length
@@ -76,7 +79,10 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         flat = flatten(examples)
         asked = flat.model_inputs(is_variable_length=self.is_variable_length)
         asked["logits_to_keep"] = flat.loss_positions
-        return {"model": asked, "targets": flat.targets, "n_tokens": sum(len(e.input_ids) for e in examples)}
+        lengths = [len(example.input_ids) for example in examples]
+        alpha = self.neftune_alpha
+        noise = None if alpha is None else noise_bounds(alpha, lengths, width=self.width, by=self.neftune_by)
+        return {"model": asked, "targets": flat.targets, "n_tokens": sum(lengths), "noise": noise}
 
     def n_items(self, inputs: dict[str, Any]) -> int:
         """Trained tokens."""
@@ -84,14 +90,14 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
 
     def noise(self, inputs: dict[str, Any]) -> float:
         """NEFTune's bound, summed over the tokens of the row."""
-        alpha, n_tokens = self.args.neftune_noise_alpha, inputs["n_tokens"]
-        return 0.0 if alpha is None else n_tokens * noise_bound(alpha, n_tokens=n_tokens, width=self.width)
+        return 0.0 if inputs["noise"] is None else float(inputs["noise"].double().sum())
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Negative log-likelihood of completion tokens, in nats, over the loss tokens of the whole optimiser step."""
-        logits = model(**inputs["model"]).logits[0]  # (L, vocabulary)
+        with noisy(self.model.get_input_embeddings(), inputs["noise"]):
+            logits = model(**inputs["model"]).logits[0]  # (L, vocabulary)
         nats = torch.stack(in_chunks(_summed_nats, logits, inputs["targets"])).sum()
         return nats / (self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch)
 
@@ -110,8 +116,31 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         nats, n_tokens, n_bytes = self.processes.total(found).sum(dim=0).tolist()
         return HeldoutLoss(nats=nats, n_tokens=int(n_tokens), n_bytes=int(n_bytes))
 
+    def _require_isolation(self) -> None:
+        """Packing holds examples apart by attention's mask: layers of another kind know nothing of it."""
+        pack = next((pack for pack in self.validation_packs if len(pack.rows) > 1), None)
+        if pack is None:
+            return
+        both = _take(self.validation, replace(pack, rows=pack.rows[:2]), split="validation")
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            asked = [self._prepare_inputs(self._inputs(examples)) for examples in (both, both[:1], both[1:])]
+            together, *alone = (float(self.compute_loss(self.model, one, num_items_in_batch=1)) for one in asked)
+        apart = abs(together - sum(alone)) / self.n_items(asked[0])
+        if not apart <= LAYOUT_TOLERANCE["bf16" if self.args.bf16 else "fp32"]:
+            raise ConfigError(
+                "`base` must give packed examples what it gives each alone, got losses "
+                f"{apart:.3g} nats a token apart; take a base whose layers all attend, or another `attention`"
+            )
+
     def measured(self) -> dict[str, float]:
-        """Held-out loss."""
+        """Held-out loss.
+
+        Raises:
+            ConfigError: before the first step, examples that share a row see each other under this base.
+        """
+        if self.state.global_step == 0:
+            self._require_isolation()
         loss = self.heldout_loss()
         return {"eval_loss": loss.nats_per_token, "eval_bits_per_byte": loss.bits_per_byte}
 

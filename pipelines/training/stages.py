@@ -8,9 +8,11 @@ from typing import Any
 from harness.errors import InputError
 from harness.experiment.published import publish_trained
 from harness.experiment.session import OnProgress, Session
-from harness.models.bases import asked_digest, resolve_base
+from harness.models.bases import asked_digest, load_tokenizer, resolve_base
+from harness.models.contracts import contract_of
 from harness.registry import open_adapter
 from harness.store.artifacts import digest_json, to_json
+from harness.store.prepared import read_summary
 from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, BaseModel
 from pipelines.training.followers import order
@@ -49,6 +51,7 @@ def training_stage(
     base = resolve_base(recipe.base.source, revision=recipe.base.revision)
     settings = recipe.model_dump(mode="json", exclude={"base", "parent"})
     inputs = {"prepared": prepared.digest, "base": asked_digest(base)}
+    windows = read_summary(prepared.folder)
     folders = {"prepared": prepared.folder}
     if parent is None or pairs is None:
         _require_same_tokenizer(base, prepared)
@@ -71,6 +74,12 @@ def training_stage(
             recipe_digest=digest_json({"recipe": settings, "base": base.digest}),
             data_digest=prepared.digest,
             parent=None if parent is None else parent.digest,
+            contract=contract_of(
+                load_tokenizer(base),
+                system=windows.system,
+                max_tokens=windows.max_tokens,
+                quantization=recipe.quantization,
+            ),
         )
         facts = {"Method": runner.describe(recipe), **_named(parent), **runner.seen(summary)}
         facts |= {"Steps": f"{summary.n_steps:,}", "Seed": str(recipe.seed)}

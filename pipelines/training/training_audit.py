@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from harness.experiment.lineage import Training, pairs_behind, training_of
+from harness.experiment.lineage import Training, pairs_behind, training_of, windows_behind
+from harness.models.bases import load_tokenizer
+from harness.models.chat import chat_messages, render
+from harness.models.contracts import kept, own_system
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import digest_json, read_json
+from harness.store.prepared import iter_prompts
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Variant
 from pipelines.corpus.windows import read_examples
@@ -16,6 +22,7 @@ from pipelines.preferences.files import read_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out
 from pipelines.training.adapter_files import WEIGHTS
 
+N_ASKED = 32  # training windows whose prompts are rendered again
 MAX_PADDING = 0.02
 MAX_TOKEN_GAP = 0.01  # budgets end at the last example that fits, so equal budgets differ by a window at most
 
@@ -25,6 +32,7 @@ class TrainedArm:
     """A variant whose adapter was trained here."""
 
     name: str
+    variant: Variant
     adapter: Adapter
     training: Training
 
@@ -43,7 +51,7 @@ def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared:
     A check that needs two arms to compare is left out where there is one.
     """
     arms = [
-        TrainedArm(name=variant.name, adapter=variant.adapter, training=training)
+        TrainedArm(name=variant.name, variant=variant, adapter=variant.adapter, training=training)
         for variant in variants
         if variant.adapter is not None and (training := training_of(tracking, variant.adapter)) is not None
     ]
@@ -59,13 +67,15 @@ def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared:
         label = "preference arms lay out rows alike and attend alike"
         rows += [_laid_out_alike(label, pairs, "pairs_per_pack", "pairs"), *_of_one_seed(pairs, _same_pairs)]
     rows += [_differs_from_base(arm) for arm in arms]
-    rows += [*_seeds(arms), _examples_apart(prepared)]
+    rows += [*_seeds(arms), *(_asked_as_trained(tracking, arm, prepared) for arm in arms), _examples_apart(prepared)]
     return (*rows, *(_pairs_apart(tracking, arm, prepared) for arm in pairs))
 
 
 def adapter_audit(tracking: Tracking, adapters: Sequence[Adapter], *, prepared: StageResult) -> tuple[AuditRow, ...]:
     """The audit of adapters by themselves, as `screentest sft` and `screentest dpo` print it."""
-    variants = [Variant(name=a.name, kind="model", base=a.base, adapter=a) for a in adapters]
+    variants = [
+        Variant(name=a.name, kind="model", base=a.base, adapter=a, system=own_system(a, None)) for a in adapters
+    ]
     return training_audit(tracking, variants, prepared=prepared)
 
 
@@ -95,9 +105,9 @@ def _neftune(arm: TrainedArm) -> AuditRow:
     noise = arm.record["neftune"]
     detail = "off"
     if noise is not None:
-        detail = (
-            f"uniform ± {noise['applied']:.2g} on every embedding coordinate, α = {noise['alpha']:g} "
-            f"(± {noise['unpacked']:.2g} had the examples not been packed)"
+        by_pack = arm.training.settings.get("neftune_by", "pack") == "pack"  # of trainings before there was a choice
+        detail = f"uniform ± {noise['applied']:.2g} on every embedding coordinate, α = {noise['alpha']:g}" + (
+            f" (± {noise['unpacked']:.2g} had the examples not been packed)" if by_pack else ", by example"
         )
     is_wanted = arm.training.settings["neftune_alpha"] is not None
     return AuditRow(
@@ -203,6 +213,40 @@ def _equal(label: str, each: Mapping[str, str]) -> AuditRow:
     values = set(each.values())
     detail = values.copy().pop() if len(values) == 1 else ", ".join(f"{name}: {said}" for name, said in each.items())
     return AuditRow(label=label, is_passed=len(values) == 1, detail=detail)
+
+
+# ── training against generation ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _asked_as_trained(tracking: Tracking, arm: TrainedArm, prepared: StageResult) -> AuditRow:
+    """Whether generation gives a training window's prompt the token ids that training gave it."""
+    label = f"{arm.name}: asked as it was trained, token for token"
+    is_same = arm.training.inputs.get("prepared") == prepared.digest
+    folder = prepared.folder if is_same else windows_behind(tracking, arm.training)
+    if folder is None:
+        return AuditRow(label=label, is_passed=None, detail="the windows are not there any more")
+    skewed = skewed_prompts(load_tokenizer(arm.adapter.base), folder, system=arm.variant.system, n=N_ASKED)
+    aside = kept(arm.adapter.contract, system=arm.variant.system, quantization=arm.variant.quantization)
+    said = f"{skewed.n - skewed.n_skewed} of {skewed.n} prompts of training windows have the same token ids"
+    return AuditRow(label=label, is_passed=skewed.n_skewed == 0, detail="; ".join((said, *aside)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skew:
+    """Prompts of training windows that generation would ask with other token ids."""
+
+    n: int  # looked at
+    n_skewed: int
+
+
+def skewed_prompts(tokenizer: Any, folder: Path, *, system: str | None, n: int) -> Skew:
+    """Render the first prompts of TRAIN as generation does, and compare them with the windows that were trained on."""
+    examples = read_examples(folder, "train")
+    prompts = {p.id: p for p in itertools.islice(iter_prompts(folder, "train"), 4 * n)}
+    rows = [(row, prompts[key]) for row, key in enumerate(examples.prompt_ids[: 4 * n].to_pylist()) if key in prompts]
+    asked = [(examples[row], render(tokenizer, chat_messages(prompt.messages, system=system))) for row, prompt in rows]
+    n_skewed = sum(ids != example.input_ids[: example.n_prompt_tokens] for example, ids in asked[:n])
+    return Skew(n=len(asked[:n]), n_skewed=n_skewed)
 
 
 # ── rows and what is held out ────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import pytest
 from fakes import ScriptedComparer
 
 from harness.types import Criterion, Generation, Message, Prompt
-from pipelines.preferences.ranking import JudgeRanker
+from pipelines.preferences.ranking import JudgeRanker, OtherReplyRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")
@@ -67,3 +67,17 @@ def test_a_comparison_with_an_order_missing_counts_for_nobody():
     choice = choose(verdict, ("one of them", "no", "the longest of them"))
     assert [c.score for c in choice.candidates] == [0.0, 0.0, 1.0]
     assert choose(lambda a, b, criterion: None, ("one", "other")) is None
+
+
+def test_the_human_reply_stands_against_one_to_a_prompt_of_another_film():
+    def said(row: int, reference: str | None) -> Prompt:
+        turn = Message(role="user", content=f"{row}?")
+        return Prompt(id=f"p{row}", messages=(turn,), split="train", cluster=f"m{row % 2}", reference=reference)
+
+    pool = tuple(said(row, text) for row, text in enumerate(["Yes.", "No.", "yes!", None, "Here.", " "]))
+    choices = OtherReplyRanker(pool=pool, seed=1).choose(pool, {})
+    assert {key: (c.chosen, c.rejected) for key, c in choices.items() if c} == {
+        "p0": ("Yes.", "No."), "p2": ("yes!", "No."), "p4": ("Here.", "No."), "p1": ("No.", choices["p1"].rejected),
+    }  # fmt: skip
+    assert choices["p1"].rejected in ("Yes.", "yes!", "Here.")
+    assert OtherReplyRanker(pool=pool[::2], seed=1).choose(pool[:1], {}) == {"p0": None}  # one film alone

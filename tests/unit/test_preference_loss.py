@@ -59,6 +59,8 @@ PAIRS = [ids(9 + row, *lengths, seed=row) for row, lengths in enumerate(LENGTHS)
         ("robust", {"label_smoothing": 0.1},
          (0.9 * math.log(1 + math.exp(-0.2)) - 0.1 * math.log(1 + math.exp(0.2))) / 0.8),
         ("hinge", {}, 0.8),  # 1 − 0.1 · 2
+        ("apo_zero", {}, 1 - 1 / (1 + math.exp(-0.2)) + 0.5),  # the chosen one gained 2 nats, the rejected none
+        ("sigmoid", {"sft_weight": 3.0}, math.log(1 + math.exp(-0.2)) - 3 * 2 / 4),  # 2 nats over 4 tokens
         ("ipo", {}, (2 / 4 - 5) ** 2),  # log-ratio a token, less 1 / (2 · 0.1)
         ("sft", {}, -2.0),  # −log policy(chosen)
     ],
@@ -153,6 +155,8 @@ class Trl:
         settings("sigmoid", ld_alpha=0.3),
         settings("hinge"),
         settings("ipo"),
+        settings("apo_zero"),
+        settings("apo_down"),
         settings("robust", label_smoothing=0.1),
         settings("sft"),
     ],

@@ -16,8 +16,7 @@ from harness.store.artifacts import digest_folder
 from pipelines import sft
 from pipelines.corpus.windows import read_examples
 from pipelines.training.checkpoints import MARK, open_checkpoints
-from pipelines.training.neftune import noise_bound
-from pipelines.training.packing import flatten
+from pipelines.training.neftune import noise_bound, noise_bounds, noisy
 from pipelines.training.recipe import SftRecipe
 
 
@@ -118,25 +117,53 @@ def test_accumulated_packs_count_by_their_trained_tokens(base, tmp_path):
     assert largest_difference(tmp_path / "apart", tmp_path / "together") < 1e-6
 
 
-def test_neftune_draws_uniform_noise_bounded_by_the_length_of_the_pack():
+def test_a_base_under_which_packed_examples_see_each_other_is_refused(base, prepared, tmp_path, monkeypatch):
+    from pipelines.training.packing import FlatPack
+
+    inputs = FlatPack.model_inputs
+    ones = lambda flat, **how: inputs(flat, **how) | {"attention_mask": torch.ones_like(flat.input_ids)}  # noqa: E731
+    monkeypatch.setattr(FlatPack, "model_inputs", ones)  # a mask of ones switches the isolation off
+    with pytest.raises(ConfigError, match="must give packed examples what it gives each alone"):
+        sft.run(recipe(base), prepared=prepared, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("lengths", "by"), [((40,), "example"), ((12, 40, 7), "pack")])
+def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths, by):
     from transformers.integrations.neftune import activate_neftune
 
-    model = tiny_model().train()
-    flat = flatten([counting(row, split="train") for row in range(4)])
-    ids = flat.input_ids
-    clean = model.get_input_embeddings()(ids)
+    model, ids = tiny_model().train(), torch.arange(10, 10 + sum(lengths))[None]
+    torch.manual_seed(3)
+    with noisy(model.get_input_embeddings(), noise_bounds(5.0, lengths, width=32, by=by)):
+        ours = model.get_input_embeddings()(ids)
     activate_neftune(model, 5.0)
-    noise = (model.get_input_embeddings()(ids) - clean).detach()
-    bound = noise_bound(5.0, n_tokens=ids.numel(), width=clean.shape[-1])
-    assert bound == 5.0 / math.sqrt(ids.numel() * 32)
-    assert 0.99 * bound < float(noise.abs().max()) <= bound * (1 + 1e-5)
-    assert float(noise.std()) == pytest.approx(bound / math.sqrt(3), rel=0.05)  # uniform, not Gaussian
+    torch.manual_seed(3)
+    assert torch.allclose(ours, model.get_input_embeddings()(ids), atol=1e-6, rtol=0)
 
 
-def test_the_summary_tells_the_noise_that_was_applied(trained):
+def test_examples_that_share_a_row_have_each_the_noise_of_its_own_length():
+    model, lengths = tiny_model().train(), (12, 40, 160)
+    ids = torch.arange(10, 10 + sum(lengths))[None]
+    clean = model.get_input_embeddings()(ids)
+    with noisy(model.get_input_embeddings(), noise_bounds(5.0, lengths, width=32, by="example")):
+        noise = (model.get_input_embeddings()(ids) - clean).detach()[0].split(lengths)
+    for length, own in zip(lengths, noise, strict=True):
+        bound = 5.0 / math.sqrt(length * 32)
+        assert 0.97 * bound < float(own.abs().max()) <= bound * (1 + 1e-5)
+        assert float(own.std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)  # uniform, not Gaussian
+    assert torch.equal(model.get_input_embeddings()(ids), clean)  # nothing is left behind
+
+
+def test_the_summary_tells_the_noise_that_was_applied(trained, base, prepared, tmp_path):
     record = json.loads((trained / "training.json").read_text())["neftune"]
-    assert record["alpha"] == 5.0
-    assert noise_bound(5.0, n_tokens=128, width=32) <= record["applied"] < record["unpacked"]
+    assert (record["alpha"], record["applied"]) == (5.0, pytest.approx(record["unpacked"], rel=1e-5))
+    few = recipe(base, neftune_by="pack", data__train_tokens=300)
+    noise = sft.run(few, prepared=prepared, folder=tmp_path).neftune
+    assert noise_bound(5.0, n_tokens=128, width=32) <= noise.applied < noise.unpacked
+
+
+def test_a_recipe_without_noise_is_what_it_was_before_its_length_could_be_chosen(base):
+    assert "neftune_by" not in recipe(base, neftune_alpha=0).model_dump()
+    assert recipe(base).model_dump()["neftune_by"] == "example"
 
 
 @pytest.mark.parametrize(

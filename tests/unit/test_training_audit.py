@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import tiny_tokenizer
 from preference_data import pair, pairs_folder, prepared_sample, tiny_base
 from safetensors.torch import save_file
 
 from harness.experiment.lineage import Training
 from harness.reporting.record import AuditRow
-from harness.store.prepared import read_prompts
+from harness.store.prepared import read_prompts, read_summary
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, BaseModel, Variant
 from pipelines.training import training_audit as audit
@@ -43,6 +44,7 @@ class World:
         self.variants: list[Variant] = []
         self.pairs: Path | None = pairs_folder(folder / "pairs")
         monkeypatch.setattr(audit, "training_of", lambda tracking, adapter: self.trainings.get(adapter.name))
+        monkeypatch.setattr(audit, "load_tokenizer", lambda base: tiny_tokenizer())
         monkeypatch.setattr(audit, "pairs_behind", lambda tracking, training: self.pairs)
 
     def add(self, name: str, *, stage: str, record: dict[str, Any], settings: dict[str, Any], weight: float = 0.3,
@@ -51,10 +53,11 @@ class World:
         (folder / "adapter").mkdir(parents=True)
         tensors = {"x.lora_A.weight": torch.ones(2, 2), "x.lora_B.weight": torch.full((2, 2), weight)}
         save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
-        inputs = {} if stage == "sft" else {"pairs": "p" * 64}
+        inputs = {"prepared": self.prepared.digest} | ({} if stage == "sft" else {"pairs": "p" * 64})
         self.trainings[name] = Training(stage=stage, folder=folder, record=record, settings=settings, inputs=inputs)
         adapter = Adapter(name=name, version="1", path="", digest=digest or name, base=BASE, parent=parent)
-        self.variants.append(Variant(name=name, kind="model", base=BASE, adapter=adapter))
+        said = read_summary(self.prepared.folder).system
+        self.variants.append(Variant(name=name, kind="model", base=BASE, adapter=adapter, system=said))
 
     def sft(self, name: str, *, record: dict[str, Any] | None = None, settings: dict[str, Any] | None = None,
             **more: Any) -> None:  # fmt: skip

@@ -21,6 +21,7 @@ import numpy as np
 
 from harness.experiment.analysis.values import Lacking
 from harness.experiment.design import ContrastDesign
+from harness.measures.heldout import WEIGHINGS
 from harness.measures.replies import reply_status
 from harness.types import Absence, Estimate, Generation, Verdict
 
@@ -31,7 +32,7 @@ SILENT = ("mute", "failed")  # kinds that say of a variant that nothing of it wa
 HINTS: Mapping[str, str] = {
     "cut_off": "the replies do not say how they ended (`finish_reason`)",
     "detectability": "it takes human replies to prompts of at least three films",
-    "heldout_loss": "it takes a model and prompts with human replies",
+    **dict.fromkeys(WEIGHINGS, "it takes a model and prompts with human replies"),
 }
 
 

@@ -12,6 +12,7 @@ from harness.experiment.analysis.seeded import Differences, SeededArm, counted, 
 from harness.experiment.analysis.values import per_prompt
 from harness.experiment.design import ExperimentDesign
 from harness.measures.catalogue import find_measure
+from harness.measures.heldout import TOTAL
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
 from harness.seeding import stream
 from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
@@ -29,6 +30,8 @@ def quantile_rows(
     """Quantile contrasts of every measure with a continuous value per prompt."""
     found = []
     for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
+        if measure == TOTAL:
+            continue  # a ratio has no quantiles
         known = find_measure(measure, design.measures[measure].measure)
         if known is not None and known.origin != "heldout":
             continue  # shares and counts jump, and their quantile bands mean nothing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from template_kinds import GEMMA, KINDS, LLAMA3, MISTRAL, QWEN3, build, tokenizer_of
 
-from harness.doors.templates import Adaptation, chat_format, control
+from harness.doors.templates import Adaptation, bring_system, chat_format, control, write
 from harness.errors import ConfigError, InputError
 from harness.experiment.record_parts import describe_variant
 from harness.experiment.variants import parse_variant, resolve_variant
@@ -208,3 +210,23 @@ def test_a_chat_that_the_template_refuses_is_said() -> None:
     tokenizer = build(replace(KINDS["llama3"], template=refusal + LLAMA3))
     with pytest.raises(InputError, match=r"got roles \[user\] and it says: never"):
         render(tokenizer, chat(("user", "no")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(system=st.text(min_size=1, max_size=40), asked=st.text(min_size=1, max_size=20))
+@settings(max_examples=10, deadline=None)
+def test_a_template_that_brings_a_system_message_writes_what_training_wrote(kind: str, system: str, asked: str) -> None:
+    """As programs render it that know templates alone; a message that is brought stands as it is."""
+    tokenizer = tokenizer_of(kind)
+    how = chat_format(tokenizer).adaptation
+    own, turn = {"role": "system", "content": control(tokenizer).break_up(system)}, {"role": "user", "content": asked}
+    trained = write(tokenizer, [own, turn], reply_follows=False)
+    brings: Any = copy.deepcopy(tokenizer)
+    brings.chat_template = bring_system(tokenizer, system)
+    dated: Any = {"strftime_now": datetime.date.fromisoformat(how.date or "2024-07-26").strftime}
+    plain = brings.apply_chat_template([turn], tokenize=False, **dated)
+    assert plain == trained
+    if not how.folds_system:
+        other = {"role": "system", "content": "Another."}
+        brought = brings.apply_chat_template([other, turn], tokenize=False, **dated)
+        assert brought == write(tokenizer, [other, turn], reply_follows=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,12 +10,15 @@ from fakes import tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.devices import ADDS_MASKS
+from harness.errors import ScreentestError
+from harness.models.devices import ADDS_MASKS, Attention, resolve_attention
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest
 from harness.types import Example
+from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.packing import flatten
 from pipelines.training.pair_rows import PairIds, lay_out
+from pipelines.training.recipe import SftRecipe
 
 IDS = st.lists(st.integers(3, 258), min_size=1, max_size=6).map(tuple)
 MODELS = {(kind, how): tiny_model(kind=kind) for kind in ("llama", "qwen2") for how in ADDS_MASKS}
@@ -75,3 +78,27 @@ def test_scores_in_trees_are_those_of_padded_rows_under_the_attention_that_was_n
         assert tree.logprobs == pytest.approx(row.logprobs, abs=1e-4)
         assert tree.end_logprob == pytest.approx(row.end_logprob, abs=1e-4)
     assert model.config._attn_implementation == named
+
+
+@pytest.mark.parametrize("named", ["flex_attention", "flash_attention_2"])
+def test_a_model_in_memory_whose_attention_takes_no_free_mask_is_scored_under_sdpa(named: str) -> None:
+    model = tiny_model()
+    local = LocalModel.from_modules(model, tiny_tokenizer())
+    chat = [{"role": "user", "content": "Where are you, and why?"}]
+    requests = [ContinuationRequest(key=r, messages=chat, reply=r) for r in ("Here.", "Her", "By the door", "")]
+    under_sdpa = local.continuation_logprobs(requests)
+    model.config._attn_implementation = named
+    assert local.continuation_logprobs(requests) == under_sdpa
+    assert model.config._attn_implementation == named
+
+
+def test_every_attention_that_can_be_named_is_tested_here_or_refused_where_it_cannot_run() -> None:
+    offered = {*get_args(Attention), "flex_attention"}
+    for recipe in (SftRecipe, DpoRecipe):
+        offered |= set(get_args(recipe.model_fields["attention"].annotation))
+    refused = {"flash_attention_2", "flex_attention"}
+    for named in offered - refused:
+        assert resolve_attention(named, "cpu") in ADDS_MASKS  # type: ignore[arg-type]
+    for named in refused:
+        with pytest.raises(ScreentestError, match="`attention`"):
+            resolve_attention(named, "cpu")  # type: ignore[arg-type]

@@ -1,0 +1,275 @@
+"""An adapter that learnt replies under a system message of its own gives them back however it is asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import tiny_checkpoint, tiny_tokenizer
+from servers import running
+from stories import fresh_home, screentest
+from training_data import sft_settings
+
+from harness.config import parse
+from harness.errors import InputError
+from harness.experiment.design import VariantDesign
+from harness.experiment.judges.spending import Spending
+from harness.experiment.session import Session
+from harness.experiment.variants import ModelPool, resolve_variant
+from harness.generation import reply_request
+from harness.models.bases import load_tokenizer, resolve_base
+from harness.models.chat import chat_messages, render
+from harness.models.local import LocalModel
+from harness.models.protocol import ReplyRequest
+from harness.registry import export, model_folder, open_adapter, resolve
+from harness.serving.app import Service
+from harness.serving.schema import ChatRequest
+from harness.serving.variants import Variants
+from harness.serving.vllm import shared_template
+from harness.settings import Settings
+from harness.store.artifacts import read_json
+from harness.store.prepared import read_prompts
+from harness.store.tracking import Tracking
+from harness.types import Adapter, Decoding, Prompt
+from harness.ui.speakers import LocalSpeakers, ServedSpeakers
+from pipelines.corpus.prepare import PrepareConfig
+from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.training.recipe import SftRecipe
+from pipelines.training.stages import training_stage
+from pipelines.training.training_audit import adapter_audit, training_audit
+
+SYSTEM = 'You keep the light.\nSay "so" — 灯台 {{ no }} %}'
+GREEDY = Decoding(max_new_tokens=8, temperature=0.0)
+LEARNT = {"In?": "Yes", "Out?": "No", "Who?": "Ann", "Up?": "Go", "Why?": "Eh", "Ill?": "Fit"}
+
+
+def rows() -> list[dict[str, Any]]:
+    """Six exchanges to learn, and some to hold out."""
+    said = [("train", asked, reply) for asked, reply in LEARNT.items()]
+    said += [(split, f"Is it {n}?", "Maybe.") for split in ("validation", "test") for n in (3, 4)]
+    return [
+        {
+            "id": f"r{n}",
+            "cluster": f"c{n}",
+            "split": split,
+            "messages": [
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": asked},
+                {"role": "assistant", "content": reply},
+            ],
+        }
+        for n, (split, asked, reply) in enumerate(said)
+    ]
+
+
+class World:
+    """A base, and the adapter that was trained on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.base = resolve_base(str(tiny_checkpoint(folder / "base")))
+        self.tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(fresh_home(folder / "home"))}))
+        corpus = folder / "rows.jsonl"
+        corpus.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+        session = Session(tracking=self.tracking)
+        self.prepared = prepare_stage(session, PrepareConfig(corpus=str(corpus), base=self.base.source))
+        learning = {
+            "lora": {"rank": 16, "scale": 32, "dropout": 0.0, "targets": "all-linear", "dora": False},
+            "data": {"train_tokens": None, "epochs": 150, "pack_tokens": 2000},
+            "neftune_alpha": None,
+            "validation": {"every_steps": 1000, "max_tokens": 400, "patience": None},
+        }
+        settings = sft_settings(Path(self.base.source), optimizer__packs_per_step=1, optimizer__learning_rate=2e-2)
+        recipe = parse(settings | learning | {"checkpoint_steps": 1000}, SftRecipe, where="test")
+        training_stage(session, "sft", recipe, prepared=self.prepared)
+        self.adapter = resolve(self.tracking, "tiny-sft@candidate")
+        self.model = LocalModel.load(self.base)
+        self.name = self.model.add_adapter(self.adapter)
+        self.prompts: list[Prompt] = read_prompts(self.prepared.folder, "train")
+        self.asked = [prompt.messages[-1].content for prompt in self.prompts]
+        self.learnt = self.replies(SYSTEM)
+
+    def replies(self, system: str | None, *, decoding: Decoding = GREEDY) -> list[str]:
+        """What the adapter says under a system message."""
+        requests = [
+            ReplyRequest(key="k", messages=chat_messages(p.messages, system=system), adapter=self.name)
+            for p in self.prompts
+        ]
+        return [reply.text for reply in self.model.generate(requests, decoding=decoding)]
+
+    def request(self, asked: str, *before: dict[str, str]) -> ChatRequest:
+        """A chat request for it."""
+        return ChatRequest(model="tiny-sft/1", messages=[*before, {"role": "user", "content": asked}])  # type: ignore[list-item]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("served-as-trained"))
+
+
+def test_it_has_learnt_what_it_says_and_under_another_system_message_it_says_something_else(world: World) -> None:
+    assert sum(LEARNT[asked] == reply for asked, reply in zip(world.asked, world.learnt, strict=True)) >= 5
+    assert world.replies(None) != world.learnt
+    contract = world.adapter.contract
+    assert contract is not None
+    assert (contract.system, contract.max_tokens, contract.quantization) == (SYSTEM, 512, "none")
+
+
+def test_a_comparison_on_data_that_brings_no_system_message(world: World) -> None:
+    variant = resolve_variant(
+        "it", VariantDesign(adapter="tiny-sft/1"), tracking=world.tracking, system=None, shots_from=list, seed=0
+    )
+    assert (variant.system, variant.template) == (SYSTEM, ())
+    model = ModelPool().of(variant, spending=Spending())
+    found = model.generate([reply_request(variant, prompt, draw=0) for prompt in world.prompts], decoding=GREEDY)
+    assert [reply.text for reply in found] == world.learnt
+    for said in ({"design": "Be brief."}, {"data": "Be brief."}):
+        declared = VariantDesign(adapter="tiny-sft/1", system=said.get("design"))
+        other = resolve_variant(
+            "it", declared, tracking=world.tracking, system=said.get("data"), shots_from=list, seed=0
+        )
+        assert other.system == "Be brief."
+        assert other.template == ("asked under another system prompt than it was trained with",)
+
+
+def test_the_service_and_the_chat(world: World) -> None:
+    with running(LocalModel.load(world.base), Variants(world.tracking, world.base)) as server:
+        body = {"model": "tiny-sft@candidate", "max_tokens": 8, "temperature": 0}
+        found = [server.post(messages=[{"role": "user", "content": asked}], **body).json() for asked in world.asked]
+        assert [answer["choices"][0]["message"]["content"].strip() for answer in found] == world.learnt
+        speakers = ServedSpeakers(f"{server.url}/v1")
+        assert speakers.names() == ["base", "tiny-sft@candidate", "tiny-sft/1"]
+        assert speakers.system_of("tiny-sft/1") == SYSTEM != speakers.system_of("base")
+    chat = LocalSpeakers(world.tracking, base=world.base.source)
+    drawn = Decoding(max_new_tokens=8, seed=3)
+    (request,) = [ReplyRequest(key="chat", messages=chat_messages(p.messages, system=SYSTEM), adapter=world.name)
+                  for p in world.prompts[:1]]  # fmt: skip
+    line = "".join(chat.stream("tiny-sft@candidate", world.prompts[0].messages, n_tokens=8, seed=3))
+    assert line.strip() == world.model.generate([request], decoding=drawn)[0].text
+
+
+def test_a_request_s_own_system_message_wins_and_two_are_refused(world: World) -> None:
+    service = Service(world.model, Variants(world.tracking, world.base))
+    bare = Service(world.model, Variants(world.tracking, world.base), brings_system=False)
+    turns = [{"role": "user", "content": "In?"}]
+    own = {"role": "developer", "content": "Be brief."}
+    render_ = lambda *before: render(world.model.tokenizer, [*before, *turns])  # noqa: E731
+    assert service.prompt_ids(world.request("In?"), world.adapter) == render_({"role": "system", "content": SYSTEM})
+    assert service.prompt_ids(world.request("In?", own), world.adapter) == render_(own | {"role": "system"})
+    for plain in (service.prompt_ids(world.request("In?")), bare.prompt_ids(world.request("In?"), world.adapter)):
+        assert plain == render_()
+    with pytest.raises(Exception, match="must hold one system"):
+        service.prompt_ids(world.request("In?", own, own), world.adapter)
+
+
+def test_mlflow_s_own_model(world: World) -> None:
+    import pandas as pd
+    from mlflow.pyfunc.model import PythonModelContext
+
+    from harness.registry_model import AdapterModel
+
+    item = world.tracking.client.get_model_version("tiny-sft", "1")
+    folder = model_folder(world.tracking, item) / "artifacts"
+    model = AdapterModel()
+    paths = {"adapter": str(folder / "adapter"), "record": str(folder / "adapter.json")}
+    context = PythonModelContext(artifacts=paths, model_config={})
+    model.load_context(context)
+    rows, greedy = pd.DataFrame({"prompt": world.asked}), {"max_new_tokens": 8, "temperature": 0.0}
+    assert model.predict(context, rows, greedy) == world.learnt
+    assert model.predict(context, rows, greedy | {"system": ""}) == world.replies(None)
+
+
+def test_what_is_exported_and_given_to_vllm(world: World, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    merged = export(world.tracking, "tiny-sft/1", tmp_path / "merged", merge=True)
+    whole = AutoModelForCausalLM.from_pretrained(merged), AutoTokenizer.from_pretrained(merged)
+    assert greedy_replies(*whole, world.asked) == world.learnt
+    assert load_tokenizer(resolve_base(str(merged))).chat_template == whole[1].chat_template  # a base like any other
+    plain = export(world.tracking, "tiny-sft/1", tmp_path / "plain")
+    tokenizer = AutoTokenizer.from_pretrained(world.base.source)
+    tokenizer.chat_template = (plain / "chat_template.jinja").read_text()
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.base.source), plain)
+    assert greedy_replies(model, tokenizer, world.asked) == world.learnt
+    assert open_adapter(plain, base=world.base).contract == world.adapter.contract
+    file = shared_template(world.base, {"tiny-sft/1": world.adapter}, folder=tmp_path)
+    assert file is not None
+    tokenizer.chat_template = file.read_text()
+    assert greedy_replies(model, tokenizer, world.asked) == world.learnt
+    other = replace(world.adapter, contract=replace(world.adapter.contract, system="Else."))  # type: ignore[type-var]
+    assert shared_template(world.base, {"a": world.adapter, "b": other}, folder=tmp_path) is None
+
+
+def greedy_replies(model: Any, tokenizer: Any, asked: Sequence[str]) -> list[str]:
+    """As a program does that knows transformers alone."""
+    replies = []
+    for text in asked:
+        chat = [{"role": "user", "content": text}]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        with torch.no_grad():
+            out = model.generate(**ids, max_new_tokens=8, do_sample=False, eos_token_id=[0, end], pad_token_id=0)
+        replies.append(tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+    return replies
+
+
+def test_the_audit_holds_training_windows_against_generation(world: World) -> None:
+    (row,) = [r for r in adapter_audit(world.tracking, [world.adapter], prepared=world.prepared) if "asked" in r.label]
+    assert (row.is_passed, row.detail) == (True, "6 of 6 prompts of training windows have the same token ids")
+    other = resolve_variant(
+        "it", VariantDesign(adapter="tiny-sft/1", system="Else."), tracking=world.tracking, system=None,
+        shots_from=list, seed=0,
+    )  # fmt: skip
+    (row,) = [r for r in training_audit(world.tracking, [other], prepared=world.prepared) if "asked" in r.label]
+    assert row.is_passed is False
+    assert "0 of 6" in row.detail
+    assert "another system prompt" in row.detail
+
+
+def test_a_template_that_changed_since_training_is_a_sentence(world: World) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("persona", "helper")
+    with pytest.raises(InputError, match="must be asked under the chat template that it was trained with"):
+        LocalModel.from_modules(world.model.bank._bare, tokenizer).add_adapter(world.adapter)
+
+
+def test_an_adapter_from_elsewhere_is_told_its_system_message_at_import(world: World, tmp_path: Path) -> None:
+    folder, home = shutil.copytree(world.adapter.path, tmp_path / "mine"), world.tracking.settings.home
+    line = ("adapters", "import", folder, "--name", "mine", "--base", world.base.source)
+    assert "not on record" in screentest(*line, home=home).stderr
+    assert screentest(*line, "--system", SYSTEM, "--json", home=home).json["adapter"] == "mine/2"
+    assert resolve(world.tracking, "mine@candidate").contract == replace(
+        world.adapter.contract,
+        max_tokens=None,
+        quantization=None,  # type: ignore[type-var]
+    )
+    served = screentest(
+        "serve", "mine/1", "mine/2", "--base", world.base.source, "--engine", "vllm", "--print", home=home
+    )
+    assert "mine/1: not on record how it was asked in training" in served.stderr
+    assert "--chat-template" not in served.stdout  # they differ in the message
+    alone = screentest("serve", "mine/2", "--base", world.base.source, "--engine", "vllm", "--print", home=home)
+    assert "--chat-template" in alone.stdout
+    assert "goes before a chat that brings no system message" in alone.stderr
+
+
+def test_a_contract_that_is_none_is_refused_and_one_that_is_not_there_is_said(world: World, tmp_path: Path) -> None:
+    folder = shutil.copytree(world.adapter.path, tmp_path / "mine")
+    found: Adapter = open_adapter(folder, base=world.base)
+    assert found.contract is None
+    variant = resolve_variant(
+        "it", VariantDesign(adapter=str(folder), base=world.base.source), tracking=world.tracking, system=None,
+        shots_from=list, seed=0,
+    )  # fmt: skip
+    assert variant.template == ("not on record how it was asked in training",)
+    for text in ("{", "[]", '{"system": 3}', '{"system": null, "more": 1}', "{" * 5000, '"' + "x" * 2**21 + '"'):
+        (folder / "screentest_contract.json").write_text(text)
+        with pytest.raises(InputError, match="screentest_contract"):
+            open_adapter(folder, base=world.base)
+    assert read_json(Path(world.adapter.path).parent / "adapter.json")["adapter"]["contract"]["system"] == SYSTEM
