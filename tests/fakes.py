@@ -71,9 +71,6 @@ class FakeServer:
     def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         return self.refused
 
-    def json_schema(self) -> bool:
-        return False
-
 
 # ── a model without weights ──────────────────────────────────────────────────────────────────────────────────────────
 
