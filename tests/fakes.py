@@ -57,6 +57,7 @@ class FakeServer:
     n: int = 20
     begun: Prefill | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    typed: bool = False
 
     def n_logprobs(self) -> int:
         return self.n
@@ -64,11 +65,11 @@ class FakeServer:
     def prefill(self) -> Prefill | None:
         return self.begun
 
+    def json_schema(self) -> bool:
+        return self.typed
+
     def without(self, *, greedy: bool = False) -> Mapping[str, str]:
         return self.refused
-
-    def json_schema(self) -> bool:
-        return False
 
 
 # ── a model without weights ──────────────────────────────────────────────────────────────────────────────────────────

@@ -35,6 +35,7 @@ from harness.types import (
     Finding,
     Grain,
     Qualification,
+    ScoreStatus,
     SmallestEffect,
     Source,
     Verdict,
@@ -367,7 +368,9 @@ def _curve(name: str, seed: int) -> LossCurve:
 
 def _samples() -> tuple[Sample, ...]:
     def scores(a: float | None, b: float) -> tuple[SampleScore, ...]:
-        first = SampleScore(measure="coherence", value=a, status="ok" if a is not None else "empty")
+        status: ScoreStatus = "ok" if a is not None else "empty"
+        reason = "It takes up <what> was said." if a is not None else ""
+        first = SampleScore(measure="coherence", value=a, status=status, reason=reason)
         return (first, SampleScore(measure="distinct_2", value=b))
 
     scene = (

@@ -78,7 +78,8 @@ def items(n: int) -> list[JudgedItem]:
 
 def judge(url: str, cache: AnswerCache) -> GEvalJudge:
     client = ChatClient(url=url, model="gpt-4o-mini", n_parallel=IN_FLIGHT)
-    built = build_judge(load_judge_spec(JUDGE), queue=RequestQueue(client, purpose="benchmark", cache=cache))
+    spec = load_judge_spec(JUDGE).model_copy(update={"mode": "logprobs"})
+    built = build_judge(spec, queue=RequestQueue(client, purpose="benchmark", cache=cache))
     assert isinstance(built, GEvalJudge)
     return built
 

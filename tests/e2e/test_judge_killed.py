@@ -118,6 +118,7 @@ def test_a_judge_behind_an_endpoint_is_killed_at_random_moments_and_no_call_is_c
         judge = judge_folder(
             tmp_path / "judge",
             "gpt-4o-mini",
+            mode="logprobs",
             model={"endpoint": server.url, "name": "m"},
             runtime={"usd_per_million_tokens": price, "n_parallel": N_PARALLEL},
         )
@@ -128,7 +129,7 @@ def test_a_judge_behind_an_endpoint_is_killed_at_random_moments_and_no_call_is_c
 
         home = fresh_home(tmp_path / "killed")
         screentest("doctor", "--endpoint", f"{server.url}#m", home=home)
-        n_probes = N_PROBES + 1  # doctor asks for several replies too
+        n_probes = N_PROBES + 2  # doctor asks for several replies and for JSON too
         for _ in range(n_kills):
             n_sent = len(server.sent)
             assert story.kill(

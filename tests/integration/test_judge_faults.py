@@ -43,7 +43,7 @@ FAULTS = (
 def judge(url: str, database: Path, *, n_parallel: int) -> GEvalJudge:
     client = ChatClient(url=url, model="gpt-4o-mini", n_parallel=n_parallel)
     queue = RequestQueue(client, purpose="test", cache=AnswerCache(open_database(f"sqlite:///{database}"), "endpoint"))
-    built = build_judge(load_judge_spec(JUDGE), queue=queue)
+    built = build_judge(load_judge_spec(JUDGE).model_copy(update={"mode": "logprobs"}), queue=queue)
     assert isinstance(built, GEvalJudge)
     return built
 

@@ -7,14 +7,14 @@ import math
 from typing import Any
 
 import pytest
-from fakes import UniformModel
+from fakes import FakeServer, UniformModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from stories import REPOSITORY
 
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.reasoned import AnswerForm, read_said, schema_of
+from harness.judging.reasoned import ANSWER_FORMS, read_said, schema_of
 from harness.judging.reasoned_reading import (
     ExplainingReader,
     ReasonedReader,
@@ -83,11 +83,8 @@ def test_a_typed_score_is_a_whole_number_of_its_field(text: str, score: str | No
 
 
 def test_the_schema_writes_what_comes_first_first() -> None:
-    order = []
-    forms: tuple[AnswerForm, ...] = ("explain", "rate-explain")
-    for form in forms:
-        schema: Any = schema_of(OPTIONS, form=form)
-        order.append(list(schema["json_schema"]["schema"]["properties"]))
+    schemas: list[Any] = [schema_of(OPTIONS, form=form) for form in ANSWER_FORMS]
+    order = [list(schema["json_schema"]["schema"]["properties"]) for schema in schemas]
     assert order == [["reason", "score"], ["score", "reason"]]
 
 
@@ -197,36 +194,21 @@ def test_whatever_a_judge_says_it_is_a_score_of_the_scale_or_none(text: str, is_
     assert said is None or (said.score in OPTIONS and (said.at < 0 or text[said.at] == said.score))
 
 
-class _Abilities:
-    def __init__(self, n_logprobs: int, prefill: Any, json_schema: bool) -> None:
-        self.found = n_logprobs, prefill, json_schema
-
-    def n_logprobs(self) -> int:
-        return self.found[0]
-
-    def prefill(self) -> Any:
-        return self.found[1]
-
-    def json_schema(self) -> bool:
-        return self.found[2]
-
-    def without(self, *, greedy: bool = False) -> dict[str, str]:
-        return {}
-
-
 @pytest.mark.parametrize(
     ("server", "reads", "typed"),
     [
-        ((20, "prefix", True), "logprobs", "none"),  # a position that is forced needs no field
-        ((20, None, True), "logprobs", "json_schema"),
-        ((20, None, False), "logprobs", "none"),
-        ((0, "prefix", True), "sampled", "json_schema"),
+        (FakeServer(begun="prefix", typed=True), "logprobs", "none"),  # a position that is forced needs no field
+        (FakeServer(typed=True), "logprobs", "json_schema"),
+        (FakeServer(), "logprobs", "none"),
+        (FakeServer(n=0, begun="prefix", typed=True), "sampled", "json_schema"),
     ],
 )
-def test_what_a_server_can_do_decides_how_its_judge_is_read_and_its_id(server: Any, reads: str, typed: str) -> None:
+def test_what_a_server_can_do_decides_how_its_judge_is_read_and_its_id(
+    server: FakeServer, reads: str, typed: str
+) -> None:
     spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "gpt-4o-mini")
     assert spec.thinks == "rate-explain"
-    found = resolve_mode(spec, server=lambda: _Abilities(*server))
+    found = resolve_mode(spec, server=lambda: server)
     assert (found.reads, found.typed, found.mode) == (reads, typed, "rate-explain")
     assert judge_id(found) != judge_id(found.model_copy(update={"mode": "explain"}))
     judge = build_judge(found, queue=RequestQueue(ChatClient(url="http://localhost:1/v1", model="m"), purpose="test"))

@@ -169,6 +169,11 @@ def test_empty_reply_says_so(html: str) -> None:
     assert "(an empty reply)" in html
 
 
+def test_a_judges_reason_stands_beside_the_reply(html: str) -> None:
+    assert "coherence: It takes up &lt;what&gt; was said." in html
+    assert plain("coherence: It takes up <what> was said.") in render_markdown(example_record())
+
+
 def test_json_reads_back_to_the_same_record_and_the_same_page(tmp_path: Path) -> None:
     record = as_stored(example_record())
     html = render_html(record)

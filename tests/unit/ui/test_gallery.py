@@ -69,6 +69,12 @@ def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_wi
     assert "refused: no reply" in drawn
 
 
+def test_a_judges_reason_stands_under_its_score_as_plain_text() -> None:
+    thought = replace(a_score(0, "base", 2.0), mode="explain/exact", reason="It <b>shifts</b>.")
+    (exhibit,) = assemble({"p0": a_prompt(0)}, [a_generation(0, "base")], [thought], {})
+    assert "It &lt;b&gt;shifts&lt;/b&gt;." in draw_exhibit(exhibit)
+
+
 def test_a_search_finds_scene_reply_and_film_in_any_case() -> None:
     exhibit = the_exhibits()[2]
     assert exhibit.holds("WHERE, 2")
