@@ -46,7 +46,7 @@ def test_the_verbs_are_those_that_others_script_against():
         "judge validate", "evaluate", "scores import", "power paired", "power votes", "power seeds", "power simulate",
         "report", "trace", "rate", "study create", "study status", "study close", "study export", "study link",
         "study revoke", "study backup", "data convert", "pairs build", "pairs import", "pairs audit", "dpo",
-        "ablate", "serve", "plan", "judge import", "ratings import", "paper",
+        "ablate", "serve", "plan", "judge import", "ratings import", "paper", "adapters card", "adapters push",
     }  # fmt: skip
 
 
@@ -172,6 +172,8 @@ prepare --max-tokens 4
 report latest
 adapters promote nobody@candidate
 adapters export nobody {bad}/out
+adapters card nobody
+adapters push nobody@candidate me/film
 adapters import {bad}/folder --name x
 compare base {bad}/folder
 compare base a/b --corpus sample --data {bad}/test.jsonl
