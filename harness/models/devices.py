@@ -29,9 +29,9 @@ def gpu_trouble() -> str | None:
 
     if torch.version.cuda is None:
         return f"there is an NVIDIA card, and torch {torch.__version__} is built for CPUs alone: install a CUDA build"
-    untyped: Any = torch.cuda
+    start: Any = torch.cuda.init  # untyped upstream
     try:
-        untyped.init()
+        start()
     except (RuntimeError, AssertionError) as err:
         found = re.search(r"found version (\d+)", str(err))
         if found is None:
