@@ -52,11 +52,7 @@ def create(
         from harness.studies.people import foretell
 
         say(foretell(study.design.crowd, n_checks=study.design.attention).sentence)
-        say(
-            dim(
-                "One link for everybody, shown once; on Prolific add its parameters PROLIFIC_PID, STUDY_ID, SESSION_ID."
-            )
-        )
+        say(dim("One link for everybody, shown once; on Prolific append PROLIFIC_PID, STUDY_ID and SESSION_ID."))
         return Result(data={**data, "open_link": made.opened.url(url)}, shown=[made.opened.url(url)])
     say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
     links = [_link(link, url) for link in made.links]
@@ -87,6 +83,12 @@ def _checked(study: NewStudy) -> Preflight:
     found, panel = Preflight(), study.design.panel
     found.ask("name", lambda: require_free(_store(), study.design.name), words=str)
     found.say("prompts", f"{study.plan} Drawn from {study.n_population:,} with replies of every variant")
+    if (crowd := study.design.crowd) is not None:
+        from harness.studies.people import foretell
+
+        told = foretell(crowd, n_checks=study.design.attention).sentence
+        found.say("people", f"{crowd.people} people, {crowd.items} items each. {told}")
+        return found
     n = len(study.items) * panel.per_prompt
     found.say("people", f"{panel.raters} raters, {n:,} screens in all, about {n * SECONDS_A_SCREEN / 60:.0f} minutes")
     return found
