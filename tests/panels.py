@@ -60,7 +60,8 @@ def the_items(
     design: StudyDesign, *, n_prompts: int = 4, variants: Sequence[str] = ("base", "sft"), films: int | None = None
 ) -> tuple[StudyItem, ...]:
     """Main items for every prompt, then attention checks and practice as the design asks."""
-    groups = [(v,) for v in variants] if design.kind == "likert" else list(itertools.combinations(variants, 2))
+    size = {"likert": 1, "ranking": len(variants)}.get(design.kind, 2)
+    groups = list(itertools.combinations(variants, size))
     main = [
         _item("main", f"p{i}", f"film{i % (films or n_prompts)}", [(v, f"{v} says {i}") for v in group], 0.5)
         for i in range(n_prompts)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.stats.multiplicity import adjust
     from harness.stats.paired import contrast_of_differences, paired_contrast
     from harness.stats.pilot import pilot_detectable, pilot_power, pilot_sample_size
+    from harness.stats.plackett_luce import RankingFit, fit_rankings
     from harness.stats.power import (
         PairedDesign, PowerAnswer, paired_detectable, paired_power, paired_sample_size, votes_detectable, votes_power,
         votes_sample_size,
@@ -67,6 +68,7 @@ _NAMES = {  # by the module that is loaded when one of them is first used
     "multiplicity": "adjust",
     "paired": "contrast_of_differences paired_contrast",
     "pilot": "pilot_detectable pilot_power pilot_sample_size",
+    "plackett_luce": "RankingFit fit_rankings",
     "power": (
         "PairedDesign PowerAnswer paired_detectable paired_power paired_sample_size votes_detectable votes_power "
         "votes_sample_size"

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Engine, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, Integer, Select, bindparam, func, insert, select, update
+from sqlalchemy import cast as cast_type
 from sqlalchemy.exc import IntegrityError
 
 from harness.doors.text import is_absent, repair_text
 from harness.store.database import writing
+from harness.studies.crowd import practice_is_right
 from harness.studies.leases import DUE
 from harness.studies.links import Entrant, enter
+from harness.studies.rankings import is_ranking
 from harness.studies.refusals import (
     AlreadyRatedError,
     InvalidRatingError,
@@ -25,8 +28,9 @@ from harness.studies.refusals import (
     NotAssignedError,
     OutOfOrderError,
     TakenOverError,
+    TooManySkipsError,
 )
-from harness.studies.schema import ratings, shows, slots, studies
+from harness.studies.schema import items, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import VoteVerdict
 
@@ -34,6 +38,7 @@ Action = Literal["vote", "skip", "change", "undo"]
 VERDICTS: tuple[VoteVerdict, ...] = get_args(VoteVerdict)
 MAX_KEY = 80
 MAX_REASON = 500
+MIN_SKIPS = 3  # that every rater has, however few items
 _STATE = {"vote": "rated", "change": "rated", "skip": "skipped", "undo": "pending"}
 
 
@@ -46,6 +51,7 @@ def _standing(wanted: Any) -> Select[Any]:
     )
     return (
         select(slots.c.id, slots.c.rater_id, slots.c.state, studies.c.kind, studies.c.criteria)
+        .add_columns(studies.c.design, items.c.replies)
         .add_columns(
             ratings.c.id.label("newest_id"),
             ratings.c.action.label("newest_action"),
@@ -54,6 +60,7 @@ def _standing(wanted: Any) -> Select[Any]:
             shown.where(shows.c.shown_at >= ratings.c.cast_at).scalar_subquery().label("shown_again"),
         )
         .join(studies, studies.c.id == slots.c.study_id)
+        .join(items, items.c.id == slots.c.item_id)
         .outerjoin(ratings, ratings.c.id == newest)
         .where(slots.c.id == wanted)
         .with_for_update(of=slots)
@@ -85,6 +92,7 @@ class Cast:
     verdict: VoteVerdict | None = None  # as seen: sides, not variants
     marks: Mapping[str, int] = field(default_factory=dict)  # criterion -> mark
     reason: str = ""  # of a skip
+    comment: str = ""  # beside a vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +102,7 @@ class Receipt:
     rating_id: int
     slot: str
     is_new: bool  # False: this key was here before
+    is_right: bool | None = None  # practice of a crowd: whether it was the reply that is better
 
 
 def cast_rating(engine: Engine, token: str, cast: Cast, *, clock: Clock = time.time) -> Receipt:
@@ -124,6 +133,8 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
         slot = _slot(connection, entrant, cast)
         _check_order(cast, slot)
         _check_rating(cast, slot)
+        if cast.action == "skip":
+            _check_skips(connection, entrant)
         shown_at = _first_shown(slot)
         values = {
             "slot_id": slot.id,
@@ -133,6 +144,7 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
             "verdict": cast.verdict,
             "marks": dict(cast.marks),
             "reason": cast.reason,
+            "comment": cast.comment,
             "shown_at": shown_at,
             "cast_at": now,
             "is_rehearsal": entrant.is_rehearsal,
@@ -140,7 +152,8 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
         }
         rating_id = connection.execute(_INSERT, values).scalar_one()
         connection.execute(_SET_STATE, {"slot": slot.id, "to": _STATE[cast.action]})
-    return Receipt(rating_id=int(rating_id), slot=slot.id, is_new=True)
+        is_right = practice_is_right(connection, slot.id) if entrant.is_of_crowd and cast.action == "vote" else None
+    return Receipt(rating_id=int(rating_id), slot=slot.id, is_new=True, is_right=is_right)
 
 
 def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | None:
@@ -148,12 +161,8 @@ def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | No
     row = connection.execute(_KNOWN, {"rater": entrant.rater_id, "key": cast.key}).one_or_none()
     if row is None:
         return None
-    same = (row.action, row.verdict, row.marks, row.reason) == (
-        cast.action,
-        cast.verdict,
-        dict(cast.marks),
-        cast.reason,
-    )
+    given = (cast.action, cast.verdict, dict(cast.marks), cast.reason, cast.comment)
+    same = (row.action, row.verdict, row.marks, row.reason, row.comment) == given
     if not same or (cast.slot is not None and row.slot_id != cast.slot):
         raise KeyReusedError("`key` must be new for a new rating, got one that another rating came under")
     return Receipt(rating_id=int(row.id), slot=row.slot_id, is_new=False)
@@ -184,20 +193,41 @@ def _check_order(cast: Cast, slot: Any) -> None:
         raise OutOfOrderError("`slot` must be the one that is due, got a later one; load the page again")
 
 
+def _check_skips(connection: Connection, entrant: Entrant) -> None:
+    """A share of a rater's items, as the study declares it, and never fewer than `MIN_SKIPS`."""
+    counted = select(func.count(), func.sum(cast_type(slots.c.state == "skipped", Integer)))
+    of_rater = (slots.c.rater_id == entrant.rater_id) & (slots.c.state != "released")
+    n, skipped = connection.execute(counted.where(of_rater)).one()
+    design = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
+    most = max(MIN_SKIPS, round(design.get("skips", 1.0) * n))
+    if (skipped or 0) >= most:
+        raise TooManySkipsError(f"at most {most} of {n} items may be skipped, got one more; rate it as best you can")
+
+
 def _check_rating(cast: Cast, slot: Any) -> None:
-    if repair_text(cast.reason).n:
-        raise InvalidRatingError("`reason` must be text that can be stored, got a lone surrogate or NUL in it")
-    if len(cast.reason) > MAX_REASON:
-        raise InvalidRatingError(f"`reason` must hold at most {MAX_REASON} characters, got {len(cast.reason)}")
+    for name, words in (("reason", cast.reason), ("comment", cast.comment)):
+        if repair_text(words).n:
+            raise InvalidRatingError(f"`{name}` must be text that can be stored, got a lone surrogate or NUL in it")
+        if len(words) > MAX_REASON:
+            raise InvalidRatingError(f"`{name}` must hold at most {MAX_REASON} characters, got {len(words)}")
     if cast.action in ("skip", "undo"):
-        if cast.verdict is not None or cast.marks:
-            raise InvalidRatingError(f"`verdict` and `marks` must be empty for {cast.action}")
+        if cast.verdict is not None or cast.marks or cast.comment:
+            raise InvalidRatingError(f"`verdict`, `marks` and `comment` must be empty for {cast.action}")
         if cast.action == "skip" and is_absent(cast.reason):
             raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
-    elif slot.kind == "likert":
-        _check_marks(cast, slot)
-    elif cast.verdict not in VERDICTS or cast.marks:
+    else:
+        {"likert": _check_marks, "ranking": _check_ranking}.get(slot.kind, _check_verdict)(cast, slot)
+
+
+def _check_verdict(cast: Cast, slot: Any) -> None:
+    if cast.verdict not in VERDICTS or cast.marks:
         raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
+
+
+def _check_ranking(cast: Cast, slot: Any) -> None:
+    n, is_best_worst = len(slot.replies), bool(slot.design.get("best_worst"))
+    if cast.verdict is not None or not is_ranking(cast.marks, n_replies=n, is_best_worst=is_best_worst):
+        raise InvalidRatingError(f"`marks` must give each of {n} places its rank, got {dict(cast.marks)}")
 
 
 def _check_marks(cast: Cast, slot: Any) -> None:

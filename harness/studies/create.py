@@ -18,10 +18,10 @@ from harness.judging.criterion_files import load_criterion
 from harness.seeding import stream
 from harness.stats import votes_power, votes_sample_size
 from harness.studies.corrected import POPULATION
-from harness.studies.design import PanelDesign, StudyDesign, TargetDesign
+from harness.studies.design import StudyDesign, TargetDesign
 from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
 from harness.studies.sources import Source, load_source
-from harness.studies.studies import Created, NewStudy, create_study
+from harness.studies.studies import LEFT_OUT, SILENT, Created, NewStudy, create_study
 from harness.types import Prompt
 
 CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read
@@ -60,21 +60,23 @@ def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewS
 def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> NewStudy:
     """A declared study, drawn; relative paths of its source start from `folder`. Raises what `draw_study` raises."""
     source = load_source(session, design, folder=folder)
-    sample = draw_sample(source.prompts, design.target, design.panel, seed=design.seed, level=design.level)
+    sample = draw_sample(source.prompts, design.target, design.per_prompt, seed=design.seed, level=design.level)
     drawn = {prompt.id for prompt in sample.prompts}
     spare = [p for p in (*source.prompts, *source.spare) if p.id not in drawn]
+    texts = [reply.text for of_variant in source.replies.values() for reply in of_variant.values()]
     return NewStudy(
         design=design,
         split=source.split,
         items=(
-            *main_items(design, sample, source),
-            *attention_items(design, spare),
+            *main_items(design, sample.prompts, source, probability=sample.probability),
+            *attention_items(design, spare, like=texts, n_variants=len(source.replies)),
             *(practice_items(design.kind) if design.practice else ()),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={
             **source.provenance,
-            "left_out": source.n_left_out,
+            LEFT_OUT: source.n_left_out,
+            SILENT: dict(source.silent),
             POPULATION: [prompt.id for prompt in source.prompts],
         },
         plan=sample.plan,
@@ -82,9 +84,7 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
     )
 
 
-def draw_sample(
-    prompts: Sequence[Prompt], target: TargetDesign, panel: PanelDesign, *, seed: int, level: float
-) -> Sample:
+def draw_sample(prompts: Sequence[Prompt], target: TargetDesign, per_prompt: int, *, seed: int, level: float) -> Sample:
     """A simple random sample: every prompt with probability n / N, as correcting a judge needs it.
 
     From a win share, the number of prompts is that of `votes_sample_size`, with a prompt's raters as the votes that
@@ -93,7 +93,6 @@ def draw_sample(
     Raises:
         InputError: a number of prompts was asked for that the source does not have.
     """
-    per_prompt = panel.per_prompt
     if target.prompts is not None:
         n = target.prompts
         if n > len(prompts):
@@ -121,15 +120,22 @@ def draw_sample(
         plan = f"{n} prompts, {per_prompt} raters each: {reached.sentence}"
         if votes.n > n * per_prompt:
             plan += f" Power {target.power:.0%} would take {math.ceil(votes.n / per_prompt)} prompts; there are {n}."
-    order = stream(seed, "sample").permutation(len(prompts))
+    drawn = sample_order(prompts, seed=seed)[:n]
+    return Sample(prompts=tuple(drawn), probability=n / len(prompts), plan=plan)
+
+
+def sample_order(prompts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
+    """All prompts as a sample of any size takes them."""
     by_id = sorted(prompts, key=lambda p: p.id)
-    return Sample(prompts=tuple(by_id[i] for i in order[:n]), probability=n / len(prompts), plan=plan)
+    return [by_id[i] for i in stream(seed, "sample").permutation(len(prompts)).tolist()]
 
 
-def main_items(design: StudyDesign, sample: Sample, source: Source) -> list[StudyItem]:
+def main_items(
+    design: StudyDesign, prompts: Sequence[Prompt], source: Source, *, probability: float
+) -> list[StudyItem]:
     """Every pair of variants (or every single one, to be marked) on every prompt drawn."""
     names = list(source.replies)
-    groups = [(name,) for name in names] if design.kind == "likert" else list(itertools.combinations(names, 2))
+    size = {"likert": 1, "ranking": len(names)}.get(design.kind, 2)
     return [
         StudyItem(
             purpose="main",
@@ -137,20 +143,25 @@ def main_items(design: StudyDesign, sample: Sample, source: Source) -> list[Stud
             cluster=prompt.cluster,
             messages=prompt.messages,
             replies=tuple(source.replies[name][prompt.id] for name in group),
-            probability=sample.probability,
+            probability=probability,
         )
-        for prompt in sample.prompts
-        for group in groups
+        for prompt in prompts
+        for group in itertools.combinations(names, size)
     ]
 
 
-def attention_items(design: StudyDesign, spare: Sequence[Prompt]) -> list[StudyItem]:
+def attention_items(
+    design: StudyDesign, spare: Sequence[Prompt], *, like: Sequence[str] = (), n_variants: int = 2
+) -> list[StudyItem]:
     """The human line against the same words shuffled, on prompts that are not rated otherwise.
+
+    Lines about as long as the replies `like` come first, so that a check is not known by its length.
 
     Raises:
         InputError: too few prompts are left with a human line long enough.
     """
     rng = stream(design.seed, "attention")
+    n_replies = {"likert": 1, "ranking": n_variants}.get(design.kind, 2)
     low, high = CHECK_WORDS
     hosts = sorted((p for p in spare if low <= len((p.reference or "").split()) <= high), key=lambda p: p.id)
     if len(hosts) < design.attention:
@@ -158,16 +169,23 @@ def attention_items(design: StudyDesign, spare: Sequence[Prompt]) -> list[StudyI
             f"`attention` asks for {design.attention} checks, and {len(hosts)} prompts beside the sample have a human "
             f"line of {low} to {high} words; lower it, or rate fewer prompts"
         )
+    words = sorted(len(text.split()) for text in like) or [low, high]
+    usual = range(words[len(words) // 10], words[-1 - len(words) // 10] + 1)
+    order = sorted(
+        rng.permutation(len(hosts)).tolist(), key=lambda i: len((hosts[i].reference or "").split()) not in usual
+    )
     items: list[StudyItem] = []
-    for i in rng.permutation(len(hosts)):
+    for i in order:
         if len(items) == design.attention:
             break
         prompt, truth = hosts[i], hosts[i].reference or ""
-        shuffled = faults.shuffled_words(truth, rng=rng)
-        if shuffled is None:
+        shuffled = [faults.shuffled_words(truth, rng=rng) for _ in range(n_replies - 1 or 1)]
+        found = [
+            ItemReply(variant=SHUFFLED if k == 0 else f"{SHUFFLED}-{k}", text=t) for k, t in enumerate(shuffled) if t
+        ]
+        if len(found) < len(shuffled):
             continue
-        fault = ItemReply(variant=SHUFFLED, text=shuffled)
-        replies = (fault,) if design.kind == "likert" else (ItemReply(variant=HUMAN, text=truth), fault)
+        replies = tuple(found) if n_replies == 1 else (ItemReply(variant=HUMAN, text=truth), *found)
         items.append(
             StudyItem(
                 purpose="attention",

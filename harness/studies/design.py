@@ -13,7 +13,7 @@ from harness.config import Seed, StrictConfig
 from harness.store.artifacts import digest_json
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
-StudyKind = Literal["pairwise", "likert", "audit"]
+StudyKind = Literal["pairwise", "likert", "audit", "ranking"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -69,6 +69,30 @@ class PanelDesign(StrictConfig):
         return self.names or tuple(f"rater-{i + 1}" for i in range(self.raters))
 
 
+class QuestionDesign(StrictConfig):
+    """One optional question at the start."""
+
+    ask: str = Field(min_length=1, max_length=300)
+    options: tuple[str, ...] = ()  # free words when left out
+
+
+class CrowdDesign(StrictConfig):
+    """Strangers who come by one open link, each for a few items."""
+
+    people: int = Field(ge=1, le=10_000)  # quota: who may begin
+    items: int = Field(ge=1, le=1_000)  # that each is promised; checks and practice come on top
+    overlap: int = Field(default=3, ge=1, le=1_000)  # ratings that each item is to have
+    consent: str = Field(min_length=1, max_length=20_000)  # Markdown; agreed to before anything is shown
+    instructions: dict[str, str] = Field(default_factory=dict)  # language (en, de …) -> Markdown; ours when left out
+    questions: tuple[QuestionDesign, ...] = ()
+    screening: int = Field(default=0, ge=0, le=2)  # practice items to get right before one may go on
+    code: str = Field(default="", max_length=80)  # completion code
+    back: str = Field(default="", pattern=r"^(https://\S*)?$")  # where the last page leads
+    seconds_per_item: float = Field(default=30, gt=0, le=3600)  # for the time and pay that are foretold
+    pay_per_hour: float = Field(default=0, ge=0, le=1e6)
+    currency: str = Field(default="", max_length=8)
+
+
 class TargetDesign(StrictConfig):
     """How many prompts: a number, or what the study must be able to show."""
 
@@ -105,8 +129,10 @@ class StudyDesign(StrictConfig):
     kind: StudyKind
     source: SourceDesign
     variants: tuple[Name, ...] = ()  # which, and the first of each pair first; all of the source when left out
+    best_worst: bool = False  # ranking: the best and the worst alone, of three to six replies
     criteria: tuple[str, ...] = ()  # likert: shipped criteria by name
     panel: PanelDesign = PanelDesign()
+    crowd: CrowdDesign | None = None  # instead of a panel
     target: TargetDesign
     repeats: Share = 0.1  # of a rater's items, shown again with sides swapped
     attention: int = Field(default=4, ge=0, le=50)  # checks per rater
@@ -118,6 +144,9 @@ class StudyDesign(StrictConfig):
     exclusion: ExclusionDesign = ExclusionDesign()
     epsilon: float = Field(default=0.15, ge=0, lt=1)  # alternative-annotator test: what a human costs over a judge
     level: float = Field(default=0.95, gt=0.5, lt=1)
+    skips: Share = 0.25  # of a rater's items may be left out; three always
+    comments: bool = False  # raters may say why beside a rating
+    thanks: str = Field(default="", max_length=2000)  # at the end, what it was for; a general sentence when left out
     rehearsal: bool = False  # every rating is a rehearsal and enters no result
     seed: Seed = 7
 
@@ -127,11 +156,31 @@ class StudyDesign(StrictConfig):
             raise ValueError("`criteria` are named for kind likert, and for no other")
         if (self.kind == "audit") != (self.source.pairs is not None):
             raise ValueError("kind audit takes `source.pairs`, and no other kind does")
-        if self.kind == "likert" and self.target.prompts is None:
-            raise ValueError("`target.win_share` is about votes; kind likert takes `target.prompts`")
-        if self.kind == "likert" and self.source.split == "train":
-            raise ValueError("ratings of TRAIN prompts become preference pairs alone, and marks are none: use pairwise")
+        if self.kind in ("likert", "ranking") and self.target.prompts is None:
+            raise ValueError(f"`target.win_share` is about votes; kind {self.kind} takes `target.prompts`")
+        if self.best_worst and self.kind != "ranking":
+            raise ValueError("`best_worst` is a way of ranking, and for no other kind")
+        if self.kind in ("likert", "ranking") and self.source.split == "train":
+            raise ValueError("ratings of TRAIN prompts become preference pairs alone, from votes: use pairwise")
         return self
+
+    @model_validator(mode="after")
+    def _is_panel_or_crowd(self) -> StudyDesign:
+        if self.crowd is None:
+            return self
+        usual = type(self).model_fields
+        if clash := [name for name in ("panel", "repeats") if getattr(self, name) not in (usual[name].default, 0)]:
+            raise ValueError(f"a `crowd` takes no `{clash[0]}`: its people are strangers, each with a few items")
+        if self.crowd.screening and (self.kind in ("likert", "ranking") or not self.practice):
+            raise ValueError(
+                "`crowd.screening` needs practice with a reply that is better: `practice: true`, and no marks"
+            )
+        return self
+
+    @property
+    def per_prompt(self) -> int:
+        """Raters per prompt."""
+        return self.panel.per_prompt if self.crowd is None else self.crowd.overlap
 
     def declaration_digest(self) -> str:
         """Digest of the whole declaration."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.stats import proportion_estimate, repeatability
 from harness.studies.design import ExclusionDesign
+from harness.studies.items import HUMAN
 from harness.studies.rating_rows import RatedSlot
 from harness.studies.studies import Study
 from harness.types import Estimate
@@ -51,6 +52,35 @@ def scale_middle(study: Study) -> float:
     return sum(study.criteria[0].scale) / 2 if study.criteria else 0.0
 
 
+def checks_passed(rows: Sequence[RatedSlot], *, middle: float) -> dict[str, bool]:
+    """Slot of an attention check -> whether it was passed, among the rows of any raters.
+
+    A vote must be for the human line; shuffled words must be marked under the middle and under what the same rater
+    gives to replies, so that marking everything alike passes nothing. A check that was skipped is not passed.
+    """
+    own: dict[str, list[float]] = {}
+    for row in rows:
+        if row.kind == "main" and row.rating is not None and row.rating.marks and not row.ranks:
+            own.setdefault(row.rater, []).append(statistics.fmean(row.rating.marks.values()))
+    usual = {rater: statistics.fmean(marks) for rater, marks in own.items()}
+    return {
+        row.slot: _has_passed(row, middle=middle, usual=usual.get(row.rater))
+        for row in rows
+        if row.kind == "attention" and row.state in ("rated", "skipped")
+    }
+
+
+def _has_passed(row: RatedSlot, *, middle: float, usual: float | None) -> bool:
+    if row.rating is None:
+        return False
+    if row.rating.verdict is not None:
+        return row.winner == HUMAN
+    if row.ranks:
+        return row.ranks[HUMAN] == 1
+    mark = statistics.fmean(row.rating.marks.values())
+    return mark < (middle if usual is None else min(middle, usual))
+
+
 def left_share(
     rows: Sequence[RatedSlot], *, level: float, by: Callable[[RatedSlot], str], cluster: str = ""
 ) -> Estimate | None:
@@ -72,7 +102,7 @@ def _quality(study: Study, rows: Sequence[RatedSlot]) -> RaterQuality:
     level, rules = study.design.level, study.design.exclusion
     main = [r for r in rows if r.kind == "main"]
     rated = [r for r in main if r.rating is not None]
-    checks = [p for r in rows if (p := r.has_passed(middle=scale_middle(study))) is not None]
+    checks = list(checks_passed(rows, middle=scale_middle(study)).values())
     attention = proportion_estimate(
         [float(p) for p in checks], clusters=list(range(len(checks))), level=level, method="share of checks passed",
         row="check", cluster="check",
@@ -106,9 +136,10 @@ def _consistency(rows: Sequence[RatedSlot], *, level: float) -> Estimate | None:
         if before is None or before.rating is None or again.rating is None:
             n_missing += 1
             continue
-        marks = sorted(again.rating.marks)
-        one += [before.rating.marks[name] for name in marks] or [before.winner]
-        two += [again.rating.marks[name] for name in marks] or [again.winner]
+        said, once_more = (r.ranks or dict(r.rating.marks if r.rating else {}) for r in (before, again))
+        marks = sorted(once_more)
+        one += [said[name] for name in marks] or [before.winner]
+        two += [once_more[name] for name in marks] or [again.winner]
         clusters += [again.prompt_id] * max(1, len(marks))
     if not clusters:
         return None

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 
 from harness.errors import SplitError
 from harness.store.artifacts import write_jsonl
-from harness.studies.exclusion import excluded_raters, rater_qualities, scale_middle
+from harness.studies.exclusion import checks_passed, excluded_raters, rater_qualities, scale_middle
+from harness.studies.rankings import as_pairs
 from harness.studies.rating_rows import RatedSlot, counted, read_rows
 from harness.studies.studies import Study
 from harness.types import Message, PreferencePair, Prompt
@@ -46,9 +47,11 @@ class RatingRow:
     right_draw: int | None
     verdict: str | None  # left | right | tie | both_bad
     winner: str | None  # the verdict as a variant
+    ranks: dict[str, int]  # variant -> rank, of a ranking
     marks: dict[str, float]
     has_passed: bool | None  # attention checks
     reason: str  # of a skip
+    comment: str  # beside a vote
     shown_at: float
     cast_at: float
     is_rehearsal: bool
@@ -64,7 +67,7 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
     _require_test(study)
     rows = read_rows(engine, study)
     excluded = _excluded(study, rows)
-    middle = scale_middle(study)
+    passed = checks_passed(rows, middle=scale_middle(study))
     return [
         RatingRow(
             study=study.name,
@@ -81,9 +84,11 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
             right_draw=row.shown[1].draw if len(row.shown) > 1 else None,
             verdict=None if row.rating is None else row.rating.verdict,
             winner=row.winner,
+            ranks=row.ranks,
             marks={} if row.rating is None else dict(row.rating.marks),
-            has_passed=row.has_passed(middle=middle),
+            has_passed=passed.get(row.slot),
             reason=row.reason,
+            comment=row.comment,
             shown_at=row.shown_at or 0.0,
             cast_at=row.cast_at,
             is_rehearsal=row.is_rehearsal,
@@ -106,7 +111,7 @@ def votes_csv(engine: Engine, study: Study) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    rows = [r for r in _counted(engine, study) if r.winner is not None]
+    rows = [r for r in as_pairs(_counted(engine, study)) if r.winner is not None]
     for row in sorted(rows, key=lambda r: (r.cast_at, r.slot)):
         left, right = (reply.variant for reply in row.shown)
         verdict = "" if row.rating is None or row.rating.verdict is None else WINNERS[row.rating.verdict]

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import InputError
+from harness.seeding import derive, stream
 from harness.studies.design import StudyKind
 from harness.types import Message
 
 Purpose = Literal["main", "attention", "practice"]
 HUMAN, SHUFFLED = "human", "shuffled"  # variants of an attention check; no model bears these names in a study
+REPLIES: dict[StudyKind, tuple[int, int]] = {"likert": (1, 1), "pairwise": (2, 2), "audit": (2, 2), "ranking": (3, 6)}
 CHOSEN, REJECTED = "chosen", "rejected"  # variants of an audit
 
 
@@ -40,6 +42,13 @@ class StudyItem:
         return " ".join(sorted(reply.variant for reply in self.replies))
 
 
+def shown_order(slot: str, n: int, *, is_flipped: bool) -> tuple[int, ...]:
+    """Which reply stands where, from the first place on: as stored for two, by the slot's random id for more."""
+    if n > 2:
+        return tuple(stream(derive(0, slot), "order").permutation(n).tolist())
+    return (1, 0) if is_flipped and n == 2 else tuple(range(n))
+
+
 def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
     """Refuse what cannot be rated.
 
@@ -47,15 +56,16 @@ def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
         InputError: no main item, a wrong number of replies, a probability that is lacking or impossible, or a variant
             under the name of an attention check.
     """
-    wanted = 1 if kind == "likert" else 2
+    least, most = REPLIES[kind]
     main = [item for item in items if item.purpose == "main"]
     if not main:
         raise InputError("`items` must hold at least one to rate, got none; does the source have replies?")
     for item in items:
         where = f"item of prompt `{item.prompt_id}`"
-        if len(item.replies) != wanted:
+        if not least <= len(item.replies) <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
             raise InputError(f"{where} must hold {wanted} replies for kind {kind}, got {len(item.replies)}")
-        if len({reply.variant for reply in item.replies}) != wanted:
+        if len({reply.variant for reply in item.replies}) != len(item.replies):
             raise InputError(f"{where} must compare two variants, got {item.replies[0].variant} twice")
     for item in main:
         if item.probability is None or not 0 < item.probability <= 1:
@@ -68,7 +78,9 @@ def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
 
 
 def practice_items(kind: StudyKind) -> tuple[StudyItem, ...]:
-    """Two invented scenes, so that nobody learns the keys on an item that counts."""
+    """Two invented scenes, so that nobody learns the keys on an item that counts; a ranking has none."""
+    if kind == "ranking":
+        return ()
     return tuple(
         StudyItem(
             purpose="practice",

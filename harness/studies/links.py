@@ -5,6 +5,7 @@ A token is 128 random bits, so that a plain sha256 of it may be stored: there is
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import os
@@ -19,13 +20,15 @@ from harness.errors import ConfigError
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
 from harness.studies.schema import raters, studies
 
+JOIN = "join"  # of a crowd's open link
 OWNER_VARIABLE = "SCREENTEST_OWNER_SECRET"
 TOKEN_BYTES = 16
 MIN_SECRET = 16  # characters
-QUERY = "rater"  # of a link
+QUERY, TAG = "rater", "link"  # of a link, and what stays in the address once its cookie is there
+COOKIE = "screentest-"  # with the tag behind it: two links in one browser are two raters
 
 _ENTRANT = (
-    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at),
+    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at, raters.c.person),
     select(studies.c.closed_at).where(studies.c.id == raters.c.study_id).scalar_subquery().label("closed_at"),
 )
 _MINE = raters.c.token_hash == bindparam("token")
@@ -50,6 +53,27 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLink:
+    """A crowd's one way in, for everybody. Shown once, as a rater's is."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "OpenLink(token=…)"
+
+    def url(self, base: str) -> str:
+        """The address to publish; a site that sends people adds what it calls them."""
+        return f"{base.rstrip('/')}/?{urlencode({JOIN: self.token})}"
+
+    def person_token(self, person: str) -> str:
+        """The key of one person, the same whenever they come again; who knows it not cannot make it from the digest."""
+        mixed = hmac.new(
+            self.token.encode("utf-8", "replace"), person.encode("utf-8", "replace"), hashlib.sha256
+        ).digest()
+        return base64.urlsafe_b64encode(mixed[:TOKEN_BYTES]).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
     """Who a link belongs to."""
 
@@ -58,6 +82,7 @@ class Entrant:
     name: str
     is_rehearsal: bool
     is_closed: bool  # the study
+    is_of_crowd: bool  # came by the open link
 
 
 def mint(rater: str, *, is_rehearsal: bool) -> Link:
@@ -68,6 +93,11 @@ def mint(rater: str, *, is_rehearsal: bool) -> Link:
 def hash_token(token: str) -> str:
     """What is stored of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def link_tag(token: str) -> str:
+    """What tells one link of a browser from another, and opens nothing."""
+    return hash_token(token)[:12]
 
 
 def enter(connection: Connection, token: str, *, now: float | None = None, needs_open: bool = True) -> Entrant:
@@ -91,6 +121,7 @@ def enter(connection: Connection, token: str, *, now: float | None = None, needs
         name=row.name,
         is_rehearsal=row.is_rehearsal,
         is_closed=row.closed_at is not None,
+        is_of_crowd=row.person is not None,
     )
 
 

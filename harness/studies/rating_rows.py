@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
-from harness.studies.items import HUMAN, SHUFFLED, ItemReply
+from harness.studies.items import ItemReply, shown_order
 from harness.studies.schedule import SlotKind
 from harness.studies.schema import items, raters, ratings, slots
 from harness.studies.studies import Study, stored_item
@@ -36,13 +36,22 @@ class RatedSlot:
     is_flipped: bool  # the second reply stood left
     rating: Rating | None  # None: pending or skipped
     reason: str  # of a skip
+    comment: str  # beside a vote
     shown_at: float | None
     cast_at: float | None
 
     @property
     def shown(self) -> tuple[ItemReply, ...]:
-        """The replies from left to right."""
-        return self.replies[::-1] if self.is_flipped else self.replies
+        """The replies from the first place on."""
+        order = shown_order(self.slot, len(self.replies), is_flipped=self.is_flipped)
+        return tuple(self.replies[i] for i in order)
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Variant -> rank, of a ranking; empty of anything else."""
+        if self.rating is None or len(self.replies) < 3:
+            return {}
+        return {reply.variant: int(self.rating.marks[str(place)]) for place, reply in enumerate(self.shown, start=1)}
 
     @property
     def seconds(self) -> float | None:
@@ -64,16 +73,6 @@ class RatedSlot:
         if self.winner is None:
             return None
         return {self.replies[0].variant: 1.0, self.replies[1].variant: 0.0}.get(self.winner, 0.5)
-
-    def has_passed(self, *, middle: float) -> bool | None:
-        """Whether an attention check was passed: the human line won, or shuffled words were marked under the middle."""
-        if self.kind != "attention" or self.rating is None:
-            return None
-        if self.rating.verdict is not None:
-            return self.winner == HUMAN
-        marks = list(self.rating.marks.values())
-        is_low = sum(marks) / len(marks) < middle
-        return is_low if self.replies[0].variant == SHUFFLED else not is_low
 
 
 def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
@@ -122,6 +121,7 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
                 if last is not None and stands and row.state == "rated"
                 else None,
                 reason=last.reason if last is not None and stands else "",
+                comment=last.comment if last is not None and stands else "",
                 shown_at=last.shown_at if last is not None and stands else None,
                 cast_at=last.cast_at if last is not None and stands else None,
             )

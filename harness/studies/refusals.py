@@ -43,3 +43,11 @@ class KeyReusedError(RatingRefused):
 
 class InvalidRatingError(RatingRefused):
     """The rating does not fit what was shown: a verdict for marks, a mark off the scale, a skip without reason."""
+
+
+class TooManySkipsError(RatingRefused):
+    """The rater has skipped as many items as the study allows."""
+
+
+class CrowdFullError(RatingRefused):
+    """A crowd study has all the people it asked for."""

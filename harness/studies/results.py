@@ -7,18 +7,22 @@ suits does not raise the error rate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from harness.errors import InputError
 from harness.stats import (
     BettingSequence,
     Look,
+    RankingFit,
     Unfitted,
     Votes,
     WinRate,
+    fit_rankings,
     fit_strengths,
     proportion_estimate,
     read_votes,
@@ -26,8 +30,11 @@ from harness.stats import (
 )
 from harness.studies.exclusion import RaterQuality, excluded_raters, left_share, rater_qualities
 from harness.studies.marks import Agreement, MarkResult, mark_agreement, mark_results, vote_agreement
+from harness.studies.rankings import as_pairs
 from harness.studies.rating_rows import RatedSlot, counted, panel, read_rows
+from harness.studies.schema import items
 from harness.studies.studies import Study
+from harness.studies.tally import Tally, tally
 from harness.types import Estimate
 
 TRAIN_NOTE = "The prompts are of TRAIN: their ratings are preference data, and no variant is compared on them."
@@ -41,22 +48,12 @@ class PairResult:
     variant: str
     opponent: str
     look: Look  # mean vote for `variant` per prompt with its confidence sequence, and whether to go on
+    tally: Tally  # prompt by prompt
     n_prompts: int  # in the study
     n_waiting: int  # prompts not completed yet
     win: WinRate | None  # over votes, about these raters and about raters like them; for reading once, at the end
     why_not: str  # why `win` is not there
     is_open: bool  # the study takes ratings
-
-    @property
-    def advice(self) -> str:
-        """Whether to go on, in a sentence or two; knows how many prompts of the study are left."""
-        if self.look.advice.action == "stop":
-            return f"Stop: it is decided. {self.reason}"
-        if self.n_waiting == 0:
-            return f"The study is rated to its end without a decision. {self.reason}"
-        if not self.is_open:
-            return f"The study was closed without a decision. {self.reason}"
-        return f"Go on. {self.reason}"
 
     @property
     def reason(self) -> str:
@@ -68,7 +65,7 @@ class PairResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strengths:
-    """Davidson's model of all votes."""
+    """Davidson's model of all votes, or Plackett and Luce's of rankings."""
 
     variants: tuple[str, ...]
     strengths: tuple[Estimate, ...]  # log-odds to the mean of all, in the order of `variants`; about these raters
@@ -110,18 +107,25 @@ def study_results(engine: Engine, study: Study) -> StudyResults:
     excluded = excluded_raters([q for q in qualities if not q.is_rehearsal])
     due = panel(rows, excluded=excluded)
     rated = counted(rows, excluded=excluded)
+    ranked = [row for row in rated if row.ranks]
     is_compared = not (study.split == "train" and study.kind == "pairwise")
-    votes = [r for r in rated if r.winner is not None]
+    due_pairs = as_pairs(due)
+    votes = [r for r in as_pairs(rated) if r.winner is not None]
+    main = _main_items(engine, study)
     n_rehearsal = sum(r.is_rehearsal and r.rating is not None for r in rows)
     return StudyResults(
         study=study,
         n_rated=len(rated),
         n_skipped=sum(r.state == "skipped" for r in due),
-        n_waiting=sum(r.state == "pending" and not r.is_revoked for r in due),
+        n_waiting=_n_waiting(study, due, sum(main.values())),
         n_rehearsal=n_rehearsal,
         raters=qualities,
-        pairs=_pairs(study, due) if is_compared and study.kind != "likert" else (),
-        strengths=_strengths(study, votes) if votes and is_compared else None,
+        pairs=_pairs(study, due_pairs, main) if is_compared and study.kind != "likert" else (),
+        strengths=_ranked_strengths(study, ranked)
+        if ranked
+        else _strengths(study, votes)
+        if votes and is_compared
+        else None,
         left_share=left_share(votes, level=study.design.level, by=lambda r: r.cluster),
         both_bad=_both_bad(study, votes),
         agreement=vote_agreement(study, votes) + mark_agreement(study, rated),
@@ -130,29 +134,49 @@ def study_results(engine: Engine, study: Study) -> StudyResults:
     )
 
 
-def is_settled(rows: Sequence[RatedSlot]) -> bool:
-    """Whether nobody is waited for any more among the slots of one item, and somebody has rated it."""
+def is_settled(rows: Sequence[RatedSlot], *, overlap: int | None = None) -> bool:
+    """Whether nobody is waited for any more among the slots of one item, and somebody has rated it.
+
+    In a crowd nobody is waited for by name: an item is settled once it has its `overlap` of ratings.
+    """
+    if overlap is not None:
+        return sum(r.rating is not None for r in rows) >= overlap
     return not any(r.state == "pending" and not r.is_revoked for r in rows) and any(r.rating for r in rows)
 
 
-def _pairs(study: Study, due: Sequence[RatedSlot]) -> tuple[PairResult, ...]:
+def _main_items(engine: Engine, study: Study) -> Counter[tuple[str, ...]]:
+    """Variants of an item -> how many items there are, shown or not."""
+    of_study = select(items.c.replies).where(items.c.study_id == study.id, items.c.purpose == "main")
+    with engine.begin() as connection:
+        names = [[r["variant"] for r in row.replies] for row in connection.execute(of_study)]
+    return Counter(pair for one in names for pair in (itertools.combinations(one, 2) if len(one) > 1 else [tuple(one)]))
+
+
+def _n_waiting(study: Study, due: Sequence[RatedSlot], n_items: int) -> int:
+    if study.design.crowd is None:
+        return sum(r.state == "pending" and not r.is_revoked for r in due)
+    overlap, rated = study.design.crowd.overlap, Counter(r.item_id for r in due if r.rating is not None)
+    return n_items * overlap - sum(min(n, overlap) for n in rated.values())
+
+
+def _pairs(study: Study, due: Sequence[RatedSlot], main: Mapping[tuple[str, ...], int]) -> tuple[PairResult, ...]:
     pairs: dict[tuple[str, str], list[RatedSlot]] = {}
     for row in due:
         pairs.setdefault((row.replies[0].variant, row.replies[1].variant), []).append(row)
-    return tuple(_pair(study, names, rows) for names, rows in sorted(pairs.items()))
+    return tuple(_pair(study, names, rows, n_prompts=main[names]) for names, rows in sorted(pairs.items()))
 
 
-def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot]) -> PairResult:
+def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot], *, n_prompts: int) -> PairResult:
     by_prompt: dict[int, list[RatedSlot]] = {}
     for row in due:
         by_prompt.setdefault(row.item_id, []).append(row)
-    settled = [rows for rows in by_prompt.values() if is_settled(rows)]
+    overlap = study.design.crowd.overlap if study.design.crowd is not None else None
+    settled = [rows for rows in by_prompt.values() if is_settled(rows, overlap=overlap)]
     settled.sort(key=lambda rows: (max(r.cast_at or 0.0 for r in rows), rows[0].rank))
     # Not the finite set: once all its prompts are rated its mean is known, and says nothing of the next prompt.
-    race = BettingSequence(level=study.design.level)
-    for rows in settled:
-        values = [v for r in rows if (v := r.first_wins) is not None]
-        race.update(sum(values) / len(values))
+    race, counted_up = BettingSequence(level=study.design.level), tally(settled, level=study.design.level)
+    for prompt in counted_up.prompts:
+        race.update(prompt.mean)
     rated = [r for r in due if r.winner is not None]
     n_missing = sum(r.state == "skipped" for r in due)
     win: WinRate | None = None
@@ -166,8 +190,9 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot]) -> Pai
         variant=names[0],
         opponent=names[1],
         look=race.look(),
-        n_prompts=len(by_prompt),
-        n_waiting=sum(not is_settled(rows) for rows in by_prompt.values()),
+        tally=counted_up,
+        n_prompts=n_prompts,
+        n_waiting=n_prompts - len(settled),
         win=win,
         why_not=why_not,
         is_open=study.is_open,
@@ -201,6 +226,20 @@ def _strengths(study: Study, rows: Sequence[RatedSlot]) -> Strengths:
         position=fit.position,
         length=None if longer is None or isinstance(longer, Unfitted) else longer.length,
         why_not="",
+    )
+
+
+def _ranked_strengths(study: Study, rows: Sequence[RatedSlot]) -> Strengths:
+    """Plackett–Luce's, of whole rankings."""
+    fit = fit_rankings([r.ranks for r in rows], clusters=[r.cluster for r in rows], level=study.design.level)
+    return Strengths(
+        variants=fit.variants if isinstance(fit, RankingFit) else (),
+        strengths=fit.strengths if isinstance(fit, RankingFit) else (),
+        people=(),
+        tie=None,
+        position=None,
+        length=None,
+        why_not=fit.reason if isinstance(fit, Unfitted) else "",
     )
 
 

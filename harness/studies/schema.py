@@ -39,6 +39,7 @@ studies = Table(
     Column("n_population", Integer, nullable=False),  # prompts that the sample was drawn from
     Column("created_at", Float, nullable=False),  # times are seconds since 1970, UTC
     Column("closed_at", Float),
+    Column("open_hash", String(64), unique=True),  # of a crowd's one open link
 )
 
 raters = Table(
@@ -52,7 +53,10 @@ raters = Table(
     Column("created_at", Float, nullable=False),
     Column("seen_at", Float),
     Column("revoked_at", Float),
+    Column("person", String(64)),  # crowd: digest of who they are elsewhere, so that coming again goes on
+    Column("arrival", JSON),  # crowd: language, consent, answers, what the site that sent them calls them
     UniqueConstraint("study_id", "name"),
+    UniqueConstraint("study_id", "person"),
 )
 
 items = Table(
@@ -105,6 +109,7 @@ ratings = Table(
     Column("verdict", String(16)),  # left | right | tie | both_bad, as seen
     Column("marks", JSON, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("comment", Text, nullable=False, server_default=""),
     Column("shown_at", Float, nullable=False),
     Column("cast_at", Float, nullable=False),
     Column("is_rehearsal", Boolean, nullable=False),

@@ -6,19 +6,25 @@ refresh, another device, a second tab) gives the same task.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func, insert, literal, select, union_all
 
 from harness.store.artifacts import from_json
 from harness.store.database import writing
-from harness.studies.design import StudyKind
+from harness.studies.crowd import draw_next, standing
+from harness.studies.design import CrowdDesign, StudyKind
+from harness.studies.items import shown_order
 from harness.studies.leases import DUE, lease, take_over
 from harness.studies.links import Entrant, enter
-from harness.studies.schema import items, ratings, shows, slots, studies
+from harness.studies.rankings import ranks_asked
+from harness.studies.refusals import NotAssignedError
+from harness.studies.schema import items, raters, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import Criterion
 
@@ -30,7 +36,7 @@ DONE = ("rated", "skipped")
 def _slot(wanted: Any) -> Select[Any]:
     """A slot with its item and what its study asks."""
     return (
-        select(slots.c.id, slots.c.kind, slots.c.is_flipped, items.c.scene, items.c.replies)
+        select(slots.c.id, slots.c.kind, slots.c.is_flipped, slots.c.position, items.c.scene, items.c.replies)
         .add_columns(studies.c.question, studies.c.criteria, studies.c.design)
         .join(items, items.c.id == slots.c.item_id)
         .join(studies, studies.c.id == slots.c.study_id)
@@ -52,6 +58,12 @@ _PACED = (
     .order_by(ratings.c.id.desc())
     .limit(N_PACES)
     .subquery()
+)
+_BEFORE = (
+    select(ratings.c.marks)
+    .where(ratings.c.slot_id == bindparam("slot"), ratings.c.action == "vote")
+    .order_by(ratings.c.id.desc())
+    .limit(1)
 )
 _PROGRESS = union_all(_COUNTED, select(_PACED))
 
@@ -93,11 +105,19 @@ class RatingTask:
     scene: tuple[SceneLine, ...]
     answerer: str  # whose line it is; may be empty
     replies: tuple[str, ...]  # left and right, or the one to mark
-    scales: tuple[Scale, ...]  # empty: a vote
+    scales: tuple[Scale, ...]  # empty: a vote, or a ranking
     is_practice: bool
     is_rehearsal: bool
     can_undo: bool
     progress: TaskProgress
+    ranks: tuple[int, ...] = ()  # of a ranking: which are asked for, in turn; 1 is best
+    before: Mapping[str, int] = field(default_factory=dict)  # marks that were taken back
+    takes_comment: bool = False
+
+    @property
+    def is_best_worst(self) -> bool:
+        """Whether the best and the worst are asked for alone."""
+        return len(self.ranks) == 2 and self.ranks[1] == len(self.replies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +125,22 @@ class Finished:
     """Nothing is left for this rater (for now, where others may leave work behind)."""
 
     n_done: int
+    thanks: str = ""  # in the study's words
+    code: str = ""  # of a crowd: to be given to the site that sent them
+    back: str = ""  # where they go then
+    is_screened_out: bool = False
     is_rehearsal: bool
     can_undo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrowdWelcome:
+    """What a stranger reads before the first item."""
+
+    design: CrowdDesign
+    has_agreed: bool
+    language: str
+    minutes: int  # that it will take, at the pace that the study foretells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +155,7 @@ class Welcome:
     is_closed: bool
     has_begun: bool  # something was shown before: a returning rater
     progress: TaskProgress
+    crowd: CrowdWelcome | None  # came by an open link
 
 
 def welcome(engine: Engine, token: str) -> Welcome:
@@ -141,8 +176,20 @@ def welcome(engine: Engine, token: str) -> Welcome:
             is_rehearsal=entrant.is_rehearsal,
             is_closed=entrant.is_closed,
             has_begun=connection.execute(seen).scalar_one() > 0,
-            progress=_progress(connection, entrant.rater_id),
+            progress=_progress(connection, entrant),
+            crowd=_crowd_welcome(connection, entrant, study) if entrant.is_of_crowd else None,
         )
+
+
+def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> CrowdWelcome:
+    crowd = CrowdDesign.model_validate(study.design["crowd"])
+    arrival = connection.execute(select(raters.c.arrival).where(raters.c.id == entrant.rater_id)).scalar_one()
+    return CrowdWelcome(
+        design=crowd,
+        has_agreed="agreed_at" in arrival,
+        language=arrival.get("language", ""),
+        minutes=math.ceil((crowd.items + study.design["attention"]) * crowd.seconds_per_item / 60),
+    )
 
 
 def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> RatingTask | Finished:
@@ -155,26 +202,57 @@ def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> Rating
     with writing(engine) as connection:
         entrant = enter(connection, token, now=now)
         slot = connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
-        if slot is None:
-            seconds = _lease_seconds(connection, entrant)
+        if entrant.is_of_crowd:
+            slot = _drawn_slot(connection, entrant, slot, now=now)
+        elif slot is None:
+            seconds = 60 * float(_design(connection, entrant)["lease_minutes"])
             taken = take_over(connection, entrant, now=now, lease_seconds=seconds)
             slot = connection.execute(_NAMED_SLOT, {"slot": taken}).one_or_none()
-        progress = _progress(connection, entrant.rater_id)
+        progress = _progress(connection, entrant)
         if slot is None:
-            done = progress.n_done
-            return Finished(n_done=done, is_rehearsal=entrant.is_rehearsal, can_undo=done > 0)
+            return _finished(connection, entrant, progress)
         lease(connection, slot.id, until=now + 60 * float(slot.design["lease_minutes"]))
         shown = {"slot_id": slot.id, "rater_id": entrant.rater_id, "is_flipped": slot.is_flipped, "shown_at": now}
         connection.execute(_INSERT, shown)
-        return _task(entrant, slot, progress)
+        before = (
+            connection.execute(_BEFORE, {"slot": slot.id}).scalar() if slot.criteria or len(slot.replies) > 2 else None
+        )
+        return _task(entrant, slot, progress, before=before or {})
 
 
-def _lease_seconds(connection: Connection, entrant: Entrant) -> float:
-    design = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
-    return 60 * float(design["lease_minutes"])
+def _drawn_slot(connection: Connection, entrant: Entrant, due: Any, *, now: float) -> Any:
+    """What is due for one of a crowd; nothing once practice has shown that they cannot go on."""
+    design = _design(connection, entrant)
+    crowd = CrowdDesign.model_validate(design["crowd"])
+    arrival = connection.execute(select(raters.c.arrival).where(raters.c.id == entrant.rater_id)).scalar_one()
+    if "agreed_at" not in arrival:
+        raise NotAssignedError("items are shown to those who agree to take part; load the page again and read it")
+    if standing(connection, entrant, crowd).is_screened_out:
+        return None
+    position = None if due is None else int(due.position)
+    draw_next(connection, entrant, crowd, due=position, now=now, lease_seconds=60 * float(design["lease_minutes"]))
+    return connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
 
 
-def _task(entrant: Entrant, slot: Any, progress: TaskProgress) -> RatingTask:
+def _finished(connection: Connection, entrant: Entrant, progress: TaskProgress) -> Finished:
+    design, done = _design(connection, entrant), progress.n_done
+    end = Finished(
+        n_done=done, thanks=str(design.get("thanks", "")), is_rehearsal=entrant.is_rehearsal, can_undo=done > 0
+    )
+    if not entrant.is_of_crowd:
+        return end
+    crowd = CrowdDesign.model_validate(design["crowd"])
+    if standing(connection, entrant, crowd).is_screened_out:
+        return replace(end, is_screened_out=True, can_undo=False)
+    return replace(end, code=crowd.code, back=crowd.back)
+
+
+def _design(connection: Connection, entrant: Entrant) -> dict[str, Any]:
+    found = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
+    return dict(found)
+
+
+def _task(entrant: Entrant, slot: Any, progress: TaskProgress, *, before: Mapping[str, int]) -> RatingTask:
     texts = [reply["text"] for reply in slot.replies]
     answerer = next((m["name"] for m in reversed(slot.scene) if m["role"] == "assistant" and m["name"]), "")
     return RatingTask(
@@ -185,12 +263,15 @@ def _task(entrant: Entrant, slot: Any, progress: TaskProgress) -> RatingTask:
             for m in slot.scene
         ),
         answerer=answerer,
-        replies=tuple(reversed(texts) if slot.is_flipped else texts),
+        replies=tuple(texts[i] for i in shown_order(slot.id, len(texts), is_flipped=slot.is_flipped)),
+        ranks=ranks_asked(len(texts), is_best_worst=bool(slot.design.get("best_worst"))) if len(texts) > 2 else (),
         scales=_scales(slot.criteria),
         is_practice=slot.kind == "practice",
         is_rehearsal=entrant.is_rehearsal,
         can_undo=progress.n_done > 0,
         progress=progress,
+        before=before,
+        takes_comment=bool(slot.design.get("comments")),
     )
 
 
@@ -199,12 +280,15 @@ def _scales(criteria: Any) -> tuple[Scale, ...]:
     return tuple(Scale(name=c.name, definition=c.definition, low=c.scale[0], high=c.scale[1]) for c in known)
 
 
-def _progress(connection: Connection, rater_id: int) -> TaskProgress:
+def _progress(connection: Connection, entrant: Entrant) -> TaskProgress:
     """How many slots stand how, and the rater's latest paces: rows of one statement, told apart by their name."""
-    rows = connection.execute(_PROGRESS, {"rater": rater_id}).all()
+    rows = connection.execute(_PROGRESS, {"rater": entrant.rater_id}).all()
     counts = {row.name: int(row.value) for row in rows if row.name != "pace"}
     paces = [row.value for row in rows if row.name == "pace"]
     n_done = sum(counts.get(state, 0) for state in DONE)
     n_left = counts.get("pending", 0)
+    if entrant.is_of_crowd:
+        crowd = CrowdDesign.model_validate(_design(connection, entrant)["crowd"])
+        n_left += standing(connection, entrant, crowd).n_to_come
     left = statistics.median(paces) * n_left if len(paces) >= MIN_TIMED else None
     return TaskProgress(n_done=n_done, n_total=n_done + n_left, seconds_left=left)

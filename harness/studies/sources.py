@@ -36,6 +36,7 @@ class Source:
     spare: tuple[Prompt, ...]  # other prompts of the same split
     provenance: Mapping[str, Any]
     n_left_out: int  # prompts that some variant left unanswered
+    silent: Mapping[str, int]  # variant -> prompts that it left unanswered
     kind: TaskKind = DIALOGUE  # what was asked
 
 
@@ -147,6 +148,7 @@ def _joined(
         spare=tuple(p for p in prompts if p.id not in known),
         provenance=provenance,
         n_left_out=len(asked) - len(whole),
+        silent={name: sum(p.id not in given for p in asked) for name, given in replies.items()},
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from harness.config import parse
@@ -18,7 +18,7 @@ from harness.store.artifacts import from_json, to_json
 from harness.store.database import writing
 from harness.studies.design import StudyDesign, StudyKind
 from harness.studies.items import StudyItem, check_items
-from harness.studies.links import Link, hash_token, mint
+from harness.studies.links import TOKEN_BYTES, Link, OpenLink, hash_token, mint
 from harness.studies.schedule import PlannedItem, Schedule, draw_schedule
 from harness.studies.schema import items as items_table
 from harness.studies.schema import raters, slots, studies
@@ -27,6 +27,7 @@ from harness.types import Criterion, Split
 Clock = Callable[[], float]  # seconds since 1970, UTC
 SLOT_BYTES = 12
 LABELS = "labels"  # in an imported study's provenance: criterion -> what was marked in words, numbered from 0
+LEFT_OUT, SILENT = "left_out", "silent"  # in a study's provenance: prompts not rated, and how many each variant left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class Created:
 
     study: Study
     links: tuple[Link, ...]
+    opened: OpenLink | None = None  # a crowd's
 
 
 def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> Created:
@@ -87,17 +89,20 @@ def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> 
     """
     check_items(new.items, kind=new.design.kind)
     design = new.design
-    links = tuple(mint(name, is_rehearsal=design.rehearsal) for name in design.panel.rater_names)
+    names = design.panel.rater_names if design.crowd is None else ()  # a crowd's people are drawn for when they come
+    links = tuple(mint(name, is_rehearsal=design.rehearsal) for name in names)
+    opened = None if design.crowd is None else OpenLink(token=secrets.token_urlsafe(TOKEN_BYTES))
     schedule = _schedule(new.items, design, n_raters=len(links), overlap=design.panel.per_prompt, seed=design.seed)
     try:
         with writing(engine) as connection:
-            study_id = insert_study(connection, new, now=clock())
+            study_id = insert_study(connection, new, opened=opened, now=clock())
             item_ids = insert_items(connection, study_id, new.items, schedule.ranks)
             rater_ids = [insert_rater(connection, study_id, link, now=clock()) for link in links]
-            _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
+            if links:
+                _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
     except IntegrityError as err:
         raise _taken(design.name) from err
-    return Created(study=find_study(engine, design.name), links=links)
+    return Created(study=find_study(engine, design.name), links=links, opened=opened)
 
 
 def require_free(engine: Engine, name: str) -> str:
@@ -206,6 +211,25 @@ def stored_item(row: Any) -> StudyItem:
     )
 
 
+def append_items(
+    connection: Connection, study: Study, new: Sequence[StudyItem], *, rater_ids: Sequence[int], seed: int
+) -> None:
+    """Main items behind all that stand, with showings for these raters behind all of theirs."""
+    design = study.design
+    overlap = min(design.panel.per_prompt, len(rater_ids))
+    schedule = _schedule(new, design, n_raters=len(rater_ids), overlap=overlap, seed=seed)
+    last = select(func.max(items_table.c.rank)).where(items_table.c.study_id == study.id)
+    first_rank = int(connection.execute(last).scalar() or 0) + 1
+    ranks = {prompt: rank + first_rank for prompt, rank in schedule.ranks.items()}
+    item_ids = insert_items(connection, study.id, new, ranks)
+    taken = select(slots.c.rater_id, func.max(slots.c.position)).where(slots.c.study_id == study.id)
+    behind = {rater: place + 1 for rater, place in connection.execute(taken.group_by(slots.c.rater_id)).all()}
+    moved = [replace(s, position=s.position + behind.get(rater_ids[s.rater], 0)) for s in schedule.slots]
+    if moved:
+        late = replace(schedule, slots=tuple(moved))
+        _insert_slots(connection, study.id, late, item_ids=item_ids, rater_ids=rater_ids)
+
+
 def _schedule(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int, overlap: int, seed: int) -> Schedule:
     numbered = list(enumerate(items))
     return draw_schedule(
@@ -220,7 +244,9 @@ def _schedule(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int,
     )
 
 
-def insert_study(connection: Connection, new: NewStudy, *, now: float, closed_at: float | None = None) -> int:
+def insert_study(
+    connection: Connection, new: NewStudy, *, now: float, closed_at: float | None = None, opened: OpenLink | None = None
+) -> int:
     """A row for a study; closed from the beginning where its ratings were collected elsewhere."""
     values = {
         "name": new.design.name,
@@ -235,6 +261,7 @@ def insert_study(connection: Connection, new: NewStudy, *, now: float, closed_at
         "n_population": new.n_population,
         "created_at": now,
         "closed_at": closed_at,
+        "open_hash": None if opened is None else hash_token(opened.token),
     }
     return int(connection.execute(insert(studies).returning(studies.c.id), values).scalar_one())
 

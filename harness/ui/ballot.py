@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UnavailableError
 from harness.studies.casting import Action, Cast, cast_rating
+from harness.studies.rankings import whole_ranking
 from harness.studies.refusals import (
     AlreadyRatedError,
     InvalidRatingError,
@@ -22,6 +23,7 @@ from harness.studies.refusals import (
     OutOfOrderError,
     RatingRefused,
     TakenOverError,
+    TooManySkipsError,
 )
 from harness.studies.serving import Finished, RatingTask, next_task
 from harness.types import VoteVerdict
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 UNREAD_SECONDS = 0.4  # nobody has read an item this soon: the press was meant for the one before
 TOO_SOON = "That press came the moment this item appeared, so it was not counted. Please read, then rate."
 NOT_SAVED = "This rating could not be saved just now, and nothing was counted. Please press again."
+RIGHT = "Yes: most people find that reply the better one."
+NOT_RIGHT = "Most people find the other reply better: one of the two answers the line, the other only looks like it."
 UNDONE = "Taken back. Here is the item again."
 _REFUSED: Mapping[type[RatingRefused], str] = {
     AlreadyRatedError: "That item already had your rating, from another window or a moment before. It was kept, once.",
@@ -39,6 +43,7 @@ _REFUSED: Mapping[type[RatingRefused], str] = {
     OutOfOrderError: "This window was behind another one of yours. Here is the item that is due; nothing was lost.",
     NotAssignedError: "That item is not among yours any more. Here is the one that is due; nothing was lost.",
     TakenOverError: "While you were away that item went to another rater. Here is your next one; nothing was lost.",
+    TooManySkipsError: "You have skipped as many items as this study allows. Please rate this one as best you can.",
     InvalidRatingError: "That rating did not fit the item, and nothing was counted. Please rate it again.",
 }
 
@@ -54,6 +59,7 @@ class Ballot:
     notice: str = ""  # to be shown with the task
     marks: dict[str, int] = field(default_factory=dict)  # given so far on the item at hand
     is_skipping: bool = False  # the reasons are shown
+    n_heard: int = 0  # presses that reached this session
 
     def current(self, engine: Engine) -> RatingTask | Finished:
         """The task at hand; asks the store when there is none."""
@@ -61,30 +67,51 @@ class Ballot:
             self.task = next_task(engine, self.token)
             self.nonce = secrets.token_urlsafe(9)
             self.served_at = time.monotonic()
-            self.marks = {}
+            self.marks = self._marks_before() if self.notice == UNDONE else {}
             self.is_skipping = False
         return self.task
 
-    def vote(self, engine: Engine, nonce: str, verdict: VoteVerdict) -> None:
+    def _marks_before(self) -> dict[str, int]:
+        """The marks of an item that was taken back, all but the last: undo goes back one by one."""
+        if not isinstance(self.task, RatingTask):
+            return {}
+        before, asked = self.task.before, list(self.task.ranks)
+        given = [(name, before[name]) for name in before if not asked or before[name] in asked]
+        ranked = sorted(given, key=lambda pair: asked.index(pair[1])) if asked else given
+        return dict(ranked[: (len(asked) or len(given)) - 1])
+
+    def vote(self, engine: Engine, nonce: str, verdict: VoteVerdict, comment: str = "") -> None:
         """A verdict on the pair at hand."""
         if self._is_read(nonce):
-            self._cast(engine, "vote", verdict=verdict)
+            self._cast(engine, "vote", verdict=verdict, comment=comment)
 
-    def mark(self, engine: Engine, nonce: str, criterion: str, mark: int) -> None:
+    def mark(self, engine: Engine, nonce: str, criterion: str, mark: int, comment: str = "") -> None:
         """One mark of the reply at hand; the last one that is lacking saves them all."""
         if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
             return
         self.marks[criterion] = mark
         if len(self.marks) == len(self.task.scales):
-            self._cast(engine, "vote", marks=dict(self.marks))
+            self._cast(engine, "vote", marks=dict(self.marks), comment=comment)
+
+    def rank(self, engine: Engine, nonce: str, place: int, comment: str = "") -> None:
+        """The next rank for the reply at a place; when all are given that are asked for, they are saved."""
+        if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
+            return
+        self.marks[str(place)] = self.task.ranks[len(self.marks)]
+        if len(self.marks) == len(self.task.ranks):
+            n, is_best_worst = len(self.task.replies), self.task.is_best_worst
+            whole = whole_ranking(self.marks, n_replies=n, is_best_worst=is_best_worst)
+            self._cast(engine, "vote", marks=whole, comment=comment)
 
     def skip(self, engine: Engine, nonce: str, reason: str) -> None:
         """Leave the item out, and say why."""
+        self.n_heard += 1
         if nonce == self.nonce:
             self._cast(engine, "skip", reason=reason)
 
     def undo(self, engine: Engine, nonce: str) -> None:
         """Take the last mark back, or else the last deed."""
+        self.n_heard += 1
         if nonce != self.nonce:
             return
         if self.marks:
@@ -94,6 +121,7 @@ class Ballot:
 
     def _is_read(self, nonce: str) -> bool:
         """Whether a press can have been meant for the task at hand."""
+        self.n_heard += 1
         if nonce != self.nonce:
             return False  # meant for an item that has its rating
         if not self.marks and time.monotonic() - self.served_at < UNREAD_SECONDS:
@@ -110,16 +138,25 @@ class Ballot:
         verdict: VoteVerdict | None = None,
         marks: Mapping[str, int] | None = None,
         reason: str = "",
+        comment: str = "",
     ) -> bool:
         """Store a deed through the one door; whatever comes of it, the next task is asked of the store."""
         task, self.task, self.notice = self.task, None, ""
         slot = task.slot if isinstance(task, RatingTask) and action != "undo" else None
         key = f"{self.nonce}.{action}"
         try:
-            cast_rating(
+            receipt = cast_rating(
                 engine,
                 self.token,
-                Cast(key=key, action=action, slot=slot, verdict=verdict, marks=marks or {}, reason=reason),
+                Cast(
+                    key=key,
+                    action=action,
+                    slot=slot,
+                    verdict=verdict,
+                    marks=marks or {},
+                    reason=reason,
+                    comment=comment,
+                ),
             )
         except UnavailableError:
             self.task, self.notice = task, NOT_SAVED  # the same key again: it counts once, whatever reached the store
@@ -127,4 +164,6 @@ class Ballot:
         except RatingRefused as err:
             self.notice = _REFUSED.get(type(err), "")  # a link that leads nowhere any more has a page of its own
             return False
+        if receipt.is_right is not None:
+            self.notice = RIGHT if receipt.is_right else NOT_RIGHT
         return True

@@ -5,7 +5,8 @@ Pure functions; `st.html` sanitises the result once more in the browser.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from harness.studies.serving import RatingTask, Scale, SceneLine, TaskProgress
@@ -80,10 +81,11 @@ def draw_line(line: SceneLine) -> str:
 
 def draw_replies(task: RatingTask) -> str:
     """The replies, side by side or one under the other."""
-    names = ("The reply",) if len(task.replies) == 1 else ("Reply 1", "Reply 2")
+    n = len(task.replies)
+    names = ["The reply"] if n == 1 else [f"Reply {place}" for place in range(1, n + 1)]
     whose = f" · {inert(task.answerer)}" if task.answerer else ""
     cards = "".join(_reply(name, whose, text) for name, text in zip(names, task.replies, strict=True))
-    return f'<div class="read replies{" one" if len(names) == 1 else ""}">{cards}</div>'
+    return f'<div class="read replies{" one" if n == 1 else ""}">{cards}</div>'
 
 
 def _reply(name: str, whose: str, text: str) -> str:
@@ -96,12 +98,24 @@ def _reply(name: str, whose: str, text: str) -> str:
     )
 
 
-def draw_scale(scale: Scale) -> str:
-    """A criterion to mark, with what its ends mean."""
+def draw_scale(scale: Scale, *, given: Mapping[str, int], n_scales: int) -> str:
+    """The criterion to mark, in a sentence; its whole definition on demand, and the marks given before."""
+    short, *others = re.split(r"(?<=[.?!])\s+", scale.definition, maxsplit=1)
+    rest = "".join(others)
+    before = "".join(f"<span>{inert(name.capitalize())} <b>{mark}</b></span>" for name, mark in given.items())
+    more = f"<details><summary>More on this</summary><p>{inert(rest)}</p></details>" if rest else ""
+    done = f'<p class="top">{before}</p>' if before else ""
     return (
-        f'<div class="read scale"><b>{inert(scale.name.capitalize())}</b> '
-        f'<span class="quiet">{inert(scale.definition)} {scale.low} is worst, {scale.high} is best.</span></div>'
+        f'<div class="read scale">{done}<p><b>{inert(scale.name.capitalize())}</b> '
+        f'<span class="quiet">({len(given) + 1} of {n_scales})</span> {inert(short)} '
+        f'<span class="quiet">{scale.low} is worst, {scale.high} is best.</span></p>{more}</div>'
     )
+
+
+def draw_ranking(ask: str, *, given: Mapping[str, int]) -> str:
+    """What is asked next, and the places given before."""
+    before = "".join(f"<span>Reply {inert(place)} <b>{rank}.</b></span>" for place, rank in given.items())
+    return f'<div class="read scale">{f"<p class=top>{before}</p>" if before else ""}<p><b>{ask}</b></p></div>'
 
 
 def draw_notice(text: str) -> str:
@@ -109,7 +123,9 @@ def draw_notice(text: str) -> str:
     return f'<p class="read notice">{inert(text)}</p>'
 
 
-def spoken(task: RatingTask) -> str:
-    """What a screen reader says when a task appears."""
+def spoken(task: RatingTask, marks: Mapping[str, int]) -> str:
+    """What a screen reader says when a task, or its next criterion, appears."""
     kind = "Practice item" if task.is_practice else "Item"
-    return f"{kind} {task.progress.n_done + 1} of {task.progress.n_total}."
+    place = f"{kind} {task.progress.n_done + 1} of {task.progress.n_total}."
+    due = next((scale.name for scale in task.scales if scale.name not in marks), "")
+    return f"{place} {due.capitalize()}." if due else place

@@ -36,9 +36,14 @@ def dress() -> None:
     st.html(f"<style>{_asset('page.css')}</style>")
 
 
-def accompany(*, item: str, says: str) -> None:
-    """Say something aloud once, and bring focus to the heading marked with `item` when that is new."""
-    _companion()(key="companion", data={"item": item, "says": says}, height="content")
+def accompany(*, item: str, says: str, showing: str = "", heard: int = 0, given: int = 0, language: str = "en") -> None:
+    """Say something aloud once, bring focus to the heading marked with `item` when that is new, and see presses home.
+
+    `showing`, `heard` and `given` tell the page in the browser whether its last press has arrived: of which showing of
+    the item this is, how many presses the session has heard, how many marks of the item it holds.
+    """
+    data = {"item": item, "says": says, "showing": showing, "heard": heard, "given": given, "language": language}
+    _companion()(key="companion", data=data, height="content")
 
 
 @st.cache_resource(show_spinner=False)

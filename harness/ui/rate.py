@@ -5,15 +5,26 @@ from __future__ import annotations
 import streamlit as st
 
 from harness.errors import UnavailableError
-from harness.studies.links import QUERY
+from harness.studies.links import COOKIE, QUERY, TAG
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
 from harness.studies.serving import Finished, RatingTask, Welcome, welcome
+from harness.ui.arrivals import FULL, LATER, OVER, WHY
 from harness.ui.ballot import Ballot
-from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, spoken
+from harness.ui.consent import choose_language, show_consent, show_instructions
+from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, inert, spoken
 from harness.ui.frame import accompany, dress, letter, store
 from harness.ui.guide import draw_guide
-from harness.ui.verdicts import ask_marks, ask_reason, ask_verdict
+from harness.ui.verdicts import ask_marks, ask_ranking, ask_reason, ask_verdict
 
+THANKS = (
+    "What it was for: computer programs wrote most of these replies. Together with what others said, your ratings show "
+    "which of them people prefer, and whether a program that judges replies may be believed."
+)
+REASONS = {
+    FULL: ("This study has all the people it asked for", "Thank you for coming. Nothing else is to be done."),
+    OVER: ("This study is closed", "It takes no more ratings. Thank you for coming."),
+    LATER: ("The ratings cannot be reached", "Please open the link again in a minute."),
+}
 SAFE = "Every rating you gave before is kept."
 
 
@@ -27,21 +38,28 @@ def show() -> None:
 def _page() -> None:
     """All that changes, so that a press runs this and nothing around it."""
     with st.container(key="page"):
-        token = st.query_params.get(QUERY, "")
+        token = _token()
         try:
             _open(token)
         except UnknownLinkError:
-            _turn_away(
+            _turn_away(*REASONS[why]) if (why := st.query_params.get(WHY)) in REASONS else _turn_away(
                 "This page opens with your own link",
                 "The address in your browser holds no link of a study, or only a part of one. Open the link that you "
-                "were sent, whole. If it is whole, ask whoever sent it for a new one.",
+                "were sent, whole. If it is whole, it was replaced by a newer one: ask whoever sent it.",
             )
         except RevokedLinkError:
-            _turn_away("This link was replaced", f"Ask whoever sent it for the new one. {SAFE}")
+            _turn_away("This link was withdrawn", f"It takes no more ratings; whoever sent it can say why. {SAFE}")
         except StudyClosedError:
             _turn_away("This study is closed", f"It takes no more ratings. {SAFE} Thank you.")
         except UnavailableError:
             _turn_away("The ratings cannot be reached", f"Please load this page again in a minute. {SAFE}")
+
+
+def _token() -> str:
+    """The rater's key: in the cookie that the address names, or in the address where no gate is before us."""
+    tag = st.query_params.get(TAG, "")
+    kept = st.context.cookies.get(f"{COOKIE}{tag}", "") if tag else ""
+    return st.query_params.get(QUERY, "") or kept
 
 
 def _turn_away(title: str, text: str) -> None:
@@ -60,6 +78,9 @@ def _open(token: str) -> None:
     ballot: Ballot = st.session_state.ballot
     if greeting.is_closed:
         raise StudyClosedError(greeting.study)
+    if greeting.crowd is not None and not greeting.crowd.has_agreed:
+        show_consent(token, greeting.crowd)
+        return
     if st.session_state.in_guide:
         _show_guide(greeting)
         return
@@ -75,7 +96,8 @@ def _set_guide(is_open: bool) -> None:
 
 
 def _show_guide(greeting: Welcome) -> None:
-    st.html(draw_guide(greeting))
+    own = greeting.crowd is not None and show_instructions(greeting.crowd, choose_language(greeting.crowd))
+    st.html(draw_guide(greeting, is_own=own))
     label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"
     st.button(label, key="begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
     accompany(item="guide", says="How to rate.")
@@ -91,26 +113,29 @@ def _show_task(task: RatingTask, ballot: Ballot) -> None:
         ask_reason(engine, ballot, task)
     elif task.scales:
         ask_marks(engine, ballot, task)
+    elif task.ranks:
+        ask_ranking(engine, ballot, task)
     else:
         ask_verdict(engine, ballot, task)
     with st.container(key="tools", horizontal=True):
-        _undo_button(ballot, is_possible=task.can_undo or bool(ballot.marks))
+        _undo_button(ballot, task.slot, is_possible=task.can_undo or bool(ballot.marks))
         if not ballot.is_skipping:
             st.button(
                 "Skip", key=f"skip-{task.slot}", type="tertiary", shortcut="s", on_click=_open_reasons, args=(ballot,)
             )
         st.button("How to rate", key="help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
-    accompany(item=f"{task.slot}", says=f"{ballot.notice} {spoken(task)}".strip())
+    says = f"{ballot.notice} {spoken(task, ballot.marks)}".strip()
+    accompany(item=task.slot, says=says, showing=ballot.nonce, heard=ballot.n_heard, given=len(ballot.marks))
 
 
 def _open_reasons(ballot: Ballot) -> None:
     ballot.is_skipping = True
 
 
-def _undo_button(ballot: Ballot, *, is_possible: bool) -> None:
+def _undo_button(ballot: Ballot, item: str, *, is_possible: bool) -> None:
     st.button(
         "Undo",
-        key=f"undo-{ballot.nonce}",
+        key=f"do-undo-{item}",
         type="tertiary",
         shortcut="u",
         disabled=not is_possible,
@@ -120,14 +145,21 @@ def _undo_button(ballot: Ballot, *, is_possible: bool) -> None:
 
 
 def _show_end(end: Finished, ballot: Ballot) -> None:
-    title = "That was the last one. Thank you."
-    rehearsal = " They were given in rehearsal and enter no result." if end.is_rehearsal else ""
-    letter(
-        title,
-        f"All {end.n_done} of your items are rated and saved.{rehearsal}",
-        "You can close this page. Your link keeps working until the study is closed.",
-        item="end",
-    )
+    title = "Thank you for trying." if end.is_screened_out else "That was the last one. Thank you."
+    letter(title, *_last_words(end), item="end")
+    if end.code:
+        st.html(f'<p class="read claim">Your completion code: <b>{inert(end.code)}</b></p>')
+    if end.back:
+        st.link_button("Finish", end.back, type="primary")
     with st.container(key="tools", horizontal=True):
-        _undo_button(ballot, is_possible=end.can_undo)
-    accompany(item="end", says=f"{ballot.notice} {title}".strip())
+        _undo_button(ballot, "end", is_possible=end.can_undo)
+    says = f"{ballot.notice} {title}".strip()
+    accompany(item="end", says=says, showing=ballot.nonce, heard=ballot.n_heard)
+
+
+def _last_words(end: Finished) -> tuple[str, ...]:
+    if end.is_screened_out:
+        return ("The practice items went another way than this study needs, so it ends here for you.",)
+    rehearsal = " They were given in rehearsal and enter no result." if end.is_rehearsal else ""
+    stay = () if end.back else ("You can close this page. Your link keeps working until the study is closed.",)
+    return (f"All {end.n_done} of your items are rated and saved.{rehearsal}", end.thanks or THANKS, *stay)

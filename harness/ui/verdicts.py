@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from harness.studies.casting import MAX_REASON
-from harness.studies.serving import RatingTask, Scale
+from harness.studies.serving import RatingTask
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
-from harness.ui.drawing import draw_scale
+from harness.ui.drawing import draw_ranking, draw_scale
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -30,40 +30,62 @@ REASONS = (
 
 def ask_verdict(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     """Which reply is better."""
+    comment = ask_comment(task)
     with st.container(key="verdicts", horizontal=True):
         for verdict, label, shortcut in VERDICTS:
             st.button(
                 label,
-                key=f"{verdict}-{task.slot}",
+                key=f"do-{verdict}-{task.slot}",
                 shortcut=shortcut,
                 wrap=True,
                 width="stretch",
                 on_click=ballot.vote,
-                args=(engine, ballot.nonce, verdict),
+                args=(engine, ballot.nonce, verdict, comment),
             )
 
 
 def ask_marks(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
-    """One row of marks for each criterion; the digits on the keyboard mark the first that has none."""
-    current = next((scale.name for scale in task.scales if scale.name not in ballot.marks), None)
-    for number, scale in enumerate(task.scales):
-        st.html(draw_scale(scale))
-        with st.container(key=f"marks-{number}", horizontal=True):
-            for mark in range(scale.low, scale.high + 1):
-                _mark_button(engine, ballot, task, scale, mark, is_current=scale.name == current)
+    """One criterion in view: its digits mark it and bring the next; what was given stands above."""
+    comment = ask_comment(task)
+    current = next(scale for scale in task.scales if scale.name not in ballot.marks)
+    st.html(draw_scale(current, given=ballot.marks, n_scales=len(task.scales)))
+    with st.container(key="marks", horizontal=True):
+        for mark in range(current.low, current.high + 1):
+            st.button(
+                f"*{current.name}* {mark}",  # the style hides the name from the eye alone
+                key=f"do-mark-{task.scales.index(current)}-{mark}-{task.slot}",
+                shortcut=str(mark) if mark <= 9 else None,
+                on_click=ballot.mark,
+                args=(engine, ballot.nonce, current.name, mark, comment),
+            )
 
 
-def _mark_button(
-    engine: Engine, ballot: Ballot, task: RatingTask, scale: Scale, mark: int, *, is_current: bool
-) -> None:
-    st.button(
-        f"*{scale.name}* {mark}",  # the style hides the name from the eye alone
-        key=f"{scale.name}-{mark}-{task.slot}",
-        type="primary" if ballot.marks.get(scale.name) == mark else "secondary",
-        shortcut=str(mark) if is_current and mark <= 9 else None,
-        on_click=ballot.mark,
-        args=(engine, ballot.nonce, scale.name, mark),
-    )
+def ask_ranking(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
+    """Which is the best of what is left, until the order is there; or the best, then the worst."""
+    comment = ask_comment(task)
+    n = len(ballot.marks)
+    ask = ("Which is the best?", "Which is the worst?" if task.is_best_worst else "Which is the best of the others?")[
+        n > 0
+    ]
+    st.html(draw_ranking(ask, given=ballot.marks))
+    with st.container(key="verdicts", horizontal=True):
+        for place in range(1, len(task.replies) + 1):
+            if str(place) not in ballot.marks:
+                st.button(
+                    f"Reply {place}",
+                    key=f"do-rank-{n}-{place}-{task.slot}",
+                    shortcut=str(place),
+                    width="stretch",
+                    on_click=ballot.rank,
+                    args=(engine, ballot.nonce, place, comment),
+                )
+
+
+def ask_comment(task: RatingTask) -> str:
+    """Words beside the rating, where the study asks for them."""
+    if not task.takes_comment:
+        return ""
+    return st.text_input("Why? (if you like)", key=f"comment-{task.slot}", max_chars=MAX_REASON).strip()
 
 
 def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
@@ -72,7 +94,7 @@ def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
         for number, reason in enumerate(REASONS, start=1):
             st.button(
                 reason,
-                key=f"reason-{number}-{task.slot}",
+                key=f"do-reason-{number}-{task.slot}",
                 shortcut=str(number),
                 wrap=True,
                 width="stretch",

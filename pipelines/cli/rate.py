@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Annotated
@@ -16,17 +17,17 @@ from harness.terminal import bold, say
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
 OPTIONS = {
-    "server.headless": "true",
-    "server.enableXsrfProtection": "true",
+    "server.headless": True,
+    "server.enableXsrfProtection": True,
     "server.fileWatcherType": "none",
-    "browser.gatherUsageStats": "false",
+    "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",
-    "client.showErrorLinks": "false",
+    "client.showErrorLinks": False,
     "client.toolbarMode": "minimal",
     "logger.level": "warning",
-    "logger.hideWelcomeMessage": "true",
-    "runner.magicEnabled": "false",
-    "runner.postScriptGC": "false",  # a collection of the whole heap after every press, while others wait
+    "logger.hideWelcomeMessage": True,
+    "runner.magicEnabled": False,
+    "runner.postScriptGC": False,  # a collection of the whole heap after every press, while others wait
     "theme.baseRadius": "medium",
     "theme.light.primaryColor": "#0a6870",
     "theme.light.backgroundColor": "#fcfcfb",
@@ -67,18 +68,22 @@ def rate(
         is_owner("")  # refuses to go on without a secret worth the name
     open_database(Settings.from_environment().database_url).dispose()
     chosen = port or (OWNER_PORT if owner else RATER_PORT)
-    settings = {**OPTIONS, "server.address": host, "server.port": str(chosen)}
+    settings: dict[str, object] = {**OPTIONS, "server.address": host, "server.port": chosen}
     if url is not None:
         settings["browser.serverAddress"] = host_name(url)  # pages of any other origin get no connection
         settings["server.baseUrlPath"] = urlsplit(url).path.strip("/")
     address = bold(url or f"http://{host}:{chosen}")
     say(f"{'owner' if owner else 'rating'} pages: {address}   (Ctrl-C stops)")
-    flags = [f"--{name}={value}" for name, value in settings.items()]
     environment = {**os.environ, **SAFE_PATH, "SCREENTEST_PAGES": "owner" if owner else "rate"}
     if not owner:
         environment.pop("SCREENTEST_OWNER_SECRET", None)  # what raters reach need not know it
     # -P: no package in the current folder is taken for ours.
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(shipped("app.py")), *flags]
+    given = {
+        "options": settings,
+        "app": str(shipped("app.py").resolve()),
+        "is_secure": (url or "").startswith("https:"),
+    }
+    command = [sys.executable, "-P", "-m", "harness.ui.serve", json.dumps(given)]
     os.execve(sys.executable, command, environment)
 
 

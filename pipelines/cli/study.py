@@ -47,12 +47,32 @@ def create(
     made = make(open_session(), _store(), file, name=name)
     study = made.study
     say(f"{bold(study.name)}: {study.plan}")
+    data = {"study": study.name, "declaration": study.declaration, "plan": study.plan}
+    if made.opened is not None and study.design.crowd is not None:
+        from harness.studies.people import foretell
+
+        say(foretell(study.design.crowd, n_checks=study.design.attention).sentence)
+        say(dim("One link for everybody, shown once; on Prolific append PROLIFIC_PID, STUDY_ID and SESSION_ID."))
+        return Result(data={**data, "open_link": made.opened.url(url)}, shown=[made.opened.url(url)])
     say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
     links = [_link(link, url) for link in made.links]
-    return Result(
-        data={"study": study.name, "declaration": study.declaration, "plan": study.plan, "links": links},
-        shown=[_line(link) for link in links],
-    )
+    return Result(data={**data, "links": links}, shown=[_line(link) for link in links])
+
+
+@app.command("add")
+@presented
+def add(
+    file: Annotated[Path, typer.Argument(help="The file that declared the study, unchanged.")],
+    prompts: Annotated[int, typer.Option(help="How many more.", min=1)],
+    name: Annotated[str | None, typer.Option(help="The study's name, where it is not the file's.")] = None,
+) -> Result:
+    """More prompts for an open study, behind what raters have still to do; the study says that they were added."""
+    from harness.studies.extending import add_prompts
+    from pipelines.cli.session import open_session
+
+    study = add_prompts(open_session(), _store(), file, prompts, name=name)
+    say(f"{bold(study.name)}: {study.plan}")
+    return Result(data={"study": study.name, "plan": study.plan})
 
 
 def _checked(study: NewStudy) -> Preflight:
@@ -63,6 +83,12 @@ def _checked(study: NewStudy) -> Preflight:
     found, panel = Preflight(), study.design.panel
     found.ask("name", lambda: require_free(_store(), study.design.name), words=str)
     found.say("prompts", f"{study.plan} Drawn from {study.n_population:,} with replies of every variant")
+    if (crowd := study.design.crowd) is not None:
+        from harness.studies.people import foretell
+
+        told = foretell(crowd, n_checks=study.design.attention).sentence
+        found.say("people", f"{crowd.people} people, {crowd.items} items each. {told}")
+        return found
     n = len(study.items) * panel.per_prompt
     found.say("people", f"{panel.raters} raters, {n:,} screens in all, about {n * SECONDS_A_SCREEN / 60:.0f} minutes")
     return found
@@ -95,10 +121,13 @@ def close(study: StudyArgument) -> Result:
 def export(
     study: StudyArgument,
     format: Annotated[
-        Literal["votes", "ratings", "preferences", "mlflow"],
-        typer.Option(help="votes (left,right,winner CSV), ratings (JSONL), preferences (TRL JSONL), mlflow."),
+        Literal["votes", "ratings", "preferences", "publication", "people", "mlflow"],
+        typer.Option(
+            help="votes (left,right,winner CSV), ratings (JSONL), preferences (TRL JSONL), publication (a folder: "
+            "methods and results, ratings without names, declaration), people (CSV of a crowd, to pay them), mlflow."
+        ),
     ] = "ratings",
-    out: Annotated[Path | None, typer.Option(help="File to write; mlflow needs none.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File (publication: folder) to write; mlflow needs none.")] = None,
 ) -> Result:
     """Ratings as a file or as MLflow feedback. Those of TRAIN prompts leave as preference pairs and as nothing else."""
     from harness.errors import ConfigError
@@ -115,7 +144,16 @@ def export(
         return Result(data={"study": study, "run_id": result.run_id, "reused": result.reused})
     if out is None:
         raise ConfigError(f"`--out` must name the file to write for --format {format}")
-    n = write(engine, found, format, out)
+    if format == "publication":
+        from harness.reporting.publication import publish
+
+        n = publish(engine, found, out)
+    elif format == "people":
+        from harness.studies.people import write_people
+
+        n = write_people(engine, found, out)
+    else:
+        n = write(engine, found, format, out)
     say(f"{n} rows written to {bold(out)}")
     return Result(data={"study": study, "format": format, "file": str(out), "rows": n})
 

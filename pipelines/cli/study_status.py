@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from harness.reporting import study_text
 from harness.reporting.looks import look_at_study
-from harness.reporting.numbers import write_count, write_date, write_estimate, write_seconds
+from harness.reporting.numbers import write_date, write_seconds
 from harness.stats import RaterClaims
 from harness.store.tracking import Tracking
 from harness.studies.marks import VOTES
 from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import find_study, list_studies
+from harness.studies.tally import OUTCOMES
 from harness.terminal import bold, dim, warning
 from harness.types import Grain
 from pipelines.cli.presenter import FIGURES, Result, Table, figure, written
@@ -49,32 +52,34 @@ def study_of(engine: Engine, name: str) -> Result:
     data = {"study": study.name, "kind": study.kind, "split": study.split, "open": study.is_open}
     data |= {"declaration": study.declaration, "plan": study.plan}
     data |= {key: getattr(found, key) for key in _FIELDS}
+    data["pairs"] = [_pair(pair) for pair in found.pairs]
     state = "open" if study.is_open else "closed"
     return Result(
         data={**data, "n_test_looks": looked.n},
         shown=(
             f"{bold(study.name)} ({study.kind}, {study.split.upper()}, {state}): {study.design.question}",
             dim(f"{study.plan} Declared {study.declaration[:12]}."),
-            f"{found.n_rated} ratings count, {found.n_waiting} are waited for, {found.n_skipped} were skipped, "
-            f"{found.n_rehearsal} in rehearsal",
-            Table(columns=_RATERS, rows=[_rater(quality) for quality in found.raters]),
             *(sentence(pair) for pair in found.pairs),
+            study_text.counted(found),
+            *filter(None, [study_text.dropped(found)]),
+            Table(columns=_RATERS, rows=[_rater(quality) for quality in found.raters]),
             Table(columns=FIGURES, rows=list(_figures(found))),
         ),
         notes=(*(warning(note) for note in found.notes), *([dim(looked.said)] if looked.said else [])),
     )
 
 
+def _pair(pair: PairResult) -> dict[str, object]:
+    """Figures of a pair; of its prompts the counts alone, since their texts may still be rated blind."""
+    told = {field.name: getattr(pair, field.name) for field in dataclasses.fields(pair) if field.name != "tally"}
+    return {**told, "preferred": pair.tally.preferred, "outcomes": {name: pair.tally.n(name) for name in OUTCOMES}}
+
+
 def sentence(pair: PairResult) -> str:
     """What may be said of two variants now."""
-    estimate = pair.look.estimate
-    if estimate.n == 0:
-        return f"{pair.variant} against {pair.opponent}: no prompt has been rated by its whole panel yet."
-    mean = write_estimate(estimate, unit="share").effect
-    return (
-        f"These raters prefer {pair.variant} to {pair.opponent} on {mean} of prompts "
-        f"({write_count(estimate.n, 'prompt')}, ties half; valid at any look). {pair.advice}"
-    )
+    if pair.look.estimate.n == 0:
+        return f"{pair.variant} against {pair.opponent}: {study_text.waiting(pair)}"
+    return f"{study_text.preferred(pair)} {study_text.mean_vote(pair)} {study_text.next_step(pair)}"
 
 
 def _figures(found: StudyResults) -> Iterator[tuple[object, ...]]:

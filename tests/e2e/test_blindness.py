@@ -108,7 +108,7 @@ def test_a_likert_page_is_as_blind(tmp_path: Path) -> None:
         for _ in range(4):
             page.wait_for_timeout(450)
             page.keyboard.press("3")
-            page.wait_for_selector("button[kind=primary]")
+            page.wait_for_selector(".scale .top")
             press(page, "5")
         assert item(page) == "end"
         log = site.log.read_bytes()

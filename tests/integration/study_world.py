@@ -15,6 +15,7 @@ from panels import Clock, hidden
 from sqlalchemy import Engine
 from stories import Ran, fresh_home, screentest
 
+import pipelines  # noqa: F401  # declares the stages
 from harness.experiment.measured_arms import SCORES
 from harness.experiment.session import Session
 from harness.judging.results import ScoredGeneration

@@ -15,6 +15,7 @@ from harness.reporting.runs import ANALYSIS
 from harness.settings import Settings
 from harness.store.database import open_database
 from harness.store.tracking import Stage, Tracking
+from harness.studies.crowd import enrol
 from harness.studies.links import OWNER_VARIABLE
 from harness.studies.studies import add_rehearsal
 
@@ -66,6 +67,71 @@ def test_a_rater_goes_from_the_instructions_to_the_first_item(store: Engine) -> 
     assert [b.label for b in app.button][:4] == ["Reply 1 is better", "Reply 2 is better", "Equally good", "Both bad"]
 
 
+def rater(token: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.query_params["rater"] = token
+    return app.run()
+
+
+def pressed(app: AppTest, *labels: str) -> AppTest:
+    """Press buttons one after the other, each after it was read."""
+    for label in labels:
+        if "ballot" in app.session_state:
+            app.session_state.ballot.served_at -= 10
+        next(b for b in app.button if b.label == label).click().run()
+        assert not app.exception
+    return app
+
+
+def test_marks_are_asked_one_criterion_at_a_time_and_undone_one_by_one(store: Engine) -> None:
+    created = a_study(
+        store, kind="likert", n_prompts=1, variants=("base",), comments=True, thanks="It was for a paper."
+    )
+    app = pressed(rater(created.links[0].token), "Begin", "*fluent* 4")
+    assert "Relevant" in text_of(app)
+    assert "Fluent <b>4</b>" in text_of(app)
+    assert not [b for b in app.button if "*fluent*" in b.label]
+    app.text_input[0].input("Not bad.")
+    assert "It was for a paper." in text_of(pressed(app, "*relevant* 2"))
+    assert "Fluent <b>4</b>" in text_of(pressed(app, "Undo"))
+    assert "Fluent" in text_of(pressed(app, "Undo"))
+    assert not [b for b in app.button if "*relevant*" in b.label]
+
+
+def test_a_stranger_agrees_practises_and_gets_a_code(store: Engine) -> None:
+    declared = {
+        "people": 1, "items": 1, "consent": "You may **stop** at any time.", "code": "C0DE", "screening": 1,
+        "instructions": {"en": "Read.", "de": "Lies."}, "questions": [{"ask": "First language?", "options": ["Urdu"]}],
+        "pay_per_hour": 12, "currency": "EUR", "back": "https://app.example.org/done",
+    }  # fmt: skip
+    created = a_study(store, practice=True, crowd=declared)
+    assert created.opened is not None
+    app = rater(enrol(store, created.opened, "browser:x", {}))
+    assert "Pay is EUR 0.20." in text_of(app)
+    assert "stop" in app.markdown[0].value
+    assert app.button(key="consented").disabled
+    app.selectbox(key="language").select("de")
+    app.selectbox(key="question-First language?").select("Urdu")
+    app.checkbox(key="agree").check().run()
+    pressed(app, "Begin")
+    assert app.markdown[0].value == "Lies."
+    pressed(app, "Begin", "Equally good")
+    assert "Most people find the other reply better" in text_of(app)
+    page = text_of(app)
+    is_left = page.index("looks like from there") < page.index("Chair chair")
+    assert "most people find that reply" in text_of(
+        pressed(app, "Reply 1 is better" if is_left else "Reply 2 is better")
+    )
+    assert "C0DE" in text_of(pressed(app, "Both bad"))
+
+
+def test_replies_are_put_in_order_by_place(store: Engine) -> None:
+    created = a_study(store, kind="ranking", variants=("base", "dpo", "sft"), n_prompts=1)
+    app = pressed(rater(created.links[0].token), "Begin", "Reply 2")
+    assert "best of the others" in text_of(app)
+    assert "last one" in text_of(pressed(app, "Reply 3"))
+
+
 def test_a_wrong_secret_opens_nothing(monkeypatch: pytest.MonkeyPatch, store: Engine) -> None:
     a_study(store, name="hidden-study")
     monkeypatch.setattr("harness.ui.owner.PAUSE", 0.0)
@@ -95,9 +161,9 @@ def test_results_tell_the_share_with_its_interval_and_leave_rehearsal_out(
     app = owner(monkeypatch)
     assert not app.exception
     page = text_of(app)
-    assert "These raters prefer base to sft on 33" in page
-    assert "confidence sequence, valid at every look" in page
-    assert "6 prompts, 0 missing" in page
+    assert "Most raters preferred base on 0 of 6 prompts" in page
+    assert "The average vote for base is 33" in page
+    assert "hold however often you look" in page
     assert "18 ratings count" in page
     assert "9 were given in rehearsal" in page
     assert "no: rehearsal" in page

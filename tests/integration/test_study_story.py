@@ -43,7 +43,7 @@ def test_from_generations_to_a_sentence(world: World, store: Engine, tmp_path: P
     for token in tokens:
         assert rate_all(store, token, favouring("sft"), clock=clock) == 2 + 20 + 2 + 2
     shown = world.run("study", "status", "story")
-    assert "These raters prefer sft to base on 100" in shown.stdout
+    assert "The average vote for sft is 100" in shown.stdout
     assert "valid at any look). Stop: it is decided." in shown.stdout
     assert "60 ratings count, 0 are waited for, 0 were skipped, 26 in rehearsal" in shown.stdout
     found = world.run("study", "status", "story", "--json").json

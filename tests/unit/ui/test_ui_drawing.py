@@ -83,7 +83,7 @@ def test_the_place_is_told_to_eye_and_ear() -> None:
     assert 'aria-valuenow="3"' in top
     assert "does not count" in top
     assert "enters no result" in top
-    assert spoken(task) == "Practice item 4 of 12."
+    assert spoken(task, {}) == "Practice item 4 of 12."
 
 
 def test_time_left_is_told_in_minutes_and_never_before_it_is_known() -> None:

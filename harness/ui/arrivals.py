@@ -1,0 +1,41 @@
+"""People who come by a crowd study's open link, from Prolific, MTurk or anywhere: known again, enrolled, sent on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from harness.errors import UnavailableError
+from harness.studies.crowd import enrol
+from harness.studies.links import COOKIE, JOIN, TAG, OpenLink, link_tag
+from harness.studies.refusals import CrowdFullError, StudyClosedError, UnknownLinkError
+from harness.ui.frame import store
+from harness.ui.gate import Arrival
+
+# What sites that send people call them and their visit; the first of `_WHO` that is there says who they are.
+_WHO = ("PROLIFIC_PID", "workerId")
+_SENT = (*_WHO, "STUDY_ID", "SESSION_ID", "assignmentId", "hitId")
+WHY = "why"  # in the address: why somebody cannot enter
+FULL, OVER, LATER = "full", "over", "later"
+
+
+def arrive(query: Mapping[str, str], cookies: Mapping[str, str]) -> Arrival:
+    """Enrol one who came, or find them again; whoever cannot enter is told why."""
+    link = OpenLink(token=query[JOIN])
+    remembered = f"{COOKIE}person-{link_tag(link.token)}"
+    sent = {name: query[name] for name in _SENT if query.get(name)}
+    who = next((f"{name}:{sent[name]}" for name in _WHO if name in sent), None)
+    person = who or cookies.get(remembered) or f"browser:{secrets.token_urlsafe(16)}"
+    try:
+        token = enrol(store(), link, person, sent)
+    except UnknownLinkError:
+        return Arrival(query={}, cookies={})
+    except CrowdFullError:
+        return Arrival(query={WHY: FULL}, cookies={})
+    except StudyClosedError:
+        return Arrival(query={WHY: OVER}, cookies={})
+    except UnavailableError:
+        return Arrival(query={WHY: LATER}, cookies={})
+    kept = {f"{COOKIE}{link_tag(token)}": token} | ({} if who else {remembered: person})
+    language = {"lang": query["lang"]} if query.get("lang") else {}
+    return Arrival(query={TAG: link_tag(token), **language}, cookies=kept)
