@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.stats import proportion_estimate, repeatability
@@ -136,7 +136,8 @@ def _consistency(rows: Sequence[RatedSlot], *, level: float) -> Estimate | None:
         if before is None or before.rating is None or again.rating is None:
             n_missing += 1
             continue
-        said, once_more = (r.ranks or dict(r.rating.marks if r.rating else {}) for r in (before, again))
+        both: list[Mapping[str, float]] = [r.ranks or (r.rating.marks if r.rating else {}) for r in (before, again)]
+        said, once_more = both
         marks = sorted(once_more)
         one += [said[name] for name in marks] or [before.winner]
         two += [once_more[name] for name in marks] or [again.winner]
