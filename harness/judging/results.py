@@ -68,24 +68,6 @@ def join_scores(generations: Iterable[Generation], scores: Iterable[Score]) -> l
     return [_row(known.get(score.item_id), score) for score in scores]
 
 
-def score_of(row: ScoredGeneration) -> Score:
-    """The score that a row was made of."""
-    return Score(
-        item_id=row.item_id,
-        criterion=row.criterion,
-        judge_id=row.judge_id,
-        value=row.value,
-        status=row.status,
-        probabilities=row.probabilities,
-        mass=row.mass,
-        entropy=row.entropy,
-        total=row.total,
-        n_tokens=row.n_tokens,
-        mode=row.mode,
-        reason=row.reason,
-    )
-
-
 def _row(generation: Generation | None, score: Score) -> ScoredGeneration:
     if generation is None:
         raise InputError(f"`{score.item_id}` must be the item of one of the generations given, got a score for it")
