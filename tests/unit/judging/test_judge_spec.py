@@ -70,7 +70,7 @@ def test_every_shipped_judge_loads() -> None:
         "self-hosted": "auto",
         "qwen2.5-7b-exact": "exact",
     }
-    remote = ["gpt-4o-mini", "gpt-4o-mini-pairwise", "self-hosted"]
+    remote = ["gpt-4o-mini", "gpt-4o-mini-pairwise", "gpt-4o-pairs", "local-server", "self-hosted"]
     assert [name for name, spec in specs.items() if spec.is_remote] == remote
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import InputError
-from harness.stats import pearson, spearman
+from harness.stats import kendall_within, pearson, spearman
 
 
 def rng() -> np.random.Generator:
@@ -70,3 +70,15 @@ def test_intervals_cover_the_truth() -> None:
         estimate = spearman(x, y, clusters=np.arange(60) // 3, rng=generator, n_resamples=300)
         hits += bool(estimate.low <= truth <= estimate.high)
     assert 0.93 - 0.035 <= hits / n_draws <= 0.985
+
+
+def test_kendall_within_is_the_mean_of_what_scipy_gives_for_each_cluster() -> None:
+    x = [1, 2, 3, 4, 1, 2, 2, 5, 5, 5]
+    y = [1, 3, 2, 4, 3, 1, 1, 1, 2, 3]
+    clusters = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]  # in the third, x does not vary: it is left out
+    found = kendall_within(x, y, clusters=clusters)
+    expected = [stats.kendalltau(x[a:b], y[a:b]).statistic for a, b in ((0, 4), (4, 7))]
+    assert found.value == pytest.approx(np.mean(expected))
+    assert found.n == 2
+    with pytest.raises(InputError, match="both sides vary"):
+        kendall_within([1, 1, 1], [1, 2, 3], clusters=[0, 0, 0])

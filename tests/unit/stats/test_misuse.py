@@ -106,6 +106,7 @@ CASES = {
         numbers=(A - B,),
         one_cluster="refused",
     ),
+    "kendall_within": Case(call=lambda x, c: stats.kendall_within(*x, clusters=c), numbers=(A, B)),
     "alternative_annotator": Case(
         call=lambda x, c: stats.alternative_annotator(x[0], {"a": B, "b": B, "c": A}, clusters=c, epsilon=0.1),
         numbers=(A,),
