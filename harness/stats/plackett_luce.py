@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, sparse, special, stats
+from scipy import optimize, special, stats
 from scipy.sparse import csgraph
 
 from harness.errors import InputError
