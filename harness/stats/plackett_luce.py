@@ -54,9 +54,7 @@ def fit_rankings(
     for ranking in rankings:
         for a, b in itertools.permutations(ranking, 2):
             beaten[variants.index(a), variants.index(b)] += ranking[a] < ranking[b]
-    n_groups, labels = csgraph.connected_components(
-        sparse.csr_matrix((beaten > 0).astype(float)), directed=True, connection="strong"
-    )
+    n_groups, labels = csgraph.connected_components((beaten > 0).astype(float), directed=True, connection="strong")
     if n_groups > 1:
         groups = tuple(tuple(v for v, g in zip(variants, labels, strict=True) if g == k) for k in range(n_groups))
         return Unfitted(groups=groups, reason="some variants were never ranked below others, or never ranked with them")
