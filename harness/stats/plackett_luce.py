@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, sparse, special, stats
+from scipy import optimize, special, stats
 from scipy.sparse import csgraph
 
 from harness.errors import InputError
@@ -54,9 +54,7 @@ def fit_rankings(
     for ranking in rankings:
         for a, b in itertools.permutations(ranking, 2):
             beaten[variants.index(a), variants.index(b)] += ranking[a] < ranking[b]
-    n_groups, labels = csgraph.connected_components(
-        sparse.csr_matrix((beaten > 0).astype(float)), directed=True, connection="strong"
-    )
+    n_groups, labels = csgraph.connected_components((beaten > 0).astype(float), directed=True, connection="strong")
     if n_groups > 1:
         groups = tuple(tuple(v for v, g in zip(variants, labels, strict=True) if g == k) for k in range(n_groups))
         return Unfitted(groups=groups, reason="some variants were never ranked below others, or never ranked with them")
