@@ -135,7 +135,7 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     shown = []
     for name, rule in found.rules.items():
         known, judge, effect = (
-            find_measure(name, design.measures[name].measure),
+            None if design.measures[name].scores is not None else find_measure(name, design.measures[name].measure),
             collected.uses.get(name),
             rule.smallest_effect,
         )

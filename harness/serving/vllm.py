@@ -37,7 +37,8 @@ def build_command(
     """
     command = ["vllm", "serve", *_model(base), "--served-model-name", BASE, "--host", host, "--port", str(port)]
     command += ["--max-num-seqs", str(limits.max_batch), "--generation-config", "vllm"]
-    command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
+    if limits.max_tokens is not None:
+        command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
     if adapters:
         modules = [json.dumps({"name": name, "path": a.path, "base_model_name": BASE}) for name, a in adapters.items()]
         n_loras = min(limits.max_adapters, len({adapter.digest for adapter in adapters.values()}))

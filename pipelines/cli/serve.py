@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +13,7 @@ from pipelines.cli.options import RevisionOption
 if TYPE_CHECKING:
     from harness.models.local import Dtype
     from harness.serving.limits import ServingLimits
+    from harness.serving.logs import RequestLog
     from harness.serving.variants import Variants
 
 
@@ -28,7 +30,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Replies that may wait; beyond them clients get 429.", min=0)] = 64,
-    max_tokens: Annotated[int, typer.Option(help="Longest reply that may be asked for.", min=1)] = 512,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest reply; without it as long as the model's context has room for.", min=1)
+    ] = None,
     max_adapters: Annotated[int, typer.Option(help="Adapters in memory at once.", min=1)] = 8,
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute of one client; none: no limit.")] = None,
     max_connections: Annotated[
@@ -42,11 +46,15 @@ def serve(
         Literal["auto", "float32", "bfloat16", "float16"],
         typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA."),
     ] = "auto",
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may ask, e.g. http://localhost:3000, or `*`; may be given again."),
+    ] = None,
     log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
     engine: Annotated[Literal["local", "vllm"], typer.Option(help="`vllm` runs an installed vLLM.")] = "local",
     show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
 ) -> None:
-    """Serve variants behind `/v1/chat/completions`, for the `openai` client, curl, or another Screentest.
+    """Serve variants behind OpenAI's API: chat, completions with log-probabilities, responses.
 
     screentest serve base film@champion
 
@@ -57,6 +65,7 @@ def serve(
     from harness.errors import ConfigError
     from harness.models.bases import adaptation_of, resolve_base
     from harness.serving.limits import ServingLimits
+    from harness.serving.logs import RequestLog
     from harness.serving.variants import Variants
     from harness.store.tracking import Tracking
 
@@ -82,12 +91,22 @@ def serve(
             typer.echo(shlex.join(command))
             return
         vllm.run(command)
-    _serve_here(served, limits, host=host, port=port, grace=grace, dtype=dtype, log_text=log_text)
+    _serve_here(
+        served,
+        limits,
+        host=host,
+        port=port,
+        grace=grace,
+        dtype=dtype,
+        log=RequestLog(with_text=log_text),
+        cors=cors or (),
+    )
 
 
 def _serve_here(
-    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: Dtype, log_text: bool
-) -> None:
+    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: Dtype, log: RequestLog,
+    cors: Sequence[str],
+) -> None:  # fmt: skip
     import os
     import sys
 
@@ -95,7 +114,6 @@ def _serve_here(
     from harness.models.quiet import quiet
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
-    from harness.serving.logs import RequestLog
     from harness.serving.server import bind, serve
 
     with bind(host, port) as sock:
@@ -103,7 +121,7 @@ def _serve_here(
         with quiet():
             model = LocalModel.load(served.base, dtype=dtype)
         key = os.environ.get(KEY_VARIABLE)
-        service = Service(model, served, limits=limits, key=key, log=RequestLog(with_text=log_text))
+        service = Service(model, served, limits=limits, key=key, log=log, cors=cors)
         asked = "with a key" if service.key.is_on else "without a key"
         say(f"serving on {bold(f'http://{host}:{port}/v1')} {asked}; Ctrl-C stops it")
         serve(service, sock, grace=grace)
