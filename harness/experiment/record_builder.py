@@ -138,7 +138,9 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     shown = []
     for name, rule in found.rules.items():
         known, judge, effect = (
-            find_measure(name, design.measures.get(name, MeasureDesign()).measure),
+            None
+            if (declared := design.measures.get(name, MeasureDesign())).scores is not None
+            else find_measure(name, declared.measure),
             collected.uses.get(name),
             rule.smallest_effect,
         )

@@ -29,7 +29,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Replies that may wait; beyond them clients get 429.", min=0)] = 64,
-    max_tokens: Annotated[int, typer.Option(help="Longest reply that may be asked for.", min=1)] = 512,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest reply; without it as long as the model's context has room for.", min=1)
+    ] = None,
     max_adapters: Annotated[int, typer.Option(help="Adapters in memory at once.", min=1)] = 8,
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute of one client; none: no limit.")] = None,
     max_connections: Annotated[
@@ -49,11 +51,15 @@ def serve(
     own_system: Annotated[
         bool, typer.Option(help="Put an adapter's own system message before a chat that brings none.")
     ] = True,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may ask, e.g. http://localhost:3000, or `*`; may be given again."),
+    ] = None,
     log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
     engine: Annotated[Literal["local", "vllm"], typer.Option(help="`vllm` runs an installed vLLM.")] = "local",
     show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
 ) -> None:
-    """Serve variants behind `/v1/chat/completions`, for the `openai` client, curl, or another Screentest.
+    """Serve variants behind OpenAI's API: chat, completions with log-probabilities, responses.
 
     screentest serve base film@champion
 
@@ -103,7 +109,7 @@ def serve(
     for line in told(contracts, brings_system=own_system, quantization=quantization):
         say(line)
     loaded = {"dtype": dtype, "quantization": quantization}
-    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text)}
+    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text), "cors": cors or ()}
     _serve_here(served, limits, host=host, port=port, grace=grace, loaded=loaded, asked=asked)
 
 

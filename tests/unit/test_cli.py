@@ -15,6 +15,8 @@ import pytest
 import typer
 from stories import EXPERIMENTS, environment, screentest, spawned
 
+from harness.doors.peers.catalogue import FORMATS
+
 HEAVY = ("torch", "mlflow", "transformers", "pandas", "numpy", "pyarrow", "scipy", "pydantic", "streamlit", "datasets")
 
 
@@ -47,6 +49,7 @@ def test_the_verbs_are_those_that_others_script_against():
         "report", "trace", "rate", "study create", "study status", "study close", "study export", "study link",
         "study revoke", "study backup", "data convert", "pairs build", "pairs import", "pairs audit", "dpo",
         "ablate", "serve", "plan", "judge import", "ratings import", "paper", "adapters card", "adapters push",
+        *(f"import {tool}" for tool in FORMATS),
     }  # fmt: skip
 
 
