@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,14 @@ def running(
     key: str | None = None,
     with_text: bool = False,
     buffer: int | None = None,
+    cors: Sequence[str] = (),
 ) -> Iterator[Running]:
     """Serve on a free port for the time of the block; a server that does not stop fails the test.
 
     `buffer` is what the system takes of an answer that nobody reads.
     """
     log = io.StringIO()
-    service = Service(model, variants, limits=limits, key=key, log=RequestLog(log, with_text=with_text))
+    service = Service(model, variants, limits=limits, key=key, log=RequestLog(log, with_text=with_text), cors=cors)
     with bind("127.0.0.1", 0) as sock:
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ MAX_UNPACKED = 4 << 30  # bytes of all files in a zip; the largest corpus known 
 MAX_FILES = 2_000  # in a zip
 MAX_DRAW = 9_999  # of a reply to one prompt
 _MAX_RATIO = 200  # unpacked to packed; text has 3 to 20
+_ZSTD = 93  # a zip's number for it
 _SMALL = 16 << 20  # bytes that may be packed as tightly as they like
 
 # What zipfile and its decompressors raise for archives that are damaged, encrypted or packed in ways they do not know.
@@ -35,7 +37,9 @@ class Row:
     value: dict[str, Any]
 
 
-def read_rows(path: Path, *, of: str, on_repair: Callable[[int], None] | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path, *, of: str, on_repair: Callable[[int], None] | None = None, is_nan_null: bool = False
+) -> Iterator[Row]:
     """The objects of a JSONL file, a line in memory at a time; blank lines are passed over.
 
     Lines end at LF: U+2028 and its kin may stand raw inside a text.
@@ -43,7 +47,7 @@ def read_rows(path: Path, *, of: str, on_repair: Callable[[int], None] | None = 
     Args:
         path: the file.
         of: what its rows are, for messages.
-        on_repair: as of `parse_json`.
+        on_repair, is_nan_null: as of `parse_json`.
 
     Raises:
         InputError: there is no such file.
@@ -57,7 +61,7 @@ def read_rows(path: Path, *, of: str, on_repair: Callable[[int], None] | None = 
             text = decode_text(line, file=path, line=number)
             if not text.strip():
                 continue
-            value = parse_json(text, file=path, line=number, on_repair=on_repair)
+            value = parse_json(text, file=path, line=number, on_repair=on_repair, is_nan_null=is_nan_null)
             if not isinstance(value, dict):
                 raise CorpusError(path, f"a row must be a JSON object, got {type(value).__name__}", line=number)
             is_empty = False
@@ -90,6 +94,32 @@ def open_archive(path: Path) -> zipfile.ZipFile:
             "and name the folder if you trust it",
         )
     return archive
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A whole file of an archive that `open_archive` gave; zstd too, which Python's own reader learned late.
+
+    Raises:
+        ARCHIVE_FAULTS: it cannot be read.
+    """
+    entry = archive.getinfo(name)
+    if entry.compress_type != _ZSTD:
+        return archive.read(name)
+    import pyarrow as pa
+
+    stream = archive.fp
+    if stream is None:
+        raise zipfile.BadZipFile("the archive is closed")
+    stream.seek(entry.header_offset)
+    n_name, n_extra = struct.unpack("<26xHH", stream.read(30))  # of the header before the data
+    stream.seek(n_name + n_extra, os.SEEK_CUR)
+    packed = stream.read(entry.compress_size)
+    if entry.flag_bits & 1:
+        raise RuntimeError("password required")
+    data: bytes = pa.Codec("zstd").decompress(packed, decompressed_size=entry.file_size, asbytes=True)
+    if zlib.crc32(data) != entry.CRC:
+        raise zipfile.BadZipFile(f"bad checksum of {name}")
+    return data
 
 
 def archive_fault(err: BaseException) -> str:

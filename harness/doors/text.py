@@ -152,6 +152,7 @@ def parse_json(
     line: int | None = None,
     on_repair: Callable[[int], None] | None = None,
     max_chars: int = MAX_JSON,
+    is_nan_null: bool = False,
 ) -> Any:
     """JSON data, bounded in size, depth and numbers, each key of an object once.
 
@@ -161,6 +162,7 @@ def parse_json(
         line: of the file, where the text is one line of it; else the error names the line within the text.
         on_repair: told how many characters were repaired; without it, texts that cannot be stored are refused.
         max_chars: how long the text may be.
+        is_nan_null: read NaN and infinities, which Python's own JSON writes, as null: missing.
 
     Raises:
         CorpusError: it is no JSON, or breaks a bound.
@@ -170,7 +172,7 @@ def parse_json(
     if _is_deep(text):
         raise CorpusError(file, f"JSON must nest at most {MAX_DEPTH} lists and objects, got more", line=line)
     try:
-        value = _DECODER.decode(text.removeprefix("\ufeff"))
+        value = (_NAN_DECODER if is_nan_null else _DECODER).decode(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as err:
         raise CorpusError(file, f"must be JSON, it is not: {err.msg}", line=line or err.lineno) from err
     except InputError as err:
@@ -249,4 +251,7 @@ def _constant(name: str) -> float:
     raise InputError(f"a number must be finite, got {name}; write null for missing")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant)
+_DECODER, _NAN_DECODER = (
+    json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=constant)
+    for constant in (_constant, lambda name: None)
+)

@@ -141,14 +141,15 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
     """How each measure is read, and what it may claim."""
     rules = {}
     for name, declared in measures.items():
-        judge, known = judges.get(name), find_measure(name, declared.measure)
-        is_ours = known is not None and judge is None and declared.scores is None
+        judge = judges.get(name)
+        known = None if declared.scores is not None else find_measure(name, declared.measure)
+        is_ours = known is not None and judge is None
         rules[name] = MeasureRule(
             name=name,
-            unit=judge.unit if judge else known.unit if known else "",
+            unit=judge.unit if judge else known.unit if known else "share" if declared.is_rate else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect or _own_effect(known if is_ours else None),
-            is_rate=judge.is_share if judge else is_ours and known is not None and known.is_rate,
+            is_rate=judge.is_share if judge else declared.is_rate or (known is not None and known.is_rate),
             is_share=judge.is_share if judge else is_ours and known is not None and known.unit == "share",
             needs_reference=is_ours and known is not None and known.needs_reference,
             exploratory_reason=judge.exploratory_reason if judge else "",

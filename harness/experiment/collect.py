@@ -16,7 +16,7 @@ from harness.experiment.graph import REPLIES, Cell, Plan, Task
 from harness.experiment.judges.biases import Comparison
 from harness.experiment.judges.judge_uses import JudgeUse, family_of_variant, judge_use
 from harness.experiment.judges.qualifications import qualifications_on_record, read_qualifications
-from harness.experiment.measured_arms import ImportedRun, Replies, read_imported_run
+from harness.experiment.measured_arms import ImportedRun, Replies, Scored, read_imported_run, scored_replies
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
 from harness.experiment.reply_measures import metric_arms, own_arms, remarks_of
@@ -102,7 +102,7 @@ def collect(
     for name, declared in design.measures.items():
         if declared.scores is not None:
             imported = read_imported_run(session.tracking, name, declared.scores)
-            given = reader.given(imported)
+            given = reader.given(imported, test_prompts(session, cells[0].cell.settings, prepared))
             arms += reader.imported(name, imported, given)
             arms_of = {given[cell.cell.name].variant: cell.cell.arm for cell in cells if cell.cell.name in given}
             for lacking in recorded.unused_scores(name, imported.scores, {r.variant: r for r in given.values()}):
@@ -205,21 +205,23 @@ class _Reader:
             for arm in self._seeded(name, found, judge_id=served[name].judge_id, is_against_control=is_pairwise)
         ]
 
-    def given(self, imported: ImportedRun) -> dict[str, Replies]:
-        """By cell, the replies that scores made elsewhere are of: under its arm's name, its own or that of its rows."""
+    def given(self, imported: ImportedRun, prompts: Sequence[Prompt]) -> dict[str, Scored]:
+        """By cell, what scores made elsewhere are of: under its arm's name, its own or that of its rows."""
         known = {score.variant for score in imported.scores}
-        replies = {}
+        scored = {}
         for found in self.cells:
+            is_only = found.cell.adapter is None or len(self.design.training_seeds) == 1
+            names = [*([found.cell.arm] if is_only else []), found.cell.name, found.variant.name]
+            name = next((name for name in names if name in known), names[0])
             if found.replies is not None:
-                is_only = found.cell.adapter is None or len(self.design.training_seeds) == 1
-                names = [*([found.cell.arm] if is_only else []), found.cell.name, found.variant.name]
-                name = next((name for name in names if name in known), names[0])
-                replies[found.cell.name] = replace(found.replies, variant=name)
-        return replies
+                scored[found.cell.name] = scored_replies(name, found.replies)
+            elif found.variant.kind == "scores":
+                scored[found.cell.name] = imported.of_prompts(name, prompts)
+        return scored
 
-    def imported(self, measure: str, imported: ImportedRun, given: Mapping[str, Replies]) -> list[SeededArm]:
+    def imported(self, measure: str, imported: ImportedRun, given: Mapping[str, Scored]) -> list[SeededArm]:
         """Scores made elsewhere."""
-        return self._seeded(measure, {cell: imported.arm(measure, replies) for cell, replies in given.items()})
+        return self._seeded(measure, {cell: imported.arm(measure, scored) for cell, scored in given.items()})
 
     def owners(self, task: Task, judge: str | None = None) -> dict[str, tuple[Cell, ...]]:
         """Names of replies in a table → whose they are; of a judge's, those that it was to be about."""

@@ -44,6 +44,7 @@ class MeasureDesign(StrictConfig):
     criterion: str | None = None  # of that judge; the measure's own name when left out
     encoder: str | None = Field(default=None, exclude_if=operator.not_)  # folder or hub id; None: the embedded one
     scores: str | None = None  # run id of `screentest scores import`
+    is_rate: bool = Field(default=False, exclude_if=operator.not_)  # of `scores`: all are shares from 0 to 1
     better: Direction | None = None  # None: the measure's own, or descriptive
     smallest_effect: EffectDesign | None = None
 
@@ -133,8 +134,11 @@ class DecodingDesign(StrictConfig):
         )
 
 
+_KINDS = ("model", "adapter", "endpoint", "generations", "scored", "given")
+
+
 class VariantDesign(StrictConfig):
-    """One variant: exactly one of `model`, `adapter`, `endpoint` and `generations`."""
+    """One variant: exactly one of `model`, `adapter`, `endpoint`, `generations` and `scored`."""
 
     model: str | None = None  # embedded, hub id or folder of a checkpoint
     revision: str | None = None  # of a hub id
@@ -143,6 +147,8 @@ class VariantDesign(StrictConfig):
     endpoint: str | None = None  # base URL of an OpenAI-compatible server
     endpoint_model: str | None = None  # the model's name there
     generations: str | None = None  # JSONL made elsewhere
+    scored: str | None = Field(default=None, exclude_if=operator.not_)  # scores alone: the name that they go by
+    source: str | None = Field(default=None, exclude_if=operator.not_)  # of `generations` or `scored`, for a reader
     given: str | None = Field(default=None, exclude_if=operator.not_)  # key of what a Python caller handed over
     quantization: Quantization = Field(default="none", exclude_if=lambda held: held == "none")  # of the base
     system: str | None = None  # system prompt; None: the data's, else an adapter's own, else the task's
@@ -150,10 +156,10 @@ class VariantDesign(StrictConfig):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> VariantDesign:
-        kinds = [k for k in ("model", "adapter", "endpoint", "generations", "given") if getattr(self, k) is not None]
+        kinds = [k for k in _KINDS if getattr(self, k) is not None]
         if len(kinds) != 1:
             found = ", ".join(kinds) or "none"
-            raise ValueError(f"a variant is exactly one of model, adapter, endpoint, generations; found {found}")
+            raise ValueError(f"a variant is exactly one of {', '.join(_KINDS[:-1])}; found {found}")
         if (self.endpoint is None) != (self.endpoint_model is None):
             raise ValueError("`endpoint` and `endpoint_model` go together")
         if self.revision is not None and self.model is None:
@@ -162,7 +168,7 @@ class VariantDesign(StrictConfig):
             raise ValueError("`base` goes with `adapter`")
         if self.quantization != "none" and self.model is None and self.adapter is None:
             raise ValueError("`quantization` goes with `model` or `adapter`, whose base is loaded here")
-        if self.generations is not None and (self.shots or self.system):
+        if (self.generations or self.scored) is not None and (self.shots or self.system):
             raise ValueError("`generations` are replies already made: `shots` and `system` cannot change them")
         return self
 

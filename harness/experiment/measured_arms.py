@@ -14,7 +14,7 @@ from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.imported_scores import SCORES_FILE, ImportedScore, read_scores
 from harness.measures.heldout import TOTAL, as_mean
 from harness.store.artifacts import read_manifest, read_parquet
-from harness.types import Generation, Source
+from harness.types import Generation, Prompt, Source
 
 if TYPE_CHECKING:
     from harness.experiment.judges.judge_uses import JudgeUse
@@ -50,6 +50,12 @@ def read_replies(variant: str, stage: StageResult) -> Replies:
     return Replies(variant=variant, generations=generations, stage=stage)
 
 
+def scored_replies(variant: str, replies: Replies) -> Scored:
+    """The places of replies."""
+    places = (Row(prompt_id=g.prompt_id, cluster=g.cluster, value=None, draw=g.draw) for g in replies.generations)
+    return Scored(variant=variant, places=tuple(places))
+
+
 def heldout_arm(variant: str, stage: StageResult, *, measure: str) -> MeasuredArm:
     """Held-out loss of a variant, weighed in one of its two ways, a row per human reply."""
     source = source_of(stage, HELDOUT)
@@ -74,6 +80,14 @@ def score_arms(stage: StageResult, *, measures: Mapping[str, JudgeUse], variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What scores made elsewhere are to be of: the places of an arm's replies, or of its prompts where it has none."""
+
+    variant: str  # as the scores name it
+    places: tuple[Row, ...]  # without values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedRun:
     """Scores made elsewhere, for replies at hand."""
 
@@ -81,18 +95,26 @@ class ImportedRun:
     digest: str
     scores: tuple[ImportedScore, ...]
 
-    def arm(self, measure: str, replies: Replies) -> MeasuredArm:
-        """The scores under the replies' name; a reply without one is missing.
+    def of_prompts(self, variant: str, prompts: Sequence[Prompt]) -> Scored:
+        """Where scores are all that there is: every prompt, with the draws that it was scored on."""
+        draws: dict[str, list[int]] = {}
+        for score in self.scores:
+            if score.variant == variant:
+                draws.setdefault(score.prompt_id, []).append(score.draw)
+        places = (
+            Row(prompt_id=p.id, cluster=p.cluster, value=None, draw=d) for p in prompts for d in draws.get(p.id, [0])
+        )
+        return Scored(variant=variant, places=tuple(places))
+
+    def arm(self, measure: str, scored: Scored) -> MeasuredArm:
+        """The scores under the variant's name; a place without one is missing.
 
         Raises:
             InputError: there is none of that name.
         """
-        variant = replies.variant
+        variant = scored.variant
         values = {(s.prompt_id, s.draw): s.value for s in self.scores if s.variant == variant}
-        rows = Rows.of(
-            Row(prompt_id=g.prompt_id, cluster=g.cluster, value=values.get((g.prompt_id, g.draw)), draw=g.draw)
-            for g in replies.generations
-        )
+        rows = Rows.of(replace(place, value=values.get((place.prompt_id, place.draw))) for place in scored.places)
         if rows.n_missing == len(rows):
             raise InputError(
                 f"measure `{measure}`: run {self.run_id} must hold values for variant `{variant}`; it has none"

@@ -77,7 +77,8 @@ def decoding_of(design: ExperimentDesign, arm: str) -> DecodingDesign:
 
 def _asked(design: ExperimentDesign) -> dict[str, Any]:
     """Which prompts: a number of them, or all that the design's files answer."""
-    files = [variant.generations for variant in design.variants.values() if variant.generations]
+    has_scored = any(variant.scored for variant in design.variants.values())  # of any prompt
+    files = [] if has_scored else [v.generations for v in design.variants.values() if v.generations]
     asked: dict[str, Any] = {"n": design.asked.prompts, "seed": design.seed}
     return asked if design.asked.prompts is not None else asked | {"files": files}
 
@@ -108,6 +109,8 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
     is_heldout = any(name in WEIGHINGS for name in design.measures)
     if not isinstance(design, AblationDesign) or any(name not in WEIGHINGS for name in design.measures):
         for place, cell in enumerate(cells):
+            if cell.settings["variant"].get("scored"):
+                continue
             decoding = decoding_json(decoding_of(design, cell.arm).noun(seed=design.seed))
             settings = {**cell.settings, "decoding": decoding}
             key = builder.add("generate", settings, cell.needs, f"Generate {cell.label}")

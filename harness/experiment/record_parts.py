@@ -62,7 +62,9 @@ class TrainingFacts:
 def describe_variant(variant: Variant) -> str:
     """A variant in a few words."""
     if variant.kind == "file":
-        return f"generations from {Path(variant.path or '').name}"
+        return f"generations from {variant.model or Path(variant.path or '').name}"
+    if variant.kind == "scores":
+        return f"scores alone, from {variant.model}"
     if variant.kind == "function":
         return f"the Python function {variant.model}"
     if variant.kind == "endpoint":
@@ -77,7 +79,7 @@ def describe_variant(variant: Variant) -> str:
 def base_name(variant: Variant) -> str:
     """The base as printed."""
     if variant.base is None:
-        return variant.model or "unknown"
+        return "unknown" if variant.kind in ("file", "scores") else variant.model or "unknown"
     revision = f" @ {variant.base.revision[:8]}" if variant.base.revision else ""
     return f"{variant.base.source}{revision}"
 

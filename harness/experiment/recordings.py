@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.experiment.imported_scores import ImportedScore
-from harness.experiment.measured_arms import Replies
+from harness.experiment.measured_arms import Replies, Scored
 from harness.experiment.prompt_draw import draw_prompts
 from harness.models.recorded import RecordedModel
 from harness.types import Absence, Prompt, Variant
@@ -51,10 +51,10 @@ def unused_replies(
         held = RecordedModel.load(Path(variant.path or "")).prompt_ids
         if lacking := sorted(asked - held):
             said = f"{len(lacking):,} of {len(asked):,} prompts have no reply in `{Path(variant.path or '').name}`"
-            found.append(Absence(kind="lost", said=f"{said} ({_named(lacking)}).", variants=(variant.name,)))
+            found.append(Absence(kind="lost", said=f"{said} ({named_few(lacking)}).", variants=(variant.name,)))
         where = f"prompts in `{Path(variant.path or '').name}`"
         if strangers := sorted(held - known):
-            said = f"{len(strangers):,} of {len(held):,} {where} match no test prompt ({_named(strangers)}): "
+            said = f"{len(strangers):,} of {len(held):,} {where} match no test prompt ({named_few(strangers)}): "
             found.append(_unused(said + "their replies were not looked at.", variant.name))
         if undrawn := (held & known) - asked:
             said = f"{len(undrawn):,} of {len(held):,} {where} were not drawn: their replies were not looked at; "
@@ -75,15 +75,15 @@ def unused_rows(file: str, left_out: Mapping[str, int]) -> tuple[Absence, ...]:
     )
 
 
-def unused_scores(measure: str, scores: Sequence[ImportedScore], replies: Mapping[str, Replies]) -> tuple[Absence, ...]:
+def unused_scores(measure: str, scores: Sequence[ImportedScore], given: Mapping[str, Scored]) -> tuple[Absence, ...]:
     """Imported scores of these variants that belong to no reply at hand."""
     found = []
-    for variant, reply in replies.items():
-        there = {(g.prompt_id, g.draw) for g in reply.generations}
+    for variant, scored in given.items():
+        there = {(place.prompt_id, place.draw) for place in scored.places}
         own = [score for score in scores if score.variant == variant]
         lost = [score for score in own if (score.prompt_id, score.draw) not in there]
         if lost:
-            named = _named([f"{score.prompt_id} draw {score.draw}" for score in lost])
+            named = named_few([f"{score.prompt_id} draw {score.draw}" for score in lost])
             said = f"{len(lost):,} of {len(own):,} imported scores of `{variant}` match no reply ({named})."
             found.append(Absence(kind="unused", said=said, variants=(variant,), measures=(measure,)))
     return tuple(found)
@@ -120,5 +120,6 @@ def _unused(said: str, variant: str) -> Absence:
     return Absence(kind="unused", said=said, variants=(variant,))
 
 
-def _named(keys: Sequence[str]) -> str:
+def named_few(keys: Sequence[str]) -> str:
+    """The first few of many ids."""
     return ", ".join(f"`{key}`" for key in keys[:N_NAMED]) + (", …" if len(keys) > N_NAMED else "")

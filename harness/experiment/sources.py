@@ -148,7 +148,7 @@ def _plain_row(row: Any, place: int) -> dict[str, Any]:
         raise InputError(f"row {place} of `data` must be a dict, got {type(row).__name__}")
     plain = {str(key): _plain(value, where=f"`{key}` of row {place}") for key, value in row.items()}
     # A table has a place for every column in every row; what is not there is left out.
-    return {key: value for key, value in plain.items() if value is not None or key == "text"}
+    return {key: value for key, value in plain.items() if value is not None or key in ("text", "value")}
 
 
 def _plain(value: Any, *, where: str) -> Any:

@@ -126,7 +126,9 @@ def resolve_variant(
         probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
     """
     if design.generations is not None:
-        return _file_variant(name, Path(design.generations))
+        return _file_variant(name, Path(design.generations), source=design.source)
+    if design.scored is not None:
+        return Variant(name=name, kind="scores", model=design.source, digest=digest_json({"scored": design.scored}))
     if design.given is not None and (callable(given := functions.lent(design.given))):
         label = getattr(given, "__name__", type(given).__name__)
         return Variant(name=name, kind="function", model=label, system=design.system, digest=design.given)
@@ -206,10 +208,10 @@ def adapter_of(design: VariantDesign, tracking: Tracking) -> Adapter:
     raise InputError(f"`{named}` must be a PEFT folder, `name@alias` or `name/version`; it is none of them")
 
 
-def _file_variant(name: str, path: Path) -> Variant:
+def _file_variant(name: str, path: Path, *, source: str | None) -> Variant:
     if not path.is_file():
         raise InputError(f"`{path}` must be an existing JSONL file of generations; there is none")
-    return Variant(name=name, kind="file", path=str(path), digest=digest_file(path))
+    return Variant(name=name, kind="file", path=str(path), model=source, digest=digest_file(path))
 
 
 def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> TokenizerSource:
@@ -225,7 +227,7 @@ def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> To
 
 def has_weights(declared: Mapping[str, Any]) -> bool:
     """Whether a variant can say how surprised it is: its model is at hand, not an endpoint, a file or a function."""
-    elsewhere = declared.get("endpoint") or declared.get("generations")
+    elsewhere = declared.get("endpoint") or declared.get("generations") or declared.get("scored")
     return not elsewhere and not callable(functions.lent(declared.get("given") or ""))
 
 

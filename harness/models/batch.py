@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 _ENCODED_AT_ONCE = 8192  # prompt tokens of a forward pass
+_TOLD_AT_ONCE = 256  # prompt tokens of a pass that keeps the logits of them all: 50 MB with 49,152 words
 _WORTH_SHARING = 8  # tokens: a shorter common beginning is not encoded apart
 
 
@@ -39,6 +40,7 @@ class Job:
     is_stopped: Callable[[Sequence[int]], bool] = _never  # whether a stop string has just been completed
     stream: str = ""  # only jobs of one stream may share a batch
     n_top: int | None = None  # record log-probabilities, and those of this many likeliest tokens; None records nothing
+    n_prompt_top: int | None = None  # the same of the prompt's own tokens, from the second on
     tag: str = ""  # the request's
 
     @property
@@ -49,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likelihood:
-    """How likely one drawn token was, under the model's own distribution: before temperature and nucleus; nats."""
+    """How likely one token was, under the model's own distribution: before temperature and nucleus; nats."""
 
     logprob: float
     top: tuple[tuple[int, float], ...]  # the likeliest tokens and their log-probabilities, best first
@@ -62,7 +64,13 @@ class Line:
     job: Job
     tokens: list[int] = field(default_factory=list)
     likelihoods: list[Likelihood] = field(default_factory=list)  # one per token where the job asks for them
+    prompt: list[Likelihood] = field(default_factory=list)  # of the prompt's tokens, where the job asks for them
     finish: FinishReason | None = None  # None while it runs
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its prompt is encoded for the likelihoods of its tokens."""
+        return self.job.n_prompt_top is not None and not self.tokens
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -128,8 +136,14 @@ class Batch:
         # Whatever happens while encoding, every line stands here: `clear` gives them all back.
         self.lines, self._rows = [*lines, *fresh], None
         for name in dict.fromkeys(line.job.adapter for line in fresh):
-            for started in self._portions([line for line in fresh if line.job.adapter == name]):
+            own = [line for line in fresh if line.job.adapter == name]
+            for started in self._portions([line for line in own if not line.is_told]):
                 part, logits = self._encode(started, name)
+                self._take(started, logits)
+                lines += started
+                parts.append(part)
+            for started in ([line] for line in own if line.is_told):
+                part, logits = self._encode_told(started[0], name)
                 self._take(started, logits)
                 lines += started
                 parts.append(part)
@@ -174,8 +188,8 @@ class Batch:
 
     def _portions(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
         """Lines to be encoded together: so many that the activations of long prompts stay small."""
-        if not self._can_join:
-            return [lines]
+        if not self._can_join or not lines:
+            return [lines] if lines else []
         n_rows = max(1, _ENCODED_AT_ONCE // max(len(line.ids) for line in lines))
         return [lines[start : start + n_rows] for start in range(0, len(lines), n_rows)]
 
@@ -209,6 +223,30 @@ class Batch:
             order = [place[line.ids] for line in lines]
             return select(rows, order, trim=False), logits[order]
         return rows, logits
+
+    def _encode_told(self, line: Line, name: str | None) -> tuple[Rows, Tensor]:
+        """Prefill of one prompt that also tells how likely its own tokens are: in parts, for all logits are many."""
+        import torch
+
+        ids, cache = line.ids, shared_cache(self._config, None, 1)
+        mask = torch.ones(1, len(ids), dtype=torch.long, device=self._device)
+        line.prompt.clear()
+        for start in range(0, len(ids), _TOLD_AT_ONCE):
+            part = ids[start : start + _TOLD_AT_ONCE]
+            stop = start + len(part)
+            output = self._bank.forward(
+                [name],
+                input_ids=torch.tensor([part], device=self._device),
+                attention_mask=mask[:, :stop],
+                position_ids=torch.arange(start, stop, device=self._device)[None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            follow = ids[start + 1 : stop + 1]
+            line.prompt += _likelihoods(
+                output.logits[0, : len(follow)], follow, [line.job.n_prompt_top or 0] * len(follow)
+            )
+        return Rows(cache=cache, mask=mask), output.logits[:, -1]
 
     def _take(self, lines: Sequence[Line], logits: Tensor) -> None:
         """Append a drawn token to every running line and finish those that ended."""
@@ -263,16 +301,19 @@ def _record_likelihoods(lines: Sequence[Line], logits: Tensor, tokens: Sequence[
     rows = [i for i, line in enumerate(lines) if line.finish is None and line.job.n_top is not None]
     if not rows:
         return
-    logprobs = logits[rows].float().log_softmax(dim=-1)
-    n_top = max(lines[i].job.n_top or 0 for i in rows)
-    best, ids = (found.tolist() for found in logprobs.topk(min(n_top, logprobs.shape[-1]), dim=-1))
-    for place, row in enumerate(rows):
-        n = lines[row].job.n_top or 0
-        likelihood = Likelihood(
-            logprob=float(logprobs[place, tokens[row]]),
-            top=tuple(zip(ids[place][:n], best[place][:n], strict=True)),
-        )
+    found = _likelihoods(logits[rows], [tokens[row] for row in rows], [lines[row].job.n_top or 0 for row in rows])
+    for row, likelihood in zip(rows, found, strict=True):
         lines[row].likelihoods.append(likelihood)
+
+
+def _likelihoods(logits: Tensor, tokens: Sequence[int], n_top: Sequence[int]) -> list[Likelihood]:
+    """How likely each token is after its row of logits, [rows, vocabulary], with the likeliest `n_top` there."""
+    logprobs = logits.float().log_softmax(dim=-1)
+    best, ids = (found.tolist() for found in logprobs.topk(min(max(n_top, default=0), logprobs.shape[-1]), dim=-1))
+    return [
+        Likelihood(logprob=float(logprobs[row, token]), top=tuple(zip(ids[row][:n], best[row][:n], strict=True)))
+        for row, (token, n) in enumerate(zip(tokens, n_top, strict=True))
+    ]
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:

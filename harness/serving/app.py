@@ -1,34 +1,45 @@
-"""The service: `/v1/chat/completions`, `/v1/models`, `/health`."""
+"""The service: `/v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/models`, `/health`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
-from collections.abc import AsyncIterator
-from typing import Literal
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from harness.errors import InputError
 from harness.models.chat import render, reply_ids
 from harness.models.contracts import own_system
 from harness.models.local import LocalModel
+from harness.models.stops import decode
+from harness.serving.completions import Completion, CompletionRequest, TextAnswer, prompt_tokens
+from harness.serving.completions import whole as whole_text
 from harness.serving.engine import Ask, Engine
 from harness.serving.errors import ApiError, bad_request, internal, of_validation, unknown_model
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog
-from harness.serving.openapi import CHAT, KNOWN_ERRORS, describe
+from harness.serving.openapi import CHAT, COMPLETIONS, KNOWN_ERRORS, RESPONSES, describe
 from harness.serving.replies import Answer
-from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
+from harness.serving.responses import ResponseAnswer, ResponsesRequest
+from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList, Sampling, Strict
 from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
 from harness.serving.variants import Served, Variants
 from harness.store.artifacts import digest_json
 from harness.types import Adapter, Decoding
+
+_LONGEST = 4096  # tokens of a reply, where neither the model nor the server names a bound
+Body = TypeVar("Body", bound=Strict)
+Made = TypeVar("Made", bound=Answer)
 
 
 class Service:
@@ -43,12 +54,14 @@ class Service:
         key: str | None = None,
         log: RequestLog | None = None,
         brings_system: bool = True,
+        cors: Sequence[str] = (),
     ) -> None:
-        """`key` is asked of every client of `/v1`; `log` gets one line per request.
+        """`key` is asked of every client of `/v1`; `log` gets one line per request; pages of `cors` may ask.
 
         `brings_system`: whether an adapter's own system message goes before a chat without one.
         """
         self.brings_system = brings_system
+        self.cors = tuple(cors)
         self.limits = limits or ServingLimits()
         self.model = model
         self.variants = variants
@@ -86,21 +99,32 @@ class Service:
             raise bad_request(str(err), param="messages") from err
 
     def ask(self, request: ChatRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
-        """What the engine is asked, once lengths are checked.
+        """What the engine is asked of a chat, once lengths are checked."""
+        n_top = (request.top_logprobs or 0) if request.logprobs else None
+        return self._ask(request, ids, adapter, n_new=request.n_new_tokens, n_top=n_top)
+
+    def ask_text(self, request: CompletionRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
+        """The same of a text to go on with; where only its own tokens are asked about, one is drawn all the same."""
+        n_new = None if request.max_tokens is None else max(1, request.max_tokens)
+        ask = self._ask(request, ids, adapter, n_new=n_new, n_top=request.logprobs)
+        return replace(ask, n_prompt_top=request.logprobs if request.echo else None)
+
+    def _ask(
+        self, request: Sampling, ids: tuple[int, ...], adapter: Adapter | None, *, n_new: int | None, n_top: int | None
+    ) -> Ask:
+        """What is asked of any prompt.
 
         The chance of a token hangs on seed, prompt, reply and step alone: the same request gets the same reply alone
         and in a batch, and two variants asked the same share their chance.
         """
-        seed = request.seed if request.seed is not None else secrets.randbits(62)
         decoding = Decoding(
-            max_new_tokens=self._n_new_tokens(request, len(ids)),
+            max_new_tokens=self._n_new_tokens(n_new, len(ids)),
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
-            seed=seed,
+            seed=request.seed if request.seed is not None else secrets.randbits(62),
             n_draws=request.n or 1,
             stop=request.stops,
         )
-        n_top = (request.top_logprobs or 0) if request.logprobs else None
         return Ask(
             ids=ids,
             key=digest_json(ids),
@@ -110,21 +134,21 @@ class Service:
             is_streamed=bool(request.stream),
         )
 
-    def _n_new_tokens(self, request: ChatRequest, n_prompt: int) -> int:
-        wanted, most, room = request.n_new_tokens, self.limits.max_tokens, self.model.n_positions
-        if wanted is not None and wanted > most:
+    def _n_new_tokens(self, wanted: int | None, n_prompt: int) -> int:
+        """How long a reply may be: what is wanted, within the server's cap and the room that the prompt leaves."""
+        most, room = self.limits.max_tokens, self.model.n_positions
+        n_new = self.limits.default_tokens if wanted is None else wanted
+        n_new = n_new if most is None else min(n_new, most)
+        if room is None:
+            return n_new if most is not None else min(n_new, _LONGEST)
+        if n_prompt >= room:
             raise bad_request(
-                f"`max_tokens` must be at most {most} on this server, got {wanted}; ask for less", param="max_tokens"
-            )
-        n_new = min(self.limits.default_tokens, most) if wanted is None else wanted
-        if room is not None and n_prompt + (1 if wanted is None else n_new) > room:
-            raise bad_request(
-                f"prompt and reply must fit the model's {room} tokens together, got {n_prompt} for the prompt and "
-                f"{n_new} for the reply; shorten the chat",
+                f"prompt and reply must fit the model's {room} tokens together, got {n_prompt} for the prompt; "
+                "shorten it",
                 code="context_length_exceeded",
                 param="messages",
             )
-        return n_new if room is None else min(n_new, room - n_prompt)
+        return min(n_new, room - n_prompt)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -140,6 +164,8 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="Screentest", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Logged, log=service.log)
+    if service.cors:
+        app.add_middleware(CORSMiddleware, allow_origins=service.cors, allow_methods=["*"], allow_headers=["*"])
     _add_error_handlers(app)
     _add_routes(app, service)
     describe(app)
@@ -150,8 +176,17 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=ChatCompletion, **CHAT)
     async def chat(request: Request) -> Response:
         service.admit(request)
-        body = await read_body(request, limit=service.limits.max_bytes)
-        return await _chat(service, request, body)
+        return await _chat(service, request, await read_body(request, limit=service.limits.max_bytes))
+
+    @app.post("/v1/completions", response_model=Completion, **COMPLETIONS)
+    async def completions(request: Request) -> Response:
+        service.admit(request)
+        return await _completions(service, request, await read_body(request, limit=service.limits.max_bytes))
+
+    @app.post("/v1/responses", **RESPONSES)
+    async def responses(request: Request) -> Response:
+        service.admit(request)
+        return await _responses(service, request, await read_body(request, limit=service.limits.max_bytes))
 
     @app.get("/v1/models", **KNOWN_ERRORS)
     async def models(request: Request) -> ModelList:
@@ -189,46 +224,104 @@ def _card(service: Service, served: Served) -> ModelCard:
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:
-    record = record_of(http)
+    request = _read(ChatRequest, body)
+    answer = await _begin_chat(service, http, request, Answer, prefix="chatcmpl-")
+    return await _deliver(service, http, request, [answer], answer.whole())
+
+
+async def _responses(service: Service, http: Request, body: bytes) -> Response:
+    asked = _read(ResponsesRequest, body)
+    request = asked.as_chat()
+    answer = (await _begin_chat(service, http, request, ResponseAnswer, prefix="resp_")).asks(asked)
+    return await _deliver(service, http, request, [answer], answer.response())
+
+
+async def _completions(service: Service, http: Request, body: bytes) -> Response:
+    request, record = _read(CompletionRequest, body), record_of(http)
+    record.note(model=request.model, streamed=bool(request.stream))
+    adapter = await asyncio.to_thread(service.variants.resolve, request.model)
+    tokenizer = service.model.tokenizer
+    prompts = await asyncio.to_thread(lambda: [prompt_tokens(tokenizer, prompt) for prompt in request.prompts])
+    if service.log.with_text:
+        record.note(prompts=[decode(tokenizer, ids) for ids in prompts])
+    asks = [service.ask_text(request, ids, adapter) for ids in prompts]
+    name = f"cmpl-{record.request_id}"
+    answers: list[TextAnswer] = []
     try:
-        request = ChatRequest.model_validate_json(body)
+        for ask in asks:
+            answers.append(_answer(service, ask, TextAnswer, answer_id=name, model=request.model).asks(request))
+    except ApiError:
+        for answer in answers:
+            service.engine.cancel(answer.ticket)
+        raise
+    return await _deliver(service, http, request, answers, whole_text(answers))
+
+
+def _read(kind: type[Body], body: bytes) -> Body:
+    try:
+        return kind.model_validate_json(body)
     except ValidationError as err:
         raise of_validation(err) from err
+
+
+def _answer(service: Service, ask: Ask, kind: type[Made], *, answer_id: str, model: str) -> Made:
+    return kind(
+        service.engine.submit(ask),
+        service.model.tokenizer,
+        answer_id=answer_id,
+        model=model,
+        end_ids=service.model.end_ids,
+    )
+
+
+async def _begin_chat(service: Service, http: Request, request: ChatRequest, kind: type[Made], *, prefix: str) -> Made:
+    record = record_of(http)
     record.note(model=request.model, streamed=bool(request.stream))
     adapter = await asyncio.to_thread(service.variants.resolve, request.model)
     ids = await asyncio.to_thread(service.prompt_ids, request, adapter)
     if service.log.with_text:
         record.note(messages=[{"role": turn.role, "content": turn.text} for turn in request.messages])
-    ticket = service.engine.submit(service.ask(request, ids, adapter))
-    answer = Answer(
-        ticket,
-        service.model.tokenizer,
-        answer_id=f"chatcmpl-{record.request_id}",
-        model=request.model,
-        end_ids=service.model.end_ids,
-    )
+    ask = service.ask(request, ids, adapter)
+    return _answer(service, ask, kind, answer_id=f"{prefix}{record.request_id}", model=request.model)
+
+
+async def _deliver(
+    service: Service,
+    http: Request,
+    request: Sampling,
+    answers: Sequence[Answer],
+    whole: Coroutine[Any, Any, BaseModel | dict[str, Any]],
+) -> Response:
+    """Wait for what was begun, whole or as a stream; however it ends, nothing is left in the engine."""
+    record, first = record_of(http), answers[0]
 
     def close() -> None:
-        service.engine.cancel(ticket)
-        usage = answer.usage
-        record.note(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        record.note(finish=[reply.finish for reply in answer.replies])
+        for answer in answers:
+            service.engine.cancel(answer.ticket)
+        used = [answer.usage for answer in answers]
+        record.note(
+            prompt_tokens=sum(u.prompt_tokens for u in used), completion_tokens=sum(u.completion_tokens for u in used)
+        )
+        replies = [reply for answer in answers for reply in answer.replies]
+        record.note(finish=[reply.finish for reply in replies])
         if service.log.with_text:
-            record.note(replies=[reply.text for reply in answer.replies])
-        if request.stream and answer.first_token is not None:
-            record.note(first_token_ms=round((answer.first_token - ticket.submitted) * 1000, 1))
+            record.note(replies=[reply.text for reply in replies])
+        if request.stream and first.first_token is not None:
+            record.note(first_token_ms=round((first.first_token - first.ticket.submitted) * 1000, 1))
 
     try:
         if request.stream:
-            first = await or_gone(http.receive, answer.begin())
+            whole.close()
+            piece = await or_gone(http.receive, first.begin())
             has_usage = request.stream_options is not None and request.stream_options.include_usage
-            return EventStream(answer.stream(first, has_usage=has_usage), on_close=close)
-        whole = await or_gone(http.receive, answer.whole())
+            return EventStream(first.stream(piece, has_usage=has_usage), on_close=close)
+        found = await or_gone(http.receive, whole)
     except BaseException:
         close()
         raise
     close()
-    return Response(whole.model_dump_json(), media_type="application/json")
+    text = found.model_dump_json() if isinstance(found, BaseModel) else json.dumps(found, ensure_ascii=False)
+    return Response(text, media_type="application/json")
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -38,6 +38,7 @@ class Ask:
     decoding: Decoding  # `n_draws` is the number of replies
     adapter: Adapter | None = None
     n_top: int | None = None  # likeliest tokens to report per step; None reports no log-probabilities
+    n_prompt_top: int | None = None  # the same of the prompt's own tokens
     is_streamed: bool = True  # False: everything is told once, at the end
 
 
@@ -49,6 +50,7 @@ class Piece:
     tokens: tuple[int, ...]
     likelihoods: tuple[Likelihood, ...]
     finish: FinishReason | None
+    prompt: tuple[Likelihood, ...] = ()  # of the prompt's tokens, with the first piece
 
 
 class Ticket:
@@ -232,6 +234,8 @@ class Engine:
         ask = ticket.ask
         name = None if ask.adapter is None else adapter_name(ask.adapter)
         stream, is_stopped = self._model.stream_of(name), stop_test(self._model.tokenizer, ask.decoding.stop)
+        if ask.n_prompt_top is not None and stream != "mixed":
+            stream += f" {id(ticket)}"  # where caches cannot be put together, it is encoded alone
         for draw in range(ask.decoding.n_draws):
             job = Job(
                 index=draw,
@@ -243,6 +247,7 @@ class Engine:
                 is_stopped=is_stopped,
                 stream=stream,
                 n_top=ask.n_top,
+                n_prompt_top=ask.n_prompt_top,
             )
             line = Line(job=job)
             ticket.lines.append(line)
@@ -260,6 +265,7 @@ class Engine:
             tokens=tuple(line.tokens[told:]),
             likelihoods=tuple(line.likelihoods[told:]),
             finish=line.finish,
+            prompt=() if told else tuple(line.prompt),
         )
         self._news.append((ticket, piece))
         if line.finish is not None:

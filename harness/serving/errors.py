@@ -142,6 +142,8 @@ def of_validation(err: ValidationError) -> ApiError:
         return bad_request(
             f"`{param}` is not a field that this server knows; leave it out", code="unknown_field", param=param
         )
+    if first["type"] == "too_long" and " at most 0 " in rule:
+        rule = "must be empty, for this server does nothing of the kind; leave it out"
     where = f"`{param}`: " if param else ""
     return bad_request(f"{where}{rule[:1].lower()}{rule[1:]}", code="invalid_value", param=param or None)
 

@@ -25,7 +25,7 @@ class ServingLimits:
     max_queue: int = 64  # replies that may wait
     max_adapters: int = 8  # in memory
     default_tokens: int = 64  # of a reply whose request names no cap
-    max_tokens: int = 512  # of any reply
+    max_tokens: int | None = None  # of any reply; None: as many as the model's context has room for
     max_bytes: int = 1_048_576  # of a request's body
     per_minute: int | None = None  # requests of one client; None leaves them uncounted
     max_connections: int = 512  # at once; one client has half of them at most
@@ -33,8 +33,8 @@ class ServingLimits:
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_adapters", "default_tokens", "max_tokens", "max_bytes", "max_connections"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, got {value}")
         if not 0 < self.timeout < math.inf:
             raise ConfigError(f"`timeout` must be a number of seconds above 0, got {self.timeout}")
         if self.max_queue < 0:

@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from harness.serving.completions import CompletionRequest
+from harness.serving.responses import ResponsesRequest
 from harness.serving.schema import ChatChunk, ChatRequest, ErrorBody
 
 _REF = "#/components/schemas/{model}"
@@ -21,22 +23,21 @@ _TOO_LARGE = {"model": ErrorBody, "description": "The body is over the limit"}
 KNOWN_ERRORS: dict[str, Any] = {"responses": _ERRORS}
 # One server-sent event: its data is a chunk as JSON, or [DONE].
 _EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
-CHAT: dict[str, Any] = {
-    "responses": {
-        **_ERRORS,
-        413: _TOO_LARGE,
-        200: {
-            "description": "The replies; as `data:` events where `stream` is true",
-            "content": {"text/event-stream": {"schema": _EVENT}},
-        },
-    },
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(model="ChatRequest")}}},
-        }
-    },
-}
+
+
+def _posted(model: str, what: str) -> dict[str, Any]:
+    """A route whose body is read by us; its answer may be a stream."""
+    content = {"text/event-stream": {"schema": _EVENT}}
+    schema = {"application/json": {"schema": {"$ref": _REF.format(model=model)}}}
+    return {
+        "responses": {**_ERRORS, 413: _TOO_LARGE, 200: {"description": what, "content": content}},
+        "openapi_extra": {"requestBody": {"required": True, "content": schema}},
+    }
+
+
+CHAT = _posted("ChatRequest", "The replies; as `data:` events where `stream` is true")
+COMPLETIONS = _posted("CompletionRequest", "The texts; as `data:` events where `stream` is true")
+RESPONSES = _posted("ResponsesRequest", "The response; as named events where `stream` is true")
 
 
 def describe(app: FastAPI) -> None:
@@ -46,7 +47,7 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schemas = generate()["components"]["schemas"]
-            for kind in (ChatRequest, ChatChunk):
+            for kind in (ChatRequest, ChatChunk, CompletionRequest, ResponsesRequest):
                 schema = kind.model_json_schema(ref_template=_REF)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[kind.__name__] = schema

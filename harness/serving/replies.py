@@ -94,6 +94,7 @@ class Answer:
         self.ticket = ticket
         self.id = answer_id
         self.model = model
+        self.tokenizer = tokenizer
         self.created = int(time.time())
         self.replies = [Reply(tokenizer, stops=decoding.stop, end_ids=end_ids) for _ in range(decoding.n_draws)]
         self.first_token: float | None = None  # time.perf_counter() of the first piece

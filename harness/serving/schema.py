@@ -1,90 +1,155 @@
 """Requests and answers of the OpenAI chat API, as far as it is served: strict, a field we cannot honour is refused.
 
+A field that asks for nothing, as clients send them by default (`tools: []`, `top_k: -1`, any null), is taken.
+
 Beyond OpenAI's fields: `continue_final_message` (with `add_generation_prompt: false`, as vLLM has it) makes the last
 message, the assistant's, the beginning of the reply. It is what forces a score position.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_REPLIES = 16  # `n` of a request
 MAX_TOP_LOGPROBS = 20
-_Zero = Annotated[float, Field(ge=0, le=0)]  # accepted only where it changes nothing
+# Accepted only where they change nothing.
+_Zero = Annotated[float, Field(ge=0, le=0)]
+_One = Annotated[float, Field(ge=1, le=1)]
+NoItems = Annotated[list[Any], Field(max_length=0)]
+_NoKeys = Annotated[dict[str, Any], Field(max_length=0)]
+Label = Annotated[str, Field(max_length=256)]  # decides nothing
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A body or a part of one."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_no_field(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key in cls.model_fields}
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class TextPart(_Strict):
+class TextPart(Strict):
     """A piece of a message's text."""
 
     type: Literal["text"]
     text: str
 
 
-class ChatTurn(_Strict):
+class ChatTurn(Strict):
     """One message of the chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=64)]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=64)] | None = None
+    name: Label | None = None
+    # An answer's message is taken as it was given: clients echo it whole.
+    tool_calls: NoItems | None = None
+    annotations: NoItems | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("`content` must be a text, but for the assistant's own turns")
+        return self
 
     @property
     def text(self) -> str:
         """The content as one text."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(part.text for part in self.content)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream ends with."""
 
     include_usage: bool = False
-
-
-class ResponseFormat(_Strict):
-    """Plain text is the only one."""
-
-    type: Literal["text"]
+    include_obfuscation: bool | None = None  # padding against eavesdroppers, which is left out
 
 
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class ChatRequest(_Strict):
-    """Body of `/v1/chat/completions`."""
+class Sampling(Strict):
+    """What `/v1/chat/completions` and `/v1/completions` have in common: decoding, and fields that ask for nothing."""
 
     model: Annotated[str, Field(min_length=1, max_length=256, description="`base`, `name@alias` or `name/version`")]
-    messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=4096)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_REPLIES)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] | None = None
+    frequency_penalty: _Zero | None = None
+    presence_penalty: _Zero | None = None
+    repetition_penalty: _One | None = None
+    length_penalty: _One | None = None
+    logit_bias: _NoKeys | None = None
+    top_k: Literal[-1, 0] | None = None
+    min_p: _Zero | None = None
+    min_tokens: Literal[0] | None = None
+    ignore_eos: Literal[False] | None = None
+    skip_special_tokens: Literal[True] | None = None
+    user: Label | None = None
+
+    @model_validator(mode="after")
+    def _streams_what_it_says(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("`stream_options` needs `stream: true`; leave it out")
+        return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+class ChatRequest(Sampling):
+    """Body of `/v1/chat/completions`."""
+
+    messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=4096)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
-    frequency_penalty: _Zero | None = None
-    presence_penalty: _Zero | None = None
-    response_format: ResponseFormat | None = None
-    user: Annotated[str, Field(max_length=256)] | None = None  # accepted, decides nothing
+    response_format: dict[str, Any] | None = None
+    tools: NoItems | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    functions: NoItems | None = None
+    function_call: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    modalities: list[Literal["text"]] | None = None
+    chat_template_kwargs: _NoKeys | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+
+    @field_validator("response_format")
+    @classmethod
+    def _is_plain_text(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and value != {"type": "text"}:
+            kind = str(value.get("type"))[:40]
+            raise ValueError(f"'{kind}' is not supported with this model; ask in the prompt and check what comes back")
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("`top_logprobs` needs `logprobs: true`; set it")
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("`stream_options` needs `stream: true`; leave it out")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ValueError("`max_tokens` and `max_completion_tokens` must agree where both are given; give one")
         if bool(self.continue_final_message) != (self.add_generation_prompt is False):
@@ -94,11 +159,6 @@ class ChatRequest(_Strict):
         if self.continue_final_message and (len(self.messages) < 2 or self.messages[-1].role != "assistant"):
             raise ValueError("`continue_final_message` needs a last message of the assistant after another; add it")
         return self
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Stop strings."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
     def n_new_tokens(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from harness.serving.errors import ApiError, too_large
+from harness.serving.errors import ApiError, bad_request, too_large
 from harness.serving.logs import ID_HEADER, RequestLog, RequestRecord, request_id
 
 Result = TypeVar("Result")
@@ -104,18 +105,26 @@ async def _hung_up(receive: Receive) -> None:
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
+    """The body, unpacked where it is gzip, refused as soon as it is known to be too large."""
+    packing = request.headers.get("content-encoding", "identity").strip().lower()
+    if packing not in ("identity", "gzip"):
+        raise bad_request(f"`Content-Encoding` must be gzip or absent, got {packing[:40]!r}", code="unknown_encoding")
+    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if packing == "gzip" else None
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
         raise too_large(limit)
     body = bytearray()
     try:
         async for part in request.stream():
-            body += part
+            body += part if unpack is None else unpack.decompress(part, limit + 1 - len(body))
             if len(body) > limit:
                 raise too_large(limit)
     except ClientDisconnect as err:
         raise ClientGone from err
+    except zlib.error as err:
+        raise bad_request("the body must be gzip, as `Content-Encoding` says; it is not") from err
+    if unpack is not None and not unpack.eof:
+        raise bad_request("the gzip body must be whole; it ends in the middle")
     return bytes(body)
 
 

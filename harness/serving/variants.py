@@ -48,6 +48,7 @@ class Variants:
         self.base = base
         self._names = tuple(dict.fromkeys(names))
         self._found: dict[str, _Found] = {}
+        self._records: tuple[float, Sequence[AdapterRecord]] = (0.0, ())
         self._lock = threading.Lock()
         self._started = int(time.time())
         for name in self._names:
@@ -77,9 +78,12 @@ class Variants:
         return adapter
 
     def list(self) -> list[Served]:
-        """Every name that may be asked."""
+        """Every name that may be asked, remembered as long as what a name means."""
         with self._lock:
-            found = records(self._tracking)
+            expires, found = self._records
+            if expires <= time.monotonic():
+                found = records(self._tracking)
+                self._records = (time.monotonic() + _FRESH, found)
         served = [Served(name=BASE, created=self._started, digest=self.base.digest)]
         for record in found:
             if self._fits(record):

@@ -46,7 +46,8 @@ def build_command(
     """
     command = ["vllm", "serve", *_model(base), "--served-model-name", BASE, "--host", host, "--port", str(port)]
     command += ["--max-num-seqs", str(limits.max_batch), "--generation-config", "vllm"]
-    command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
+    if limits.max_tokens is not None:
+        command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
     if template is not None:
         command += ["--chat-template", str(template)]
     if adapters:

@@ -10,7 +10,7 @@ from harness.types.dialogue import Message
 
 FinishReason = Literal["stop", "length", "error", "refused", "unknown"]
 ScoreStatus = Literal["ok", "low_mass", "empty", "truncated", "refused", "failed", "unparsable", "unsupported"]
-VariantKind = Literal["model", "endpoint", "file", "function"]
+VariantKind = Literal["model", "endpoint", "file", "function", "scores"]
 Quantization = Literal["nf4", "none"]  # 4-bit NormalFloat with double quantisation, or full precision
 NO_REPLY: Mapping[FinishReason, ScoreStatus] = {"error": "failed", "refused": "refused"}  # of the missing
 
@@ -66,14 +66,14 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What is compared: a model (with or without adapter), an endpoint, a file of generations, or a function."""
+    """What is compared: a model, an endpoint, a file of replies, a function, or scores alone."""
 
     name: str
     kind: VariantKind
     base: BaseModel | None = None  # kind "model"
     adapter: Adapter | None = None  # kind "model"
     endpoint: str | None = None  # kind "endpoint": base URL
-    model: str | None = None  # kind "endpoint": model name there; kind "function": its name
+    model: str | None = None  # kind "endpoint": model name there; "function": its name; "file", "scores": where from
     path: str | None = None  # kind "file"
     quantization: Quantization = "none"  # kind "model": of the base as it is asked
     system: str | None = None  # system prompt

@@ -16,6 +16,7 @@ from pipelines.cli import (
     dpo,
     evaluate,
     generate,
+    imports,
     judge,
     pairs,
     paper,
@@ -85,6 +86,7 @@ def _root(
 
 app.command("quickstart", rich_help_panel="Start here")(quickstart.quickstart)
 app.command("compare", rich_help_panel="Start here")(compare.compare)
+app.add_typer(imports.app, name="import", rich_help_panel="Start here")
 app.command("doctor", rich_help_panel="Start here")(doctor.doctor)
 app.add_typer(data.app, name="data", rich_help_panel="Data and training")
 app.command("prepare", rich_help_panel="Data and training")(prepare.prepare)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption, TaskOption
+from pipelines.cli.outcome import GateOption
 from pipelines.cli.presenter import Result, presented
-
-WORSE_EXIT = 3
-UNTESTED_EXIT = 4
 
 
 @presented
@@ -48,13 +45,7 @@ def compare(
         float | None, typer.Option(help="0 is greedy; without it the task's: 0.8 where replies are open.", min=0)
     ] = None,
     keep_thinking: KeepThinkingOption = False,
-    gate: Annotated[
-        bool,
-        typer.Option(
-            "--gate",
-            help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested.",
-        ),
-    ] = False,
+    gate: GateOption = False,
     budget_usd: BudgetOption = None,
     dry_run: DryRunOption = False,
     seed: SeedOption = 7,
@@ -66,9 +57,9 @@ def compare(
 
     Replies are compared with the references in the data: right answers, fields, labels, overlap, as the task asks.
     """
-    from harness.experiment.compare import build_design, worse_measures
+    from harness.experiment.compare import build_design
     from harness.experiment.evaluate import preflight, run
-    from pipelines.cli.outcome import evaluation
+    from pipelines.cli.outcome import evaluation, gated
     from pipelines.cli.session import open_command, open_session
     from pipelines.cli.spending import dry_run as checks
 
@@ -93,11 +84,4 @@ def compare(
     with open_command("compare", force=force, budget_usd=budget_usd) as session:
         evaluated = run(session, design, folder=Path.cwd())
     found = evaluation(session, evaluated)
-    worse, absences = worse_measures(evaluated.record), evaluated.record.absences
-    if gate and worse:
-        closed = f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}"
-        return replace(found, failure=closed, exit_code=WORSE_EXIT)
-    if gate and absences:
-        closed = f"the gate is closed, for not everything was tested: {absences[0].said}"
-        return replace(found, failure=closed, exit_code=UNTESTED_EXIT)
-    return found
+    return gated(found, evaluated.record, control=control, treatment=treatment) if gate else found

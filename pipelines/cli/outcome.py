@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from harness.terminal import bold, green, red, warning
 from pipelines.cli.presenter import LEVEL, Result, Table, counts
@@ -16,6 +19,15 @@ if TYPE_CHECKING:
     from harness.store.tracking import StageResult
     from harness.types import Adapter
 
+WORSE_EXIT = 3
+UNTESTED_EXIT = 4
+GateOption = Annotated[
+    bool,
+    typer.Option(
+        "--gate",
+        help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested.",
+    ),
+]
 _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
 
@@ -55,6 +67,20 @@ def ablation(finished: Finished, **besides: object) -> Result:
             **besides,
         },
     )
+
+
+def gated(found: Result, record: ReportRecord, *, control: str, treatment: str) -> Result:
+    """The result with the exit code of a gate that is closed."""
+    from harness.experiment.compare import worse_measures
+
+    if worse := worse_measures(record):
+        closed = f"the gate is closed: {treatment} is worse than {control} on {', '.join(worse)}"
+        return replace(found, failure=closed, exit_code=WORSE_EXIT)
+    untested = record.absences[0].said if record.absences else "" if record.primary else "no measure was declared"
+    if untested:
+        closed = f"the gate is closed, for not everything was tested: {untested}"
+        return replace(found, failure=closed, exit_code=UNTESTED_EXIT)
+    return found
 
 
 def experiment(

@@ -92,7 +92,7 @@ def test_error_paths_raise_what_the_official_client_knows(client: OpenAI) -> Non
     for change, error in (
         ({"model": "nobody@champion"}, openai.NotFoundError),
         ({"temperature": 3}, openai.BadRequestError),
-        ({"max_tokens": 100_000}, openai.BadRequestError),
+        ({"response_format": {"type": "json_object"}}, openai.BadRequestError),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, openai.BadRequestError),
         ({"stream": True, "stop": ["a"] * 9}, openai.BadRequestError),
     ):

@@ -15,6 +15,8 @@ import pytest
 import typer
 from stories import EXPERIMENTS, environment, screentest, spawned
 
+from harness.doors.peers.catalogue import FORMATS
+
 HEAVY = ("torch", "mlflow", "transformers", "pandas", "numpy", "pyarrow", "scipy", "pydantic", "streamlit", "datasets")
 
 
@@ -46,7 +48,12 @@ def test_the_verbs_are_those_that_others_script_against():
         "judge validate", "evaluate", "scores import", "power paired", "power votes", "power seeds", "power simulate",
         "report", "trace", "rate", "study create", "study status", "study close", "study export", "study link",
         "study revoke", "study backup", "data convert", "pairs build", "pairs import", "pairs audit", "dpo",
+<<<<<<< HEAD
         "ablate", "serve", "plan", "judge import", "ratings import", "paper", "adapters card", "adapters push",
+=======
+        "ablate", "serve", "plan", "judge import", "ratings import",
+        *(f"import {tool}" for tool in FORMATS),
+>>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
     }  # fmt: skip
 
 

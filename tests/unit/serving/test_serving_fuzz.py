@@ -28,6 +28,10 @@ CHAT = ("/v1/chat/completions", "POST")
         (*CHAT, GenerationMode.POSITIVE, "film/1"),  # by itself it hardly ever names a variant
         (*CHAT, GenerationMode.NEGATIVE, None),
         (*CHAT, GenerationMode.NEGATIVE, "base"),
+        ("/v1/completions", "POST", GenerationMode.POSITIVE, "film/1"),
+        ("/v1/completions", "POST", GenerationMode.NEGATIVE, "base"),
+        ("/v1/responses", "POST", GenerationMode.POSITIVE, "film/1"),
+        ("/v1/responses", "POST", GenerationMode.NEGATIVE, "base"),
         ("/v1/models/{name}", "GET", GenerationMode.POSITIVE, None),
         ("/v1/models", "GET", GenerationMode.POSITIVE, None),
     ],
