@@ -77,8 +77,9 @@ def test_one_annotation_file_compares_the_model_with_its_reference_and_two_compa
 def test_measures_are_claimed_on_once_and_only_where_a_direction_is_known():
     files = [(None, GOLDEN / f"mlflow/genai_{name}.json") for name in ("weak", "good")]
     found = read_files("mlflow", files)
-    assert found.better == {"verdict": "higher"}  # `correct` is the same; the length has no better side
-    assert {"length", "verdict"} == set(found.measures)
+    [(claimed, direction)] = found.better.items()  # `correct` is the same as `verdict`; a length has no better side
+    assert (claimed in ("correct", "verdict"), direction) == (True, "higher")
+    assert {"length", claimed} == set(found.measures)
     assert read_files("mlflow", files, lower=["length"]).better["length"] == "lower"
     with pytest.raises(InputError, match="must be one of"):
         read_files("mlflow", files, measures=["speed"])
@@ -90,6 +91,15 @@ def test_a_cluster_is_a_key_of_the_rows_and_an_unknown_one_is_refused():
     assert read_files("inspect", files, cluster="kind").cluster == "kind"
     with pytest.raises(InputError, match="known: task, kind"):
         read_files("inspect", files, cluster="film")
+
+
+def test_a_folder_of_models_folders_is_their_runs():
+    found = read_files("lm-eval", [(None, GOLDEN / "lm-eval")], control="weak")
+    assert list(found.runs) == ["weak", "good"]
+    assert read_files("lm-eval", [("b", GOLDEN / "lm-eval/weak"), ("a", GOLDEN / "lm-eval/good")]).runs.keys() == {
+        "a",
+        "b",
+    }
 
 
 def test_one_run_is_not_enough():

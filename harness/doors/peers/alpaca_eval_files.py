@@ -33,7 +33,7 @@ def _read(path: Path) -> list[PeerRun]:
     for row in rows:
         if not isinstance(row, dict) or "instruction" not in row or not ({"output", "output_2"} & row.keys()):
             raise CorpusError(path, f"must be {_OF}: a row has no `instruction` and `output`")
-        aside.keys(row, (*_READ, *_MACHINERY))
+        aside.keys(row, (*_READ, *_MACHINERY, *(key for key in row if key.startswith("preference_"))))
         if "output_2" not in row:
             found.setdefault(str(row.get("generator", path.stem)), []).append(_row(row, row["output"], {}))
             continue

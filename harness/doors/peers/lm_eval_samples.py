@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: `samples_TASK_DATE.jsonl` of `--log_samples`, or a folder of them; one folder is one model."""
+"""lm-evaluation-harness: `samples_TASK_DATE.jsonl` of `--log_samples`, or folders of them; those in one folder are one model's."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _LOWER = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "
 
 def _read(path: Path) -> list[PeerRun]:
     if path.is_dir():
-        files = sorted(path.glob("samples_*.jsonl"))
+        files = sorted(path.rglob("samples_*.jsonl"))
         if not files:
             raise InputError(f"`{path}` must hold samples_*.jsonl, as `lm_eval --log_samples` writes them; it has none")
-        newest = {m["task"]: file for file in files if (m := _NAME.fullmatch(file.name))}
+        newest = {(file.parent, m["task"]): file for file in files if (m := _NAME.fullmatch(file.name))}
         return _join([_run(file) for file in newest.values() or files])
     return [_run(path)]
 

@@ -82,7 +82,7 @@ def _figures(report: Mapping[str, Any]) -> list[Figure]:
     return [
         Figure(measure=name, value=value, error=error if name == "accuracy" else None)
         for name, value in report.items()
-        if isinstance(value, int | float) and not name.endswith("_std")
+        if isinstance(value, int | float) and not name.endswith("_std") and not name.startswith("usage_")
     ]
 
 

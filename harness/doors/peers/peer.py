@@ -45,6 +45,11 @@ class PeerRow:
     task: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)  # short values beside it, any of which can be the cluster
 
+    def __post_init__(self) -> None:
+        for name in ("id", "question", "reply", "reference", "task"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise TypeError(f"{name} is {shown(value)}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:

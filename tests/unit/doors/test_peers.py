@@ -85,7 +85,7 @@ def test_an_expectation_of_a_trace_is_a_reference_and_no_score():
 def test_what_is_cut_off_empty_or_missing_is_one_sentence(tool, tmp_path):
     for whole in single_files(tool)[:1]:
         file, data = tmp_path / whole.name, whole.read_bytes()
-        for left in (data[: len(data) * 2 // 3], data[:1], b"", b"\n", b"[]", b"{}", b"null", b"\xff\xfe"):
+        for left in (data[: len(data) * 2 // 3 - 5], data[:1], b"", b"\n", b"[]", b"{}", b"null", b"\xff\xfe"):
             file.write_bytes(left)
             with pytest.raises(InputError, match=file.name) as caught:
                 read_peer(tool, file)
@@ -127,8 +127,9 @@ def test_an_archive_in_any_packing_is_read_and_a_broken_one_named(tmp_path):
             plain.writestr(name, read_member(packed, name))
     [before], [after] = read_peer("inspect", whole), read_peer("inspect", file)
     assert before.rows == after.rows
+    at = zipfile.ZipFile(whole).getinfo("header.json").header_offset + 60
     data = bytearray(whole.read_bytes())
-    data[60:90] = b"\0" * 30
+    data[at : at + 30] = b"\0" * 30
     file.write_bytes(data)
     with pytest.raises(InputError, match="cannot be read"):
         read_peer("inspect", file)
