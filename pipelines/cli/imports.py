@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="""Compare evaluation files that you already have: paired intervals, verdicts and a report.
 
-    Other tools print each run's mean with an error bar of its own, or none. Two runs on the same questions are compared
-    question by question, which is most often far sharper: `screentest import inspect base.eval tuned.eval`
+    Other tools print each run's mean with an error bar of its own, or none. Whether one run is better than another is
+    asked question by question: `screentest import inspect base.eval tuned.eval`
 
     What the tools' own figures leave out: docs/imports.md.
     """,

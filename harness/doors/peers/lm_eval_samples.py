@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: `samples_TASK_DATE.jsonl` of `--log_samples`, or folders of them; those in one folder are one model's."""
+"""lm-evaluation-harness: `samples_TASK_DATE.jsonl` of `--log_samples`, or folders; those in one are of one model."""
 
 from __future__ import annotations
 
