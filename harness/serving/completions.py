@@ -6,6 +6,7 @@ and the entries of the prompt before those of what was drawn. The first token ha
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from harness.models.batch import Likelihood
 from harness.serving.engine import Piece
-from harness.serving.errors import bad_request
+from harness.serving.errors import ApiError, bad_request
 from harness.serving.replies import Answer, Ended
 from harness.serving.schema import MAX_REPLIES, MAX_TOP_LOGPROBS, Sampling, Usage
 from harness.serving.text import token_bytes
@@ -133,11 +134,15 @@ class TextAnswer(Answer):
         if self._echoed:
             for draw in range(len(self.replies)):
                 yield self._chunk(draw, self._echoed)
-        while piece is not None:
-            text, reply = self._take(piece), self.replies[piece.draw]
-            if (text and not self._is_silent) or reply.finish:
-                yield self._chunk(piece.draw, "" if self._is_silent else text, finish=reply.finish)
-            piece = None if self.is_done else await self._next()
+        try:
+            while piece is not None:
+                text, reply = self._take(piece), self.replies[piece.draw]
+                if (text and not self._is_silent) or reply.finish:
+                    yield self._chunk(piece.draw, "" if self._is_silent else text, finish=reply.finish)
+                piece = None if self.is_done else await self._next()
+        except ApiError as err:  # the status is sent already
+            yield b"data: " + json.dumps(err.body()).encode() + b"\n\n"
+            return
         if has_usage:
             yield self._said(self._completion([], usage=self.usage))
         yield b"data: [DONE]\n\n"

@@ -209,8 +209,8 @@ def text_of(value: object) -> str:
 
 
 def as_text(value: object) -> str | None:
-    """A reference or reply as text: a list of one is its item; None where there is none."""
-    if isinstance(value, list) and len(value) == 1:
+    """A reference or reply as text: of a list its first; None where there is none."""
+    if isinstance(value, list) and value:
         value = value[0]
     return None if value is None else text_of(value)
 
