@@ -160,7 +160,8 @@ class TextAnswer(Answer):
     def _echoed(self) -> str:
         if not self._request.echo:
             return ""
-        return "".join(self._spelled(token) for token in self.ticket.ask.ids)
+        # A character may be spread over tokens.
+        return b"".join(token_bytes(self.tokenizer, token) for token in self.ticket.ask.ids).decode("utf-8", "replace")
 
     def _spelled(self, token: int) -> str:
         return token_bytes(self.tokenizer, token).decode("utf-8", "replace")
@@ -200,11 +201,8 @@ class TextAnswer(Answer):
 
     @staticmethod
     def _said(completion: Completion) -> bytes:
-        return (
-            b"data: "
-            + completion.model_dump_json(exclude={"usage"} if completion.usage is None else None).encode()
-            + b"\n\n"
-        )
+        left_out = {"usage"} if completion.usage is None else None
+        return b"data: " + completion.model_dump_json(exclude=left_out).encode() + b"\n\n"
 
 
 async def whole(answers: Sequence[TextAnswer]) -> Completion:

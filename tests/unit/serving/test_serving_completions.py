@@ -69,6 +69,9 @@ def test_a_text_is_the_same_whole_and_streamed_and_for_each_prompt(server: Runni
         asked: dict[str, Any] = {"model": "film/1", "max_tokens": 8, "seed": 3, "temperature": 0.9}
         both = client.completions.create(prompt=["Where were", "Hello"], n=2, **asked)
         assert [choice.index for choice in both.choices] == [0, 1, 2, 3]
+        assert (
+            client.completions.create(prompt="Où ça ? 🙂", echo=True, **asked).choices[0].text.startswith("Où ça ? 🙂")
+        )
         alone = client.completions.create(prompt="Hello", n=2, echo=True, **asked)
         assert [c.text for c in alone.choices] == ["Hello" + c.text for c in both.choices[2:]]
         pieces = ["", ""]
