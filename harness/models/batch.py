@@ -243,6 +243,8 @@ class Batch:
                 use_cache=True,
             )
             follow = ids[start + 1 : stop + 1]
+            if not follow:  # the last token alone in its part
+                continue
             line.prompt += _likelihoods(
                 output.logits[0, : len(follow)], follow, [line.job.n_prompt_top or 0] * len(follow)
             )
@@ -308,11 +310,14 @@ def _record_likelihoods(lines: Sequence[Line], logits: Tensor, tokens: Sequence[
 
 def _likelihoods(logits: Tensor, tokens: Sequence[int], n_top: Sequence[int]) -> list[Likelihood]:
     """How likely each token is after its row of logits, [rows, vocabulary], with the likeliest `n_top` there."""
+    import torch
+
     logprobs = logits.float().log_softmax(dim=-1)
-    best, ids = (found.tolist() for found in logprobs.topk(min(max(n_top, default=0), logprobs.shape[-1]), dim=-1))
+    found = logprobs.gather(-1, torch.tensor([[token] for token in tokens], device=logits.device)).flatten().tolist()
+    best, ids = (top.tolist() for top in logprobs.topk(min(max(n_top), logprobs.shape[-1]), dim=-1))
     return [
-        Likelihood(logprob=float(logprobs[row, token]), top=tuple(zip(ids[row][:n], best[row][:n], strict=True)))
-        for row, (token, n) in enumerate(zip(tokens, n_top, strict=True))
+        Likelihood(logprob=value, top=tuple(zip(ids[row][:n], best[row][:n], strict=True)))
+        for row, (value, n) in enumerate(zip(found, n_top, strict=True))
     ]
 
 

@@ -29,7 +29,7 @@ def test_echoed_log_probabilities_are_those_of_the_model_however_long_the_prompt
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(base_folder(base), dtype=torch.float32)
-    ids = [server.service.model.tokenizer.encode("x y z " * n)[:n] for n in (1, 2, 30, 400)]
+    ids = [server.service.model.tokenizer.encode("x y z " * n)[:n] for n in (1, 2, 30, 257, 400)]
     found = _post(server, prompt=ids, max_tokens=1, echo=True, logprobs=2).json()["choices"]
     for tokens, choice in zip(ids, found, strict=True):
         told = choice["logprobs"]
