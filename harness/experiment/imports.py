@@ -21,6 +21,7 @@ from harness.experiment.imported_scores import import_stage
 from harness.experiment.matching import By, Matched, match
 from harness.experiment.session import Session
 from harness.experiment.sources import data_file
+from harness.experiment.task_choice import choose_task, with_task
 from harness.reporting.text import slug
 from harness.settings import Settings
 from harness.types import Direction
@@ -97,18 +98,30 @@ def read_files(
 
 
 def compare_imported(
-    session: Session, imported: Imported, *, judges: Sequence[Path], min_effect: float, seed: int
+    session: Session,
+    imported: Imported,
+    *,
+    judges: Sequence[Path],
+    min_effect: float,
+    seed: int,
+    task: str | None = None,
 ) -> Finished:
-    """Store what was read as test data, replies and scores, and run the experiment that compares them."""
+    """Store what was read as test data, replies and scores, and run the experiment that compares them.
+
+    Where no run has scores, replies are compared with the references in the files, as the task asks.
+    """
     settings = Settings.from_environment()
     rows = imported.matched.rows
     file = data_file([_prompt(key, by_run, imported.cluster) for key, by_run in rows.items()], settings)
     variants = {name: _variant(name, imported, settings) for name in imported.runs}
     declared = {name: _measure(session, name, imported, settings, min_effect) for name in imported.measures}
-    judged = judge_measures(judges)
-    described: dict[str, Any] = {name: {} for name in _of_replies(imported.runs) if name not in declared | judged}
+    judged, shown = judge_measures(judges), _of_replies(imported.runs)
+    chosen = choose_task(str(file), named=task)
+    if not declared and shown and chosen.has_references:  # no scores, but right answers to compare replies with
+        declared = {name: {} for name in chosen.kind.measures}
+    described: dict[str, Any] = {name: {} for name in shown if name not in declared | judged}
     control, *others = imported.runs
-    design = parse(
+    design = with_task(
         {
             "schema": 1,
             "name": slug(f"{' and '.join(others)} against {control}")[:80].strip("-"),
@@ -123,10 +136,9 @@ def compare_imported(
             "caveat": " ".join([MADE_BEFORE, *imported.matched.notes]),
             "seed": seed,
         },
-        EvaluationDesign,
-        where="import",
+        chosen,
     )
-    return evaluate(session, design, folder=Path.cwd())
+    return evaluate(session, parse(design, EvaluationDesign, where="import"), folder=Path.cwd())
 
 
 def _called(runs: list[PeerRun], name: str | None) -> list[PeerRun]:
@@ -184,7 +196,7 @@ def _measures(
         notes.append(f"The same as another measure in every row, and claimed on once: {listed}.")
         shared = [measure for measure in shared if measure not in alike]
     if not shared:
-        notes.append("No score is in every run, so that nothing is claimed: bring a judge with `--judge`.")
+        notes.append("No score is in every run: only references in the files, or a judge (`--judge`), support a claim.")
     return tuple(wanted or shared), notes
 
 

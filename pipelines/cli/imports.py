@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness.doors.peers.catalogue import FORMATS
-from pipelines.cli.options import ForceOption, SeedOption
+from pipelines.cli.options import ForceOption, SeedOption, TaskOption
 from pipelines.cli.outcome import GateOption
 from pipelines.cli.presenter import Result, Table, presented
 
@@ -32,14 +32,17 @@ app = typer.Typer(
 
 
 def _import(
-    imported: Imported, *, judge: list[Path] | None, min_effect: float, gate: bool, seed: int, force: bool
-) -> Result:
+    imported: Imported, *, judge: list[Path] | None, task: str | None, min_effect: float, gate: bool, seed: int,
+    force: bool,
+) -> Result:  # fmt: skip
     from harness.experiment.imports import compare_imported
     from pipelines.cli.outcome import evaluation, gated
     from pipelines.cli.session import open_command
 
     with open_command("import", force=force) as session:
-        done = compare_imported(session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed)
+        done = compare_imported(
+            session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed, task=task
+        )
     found = evaluation(session, done)
     matched = f"{imported.matched.n_shared:,} questions in all runs, matched by {imported.matched.by}"
     told = {
@@ -119,6 +122,7 @@ def _add(tool: str, what: str) -> None:
         min_effect: Annotated[
             float, typer.Option(help="Smallest difference that matters, of measures from 0 to 1.", min=0.0001, max=1)
         ] = 0.05,
+        task: TaskOption = None,
         gate: GateOption = False,
         seed: SeedOption = 7,
         force: ForceOption = False,
@@ -129,7 +133,7 @@ def _add(tool: str, what: str) -> None:
             tool, [_named(text) for text in files], control=control, measures=tuple(measure or ()),
             lower=tuple(lower or ()), by=match, cluster=cluster, is_shared_only=shared,
         )  # fmt: skip
-        return _import(imported, judge=judge, min_effect=min_effect, gate=gate, seed=seed, force=force)
+        return _import(imported, judge=judge, task=task, min_effect=min_effect, gate=gate, seed=seed, force=force)
 
     command.__doc__ = (
         f"{what}\n\n    Two or more runs on the same questions, compared in pairs: `screentest import {tool} A B`"
