@@ -61,7 +61,7 @@ def test_what_might_be_drawn_is_as_likely_when_it_is_asked_about(server: Running
         told = choice["logprobs"]
         assert told["tokens"] == [spelled[one] for one in (*prompt, token)]
         assert told["token_logprobs"][-1] == pytest.approx(drawn["top_logprobs"][0][spelled[token]], abs=1e-4)
-    assert len(asked) >= 9
+    assert len(asked) >= 4
 
 
 def test_a_text_is_the_same_whole_and_streamed_and_for_each_prompt(server: Running) -> None:
