@@ -65,7 +65,8 @@ def test_what_might_be_drawn_is_as_likely_when_it_is_asked_about(server: Running
 
 
 def test_a_text_is_the_same_whole_and_streamed_and_for_each_prompt(server: Running) -> None:
-    with server.client() as client:
+    with server.client() as opened:
+        client: Any = opened
         asked: dict[str, Any] = {"model": "film/1", "max_tokens": 8, "seed": 3, "temperature": 0.9}
         both = client.completions.create(prompt=["Where were", "Hello"], n=2, **asked)
         assert [choice.index for choice in both.choices] == [0, 1, 2, 3]
@@ -112,9 +113,10 @@ def test_a_wrong_value_is_named(server: Running, change: dict[str, Any], param: 
 
 
 def test_the_newer_form_says_what_the_chat_says(server: Running) -> None:
-    with server.client() as client:
+    with server.client() as opened:
+        client: Any = opened
         chat = [{"role": "system", "content": "Be brief."}, *CHAT]
-        said = client.chat.completions.create(model="film/1", messages=chat, max_tokens=9, temperature=0)  # type: ignore[arg-type]
+        said = client.chat.completions.create(model="film/1", messages=chat, max_tokens=9, temperature=0)
         asked: dict[str, Any] = {
             "model": "film/1",
             "instructions": "Be brief.",
@@ -127,7 +129,7 @@ def test_the_newer_form_says_what_the_chat_says(server: Running) -> None:
         assert whole.usage is not None
         assert said.usage is not None
         assert whole.usage.total_tokens == said.usage.total_tokens
-        events: list[Any] = list(client.responses.create(input=[*CHAT], stream=True, **asked))  # type: ignore[list-item]
+        events = list(client.responses.create(input=[*CHAT], stream=True, **asked))
         assert (
             "".join(event.delta for event in events if event.type == "response.output_text.delta") == whole.output_text
         )
