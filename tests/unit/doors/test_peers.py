@@ -27,7 +27,7 @@ FILES = {
 }
 N = 12  # questions of every file
 # Measure → the tool's own figure that is its mean.
-OWN = {
+OWN: dict[str, dict[str, str]] = {
     "inspect": {"match": "match accuracy"},
     "lm-eval": {"exact_match.strict": "sums exact_match.strict"},
     "promptfoo": {"pass": "pass rate"},
@@ -48,12 +48,12 @@ def mean(run: PeerRun, measure: str) -> float:
     return sum(values) / len(values)
 
 
-def test_every_format_has_files_of_its_tool():
+def test_every_format_has_files_of_its_tool() -> None:
     assert FILES.keys() == FORMATS.keys() == OWN.keys()
 
 
 @pytest.mark.parametrize("tool", FORMATS)
-def test_what_a_tool_wrote_is_read_and_its_own_figure_is_the_mean_of_the_rows(tool):
+def test_what_a_tool_wrote_is_read_and_its_own_figure_is_the_mean_of_the_rows(tool: str) -> None:
     runs = peer(tool).joins([run for name in FILES[tool] for run in read_peer(tool, GOLDEN / name)])
     assert len([run for run in runs if not run.is_reference]) >= 2
     for run in runs:
@@ -65,24 +65,24 @@ def test_what_a_tool_wrote_is_read_and_its_own_figure_is_the_mean_of_the_rows(to
             assert mean(run, measure) == pytest.approx(own)
 
 
-def test_epochs_and_repeats_are_draws():
+def test_epochs_and_repeats_are_draws() -> None:
     [log] = read_peer("inspect", GOLDEN / "inspect/weak.eval")
     assert {(row.id, row.draw) for row in log.rows} == {(f"s{i}", draw) for i in range(N) for draw in (0, 1)}
 
 
-def test_a_metric_that_passes_below_its_threshold_is_better_low():
+def test_a_metric_that_passes_below_its_threshold_is_better_low() -> None:
     [run] = read_peer("deepeval", GOLDEN / "deepeval/weak.json")
     assert run.lower == {"Wordiness"}
 
 
-def test_an_expectation_of_a_trace_is_a_reference_and_no_score():
+def test_an_expectation_of_a_trace_is_a_reference_and_no_score() -> None:
     [run] = read_peer("mlflow", GOLDEN / "mlflow/genai_weak.json")
     assert set(run.measures) == {"correct", "length", "verdict"}
     assert run.rows[0].reference == "48"
 
 
 @pytest.mark.parametrize("tool", FORMATS)
-def test_what_is_cut_off_empty_or_missing_is_one_sentence(tool, tmp_path):
+def test_what_is_cut_off_empty_or_missing_is_one_sentence(tool: str, tmp_path: Path) -> None:
     for whole in single_files(tool)[:1]:
         file, data = tmp_path / whole.name, whole.read_bytes()
         for left in (data[: len(data) * 2 // 3 - 5], data[:1], b"", b"\n", b"[]", b"{}", b"null", b"\xff\xfe"):
@@ -95,13 +95,13 @@ def test_what_is_cut_off_empty_or_missing_is_one_sentence(tool, tmp_path):
 
 
 @pytest.mark.parametrize("tool", FORMATS)
-def test_the_file_of_another_tool_is_refused(tool):
+def test_the_file_of_another_tool_is_refused(tool: str) -> None:
     for other in set(FORMATS) - {tool}:
         with pytest.raises(InputError):
             read_peer(tool, single_files(other)[0])
 
 
-def test_a_log_of_another_version_is_refused_and_one_that_was_killed_is_told(tmp_path):
+def test_a_log_of_another_version_is_refused_and_one_that_was_killed_is_told(tmp_path: Path) -> None:
     whole, file = GOLDEN / "inspect/weak.eval", tmp_path / "a.json"
     [known] = read_peer("inspect", whole)
     assert not known.notes
@@ -117,7 +117,7 @@ def test_a_log_of_another_version_is_refused_and_one_that_was_killed_is_told(tmp
         read_peer("inspect", file)
 
 
-def test_an_archive_in_any_packing_is_read_and_a_broken_one_named(tmp_path):
+def test_an_archive_in_any_packing_is_read_and_a_broken_one_named(tmp_path: Path) -> None:
     from harness.doors.files import open_archive, read_member
 
     whole, file = GOLDEN / "inspect/weak.eval", tmp_path / "plain.eval"
@@ -139,12 +139,12 @@ def test_an_archive_in_any_packing_is_read_and_a_broken_one_named(tmp_path):
     ("value", "score"),
     [(True, 1), (False, 0), ("C", 1), ("I", 0), ("P", 0.5), ("no", 0), ("0.25", 0.25), (3, 3), (None, None)],
 )
-def test_scores_are_numbers(value, score):
+def test_scores_are_numbers(value: Any, score: Any) -> None:
     assert as_score(value) == score
 
 
 @pytest.mark.parametrize("value", ["A", "", "c", [1], {}, "1e999x"])
-def test_what_is_no_score_is_refused(value):
+def test_what_is_no_score_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="score"):
         as_score(value)
 
@@ -166,7 +166,7 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("tool", [tool for tool in FORMATS if tool != "inspect"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_stands_in_a_place_it_is_read_or_refused(tool, tmp_path, data):
+def test_whatever_stands_in_a_place_it_is_read_or_refused(tool: str, tmp_path: Path, data: st.DataObject) -> None:
     whole = single_files(tool)[0]
     is_lines = whole.suffix == ".jsonl"
     content = (
