@@ -138,7 +138,9 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     shown = []
     for name, rule in found.rules.items():
         known, judge, effect = (
-            find_measure(name, said.measure) if (said := design.measures.get(name, MeasureDesign())).scores is None else None,
+            find_measure(name, said.measure)
+            if (said := design.measures.get(name, MeasureDesign())).scores is None
+            else None,
             collected.uses.get(name),
             rule.smallest_effect,
         )

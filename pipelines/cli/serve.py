@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-=======
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
->>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
 
 import typer
 
@@ -18,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.serving.limits import ServingLimits
-    from harness.serving.logs import RequestLog
     from harness.serving.variants import Variants
 
 
@@ -51,19 +45,16 @@ def serve(
         Literal["auto", "float32", "bfloat16", "float16"],
         typer.Option(help="Precision; auto: float32 on the CPU, bfloat16 on CUDA."),
     ] = "auto",
-<<<<<<< HEAD
     quantization: Annotated[
         Literal["none", "nf4"], typer.Option(help="Of the base; nf4 is what QLoRA recipes train on.")
     ] = "none",
     own_system: Annotated[
         bool, typer.Option(help="Put an adapter's own system message before a chat that brings none.")
     ] = True,
-=======
     cors: Annotated[
         list[str] | None,
         typer.Option(help="Origin whose pages may ask, e.g. http://localhost:3000, or `*`; may be given again."),
     ] = None,
->>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
     log_text: Annotated[bool, typer.Option("--log-text", help="Log prompts and replies too.")] = False,
     engine: Annotated[Literal["local", "vllm"], typer.Option(help="`vllm` runs an installed vLLM.")] = "local",
     show: Annotated[bool, typer.Option("--print", help="With --engine vllm: print the command, run nothing.")] = False,
@@ -81,11 +72,7 @@ def serve(
     from harness.models.contracts import told
     from harness.serving.limits import ServingLimits
     from harness.serving.logs import RequestLog
-<<<<<<< HEAD
     from harness.serving.variants import BASE, Variants
-=======
-    from harness.serving.variants import Variants
->>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
     from harness.store.tracking import Tracking
 
     if show and engine != "vllm":
@@ -119,11 +106,10 @@ def serve(
             typer.echo(shlex.join(command))
             return
         vllm.run(command)
-<<<<<<< HEAD
     for line in told(contracts, brings_system=own_system, quantization=quantization):
         say(line)
     loaded = {"dtype": dtype, "quantization": quantization}
-    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text)}
+    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text), "cors": cors or ()}
     _serve_here(served, limits, host=host, port=port, grace=grace, loaded=loaded, asked=asked)
 
 
@@ -137,24 +123,6 @@ def _serve_here(
     loaded: Mapping[str, Any],
     asked: Mapping[str, Any],
 ) -> None:
-=======
-    _serve_here(
-        served,
-        limits,
-        host=host,
-        port=port,
-        grace=grace,
-        dtype=dtype,
-        log=RequestLog(with_text=log_text),
-        cors=cors or (),
-    )
-
-
-def _serve_here(
-    served: Variants, limits: ServingLimits, *, host: str, port: int, grace: float, dtype: Dtype, log: RequestLog,
-    cors: Sequence[str],
-) -> None:  # fmt: skip
->>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
     import os
     import sys
 
@@ -171,15 +139,9 @@ def _serve_here(
         with quiet(), told_in_a_sentence(f"serve {served.base.source}", settings={}):
             model = LocalModel.load(served.base, **loaded)
         key = os.environ.get(KEY_VARIABLE)
-<<<<<<< HEAD
         service = Service(model, served, limits=limits, key=key, **asked)
         keyed = "with a key" if service.key.is_on else "without a key"
         say(f"serving on {bold(f'http://{host}:{port}/v1')} {keyed}; Ctrl-C stops it")
-=======
-        service = Service(model, served, limits=limits, key=key, log=log, cors=cors)
-        asked = "with a key" if service.key.is_on else "without a key"
-        say(f"serving on {bold(f'http://{host}:{port}/v1')} {asked}; Ctrl-C stops it")
->>>>>>> 609e34a (Read the result files of seven evaluation tools and compare their runs in pairs; speak OpenAI's other routes)
         serve(service, sock, grace=grace)
     sys.stdout.flush()
     os._exit(0)  # all is said and nothing is to be kept; the interpreter would take seconds of the grace to end
