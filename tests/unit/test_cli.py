@@ -48,7 +48,8 @@ def test_the_verbs_are_those_that_others_script_against():
         "judge validate", "evaluate", "scores import", "power paired", "power votes", "power seeds", "power simulate",
         "report", "trace", "rate", "study create", "study status", "study close", "study export", "study link",
         "study revoke", "study backup", "data convert", "pairs build", "pairs import", "pairs audit", "dpo",
-        "ablate", "serve", "plan", "judge import", "ratings import", "power detectability", "paper", "adapters card", "adapters push",
+        "ablate", "serve", "plan", "judge import", "ratings import", "power detectability", "paper",
+        "adapters card", "adapters push",
         *(f"import {tool}" for tool in FORMATS),
     }  # fmt: skip
 
