@@ -20,7 +20,7 @@ from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.analysis.values import Lacking, Row, Rows, pair, per_prompt
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.experiment.imported_scores import ImportedScore
-from harness.experiment.measured_arms import Replies
+from harness.experiment.measured_arms import Replies, scored_replies
 from harness.experiment.recordings import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
 from harness.measures.diversity import film_diversity
 from harness.types import FinishReason, Generation, Message, Prompt, Variant
@@ -222,7 +222,7 @@ def test_scores_without_a_reply_and_draws_without_a_counterpart_are_counted():
         ImportedScore(prompt_id=key, variant=name, value=1.0, draw=0, cluster=None)
         for key, name in (("p", "b"), ("q", "b"), ("q", "elsewhere"))
     ]
-    (lost,) = unused_scores("charm", scores, replies)
+    (lost,) = unused_scores("charm", scores, {name: scored_replies(name, said) for name, said in replies.items()})
     assert "1 of 2 imported scores of `b` match no reply (`q draw 0`)" in lost.said
     shared = shared_draws(replies)
     assert [len(reply.generations) for reply in shared.values()] == [1, 1]
