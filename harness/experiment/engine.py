@@ -94,7 +94,7 @@ def run_plan(
     digests = {arm: variant.digest for arm, variant in _declared(session, plan, prepared).items()}
     standing = " ".join(dict.fromkeys([*design.standing(digests), *beside]))
     for key in plan.qualify.values():
-        (hosts,) = plan.tasks[key].needs.values()
+        hosts = plan.tasks[key].needs["prepared"]
         if hosts in prepared and not hosts_of(prepared[hosts]):
             ran.failures[key] = "these data hold no prompts to plant controls in"
     run_tasks(plan.tasks, workers, ran=ran, ticket=ticket, on_event=on_event, n_attempts=n_attempts)

@@ -35,7 +35,10 @@ def qualify_stage(
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         criteria = [c.name for c in use.spec.criteria]
-        controls = [*make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=criteria), *own]
+        planted = make_control_set(
+            hosts_of(prepared), seed=seed, n=n, criteria=criteria, with_unseen=use.spec.declared.is_taught
+        )
+        controls = [*planted, *own]
         if not controls:
             found = without_controls(use.judge_id, criteria)
         else:
