@@ -10,9 +10,9 @@ from harness.errors import ConfigError, JudgeError
 from harness.judging.protocol import Judge
 from harness.judging.spec import EndpointChoice, FunctionChoice, JudgeSpec, TaughtHead
 from harness.models.bases import asked_digest
+from harness.models.encoder import Encoder
 from harness.models.endpoint import base_url
 from harness.models.endpoint.capabilities import Abilities
-from harness.models.encoder import Encoder
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel, require
 from harness.store.artifacts import digest_json

@@ -26,7 +26,9 @@ class Method:
     """What a method needs, how its judge is built, and whether it compares."""
 
     name: str
-    build: Callable[[JudgeSpec, str, Any], Judge]  # with its id, on a `LanguageModel`, an `Encoder`, a `RequestQueue`, or nothing
+    build: Callable[
+        [JudgeSpec, str, Any], Judge
+    ]  # with its id, on a `LanguageModel`, an `Encoder`, a `RequestQueue`, or nothing
     decides: Callable[[JudgeSpec], dict[str, Any]]  # what of its own decides a score; part of the judge's id
     capability: Capability | None  # that a model in this process must have
     local_modes: tuple[str, ...]

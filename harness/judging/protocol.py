@@ -55,6 +55,10 @@ class RemoteJudge(Judge, Protocol):
 class TaughtJudge(Judge, Protocol):
     """A judge that was taught what faults look like, and can be asked as if it had not been taught one."""
 
+    @property
+    def films(self) -> frozenset[str]:
+        """The films that taught it: controls are planted in others."""
+
     def taught(self, criterion: str) -> frozenset[str]:
         """The control families that it was taught of a criterion."""
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.experiment.kinds import stage_kind
 from harness.experiment.session import Session
-from harness.judging.learned.registry import head_folder
+from harness.judging.learned.registry import HEAD_FOLDER, head_folder
 from harness.judging.spec import JudgeSpec, TaughtHead
 from harness.store.artifacts import digest_folder
 from harness.store.tracking import StageResult
 
 TAUGHT = "taught"  # the role of what teaches a judge
 TEACH = "teach"  # the kind of its stage, which whoever prepares and trains declares
-HEAD_FOLDER = "head"  # inside the stage's folder
 
 
 def needs_teaching(spec: JudgeSpec) -> bool:

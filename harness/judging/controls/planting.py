@@ -103,7 +103,7 @@ def make_controls(
     families = {**FAMILIES[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
     contradictions = {item.id: item for item in reviewed_contradictions()} if criterion == "consistency" else {}
     hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p)]
-    hosts = _spread_over_films(hosts, seed=seed)[:n]
+    hosts = spread_over_films(hosts, seed=seed)[:n]
     foreign = ForeignReplies(prompts) if {"other_film", "swapped_name"} & families.keys() else None
     items = []
     for family, kind in families.items():
@@ -195,7 +195,7 @@ def _can_host(prompt: Prompt) -> bool:
     return bool(prompt.messages) and MIN_WORDS <= len(faults.words(prompt.reference or "")) <= MAX_WORDS
 
 
-def _spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
+def spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
     """Random order in which every film has its first prompt before any has its second: most clusters for a given n."""
     films: dict[str, list[Prompt]] = defaultdict(list)
     for host in sorted(hosts, key=lambda h: seeding.derive(seed, "order", h.id)):
@@ -208,7 +208,7 @@ def _host(item: ControlItem) -> Prompt:
     return Prompt(id=item.id, messages=item.messages, split="train", cluster=item.cluster, reference=item.true_reply)
 
 
-def _item(host: Prompt, *, criterion: str, family: str, kind: Kind, control_reply: str) -> ControlItem:
+def _item(host: Prompt, *, criterion: str, family: str, kind: ControlKind, control_reply: str) -> ControlItem:
     return ControlItem(
         id=f"{criterion}/{family}/{host.id}",
         criterion=criterion,

@@ -42,10 +42,16 @@ _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _AFFIRM = ((r"\bcan't\b", "can"), (r"\bwon't\b", "will"), (r"n't\b", ""), (r"\bnot ", ""), (r"\bnever\b", "always"))
 _DENY = (r"\b(is|are|was|were|am|does?|did|can|could|will|would|should|have|has|had)\b", r"\1 not")
 _FORMS = {
-    "is": "are", "are": "is", "was": "were", "were": "was", "am": "is", "does": "do", "do": "does", "have": "has",
-    "has": "have", "i": "me", "me": "I", "he": "him", "him": "he", "they": "them", "them": "they", "she": "her",
-}  # fmt: skip
-_FUNCTION_WORDS = frozenset("the a an to of in on at is are was were and that it you i for with do be".split())
+    form: other
+    for one, two in (
+        ("is", "are"), ("was", "were"), ("do", "does"), ("have", "has"), ("I", "me"), ("he", "him"), ("they", "them")
+    )
+    for form, other in ((one.casefold(), two), (two, one))
+} | {"am": "is"}  # fmt: skip
+_FUNCTION_WORDS = frozenset((
+    "the", "a", "an", "to", "of", "in", "on", "at", "is", "are", "was", "were", "and", "that", "it", "you", "i", "for",
+    "with", "do", "be",
+))  # fmt: skip
 
 
 def comment(host: Prompt, rng: np.random.Generator) -> str:
