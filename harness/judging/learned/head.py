@@ -46,7 +46,8 @@ class Sign:
         if self.side == "good":
             least, most, middle = np.quantile(quantiles, [0.02, 0.9, 0.5])
             spread = max(1e-9, float(most - least) / 2)
-            return (np.clip(values, least, most) - middle) / spread
+            found: Floats = (np.clip(values, least, most) - middle) / spread
+            return found
         n = len(quantiles)
         beyond = (
             n - np.searchsorted(quantiles, values, "left")
@@ -111,7 +112,8 @@ class Weights:
 
     def probability(self, strengths: Floats) -> Floats:
         """That a reply is a person's and not planted, where either is as likely."""
-        return 1 / (1 + np.exp(-(self.shift + self.slope * self.logits(strengths))))
+        found: Floats = 1 / (1 + np.exp(-(self.shift + self.slope * self.logits(strengths))))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
