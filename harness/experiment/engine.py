@@ -72,7 +72,7 @@ def run_plan(
         n_attempts: how often a stage is tried before it is given up.
 
     Raises:
-        InputError: what was declared cannot be asked, or a judge cannot be taught; found before anything is generated or trained.
+        InputError: what was declared cannot be asked, or a judge taught; found before anything is generated or trained.
     """
     users, standing = plan.users(), ""
 
