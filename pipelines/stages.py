@@ -13,6 +13,7 @@ from harness.experiment.published import publish_trained as publish_trained  # w
 from harness.experiment.session import OnProgress, Session
 from harness.experiment.task_choice import DataLook
 from harness.experiment.tasks import base_source
+from harness.judging.spec import load_judge_spec
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
 from harness.store.tracking import Stage, StageResult, Tracking
@@ -72,6 +73,13 @@ def _pairs(session: Session, settings: Mapping[str, Any], needed: Needed) -> Sta
     return pairs_stage(session, config, prepared=needed["prepared"], parent=parent)
 
 
+def _teach(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+    from pipelines.teaching.stage import teach_stage
+
+    spec = load_judge_spec(Path(settings["judge"]))
+    return teach_stage(session, spec, prepared=needed["prepared"], seed=settings["seed"])
+
+
 def _train(name: str, session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
     parent = adapter_of(session, needed["parent"]) if "parent" in needed else None
     named: dict[str, Any] = {"base": _base_settings(settings["base"], needed)}
@@ -110,6 +118,7 @@ KINDS = (
         name="pretrain", run=_pretrain, weight=12, recipe=lambda: PretrainRecipe, is_training=True,
         record="pretraining.json", words="Pretraining",
     ),
+    StageKind(name="teach", run=_teach, weight=2, words="Teaching a judge"),
     StageKind(name="pairs", run=_pairs, weight=5, recipe=lambda: PairsConfig, is_training=True),
     *(_kind_of(name, method) for name, method in METHODS.items()),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fakes import tiny_checkpoint
+from fakes import tiny_checkpoint, tiny_encoder
 from stories import EXPERIMENTS, screentest, tiny_preference_recipe, tiny_recipe
 
 from harness.experiment.arms import AblationDesign
@@ -38,7 +38,8 @@ class Workshop:
             folder / "recipe-dpo.yaml", small, name="embedded-dpo", parent="embedded-sft@candidate"
         )
         for judge in ("embedded-likelihood", "embedded-geval"):
-            self._judge(judge)
+            self._judge(judge, self.bases["judge"], family="qwen2.5")
+        self._judge("learned", str(tiny_encoder(folder / "encoder")), family="bert")
 
     def run(self, name: str) -> Any:
         """The JSON that the experiment's command prints."""
@@ -92,12 +93,12 @@ class Workshop:
         file.write_text(yaml.safe_dump(data, sort_keys=False))
         return file
 
-    def _judge(self, name: str) -> None:
+    def _judge(self, name: str, source: str, *, family: str) -> None:
         folder = self.folder / "judges" / name
         shutil.copytree(EXPERIMENTS / "judges" / name, folder)
         data = yaml.safe_load((folder / "judge.yaml").read_text())
-        data["model"]["source"] = self.bases["judge"]
-        data["family"] = "qwen2.5"
+        data["model"]["source"] = source
+        data["family"] = family
         (folder / "judge.yaml").write_text(yaml.safe_dump(data))
 
 

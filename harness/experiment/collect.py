@@ -16,6 +16,7 @@ from harness.experiment.graph import REPLIES, Cell, Plan, Task
 from harness.experiment.judges.biases import Comparison
 from harness.experiment.judges.judge_uses import JudgeUse, family_of_variant, judge_use
 from harness.experiment.judges.qualifications import qualifications_on_record, read_qualifications
+from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.measured_arms import ImportedRun, Replies, Scored, read_imported_run, scored_replies
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
@@ -89,7 +90,7 @@ def collect(
     cells = _cell_rows(session, [cell for cell in plan.cells if cell.name not in lost], results)
     prepared = results[cells[0].cell.prepared]
     reader = _Reader(session=session, design=design, plan=plan, cells=cells, results=results)
-    uses = _uses(session, design, plan, cells)
+    uses = _uses(session, design, plan, cells, results)
     qualifications = _qualifications(
         session, plan, results, uses={design.measures[n].judge: u for n, u in uses.items()}
     )
@@ -307,12 +308,20 @@ def _cell_rows(session: Session, cells: Iterable[Cell], results: Mapping[str, St
     return tuple(found)
 
 
-def _uses(session: Session, design: ExperimentDesign, plan: Plan, cells: Sequence[CellRows]) -> dict[str, JudgeUse]:
+def _uses(
+    session: Session,
+    design: ExperimentDesign,
+    plan: Plan,
+    cells: Sequence[CellRows],
+    results: Mapping[str, StageResult],
+) -> dict[str, JudgeUse]:
     """The judge of each measure that has one, knowing whose relative it judges."""
     uses = {}
     for name, declared in design.measures.items():
         if declared.judge is not None:
-            spec = load_judge_spec(Path(plan.tasks[plan.qualify[declared.judge]].settings["judge"]))
+            task = plan.tasks[plan.qualify[declared.judge]]
+            taught = results.get(task.needs.get(TAUGHT, ""))
+            spec = with_head(session, load_judge_spec(Path(task.settings["judge"])), taught)
             families = [family_of_variant(found.variant, spec) for found in cells]
             uses[name] = judge_use(session, spec, measure=name, criterion=declared.criterion or name, families=families)
     return uses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
@@ -12,12 +13,14 @@ from harness.experiment.collect import collect
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.graph import Plan, Task
 from harness.experiment.judges.qualifications import hosts_of
+from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import provider_names
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.results import stage_result
 from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks
+from harness.judging.spec import load_judge_spec
 from harness.reporting.ablation_record import Work
 from harness.reporting.render import ReportFiles
 from harness.reporting.runs import export_report
@@ -69,7 +72,7 @@ def run_plan(
         n_attempts: how often a stage is tried before it is given up.
 
     Raises:
-        InputError: what was declared cannot be asked; found before anything is generated or trained.
+        InputError: what was declared cannot be asked, or a judge taught; found before anything is generated or trained.
     """
     users, standing = plan.users(), ""
 
@@ -94,8 +97,10 @@ def run_plan(
     digests = {arm: variant.digest for arm, variant in _declared(session, plan, prepared).items()}
     standing = " ".join(dict.fromkeys([*design.standing(digests), *beside]))
     for key in plan.qualify.values():
-        (hosts,) = plan.tasks[key].needs.values()
+        hosts = plan.tasks[key].needs["prepared"]
         if hosts in prepared and not hosts_of(prepared[hosts]):
+            if TAUGHT in plan.tasks[key].needs:  # refused before anything is generated
+                with_head(session, load_judge_spec(Path(plan.tasks[key].settings["judge"])))
             ran.failures[key] = "these data hold no prompts to plant controls in"
     run_tasks(plan.tasks, workers, ran=ran, ticket=ticket, on_event=on_event, n_attempts=n_attempts)
 

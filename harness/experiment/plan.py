@@ -13,6 +13,7 @@ from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
 from harness.experiment.design import DecodingDesign, ExperimentDesign
 from harness.experiment.graph import PREPARED, REPLIES, Builder, Cell, Plan
+from harness.experiment.judges.teaching import TAUGHT, TEACH, needs_teaching
 from harness.experiment.variants import has_weights
 from harness.generation import decoding_json
 from harness.judging.spec import load_judge_spec
@@ -127,9 +128,10 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
     own = _own_measures(builder, design, cells, folder=folder)
     qualify = {}
     for judge in _judges(design, folder):
-        cells = _judged(builder, design, cells, judge=judge, folder=folder)
-        settings = {"judge": str(folder / judge), "n": design.controls, "seed": design.seed}
         needs = {"prepared": cells[0].prepared}
+        needs |= (taught := _taught(builder, design, folder / judge, needs))
+        cells = _judged(builder, design, cells, judge=judge, folder=folder, taught=taught)
+        settings = {"judge": str(folder / judge), "n": design.controls, "seed": design.seed}
         qualify[judge] = builder.add("qualify", settings, needs, f"Controls {Path(judge).name}")
     return Plan(tasks=builder.tasks, cells=tuple(cells), metrics=metrics, own=own, qualify=qualify)
 
@@ -154,8 +156,22 @@ def _replies(cells: Iterable[Cell]) -> dict[str, str]:
     return prepared | {f"{REPLIES} {cell.label}": cell.generate or "" for cell in asked}
 
 
+def _taught(builder: Builder, design: ExperimentDesign, judge: Path, needs: Mapping[str, str]) -> dict[str, str]:
+    """What teaches a judge, where it is taught on the data that it judges."""
+    spec = load_judge_spec(judge)
+    if not needs_teaching(spec):
+        return {}
+    return {TAUGHT: builder.add(TEACH, {"judge": str(judge), "seed": design.seed}, needs, f"Teach {spec.name}")}
+
+
 def _judged(
-    builder: Builder, design: ExperimentDesign, cells: Sequence[Cell], *, judge: str, folder: Path
+    builder: Builder,
+    design: ExperimentDesign,
+    cells: Sequence[Cell],
+    *,
+    judge: str,
+    folder: Path,
+    taught: Mapping[str, str],
 ) -> list[Cell]:
     """Cells with the scores of one judge: where nothing is trained, all replies to a prompt share its encoding."""
     spec = load_judge_spec(folder / judge)
@@ -170,7 +186,7 @@ def _judged(
             settings["control"] = f"{REPLIES} {controls[cell.seed].label}"
         whose = spec.name if is_together else cell.label
         kind, label = ("versus", "Compare") if is_pairwise else ("judge", "Judge")
-        key = builder.add(kind, settings, _replies(chosen), f"{label} {whose}")
+        key = builder.add(kind, settings, {**_replies(chosen), **taught}, f"{label} {whose}")
         found.append(replace(cell, judged={**cell.judged, judge: key}))
     return found
 

@@ -23,6 +23,7 @@ from harness.terminal import dim, green
 from harness.types import BaseModel, Progress, Variant
 
 if TYPE_CHECKING:
+    from harness.models.encoder import Encoder
     from harness.models.local import Dtype
     from harness.models.protocol import LanguageModel
 
@@ -94,6 +95,12 @@ class Session:
             base=base,
             on_recall=said,
         )
+
+    def encoder(self, base: BaseModel) -> Encoder:
+        """A sentence encoder, loaded once a session."""
+        from harness.models.encoder import load_encoder
+
+        return self.once(f"encoder {base.digest}", lambda: load_encoder(base.source, revision=base.revision))
 
     @functools.cached_property
     def endpoints(self) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from harness.doors import functions
 from harness.errors import InputError
 from harness.experiment.design import VariantDesign
 from harness.experiment.graph import PREPARED, REPLIES
-from harness.experiment.judges.judge_uses import score_stage, use_of
+from harness.experiment.judges.judge_uses import JudgeUse, score_stage, use_of
 from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
+from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.measured_arms import Replies, read_replies
@@ -147,14 +148,18 @@ def _measure(session: Session, settings: Settings, needed: Needed) -> StageResul
     return own_stage(session, measure, replies, prompts, encoder=settings.get("encoder"))
 
 
+def _use(session: Session, settings: Settings, needed: Needed) -> JudgeUse:
+    return use_of(session, with_head(session, load_judge_spec(Path(settings["judge"])), needed.get(TAUGHT)))
+
+
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    use = use_of(session, load_judge_spec(Path(settings["judge"])))
+    use = _use(session, settings, needed)
     replies = {reply.variant: reply for reply in _replies(needed).values()}
     return score_stage(session, use, replies=replies, prompts=_prompts(session, settings, needed))
 
 
 def _versus(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    use = use_of(session, load_judge_spec(Path(settings["judge"])))
+    use = _use(session, settings, needed)
     by_role = _replies(needed)
     shared = shared_draws({reply.variant: reply for reply in by_role.values()})
     prompts = _prompts(session, settings, needed)
@@ -162,7 +167,7 @@ def _versus(session: Session, settings: Settings, needed: Needed) -> StageResult
 
 
 def _qualify(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    use = use_of(session, load_judge_spec(Path(settings["judge"])))
+    use = _use(session, settings, needed)
     qualify_stage(session, use, prepared=needed["prepared"], n=settings["n"], seed=settings["seed"])
     return session.done[-1]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.errors import ConfigError, JudgeError
 from harness.judging.protocol import Judge
-from harness.judging.spec import EndpointChoice, FunctionChoice, JudgeSpec
+from harness.judging.spec import EndpointChoice, FunctionChoice, JudgeSpec, TaughtHead
 from harness.models.bases import asked_digest
+from harness.models.encoder import Encoder
 from harness.models.endpoint import base_url
 from harness.models.endpoint.capabilities import Abilities
 from harness.models.endpoint.queue import RequestQueue
@@ -56,12 +57,14 @@ def fit_to_server(spec: JudgeSpec, abilities: Abilities) -> JudgeSpec:
     return spec.model_copy(update=changes)
 
 
-def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, queue: RequestQueue | None = None) -> Judge:
+def build_judge(
+    spec: JudgeSpec, *, model: LanguageModel | Encoder | None = None, queue: RequestQueue | None = None
+) -> Judge:
     """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or a queue.
 
     Args:
         spec: what the judge's folder says.
-        model: of a local judge.
+        model: of a local judge; of a learned one, its encoder.
         queue: of a judge behind an endpoint, whose mode is resolved.
 
     Raises:
@@ -86,7 +89,10 @@ def build_judge(spec: JudgeSpec, *, model: LanguageModel | None = None, queue: R
         )
     if model.base.family != spec.family:
         raise ConfigError(f"`family` of {spec.name} must be that of its model, {model.base.family}, got {spec.family}")
-    if method.capability is not None:
+    if method.is_taught != isinstance(model, Encoder):
+        needed = "sentence encoder" if method.is_taught else "language model"
+        raise JudgeError(f"`{spec.name}` judges with a {needed}, got another kind of model")
+    if method.capability is not None and not isinstance(model, Encoder):
         require(model, method.capability, who=spec.name)
     spec = resolve_mode(spec)
     return method.build(spec, judge_id(spec, base=model.base), model)
@@ -122,4 +128,17 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
         return {"function": spec.model.code}
     if base is None:
         raise JudgeError(f"`{spec.name}` judges with local weights, which are part of its id, got none")
+    if spec.declared.is_taught:
+        return {"encoder": base.digest, "head": require_taught(spec).digest}
     return {"weights": asked_digest(base), "revision": base.revision, "dtype": spec.model.dtype}
+
+
+def require_taught(spec: JudgeSpec) -> TaughtHead:
+    """The head of a learned judge.
+
+    Raises:
+        JudgeError: it was not taught yet.
+    """
+    if spec.taught is None:
+        raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head; teach it on TRAIN films")
+    return spec.taught

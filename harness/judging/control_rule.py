@@ -55,12 +55,13 @@ def reason_of(families: Sequence[ControlResult], unscored: Sequence[str]) -> str
         return "no controls of this criterion"
     parts = [f"{name}: nothing could be scored" for name in unscored]
     for family in families:
+        name = f"{family.family} ({family.basis})" if family.basis else family.family
         preferred = family.kind == "adversarial" and family.concordance.value < 0.5
         share = f"{1 - family.concordance.value:.0%}"
         if family.status == "not_qualified" and preferred:
-            parts.append(f"{family.family}: preferred to the true reply in {share} of contexts")
+            parts.append(f"{name}: preferred to the true reply in {share} of contexts")
         elif family.status == "not_qualified":
-            parts.append(f"{family.family}: AUC {family.auc.value:.2f}, surely below the threshold")
+            parts.append(f"{name}: AUC {family.auc.value:.2f}, surely below the threshold")
         elif family.status == "inconclusive":
-            parts.append(f"{family.family}: AUC {family.auc.value:.2f} decides nothing")
+            parts.append(f"{name}: AUC {family.auc.value:.2f} decides nothing")
     return "; ".join(parts) or "told from the true reply in every family"

@@ -26,7 +26,9 @@ class Method:
     """What a method needs, how its judge is built, and whether it compares."""
 
     name: str
-    build: Callable[[JudgeSpec, str, Any], Judge]  # with its id, on a `LanguageModel`, a `RequestQueue`, or nothing
+    build: Callable[
+        [JudgeSpec, str, Any], Judge
+    ]  # with its id, on a `LanguageModel`, an `Encoder`, a `RequestQueue`, or nothing
     decides: Callable[[JudgeSpec], dict[str, Any]]  # what of its own decides a score; part of the judge's id
     capability: Capability | None  # that a model in this process must have
     local_modes: tuple[str, ...]
@@ -35,6 +37,7 @@ class Method:
     calls_per_score: Callable[[JudgeSpec], float] | None = None  # None: not known before it is asked
     asks: bool = False  # puts a question of its own and reads a closed set of answers (`harness.judging.asking`)
     compares: bool = False  # scores a reply against its opponent
+    is_taught: bool = False  # a head on a sentence encoder, taught on TRAIN films before it can score
     unit: str = "points"
     is_share: bool = False  # every score lies in [0, 1]
 

@@ -49,3 +49,18 @@ class RemoteJudge(Judge, Protocol):
 
     def calls(self, items: Sequence[JudgedItem]) -> list[ChatCall]:
         """What `score` would ask first for each item; a metric whose next question depends on the answers asks more."""
+
+
+@runtime_checkable
+class TaughtJudge(Judge, Protocol):
+    """A judge that was taught what faults look like, and can be asked as if it had not been taught one."""
+
+    @property
+    def films(self) -> frozenset[str]:
+        """The films that taught it: controls are planted in others."""
+
+    def taught(self, criterion: str) -> frozenset[str]:
+        """The control families that it was taught of a criterion."""
+
+    def without(self, family: str) -> Judge:
+        """The judge that was taught everything but this family."""

@@ -13,6 +13,9 @@ A pairwise judge gives no score to either reply, so there is no AUC of scores. W
 is the probability of: that the true reply is preferred to a control, a tie counting one half, over both orders and over
 contexts; the paired concordance is the same number. A pair without a verdict in both orders is missing.
 
+A learned judge knows the faults that it was taught. Each of those is scored a second time by the judge that was taught
+all but that one, and only families that the scorer was not taught count; both are shown.
+
 A qualified judge has shown that it sees planted faults, not that it agrees with people.
 """
 
@@ -20,14 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from harness import stats
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.preferences import first_position, item_values, position_consistency
-from harness.judging.protocol import Judge, OnProgress
+from harness.judging.protocol import Judge, OnProgress, TaughtJudge
 from harness.seeding import stream_of_rows
 from harness.types import ControlItem, ControlResult, Estimate, JudgedItem, Message, Qualification, Score
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 MIN_AUC = 0.60
 N_REPEATED = 12  # true replies, or pairs, that are judged a second time
 REPEAT_TOLERANCE = 1e-4  # other batches may round differently; a score that moves more is not repeatable
+Basis = Literal["", "taught", "untaught"]
 PREFERRED = "share preferring the true reply, ties half, both orders, CR2 + Satterthwaite by cluster, logit t"
 
 
@@ -48,6 +52,7 @@ class _Judged:
     item: JudgedItem  # the true reply, of a pairwise judge against the control
     true: float | None  # the true reply's score, or its share of the win
     planted: float | None  # the control's
+    basis: Basis = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +88,36 @@ def qualify(
     scores = judge.score(control_items(controls, compares=compares), on_progress=on_progress)
     second = (again or judge).score(repeated_items(controls, compares=compares))
     judged = _judged(controls, item_values(scores), compares=compares)
+    held_out: list[_Judged] = []
+    if isinstance(judge, TaughtJudge):
+        judged = [replace(one, basis=_basis(judge, one.control)) for one in judged]
+        held_out = _held_out(judge, controls)
     return [
         _qualification(
             criterion.name,
             [one for one in judged if one.control.criterion == criterion.name],
+            [one for one in held_out if one.control.criterion == criterion.name],
             [s for s in scores if s.criterion == criterion.name],
             [s for s in second if s.criterion == criterion.name],
             rule,
         )
         for criterion in judge.criteria
     ]
+
+
+def _basis(judge: TaughtJudge, control: ControlItem) -> Basis:
+    return "taught" if control.family in judge.taught(control.criterion) else "untaught"
+
+
+def _held_out(judge: TaughtJudge, controls: Sequence[ControlItem]) -> list[_Judged]:
+    """The controls of every family that was taught, scored by the judge that was taught the others."""
+    found = []
+    taught = [c for c in controls if _basis(judge, c) == "taught"]
+    for family in dict.fromkeys(c.family for c in taught):
+        own = [c for c in taught if c.family == family]
+        scores = judge.without(family).score(control_items(own))
+        found += [replace(one, basis="untaught") for one in _judged(own, item_values(scores), compares=False)]
+    return found
 
 
 def without_controls(judge_id: str, criteria: Sequence[str]) -> list[Qualification]:
@@ -144,12 +169,20 @@ def _judged(
 
 
 def _qualification(
-    criterion: str, judged: Sequence[_Judged], scores: Sequence[Score], again: Sequence[Score], rule: _Rule
+    criterion: str,
+    judged: Sequence[_Judged],
+    held_out: Sequence[_Judged],
+    scores: Sequence[Score],
+    again: Sequence[Score],
+    rule: _Rule,
 ) -> Qualification:
-    names = list(dict.fromkeys(one.control.family for one in judged))
-    results = [_control_result([one for one in judged if one.control.family == name], rule) for name in names]
-    unscored = [name for name, result in zip(names, results, strict=True) if result is None]
-    families = tuple(result for result in results if result is not None)
+    groups: dict[tuple[str, str], list[_Judged]] = {}
+    for one in (*judged, *held_out):
+        groups.setdefault((one.control.family, one.basis), []).append(one)
+    results = {key: _control_result(group, rule) for key, group in groups.items()}
+    unscored = [key[0] for key, r in results.items() if r is None and groups[key][0].control.kind != "beside"]
+    families = tuple(result for result in results.values() if result is not None)
+    counted = [result for result in families if result.counts]
     clusters = {one.item.id: one.control.cluster for one in judged}
     standing = [one for one in judged if one.true is not None]
     kept = {one.item.id for one in standing}
@@ -158,7 +191,7 @@ def _qualification(
     return Qualification(
         judge_id=rule.judge_id,
         criterion=criterion,
-        status="not_qualified" if unscored else weakest_status([f.status for f in families]),
+        status="not_qualified" if unscored else weakest_status([f.status for f in counted]),
         families=families,
         repeatability=_repeatability(scores, again, clusters, rule),
         length_sensitivity=_length_sensitivity(criterion, judged, rule),
@@ -166,7 +199,7 @@ def _qualification(
         if is_placed
         else None,
         first_position=first_position(whole, clusters=clusters, level=rule.level) if is_placed else None,
-        reason=reason_of(families, unscored),
+        reason=reason_of(counted, unscored),
     )
 
 
@@ -199,6 +232,7 @@ def _control_result(judged: Sequence[_Judged], rule: _Rule) -> ControlResult | N
         concordance=concordance,
         status=status,
         settle=settle if status == "inconclusive" else "",
+        basis=judged[0].basis,
     )
 
 

@@ -75,6 +75,13 @@ class DeepevalChoice(StrictConfig):
     settings: dict[str, Any] = Field(default_factory=dict)  # its keyword arguments, but for the model
 
 
+class TaughtHead(StrictConfig):
+    """What a judge was taught; no judge's file names one."""
+
+    folder: str  # not part of its id
+    digest: str
+
+
 class QualificationRule(StrictConfig):
     """When the judge is believed; not part of its id."""
 
@@ -137,6 +144,9 @@ class JudgeSpec(StrictConfig):
         Literal["seed", "temperature"], ...
     ] = ()  # fields that the endpoint refuses; found out where it does
     deepeval: DeepevalChoice | None = None
+    # learned: a head taught elsewhere (name@alias, name/version, a folder); else it is taught where it judges.
+    head: str | None = Field(default=None, min_length=1)
+    taught: TaughtHead | None = None
     max_bytes: int = Field(default=6000, ge=256, le=10**9)  # of conversation and reply, UTF-8: no fewer than tokens
     qualification: QualificationRule = QualificationRule()
     runtime: Runtime = Runtime()
@@ -197,6 +207,7 @@ class JudgeSpec(StrictConfig):
             "`deepeval` must be given exactly for a judge of method deepeval",
         )
         method = self.declared
+        _require(self.head is None or method.is_taught, "`head` must be left out of a judge that is taught nothing")
         where, modes = (
             ("an endpoint", method.endpoint_modes) if self.is_remote else ("a local model", method.local_modes)
         )
@@ -270,6 +281,8 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         data["prompt"] = _opened(require_sound(decode_text(file.read_bytes(), file=file), "prompt"), kind)
     if isinstance(data.get("criteria"), list):
         data["criteria"] = [_criterion(name, folder, where=path, kind=kind) for name in data["criteria"]]
+    if "taught" in data:
+        raise ConfigError(f"`{path}`: `taught` must be left out: `head` names what a judge was taught elsewhere")
     return parse(data, JudgeSpec, where=str(path))
 
 

@@ -223,7 +223,7 @@ def _controls_group(index: Index, qualification: Qualification) -> Group:
         rows.append(
             Row(
                 cells=(
-                    Cell(text=control.family.replace("_", " "), detail=control.kind),
+                    Cell(text=control.label, detail=control.kind),
                     Cell(text=auc.amount, is_number=True),
                     _interval_cell(auc, control.auc, is_level_shown=True),
                     Cell(text=concordance.amount, detail=concordance.interval, is_number=True),

@@ -11,6 +11,10 @@ from harness.types.findings import Estimate
 QualificationStatus = Literal["qualified", "not_qualified", "inconclusive"]
 
 
+# beside: a fault of another criterion; what a judge makes of it is shown and does not count
+ControlKind = Literal["discrimination", "adversarial", "beside"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlItem:
     """A true reply beside a planted fault in the same context: what a judge must tell apart to be believed."""
@@ -18,7 +22,7 @@ class ControlItem:
     id: str  # unique in one set
     criterion: str
     family: str  # e.g. "other_film", "shuffled_words", "echo"
-    kind: Literal["discrimination", "adversarial"]
+    kind: ControlKind
     messages: tuple[Message, ...]  # the context that both replies share
     true_reply: str
     control_reply: str
@@ -31,11 +35,22 @@ class ControlResult:
 
     criterion: str
     family: str  # e.g. "other_film", "shuffled_words", "echo"
-    kind: Literal["discrimination", "adversarial"]
+    kind: ControlKind
     auc: Estimate  # unpaired ROC AUC, film-clustered interval
     concordance: Estimate  # share of pairs in which the true reply scores higher (ties half)
     status: QualificationStatus
     settle: str = ""  # number of controls that would settle it
+    basis: Literal["", "taught", "untaught"] = ""  # of a learned judge: whether what scored had been taught the family
+
+    @property
+    def counts(self) -> bool:
+        """Whether it bears on the criterion's status; a family that was taught shows only that it was learned."""
+        return self.basis != "taught" and self.kind != "beside"
+
+    @property
+    def label(self) -> str:
+        """The family as a reader meets it."""
+        return self.family.replace("_", " ") + (f", {self.basis}" if self.basis else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,8 @@ def _qualification(found: Qualification) -> Iterator[Table | str]:
     for family in found.families:
         auc, concordance = written(family.auc), written(family.concordance)
         status = _STATUS.get(family.status, family.status)
-        rows.append((f"{family.family} ({family.kind})", auc, concordance, auc and counts(auc), status))
+        basis = f"{family.basis}, " if family.basis else ""
+        rows.append((f"{family.family} ({basis}{family.kind})", auc, concordance, auc and counts(auc), status))
     columns = ("Control family", f"AUC, {LEVEL} interval", f"Concordance, {LEVEL} interval", "n", "Status")
     yield Table(title=f"{found.criterion}: {found.status.replace('_', ' ')}", columns=columns, rows=rows)
     cells = {name: written(getattr(found, key)) for key, name in _BESIDES.items()}
@@ -116,6 +117,7 @@ def _qualification_data(found: Qualification, *, shares_family: bool | None) -> 
             "criterion": f.criterion,
             "family": f.family,
             "kind": f.kind,
+            "basis": f.basis,
             "auc": f.auc.value,
             **{key: getattr(f.auc, key) for key in ("low", "high", "n", "n_clusters", "n_missing")},
             "concordance": f.concordance.value,
@@ -124,7 +126,8 @@ def _qualification_data(found: Qualification, *, shares_family: bool | None) -> 
         }
         for f in found.families
     ]
-    weakest = min(families, key=lambda f: -1.0 if f["low"] is None else f["low"], default={})
+    counted = [row for row, f in zip(families, found.families, strict=True) if f.counts]
+    weakest = min(counted, key=lambda f: -1.0 if f["low"] is None else f["low"], default={})
     return {
         "criterion": found.criterion,
         **{key: weakest.get(key) for key in ("auc", "low", "high", "n", "concordance")},

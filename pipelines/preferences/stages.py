@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
+from harness.experiment.judges.teaching import taught_on
 from harness.experiment.leakage import refuse_seen
 from harness.experiment.lineage import REFERENCE
 from harness.experiment.preparing import prompts_of
@@ -109,7 +110,7 @@ def pairs_stage(
     """TRAIN prompts + the SFT adapter (+ a judge) → preference pairs with their audit."""
     from pipelines.preferences import build
 
-    use = _judge_of_pairs(session, config)
+    use = _judge_of_pairs(session, config, prepared)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
         summary = build.run(
@@ -144,11 +145,12 @@ def _ranker(session: Session, config: PairsConfig, use: JudgeUse | None, prepare
     return ReferenceRanker()
 
 
-def _judge_of_pairs(session: Session, config: PairsConfig) -> JudgeUse | None:
+def _judge_of_pairs(session: Session, config: PairsConfig, prepared: StageResult) -> JudgeUse | None:
     """Who prefers, its mode resolved; None where it is the human reply that is preferred."""
     if config.method != "judge":
         return None
-    spec = load_judge_spec(Path(config.judge or ""))
+    judge = Path(config.judge or "")
+    spec = taught_on(session, load_judge_spec(judge), prepared=prepared, judge=judge, seed=config.seed)
     criterion = config.criterion or spec.criteria[0].name
     return judge_use(session, spec, measure=criterion, criterion=criterion)
 

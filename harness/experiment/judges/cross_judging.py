@@ -11,6 +11,7 @@ from harness.experiment import measured_arms as rows
 from harness.experiment.judges.judge_files import AGAINST, REPLIES, Recorded, read_files
 from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
+from harness.experiment.judges.teaching import taught_on
 from harness.experiment.session import Session
 from harness.judging.matrix import JudgeAgreement, JudgedRows, judge_matrix, preference_warnings
 from harness.judging.preferences import ComparedGenerations, item_values
@@ -45,13 +46,17 @@ def cross_judges(
         InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
     """
     specs = [load_judge_spec(folder) for folder in judges]
-    uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
-    if len({use.judge_id for use in uses}) < max(2, len(uses)):
-        raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
     if against is None and any(s.declared.compares for s in specs):
         raise InputError("`--against` must be given with a pairwise judge, which compares two files")
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
-    recorded = read_files(session, uses[0].spec, files=files, corpus=corpus, data=data, seed=seed)
+    recorded = read_files(session, specs[0], files=files, corpus=corpus, data=data, seed=seed)
+    specs = [
+        taught_on(session, spec, prepared=recorded.prepared, judge=folder, seed=seed)
+        for spec, folder in zip(specs, judges, strict=True)
+    ]
+    uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
+    if len({use.judge_id for use in uses}) < max(2, len(uses)):
+        raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
     judged = [one for use in uses for one in _judged(session, use, recorded)]
     return CrossJudged(
         agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),

@@ -17,6 +17,7 @@ from harness.experiment.judges.costing import plan_controls, plan_scores
 from harness.experiment.judges.judge_uses import score_stage, use_of
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.qualifications import hosts_of, qualify_stage, read_own_controls
+from harness.experiment.judges.teaching import taught_on
 from harness.experiment.measured_arms import Replies
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.preparing import prepare, prepare_settings
@@ -71,6 +72,7 @@ class Recorded:
 
     prompts: Sequence[Prompt]  # that every file answers
     replies: Mapping[str, Replies]  # by the name given to each file
+    prepared: StageResult
 
 
 def score_file(
@@ -87,8 +89,9 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
-    use = use_of(session, load_judge_spec(judge))
-    recorded = read_files(session, use.spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
+    spec = load_judge_spec(judge)
+    recorded = read_files(session, spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
+    use = use_of(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=seed))
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
     measures = {c.name: use_of(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
@@ -186,6 +189,7 @@ def read_files(
     return Recorded(
         prompts=test_prompts(session, asked, results[prepared]),
         replies={name: rows.read_replies(name, results[key]) for name, key in keys.items()},
+        prepared=results[prepared],
     )
 
 
@@ -195,8 +199,8 @@ def qualify_judge(
     """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films, and a user's own besides."""
     spec = load_judge_spec(judge)
     read_own_controls(own_controls, spec)  # what cannot be used is refused before a server is asked anything
-    use = use_of(session, spec)
-    prepared = _prepared(session, use.spec, corpus)
+    prepared = _prepared(session, spec, corpus)
+    use = use_of(session, taught_on(session, spec, prepared=prepared, judge=judge, seed=seed))
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
 
@@ -224,7 +228,7 @@ def qualification_rows(qualifications: Sequence[Qualification]) -> list[dict[str
         for family in found.families or (None,):
             auc = None if family is None else family.auc
             figures = {key: getattr(auc, key, None) for key in ("value", "low", "high", "n", "n_clusters", "n_missing")}
-            named = {key: getattr(family, key, None) for key in ("family", "kind", "status", "settle")}
+            named = {key: getattr(family, key, None) for key in ("family", "kind", "basis", "status", "settle")}
             rows.append({**shared, **named, "auc": figures.pop("value"), **figures})
     return rows
 
@@ -235,6 +239,6 @@ def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:
 
 def _tokenizer(spec: JudgeSpec) -> TokenizerSource:
     """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
-    if isinstance(spec.model, LocalChoice):
+    if isinstance(spec.model, LocalChoice) and not spec.declared.is_taught:  # an encoder cuts no windows
         return TokenizerSource(base=spec.model.source, revision=spec.model.revision)
     return TokenizerSource(base=EMBEDDED, revision=None)

@@ -14,6 +14,7 @@ from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
 from harness.models.bases import resolve_base
+from harness.models.encoder import resolve_encoder
 from harness.models.endpoint import base_url
 from harness.reporting.record import JudgeRow
 from harness.store.artifacts import write_parquet
@@ -157,7 +158,8 @@ def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iter
 def local_base(spec: JudgeSpec) -> BaseModel | None:
     """The weights that a judge needs in this process; None for one behind an endpoint."""
     if isinstance(spec.model, LocalChoice):
-        return resolve_base(spec.model.source, revision=spec.model.revision)
+        resolve = resolve_encoder if spec.declared.is_taught else resolve_base
+        return resolve(spec.model.source, revision=spec.model.revision)
     return None
 
 
@@ -211,5 +213,7 @@ def judge_of(session: Session, use: JudgeUse, *, repetition: int = 0) -> Judge:
         return build_judge(use.spec)
     if use.base is None or not isinstance(use.spec.model, LocalChoice):
         return build_judge(use.spec, queue=session.spending.queue(use.spec, repetition=repetition))
+    if use.spec.declared.is_taught:
+        return build_judge(use.spec, model=session.encoder(use.base))
     model = session.cached(use.base, dtype=use.spec.model.dtype, repetition=repetition)
     return build_judge(use.spec, model=model)

@@ -10,6 +10,7 @@ from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.judging.controls import make_control_set, read_controls
+from harness.judging.protocol import TaughtJudge
 from harness.judging.qualification import qualify, without_controls
 from harness.judging.spec import JudgeSpec
 from harness.seeding import stream
@@ -34,8 +35,10 @@ def qualify_stage(
     own = read_own_controls(own_controls, use.spec)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        criteria = [c.name for c in use.spec.criteria]
-        controls = [*make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=criteria), *own]
+        criteria, is_taught = [c.name for c in use.spec.criteria], use.spec.declared.is_taught
+        hosts = _strangers(session, use, hosts_of(prepared)) if is_taught else hosts_of(prepared)
+        planted = make_control_set(hosts, seed=seed, n=n, criteria=criteria, with_unseen=is_taught)
+        controls = [*planted, *own]
         if not controls:
             found = without_controls(use.judge_id, criteria)
         else:
@@ -64,6 +67,13 @@ def qualify_stage(
         work=work,
     )
     return read_qualifications(result.folder)
+
+
+def _strangers(session: Session, use: JudgeUse, hosts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts of films that did not teach a judge."""
+    judge = judge_of(session, use)
+    teachers = judge.films if isinstance(judge, TaughtJudge) else frozenset()
+    return [prompt for prompt in hosts if prompt.cluster not in teachers]
 
 
 def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:

@@ -52,6 +52,7 @@ class ForeignReplies:
         self._known = {
             film: speakers[film] | {w.text for t in texts[film] for w in _words(t) if w.is_capital} for film in texts
         }
+        self._names = {film: sorted(speakers[film] & names) for film in texts}
         self._donors = sorted(
             (_donor(p, p.reference, names) for p in prompts if p.reference),
             key=lambda donor: (donor.n_words, donor.cluster, donor.reply),
@@ -71,6 +72,16 @@ class ForeignReplies:
             and not same_words(donor.reply, truth)
         ]
         return fit[int(rng.integers(len(fit)))].reply if fit else None
+
+    def swap_name(self, prompt: Prompt, *, rng: np.random.Generator) -> str | None:
+        """The prompt's reference with a name in it replaced by a speaker of another film; None where it has no name."""
+        truth = prompt.reference or ""
+        own = sorted({w.text for w in _words(truth) if w.is_capital and not w.opens})
+        others = sorted({n for film, found in self._names.items() if film != prompt.cluster for n in found} - {*own})
+        if not own or not others:
+            return None
+        other = others[int(rng.integers(len(others)))].capitalize()
+        return re.sub(rf"\b{re.escape(own[0])}\b", other, truth, flags=re.IGNORECASE)
 
 
 def _donor(prompt: Prompt, reply: str, names: set[str]) -> _Donor:

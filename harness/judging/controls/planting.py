@@ -11,21 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness import seeding
 from harness.errors import InputError, SplitError
-from harness.judging.controls import faults
+from harness.judging.controls import faults, unseen
 from harness.judging.controls.foreign import ForeignReplies
 from harness.store.artifacts import read_jsonl
-from harness.types import ControlItem, Prompt
+from harness.types import ControlItem, ControlKind, Prompt
 
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal["discrimination", "adversarial"]
-
-FAMILIES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
+FAMILIES: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     {
         "coherence": {
             "other_film": "discrimination",
@@ -57,6 +55,29 @@ FAMILIES: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         },
     }
 )
+# What no learned judge is taught, and what is planted for it besides.
+UNSEEN: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
+    {
+        "coherence": {
+            "comment": "adversarial",
+            "narration": "adversarial",
+            "instruction": "adversarial",
+            "turn_before": "adversarial",
+            "others_line": "adversarial",
+            # They contradict what was said, which is a matter of consistency.
+            "negated": "beside",
+            "swapped_name": "beside",
+        },
+        "fluency": {
+            "swapped_neighbours": "discrimination",
+            "backwards": "discrimination",
+            "wrong_forms": "discrimination",
+            "telegraphic": "discrimination",
+            "run_together": "adversarial",
+            "doubled": "adversarial",
+        },
+    }
+)
 MIN_WORDS, MAX_WORDS = 4, 40  # of a true reply: shorter ones offer no place for a fault, longer ones cost too much
 
 
@@ -67,29 +88,33 @@ def make_controls(
     n: int,
     criterion: str,
     allow_test: bool = False,
+    with_unseen: bool = False,
 ) -> list[ControlItem]:
     """Controls of one criterion: `n` true replies at most, each with one control per family, sharing their context.
 
     True replies are the prompts' references of 4 to 40 words. A generator in the same state picks the same prompts for
     every criterion, so that a judge of several criteria encodes each context once. `consistency` is planted in the
-    reviewed contexts that ship with the package instead.
+    reviewed contexts that ship with the package instead. `with_unseen` plants what no learned judge is taught as well.
 
     Raises SplitError on a TEST prompt unless `allow_test`, InputError on a criterion without control families.
     """
     _validate(prompts, n=n, criterion=criterion, allow_test=allow_test)
     seed = int(rng.integers(2**62))
+    families = {**FAMILIES[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
     contradictions = {item.id: item for item in reviewed_contradictions()} if criterion == "consistency" else {}
     hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p)]
-    hosts = _spread_over_films(hosts, seed=seed)[:n]
-    foreign = ForeignReplies(prompts) if "other_film" in FAMILIES[criterion] else None
+    hosts = spread_over_films(hosts, seed=seed)[:n]
+    foreign = ForeignReplies(prompts) if {"other_film", "swapped_name"} & families.keys() else None
     items = []
-    for family, kind in FAMILIES[criterion].items():
+    for family, kind in families.items():
         for host in hosts:
             truth, stream = host.reference or "", seeding.stream(seed, family, host.id)
             if family == "contradiction":
                 reply: str | None = contradictions[host.id].control_reply
             elif family == "other_film" and foreign is not None:
                 reply = foreign.pick(host, rng=stream)
+            elif family == "swapped_name" and foreign is not None:
+                reply = foreign.swap_name(host, rng=stream)
             else:
                 reply = _plant(family, host, rng=stream)
             if reply and not faults.same_words(reply, truth):
@@ -98,7 +123,13 @@ def make_controls(
 
 
 def make_control_set(
-    prompts: Sequence[Prompt], *, seed: int, n: int, criteria: Sequence[str], allow_test: bool = False
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+    n: int,
+    criteria: Sequence[str],
+    allow_test: bool = False,
+    with_unseen: bool = False,
 ) -> list[ControlItem]:
     """`make_controls` for several criteria on the same true replies, which is what a judge of several wants.
 
@@ -109,7 +140,12 @@ def make_control_set(
         for criterion in criteria
         if criterion in FAMILIES
         for item in make_controls(
-            prompts, rng=seeding.stream(seed, "controls"), n=n, criterion=criterion, allow_test=allow_test
+            prompts,
+            rng=seeding.stream(seed, "controls"),
+            n=n,
+            criterion=criterion,
+            allow_test=allow_test,
+            with_unseen=with_unseen,
         )
     ]
 
@@ -152,14 +188,14 @@ def _plant(family: str, host: Prompt, *, rng: np.random.Generator) -> str | None
         "generic": lambda: faults.GENERIC_REPLIES[int(rng.integers(len(faults.GENERIC_REPLIES)))],
         "cut_off": lambda: faults.cut_off(truth),
     }
-    return plant[family]()
+    return plant[family]() if family in plant else unseen.PLANTED[family](host, rng)
 
 
 def _can_host(prompt: Prompt) -> bool:
     return bool(prompt.messages) and MIN_WORDS <= len(faults.words(prompt.reference or "")) <= MAX_WORDS
 
 
-def _spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
+def spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
     """Random order in which every film has its first prompt before any has its second: most clusters for a given n."""
     films: dict[str, list[Prompt]] = defaultdict(list)
     for host in sorted(hosts, key=lambda h: seeding.derive(seed, "order", h.id)):
@@ -172,7 +208,7 @@ def _host(item: ControlItem) -> Prompt:
     return Prompt(id=item.id, messages=item.messages, split="train", cluster=item.cluster, reference=item.true_reply)
 
 
-def _item(host: Prompt, *, criterion: str, family: str, kind: Kind, control_reply: str) -> ControlItem:
+def _item(host: Prompt, *, criterion: str, family: str, kind: ControlKind, control_reply: str) -> ControlItem:
     return ControlItem(
         id=f"{criterion}/{family}/{host.id}",
         criterion=criterion,

@@ -33,7 +33,7 @@ def controls_plot(qualifications: tuple[Qualification, ...], *, id: str, cluster
     """Draw every control family of one judge; an adversarial control below the line disqualifies too."""
     title = "Controls: does the judge prefer the true reply?"
     said = [
-        f"{q.criterion}, {c.family.replace('_', ' ')}: "
+        f"{q.criterion}, {c.label}: "
         f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {STATUS_WORDS[c.status].lower()}."
         for q in qualifications
         for c in q.families
@@ -80,8 +80,8 @@ def _narrow_lanes(qualifications: tuple[Qualification, ...], layout: _Layout, to
 
 
 def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: _Layout, top: float) -> None:
-    name = control.family.replace("_", " ")
-    kind = "" if control.kind == "discrimination" else " (adversarial)"
+    name = control.label
+    kind = "" if control.kind == "discrimination" else f" ({control.kind})"
     number = write_estimate(control.auc, unit="")
     y = top + (50 if layout.is_narrow else layout.row / 2)
     status = STATUS_WORDS[control.status]

@@ -1,0 +1,96 @@
+"""What a learned judge looks at: plain figures of a reply in its conversation, none of which knows a fault.
+
+Whether a figure is one that people's replies have is for `harness.judging.learned.head` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.judging.learned.speech import Speech, words
+
+if TYPE_CHECKING:
+    from harness.models.encoder import Encoder
+    from harness.models.protocol import OnProgress
+    from harness.stats.rows import Floats
+
+N_TURNS = 2  # turns whose meaning is compared with the reply's
+N_NEAREST = 10  # replies of TRAIN films that are nearest to a reply
+CROWDED = 0.6  # cosine from which two replies say much the same
+_CLOSING = ".!?…\"'”’)-–—"
+REVISION = 1  # raise when a change of what is measured changes it; part of a judge's id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A reply in its conversation; `film` is left out of what it is compared with."""
+
+    context: tuple[str, ...]  # oldest first, the last is the turn that is answered
+    reply: str
+    film: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bank:
+    """Human replies and the turns they answer, of TRAIN films: what replies are held beside."""
+
+    replies: Floats  # [n, dimension], unit vectors
+    turns: Floats
+    films: tuple[str, ...]
+
+
+def plain(turn: Turn, speech: Speech) -> dict[str, float]:
+    """Figures that need no encoder."""
+    said, letters = words(turn.reply), [c for c in turn.reply if c.isalpha()]
+    earlier = [words(text) for text in turn.context]
+    text, pairs = turn.reply.strip(), _grams(said, 2)
+    return {
+        "n_words": float(len(said)),
+        "word_length": len(letters) / len(said) if said else 0.0,
+        "repeated": 1 - len(set(pairs)) / len(pairs) if pairs else 0.0,
+        "doubled": sum(a == b for a, b in pairs) / len(pairs) if pairs else 0.0,
+        "copied_pairs": max((_share(pairs, _grams(other, 2)) for other in earlier), default=0.0),
+        "copied_triples": max((_share(_grams(said, 3), _grams(other, 3)) for other in earlier), default=0.0),
+        "ends": float(text[-1:] in _CLOSING) if text else 0.0,
+        "begins": float(not text[:1].islower()),
+        "spaces": sum(c.isspace() for c in text) / max(1, len(text)),
+        **{f"speech_{key}": value for key, value in asdict(speech.surprise(turn.reply)).items()},
+    }
+
+
+def meant(
+    turns: Sequence[Turn], bank: Bank, encoder: Encoder, *, on_progress: OnProgress | None = None
+) -> list[dict[str, float]]:
+    """Figures of what replies mean, beside their conversations and beside the bank."""
+    texts = [text for turn in turns for text in (turn.reply, *turn.context[-N_TURNS:])]
+    vectors = dict(zip(texts, encoder.encode(texts, on_progress=on_progress), strict=True))
+    films = np.array(bank.films)
+    return [_meant(turn, vectors, bank, films) for turn in turns]
+
+
+def _meant(turn: Turn, vectors: Mapping[str, Floats], bank: Bank, films: np.ndarray) -> dict[str, float]:
+    reply, others = vectors[turn.reply], films != turn.film
+    last, *before = (float(reply @ vectors[text]) for text in reversed(turn.context[-N_TURNS:]))
+    beside, elsewhere = (bank.replies @ reply)[others], (bank.turns @ reply)[others]
+    nearest = np.sort(beside)[-N_NEAREST:]
+    return {
+        "fit": (last - float(elsewhere.mean())) / max(1e-6, float(elsewhere.std())),  # to this turn, not to any
+        "cosine": last,
+        "cosine_before": before[0] if before else 0.0,
+        "near": float(nearest.mean()),
+        "typical": float(beside.mean()),
+        "crowded": float((beside > CROWDED).mean()),
+    }
+
+
+def _grams(said: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(said[i : i + n]) for i in range(len(said) - n + 1)]
+
+
+def _share(grams: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
+    known = set(others)
+    return sum(gram in known for gram in grams) / len(grams) if grams else 0.0
