@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fakes import tiny_checkpoint, tiny_encoder
+from fakes import tiny_checkpoint
 from stories import EXPERIMENTS, screentest, tiny_preference_recipe, tiny_recipe
 
 from harness.experiment.arms import AblationDesign
@@ -38,8 +38,7 @@ class Workshop:
             folder / "recipe-dpo.yaml", small, name="embedded-dpo", parent="embedded-sft@candidate"
         )
         for judge in ("embedded-likelihood", "embedded-geval"):
-            self._judge(judge, self.bases["judge"], family="qwen2.5")
-        self._judge("learned", str(tiny_encoder(folder / "encoder")), family="bert")
+            self._judge(judge)
 
     def run(self, name: str) -> Any:
         """The JSON that the experiment's command prints."""
@@ -93,12 +92,12 @@ class Workshop:
         file.write_text(yaml.safe_dump(data, sort_keys=False))
         return file
 
-    def _judge(self, name: str, source: str, *, family: str) -> None:
+    def _judge(self, name: str) -> None:
         folder = self.folder / "judges" / name
         shutil.copytree(EXPERIMENTS / "judges" / name, folder)
         data = yaml.safe_load((folder / "judge.yaml").read_text())
-        data["model"]["source"] = source
-        data["family"] = family
+        data["model"]["source"] = self.bases["judge"]
+        data["family"] = "qwen2.5"
         (folder / "judge.yaml").write_text(yaml.safe_dump(data))
 
 

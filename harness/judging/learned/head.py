@@ -108,7 +108,7 @@ class Weights:
 
     def logits(self, strengths: Floats) -> Floats:
         """Of rows of strengths [n, signs], before calibration."""
-        return self.bias + strengths @ np.array(self.weights)
+        return np.asarray(self.bias + strengths @ np.array(self.weights), dtype=np.float64)
 
     def probability(self, strengths: Floats) -> Floats:
         """That a reply is a person's and not planted, where either is as likely."""
