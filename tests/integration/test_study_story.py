@@ -44,8 +44,8 @@ def test_from_generations_to_a_sentence(world: World, store: Engine, tmp_path: P
         assert rate_all(store, token, favouring("sft"), clock=clock) == 2 + 20 + 2 + 2
     shown = world.run("study", "status", "story")
     assert "The average vote for sft is 100" in shown.stdout
-    assert "valid at any look). Stop: it is decided." in shown.stdout
-    assert "60 ratings count, 0 are waited for, 0 were skipped, 26 in rehearsal" in shown.stdout
+    assert "It is decided for these raters" in shown.stdout
+    assert "60 ratings count; 0 are waited for, 0 were skipped, 26 were given in rehearsal" in shown.stdout
     found = world.run("study", "status", "story", "--json").json
     (pair,) = found["pairs"]
     estimate = pair["look"]["estimate"]

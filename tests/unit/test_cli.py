@@ -47,8 +47,8 @@ def test_the_verbs_are_those_that_others_script_against():
         "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "judge steps", "judge matrix",
         "judge validate", "evaluate", "scores import", "power paired", "power votes", "power seeds", "power simulate",
         "report", "trace", "rate", "study create", "study status", "study close", "study export", "study link",
-        "study revoke", "study backup", "data convert", "pairs build", "pairs import", "pairs audit", "dpo",
-        "ablate", "serve", "plan", "judge import", "ratings import", "paper", "adapters card", "adapters push",
+        "study revoke", "study backup", "study add", "data convert", "pairs build", "pairs import", "pairs audit",
+        "dpo", "ablate", "serve", "plan", "judge import", "ratings import", "paper", "adapters card", "adapters push",
         "power detectability",
         *(f"import {tool}" for tool in FORMATS),
     }  # fmt: skip

@@ -146,6 +146,7 @@ def name_read(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     place: ast.AST | None = node.slice if isinstance(node, ast.Subscript) else None
-    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("get", "getattr") and node.args:
-        place = node.args[-1]
+    if isinstance(node, ast.Call) and node.args:
+        called = ast.unparse(node.func).split(".")[-1]
+        place = {"get": node.args[0], "getattr": node.args[min(1, len(node.args) - 1)]}.get(called)
     return str(place.value) if isinstance(place, ast.Constant) else ""

@@ -151,7 +151,7 @@ ELSEWHERE = {
     "is_reachable", "jonckheere", "paired_detectable", "paired_power", "paired_sample_size", "powered_contrast",
     "read_votes", "require_reachable", "seed_shares", "seeds_detectable", "seeds_power", "seeds_sample_size",
     "smallest_effect_in_units", "verdict", "votes_detectable", "votes_power", "votes_sample_size", "wilson_interval",
-    "win_rate", "within_range",
+    "win_rate", "within_range", "fit_rankings",
 }  # fmt: skip
 FUNCTIONS = sorted(name for name in stats.__all__ if name[0].islower())
 
