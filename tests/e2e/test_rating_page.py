@@ -259,7 +259,7 @@ def test_replies_are_plain_text_whatever_they_hold(
     assert box["height"] < 500  # it scrolls inside
     page.locator(".reply .text").nth(texts.index(flood)).focus()
     page.keyboard.press("End")
-    page.wait_for_function("[...document.querySelectorAll('.reply .text')].some(e => e.scrollTop > 1000)")
+    page.wait_for_function("() => [...document.querySelectorAll('.reply .text')].some(e => e.scrollTop > 1000)")
     press(page, "1")
     page.context.close()
 
