@@ -48,7 +48,7 @@ class Variants:
         self.base = base
         self._names = tuple(dict.fromkeys(names))
         self._found: dict[str, _Found] = {}
-        self._records: tuple[float, Sequence[AdapterRecord]] = (0.0, ())
+        self._records: tuple[float, int, Sequence[AdapterRecord]] = (0.0, 0, ())
         self._lock = threading.Lock()
         self._started = int(time.time())
         for name in self._names:
@@ -78,12 +78,13 @@ class Variants:
         return adapter
 
     def list(self) -> list[Served]:
-        """Every name that may be asked, remembered as long as what a name means."""
+        """Every name that may be asked, remembered as long as what a name means and until another is published."""
         with self._lock:
-            expires, found = self._records
-            if expires <= time.monotonic():
+            expires, published, found = self._records
+            newest = self._last_published()
+            if expires <= time.monotonic() or published != newest:
                 found = records(self._tracking)
-                self._records = (time.monotonic() + _FRESH, found)
+                self._records = (time.monotonic() + _FRESH, newest, found)
         served = [Served(name=BASE, created=self._started, digest=self.base.digest)]
         for record in found:
             if self._fits(record):
@@ -103,6 +104,12 @@ class Variants:
             if mismatch := self._mismatch(name, adapter):
                 raise InputError(mismatch)
         return found
+
+    def _last_published(self) -> int:
+        """When the registry last got a version, in milliseconds: one row, where a list of all takes seconds."""
+        order = ["last_updated_timestamp DESC"]
+        newest = self._tracking.client.search_registered_models(max_results=1, order_by=order)
+        return int(newest[0].last_updated_timestamp) if newest else 0
 
     def _fits(self, record: AdapterRecord) -> bool:
         return (record.base, record.base_revision) == (self.base.source, self.base.revision)

@@ -85,7 +85,9 @@ def test_the_result_has_the_keys_that_others_script_against(first, home):
         assert set(stage) >= {"name", "run_id", "reused"}
         assert stage["reused"] is False
     names = [stage["name"] for stage in first["stages"]]
-    assert names == ["prepare", "sft"] + ["generate"] * 3 + ["heldout"] * 3 + ["metrics"] + ["measure"] * 2 + ["analyse"]
+    assert names == ["prepare", "sft"] + ["generate"] * 3 + ["heldout"] * 3 + ["metrics"] + ["measure"] * 2 + [
+        "analyse"
+    ]
     # The whole command is timed, training included.
     assert first["elapsed_seconds"] >= sum(stage["seconds"] for stage in first["stages"])
 

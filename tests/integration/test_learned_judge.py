@@ -1,0 +1,27 @@
+"""The learned judge that ships, on the embedded encoder and the sample corpus: taught, qualified, found again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from stories import EXPERIMENTS, fresh_home, screentest
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+LEARNED = EXPERIMENTS / "judges" / "learned"
+
+
+def test_it_is_qualified_on_families_that_nobody_taught_it(tmp_path):
+    home = fresh_home(tmp_path / "mlruns")
+    first = screentest("judge", "qualify", LEARNED, "--json", home=home)
+    found = {row["criterion"]: row for row in first.json}
+    assert set(found) == {"coherence", "fluency"}
+    for row in found.values():
+        bases = {(f["family"], f["basis"]) for f in row["families"]}
+        assert {family for family, basis in bases if basis == "taught"} < {family for family, _ in bases}
+        assert all(f["n_missing"] == 0 for f in row["families"])
+    untaught = {f["family"]: f["auc"] for f in found["coherence"]["families"] if f["basis"] == "untaught"}
+    assert min(untaught[f] for f in ("echo", "turn_before", "others_line", "looped", "stock")) > 0.9
+    assert found["fluency"]["status"] == "qualified"
+    again = screentest("judge", "qualify", LEARNED, "--json", home=home)
+    assert json.dumps(again.json) == json.dumps(first.json)
