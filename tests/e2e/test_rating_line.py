@@ -105,7 +105,7 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
         page.get_by_role("button", name="Reply 1 is better").click()  # keys are letters while one types
         await_other(page, before)
         page.keyboard.press("s")
-        page.get_by_role("button", name="I cannot follow this scene").wait_for()
+        page.get_by_role("button", name="I cannot follow this conversation").wait_for()
         _passes(axe, page)
         page.goto(marks.links[0].url(site.url))  # in the same browser: a session of its own
         begin(page)

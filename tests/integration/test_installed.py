@@ -21,9 +21,6 @@ from fakes import tiny_checkpoint
 from stories import REPOSITORY, environment, fresh_home
 from waiting import wait_until
 
-from harness.settings import Settings
-from harness.store.tracking import Tracking
-
 pytestmark = pytest.mark.slow
 MARK = "SCREENTEST_TEST_MARK"
 
@@ -84,13 +81,11 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
 ) -> None:
     file = tiny_ablation(tmp_path / "a", tiny_checkpoint(tmp_path / "base"), seeds=[1], measures={"heldout_loss": {}})
     home, log, result = fresh_home(tmp_path / "mlruns"), tmp_path / "log", tmp_path / "result.json"
-    store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     words = ("ablate", file, "--limit", 40, "--workers", 2, "--json")
     with log.open("w") as said:
         driver = installed.start(*words, home=home, stdout=subprocess.DEVNULL, stderr=said)
-        wait_until(lambda: bool(store.find(stage="prepare")))
-        running = left(home)
-        assert len(running) == 4, running  # driver, store, two workers
+        # Driver, store, two workers: they begin when the driver has checked what it needs.
+        running = wait_until(lambda: found if len(found := left(home)) == 4 else [], process=driver, log=log)
         assert {str(process.pid) for process in running} <= installed.importers()
         os.killpg(driver.pid, signal.SIGTERM)  # as `timeout` and Slurm do
         driver.wait(10)

@@ -46,7 +46,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = _roomy(tiny_checkpoint(tmp_path_factory.mktemp("base")))
     (folder / "judges").symlink_to(experiments_folder() / "judges")
     tiny_recipe(folder / "sft.yaml", base, data__train_tokens=1500, optimizer__warmup_steps=1)
-    tiny_preference_recipe(folder / "dpo.yaml", base)
+    tiny_preference_recipe(folder / "dpo.yaml", base, data__max_tokens=2000)
     data: dict[str, Any] = yaml.safe_load((experiments_folder() / "paper.yaml").read_text())
     quick = data["profiles"]["quick"]
     quick["recipes"] = {"sft": "sft.yaml", "dpo": "dpo.yaml"}
