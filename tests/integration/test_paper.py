@@ -51,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = data["profiles"]["quick"]
     quick["recipes"] = {"sft": "sft.yaml", "dpo": "dpo.yaml"}
     quick["variants"] = {"few-shot": {"model": str(base), "shots": 2}}
-    quick["pairs"] |= {"n_pairs": 16, "max_new_tokens": 96, "n_candidates": 4}
+    quick["pairs"] |= {"n_pairs": 16, "max_new_tokens": 192, "n_candidates": 4}
     quick["test"] = {"prompts": 12, "heldout_prompts": 12, "min_clusters": 5}
     quick["controls"] = 2
     quick["studies"] = {"audit": {"target": {"prompts": 2}, "attention": 0}, "marks": {"target": {"prompts": 5}}}
