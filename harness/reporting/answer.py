@@ -100,11 +100,12 @@ def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -
 
 
 def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:
-    named = [
-        f"{arms[0]} against {arms[1]} on {in_sentence(_measure(found, s).label)}"
-        for s in open_[:MOST_UNSETTLED]
-        if (arms := found.arms(s.named.finding))
-    ]
+    named = []
+    for said in open_[:MOST_UNSETTLED]:
+        if arms := found.arms(said.named.finding):
+            measure = _measure(found, said)
+            values = "" if named else f" ({_values(found, measure, (said,))})"  # the first: what is asked first
+            named.append(f"{arms[0]} against {arms[1]} on {in_sentence(measure.label)}{values}")
     more = len(open_) - len(named)
     told = _listed([*named, f"{more} more"] if more else named)
     return f"{'Still open' if others else 'Nothing is settled'}: {told}."

@@ -230,7 +230,7 @@ def test_the_answer_is_said_from_verdicts_and_as_loud_as_their_size() -> None:
     said = render_comment(example_record())
     assert "sft clearly fits what people wrote better (1.698 instead of 1.912 bits per byte)" in plain_again(said)
     assert "distinct bigrams (83.0 instead of 87.1 %, perhaps by too little to matter)" in plain_again(said)
-    assert "Still open: base-shots against base on held-out loss." in said
+    assert "Still open: base-shots against base on held-out loss" in said
     assert len(said) < 2500
 
 
