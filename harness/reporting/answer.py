@@ -100,7 +100,7 @@ def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -
 
 
 def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:
-    named = []
+    named: list[str] = []
     for said in open_[:MOST_UNSETTLED]:
         if arms := found.arms(said.named.finding):
             measure = _measure(found, said)

@@ -16,7 +16,7 @@ from harness.types import Estimate
 
 TICKS = (-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 _SEED_STEP = 4.0  # between the lines of seeds, below a contrast's own
-MOST_ROWS = 10  # more would push the rest of the first screen away
+MOST_ROWS, MOST_NARROW = 10, 6  # more would push the rest of the first screen away; on a phone
 
 
 def overview(found: Index, statements: Sequence[Statement], *, id: str = "overview") -> Figure | None:
@@ -30,6 +30,8 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
         return None
     shown = drawn[:MOST_ROWS]
     more = f" {len(drawn) - len(shown)} more stand below." if len(drawn) > len(shown) else ""
+    if len(shown) > MOST_NARROW:
+        more += f" A narrow page draws the first {MOST_NARROW}."
     n_seeds = max(len(_seeds(found, s)) for s in shown)
     seeds = " The thin lines are the same contrast in each training seed." if n_seeds else ""
     caption = (
@@ -39,7 +41,16 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
     description = " ".join(f"{s.claim} {s.number.text}." for s in shown)
     return Figure(
         wide=_draw(found, shown, id=f"{id}-w", width=960, label=330, row=27, n_seeds=n_seeds, description=description),
-        narrow=_draw(found, shown, id=f"{id}-n", width=350, label=0, row=42, n_seeds=n_seeds, description=description),
+        narrow=_draw(
+            found,
+            shown[:MOST_NARROW],
+            id=f"{id}-n",
+            width=350,
+            label=0,
+            row=42,
+            n_seeds=n_seeds,
+            description=description,
+        ),
         caption=caption,
         title="All declared contrasts",
     )
