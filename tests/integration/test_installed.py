@@ -84,9 +84,12 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
     words = ("ablate", file, "--limit", 40, "--workers", 2, "--json")
     with log.open("w") as said:
         driver = installed.start(*words, home=home, stdout=subprocess.DEVNULL, stderr=said)
-        # Driver, store, two workers: they begin when the driver has checked what it needs.
-        running = wait_until(lambda: found if len(found := left(home)) == 4 else [], process=driver, log=log)
-        assert {str(process.pid) for process in running} <= installed.importers()
+        # Driver, store, two workers, each of the installed code: they begin when the driver has checked what it needs.
+        wait_until(
+            lambda: len(found := left(home)) == 4 and {str(one.pid) for one in found} <= installed.importers(),
+            process=driver,
+            log=log,
+        )
         os.killpg(driver.pid, signal.SIGTERM)  # as `timeout` and Slurm do
         driver.wait(10)
         wait_until(lambda: not left(home))
