@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import psutil
 import pytest
 from ablations import tiny_ablation
 from fakes import tiny_checkpoint
-from stories import REPOSITORY, command, environment, fresh_home, screentest
+from stories import REPOSITORY, command, environment, fresh_home, spawned
 from waiting import wait_until
 
 from harness.errors import InputError
@@ -30,13 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 ray = pytest.importorskip("ray", reason="Ray comes with screentest[cluster]")
-
-
-@pytest.fixture
-def cluster() -> Iterator[str]:
-    """Two nodes with one core each."""
-    with nodes({"num_cpus": 1}, {"num_cpus": 1}) as address:
-        yield address
 
 
 @contextlib.contextmanager
@@ -57,36 +49,25 @@ def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
             made.shutdown()
 
 
-def test_two_nodes_run_an_ablation(cluster: str, tmp_path: Path):
-    base = tiny_checkpoint(tmp_path / "base")
-    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], measures={"heldout_loss": {}})
-    home = fresh_home(tmp_path / "mlruns")
-    options = ("--executor", "ray", "--address", cluster, "--workers", 2, "--limit", 40, "--json")
-    result = screentest("ablate", file, *options, home=home).json
-    assert result["missing"] == {}
-    assert result["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
-    assert {e["key"] for e in result["estimates"]} >= {"heldout_loss/a5-none"}
+def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path):
+    base, home, log = tiny_checkpoint(tmp_path / "base"), fresh_home(tmp_path / "mlruns"), tmp_path / "driver.log"
+    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures={"heldout_loss": {}})
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    assert store.find(status="RUNNING") == []
-
-
-def test_a_killed_driver_is_followed_by_one_that_goes_on_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path):
-    base = tiny_checkpoint(tmp_path / "base")
-    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], measures={"heldout_loss": {}})
-    home = fresh_home(tmp_path / "mlruns")
-    store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    log = tmp_path / "driver.log"
-    with nodes({"num_cpus": 2, "num_gpus": 1}) as address, log.open("w") as said:
-        options = ("--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40, "--json")
-        driver = subprocess.Popen(command("ablate", file, *options), env=environment(home), stdout=said, stderr=said)
+    with nodes({"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as address, log.open("w") as said:
+        words = ("ablate", file, "--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40)
+        driver = subprocess.Popen(command(*words), env=environment(home), stdout=said, stderr=said)
+        wait_until(lambda: _workers_at("ray::SFT"), process=driver, log=log, poll=0.02)[0].kill()
+        wait_until(lambda: "its worker failed" in log.read_text(), process=driver, log=log)
         wait_until(lambda: store.originals(stage="sft"), process=driver, log=log)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-        done = store.originals(stage="sft")
-        assert len(done) == 1, log.read_text()  # with one device no second arm was trained beside the first
-        again = screentest("ablate", file, *options, home=home).json
+        assert len(store.originals(stage="sft")) == 1, log.read_text()  # with one device no arm trains beside another
+        again = spawned(*words, "--json", home=home).json  # stdout holds the result alone
     assert again["missing"] == {}
+    assert again["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
+    assert {e["key"] for e in again["estimates"]} >= {"heldout_loss/a5-none"}
     assert any(stage["reused"] for stage in again["stages"])
+    assert store.find(status="RUNNING") == []
     trained = store.originals(stage="sft")
     assert len(trained) == 2  # nothing twice
     infos = [store.client.get_run(run.run_id).info for run in trained]
@@ -94,32 +75,13 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on_and_a_gpu_trains_one_ar
     assert first_ended <= second_began
 
 
-def test_a_worker_that_dies_is_replaced_and_stdout_holds_the_result_alone(cluster: str, tmp_path: Path):
-    base = tiny_checkpoint(tmp_path / "base")
-    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], train_tokens=6000, measures={"heldout_loss": {}})
-    options = ("--executor", "ray", "--address", cluster, "--workers", 2, "--json")
-    with (tmp_path / "log").open("w") as log:
-        driver = subprocess.Popen(
-            command("ablate", file, *options),
-            env=environment(fresh_home(tmp_path / "mlruns")),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        wait_until(lambda: _workers_at("ray::SFT"), process=driver, poll=0.02)[0].kill()
-        printed, _ = driver.communicate()
-    assert driver.returncode == 0, (tmp_path / "log").read_text()
-    result = json.loads(printed)
-    assert result["missing"] == {}
-    assert "its worker failed" in (tmp_path / "log").read_text()
-
-
 def _workers_at(task: str) -> list[psutil.Process]:
-    """Ray's workers name themselves after what they do."""
+    """Ray's workers name themselves after what they do; those of this test's cluster alone."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith(task):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if (process.cmdline() or [""])[0].startswith(task):
+                found.append(process)
     return found
 
 

@@ -336,25 +336,6 @@ def test_json_is_the_only_thing_on_stdout_and_only_where_asked(case, bad, base, 
         json.loads(shown.stdout)
 
 
-def test_prepare_ends_with_one_json_object(home, base):
-    arguments = ("prepare", "--corpus", "sample", "--base", base, "--limit", 30, "--max-tokens", 300)
-    first, again = (screentest(*arguments, home=home) for _ in range(2))
-    assert (first.json["reused"], again.json["reused"]) == (False, True)
-    assert first.json["corpus"] == "sample"
-    assert first.json["splits"]["test"]["n_clusters"] >= 10
-    assert first.json["repaired"] is not None
-
-
-def test_replies_that_were_written_can_be_a_variant_elsewhere(home, base, tmp_path):
-    """`generate --out` promises it."""
-    out = tmp_path / "replies.jsonl"
-    made = screentest("generate", base, "--prompts", 12, "--max-new-tokens", 4, "--limit", 30, "--out", out, home=home)
-    assert made.stdout == ""
-    from harness.models.recorded import RecordedModel
-
-    assert RecordedModel.load(out).n_generations == 12
-
-
 def test_no_secret_of_the_environment_is_shown_or_stored(tmp_path, base):
     from stories import fresh_home
 

@@ -128,26 +128,9 @@ def test_trl_reads_what_is_written(prepared, parent, tmp_path):
     assert rows[0]["words"] == {"chosen": 3, "rejected": 3}
 
 
-def test_only_the_criterion_asked_for_is_judged(prepared, parent, tmp_path):
-    seen: set[tuple[str, ...]] = set()
-
-    def value(item: JudgedItem, criterion: str) -> float | None:
-        seen.add(item.criteria)
-        return by_draw(item, criterion)
-
-    build(tmp_path, prepared, parent, judge=ScriptedJudge(value=value, criteria=(COHERENCE, FLUENCY)))
-    assert seen == {("coherence",)}
-
-
 def test_a_margin_that_is_not_clear_makes_no_pair(prepared, parent, tmp_path):
     with pytest.raises(InputError, match=r"no pair could be made of \d+ prompts"):
         build(tmp_path, prepared, parent, min_margin=2.5)
-
-
-def test_equal_scores_make_no_pair(prepared, parent, tmp_path):
-    judge = ScriptedJudge(value=lambda item, criterion: 1.0, criteria=(COHERENCE,))
-    with pytest.raises(InputError, match="no two different complete replies of different rank"):
-        build(tmp_path, prepared, parent, judge=judge)
 
 
 @pytest.mark.parametrize("die_after", [3, 50, 100])
@@ -236,13 +219,6 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepar
 def test_settings_that_break_a_rule_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         parse(changes, PairsConfig, where="test")
-
-
-def test_a_criterion_that_the_judge_does_not_score_is_refused():
-    with pytest.raises(
-        ConfigError, match="`criterion` must be one that scripted@00000000 scores, coherence, got 'wit'"
-    ):
-        JudgeRanker(judge=ScriptedJudge(value=by_draw, criteria=(COHERENCE,)), criterion="wit")
 
 
 def test_a_sample_that_repeats_the_reference_makes_no_pair():

@@ -65,14 +65,6 @@ def test_the_summary_counts_what_was_trained(trained):
     assert ratio == pytest.approx(math.log(2) * 0.98, rel=0.1)  # a token a byte here, and an end token a reply
 
 
-def test_no_file_names_a_machine(trained, base):
-    config = json.loads((trained / "adapter" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == base.name
-    assert str(base.parent) not in (trained / "adapter" / "adapter_config.json").read_text()
-    assert config["target_modules"] == sorted(config["target_modules"])
-    assert not any("lm_head" in name for name in config["target_modules"])
-
-
 def test_curves_begin_before_training_and_end_with_it(trained):
     record = json.loads((trained / "training.json").read_text())
     steps = {
@@ -159,11 +151,6 @@ def test_the_summary_tells_the_noise_that_was_applied(trained, base, prepared, t
     few = recipe(base, neftune_by="pack", data__train_tokens=300)
     noise = sft.run(few, prepared=prepared, folder=tmp_path).neftune
     assert noise_bound(5.0, n_tokens=128, width=32) <= noise.applied < noise.unpacked
-
-
-def test_a_recipe_without_noise_is_what_it_was_before_its_length_could_be_chosen(base):
-    assert "neftune_by" not in recipe(base, neftune_alpha=0).model_dump()
-    assert recipe(base).model_dump()["neftune_by"] == "example"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from harness.store.artifacts import digest_folder, to_json
 from harness.types import Adapter
 from pipelines.training.checkpoints import MARK
 from pipelines.training.methods import METHODS, Runner
+from pipelines.training.processes import Processes
 from pipelines.training.recipe import TrainingRecipe
 
 SETTINGS = {"sft": sft_settings, "dpo": dpo_settings}
@@ -211,6 +212,11 @@ def test_every_key_is_read_by_a_training(trainee, tmp_path, monkeypatch):
 def test_a_recipe_that_breaks_a_rule_is_refused(name, changes, words):
     with pytest.raises(ConfigError, match=words):
         parse(SETTINGS[name](Path("base"), **changes), METHODS[name].runner.RECIPE, where="test")
+
+
+def test_a_step_that_does_not_divide_among_the_processes_is_refused():
+    with pytest.raises(ConfigError, match="must divide among 2 processes, got 3"):
+        Processes(n=2).divide(3)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -23,7 +23,7 @@ from pipelines.corpus.blocks import Fitted, RenderedWindows, fit_windows, ragged
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.reading import read_corpus
 from pipelines.corpus.splits import split_corpus, whole_corpus
-from pipelines.corpus.turns import Turns, limited, prompts_of, turns_of, windows_of
+from pipelines.corpus.turns import limited, prompts_of, turns_of, windows_of
 from pipelines.corpus.windows import WindowWriter, read_examples
 
 SYSTEM = "Next line only."
@@ -337,9 +337,3 @@ class TestTable:
 def test_ragged_range(pairs: list[tuple[int, int]]) -> None:
     starts, lengths = (np.array([p[i] for p in pairs], dtype=np.int64) for i in (0, 1))
     assert ragged_range(starts, lengths).tolist() == [i for s, n in pairs for i in range(s, s + n)]
-
-
-def test_turns_are_plain_columns() -> None:
-    turns = turns_of(films(2))
-    assert isinstance(turns, Turns)
-    assert len(turns.texts) == len(turns.speakers) == len(turns.is_reply) == 6

@@ -280,10 +280,3 @@ class TestUnpacking:
         with pytest.raises(IntegrityError, match=r"`movie_conversations\.txt` must have sha256 0000"):
             fetch("cornell", url=serve(archive).url, settings=settings)
         assert left_behind(settings) == []
-
-
-def test_the_official_zip_is_known_by_size_and_digest() -> None:
-    official = DOWNLOADS["cornell"]
-    assert official.n_bytes == 9_916_637
-    assert official.git_blob is not None
-    assert len(official.git_blob) == 40

@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeServer
 from faulty_server import SHARE, Fault, FaultyServer, digit_of
 
-from harness.errors import ConfigError, JudgeError, UnavailableError
+from harness.errors import ConfigError, JudgeError
 from harness.judging import build_judge, judge_id, load_judge_spec
 from harness.judging.build import resolve_mode
 from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
@@ -137,22 +137,6 @@ def test_every_fault_is_a_missing_score(server: FaultyServer, fault: Fault, stat
     (score,) = judge(server).score(items())
     assert (score.value, score.status) == (None, status)
     assert re.search(reason, score.reason)
-
-
-def test_a_score_that_is_no_single_token_is_never_taken_unweighted(server: FaultyServer) -> None:
-    server.behave = lambda body, n: writes(body, score=4.5)
-    (score,) = judge(server).score(items())
-    assert (score.value, score.status) == (None, "unparsable")
-    assert "fell back to its unweighted score" in score.reason
-
-
-def test_a_busy_endpoint_is_tried_again_and_a_refused_key_stops(server: FaultyServer) -> None:
-    server.behave = lambda body, n: Fault(kind="status", status=503) if n == 0 else writes(body)
-    (score,) = judge(server, retries=3).score(items())
-    assert score.status == "ok"
-    server.behave = lambda body, n: Fault(kind="status", status=401)
-    with pytest.raises(UnavailableError, match="refuses the key"):
-        judge(server).score(items(2))
 
 
 def test_a_metric_that_goes_on_asking_is_asked_one_call_after_the_other(server: FaultyServer) -> None:

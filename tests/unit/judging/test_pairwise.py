@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_BASE, UniformModel, WordModel, tiny_model, tiny_tokenizer
+from fakes import UniformModel, WordModel
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,6 @@ from harness.judging.methods import pairwise
 from harness.judging.methods.pairwise import PairwiseJudge
 from harness.judging.neutralise import neutralise
 from harness.judging.reading import ExactReader
-from harness.models.local import LocalModel
 from harness.models.protocol import LanguageModel, OptionProbabilities
 from harness.types import JudgedItem, Message, Place, Score
 
@@ -162,11 +161,6 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
 def test_a_judge_that_looks_at_the_position_contradicts_itself() -> None:
     verdicts = judge(WordModel(score=lambda chat: "A")).score([pair()])
     assert [(v.shown_first, v.preferred) for v in verdicts[:2]] == [("first", "first"), ("second", "second")]
-
-
-def test_verdicts_are_single_tokens_of_a_byte_vocabulary_too() -> None:
-    model = LocalModel.from_modules(tiny_model(), tiny_tokenizer(), base=FAKE_BASE)
-    pairwise.check_verdict_tokens(model)
 
 
 def test_verdicts_must_be_single_tokens() -> None:

@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.judging import is_self_judging, load_criterion, qualify
 from harness.judging.control_rule import MAX_MISSING
 from harness.seeding import stream, uniform
-from harness.types import ControlItem, ControlResult, JudgedItem, Message, Qualification
+from harness.types import ControlItem, JudgedItem, Message, Qualification
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
@@ -115,10 +115,6 @@ def test_preferring_an_adversarial_control_disqualifies_even_where_the_interval_
     assert result.families[0].auc.high > 0.60
     assert result.status == "not_qualified"
     assert qualified(judge, controls(5, family="echo")).status == "inconclusive"  # no trap, only a hard control
-
-
-def test_the_threshold_can_be_moved() -> None:
-    assert qualified(normal_judge(1.5), controls(200), min_auc=0.9).status == "not_qualified"
 
 
 def test_one_film_gives_no_interval_and_no_licence() -> None:
@@ -241,13 +237,6 @@ def test_wrong_input_is_refused(items: list[ControlItem], options: dict[str, flo
 )
 def test_a_judge_of_its_own_kind_is_noticed(judge: str, variants: list[str | None], expected: bool) -> None:
     assert is_self_judging(judge, variants) is expected
-
-
-def test_results_name_what_they_are_of() -> None:
-    result = qualified(normal_judge(1.0), controls(30))
-    assert (result.judge_id, result.criterion) == ("scripted@00000000", "coherence")
-    family: ControlResult = result.families[0]
-    assert (family.criterion, family.family, family.kind) == ("coherence", "other_film", "discrimination")
 
 
 def test_a_second_judge_scores_the_repetition_where_the_first_would_look_it_up() -> None:

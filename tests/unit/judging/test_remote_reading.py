@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import Behave, Fault, FaultyServer, Kind, answer, digit_of, expected_score, retry_date
+from faulty_server import Behave, Fault, FaultyServer, Kind, answer, digit_of, expected_score
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,13 +98,6 @@ def result(kind: str = "", **changed: Any) -> ChatResult:
 
 
 # ── call ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_logprobs_call_asks_greedily_for_the_most_likely_tokens() -> None:
-    body = logprobs_call(REQUEST, model="m", top_logprobs=7).body
-    assert (body["model"], body["logprobs"], body["top_logprobs"], body["temperature"]) == ("m", True, 7, 0)
-    assert body["max_tokens"] == 8
-    assert body["messages"] == [{"role": "user", "content": "Rate this."}]
 
 
 def test_draws_differ_in_seed_and_key_and_repeat_exactly() -> None:
@@ -201,12 +194,6 @@ def test_anything_else_is_unreadable(text: object) -> None:
     assert parse_draw(found, REQUEST) is None
 
 
-def test_a_draw_that_was_cut_off_is_unreadable() -> None:
-    found = drawn("4", finish_reason="length").answer
-    assert found is not None
-    assert parse_draw(found, REQUEST) is None
-
-
 def test_unreadable_draws_count_against_the_mass() -> None:
     # 3, 3, 5 of four draws: p(3) = 2/3, p(5) = 1/3, mass 3/4.
     reading = parse_draws([drawn("3"), drawn("I think 4"), drawn("5"), drawn("Score: 3")], REQUEST)
@@ -291,73 +278,12 @@ def test_a_passing_fault_ends_in_the_right_score(serve: Serve, fault: Fault) -> 
     assert wait >= (1.0 if asked == "1" else 0.2 if "retry-after-ms" in fault.headers else 0.0)
 
 
-def test_a_date_to_come_back_at_is_honoured(serve: Serve) -> None:
-    # HTTP dates have whole seconds: two seconds from now is at least one.
-    fault = Fault(kind="status", status=429, headers={"Retry-After": retry_date(2)})
-    score, server = score_one(serve, lambda body, n: fault if n == 0 else None)
-    assert score.status == "ok"
-    assert server.times[1] - server.times[0] >= 0.9
-
-
-@pytest.mark.parametrize(
-    ("kind", "status"),
-    [
-        ("refusal", "refused"),
-        ("filter", "refused"),
-        ("no_logprobs", "unsupported"),
-        ("no_score_token", "low_mass"),
-        ("prose", "low_mass"),
-        ("nan", "unparsable"),
-    ],
-)
-def test_an_answer_that_is_no_score_is_missing_and_not_asked_again(serve: Serve, kind: Kind, status: str) -> None:
-    score, server = score_one(serve, lambda body, n: Fault(kind=kind))
-    assert (score.value, score.status) == (None, status)
-    assert len(server.sent) == 1
-
-
 @pytest.mark.parametrize("kind", ["reset", "cut", "not_json", "empty_choices"])
 def test_a_fault_that_stays_is_a_missing_score_with_its_reason(serve: Serve, kind: Kind) -> None:
     score, server = score_one(serve, lambda body, n: Fault(kind=kind), max_retries=2)
     assert (score.value, score.status) == (None, "failed")
     assert "after 3 attempts" in score.reason
     assert len(server.sent) == 3
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (Fault(kind="status", status=401), "refuses the key in OPENAI_API_KEY"),
-        (Fault(kind="status", status=403), "refuses the key in OPENAI_API_KEY"),
-        (Fault(kind="status", status=404), "has no model `m`"),
-        (Fault(kind="status", status=400, code="model_not_found"), "has no model `m`"),
-        (Fault(kind="status", status=429, code="insufficient_quota"), "has no credit left"),
-        (Fault(kind="status", status=429, headers={"Retry-After": "86400"}), "left alone for 86400 seconds"),
-    ],
-)
-def test_an_endpoint_that_cannot_be_used_stops_at_once_with_one_sentence(
-    serve: Serve, fault: Fault, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    server = serve(lambda body, n: fault)
-    with pytest.raises(UnavailableError, match=said) as caught:
-        by_logprobs(server, n_parallel=1).score(items(*(f"Reply {i}." for i in range(40))))
-    assert len(server.sent) == 1
-    assert "sk-secret" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert server.keys == ["bearer sk-secret"]
-
-
-def test_a_request_that_the_server_rejects_fails_alone_and_many_in_a_row_stop(serve: Serve) -> None:
-    rejects = Fault(kind="status", status=400, code="string_above_max_length")
-    server = serve(lambda body, n: rejects if "curse" in body["messages"][-1]["content"] else None)
-    scores = by_logprobs(server).score(items("A curse.", "Bees."))
-    assert [(s.status, s.reason) for s in scores] == [
-        ("failed", "status 400 (string_above_max_length): no"),
-        ("ok", ""),
-    ]
-    with pytest.raises(UnavailableError, match="8 calls in a row failed"):
-        by_logprobs(server, n_parallel=1).score(items(*(f"A curse {i}." for i in range(40))))
 
 
 def test_an_expired_key_in_the_middle_keeps_what_was_answered(serve: Serve, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import tiny_adapter, tiny_checkpoint
+from fakes import tiny_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -51,12 +51,6 @@ def test_a_changed_file_is_refused(tiny_base: BaseModel, adapter: Adapter) -> No
     config.write_text(config.read_text() + " ")
     with pytest.raises(IntegrityError, match="must have the digest on record"):
         LocalModel.load(tiny_base).add_adapter(adapter)
-
-
-def test_a_readme_beside_an_adapter_changes_nothing(tiny_base: BaseModel, adapter: Adapter) -> None:
-    (Path(adapter.path) / "README.md").write_text("changed")
-    assert open_adapter(Path(adapter.path), base=tiny_base).digest == adapter.digest
-    assert LocalModel.load(tiny_base).add_adapter(adapter)
 
 
 @pytest.mark.parametrize("name", ["training_args.bin", "adapter_model.bin", "optimizer.pt", "code.py", "deep/x.pkl"])
@@ -147,16 +141,6 @@ def test_a_folder_without_config_is_refused(tiny_base: BaseModel, tmp_path: Path
     empty = Adapter(name="x", version=None, path=str(tmp_path), digest="", base=tiny_base)
     with pytest.raises(InputError, match=r"with adapter_config.json, got none"):
         LocalModel.load(tiny_base).add_adapter(empty)
-
-
-def test_the_base_stays_the_base_after_adapters_came(tiny_base: BaseModel, tmp_path: Path) -> None:
-    from harness.models.protocol import ContinuationRequest
-
-    model = LocalModel.load(tiny_base)
-    request = ContinuationRequest(key="k", messages=[{"role": "user", "content": "hi"}], reply="there")
-    before = model.continuation_logprobs([request])
-    model.add_adapter(tiny_adapter(tmp_path / "a", tiny_base))
-    assert model.continuation_logprobs([request]) == before
 
 
 HOSTILE: dict[str, st.SearchStrategy[object]] = {

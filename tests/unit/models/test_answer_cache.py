@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
-from faulty_server import FaultyServer
 from sqlalchemy import Engine
 
 from harness.models.cache import AnswerCache, Charge
-from harness.models.endpoint.budget import Budget
-from harness.models.endpoint.calls import ChatCall, ChatResult
-from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.prices import Price
-from harness.models.endpoint.queue import RequestQueue
 
 PRICE = Price(input=1.0, output=2.0)
 
@@ -65,23 +59,3 @@ def test_two_writers_of_the_same_answers_wait_for_each_other(engine: Engine) -> 
     for thread in threads:
         thread.join(60)
     assert (len(caches[0].read(keys)), caches[0].total().n_calls) == (60, 120)
-
-
-def test_a_queue_asks_charges_and_remembers(engine: Engine) -> None:
-    chats = [[{"role": "user", "content": str(i)}] for i in range(41)]
-    calls = [ChatCall(body={"model": "m", "messages": chat, "max_tokens": 8}) for chat in chats]
-    cache = AnswerCache(engine, "endpoint")
-    with FaultyServer() as server:
-
-        def ask(n: int, **money: Any) -> list[ChatResult]:
-            return RequestQueue(ChatClient(url=server.url, model="m", **money), purpose="judge", cache=cache).ask(
-                calls[:n]
-            )
-
-        first, again = (ask(40, price=PRICE, budget=Budget(1.0)) for _ in range(2))
-        assert [r.answer for r in again] == [r.answer for r in first]
-        ask(41)
-        assert len(server.sent) == 41
-    total = cache.total(purpose="judge")
-    assert (total.n_calls, total.n_failed, total.n_input, total.n_output, total.n_unknown) == (41, 0, 12_300, 41, 1)
-    assert total.usd == pytest.approx(40 * 302e-6)

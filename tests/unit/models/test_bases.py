@@ -10,7 +10,6 @@ from harness.errors import InputError, UnavailableError
 from harness.models import embedded
 from harness.models.bases import base_folder, family_of, load_tokenizer, resolve_base
 from harness.settings import Settings
-from harness.types import BaseModel
 
 
 def test_a_folder_is_named_by_its_weights(tmp_path: Path) -> None:
@@ -27,13 +26,6 @@ def test_a_changed_file_changes_the_digest(tmp_path: Path) -> None:
     before = resolve_base(str(folder)).digest
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     assert resolve_base(str(folder)).digest != before
-
-
-def test_files_that_are_no_model_do_not_count(tmp_path: Path) -> None:
-    folder = tiny_checkpoint(tmp_path / "a")
-    before = resolve_base(str(folder)).digest
-    (folder / "README.md").write_text("hello")
-    assert resolve_base(str(folder)).digest == before
 
 
 @pytest.mark.parametrize(
@@ -120,8 +112,3 @@ def test_the_embedded_model_is_converted_whole_or_not_at_all(tmp_path: Path, mon
     folder = embedded.embedded_folder(settings)
     assert embedded.embedded_folder(settings) == folder
     assert len(calls) == 4
-
-
-def test_the_base_noun_is_plain(tiny_base: BaseModel) -> None:
-    assert len(tiny_base.digest) == 64
-    assert tiny_base.revision is None

@@ -26,7 +26,6 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
-    Resumable,
 )
 from harness.store.database import open_database
 from harness.types import Decoding
@@ -222,11 +221,4 @@ def test_any_model_is_cached_and_a_paid_reply_is_asked_once(world: World) -> Non
         assert len(server.sent) == 2
     found = [world.model("uniform", load=load).option_probabilities(options(3)) for load in (UniformModel, world.load)]
     assert found[0] == found[1] == UniformModel().option_probabilities(options(3))
-    assert world.n_loaded == 0
-
-
-def test_it_is_a_language_model(world: World) -> None:
-    assert isinstance(world.model(), LanguageModel)
-    assert isinstance(world.local, Resumable)
-    assert not isinstance(UniformModel(), Resumable)
     assert world.n_loaded == 0

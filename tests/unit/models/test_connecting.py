@@ -250,12 +250,6 @@ def test_a_body_that_is_no_answer_is_a_failed_call(body: bytes) -> None:
         assert ask(server.url).error.startswith("status 400")
 
 
-def test_a_page_in_place_of_an_answer_is_told_in_its_own_words() -> None:
-    page = b"<html><head><title>x</title></head><body><h1>Sign in to the hotel's network</h1></body></html>"
-    with FaultyServer(lambda _, n: Fault(kind="raw", body=page)) as server:
-        assert ask(server.url).error == "an answer that is not JSON: Sign in to the hotel's network"
-
-
 def test_an_error_inside_an_answer_is_tried_again() -> None:
     inside = Fault(kind="choice", choice={"finish_reason": "error", "error": {"message": "Provider returned error"}})
     with FaultyServer(lambda body, n: inside if n < 2 else None) as server:

@@ -12,7 +12,7 @@ from fakes import tiny_model, tiny_tokenizer
 from harness.doors.text import repair_text
 from harness.errors import InputError
 from harness.models.local import LocalModel
-from harness.models.protocol import LanguageModel, Reply, ReplyRequest, adapter_name
+from harness.models.protocol import Reply, ReplyRequest, adapter_name
 from harness.seeding import derive
 from harness.types import Adapter, BaseModel, Decoding, Progress
 
@@ -32,11 +32,6 @@ def _requests(n: int, adapters: tuple[str | None, ...] = (None,)) -> list[ReplyR
 
 def _names(adapters: tuple[Adapter, ...]) -> tuple[str | None, ...]:
     return (None, *(adapter_name(a) for a in adapters))
-
-
-def test_it_is_a_language_model_that_can_do_all(tiny_local: LocalModel) -> None:
-    assert isinstance(tiny_local, LanguageModel)
-    assert tiny_local.supports == {"generate", "continuation_logprobs", "option_probabilities"}
 
 
 @pytest.mark.parametrize("stop", [(), ("e", "q")])
@@ -122,12 +117,6 @@ def test_a_stop_string_ends_the_reply_and_is_cut_off(tiny_local: LocalModel) -> 
             assert after == before
 
 
-def test_few_tokens_leave_a_reply_cut_off_and_say_so(tiny_local: LocalModel) -> None:
-    replies = tiny_local.generate(_requests(8), decoding=dataclasses.replace(DECODING, max_new_tokens=2))
-    assert {(r.finish_reason, r.n_tokens) for r in replies} <= {("length", 2), ("stop", 1), ("stop", 2)}
-    assert any(r.finish_reason == "length" for r in replies)
-
-
 def test_agreement_is_one_here_and_notices_a_changed_reply(tiny_local: LocalModel) -> None:
     requests = _requests(6)
     replies = tiny_local.generate(requests, decoding=DECODING)
@@ -195,12 +184,6 @@ def test_a_model_with_sliding_attention_gives_the_same_replies_without_joining()
     requests = _requests(6)
     whole = local.generate(requests, decoding=Decoding(max_new_tokens=12))
     assert [local.generate([r], decoding=Decoding(max_new_tokens=12))[0] for r in requests] == whole
-
-
-def test_adapters_are_named_for_their_weights(tiny_base: BaseModel) -> None:
-    one = Adapter(name="sft", version="3", path="", digest="a" * 64, base=tiny_base)
-    assert adapter_name(one) == "sft/3#aaaaaaaaaaaa"
-    assert adapter_name(dataclasses.replace(one, version=None)) == "sft#aaaaaaaaaaaa"
 
 
 def test_prompts_encoded_in_portions_give_the_same_replies(

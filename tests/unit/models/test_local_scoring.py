@@ -16,7 +16,7 @@ from harness.models.chat import render, reply_ids
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, OptionRequest, adapter_name
 from harness.models.tree import build_groups, build_packs, visibility
-from harness.types import Adapter, Progress
+from harness.types import Adapter
 
 REPLIES = ("hello", "", "help me", "héll", "hello", "x" * 40)
 
@@ -71,14 +71,6 @@ def test_each_request_goes_through_its_own_adapter(
             assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
     totals = {name: together[names.index(name)].end_logprob for name in names}
     assert len({round(t, 3) for t in totals.values()}) == len(names)
-
-
-def test_no_request_is_no_work_and_progress_ends_at_the_total(tiny_local: LocalModel) -> None:
-    assert tiny_local.continuation_logprobs([]) == []
-    shown: list[Progress] = []
-    tiny_local.continuation_logprobs(_requests(), on_progress=shown.append)
-    assert shown[-1].done == shown[-1].total
-    assert shown[-1].unit == "tokens"
 
 
 def test_option_probabilities_are_the_softmax_over_the_options_at_the_forced_place() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from harness.models.endpoint.chat_client import ChatClient, run_async
 from harness.models.endpoint.limiter import ConcurrencyLimiter
 from harness.models.endpoint.prices import Price, listed_price
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.endpoint.retrying import BACKOFF_CAP_S, backoff, classify, retry_after
+from harness.models.endpoint.retrying import classify, retry_after
 from harness.store.database import open_database
 
 # The server says 300 tokens in and 1 out for every call: $0.0003 + $0.000002 at these prices.
@@ -268,12 +267,6 @@ def test_a_status_decides_what_to_do(status: int, action: str, is_congestion: bo
     assert (fault.action, fault.is_congestion, fault.is_lost) == (action, is_congestion, False)
 
 
-@given(st.integers(1, 60), st.integers(0, 10_000))
-def test_waits_have_full_jitter_below_a_growing_cap(n_attempts: int, seed: int) -> None:
-    wait = backoff(n_attempts, random.Random(seed))
-    assert 0 <= wait <= min(BACKOFF_CAP_S, 0.5 * 2 ** (n_attempts - 1))
-
-
 def test_the_limit_rises_to_the_ceiling_and_is_halved_once_a_round() -> None:
     limiter = ConcurrencyLimiter(32)
     began = 1e9  # after any cut
@@ -338,12 +331,6 @@ def test_a_server_with_little_room_is_found_out(server: FaultyServer) -> None:
     assert all(r.answer for r in results)
     n_refused = len(server.sent) - 150
     assert n_refused < 75
-
-
-def test_the_ceiling_holds(server: FaultyServer) -> None:
-    server.latency = 0.01
-    queue(server, n_parallel=3).ask([call(str(i)) for i in range(30)])
-    assert server.most_in_flight <= 3
 
 
 def test_it_runs_inside_an_event_loop_too(server: FaultyServer) -> None:

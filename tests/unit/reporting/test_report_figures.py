@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_example import estimate, example_record
 
-from harness.reporting.figures.axis import spanning, tick_label
-from harness.reporting.figures.curves import loss_curve
+from harness.reporting.figures.axis import spanning
 from harness.reporting.figures.strips import MAX_DOTS, dots
-from harness.reporting.figures.svg import Figure, fit
+from harness.reporting.figures.svg import Figure
 from harness.reporting.page import page
 from harness.reporting.parts import Pictures
 from harness.reporting.record import ReportRecord, distribution
-from harness.reporting.traces import CurvePoint, LossCurve
 from harness.types import Contrast, Finding, Verdict, VerdictLabel
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -123,19 +121,3 @@ def test_ticks_are_inside_the_axis_rising_and_not_too_many(low: float, width: fl
     assert 1 <= len(ticks) <= 13
     assert list(ticks) == sorted(ticks)
     assert all(axis.low - step * 1e-6 <= t <= axis.high + step * 1e-6 for t in ticks)
-
-
-def test_tick_labels_have_the_places_of_their_step() -> None:
-    assert [tick_label(v, 0.05) for v in (-0.05, 0.0, 0.1)] == ["−0.05", "0.00", "0.10"]
-    assert tick_label(2000.0, 500.0) == "2,000"
-
-
-def test_a_curve_of_one_point_or_none_is_drawn() -> None:
-    one = LossCurve(name="sft", train=(CurvePoint(step=0, value=3.0),))
-    for curve in (one, LossCurve(name="empty"), LossCurve(name="nan", train=(CurvePoint(step=1, value=float("nan")),))):
-        ET.fromstring(loss_curve(curve, id="c").wide)
-
-
-def test_long_names_are_shortened_with_an_ellipsis() -> None:
-    assert fit("short", 200) == "short"
-    assert fit("a" * 100, 100).endswith("…")

@@ -69,11 +69,6 @@ def test_two_judges_of_one_measure_get_their_own_keys() -> None:
     ]  # fmt: skip
 
 
-def test_primary_measure_comes_first() -> None:
-    record = replace(example_record(), primary="distinct_2")
-    assert index(record).named[0].finding.name == "distinct_2"
-
-
 def test_trace_command_survives_a_shell() -> None:
     record = with_verdict("inconclusive", contrast="a b; rm -rf")
     found = index(record)
@@ -89,11 +84,6 @@ def test_an_exploratory_judge_supports_no_claim(label: str) -> None:
 def test_a_judge_not_qualified_on_the_criterion_supports_no_claim() -> None:
     with pytest.raises(InputError, match="not qualified on 'coherence'"):
         index(with_verdict("better", name="coherence", judge_id=GEVAL))
-
-
-@pytest.mark.parametrize("label", ["exploratory", "inconclusive"])
-def test_an_exploratory_judge_may_be_shown(label: str) -> None:
-    assert index(with_verdict(label, name="coherence", judge_id=LIKELIHOOD)).named
 
 
 @pytest.mark.parametrize(
@@ -117,12 +107,6 @@ def test_exploratory_says_why_and_inconclusive_says_what_would_settle_it() -> No
     assert "It is the base model that the variants were made from." in said["exploratory", "coherence"].reason
     assert said["inconclusive", "heldout_loss"].settle.startswith("about 31 films")
     assert any("control-qualified" in mark for mark in said["equivalent", "fluency"].marks)
-
-
-def test_a_contrast_without_verdict_is_not_claimed() -> None:
-    found = index(with_verdict("better", verdict={}))
-    bare = replace(found.named[0], finding=replace(found.named[0].finding, verdict=None))
-    assert statement(found, bare).label == "exploratory"
 
 
 def test_undeclared_contrasts_are_marked_and_not_counted() -> None:

@@ -165,10 +165,6 @@ def test_lone_surrogate_can_be_written_and_read_back(tmp_path: Path) -> None:
     assert read_record(files.json) == as_stored(record)
 
 
-def test_empty_reply_says_so(html: str) -> None:
-    assert "(an empty reply)" in html
-
-
 def test_a_judges_reason_stands_beside_the_reply(html: str) -> None:
     assert "coherence: It takes up &lt;what&gt; was said." in html
     assert plain("coherence: It takes up <what> was said.") in render_markdown(example_record())

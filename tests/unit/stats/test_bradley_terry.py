@@ -76,16 +76,6 @@ def test_without_ties_against_evalica() -> None:
         assert estimate.value == pytest.approx(golden["strengths"][name], abs=1e-6)
 
 
-def test_two_variants_by_hand() -> None:
-    # 6 wins, 3 losses, 4 ties: θ_a − θ_b = log 2, log ν = log(4 / √18)
-    votes = read_votes(["a"] * 13, ["b"] * 13, ["left"] * 6 + ["right"] * 3 + ["tie"] * 4, clusters=range(13))
-    fit = fitted(votes, with_position=False)
-    assert fit.contrast("a", "b").estimate.value == pytest.approx(np.log(2))
-    assert fit.tie.value == pytest.approx(np.log(4 / np.sqrt(18)))
-    assert sum(e.value for e in fit.strengths) == pytest.approx(0)
-    assert fit.goodness.p_value is None
-
-
 @settings(max_examples=15)
 @given(seed=st.integers(0, 500))
 def test_swapping_sides_relabelling_and_permuting(seed: int) -> None:
@@ -115,13 +105,6 @@ def test_repeating_a_clusters_votes_everywhere_does_not_make_surer() -> None:
     votes = simulated(1)
     twice = votes.taken(np.tile(np.arange(len(votes)), 2))
     assert fitted(twice).contrast("a", "b").estimate.se == pytest.approx(fitted(votes).contrast("a", "b").estimate.se)
-
-
-def test_merging_files_is_adding_votes() -> None:
-    votes = simulated(2)
-    rows = np.arange(len(votes))
-    merged = votes.taken(np.concatenate([rows[700:], rows[:700]]))
-    assert fitted(merged).parameters == pytest.approx(fitted(votes).parameters, abs=1e-9)
 
 
 def test_position_and_length_advantages_are_recovered() -> None:
@@ -207,8 +190,3 @@ def test_crossed_raters_widen_the_interval() -> None:
         "about these 4 raters",
         "about raters like these 4",
     )
-
-
-def test_votes_that_the_first_side_always_wins_have_no_strengths_and_do_not_crash() -> None:
-    votes = read_votes(["a", "b"] * 12, ["b", "a"] * 12, ["left"] * 24, clusters=[i % 4 for i in range(24)])
-    assert isinstance(fit_strengths(votes), Unfitted)

@@ -50,11 +50,6 @@ def test_rescaling_and_permuting_rows(scale: float, shift: float, seed: int) -> 
     assert other.low == pytest.approx(scale * one.low + shift, rel=1e-4, abs=1e-4 * scale)
 
 
-def test_the_same_stream_gives_the_same_interval() -> None:
-    values, clusters = np.arange(40) % 7, np.arange(40) // 5
-    assert mean_estimate(values, clusters=clusters, rng=rng()) == mean_estimate(values, clusters=clusters, rng=rng())
-
-
 def test_constant_values_give_a_degenerate_interval_that_says_so() -> None:
     estimate = mean_estimate([0.1] * 30, clusters=list(range(10)) * 3, rng=rng())
     assert estimate.low == estimate.high == estimate.value == pytest.approx(0.1)

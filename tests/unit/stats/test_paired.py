@@ -61,13 +61,6 @@ def test_one_row_a_cluster_against_scipy_paired_t() -> None:
     assert (result.estimate.low, result.estimate.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_equal_clusters_against_scipy_t_of_cluster_means() -> None:
-    a, b, clusters = rows([5] * 12, 4)
-    means = (a - b).reshape(12, 5).mean(axis=1)
-    result, theirs = paired_contrast(a, b, clusters=clusters), stats.ttest_1samp(means, 0)
-    assert (result.estimate.df, result.p_value) == pytest.approx((11, theirs.pvalue))
-
-
 def test_equal_clusters_against_statsmodels_cluster_covariance() -> None:
     # with equal clusters CR2 is CR1 without the (N − 1)/(N − k) part: G/(G − 1)
     a, b, clusters = rows([4] * 9, 5)

@@ -334,11 +334,3 @@ def test_a_rater_who_comes_back_in_time_keeps_the_item(engine: Engine) -> None:
     for token in quick:
         rate_all(engine, token, favouring("sft"), clock=clock)
     assert due(engine, slow, clock)
-
-
-def test_in_a_fixed_panel_nobody_rates_for_another(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=3, clock=clock)
-    rate_all(engine, created.links[0].token, favouring("sft"), clock=clock)
-    clock.pass_minutes(1000)
-    assert isinstance(next_task(engine, created.links[0].token, clock=clock), Finished)

@@ -53,12 +53,6 @@ def test_the_low_tail_is_the_lowest_share_and_a_missing_score_is_none_of_it() ->
     assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
 
 
-def test_a_missing_score_keeps_its_reason() -> None:
-    (reply,) = (r for r in the_exhibits()[3].replies if r.variant == "base")
-    assert reply.scores[NAME].value is None
-    assert reply.scores[NAME].status == "refused"
-
-
 def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_with_the_reason() -> None:
     thoughtful = replace(a_generation(0, "base"), thinking="<b>Hm.</b>")
     refused = replace(a_generation(0, "sft"), text="", finish_reason="refused", reason="the model refused to answer")
@@ -67,12 +61,6 @@ def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_wi
     assert "<summary>thinking</summary>&lt;b&gt;Hm.&lt;/b&gt;" in drawn
     assert "the model refused to answer" in drawn
     assert "refused: no reply" in drawn
-
-
-def test_a_judges_reason_stands_under_its_score_as_plain_text() -> None:
-    thought = replace(a_score(0, "base", 2.0), mode="explain/exact", reason="It <b>shifts</b>.")
-    (exhibit,) = assemble({"p0": a_prompt(0)}, [a_generation(0, "base")], [thought], {})
-    assert "It &lt;b&gt;shifts&lt;/b&gt;." in draw_exhibit(exhibit)
 
 
 def test_a_search_finds_scene_reply_and_film_in_any_case() -> None:

@@ -52,11 +52,6 @@ def test_one_pair_is_no_study(tmp_path: Path) -> None:
     assert not (tmp_path / "one.jsonl").exists()
 
 
-def test_the_order_of_the_lines_does_not_matter() -> None:
-    one = make_pair("film", SCENE, [("a", "x"), ("b", "y")])
-    assert make_pair("film", SCENE, [("b", "y"), ("a", "x")]) == one
-
-
 def test_an_own_scene_needs_a_line() -> None:
     with pytest.raises(InputError, match="say something"):
         own_scene(partner="ANN", line="  ")

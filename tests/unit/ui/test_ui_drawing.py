@@ -67,15 +67,6 @@ def test_marks_that_turn_text_are_left_out_and_letters_stay() -> None:
     assert inert("a\x00\x1bb\nc") == "ab\nc"
 
 
-def test_each_text_is_isolated_from_its_neighbours() -> None:
-    page = draw_replies(a_task("one", "two"))
-    assert page.count('dir="auto"') == 2
-
-
-def test_an_empty_reply_says_so() -> None:
-    assert "(says nothing)" in draw_replies(a_task(" \n", "two"))
-
-
 def test_the_place_is_told_to_eye_and_ear() -> None:
     task = a_task("one", "two", is_practice=True, is_rehearsal=True)
     top = draw_top(task)
