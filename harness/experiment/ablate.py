@@ -29,7 +29,7 @@ from harness.experiment.workers.screen import Screen
 from harness.experiment.workers.tracking_server import served
 from harness.models.bases import resolve_base
 from harness.settings import ENDPOINTS, Settings
-from harness.store.tracking import Tracking
+from harness.store.tracking import Stage, Tracking
 from harness.types import Variant
 
 if TYPE_CHECKING:
@@ -256,7 +256,9 @@ def _close_cells(
             store.client.set_tag(run_id, "failure", lost[cell.name][:500])
             store.client.set_terminated(run_id, status="FAILED")
             continue
+        arm = Stage(store, run_id, store.settings.work)
         for finding in record.findings:
             if finding.variant == cell.arm and finding.estimate.n:
-                store.client.log_metric(run_id, f"arm/{finding.name}", finding.estimate.value)
+                arm.log_metric(f"arm/{finding.name}", finding.estimate.value)
+        arm.write_points()
         store.client.set_terminated(run_id)

@@ -27,45 +27,14 @@ from harness.store.inherited import inherited_run
 from harness.store.intact import what_changed
 from harness.store.opening import open_mlflow
 from harness.store.provenance import git_commit, versions
-from harness.store.runs import NOT_IN_NAMES, info_of, run_name
 from harness.store.runs import RunInfo as RunInfo
 from harness.store.runs import StageResult as StageResult
-from harness.store.system_metrics import system_metrics
+from harness.store.runs import info_of, run_name
+from harness.store.stage_log import Stage as Stage
 
 EXPERIMENT = "screentest"
-_PARAM_LIMIT = 500
 _REUSED = "reused."  # how tags begin that name a finished stage in place of a run of one's own
 _PAGE = 1000  # runs that MLflow is asked for at a time
-
-
-class Stage:
-    """A stage while it runs: the folder to fill, and the run to log to."""
-
-    def __init__(self, tracking: Tracking, run_id: str, folder: Path) -> None:
-        self.run_id = run_id
-        self.folder = folder
-        self._client = tracking.client
-        self._tracking_uri = tracking.settings.tracking_uri
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Record parameters; long values are cut, they stand whole in `stage.json`."""
-        from mlflow.entities import Param
-
-        items = [Param(NOT_IN_NAMES.sub("_", key), str(value)[:_PARAM_LIMIT]) for key, value in params.items()]
-        for start in range(0, len(items), 100):  # MLflow takes 100 a call
-            self._client.log_batch(self.run_id, params=items[start : start + 100])
-
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record one point of a curve, or one figure."""
-        self._client.log_metric(self.run_id, name, value, step=step or 0)
-
-    def system_metrics(self) -> contextlib.AbstractContextManager[None]:
-        """Record what the machine does while a training runs."""
-        return system_metrics(self.run_id, tracking_uri=self._tracking_uri)
-
-    def set_tag(self, key: str, value: object) -> None:
-        """Record a tag."""
-        self._client.set_tag(self.run_id, key, value)
 
 
 class Tracking:
@@ -174,9 +143,8 @@ class Tracking:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
         run_id = inherited_run(self.client) or self.create(name, experiment=experiment, tags={"stage": name})
         stage = Stage(self, run_id, self.settings.work)
-        for key, value in {"stage": name, **_provenance(), **(tags or {})}.items():
-            stage.set_tag(key, value)
-        with self._closing(run_id):
+        stage.set_tags({"stage": name, **_provenance(), **(tags or {})})
+        with self._closing(stage):
             yield stage
             self._note_reused(run_id)
 
@@ -203,7 +171,7 @@ class Tracking:
         return str(self.client.create_run(experiment_id, tags=tags).info.run_id)
 
     @contextlib.contextmanager
-    def _closing(self, run_id: str) -> Iterator[None]:
+    def _closing(self, stage: Stage) -> Iterator[None]:
         """End a run as FINISHED, KILLED or FAILED, whatever happens inside."""
         status = "FAILED"
         try:
@@ -213,7 +181,8 @@ class Tracking:
             status = "KILLED"
             raise
         finally:
-            self.client.set_terminated(run_id, status=status)
+            stage.write_points()
+            self.client.set_terminated(stage.run_id, status=status)
 
     # ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,19 +255,17 @@ class Tracking:
         self.client.update_run(run_id, status="RUNNING")
         stage = Stage(self, run_id, folder)
         recorded = {"stage": name, "fingerprint": fingerprint, "inputs": json.dumps(identity["inputs"])}
-        for key, value in {**recorded, **_provenance(), **tags}.items():
-            stage.set_tag(key, value)
+        stage.set_tags({**recorded, **_provenance(), **tags})
         stage.log_params(flatten(identity["config"]))
         started = time.perf_counter()
-        with self._closing(run_id):
+        with self._closing(stage):
             work(stage)
             digest = digest_json(write_manifest(folder))
             seconds = time.perf_counter() - started
             with reaching(self.settings.store_name):
                 self.client.log_artifacts(run_id, str(folder))
                 self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
-            stage.set_tag("output_digest", digest)
-            stage.set_tag("seconds", f"{seconds:.3f}")
+            stage.set_tags({"output_digest": digest, "seconds": f"{seconds:.3f}"})
         shutil.rmtree(folder)
         return StageResult(
             name=name,
@@ -367,8 +334,7 @@ class Tracking:
         """The finished run itself: the command's run gets a tag that names it, one of `mlflow run` points at it."""
         if adopted:
             known = {"stage": name, "fingerprint": fingerprint, "reused_from": finished.run_id}
-            for key, value in {**known, "inputs": json.dumps(inputs)}.items():
-                self.client.set_tag(adopted, key, value)
+            Stage(self, adopted, self.settings.work).set_tags({**known, "inputs": json.dumps(inputs)})
             self.client.set_terminated(adopted)
         elif parent:
             self.client.set_tag(parent, f"{_REUSED}{run_name(label or name)}.{fingerprint[:8]}", finished.run_id)

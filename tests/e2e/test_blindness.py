@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from panels import a_study
 from rating_pages import begin, item, press
-from rating_server import CHROMIUM, SECRET, browsing, serving
-from sqlalchemy import select, update
+from rating_server import CHROMIUM, SECRET, Site, browsing, serving
+from sqlalchemy import Engine, select, update
 from wire import Wire, forms
 
 from harness.store.database import open_database
@@ -19,15 +21,42 @@ from harness.studies.schema import items, ratings, slots
 from harness.studies.schema import raters as raters_table
 from harness.ui.drawing import inert
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
 
 VARIANTS = ("zebrafinch-base", "quokka-sft-v3")  # names that occur nowhere by chance
 N_PROMPTS = 6
 
 
-def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    engine = open_database(url)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("blind")
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Iterator[Engine]:
+    opened = open_database(f"sqlite:///{folder / 'store.db'}")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture(scope="module")
+def site(engine: Engine, folder: Path) -> Iterator[Site]:
+    with serving(f"sqlite:///{folder / 'store.db'}", folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as chromium:
+        yield chromium
+
+
+def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(
+    engine: Engine, site: Site, browser: Browser
+) -> None:
     created = a_study(
         engine, name="kakapo-study-file", n_prompts=N_PROMPTS, variants=VARIANTS, practice=True, attention=2,
         repeats=0.5, rehearsal=True,
@@ -38,25 +67,24 @@ def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(tmp_pa
         mine = connection.execute(select(slots, items.c.replies).join(items, items.c.id == slots.c.item_id)
                                   .where(slots.c.rater_id == rater.id)).all()  # fmt: skip
         others = connection.execute(select(slots.c.id).where(slots.c.rater_id != rater.id)).scalars().all()
-    with serving(url, tmp_path) as site, browsing() as browser:
-        page = browser.new_context().new_page()
-        page.set_default_timeout(30_000)
-        wire = Wire(page)
-        page.goto(link.url(site.url))
-        begin(page)
-        shown: dict[str, list[bytes]] = {}  # item -> frames while it was on the page
-        mark = len(wire.frames)
-        for n in range(len(mine)):
-            page.wait_for_timeout(300)  # until everything of this item is here
-            shown[item(page)], mark = wire.frames[mark:], len(wire.frames)
-            press(page, "1" if n % 2 else "2")
-        assert item(page) == "end"
-        page.keyboard.press("u")
-        page.wait_for_selector(".notice")
-        page.keyboard.press("h")
-        page.wait_for_selector("[data-item=guide]")
-        log = site.log.read_bytes()
-        page.context.close()
+    page = browser.new_context().new_page()
+    page.set_default_timeout(30_000)
+    wire = Wire(page)
+    page.goto(link.url(site.url))
+    begin(page)
+    shown: dict[str, list[bytes]] = {}  # item -> frames while it was on the page
+    mark = len(wire.frames)
+    for n in range(len(mine)):
+        page.wait_for_timeout(300)  # until everything of this item is here
+        shown[item(page)], mark = wire.frames[mark:], len(wire.frames)
+        press(page, "1" if n % 2 else "2")
+    assert item(page) == "end"
+    page.keyboard.press("u")
+    page.wait_for_selector(".notice")
+    page.keyboard.press("h")
+    page.wait_for_selector("[data-item=guide]")
+    log = site.log.read_bytes()
+    page.context.close()
     traffic = wire.everything()
     assert len(shown) == len(mine)
     texts = {inert(r["text"]) for row in mine for r in row.replies}  # as they travel
@@ -95,23 +123,20 @@ def _check_that_no_id_links(mine, shown: dict[str, list[bytes]]) -> None:  # typ
         assert not always - never, f"ids that come whenever {name} stands left, and only then"
 
 
-def test_a_likert_page_is_as_blind(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    engine = open_database(url)
-    created = a_study(engine, kind="likert", n_prompts=2, variants=VARIANTS, rehearsal=True)
-    with serving(url, tmp_path) as site, browsing() as browser:
-        page = browser.new_context().new_page()
-        page.set_default_timeout(30_000)
-        wire = Wire(page)
-        page.goto(created.links[0].url(site.url))
-        begin(page)
-        for _ in range(4):
-            page.wait_for_timeout(450)
-            page.keyboard.press("3")
-            page.wait_for_selector(".scale .top")
-            press(page, "5")
-        assert item(page) == "end"
-        log = site.log.read_bytes()
+def test_a_likert_page_is_as_blind(engine: Engine, site: Site, browser: Browser) -> None:
+    created = a_study(engine, name="likert", kind="likert", n_prompts=2, variants=VARIANTS, rehearsal=True)
+    page = browser.new_context().new_page()
+    page.set_default_timeout(30_000)
+    wire = Wire(page)
+    page.goto(created.links[0].url(site.url))
+    begin(page)
+    for _ in range(4):
+        page.wait_for_timeout(450)
+        page.keyboard.press("3")
+        page.wait_for_selector(".scale .top")
+        press(page, "5")
+    assert item(page) == "end"
+    log = site.log.read_bytes()
     blind = wire.everything()
     for text in [f"{v} says {i}" for v in VARIANTS for i in range(2)]:
         assert text.encode() in blind
@@ -121,31 +146,35 @@ def test_a_likert_page_is_as_blind(tmp_path: Path) -> None:
         assert name.encode() not in log
 
 
-def test_an_audit_is_rated_by_keyboard_and_never_says_which_reply_was_chosen(tmp_path: Path) -> None:
+def test_an_audit_is_rated_by_keyboard_and_never_says_which_reply_was_chosen(
+    engine: Engine, site: Site, browser: Browser
+) -> None:
     """Three raters, each pair on both sides over the panel; who was chosen and who rejected stays on the server."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    engine = open_database(url)
     names = (CHOSEN, REJECTED)
-    created = a_study(engine, kind="audit", split="train", n_prompts=4, variants=names, practice=True, rehearsal=True)
+    created = a_study(
+        engine, name="audit", kind="audit", split="train", n_prompts=4, variants=names, practice=True, rehearsal=True
+    )
     with engine.begin() as connection:  # replies that do not say what they are
-        texts = {row.id: row.replies for row in connection.execute(select(items)).all()}
+        texts = {
+            row.id: row.replies
+            for row in connection.execute(select(items).where(items.c.study_id == created.study.id)).all()
+        }
         for item_id, replies in texts.items():
             told = [{**r, "text": f"{['one', 'other'][i]} of {item_id}"} for i, r in enumerate(replies)]
             connection.execute(update(items).where(items.c.id == item_id).values(replies=told))
     wires = []
-    with serving(url, tmp_path) as site, browsing() as browser:
-        for link, key in zip(created.links, "120", strict=True):
-            page = browser.new_context().new_page()
-            page.set_default_timeout(30_000)
-            wires.append(Wire(page))
-            page.goto(link.url(site.url))
-            begin(page)
-            for _ in range(2 + 4):
-                assert page.locator(".reply").count() == 2
-                press(page, key)
-            assert item(page) == "end"
-            page.context.close()
-        log = site.log.read_bytes()
+    for link, key in zip(created.links, "120", strict=True):
+        page = browser.new_context().new_page()
+        page.set_default_timeout(30_000)
+        wires.append(Wire(page))
+        page.goto(link.url(site.url))
+        begin(page)
+        for _ in range(2 + 4):
+            assert page.locator(".reply").count() == 2
+            press(page, key)
+        assert item(page) == "end"
+        page.context.close()
+    log = site.log.read_bytes()
     rows = [row for row in read_rows(engine, created.study) if row.kind == "main"]
     assert len(rows) == 3 * 4
     assert {row.state for row in rows} == {"rated"}
@@ -158,4 +187,3 @@ def test_an_audit_is_rated_by_keyboard_and_never_says_which_reply_was_chosen(tmp
         for form in (form for name in names for form in forms(name)):
             assert form not in traffic
     assert not any(name.encode() in log for name in names)
-    engine.dispose()
