@@ -66,16 +66,16 @@ def test_a_fifth_of_all_calls_may_fail_and_no_score_is_missing(tmp_path: Path) -
 
     with FaultyServer(behave) as server:
         scorer = judge(server.url, tmp_path / "calls.db", n_parallel=32)
-        scores = scorer.score(items(1000))
-        assert len(scores) == 4000
+        scores = scorer.score(items(250))
+        assert len(scores) == 1000
         assert {s.status for s in scores} == {"ok"}
-        said = [str(q.messages[-1]["content"]) for q in scorer.questions(items(1000))]
+        said = [str(q.messages[-1]["content"]) for q in scorer.questions(items(250))]
         assert [s.value for s in scores] == pytest.approx([expected_score(text) for text in said])
         assert server.n_delivered_twice == 0
-        assert sum(server.delivered.values()) == 4000
-        assert len(server.sent) > 4600  # a fifth of 4,000 and of their retries really failed
+        assert sum(server.delivered.values()) == 1000
+        assert len(server.sent) > 1150  # a fifth of 1,000 and of their retries really failed
         total = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint").total()
-        assert (total.n_calls, total.n_failed, total.n_input) == (4000, 0, 4000 * 300)
+        assert (total.n_calls, total.n_failed, total.n_input) == (1000, 0, 1000 * 300)
 
 
 SCRIPT = """
@@ -104,13 +104,13 @@ def start(url: str, database: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_killed_ten_times_it_ends_with_the_same_table_and_pays_twice_for_calls_in_flight_alone(tmp_path: Path) -> None:
+def test_killed_five_times_it_ends_with_the_same_table_and_pays_twice_for_calls_in_flight_alone(tmp_path: Path) -> None:
     rng = random.Random(1)
     with FaultyServer(latency=0.04) as server:
         undisturbed = table(judge(server.url, tmp_path / "whole.db", n_parallel=N_PARALLEL).score(items(60)))
         assert server.n_delivered_twice == 0
         server.delivered.clear()
-        for _ in range(10):
+        for _ in range(5):
             with start(server.url, tmp_path / "killed.db") as process:
                 time.sleep(rng.uniform(0.0, 0.6))
                 process.send_signal(signal.SIGKILL)
@@ -120,6 +120,6 @@ def test_killed_ten_times_it_ends_with_the_same_table_and_pays_twice_for_calls_i
             assert process.stdout is not None
             assert json.loads(process.stdout.readline()) == undisturbed
         assert process.returncode == 0
-        assert server.n_delivered_twice <= 10 * N_PARALLEL
+        assert server.n_delivered_twice <= 5 * N_PARALLEL
         total = AnswerCache(open_database(f"sqlite:///{tmp_path / 'killed.db'}"), "endpoint").total()
         assert total.n_calls == 240  # every answer that was kept was charged once
