@@ -87,14 +87,6 @@ def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world):
     assert loss["low"] < loss["value"] < loss["high"]
 
 
-def test_without_json_a_person_gets_a_table_and_where_the_report_lies(world):
-    ran = world.compare(world.base, world.adapter)
-    assert ran.code == 0, ran.stderr
-    assert "adapter-base" in ran.stdout
-    assert "report: " in ran.stdout
-    assert "reused" in ran.stderr
-
-
 def test_a_finished_comparison_is_a_pilot_for_the_next(world):
     run = world.compare(world.base, world.adapter, "--json").json["run_id"]
     for measure in ("heldout_loss", "length", "distinct_2"):  # a file of rows each
@@ -140,10 +132,6 @@ def test_a_base_is_given_by_hand_where_the_adapter_names_none(world, tmp_path):
     named = world.compare(world.base, nameless, "--base", world.base, "--json").json
     same = world.compare(world.base, world.adapter, "--json").json
     assert number(named, "heldout_loss")["value"] == number(same, "heldout_loss")["value"]
-
-
-def test_an_adapter_that_peft_saved_is_taken_with_its_readme(world):
-    assert (world.adapter / "README.md").is_file()
 
 
 def test_a_checkpoint_is_a_variant(world, tmp_path):
@@ -221,12 +209,6 @@ def test_identical_sides_are_refused(world):
         assert "must differ" in ran.stderr
 
 
-def test_no_data_is_refused(world):
-    ran = screentest("compare", world.base, world.adapter, home=world.home)
-    assert ran.code == 2
-    assert "--data" in ran.stderr
-
-
 def test_a_row_without_a_human_reply_is_no_prompt_to_score(world, tmp_path):
     data = tmp_path / "test.jsonl"
     data.write_text('{"prompt": "Hello?"}\n{"prompt": "Who is there?"}\n')
@@ -259,14 +241,6 @@ def test_fewer_than_six_clusters_are_split_with_a_line_that_says_so(world, tmp_p
     told = Path(result["report"]).read_text()
     assert "these clusters only" in told
     assert "conversations resampled in place of 4 clusters, fewer than 6: 24" in told
-
-
-def test_one_film_gives_no_interval_of_films(world, tmp_path):
-    data = prompts_file(tmp_path / "one.jsonl", films=1, rows=1)
-    result = world.compare(world.base, world.adapter, "--json", data=data).json
-    loss = number(result, "heldout_loss")
-    assert (loss["n"], loss["low"], loss["high"]) == (1, None, None)
-    assert loss["verdict"] == "inconclusive"
 
 
 def tiny_judge(folder: Path, base: Path) -> Path:

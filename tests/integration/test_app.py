@@ -55,18 +55,6 @@ def test_without_a_link_there_is_one_page_and_it_says_what_is_missing() -> None:
     assert not app.button
 
 
-def test_a_rater_goes_from_the_instructions_to_the_first_item(store: Engine) -> None:
-    link = a_study(store, rehearsal=True).links[0]
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.query_params["rater"] = link.token
-    app.run()
-    assert "How to rate" in text_of(app)
-    app.button(key="begin").click().run()
-    assert not app.exception
-    assert "Which line belongs in the scene?" in text_of(app)
-    assert [b.label for b in app.button][:4] == ["Reply 1 is better", "Reply 2 is better", "Equally good", "Both bad"]
-
-
 def rater(token: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.query_params["rater"] = token
@@ -81,21 +69,6 @@ def pressed(app: AppTest, *labels: str) -> AppTest:
         next(b for b in app.button if b.label == label).click().run()
         assert not app.exception
     return app
-
-
-def test_marks_are_asked_one_criterion_at_a_time_and_undone_one_by_one(store: Engine) -> None:
-    created = a_study(
-        store, kind="likert", n_prompts=1, variants=("base",), comments=True, thanks="It was for a paper."
-    )
-    app = pressed(rater(created.links[0].token), "Begin", "*fluent* 4")
-    assert "Relevant" in text_of(app)
-    assert "Fluent <b>4</b>" in text_of(app)
-    assert not [b for b in app.button if "*fluent*" in b.label]
-    app.text_input[0].input("Not bad.")
-    assert "It was for a paper." in text_of(pressed(app, "*relevant* 2"))
-    assert "Fluent <b>4</b>" in text_of(pressed(app, "Undo"))
-    assert "Fluent" in text_of(pressed(app, "Undo"))
-    assert not [b for b in app.button if "*relevant*" in b.label]
 
 
 def test_a_stranger_agrees_practises_and_gets_a_code(store: Engine) -> None:

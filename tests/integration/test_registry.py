@@ -307,12 +307,6 @@ def test_a_pickled_adapter_is_never_taken(home, folders, tmp_path):
     assert sorted(p.name for p in kept.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_another_kind_of_adapter_is_refused(home, folders, tmp_path):
-    export_of(folders[0], tmp_path / "ia3", peft_type="IA3")
-    ran = screentest("adapters", "import", tmp_path / "ia3", "--name", "ia3", home=home)
-    assert (ran.code, "IA3" in ran.stderr) == (2, True)
-
-
 @pytest.mark.slow
 def test_mlflow_itself_answers_a_prompt_with_the_stored_model(home, tracking, folders, tmp_path):
     published(tracking, folders[0], "served")
