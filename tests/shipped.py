@@ -63,7 +63,7 @@ class Workshop:
         self._judges_here(data)
         file = self._write(name, data)
         AblationDesign.model_validate(data)
-        return screentest("ablate", file, "--limit", LIMIT, "--workers", 2, "--json", home=self.home).json
+        return screentest("ablate", file, "--limit", LIMIT, "--workers", 1, "--json", home=self.home).json
 
     def _evaluate(self, name: str) -> Any:
         data = read_design(EXPERIMENTS / f"{name}.yaml", profile=None if name == "quickstart" else "quick")

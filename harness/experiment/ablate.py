@@ -235,8 +235,7 @@ def _child_runs(store: Tracking, design: AblationDesign, plan: Plan, parent: str
     for cell in plan.cells:
         run_id = store.create(cell.name, parent=parent, tags={"stage": "arm"})
         settings = {"arm": cell.arm, "seed": cell.seed, **design.settings_of(cell.arm)}
-        for key, value in settings.items():
-            store.client.log_param(run_id, key, str(value))
+        Stage(store, run_id, store.settings.work).log_params(settings)
         opened[cell.name] = run_id
     try:
         yield opened
