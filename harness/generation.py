@@ -72,10 +72,6 @@ def generate(
 
     Args:
         model: answers for all the variants: one base with their adapters added, an endpoint, or a file.
-        variants: what is compared.
-        prompts: of the allowed splits.
-        decoding: shared by all variants.
-        allowed_splits: the splits that may be seen here.
         journal: file that keeps what is complete; called again after a kill, only the rest is generated.
         on_progress: gets replies done of all, with the rate and the share cut off so far.
 

@@ -93,11 +93,8 @@ def publish(
     An adapter that already stands under this name (same digest, base and contract) is not stored twice.
 
     Args:
-        tracking: the store.
         adapter: from `open_adapter`, with recipe, data and parent filled in where known.
-        name: the registered model.
         run_id: the run that trained it; a new run of stage `import` is made when None.
-        card: model card in Markdown with Hugging Face front matter.
         metrics: figures worth a column in the registry, e.g. the validation loss.
     """
     if not _NAME.fullmatch(name):

@@ -62,14 +62,9 @@ def run_plan(
 
     Args:
         session: of the driver; its `parent` is the run that shared stages nest under.
-        design: what the plan was made from.
-        plan: what to run.
-        workers: where.
         ran: what is done so far; filled.
         beside: digests that stand declared beside the design's own while replies are made.
         parents: cell → the run that its own stages nest under.
-        on_event: told of everything.
-        n_attempts: how often a stage is tried before it is given up.
 
     Raises:
         InputError: what was declared cannot be asked, or a judge taught; found before anything is generated or trained.

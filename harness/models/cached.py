@@ -63,9 +63,6 @@ class CachedModel:
             load: gives the model; called whenever there is something to ask, so it should keep it.
             identity: JSON that tells it from every model that may answer otherwise, as weights and precision, or
                 server and name; a number more asks everything anew.
-            cache: of answers.
-            base: the model's weights, where they are known.
-            supports: what the model can be asked.
             on_recall: is told before anything is computed how much of a call is known.
             commit_s: seconds of work that a kill may cost, besides the forward pass that is under way.
         """

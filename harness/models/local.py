@@ -94,11 +94,9 @@ class LocalModel:
         """Load a base: float32 on the CPU, bfloat16 on CUDA, FlashAttention where it is installed, else SDPA.
 
         Args:
-            base: from `resolve_base`.
             dtype: `auto`, or one that the device is fast in; bfloat16 is 25 times slower than float32 on most CPUs.
             device: `auto` takes CUDA when there is one.
             quantization: `nf4` holds the weights in 4 bits with double quantisation (QLoRA, 2305.14314).
-            attention: `auto`, or one by name.
 
         Raises:
             UnavailableError: the device, the attention or the weights are not there.

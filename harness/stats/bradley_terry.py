@@ -109,7 +109,6 @@ def fit_strengths(
 
     Args:
         votes: from `read_votes`; a length covariate is used when the votes carry one, raters when they do.
-        level: confidence level.
         with_position: estimate the advantage of the left side.
         with_both_bad: count "both bad" as a tie (default) or leave those votes out, as sensitivity.
     """

@@ -41,7 +41,6 @@ def roc_auc(
         negatives: [n] scores that should be low (controls); not paired with `positives`.
         positive_clusters: [m] films; the same label on both sides is the same film.
         negative_clusters: [n] films.
-        level: confidence level.
         n_missing: scores of either side that are missing.
     """
     high, low = check_values("positives", positives), check_values("negatives", negatives)

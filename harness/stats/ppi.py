@@ -65,7 +65,6 @@ def powered_mean(
         probabilities: [N] the probability with which each item was drawn for marking, as recorded when it was drawn
             (one number for a simple random draw). None is refused: without it nothing corrects the judge.
         clusters: [N] films.
-        level: confidence level.
         n_missing: items drawn whose mark is missing; reported, and a bias if not at random.
     """
     scores = check_values("judge", judge, minimum=2)

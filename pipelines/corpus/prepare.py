@@ -101,7 +101,6 @@ def run(
     """Write the prepared corpus into `folder`; the same config and corpus give the same bytes.
 
     Args:
-        config: every setting.
         folder: where the files go; made when it is not there.
         on_progress: told of every batch, first in turns, then in windows.
         corpus, tokenizer: what the config names, where the caller has them already.

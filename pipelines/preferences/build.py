@@ -112,12 +112,9 @@ def run(
     back; a pair that a held-out row nearly repeats is dropped.
 
     Args:
-        config: every setting.
-        prepared: folder of windows, as `prepare` writes it.
         parent: the SFT adapter whose replies are the candidates.
         model: of the parent's base, the parent added.
         ranker: who prefers.
-        folder: where the pairs go.
         on_progress: told of pairs made of those wanted.
 
     Raises:

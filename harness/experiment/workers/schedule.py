@@ -77,12 +77,8 @@ def run_tasks(
     The longest road goes first; one at a time, tasks go in their own order.
 
     Args:
-        tasks: with everything they need among them, or done already.
-        workers: where they run.
         ran: what is done so far; filled.
         ticket: makes the attempt from a task and the runs of what it needs.
-        on_event: told of everything.
-        n_attempts: how often a task is tried before it is given up.
     """
     began = time.perf_counter()
     road = _road(tasks)

@@ -109,9 +109,6 @@ class ChatClient:
             key_variable: environment variable with the key; local servers usually need none.
             timeout_s: until the first byte of an attempt's answer; half as much again until its last.
             n_parallel: ceiling of the calls in flight, which follow what the server can take.
-            max_retries: attempts after the first, per call.
-            price: of the model; None where it is unknown.
-            budget: of the whole command.
             rng: of the waits; callers that share a seed would come back together, so leave it out.
 
         Raises:

@@ -35,7 +35,6 @@ class EndpointModel(GeneratesOnly):
         """Name the endpoint by a queue that reuses no answers.
 
         Args:
-            queue: to the model behind it.
             without: fields that the server is known to refuse, so not sent.
             opens_thinking: the server's template opens a block of thinking before the reply.
         """

@@ -47,7 +47,6 @@ class RequestQueue:
         """Put a cache before a client.
 
         Args:
-            client: carries the calls.
             purpose: for the ledger: a judge's name, or "generate".
             cache: keeps answers and charges; without one nothing is kept.
             reuses: whether an answer of the cache counts and an answer is put there; charges always are.

@@ -47,7 +47,6 @@ def require_served(urls: Sequence[str], variants: Iterable[Variant]) -> None:
     digests, which must be the variant's. vLLM lists its base's name, which must be the variant's hub id if it has one.
 
     Args:
-        urls: base URLs, e.g. `http://localhost:8000/v1`.
         variants: bases and registered adapters; those of other kinds have servers of their own and are left out.
 
     Raises:
@@ -126,8 +125,6 @@ def replicated(
     """The servers that answer for a variant of the registry; every one of them has said that it serves it.
 
     Args:
-        variant: base or registered adapter.
-        urls: base URLs, e.g. `http://localhost:8000/v1`.
         connect: makes the model behind a URL and a served name.
 
     Raises:
