@@ -18,13 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.doors.adapters import (
-    ADAPTER_FILES,
-    adapter_digest,
-    open_adapter_files,
-    read_contract,
-    write_contract,
-)
+from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_files, read_contract, write_contract
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import bound_base
 from harness.models.bases import load_tokenizer

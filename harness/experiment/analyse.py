@@ -49,13 +49,7 @@ class Found:
 
 
 def analyse_stage(
-    session: Session,
-    design: ExperimentDesign,
-    *,
-    plan: Plan,
-    collected: Collected,
-    profile: str | None,
-    work: Work,
+    session: Session, design: ExperimentDesign, *, plan: Plan, collected: Collected, profile: str | None, work: Work
 ) -> ReportRecord:
     """Findings, record and report of an experiment, as a stage of its own; every run of it is a look at TEST."""
     declaration = design.declaration_digest()

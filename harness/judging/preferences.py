@@ -10,17 +10,7 @@ from harness import stats
 from harness.errors import InputError
 from harness.judging.results import item_id, judged_items
 from harness.store.artifacts import digest_json
-from harness.types import (
-    NO_REPLY,
-    Estimate,
-    Generation,
-    JudgedItem,
-    Place,
-    PreferredReply,
-    Prompt,
-    Score,
-    ScoreStatus,
-)
+from harness.types import NO_REPLY, Estimate, Generation, JudgedItem, Place, PreferredReply, Prompt, Score, ScoreStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,10 +195,7 @@ def position_consistency(
 
 
 def first_position(
-    preferences: Sequence[Score] | Sequence[ComparedGenerations],
-    *,
-    clusters: Mapping[str, str],
-    level: float = 0.95,
+    preferences: Sequence[Score] | Sequence[ComparedGenerations], *, clusters: Mapping[str, str], level: float = 0.95
 ) -> Estimate | None:
     """Share of decisive verdicts for the reply shown first, over both orders; None when every verdict is a tie."""
     decisive = [p for p in preferences if p.preferred is not None and p.preferred != "tie"]

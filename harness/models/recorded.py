@@ -14,14 +14,7 @@ from harness.doors.forms import advice
 from harness.doors.text import is_absent, require_id, shown
 from harness.errors import CorpusError, InputError
 from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-    as_reply,
-)
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest, as_reply
 from harness.types import NO_REPLY, Decoding, FinishReason
 
 _KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens", "thinking"}

@@ -99,11 +99,7 @@ class Unfitted:
 
 
 def fit_strengths(
-    votes: Votes,
-    *,
-    level: float = 0.95,
-    with_position: bool = True,
-    with_both_bad: bool = True,
+    votes: Votes, *, level: float = 0.95, with_position: bool = True, with_both_bad: bool = True
 ) -> StrengthFit | Unfitted:
     """Strengths of all variants with clustered intervals, or the reason why the votes do not determine them.
 

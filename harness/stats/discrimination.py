@@ -70,12 +70,7 @@ def roc_auc(
 
 
 def concordance(
-    positives: ArrayLike,
-    negatives: ArrayLike,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    positives: ArrayLike, negatives: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> Estimate:
     """Share of aligned pairs in which the positive scores higher, ties half; CR2 on the logit scale, clustered.
 

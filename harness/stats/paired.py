@@ -52,12 +52,7 @@ class ClusterVariance:
 
 
 def paired_contrast(
-    treatment: ArrayLike,
-    control: ArrayLike,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    treatment: ArrayLike, control: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> TestResult:
     """Mean of `treatment − control` over aligned rows, with CR2 + Satterthwaite interval and two-sided t test.
 

@@ -168,14 +168,7 @@ def _cross_fitted(scores: Floats, y: Floats, weights: Floats, coded: Coded, fold
 
 
 def _estimated(
-    scores: Floats,
-    y: Floats,
-    weights: Floats,
-    lam: Floats,
-    coded: Coded,
-    drawn: np.ndarray,
-    level: float,
-    method: str,
+    scores: Floats, y: Floats, weights: Floats, lam: Floats, coded: Coded, drawn: np.ndarray, level: float, method: str
 ) -> Estimate:
     n = len(scores)
     predicted = lam * (scores - scores.mean())  # centred: folds differ in λ, the judge's zero must not matter

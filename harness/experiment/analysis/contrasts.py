@@ -170,12 +170,7 @@ def is_sampled_rate(values: Floats, rule: MeasureRule) -> bool:
 
 
 def with_verdicts(
-    pending: Sequence[Pending],
-    *,
-    family: FamilyDesign,
-    n_declared: int,
-    min_clusters: int,
-    absences: Sequence[Absence],
+    pending: Sequence[Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int, absences: Sequence[Absence]
 ) -> tuple[list[Finding], tuple[Absence, ...]]:
     """Adjust the declared family together, then judge each contrast, then withhold what absences forbid.
 

@@ -31,14 +31,7 @@ from harness.experiment.analysis.contrasts import (
     within_share,
     without_pairs,
 )
-from harness.experiment.analysis.seeded import (
-    MIN_SEEDS_CROSSED,
-    Differences,
-    SeededArm,
-    counted,
-    paired_rows,
-    side_of,
-)
+from harness.experiment.analysis.seeded import MIN_SEEDS_CROSSED, Differences, SeededArm, counted, paired_rows, side_of
 from harness.experiment.analysis.settling import settling_sentence
 from harness.experiment.analysis.values import recoded
 from harness.experiment.design import ContrastDesign, FamilyDesign
@@ -174,11 +167,7 @@ def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int
         )
     elif rows.is_crossed:
         test = stats.seed_contrast(
-            rows.values,
-            seeds=rows.seeds,
-            clusters=rows.clusters.codes,
-            level=family.level,
-            n_missing=rows.n_missing,
+            rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
         )
     else:
         test = stats.paired_contrast(

@@ -76,13 +76,7 @@ class Recorded:
 
 
 def score_file(
-    session: Session,
-    judge: Path,
-    *,
-    generations: Path,
-    corpus: str,
-    data: Path | None,
-    seed: int,
+    session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
 ) -> Scored:
     """Score a JSONL of replies to TEST prompts.
 
@@ -133,14 +127,7 @@ def compare_files(
 
 
 def check_files(
-    session: Session,
-    judge: Path,
-    *,
-    generations: Path,
-    against: Path | None,
-    corpus: str,
-    data: Path | None,
-    seed: int,
+    session: Session, judge: Path, *, generations: Path, against: Path | None, corpus: str, data: Path | None, seed: int
 ) -> Preflight:
     """Whether a file of replies, or two, can be judged, and what that would ask an endpoint for; nothing is sent."""
     found, spec = begin_checks(judge)

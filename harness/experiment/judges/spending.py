@@ -112,11 +112,7 @@ class Spending:
         """What the server of a judge can do."""
         choice = _choice(spec)
         return self.prober(
-            choice.endpoint,
-            choice.name,
-            key_variable=choice.key_variable,
-            price=_own_price(spec),
-            may_ask=may_ask,
+            choice.endpoint, choice.name, key_variable=choice.key_variable, price=_own_price(spec), may_ask=may_ask
         )
 
     def prober(

@@ -9,14 +9,7 @@ from harness.doors.answers import Said, read_answer
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.queue import CallPlan, RequestQueue
 from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-    as_reply,
-)
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest, as_reply
 from harness.models.sampling import validate_decoding
 from harness.seeding import derive
 from harness.types import Decoding

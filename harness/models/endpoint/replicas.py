@@ -11,13 +11,7 @@ from harness.errors import InputError
 from harness.models.endpoint.connecting import list_models
 from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-)
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest
 from harness.types import Decoding, Variant
 
 KEY_VARIABLE = "OPENAI_API_KEY"  # as of every endpoint that names no other

@@ -33,13 +33,7 @@ class Fault:
 
 
 def classify(
-    status: int,
-    headers: Mapping[str, str],
-    *,
-    code: str = "",
-    model: str = "",
-    key_variable: str,
-    sentence: str = "",
+    status: int, headers: Mapping[str, str], *, code: str = "", model: str = "", key_variable: str, sentence: str = ""
 ) -> Fault:
     """What a status other than success means.
 
