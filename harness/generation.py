@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.composing import compose
 from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
 from harness.models.protocol import (
@@ -97,19 +98,8 @@ def generate(
         tally.add(generation)
 
     def keep(reply: Reply) -> None:
-        generation = Generation(
-            prompt_id=reply.key,
-            variant=reply.tag,
-            draw=reply.draw,
-            text=reply.text,
-            seed=decoding.seed,
-            n_tokens=reply.n_tokens,
-            finish_reason=reply.finish_reason,
-            cluster=clusters[reply.key],
-            thinking=reply.thinking,
-            reason=reply.error,
-            n_repaired=reply.n_repaired,
-        )
+        own = {"prompt_id": reply.key, "variant": reply.tag, "cluster": clusters[reply.key]}
+        generation = compose(Generation, reply, **own, seed=decoding.seed, reason=reply.error)
         if store is not None:
             store.append(generation)
         done[_place(generation)] = generation

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
+from harness.composing import compose
 from harness.models.cache import AnswerCache
 from harness.models.protocol import (
     Capability,
@@ -228,16 +229,8 @@ def _options_json(answer: OptionProbabilities) -> JsonObject:
 
 
 def _reply(request: ReplyRequest, stored: JsonObject) -> Reply:
-    return Reply(
-        key=request.key,
-        draw=request.draw,
-        adapter=request.adapter,
-        text=stored["text"],
-        n_tokens=stored["n_tokens"],
-        finish_reason=stored["finish"],
-        tag=request.tag,
-        thinking=stored.get("thinking", ""),
-    )
+    told = {"text": stored["text"], "n_tokens": stored["n_tokens"], "thinking": stored.get("thinking", "")}
+    return compose(Reply, request, finish_reason=stored["finish"], **told)
 
 
 def _reply_json(reply: Reply) -> JsonObject:

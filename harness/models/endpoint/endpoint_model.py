@@ -91,5 +91,4 @@ class EndpointModel(GeneratesOnly):
             said = Said(text="", status="failed", reason=result.error)
         else:
             said = read_answer(result.answer, keep_thinking=decoding.keep_thinking, opens_thinking=self._opens_thinking)
-        r = request
-        return as_reply(said, key=r.key, draw=r.draw, adapter=r.adapter, tag=r.tag, n_tokens=result.n_output)
+        return as_reply(said, request, n_tokens=result.n_output)
