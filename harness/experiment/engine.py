@@ -15,11 +15,10 @@ from harness.experiment.graph import Plan, Task
 from harness.experiment.judges.qualifications import hosts_of
 from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import provider_names
-from harness.experiment.leakage import refuse_seen
+from harness.experiment.lineage import refuse_seen
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks
+from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks, stage_result
 from harness.judging.spec import load_judge_spec
 from harness.reporting.ablation_record import Work
 from harness.reporting.render import ReportFiles

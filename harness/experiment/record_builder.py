@@ -18,7 +18,7 @@ from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign, MeasureDesign
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
-from harness.experiment.score_table import lost_scores, scores_of
+from harness.experiment.record_parts import lost_scores, scores_of
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import TOTAL
 from harness.models.memory import peak_of_stages

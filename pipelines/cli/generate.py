@@ -50,8 +50,7 @@ def generate(
     from harness.experiment.measured_arms import GENERATIONS
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import open_session, say_spent
 
     config = GenerateConfig(
         variant=variant,

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
 from harness.errors import InputError
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
 from harness.store.artifacts import from_json, read_json, write_json

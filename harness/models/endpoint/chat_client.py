@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.doors.answers import first_choice, is_deep, provider_error, server_sentence
 from harness.doors.text import MAX_JSON
 from harness.errors import ConfigError, UnavailableError
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.connecting import (
     MOVED,
@@ -38,7 +37,7 @@ from harness.models.endpoint.connecting import (
 )
 from harness.models.endpoint.limiter import ConcurrencyLimiter
 from harness.models.endpoint.parameters import ParameterSupport
-from harness.models.endpoint.prices import Price
+from harness.models.endpoint.prices import Budget, Price
 from harness.models.endpoint.retrying import Fault, backoff, classify
 from harness.types import JsonObject
 

@@ -10,10 +10,9 @@ from faulty_server import FaultyServer
 from sqlalchemy import Engine
 
 from harness.models.cache import AnswerCache, Charge
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.chat_client import ChatClient
-from harness.models.endpoint.prices import Price
+from harness.models.endpoint.prices import Budget, Price
 from harness.models.endpoint.queue import RequestQueue
 
 PRICE = Price(input=1.0, output=2.0)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_example import estimate, example_record
 
+from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.figures.axis import spanning, tick_label
 from harness.reporting.figures.curves import loss_curve
 from harness.reporting.figures.strips import MAX_DOTS, dots
@@ -19,7 +20,6 @@ from harness.reporting.figures.svg import Figure, fit
 from harness.reporting.page import page
 from harness.reporting.parts import Pictures
 from harness.reporting.record import ReportRecord, distribution
-from harness.reporting.traces import CurvePoint, LossCurve
 from harness.types import Contrast, Finding, Verdict, VerdictLabel
 
 SVG = "{http://www.w3.org/2000/svg}"
