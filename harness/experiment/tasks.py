@@ -11,7 +11,7 @@ from harness.doors import functions
 from harness.errors import InputError
 from harness.experiment.design import VariantDesign
 from harness.experiment.graph import PREPARED, REPLIES
-from harness.experiment.judges.judge_uses import JudgeUse, score_stage, use_of
+from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
 from harness.experiment.judges.teaching import TAUGHT, with_head
@@ -148,7 +148,7 @@ def _measure(session: Session, settings: Settings, needed: Needed) -> StageResul
 
 
 def _use(session: Session, settings: Settings, needed: Needed) -> JudgeUse:
-    return use_of(session, with_head(session, load_judge_spec(Path(settings["judge"])), needed.get(TAUGHT)))
+    return judge_use(session, with_head(session, load_judge_spec(Path(settings["judge"])), needed.get(TAUGHT)))
 
 
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:

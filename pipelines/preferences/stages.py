@@ -149,8 +149,7 @@ def _judge_of_pairs(session: Session, config: PairsConfig, prepared: StageResult
         return None
     judge = Path(config.judge or "")
     spec = taught_on(session, load_judge_spec(judge), prepared=prepared, judge=judge, seed=config.seed)
-    criterion = config.criterion or spec.criteria[0].name
-    return judge_use(session, spec, measure=criterion, criterion=criterion)
+    return judge_use(session, spec, criterion=config.criterion)
 
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:
