@@ -155,8 +155,7 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
 
 def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
     """What is lacking of the pairs that could have had values."""
-    is_asked = (lacking.treatment_lost < 1) | (lacking.control_lost < 1)
-    return lacking.only(is_asked) if rule.needs_reference else lacking
+    return lacking.only((lacking.lost < 1).any(axis=1)) if rule.needs_reference else lacking
 
 
 def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:
