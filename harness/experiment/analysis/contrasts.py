@@ -155,7 +155,7 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
 
 def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
     """What is lacking of the pairs that could have had values."""
-    return lacking.only((lacking.lost < 1).any(axis=1)) if rule.needs_reference else lacking
+    return lacking.only(lacking.is_asked) if rule.needs_reference else lacking
 
 
 def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:

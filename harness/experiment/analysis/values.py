@@ -120,6 +120,12 @@ class Lacking:
         return gone
 
     @property
+    def is_asked(self) -> NDArray[np.bool_]:
+        """[k] pairs with a draw that has a value."""
+        there: NDArray[np.bool_] = (self.lost < 1).any(axis=1)
+        return there
+
+    @property
     def n(self) -> int:
         """Pairs that are missing."""
         return int(np.count_nonzero(self.is_absent))
