@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.composing import compose
 from harness.errors import InputError, SplitError
 from harness.models.chat import chat_messages
 from harness.models.protocol import (
@@ -72,10 +73,6 @@ def generate(
 
     Args:
         model: answers for all the variants: one base with their adapters added, an endpoint, or a file.
-        variants: what is compared.
-        prompts: of the allowed splits.
-        decoding: shared by all variants.
-        allowed_splits: the splits that may be seen here.
         journal: file that keeps what is complete; called again after a kill, only the rest is generated.
         on_progress: gets replies done of all, with the rate and the share cut off so far.
 
@@ -101,19 +98,8 @@ def generate(
         tally.add(generation)
 
     def keep(reply: Reply) -> None:
-        generation = Generation(
-            prompt_id=reply.key,
-            variant=reply.tag,
-            draw=reply.draw,
-            text=reply.text,
-            seed=decoding.seed,
-            n_tokens=reply.n_tokens,
-            finish_reason=reply.finish_reason,
-            cluster=clusters[reply.key],
-            thinking=reply.thinking,
-            reason=reply.error,
-            n_repaired=reply.n_repaired,
-        )
+        own = {"prompt_id": reply.key, "variant": reply.tag, "cluster": clusters[reply.key]}
+        generation = compose(Generation, reply, **own, seed=decoding.seed, reason=reply.error)
         if store is not None:
             store.append(generation)
         done[_place(generation)] = generation

@@ -18,13 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.doors.adapters import (
-    ADAPTER_FILES,
-    adapter_digest,
-    open_adapter_files,
-    read_contract,
-    write_contract,
-)
+from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_files, read_contract, write_contract
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import bound_base
 from harness.models.bases import load_tokenizer
@@ -93,11 +87,8 @@ def publish(
     An adapter that already stands under this name (same digest, base and contract) is not stored twice.
 
     Args:
-        tracking: the store.
         adapter: from `open_adapter`, with recipe, data and parent filled in where known.
-        name: the registered model.
         run_id: the run that trained it; a new run of stage `import` is made when None.
-        card: model card in Markdown with Hugging Face front matter.
         metrics: figures worth a column in the registry, e.g. the validation loss.
     """
     if not _NAME.fullmatch(name):

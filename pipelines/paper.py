@@ -36,7 +36,7 @@ from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
 from harness.experiment.shipped import experiments_folder
 from harness.experiment.workers.here import run_here
-from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.prices import Budget
 from harness.store.tracking import Tracking
 from harness.studies.create import draw_declared
 from harness.studies.design import StudyDesign

@@ -15,8 +15,7 @@ from harness.experiment.evaluate import evaluate_prepared
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
 from harness.experiment.preflight import say_data
-from harness.experiment.preparing import prompts_of
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts, prompts_of
 from harness.experiment.published import published_adapter
 from harness.experiment.session import NotStanding, Session
 from harness.experiment.shipped import experiments_folder
@@ -25,8 +24,7 @@ from harness.models.embedded import EMBEDDED
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Adapter, Variant
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.stages import pairs_stage
 from pipelines.training.dpo_recipe import DpoRecipe

@@ -10,8 +10,7 @@ from harness.errors import InputError
 from harness.experiment.published import published_adapter
 from harness.experiment.session import Session
 from harness.types import Adapter
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.stages import named_pairs, parent_of, prepared_for
 from pipelines.quickstart import quick_pairs
 from pipelines.training.methods import METHODS

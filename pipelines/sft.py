@@ -137,10 +137,7 @@ def run(
 
 def metrics(summary: SftSummary) -> Mapping[str, float]:
     """The figures worth a column in the registry."""
-    return {
-        "validation_loss": summary.validation_loss,
-        "validation_bits_per_byte": summary.validation_bits_per_byte,
-    }
+    return {"validation_loss": summary.validation_loss, "validation_bits_per_byte": summary.validation_bits_per_byte}
 
 
 def describe(recipe: SftRecipe) -> str:

@@ -18,8 +18,7 @@ from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe

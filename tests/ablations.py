@@ -10,6 +10,8 @@ from stories import tiny_recipe
 
 import pipelines  # noqa: F401  names the stages that prepare and train
 from harness.config import parse
+from harness.experiment.analysis.contrasts import MeasuredArm
+from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.arms import AblationDesign
 
 PLAIN: dict[str, Any] = {
@@ -46,3 +48,11 @@ def tiny_ablation(folder: Path, base: Path, *, train_tokens: int = 1500, **chang
     file = folder / "ablation.yaml"
     file.write_text(yaml.safe_dump(PLAIN | changes, sort_keys=False))
     return file
+
+
+def untrained(measured: MeasuredArm) -> SeededArm:
+    """An arm that nothing was trained for: one set of rows."""
+    return SeededArm(
+        measure=measured.measure, arm=measured.variant, by_seed={0: measured}, is_trained=False,
+        judge_id=measured.judge_id,
+    )  # fmt: skip

@@ -149,12 +149,12 @@ ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "re
 
 def own_judge(home: Home, folder: Path, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
     """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
-    from harness.experiment.judges.judge_uses import judge_of, use_of
+    from harness.experiment.judges.judge_uses import judge_of, judge_use
     from harness.judging import load_judge_spec
 
     spec = load_judge_spec(folder)
     wanted = tuple(c for c in spec.criteria if not criteria or c.name in criteria)
-    judge = judge_of(home.session, use_of(home.session, spec.model_copy(update={"criteria": wanted})))
+    judge = judge_of(home.session, judge_use(home.session, spec.model_copy(update={"criteria": wanted})))
     scores = judge.score(_items())
     theirs = {ours: name for name, ours in ASKED.items()}
     rows = [

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 from harness.doors.text import repair_json
+from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.record import (
     AuditRow,
     Cost,
@@ -25,7 +26,6 @@ from harness.reporting.record import (
     VariantRow,
     distribution,
 )
-from harness.reporting.traces import CurvePoint, LossCurve
 from harness.store.artifacts import from_json, to_json
 from harness.types import (
     Contrast,

@@ -50,8 +50,6 @@ def read_answer(answer: Any, *, keep_thinking: bool = False, opens_thinking: boo
     """The first choice of a chat completion; whatever is none has failed.
 
     Args:
-        answer: the body, as JSON gave it.
-        keep_thinking: leave thinking in the text.
         opens_thinking: the server's template has opened a block of thinking before the reply begins.
     """
     if (sentence := provider_error(answer)) is not None:
@@ -80,10 +78,6 @@ def part_thinking(
     """A reply without its blocks of thinking; one that was never closed is a cut-off reply, without text of its own.
 
     Args:
-        raw: what the model wrote.
-        finish: how it ended.
-        thinking: what was told apart already.
-        keep: leave everything in the text.
         is_open: a block was opened before the reply, by the template. A reply that closes one unopened says so itself.
     """
     if keep:

@@ -45,8 +45,6 @@ def read_rows(
     Lines end at LF: U+2028 and its kin may stand raw inside a text.
 
     Args:
-        path: the file.
-        of: what its rows are, for messages.
         on_repair, is_nan_null: as of `parse_json`.
 
     Raises:

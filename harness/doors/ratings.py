@@ -79,7 +79,6 @@ def read_answers(path: Path, *, items: Collection[str] = (), questions: Collecti
     """Every answer of a file.
 
     Args:
-        path: in any of the forms.
         items: the ids there are, which tell items from criteria in survey tables.
         questions: criteria to take; others are left out and counted.
 

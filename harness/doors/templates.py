@@ -198,11 +198,7 @@ def control(tokenizer: PreTrainedTokenizerBase) -> Control:
 
 
 def _write(
-    tokenizer: PreTrainedTokenizerBase,
-    how: Adaptation,
-    messages: Iterable[Mapping[str, str]],
-    *,
-    reply_follows: bool,
+    tokenizer: PreTrainedTokenizerBase, how: Adaptation, messages: Iterable[Mapping[str, str]], *, reply_follows: bool
 ) -> str:
     import jinja2
 

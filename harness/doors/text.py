@@ -157,11 +157,8 @@ def parse_json(
     """JSON data, bounded in size, depth and numbers, each key of an object once.
 
     Args:
-        text: the JSON.
-        file: what an error names.
         line: of the file, where the text is one line of it; else the error names the line within the text.
         on_repair: told how many characters were repaired; without it, texts that cannot be stored are refused.
-        max_chars: how long the text may be.
         is_nan_null: read NaN and infinities, which Python's own JSON writes, as null: missing.
 
     Raises:

@@ -112,10 +112,7 @@ def run(
         _bury_dead_drivers(store)
         tags = {"declaration": design.declaration_digest(), "ablation": design.name, "profile": profile or ""}
         tags[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"
-        with (
-            store.command(COMMAND, tags=tags) as parent,
-            _child_runs(store, design, plan, parent.run_id) as cells,
-        ):
+        with store.command(COMMAND, tags=tags) as parent, _child_runs(store, design, plan, parent.run_id) as cells:
             ran = Ran()
             session = Session(tracking=store, parent=parent.run_id, is_forced=is_forced, say=say)
             workers = _workers(executor, settings)

@@ -13,9 +13,8 @@ from harness.experiment.design import ExperimentDesign
 from harness.experiment.graph import Plan
 from harness.experiment.kinds import provider, stage_kind
 from harness.experiment.trainings import is_read, stages_of
-from harness.reporting.ablation_record import ArmCurves, ArmRow, Setting
+from harness.reporting.ablation_record import ArmCurves, ArmRow, LossCurve, Setting
 from harness.reporting.record import AuditRow
-from harness.reporting.traces import LossCurve
 from harness.store.artifacts import read_json
 from harness.store.tracking import Tracking
 

@@ -49,13 +49,7 @@ class Found:
 
 
 def analyse_stage(
-    session: Session,
-    design: ExperimentDesign,
-    *,
-    plan: Plan,
-    collected: Collected,
-    profile: str | None,
-    work: Work,
+    session: Session, design: ExperimentDesign, *, plan: Plan, collected: Collected, profile: str | None, work: Work
 ) -> ReportRecord:
     """Findings, record and report of an experiment, as a stage of its own; every run of it is a look at TEST."""
     declaration = design.declaration_digest()
@@ -142,15 +136,18 @@ def measure_rules(measures: Mapping[str, MeasureDesign], judges: Mapping[str, Ju
     rules = {}
     for name, declared in measures.items():
         judge = judges.get(name)
+        method = judge.spec.declared if judge else None
         known = None if declared.scores is not None else find_measure(name, declared.measure)
         is_ours = known is not None and judge is None
         rules[name] = MeasureRule(
             name=name,
-            unit=judge.unit if judge else known.unit if known else "share" if declared.is_rate else "",
+            unit=method.unit if method else known.unit if known else "share" if declared.is_rate else "",
             better=declared.better or (known.better if known else None),
             smallest_effect=declared.smallest_effect or _own_effect(known if is_ours else None),
-            is_rate=judge.is_share if judge else declared.is_rate or (known is not None and known.is_rate),
-            is_share=judge.is_share if judge else is_ours and known is not None and known.unit == "share",
+            is_rate=judge.spec.declared.is_share
+            if judge
+            else declared.is_rate or (known is not None and known.is_rate),
+            is_share=method.is_share if method else is_ours and known is not None and known.unit == "share",
             needs_reference=is_ours and known is not None and known.needs_reference,
             exploratory_reason=judge.exploratory_reason if judge else "",
         )

@@ -323,7 +323,7 @@ def _uses(
             taught = results.get(task.needs.get(TAUGHT, ""))
             spec = with_head(session, load_judge_spec(Path(task.settings["judge"])), taught)
             families = [family_of_variant(found.variant, spec) for found in cells]
-            uses[name] = judge_use(session, spec, measure=name, criterion=declared.criterion or name, families=families)
+            uses[name] = judge_use(session, spec, criterion=declared.criterion or name, families=families)
     return uses
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.composing import compose
 from harness.config import Seed, StrictConfig
 from harness.experiment.questions import Question, questions_of
 from harness.measures.catalogue import CATALOGUE, find_measure
@@ -123,15 +124,7 @@ class DecodingDesign(StrictConfig):
 
     def noun(self, *, seed: int) -> Decoding:
         """As the library's noun, with the run's seed."""
-        return Decoding(
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            n_draws=self.n_draws,
-            stop=self.stop,
-            keep_thinking=self.keep_thinking,
-            seed=seed,
-        )
+        return compose(Decoding, self, seed=seed)
 
 
 _KINDS = ("model", "adapter", "endpoint", "generations", "scored", "given")

@@ -15,11 +15,10 @@ from harness.experiment.graph import Plan, Task
 from harness.experiment.judges.qualifications import hosts_of
 from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import provider_names
-from harness.experiment.leakage import refuse_seen
+from harness.experiment.lineage import refuse_seen
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks
+from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks, stage_result
 from harness.judging.spec import load_judge_spec
 from harness.reporting.ablation_record import Work
 from harness.reporting.render import ReportFiles
@@ -62,14 +61,9 @@ def run_plan(
 
     Args:
         session: of the driver; its `parent` is the run that shared stages nest under.
-        design: what the plan was made from.
-        plan: what to run.
-        workers: where.
         ran: what is done so far; filled.
         beside: digests that stand declared beside the design's own while replies are made.
         parents: cell → the run that its own stages nest under.
-        on_event: told of everything.
-        n_attempts: how often a stage is tried before it is given up.
 
     Raises:
         InputError: what was declared cannot be asked, or a judge taught; found before anything is generated or trained.

@@ -87,13 +87,7 @@ class Builder:
     tasks: dict[str, Task] = field(default_factory=dict)
 
     def add(
-        self,
-        kind: str,
-        settings: Mapping[str, Any],
-        needs: Mapping[str, str],
-        label: str,
-        *,
-        is_joint: bool = False,
+        self, kind: str, settings: Mapping[str, Any], needs: Mapping[str, str], label: str, *, is_joint: bool = False
     ) -> str:
         """The key of a task, new or standing."""
         key = digest_json({"kind": kind, "settings": settings, "needs": needs})[:20]

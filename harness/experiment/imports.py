@@ -57,12 +57,9 @@ def read_files(
     """Files of one tool, read whole and matched before anything is stored.
 
     Args:
-        tool: a name of the catalogue.
         files: with the names that their runs are given, if any.
         control: the run that the others are compared with; without it the first.
         measures: to claim something on, more being better; without them all that every run has.
-        lower: of which less is better.
-        by: how rows are matched.
         cluster: a key of the rows' own data whose values are resampled as one.
         is_shared_only: leave out what is not in all runs.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import SplitError
 from harness.registry import records
 from harness.store.artifacts import read_json
-from harness.store.tracking import Tracking
-from harness.types import Adapter
+from harness.store.prepared import read_summary
+from harness.store.tracking import StageResult, Tracking
+from harness.types import Adapter, Prompt, Variant
 
 REFERENCE = "reference"  # who preferred, where people's own replies stand against samples of a model
 _STAGE_FILE = "stage.json"  # what `Tracking.stage` records of configuration and inputs
@@ -77,3 +79,32 @@ def _runs(tracking: Tracking, adapter: Adapter) -> Iterator[str]:
     for record in records(tracking, name=adapter.name):
         if record.version == adapter.version and record.run_id is not None:
             yield record.run_id
+
+
+def refuse_seen(
+    tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult, test: Iterable[Prompt]
+) -> None:
+    """Refuse TEST prompts of films that a variant's adapter was trained or validated on.
+
+    Known of adapters that were trained here: their data digest leads to the prepared corpus behind them. Two splits of
+    one corpus with different seeds are how it happens.
+
+    Raises:
+        SplitError: an adapter has seen a film of `test`.
+    """
+    asked = {prompt.cluster for prompt in test}
+    corpus = read_summary(prepared.folder).corpus_digest
+    for variant in variants:
+        digest = variant.adapter.data_digest if variant.adapter is not None else None
+        if variant.adapter is None or digest is None or digest == prepared.digest:
+            continue
+        for run in tracking.find(stage="prepare", output_digest=digest, limit=1):
+            folder = tracking.folder(run.run_id)
+            if read_summary(folder).corpus_digest != corpus:
+                continue  # another corpus, whose films only happen to bear the same ids
+            seen = {row["id"] for row in read_json(folder / "clusters.json") if row["split"] != "test"} & asked
+            if seen:
+                raise SplitError(
+                    f"`{variant.name}`: adapter {variant.adapter.name}/{variant.adapter.version} was trained on "
+                    f"{len(seen)} of the {len(asked)} TEST films; split with the seed it was trained with (`data.seed`)"
+                )

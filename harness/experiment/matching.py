@@ -36,7 +36,6 @@ def match(runs: Mapping[str, PeerRun], *, by: By = "auto") -> Matched:
     """The rows of several runs, put together by the tool's ids, or by the text of the question where ids do not tell.
 
     Args:
-        runs: by name.
         by: `auto` takes ids where they stand for the same questions in all runs, else the questions' texts.
 
     Raises:

@@ -22,8 +22,7 @@ from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session
 from harness.experiment.tasks import run_ticket, test_prompts, variant_of
 from harness.experiment.variants import has_weights
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
 from harness.models.recorded import RecordedModel
 from harness.store.prepared import read_summary
 from harness.types import Prompt, Variant

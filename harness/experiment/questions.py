@@ -67,7 +67,6 @@ def declared_late(
     """Labels of the questions that both sides had replied before.
 
     Args:
-        questions: of the analysis.
         declaration: digest of the whole declaration, for replies from before questions had digests of their own.
         standing: for each seed, by arm: digests that stood declared while the arm replied; an arm without replies is
             not there.

@@ -18,7 +18,7 @@ from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign, MeasureDesign
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
-from harness.experiment.score_table import lost_scores, scores_of
+from harness.experiment.record_parts import lost_scores, scores_of
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import TOTAL
 from harness.models.memory import peak_of_stages
@@ -282,7 +282,7 @@ def _limitations(design: ExperimentDesign, collected: Collected, training: arms.
             any(judge.row.is_self_family for judge in judges),
         "Controls show that a judge sees planted faults, not that it agrees with people.": collected.uses,
         "No judge supports a claim here: nothing is said about how people would like the replies.":
-            not any(judge.can_claim for judge in judges),
+            all(judge.exploratory_reason for judge in judges),
         "One reply was drawn per prompt: the chance of the draw is part of every interval.":
             collected.ends and design.decoding.n_draws == 1 and design.decoding.temperature > 0,
     }  # fmt: skip

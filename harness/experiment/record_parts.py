@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
 from harness.experiment.lineage import REFERENCE, Training, pairs_behind, training_of
 from harness.experiment.questions import Question
-from harness.experiment.score_table import LostScores
 from harness.judging.results import ScoredGeneration
 from harness.measures.replies import reply_status
+from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.record import (
     DataCard,
     Declaration,
@@ -28,8 +28,7 @@ from harness.reporting.record import (
     SplitRow,
     StageLine,
 )
-from harness.reporting.traces import CurvePoint, LossCurve
-from harness.store.artifacts import read_json, read_manifest
+from harness.store.artifacts import read_json, read_manifest, read_parquet
 from harness.store.tracking import StageResult, Tracking
 from harness.task_kinds import TaskKind
 from harness.types import SPLITS, Generation, Message, Prompt, Qualification, ScoreStatus, Variant
@@ -305,3 +304,48 @@ def declaration(
         late=late,
         question_looks={q.label: 1 + sum(q.digest in known for known in others) for q in questions},
     )
+
+
+GROUP = ("judge_id", "criterion", "variant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostScores:
+    """Scores of one judge, criterion and variant that are missing for one reason."""
+
+    judge_id: str
+    criterion: str
+    variant: str
+    status: str
+    n: int
+    of: int  # scores that there should be
+
+
+def scores_of(file: Path, prompt_ids: Collection[str]) -> list[ScoredGeneration]:
+    """Every score of the replies to these prompts."""
+    return read_parquet(file, ScoredGeneration, where={"prompt_id": prompt_ids})
+
+
+def lost_scores(file: Path) -> list[LostScores]:
+    """What is missing in a judge's table and why, in one order whatever order it is counted in."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, columns=[*GROUP, "status", "value"])
+    totals = {
+        tuple(row[name] for name in GROUP): row["count_all"]
+        for row in table.group_by(list(GROUP)).aggregate([([], "count_all")]).to_pylist()
+    }
+    missing = table.filter(table["value"].is_null())
+    counted = missing.group_by([*GROUP, "status"]).aggregate([([], "count_all")]).to_pylist()
+    found = [
+        LostScores(
+            judge_id=row["judge_id"],
+            criterion=row["criterion"],
+            variant=row["variant"],
+            status=row["status"],
+            n=row["count_all"],
+            of=totals[tuple(row[name] for name in GROUP)],
+        )
+        for row in counted
+    ]
+    return sorted(found, key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))

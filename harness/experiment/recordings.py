@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.experiment.imported_scores import ImportedScore
 from harness.experiment.measured_arms import Replies, Scored
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts
 from harness.models.recorded import RecordedModel
 from harness.types import Absence, Prompt, Variant
 

@@ -11,12 +11,12 @@ from harness.doors import functions
 from harness.errors import InputError
 from harness.experiment.design import VariantDesign
 from harness.experiment.graph import PREPARED, REPLIES
-from harness.experiment.judges.judge_uses import JudgeUse, score_stage, use_of
+from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import versus_stage
 from harness.experiment.judges.qualifications import qualify_stage
 from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
-from harness.experiment.leakage import refuse_seen
+from harness.experiment.lineage import refuse_seen
 from harness.experiment.measured_arms import Replies, read_replies
 from harness.experiment.measuring import generate_stage, heldout_stage
 from harness.experiment.preparing import prompts_of
@@ -25,8 +25,7 @@ from harness.experiment.recordings import asked_prompts, shared_draws
 from harness.experiment.reply_measures import metrics_stage, own_stage
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Ticket
+from harness.experiment.workers.schedule import Ticket, stage_result
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import find_measure
 from harness.store.artifacts import digest_json, from_json
@@ -149,7 +148,7 @@ def _measure(session: Session, settings: Settings, needed: Needed) -> StageResul
 
 
 def _use(session: Session, settings: Settings, needed: Needed) -> JudgeUse:
-    return use_of(session, with_head(session, load_judge_spec(Path(settings["judge"])), needed.get(TAUGHT)))
+    return judge_use(session, with_head(session, load_judge_spec(Path(settings["judge"])), needed.get(TAUGHT)))
 
 
 def _judge(session: Session, settings: Settings, needed: Needed) -> StageResult:

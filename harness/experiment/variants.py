@@ -116,13 +116,9 @@ def resolve_variant(
     """What a declaration names, found and digested; the model itself is not loaded.
 
     Args:
-        name: the variant's name in the experiment.
-        design: its declaration.
-        tracking: where the registry is.
         system: that of the prepared data; where rows bring none, an adapter's own goes before it, and None leaves it to
             the model's template.
         shots_from: gives TRAIN prompts to draw few-shot exchanges from; called only when some are wanted.
-        seed: of that draw.
         probe: finds out what a server takes, by its address and a model there; what it refuses is part of the variant.
     """
     if design.generations is not None:

@@ -63,7 +63,6 @@ def build_judge(
     """The judge that `spec` describes: on a loaded model (the bare base: adapters do not judge), or a queue.
 
     Args:
-        spec: what the judge's folder says.
         model: of a local judge; of a learned one, its encoder.
         queue: of a judge behind an endpoint, whose mode is resolved.
 

@@ -7,20 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.composing import compose
 from harness.errors import InputError
 from harness.judging.results import item_id, judged_items
 from harness.store.artifacts import digest_json
-from harness.types import (
-    NO_REPLY,
-    Estimate,
-    Generation,
-    JudgedItem,
-    Place,
-    PreferredReply,
-    Prompt,
-    Score,
-    ScoreStatus,
-)
+from harness.types import NO_REPLY, Estimate, Generation, JudgedItem, Place, PreferredReply, Prompt, Score, ScoreStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,10 +196,7 @@ def position_consistency(
 
 
 def first_position(
-    preferences: Sequence[Score] | Sequence[ComparedGenerations],
-    *,
-    clusters: Mapping[str, str],
-    level: float = 0.95,
+    preferences: Sequence[Score] | Sequence[ComparedGenerations], *, clusters: Mapping[str, str], level: float = 0.95
 ) -> Estimate | None:
     """Share of decisive verdicts for the reply shown first, over both orders; None when every verdict is a tie."""
     decisive = [p for p in preferences if p.preferred is not None and p.preferred != "tie"]
@@ -258,23 +246,15 @@ def _against(item: JudgedItem, one: Generation, other: Generation) -> JudgedItem
 
 def _row(one: Generation, other: Generation, score: Score, *, shown_first: Place) -> ComparedGenerations:
     p = score.probabilities
-    return ComparedGenerations(
-        prompt_id=one.prompt_id,
+    return compose(
+        ComparedGenerations,
+        one,
+        score,
         first=one.variant,
         second=other.variant,
-        draw=one.draw,
-        cluster=one.cluster,
-        criterion=score.criterion,
-        judge_id=score.judge_id,
         shown_first=shown_first,
-        preferred=score.preferred,
-        status=score.status,
         probabilities=None if p is None else (p[0], p[1], p[2]),
-        mass=score.mass,
-        entropy=score.entropy,
         length_difference=len(one.text) - len(other.text),
-        mode=score.mode,
-        reason=score.reason,
         pair_id=score.item_id,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.composing import compose
 from harness.errors import InputError
 from harness.store.artifacts import digest_json
 from harness.types import NO_REPLY, Generation, JudgedItem, Prompt, Score, ScoreStatus
@@ -71,21 +72,4 @@ def join_scores(generations: Iterable[Generation], scores: Iterable[Score]) -> l
 def _row(generation: Generation | None, score: Score) -> ScoredGeneration:
     if generation is None:
         raise InputError(f"`{score.item_id}` must be the item of one of the generations given, got a score for it")
-    return ScoredGeneration(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
-        criterion=score.criterion,
-        judge_id=score.judge_id,
-        value=score.value,
-        status=score.status,
-        probabilities=score.probabilities,
-        mass=score.mass,
-        entropy=score.entropy,
-        total=score.total,
-        n_tokens=score.n_tokens,
-        mode=score.mode,
-        reason=score.reason,
-        item_id=score.item_id,
-    )
+    return compose(ScoredGeneration, generation, score)

@@ -74,11 +74,8 @@ def heldout_losses(
 
     Args:
         model: one that `supports` exact continuation log-probabilities.
-        prompts: with their human replies as `reference`.
         system: the variant's system prompt; the same one as in training and generation.
-        shots: the variant's few-shot exchanges.
         adapter: as `protocol.adapter_name` names it; None is the bare base.
-        on_progress: gets tokens read of all.
 
     Raises:
         UnavailableError: the model gives no exact log-probabilities.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.composing import compose
 from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.measures.length import n_words
@@ -79,15 +80,7 @@ def reply_status(generation: Generation) -> ScoreStatus:
 
 def blank_row(generation: Generation) -> MeasuredReply:
     """A reply's row before anything is measured: its status says why there will be nothing."""
-    return MeasuredReply(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
-        value=None,
-        status=reply_status(generation),
-        reason=generation.reason,
-    )
+    return compose(MeasuredReply, generation, value=None, status=reply_status(generation))
 
 
 def is_cut_off(generation: Generation) -> float | None:
@@ -104,11 +97,9 @@ def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
     status, text = reply_status(generation), generation.text
     has_text = status == "ok"
     context = [message.content for message in prompts[generation.prompt_id].messages]
-    return ReplyMetrics(
-        prompt_id=generation.prompt_id,
-        variant=generation.variant,
-        draw=generation.draw,
-        cluster=generation.cluster,
+    return compose(
+        ReplyMetrics,
+        generation,
         status=status,
         no_text=float(not has_text),
         length=n_words(text) if has_text else None,

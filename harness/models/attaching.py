@@ -34,8 +34,6 @@ def attach(model: Module, files: AdapterFiles, *, name: str, trainable: bool = F
     Args:
         model: a transformers model, or the PEFT model that an earlier call gave.
         files: from `open_adapter_files`.
-        name: PEFT's name for it.
-        trainable: whether its weights may move afterwards.
 
     Raises:
         InputError: it does not fit the layers, or would change the base.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
+from harness.composing import compose
 from harness.models.cache import AnswerCache
 from harness.models.protocol import (
     Capability,
@@ -63,9 +64,6 @@ class CachedModel:
             load: gives the model; called whenever there is something to ask, so it should keep it.
             identity: JSON that tells it from every model that may answer otherwise, as weights and precision, or
                 server and name; a number more asks everything anew.
-            cache: of answers.
-            base: the model's weights, where they are known.
-            supports: what the model can be asked.
             on_recall: is told before anything is computed how much of a call is known.
             commit_s: seconds of work that a kill may cost, besides the forward pass that is under way.
         """
@@ -231,16 +229,8 @@ def _options_json(answer: OptionProbabilities) -> JsonObject:
 
 
 def _reply(request: ReplyRequest, stored: JsonObject) -> Reply:
-    return Reply(
-        key=request.key,
-        draw=request.draw,
-        adapter=request.adapter,
-        text=stored["text"],
-        n_tokens=stored["n_tokens"],
-        finish_reason=stored["finish"],
-        tag=request.tag,
-        thinking=stored.get("thinking", ""),
-    )
+    told = {"text": stored["text"], "n_tokens": stored["n_tokens"], "thinking": stored.get("thinking", "")}
+    return compose(Reply, request, finish_reason=stored["finish"], **told)
 
 
 def _reply_json(reply: Reply) -> JsonObject:

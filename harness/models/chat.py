@@ -23,10 +23,7 @@ DIALOGUE_SYSTEM = "Continue the film dialogue with the next line only."
 
 
 def chat_messages(
-    prompt_messages: Sequence[Message],
-    *,
-    system: str | None = DIALOGUE_SYSTEM,
-    shots: Sequence[Sequence[Message]] = (),
+    prompt_messages: Sequence[Message], *, system: str | None = DIALOGUE_SYSTEM, shots: Sequence[Sequence[Message]] = ()
 ) -> list[ChatMessage]:
     """The complete chat of a prompt: system message, few-shot exchanges in order, then the prompt's own messages.
 

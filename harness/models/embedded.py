@@ -79,10 +79,7 @@ def _convert_atomically(source: Path, folder: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars that cannot be turned off otherwise
             _read_tokenizer(source).save_pretrained(unfinished)
             _read_model(source).save_pretrained(unfinished)
-        record = {
-            "digest": embedded_digest(source),
-            "source": source.name,
-        }
+        record = {"digest": embedded_digest(source), "source": source.name}
         (unfinished / _RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
         os.chmod(unfinished, 0o755)  # mkdtemp makes a folder that only its owner can read
         if folder.exists():  # has no record: left by something that was not this function

@@ -11,10 +11,7 @@ def push_folder(folder: Path, repo: str, *, private: bool, message: str, endpoin
     """Upload a folder as a commit of a model repository, which is made where it is not there; gives its address.
 
     Args:
-        folder: every file of it goes.
         repo: `owner/name`.
-        private: of a repository that is made.
-        message: of the commit.
         endpoint: another hub than that of HF_ENDPOINT.
 
     Raises:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from harness.composing import compose
 from harness.errors import ConfigError, InputError
 from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
@@ -94,11 +95,9 @@ class LocalModel:
         """Load a base: float32 on the CPU, bfloat16 on CUDA, FlashAttention where it is installed, else SDPA.
 
         Args:
-            base: from `resolve_base`.
             dtype: `auto`, or one that the device is fast in; bfloat16 is 25 times slower than float32 on most CPUs.
             device: `auto` takes CUDA when there is one.
             quantization: `nf4` holds the weights in 4 bits with double quantisation (QLoRA, 2305.14314).
-            attention: `auto`, or one by name.
 
         Raises:
             UnavailableError: the device, the attention or the weights are not there.
@@ -265,24 +264,14 @@ class LocalModel:
     def _job(self, index: int, request: ReplyRequest, decoding: Decoding) -> Job:
         ids = render(self.tokenizer, request.messages)
         self._require_room(request.key, len(ids) + decoding.max_new_tokens)
-        return Job(
-            index=index,
-            key=request.key,
-            draw=request.draw,
-            adapter=request.adapter,
-            ids=ids,
-            decoding=decoding,
-            is_stopped=stop_test(self.tokenizer, decoding.stop),
-            stream=self.stream_of(request.adapter),
-            tag=request.tag,
-        )
+        is_stopped, stream = stop_test(self.tokenizer, decoding.stop), self.stream_of(request.adapter)
+        return compose(Job, request, index=index, ids=ids, decoding=decoding, is_stopped=is_stopped, stream=stream)
 
     def _reply(self, line: Line) -> Reply:
         tokens = line.tokens[:-1] if line.tokens[-1] in self.end_ids else line.tokens
         finish = line.finish if line.finish in ("stop", "length") else "unknown"
         said = read_reply(self.tokenizer, line.job.ids, tokens, decoding=line.job.decoding, finish=finish)
-        job = line.job
-        return as_reply(said, key=job.key, draw=job.draw, adapter=job.adapter, tag=job.tag, n_tokens=len(line.tokens))
+        return as_reply(said, line.job, n_tokens=len(line.tokens))
 
     # ── exact probabilities ──────────────────────────────────────────────────────────────────────────────────────────
 

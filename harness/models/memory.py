@@ -75,7 +75,6 @@ def told_in_a_sentence(what: str, *, settings: Mapping[str, Any], folder: Path |
     """Where trainings and generation run: a device that gives out is one error of ours, and says what stands.
 
     Args:
-        what: the stage, as a reader meets it.
         settings: its own, nested as in its file.
         folder: where it keeps what the next attempt goes on from.
 

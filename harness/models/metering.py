@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harness.models.protocol import OnProgress
+from harness.models.protocol import OnProgress, OnReply, Reply, ReplyRequest
 from harness.types import Progress
 
 
@@ -61,3 +62,21 @@ class Meter:
             self._on_progress(
                 Progress(done=self._done, total=self._total, unit=self._unit, note=f"{rate:,.0f} tokens/s")
             )
+
+
+def answered_in_turn(
+    requests: Sequence[ReplyRequest],
+    answer: Callable[[ReplyRequest], Reply],
+    *,
+    on_reply: OnReply | None,
+    on_progress: OnProgress | None,
+) -> list[Reply]:
+    """The replies of a model that is asked for one after another."""
+    meter = Meter(len(requests), "replies", on_progress)
+    replies = []
+    for request in requests:
+        replies.append(reply := answer(request))
+        if on_reply is not None:
+            on_reply(reply)
+        meter.advance(1, reply.n_tokens or 0)
+    return replies

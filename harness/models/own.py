@@ -12,20 +12,16 @@ from harness.doors.answers import part_thinking
 from harness.errors import InputError
 from harness.models.bases import family_of_config
 from harness.models.local import LocalModel
-from harness.models.metering import Meter, Usage
+from harness.models.metering import Usage, answered_in_turn
 from harness.models.protocol import (
-    Capability,
-    Continuation,
-    ContinuationRequest,
+    GeneratesOnly,
     OnProgress,
     OnReply,
-    OptionProbabilities,
-    OptionRequest,
     Reply,
     ReplyRequest,
     adapter_name,
     as_reply,
-    require,
+    no_reply,
 )
 from harness.store.artifacts import digest_json
 from harness.types import Adapter, BaseModel, Decoding
@@ -36,24 +32,21 @@ if TYPE_CHECKING:
 _LORA = ("lora_", "modules_to_save")  # in the names of an adapter's weights
 
 
-class FunctionModel:
+class FunctionModel(GeneratesOnly):
     """A function str → str as a model; implements `LanguageModel` with `generate` alone.
 
     A parameter called `messages` gets the chat as a list of `{"role", "content"}`, any other the turns as one text, a
     turn a line. What it raises on, and None, is a reply that failed.
     """
 
-    supports: frozenset[Capability] = frozenset({"generate"})
-    base: BaseModel | None = None
-
     def __init__(self, function: Callable[..., Any]) -> None:
         import inspect
 
         self._function = function
-        self._name = getattr(function, "__name__", type(function).__name__)
+        self.name = getattr(function, "__name__", type(function).__name__)
         first = next(iter(inspect.signature(function).parameters), None)
         if first is None:
-            raise InputError(f"`{self._name}` must take a prompt or `messages` to be compared, it takes nothing")
+            raise InputError(f"`{self.name}` must take a prompt or `messages` to be compared, it takes nothing")
         self._takes_messages = first == "messages"
         self.usage = Usage()
 
@@ -70,42 +63,22 @@ class FunctionModel:
         Raises:
             InputError: it returned something else than text or None.
         """
-        meter = Meter(len(requests), "replies", on_progress)
-        replies = []
-        for request in requests:
-            reply = self._reply(request, decoding)
-            replies.append(reply)
-            if on_reply is not None:
-                on_reply(reply)
-            meter.advance(1, 0)
-        return replies
+        return answered_in_turn(
+            requests, lambda request: self._reply(request, decoding), on_reply=on_reply, on_progress=on_progress
+        )
 
     def _reply(self, request: ReplyRequest, decoding: Decoding) -> Reply:
         chat = [dict(message) for message in request.messages]
         try:
             said = self._function(chat if self._takes_messages else "\n".join(m["content"] for m in chat))
         except Exception as err:  # noqa: BLE001  # a function of the user's may raise anything
-            return _failed(request, functions.failure(err))
+            return no_reply(request, functions.failure(err))
         if said is None:
-            return _failed(request, f"{self._name} returned None")
+            return no_reply(request, f"{self.name} returned None")
         if not isinstance(said, str):
-            raise InputError(f"`{self._name}` must return the reply as text, or None, got {type(said).__name__}")
+            raise InputError(f"`{self.name}` must return the reply as text, or None, got {type(said).__name__}")
         parted = part_thinking(said, finish="unknown", keep=decoding.keep_thinking)
-        return as_reply(parted, key=request.key, draw=request.draw, tag=request.tag, n_tokens=None)
-
-    def continuation_logprobs(
-        self, requests: Sequence[ContinuationRequest], *, on_progress: OnProgress | None = None
-    ) -> list[Continuation]:
-        """Not there: raises UnavailableError."""
-        require(self, "continuation_logprobs", who=self._name)
-        return []
-
-    def option_probabilities(
-        self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-    ) -> list[OptionProbabilities]:
-        """Not there: raises UnavailableError."""
-        require(self, "option_probabilities", who=self._name)
-        return []
+        return as_reply(parted, request, n_tokens=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,13 +133,6 @@ class LiveModel:
         if self.adapter is not None:
             local.bank.know(self.adapter.name, name=adapter_name(self.adapter), digest=self.adapter.digest)
         return local
-
-
-def _failed(request: ReplyRequest, reason: str) -> Reply:
-    return Reply(
-        key=request.key, draw=request.draw, adapter=None, tag=request.tag, text="", n_tokens=None,
-        finish_reason="error", error=reason,
-    )  # fmt: skip
 
 
 def _weights_digest(state: Any, names: Any) -> str:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
+from harness.composing import compose
 from harness.doors.answers import Said
 from harness.errors import UnavailableError
 from harness.types import Adapter, BaseModel, Decoding, FinishReason, Progress
+
+if TYPE_CHECKING:
+    from harness.models.batch import Job
 
 Capability = Literal["generate", "continuation_logprobs", "option_probabilities"]
 
@@ -45,25 +49,17 @@ class Reply:
     n_repaired: int = 0  # characters of either that could not be stored
 
 
-def as_reply(
-    said: Said, *, key: str, draw: int, adapter: str | None = None, tag: str = "", n_tokens: int | None
-) -> Reply:
+def as_reply(said: Said, asked: ReplyRequest | Job, *, n_tokens: int | None) -> Reply:
     """What a model said as the reply to a request."""
     finish: FinishReason = (
         "refused" if said.status == "refused" else "error" if said.status == "failed" else said.finish
     )
-    return Reply(
-        key=key,
-        draw=draw,
-        adapter=adapter,
-        tag=tag,
-        text=said.text,
-        thinking=said.thinking,
-        n_tokens=n_tokens,
-        finish_reason=finish,
-        error=said.reason,
-        n_repaired=said.n_repaired,
-    )
+    return compose(Reply, asked, said, n_tokens=n_tokens, finish_reason=finish, error=said.reason)
+
+
+def no_reply(request: ReplyRequest, why: str) -> Reply:
+    """That a request has no reply."""
+    return compose(Reply, request, text="", n_tokens=None, finish_reason="error", error=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,18 +13,12 @@ from harness.doors.files import Row, read_rows
 from harness.doors.forms import advice
 from harness.doors.text import is_absent, require_id, shown
 from harness.errors import CorpusError, InputError
-from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-    as_reply,
-)
+from harness.models.metering import answered_in_turn
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest, as_reply, no_reply
 from harness.types import NO_REPLY, Decoding, FinishReason
 
 _KEYS = {"prompt_id", "text", "draw", "finish_reason", "n_tokens", "thinking"}
+_MISSING = "the file has no generation for this prompt and draw"
 _LARGEST = 2**31 - 1  # of a draw or a number of tokens
 
 
@@ -101,16 +95,12 @@ class RecordedModel(GeneratesOnly):
                 f"`{self.path}` must hold generations for the prompts at hand, got none of {len(requests)} "
                 f"(the first prompt is `{wanted}`, the file begins with `{has}`); use the ids of the prepared prompts"
             )
-        meter = Meter(len(requests), "replies", on_progress)
-        replies = []
-        for request in requests:
+
+        def answer(request: ReplyRequest) -> Reply:
             recorded = self._replies.get((request.key, request.draw))
-            reply = self._told(recorded, request, decoding) if recorded else _missing(request)
-            replies.append(reply)
-            if on_reply is not None:
-                on_reply(reply)
-            meter.advance(1, reply.n_tokens or 0)
-        return replies
+            return self._told(recorded, request, decoding) if recorded else no_reply(request, _MISSING)
+
+        return answered_in_turn(requests, answer, on_reply=on_reply, on_progress=on_progress)
 
     def _told(self, recorded: Reply, request: ReplyRequest, decoding: Decoding) -> Reply:
         """A line of the file as the reply to a request, its thinking told apart."""
@@ -126,7 +116,7 @@ class RecordedModel(GeneratesOnly):
             # Where others begin inside a block, one that was cut off and closes none never left it.
             is_open=self._opens_thinking and recorded.finish_reason == "length",
         )
-        return as_reply(said, key=recorded.key, draw=recorded.draw, tag=request.tag, n_tokens=recorded.n_tokens)
+        return as_reply(said, request, n_tokens=recorded.n_tokens)
 
 
 def _read(path: Path, row: Row, *, n_before: Mapping[str, int]) -> Reply:
@@ -167,16 +157,3 @@ def _fault(row: Mapping[str, Any]) -> str:
     if finish is not None and finish not in get_args(FinishReason):
         return f"`finish_reason` must be one of {', '.join(get_args(FinishReason))}, got {shown(finish)}"
     return ""
-
-
-def _missing(request: ReplyRequest) -> Reply:
-    return Reply(
-        key=request.key,
-        draw=request.draw,
-        adapter=request.adapter,
-        tag=request.tag,
-        text="",
-        n_tokens=None,
-        finish_reason="error",
-        error="the file has no generation for this prompt and draw",
-    )

@@ -50,7 +50,6 @@ def build_packs(sequences: Sequence[Sequence[int]], *, limit: int) -> list[Pack]
 
     Args:
         sequences: token ids, each without the prefix that all share.
-        limit: nodes of a pack.
     """
     packs: list[Pack] = []
     previous: Sequence[int] = ()
@@ -88,9 +87,7 @@ def build_groups(sequences: Sequence[Sequence[int]], *, n_before: Sequence[int],
     group share it already. Both are counted and the smaller is taken.
 
     Args:
-        sequences: token ids.
         n_before: how many tokens of each may stand in a prefix: none after that is asked about.
-        limit: nodes of a pack.
     """
     order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     return _best_groups(order, sequences, n_before, limit)

@@ -246,13 +246,7 @@ def _work_line(record: AblationRecord) -> str:
 
 
 def _estimate_row(
-    found: Index,
-    name: str,
-    estimate: Estimate,
-    *,
-    unit: str = "",
-    detail: str = "",
-    grain: Grain = Grain.PROMPT,
+    found: Index, name: str, estimate: Estimate, *, unit: str = "", detail: str = "", grain: Grain = Grain.PROMPT
 ) -> Row:
     written = write_estimate(estimate, unit=unit, is_difference=True, grain=grain, cluster_noun=found.cluster_noun)
     freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""

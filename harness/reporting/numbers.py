@@ -75,7 +75,6 @@ def write_estimate(
     """Write an estimate. Shares are written in per cent, their differences in percentage points.
 
     Args:
-        estimate: value and ends in `unit`.
         unit: as shown; "share" is scaled by 100.
         is_difference: sign everything, plus as well as minus.
         grain: what one of the n rows is.

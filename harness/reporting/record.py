@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InputError
-from harness.reporting.ablation_record import AblationRecord
-from harness.reporting.traces import LossCurve
+from harness.reporting.ablation_record import AblationRecord, LossCurve
 from harness.types import (
     Absence,
     Contrast,

@@ -101,11 +101,7 @@ def write_report(record: ReportRecord, folder: Path) -> ReportFiles:
     folder.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(html=folder / "report.html", markdown=folder / "report.md", json=folder / "report.json")
     # Everything is rendered before anything is written: a record that is refused leaves no file behind.
-    texts = {
-        files.json: render_json(record),
-        files.markdown: render_markdown(record),
-        files.html: render_html(record),
-    }
+    texts = {files.json: render_json(record), files.markdown: render_markdown(record), files.html: render_html(record)}
     for path, text in texts.items():
         unfinished = path.with_name(path.name + ".part")
         unfinished.write_text(text, encoding="utf-8", newline="\n")

@@ -90,7 +90,6 @@ def alternative_annotator(
         clusters: [n] films.
         epsilon: in [0, 1), declared beforehand.
         alignment: "distance" (negative root mean square to the others) or "exact" (share of others with the same mark).
-        level: of each test.
         min_items: annotators who share fewer items with another are left out, and named.
     """
     scores = check_values("judge", judge)

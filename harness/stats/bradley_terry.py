@@ -99,17 +99,12 @@ class Unfitted:
 
 
 def fit_strengths(
-    votes: Votes,
-    *,
-    level: float = 0.95,
-    with_position: bool = True,
-    with_both_bad: bool = True,
+    votes: Votes, *, level: float = 0.95, with_position: bool = True, with_both_bad: bool = True
 ) -> StrengthFit | Unfitted:
     """Strengths of all variants with clustered intervals, or the reason why the votes do not determine them.
 
     Args:
         votes: from `read_votes`; a length covariate is used when the votes carry one, raters when they do.
-        level: confidence level.
         with_position: estimate the advantage of the left side.
         with_both_bad: count "both bad" as a tie (default) or leave those votes out, as sensitivity.
     """

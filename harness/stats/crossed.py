@@ -76,12 +76,7 @@ class RaterClaims:
 
 
 def rater_contrast(
-    differences: ArrayLike,
-    *,
-    raters: Labels,
-    prompts: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    differences: ArrayLike, *, raters: Labels, prompts: Labels, level: float = 0.95, n_missing: int = 0
 ) -> RaterClaims:
     """Mean of `differences` [n], one per rater and prompt, as two claims that are kept apart.
 
@@ -111,12 +106,7 @@ def panel_claim(estimate: Estimate, n_raters: int) -> Estimate:
 
 
 def seed_contrast(
-    differences: ArrayLike,
-    *,
-    seeds: Labels,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    differences: ArrayLike, *, seeds: Labels, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> TestResult:
     """Mean of `differences` [n], one per training seed and prompt, with errors shared within seeds and within films."""
     n_seeds = code_labels("seeds", seeds).n_labels

@@ -41,7 +41,6 @@ def roc_auc(
         negatives: [n] scores that should be low (controls); not paired with `positives`.
         positive_clusters: [m] films; the same label on both sides is the same film.
         negative_clusters: [n] films.
-        level: confidence level.
         n_missing: scores of either side that are missing.
     """
     high, low = check_values("positives", positives), check_values("negatives", negatives)
@@ -71,12 +70,7 @@ def roc_auc(
 
 
 def concordance(
-    positives: ArrayLike,
-    negatives: ArrayLike,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    positives: ArrayLike, negatives: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> Estimate:
     """Share of aligned pairs in which the positive scores higher, ties half; CR2 on the logit scale, clustered.
 

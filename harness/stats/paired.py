@@ -52,12 +52,7 @@ class ClusterVariance:
 
 
 def paired_contrast(
-    treatment: ArrayLike,
-    control: ArrayLike,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    treatment: ArrayLike, control: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> TestResult:
     """Mean of `treatment − control` over aligned rows, with CR2 + Satterthwaite interval and two-sided t test.
 
@@ -65,7 +60,6 @@ def paired_contrast(
         treatment: [n] values of the first arm.
         control: [n] values of the second arm; row i is the same prompt as row i of `treatment`.
         clusters: [n] the unit that is resampled (the film).
-        level: confidence level.
         n_missing: pairs that should have entered and are missing; reported, not used.
 
     With one cluster the estimate comes without interval and p value. When every cluster shows exactly the same mean

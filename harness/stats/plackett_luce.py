@@ -109,12 +109,7 @@ def _log_likelihood(strengths: Floats, kind: _Kind) -> tuple[float, Floats]:
 
 
 def _estimates(
-    strengths: Floats,
-    kinds: Sequence[_Kind],
-    variants: tuple[str, ...],
-    clusters: Sequence[Hashable],
-    *,
-    level: float,
+    strengths: Floats, kinds: Sequence[_Kind], variants: tuple[str, ...], clusters: Sequence[Hashable], *, level: float
 ) -> RankingFit:
     """Centred strengths with sandwich intervals."""
     n, size = len(variants), len(clusters)

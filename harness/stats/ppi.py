@@ -65,7 +65,6 @@ def powered_mean(
         probabilities: [N] the probability with which each item was drawn for marking, as recorded when it was drawn
             (one number for a simple random draw). None is refused: without it nothing corrects the judge.
         clusters: [N] films.
-        level: confidence level.
         n_missing: items drawn whose mark is missing; reported, and a bias if not at random.
     """
     scores = check_values("judge", judge, minimum=2)
@@ -169,14 +168,7 @@ def _cross_fitted(scores: Floats, y: Floats, weights: Floats, coded: Coded, fold
 
 
 def _estimated(
-    scores: Floats,
-    y: Floats,
-    weights: Floats,
-    lam: Floats,
-    coded: Coded,
-    drawn: np.ndarray,
-    level: float,
-    method: str,
+    scores: Floats, y: Floats, weights: Floats, lam: Floats, coded: Coded, drawn: np.ndarray, level: float, method: str
 ) -> Estimate:
     n = len(scores)
     predicted = lam * (scores - scores.mean())  # centred: folds differ in λ, the judge's zero must not matter

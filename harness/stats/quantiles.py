@@ -28,12 +28,7 @@ UNBOUNDED = "too few clusters beyond this quantile: the interval ends at the mos
 
 
 def quantile_estimate(
-    values: ArrayLike,
-    probability: float,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    values: ArrayLike, probability: float, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> Estimate:
     """The `probability` quantile of `values` [n]: the smallest value with at least that share of rows at or below it.
 

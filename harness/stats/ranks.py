@@ -25,12 +25,7 @@ from harness.types import Estimate
 
 
 def wilcoxon(
-    treatment: ArrayLike,
-    control: ArrayLike,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
+    treatment: ArrayLike, control: ArrayLike, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
 ) -> TestResult:
     """Wilcoxon's signed-rank test for clustered pairs; the effect is the matched-pairs rank-biserial correlation.
 

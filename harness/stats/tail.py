@@ -136,12 +136,7 @@ def tail_asymmetry(
         )
         for link in LINKS
     ]
-    return TailAsymmetry(
-        test=tests[0],
-        sensitivity=tests[1],
-        low_change=low_change,
-        high_change=high_change,
-    )
+    return TailAsymmetry(test=tests[0], sensitivity=tests[1], low_change=low_change, high_change=high_change)
 
 
 def quantile_contrasts(

@@ -13,15 +13,7 @@ from harness.errors import InputError
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
 from harness.stats.results import TestResult
-from harness.stats.rows import (
-    Floats,
-    Labels,
-    check_count,
-    check_level,
-    check_same_length,
-    check_values,
-    code_labels,
-)
+from harness.stats.rows import Floats, Labels, check_count, check_level, check_same_length, check_values, code_labels
 from harness.types import Estimate
 
 _ROUNDING = 1e-14  # of the squares that were subtracted: a smaller excess is no variance

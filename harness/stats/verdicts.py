@@ -58,7 +58,6 @@ def verdict(
         better: whether a positive difference is an improvement ("higher") or the opposite ("lower").
         smallest_effect: smallest difference that matters, above 0, in the unit of the estimate; None: none declared.
         p_adjusted: the p value after the family's adjustment (`multiplicity.adjust`); None where there is no test.
-        level: confidence level of the claim.
         min_clusters: fewer clusters than this support no claim.
         in_family: whether the contrast was declared beforehand.
     """

@@ -15,6 +15,7 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
+from harness.composing import compose
 from harness.errors import SplitError
 from harness.store.artifacts import write_jsonl
 from harness.studies.exclusion import checks_passed, excluded_raters, rater_qualities, scale_middle
@@ -69,29 +70,19 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
     excluded = _excluded(study, rows)
     passed = checks_passed(rows, middle=scale_middle(study))
     return [
-        RatingRow(
+        compose(
+            RatingRow,
+            row,
             study=study.name,
             declaration=study.declaration,
-            slot=row.slot,
-            kind=row.kind,
-            rater=row.rater,
-            prompt_id=row.prompt_id,
-            cluster=row.cluster,
-            probability=row.probability,
             left=row.shown[0].variant,
             left_draw=row.shown[0].draw,
             right=row.shown[1].variant if len(row.shown) > 1 else None,
             right_draw=row.shown[1].draw if len(row.shown) > 1 else None,
             verdict=None if row.rating is None else row.rating.verdict,
-            winner=row.winner,
-            ranks=row.ranks,
             marks={} if row.rating is None else dict(row.rating.marks),
             has_passed=passed.get(row.slot),
-            reason=row.reason,
-            comment=row.comment,
             shown_at=row.shown_at or 0.0,
-            cast_at=row.cast_at,
-            is_rehearsal=row.is_rehearsal,
             is_excluded=row.rater in excluded,
         )
         for row in rows

@@ -105,14 +105,10 @@ def import_ratings(
     """Store a file of ratings as a closed study; nothing of a file with a fault.
 
     Args:
-        engine: the store.
         path: in any form that `harness.doors.ratings` reads.
-        name: of the study.
         items: JSONL of all that could be rated: item, variant, cluster, and prompt and reply in any known form.
         scale: lowest and highest mark of criteria whose rows name none.
         criteria: questions to take; one alone also names the criterion of rows without one.
-        epsilon: of the alternative-annotator test.
-        clock: for tests.
 
     Raises:
         CorpusError: file, line and rule: an unknown item or variant, a mark outside its scale, an item that

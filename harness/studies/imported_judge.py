@@ -60,10 +60,8 @@ def import_judge(
     """Store a judge's scores as a run that `judge validate --scores` takes.
 
     Args:
-        session: of the command.
         path: rows with item, criterion and value (a list: samples), or any form that ratings take.
         judge: its id; of a file with several judges, which of them.
-        criterion: of rows that name none.
         scale: lowest and highest score; samples need it.
         form: how a sample is written.
         study: whose items they are: words are coded as there, and items that it does not hold are left out.

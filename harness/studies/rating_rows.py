@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
+from harness.composing import compose
 from harness.studies.items import ItemReply, shown_order
 from harness.studies.schedule import SlotKind
 from harness.studies.schema import items, raters, ratings, slots
@@ -96,21 +97,14 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
         last = newest.get(row.id)
         stands = last is not None and last.action != UNDO
         rows.append(
-            RatedSlot(
+            compose(
+                RatedSlot,
+                item,
+                row,
                 slot=row.id,
-                kind=row.kind,
-                state=row.state,
                 rater=row.name,
-                is_rehearsal=row.is_rehearsal,
                 is_revoked=row.revoked_at is not None,
-                item_id=row.item_id,
-                prompt_id=item.prompt_id,
-                cluster=item.cluster,
                 rank=rank,
-                probability=item.probability,
-                messages=item.messages,
-                replies=item.replies,
-                is_flipped=row.is_flipped,
                 rating=Rating(
                     comparison_id=row.id,
                     rater=row.name,

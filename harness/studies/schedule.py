@@ -75,14 +75,11 @@ def draw_schedule(
     """Every rater's showings.
 
     Args:
-        items: the main items.
-        n_raters: size of the panel.
         overlap: raters per prompt; those with the least to do come first, ties by lot.
         block: prompts that share an order.
         repeats: share of a rater's items that come again, sides swapped, at least half a block later.
         attention: item numbers of the checks that each rater gets, spread over their showings.
         practice: item numbers of the practice, which comes first.
-        seed: of everything drawn here.
     """
     ranks = _shared_order(items, seed)
     seats = _seats(items, ranks, n_raters=n_raters, overlap=overlap, block=block, seed=seed)

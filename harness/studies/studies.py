@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from harness.composing import compose
 from harness.config import parse
 from harness.errors import InputError
 from harness.seeding import derive
@@ -328,17 +329,5 @@ def _rater(connection: Connection, study: Study, name: str) -> Any:
 
 
 def _study(row: Any) -> Study:
-    return Study(
-        id=row.id,
-        name=row.name,
-        kind=row.kind,
-        split=row.split,
-        design=parse(row.design, StudyDesign, where=row.name),
-        declaration=row.declaration,
-        criteria=tuple(from_json(Criterion, data) for data in row.criteria),
-        provenance=row.provenance,
-        plan=row.plan,
-        n_population=row.n_population,
-        created_at=row.created_at,
-        closed_at=row.closed_at,
-    )
+    design = parse(row.design, StudyDesign, where=row.name)
+    return compose(Study, row, design=design, criteria=tuple(from_json(Criterion, data) for data in row.criteria))

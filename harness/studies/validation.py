@@ -54,8 +54,6 @@ def validate_judge(session: Session, engine: Engine, study: Study, scores: Seque
     """Compare a judge's stored scores with a study's ratings; a stage like any other.
 
     Args:
-        session: of the command.
-        engine: the store.
         study: whose ratings; those that count.
         scores: runs that hold the scores, or `variant=run` where a run scored one file of replies.
 

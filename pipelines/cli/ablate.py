@@ -50,7 +50,7 @@ def ablate(
     from harness.experiment.arms import AblationDesign
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks
 
     use_endpoints(endpoint)
     design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()), task=task)

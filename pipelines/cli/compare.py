@@ -60,8 +60,7 @@ def compare(
     from harness.experiment.compare import build_design
     from harness.experiment.evaluate import preflight, run
     from pipelines.cli.outcome import evaluation, gated
-    from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks, open_command, open_session
 
     design = build_design(
         control,

@@ -40,8 +40,7 @@ def evaluate(
     """
     from harness.experiment.evaluate import load_design, preflight, run
     from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks, open_command, open_session
 
     use_endpoints(endpoint)
     design = load_design(file, profile=profile, corpus=corpus, seed=seed, task=task)

@@ -46,28 +46,19 @@ def generate(
 
     The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
     """
-    from harness.experiment.generate import GenerateConfig, recorded, run
+    from harness.experiment.design import DataDesign, DecodingDesign
+    from harness.experiment.generate import recorded, run
     from harness.experiment.measured_arms import GENERATIONS
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import open_session, say_spent
 
-    config = GenerateConfig(
-        variant=variant,
-        corpus=None if data is not None else corpus,
-        file=None if data is None else str(data),
-        prompts=prompts,
-        shots=shots,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        keep_thinking=keep_thinking,
-        seed=seed,
-        limit=limit,
+    source = DataDesign(corpus=corpus, prompts=prompts) if data is None else DataDesign(file=str(data), prompts=prompts)
+    decoding = DecodingDesign(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, keep_thinking=keep_thinking
     )
     session = open_session(force=force, budget_usd=budget_usd)
-    result = run(session, config)
+    result = run(session, variant, data=source, decoding=decoding, seed=seed, shots=shots, limit=limit)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:
         write_jsonl(out, [recorded(generation) for generation in generations])

@@ -45,9 +45,7 @@ def run(
     from harness.experiment.judges.judge_files import check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import dry_run as costs
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import checks, open_session, say_spent
 
     is_pairwise = load_judge_spec(judge).declared.compares
     if is_pairwise != (against is not None):
@@ -58,7 +56,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return costs(check_files(session, judge, against=against, **where))
+        return checks(check_files(session, judge, against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -92,14 +90,12 @@ def qualify(
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import qualifications
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import dry_run as costs
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import checks, open_session, say_spent
 
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
     if dry_run:
-        return costs(check_qualification(session, judge, **where))
+        return checks(check_qualification(session, judge, **where))
     found = qualify_judge(session, judge, **where)
     say_spent(session)
     own = load_judge_spec(judge).family
@@ -196,13 +192,11 @@ def steps(
 ) -> Result:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
     from harness.experiment.judges.criterion_steps import plan_steps, write_steps
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import dry_run as costs
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import checks, open_session, say_spent
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return costs(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
+        return checks(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force, task=task)
     say_spent(session)
     return Result(
@@ -233,8 +227,7 @@ def matrix(
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
     from harness.experiment.judges.cross_judging import cross_judges
     from pipelines.cli.judge_results import agreement
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import open_session, say_spent
 
     session = open_session(force=force, budget_usd=budget_usd)
     found = cross_judges(

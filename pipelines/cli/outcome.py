@@ -24,8 +24,7 @@ UNTESTED_EXIT = 4
 GateOption = Annotated[
     bool,
     typer.Option(
-        "--gate",
-        help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested.",
+        "--gate", help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested."
     ),
 ]
 _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}

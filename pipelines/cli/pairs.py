@@ -67,9 +67,7 @@ def build(
     A verdict counts when its margin is clear, and with a judge that compares two replies, when both orders agree.
     """
     from harness.config import parse
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import dry_run as checks
-    from pipelines.cli.spending import say_spent
+    from pipelines.cli.session import checks, open_session, say_spent
     from pipelines.preferences.build import PairsConfig
     from pipelines.preferences.preflight import look_at_pairs
     from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for

@@ -36,7 +36,7 @@ def paper(
     from harness.experiment.ablate import Executor, run
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks
     from pipelines.paper import load_paper, look_at_paper, make_studies, stand_in
 
     file, design = load_paper(profile=profile, corpus=corpus)

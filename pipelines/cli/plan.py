@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.presenter import Result, Table, presented
-from pipelines.cli.spending import UNKNOWN
+from pipelines.cli.presenter import UNKNOWN, Result, Table, presented
 
 if TYPE_CHECKING:
     from harness.experiment.planning.costs import Need, Scale

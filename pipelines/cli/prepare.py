@@ -29,8 +29,7 @@ def prepare(
     from harness.store.artifacts import to_json
     from harness.store.prepared import read_summary
     from pipelines.cli.session import open_session
-    from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.corpus.prepare_stage import prepare_stage
+    from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 
     config = PrepareConfig(
         corpus=corpus, base=base, base_revision=revision, max_tokens=max_tokens, seed=seed, limit=limit, lenient=lenient

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 _JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
 LEVEL = "{level}"  # in the head of a column of estimates: their confidence level
+UNKNOWN = "unknown"
 FIGURES = ("Figure", f"Value, {LEVEL} interval", "n")  # over rows of `figure`
 
 

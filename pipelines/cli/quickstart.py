@@ -37,8 +37,7 @@ def quickstart(
     A second call reuses every stage.
     """
     from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import open_command, open_session
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks, open_command, open_session
     from pipelines.quickstart import preflight, run
 
     said: dict[str, Any] = {

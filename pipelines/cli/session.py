@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from harness.experiment.judges.spending import Spending
 from harness.experiment.session import Session
 from harness.models.devices import gpu_trouble
-from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.prices import Budget
 from harness.store.tracking import Tracking
-from harness.terminal import progress, say, yellow
-from pipelines.cli.spending import say_spent
+from harness.terminal import progress, say, warning, yellow
+from pipelines.cli.presenter import UNKNOWN, Result, Table
+
+if TYPE_CHECKING:
+    from harness.experiment.judges.spending import Planned
+    from harness.experiment.planning.checks import Preflight
 
 
 def say_gpu_trouble() -> None:
@@ -35,3 +40,61 @@ def open_command(name: str, *, force: bool = False, budget_usd: float | None = N
         session.parent = parent.run_id
         yield session
     say_spent(session)
+
+
+_COLUMNS = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out, at most", "US$, at most")
+_UPPER = "A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens."
+
+
+def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -> Result:
+    """What was checked, then calls, tokens and price of what would be sent; an unknown price is said, never 0."""
+    looked, planned = ([], planned) if found is None else (found.checks, found.planned)
+    calls = [
+        {
+            "what": p.what,
+            "calls": p.plan.n_calls,
+            "known": p.plan.n_known,
+            "bytes": p.plan.n_bytes,
+            "input_tokens_at_most": p.plan.n_input_at_most,
+            "output_tokens_at_most": p.plan.n_output_at_most,
+            "usd_at_most": p.plan.usd_at_most,
+            "note": p.note,
+        }
+        for p in planned
+    ]
+    keys = ("what", "calls", "known", "input_tokens_at_most", "output_tokens_at_most")
+    rows = [
+        (*(row[key] for key in keys), UNKNOWN if row["usd_at_most"] is None else f"{row['usd_at_most']:.4f}")
+        for row in calls
+    ]
+    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in looked]
+    lacking = "" if found is None else found.lacking
+    return Result(
+        data={
+            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in looked],
+            "calls": calls,
+        },
+        shown=(
+            Table(title="Preflight", columns=("", "What", "Found"), rows=told),
+            Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),
+        ),
+        notes=(
+            *(warning(f"{p.what}: {p.note}") for p in planned if p.note),
+            _UPPER if planned else "No endpoint would be asked.",
+        ),
+        failure=lacking,
+        exit_code=2 if lacking else 0,
+    )
+
+
+def say_spent(session: Session) -> None:
+    """What this command asked endpoints for; silent where it asked none."""
+    spent = session.spending.spent()
+    if spent is None or spent.n_calls == 0:
+        return
+    unknown = f", {spent.n_unknown:,} calls of unknown price" if spent.n_unknown else ""
+    failed = f", {spent.n_failed:,} failed" if spent.n_failed else ""
+    say(
+        f"  endpoints: {spent.n_calls:,} calls{failed}, {spent.n_input:,} tokens in, {spent.n_output:,} out, "
+        f"${spent.usd:.4f}{unknown}"
+    )

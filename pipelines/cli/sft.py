@@ -30,8 +30,7 @@ def sft(
     from harness.experiment.published import published_adapter
     from pipelines.cli.outcome import training
     from pipelines.cli.session import open_session
-    from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.corpus.prepare_stage import prepare_stage
+    from pipelines.corpus.prepare import PrepareConfig, prepare_stage
     from pipelines.stages import training_record
     from pipelines.training.methods import METHODS
     from pipelines.training.stages import training_stage

@@ -39,8 +39,7 @@ def create(
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
     from harness.studies.create import create as make
     from harness.studies.create import draw_study
-    from pipelines.cli.session import open_session
-    from pipelines.cli.spending import dry_run as checks
+    from pipelines.cli.session import checks, open_session
 
     if dry_run:
         return checks(_checked(draw_study(open_session(), file, name=name)))

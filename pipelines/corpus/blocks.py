@@ -133,9 +133,7 @@ def _fitted(renderer: WindowRenderer, turns: Turns, windows: Windows, max_tokens
     first = renderer.first_turns(turns, windows, max_tokens=max_tokens)
     fitting = np.flatnonzero(first != TOO_LONG)
     return Fitted(
-        windows=windows.with_first(first).take(fitting),
-        renderer=renderer,
-        n_too_long=len(windows) - len(fitting),
+        windows=windows.with_first(first).take(fitting), renderer=renderer, n_too_long=len(windows) - len(fitting)
     )
 
 
@@ -338,10 +336,7 @@ class _Contents:
 
 
 def _contents(
-    tokenizer: PreTrainedTokenizerBase,
-    turns: Turns,
-    windows: Windows,
-    on_progress: Callable[[Progress], None] | None,
+    tokenizer: PreTrainedTokenizerBase, turns: Turns, windows: Windows, on_progress: Callable[[Progress], None] | None
 ) -> _Contents:
     """Token ids of every turn that some window uses, and where each turn's begin; unused turns have none."""
     used = np.zeros(len(turns.texts), dtype=np.bool_)

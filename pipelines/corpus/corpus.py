@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 from harness.errors import CorpusError
 from harness.store.prepared import ClusterUnit
 from harness.types import Conversation, Split
+from pipelines.corpus.containers import FileSet
 
 ReplyRule = Literal["every_turn", "assistant_turns"]
 
@@ -137,3 +138,17 @@ def require_conversations(conversations: tuple[Conversation, ...], file: Path | 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:
     return {reason: counts[reason] for reason in sorted(counts) if counts[reason]}
+
+
+def _never(where: object, name: str, tally: Tally) -> None:
+    """A folder, or a file, is never of this format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """Readers of a folder (or zip) and of a file, with the corpus's name; None where it is not of this format."""
+
+    from_folder: Callable[[FileSet, str, Tally], Corpus | None] = _never
+    from_file: Callable[[Path, str, Tally], Corpus | None] = _never
+    folder: str = ""  # what such a folder holds, for an error; empty: it is no folder
+    is_last: bool = False  # takes whatever no other format knows

@@ -52,8 +52,6 @@ def find_duplicates(*, asked: Sequence[str], replies: Sequence[str], splits: _Co
     """Windows of TRAIN that stand in VALIDATION or TEST, and of VALIDATION that stand in TEST.
 
     Args:
-        asked: the turn to answer of each window, length n.
-        replies: the reply of each window, length n.
         splits: index into SPLITS of each window, (n,).
 
     Returns:

@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import pydantic
 from pydantic import Field
+from rich.markup import escape
 
 from harness.doors.templates import chat_format
 from harness.errors import InputError
-from harness.models.bases import load_tokenizer, resolve_base
+from harness.experiment.session import OnProgress, Session
+from harness.models.bases import adaptation_of, asked_digest, load_tokenizer, resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
 from harness.store.artifacts import write_json
 from harness.store.prepared import PrepareSummary, SplitSummary, Written
+from harness.store.tracking import Stage, StageResult
 from harness.types import SPLITS, Progress, Split
 from pipelines.corpus.blocks import Fitted, fit_windows
 from pipelines.corpus.corpus import Corpus, ReplyRule
@@ -101,7 +104,6 @@ def run(
     """Write the prepared corpus into `folder`; the same config and corpus give the same bytes.
 
     Args:
-        config: every setting.
         folder: where the files go; made when it is not there.
         on_progress: told of every batch, first in turns, then in windows.
         corpus, tokenizer: what the config names, where the caller has them already.
@@ -241,3 +243,33 @@ def _duplicate_rows(duplicates: Sequence[Duplicate], windows: Windows) -> list[D
         )
         for d in duplicates
     ]
+
+
+def prepare_stage(session: Session, config: PrepareConfig, *, adopt: bool = False) -> StageResult:
+    """Corpus → splits, prompts and windows. Decided by the corpus's content, not by where it lies."""
+    corpus = read_corpus(config.corpus, lenient=config.lenient)
+    base = resolve_base(config.base, revision=config.base_revision)
+    settings = config.model_dump(mode="json", exclude={"corpus", "base", "base_revision"})
+    if config.system is None and system_of(config, corpus) is None:
+        settings["system"] = ""  # earlier versions gave such rows a system prompt under the same settings
+    for note in adaptation_of(base).notes:
+        session.say(f"  {escape(note)}")
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        summary = run(config, folder=stage.folder, on_progress=on_progress, corpus=corpus)
+        stage.set_tag("corpus", summary.corpus)
+        for name, counts in {"repaired": summary.repaired, "skipped": summary.skipped, "seen": summary.seen}.items():
+            stage.log_params({f"{name}.{key}": value for key, value in counts.items()})
+        for split, held in summary.splits.items():
+            stage.log_metric(f"{split}_windows", held.windows.n_prompts)
+            stage.log_metric(f"{split}_clusters", held.n_clusters)
+
+    return session.stage(
+        "prepare",
+        label="Prepare",
+        revision=REVISION,
+        config=settings,
+        inputs={"corpus": corpus.digest, "tokenizer": asked_digest(base)},
+        work=work,
+        adopt=adopt,
+    )

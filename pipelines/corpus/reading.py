@@ -11,9 +11,8 @@ from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
 from pipelines.corpus import sample
 from pipelines.corpus.containers import FileSet, open_folder, open_zip
-from pipelines.corpus.corpus import Corpus, Tally
+from pipelines.corpus.corpus import Corpus, Format, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
-from pipelines.corpus.format import Format
 
 GROUP = "screentest.corpora"  # entry points
 

@@ -8,7 +8,7 @@ replies. Turns, not windows, own the text: a window is five numbers, so that a c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,15 +70,7 @@ class Windows:
 
     def with_first(self, first: Integers) -> Windows:
         """The same windows with other beginnings."""
-        return Windows(
-            prompt_ids=self.prompt_ids,
-            conversations=self.conversations,
-            first=first,
-            last=self.last,
-            replies=self.replies,
-            speakers=self.speakers,
-            splits=self.splits,
-        )
+        return replace(self, first=first)
 
 
 def turns_of(corpus: Corpus) -> Turns:

@@ -54,7 +54,6 @@ class WindowWriter:
         """Write the two files of one split.
 
         Args:
-            split: the split that all `windows` belong to.
             windows: with the histories that fit, as `pipelines.corpus.blocks.fit_windows` gives them.
             on_batch: told after each batch how many windows it had.
         """

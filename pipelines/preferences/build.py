@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.config import Seed, StrictConfig
 from harness.errors import InputError
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts
 from harness.generation import generate
 from harness.models.chat import chat_messages, render
 from harness.store.artifacts import from_json, read_json, write_json
@@ -112,12 +112,9 @@ def run(
     back; a pair that a held-out row nearly repeats is dropped.
 
     Args:
-        config: every setting.
-        prepared: folder of windows, as `prepare` writes it.
         parent: the SFT adapter whose replies are the candidates.
         model: of the parent's base, the parent added.
         ranker: who prefers.
-        folder: where the pairs go.
         on_progress: told of pairs made of those wanted.
 
     Raises:

@@ -53,7 +53,6 @@ class Ranker(Protocol):
         """A choice per prompt id, None where no two candidates differ in rank.
 
         Args:
-            prompts: what was asked.
             candidates: complete replies, by prompt id.
             on_progress: told how far the judge is.
         """

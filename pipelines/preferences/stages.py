@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
 from harness.experiment.judges.teaching import taught_on
-from harness.experiment.leakage import refuse_seen
-from harness.experiment.lineage import REFERENCE
+from harness.experiment.lineage import REFERENCE, refuse_seen
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.experiment.variants import adapter_of, parse_variant
@@ -18,8 +17,7 @@ from harness.judging.spec import load_judge_spec
 from harness.store.artifacts import digest_file, from_json, read_json
 from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
 from pipelines.preferences.ranking import OTHER, JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
 from pipelines.training.dpo_recipe import DpoRecipe
@@ -151,8 +149,7 @@ def _judge_of_pairs(session: Session, config: PairsConfig, prepared: StageResult
         return None
     judge = Path(config.judge or "")
     spec = taught_on(session, load_judge_spec(judge), prepared=prepared, judge=judge, seed=config.seed)
-    criterion = config.criterion or spec.criteria[0].name
-    return judge_use(session, spec, measure=criterion, criterion=criterion)
+    return judge_use(session, spec, criterion=config.criterion)
 
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:

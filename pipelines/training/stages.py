@@ -33,12 +33,8 @@ def training_stage(
     """Train by one of `METHODS` and publish the adapter under the recipe's name.
 
     Args:
-        session: what the command carries.
-        name: the method.
-        recipe: of the method's kind.
         prepared: the prepared corpus, whose windows a method that reads windows trains on.
         parent: the adapter that a method that reads pairs goes on from.
-        pairs: the pairs that it reads.
         adopt: as in `Session.stage`.
 
     Raises:

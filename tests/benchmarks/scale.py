@@ -196,7 +196,7 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
     judged = BaseModel(source="judge", revision=None, digest="1" * 64, family="judge")
     uses = {
         name: JudgeUse(
-            measure=name, criterion=name, spec=spec, base=judged, judge_id=JUDGE, is_self_family=False,
+            criterion=name, spec=spec, base=judged, judge_id=JUDGE, is_self_family=False,
             status="qualified",
         )
         for name in CRITERIA

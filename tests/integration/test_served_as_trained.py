@@ -38,8 +38,7 @@ from harness.store.prepared import read_prompts
 from harness.store.tracking import Tracking
 from harness.types import Adapter, Decoding, Prompt
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.training.recipe import SftRecipe
 from pipelines.training.stages import training_stage
 from pipelines.training.training_audit import adapter_audit, training_audit

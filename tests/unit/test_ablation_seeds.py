@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
 from harness.experiment.analysis.seeded import SeededArm, paired_rows, side_of
-from harness.experiment.analysis.seeds import Analysis, analyse_seeds
-from harness.experiment.analysis.settling import settling_sentence
+from harness.experiment.analysis.seeds import Analysis, analyse_seeds, settling_sentence
 from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
 from harness.stats import seed_contrast

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ablations import untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.test_comparing import STAGE
 
 from harness.experiment.analysis.absence import absent_replies, fills
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
-from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.analysis.seeds import Analysis, analyse_seeds
-from harness.experiment.analysis.values import Lacking, Row, Rows, pair, per_prompt
+from harness.experiment.analysis.values import Lacking, Row, Rows, lacking_of, pair, per_prompt
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.experiment.imported_scores import ImportedScore
 from harness.experiment.measured_arms import Replies, scored_replies
@@ -41,7 +41,7 @@ def arm(variant: str, values: list[float | None], *, measure: str = "cut_off") -
 
 def run(*arms: MeasuredArm, absences: tuple = (), contrasts: tuple[ContrastDesign, ...] = (B_A,)) -> Analysis:
     return analyse_seeds(
-        [SeededArm.of(arm) for arm in arms],
+        [untrained(arm) for arm in arms],
         rules={name: rule for name, rule in RULES.items() if name in {a.measure for a in arms} | {"cut_off"}},
         contrasts=contrasts,
         control="a",
@@ -51,6 +51,12 @@ def run(*arms: MeasuredArm, absences: tuple = (), contrasts: tuple[ContrastDesig
         variants=("a", "b"),
         absences=absences,
     )
+
+
+def lacking(pairs: list[tuple[Row | None, Row | None]]) -> Lacking:
+    values = [[np.nan if row is None or row.value is None else row.value for row in p] for p in pairs]
+    lost = [[1.0 if row is None or row.value is None else row.lost for row in p] for p in pairs]
+    return lacking_of(np.array(values), np.array(lost))
 
 
 def verdict(found: Analysis):
@@ -85,7 +91,7 @@ def test_a_claim_stands_where_no_value_of_the_missing_rows_could_turn_it():
     half = replace(there, value=1.0, lost=0.5)
     whole = [(there, replace(there, value=0.5))] * 7
     ends = fills(
-        -0.375, Lacking.of([*whole, (half, replace(there, value=0.5)), (there, gone), (gone, gone)]), is_rate=True
+        -0.375, lacking([*whole, (half, replace(there, value=0.5)), (there, gone), (gone, gone)]), is_rate=True
     )
     # Of ten pairs 7 are -0.5 each; the half seen one 0 to 0.5; the one alone -1 to 0; the last -1 to 1.
     assert (ends.low, ends.high) == (pytest.approx(-0.55), pytest.approx(-0.2))
@@ -172,9 +178,9 @@ def test_an_interval_is_a_function_of_its_rows(values: list[int], seed: int):
 def test_what_is_lacking_is_the_same_pair_by_pair_and_in_columns():
     first, second = [1.0, None, None, 4.0], [None, None, 3.0, 4.0]
     columns = [per_prompt(arm("a", values).rows) for values in (first, second)]
-    found = pair(*columns).lacking, Lacking.of(list(zip(*columns, strict=True)))
-    for name in ("n_pairs", "treatment", "control", "treatment_lost", "control_lost", "low", "high"):
-        np.testing.assert_array_equal(*(getattr(lacking, name) for lacking in found))
+    found = pair(*columns).lacking, lacking(list(zip(*columns, strict=True)))
+    for name in ("n_pairs", "values", "lost", "low", "high"):
+        np.testing.assert_array_equal(*(getattr(each, name) for each in found))
     assert found[0].n == 3
 
 

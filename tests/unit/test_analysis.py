@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ablations import untrained
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, smallest_effect_in_units
-from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.analysis.seeds import analyse_seeds
 from harness.experiment.analysis.values import Row, Rows, per_prompt
 from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
@@ -29,7 +29,7 @@ def run(
     *arms: MeasuredArm, reason: str = "", family: tuple[str, ...] = ("loss",), better: str | None = "lower"
 ) -> tuple[Finding, ...]:
     return analyse_seeds(
-        [SeededArm.of(arm) for arm in arms],
+        [untrained(arm) for arm in arms],
         rules={"loss": MeasureRule(name="loss", unit="nats", better=better, exploratory_reason=reason)},
         contrasts=(CONTRAST,),
         control="base",
@@ -79,7 +79,7 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
     rows = [Row(prompt_id=f"p{i}", cluster=f"m{i % 12}", value=float(i == 7)) for i in range(60)]
     arm = MeasuredArm(measure="cut_off", variant="base", rows=Rows.of(rows), sources=())
     (finding,) = analyse_seeds(
-        (SeededArm.of(arm),),
+        (untrained(arm),),
         rules={"cut_off": MeasureRule(name="cut_off", unit="share", better="lower", is_rate=True)},
         contrasts=(),
         control="base",
@@ -97,7 +97,7 @@ def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
 def test_shares_of_wins_are_a_rate_that_stays_a_share_and_the_controls_half_is_known() -> None:
     wins = {"sft": (1.0, 1.0, 0.5, 1.0, 1.0, 0.0), "base": (0.5,) * 6}
     arms = [
-        SeededArm.of(
+        untrained(
             MeasuredArm(
                 measure="wins",
                 variant=variant,
@@ -133,7 +133,7 @@ def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family
     arms = (an_arm("sft", -0.02), an_arm("base", 0.0))
     alone, both = (
         analyse_seeds(
-            [SeededArm.of(arm) for arm in arms],
+            [untrained(arm) for arm in arms],
             rules={"loss": MeasureRule(name="loss", unit="nats", better="lower")},
             contrasts=declared,
             control="base",

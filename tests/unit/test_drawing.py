@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError, SplitError
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts
 from harness.types import Message, Prompt
 
 

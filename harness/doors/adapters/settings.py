@@ -51,7 +51,6 @@ def read_settings(config: object, *, name: str) -> AdapterSettings:
     """Check every setting; nothing of PEFT is imported.
 
     Args:
-        config: the data of `adapter_config.json`.
         name: what an error calls the adapter.
 
     Raises:

@@ -113,10 +113,10 @@ def why_missing_pairs_forbid(
     if verdict.label not in ("better", "worse", "equivalent"):
         return ""
     if verdict.label == "worse":  # it favours the second side: only what that lacks could have made it
-        lacking = lacking.only(lacking.treatment_lost < 1)
-        lacking = replace(lacking, treatment_lost=np.zeros_like(lacking.treatment_lost))
+        lacking = lacking.only(lacking.lost[:, 0] < 1)
+        lacking = replace(lacking, lost=lacking.lost * [0, 1])
     n_all = lacking.n_pairs + lacking.n
-    share = max(lacking.treatment_lost.sum(), lacking.control_lost.sum()) / n_all
+    share = lacking.lost.sum(axis=0).max() / n_all
     if share == 0:
         return ""
     if share > MAX_MISSING:
@@ -126,20 +126,19 @@ def why_missing_pairs_forbid(
         is_firm = margin is not None and -margin < ends.low and ends.high < margin
     else:
         is_firm = ends.low > ROUNDING if value > 0 else ends.high < -ROUNDING
-    n_gaps = len(lacking.treatment)
-    return "" if is_firm else f"{n_gaps:,} of {n_all:,} pairs lack rows that could turn it."
+    return "" if is_firm else f"{len(lacking.lost):,} of {n_all:,} pairs lack rows that could turn it."
 
 
 def fills(value: float, lacking: Lacking, *, is_rate: bool) -> Fills:
     """Manski's bounds: the mean difference with each missing draw at one end of its range, then at the other."""
     low, high = (0.0, 1.0) if is_rate else (lacking.low, lacking.high)
-    treatment, control = np.nan_to_num(lacking.treatment), np.nan_to_num(lacking.control)
+    values, (lost, control_lost) = np.nan_to_num(lacking.values), lacking.lost.T
     # What was seen of a pair counts as seen: its mean stands with the share of its draws that came.
-    there_treatment, there_control = (1 - lacking.treatment_lost) * treatment, (1 - lacking.control_lost) * control
-    known = np.where(lacking.is_absent, 0.0, treatment - control)  # what `value` holds of these pairs
+    there_treatment, there_control = ((1 - lacking.lost) * values).T
+    known = np.where(lacking.is_absent, 0.0, values[:, 0] - values[:, 1])  # what `value` holds of these pairs
     fixed = there_treatment - there_control - known
-    least = fixed + lacking.treatment_lost * low - lacking.control_lost * high
-    most = fixed + lacking.treatment_lost * high - lacking.control_lost * low
+    least = fixed + lost * low - control_lost * high
+    most = fixed + lost * high - control_lost * low
     n_all, there = lacking.n_pairs + lacking.n, value * lacking.n_pairs
     return Fills(low=float(there + least.sum()) / n_all, high=float(there + most.sum()) / n_all)
 

@@ -42,11 +42,7 @@ class Columns:
         """The rows whose texts are as asked, with `value` under them."""
         column = self.values[value]
         everything = Rows(
-            prompts=self.prompts,
-            clusters=self.clusters,
-            draws=self.draws,
-            values=column.values,
-            present=column.present,
+            prompts=self.prompts, clusters=self.clusters, draws=self.draws, values=column.values, present=column.present
         )
         if not where:
             return everything

@@ -155,8 +155,7 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
 
 def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
     """What is lacking of the pairs that could have had values."""
-    is_asked = (lacking.treatment_lost < 1) | (lacking.control_lost < 1)
-    return lacking.only(is_asked) if rule.needs_reference else lacking
+    return lacking.only(lacking.is_asked) if rule.needs_reference else lacking
 
 
 def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:
@@ -170,12 +169,7 @@ def is_sampled_rate(values: Floats, rule: MeasureRule) -> bool:
 
 
 def with_verdicts(
-    pending: Sequence[Pending],
-    *,
-    family: FamilyDesign,
-    n_declared: int,
-    min_clusters: int,
-    absences: Sequence[Absence],
+    pending: Sequence[Pending], *, family: FamilyDesign, n_declared: int, min_clusters: int, absences: Sequence[Absence]
 ) -> tuple[list[Finding], tuple[Absence, ...]]:
     """Adjust the declared family together, then judge each contrast, then withhold what absences forbid.
 

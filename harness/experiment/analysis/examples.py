@@ -21,9 +21,7 @@ def choose_examples(
 
     Args:
         rows: paired differences of the contrast that the report asks about; seeds are averaged.
-        better: direction of the measure.
         among: prompts that have replies to show.
-        n: at most so many.
     """
     sign = 1.0 if better == "higher" else -1.0
     gains, levels = _by_prompt(rows, rows.values * sign), _by_prompt(rows, rows.treatment * sign)

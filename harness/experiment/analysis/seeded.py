@@ -26,17 +26,6 @@ class SeededArm:
     n_seeds_lost: int = 0  # trainings that should be there and failed
     judge_id: str | None = None
 
-    @classmethod
-    def of(cls, measured: MeasuredArm) -> SeededArm:
-        """An arm that nothing was trained for: one set of rows."""
-        return cls(
-            measure=measured.measure,
-            arm=measured.variant,
-            by_seed={0: measured},
-            is_trained=False,
-            judge_id=measured.judge_id,
-        )
-
     @property
     def sources(self) -> tuple[Source, ...]:
         """Where the rows of every seed stand, each place once."""

@@ -97,29 +97,18 @@ class Lacking:
     """The pairs of a contrast that lack a draw or more on a side, and the range of all values that were seen."""
 
     n_pairs: int  # with a value on both sides
-    treatment: Floats  # [k] the pairs that lack something: values, NaN where there is none
-    control: Floats  # [k]
-    treatment_lost: Floats  # [k] share of the draws that is missing
-    control_lost: Floats  # [k]
+    values: Floats  # [k, 2] treatment and control of the pairs that lack something, NaN where there is none
+    lost: Floats  # [k, 2] share of the draws that is missing
     low: float
     high: float
-
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[Row | None, Row | None]]) -> Lacking:
-        """What is lacking of pairs given one by one; None where a side has no such prompt."""
-        values = np.array([[np.nan if row is None or row.value is None else row.value for row in p] for p in pairs])
-        lost = np.array([[1.0 if row is None or row.value is None else row.lost for row in p] for p in pairs])
-        return lacking_of(values.reshape(-1, 2), lost.reshape(-1, 2))
 
     @classmethod
     def joined(cls, parts: Sequence[Lacking]) -> Lacking:
         """What is lacking of the pairs of several seeds, one after another."""
         return cls(
             n_pairs=sum(part.n_pairs for part in parts),
-            treatment=np.concatenate([part.treatment for part in parts]),
-            control=np.concatenate([part.control for part in parts]),
-            treatment_lost=np.concatenate([part.treatment_lost for part in parts]),
-            control_lost=np.concatenate([part.control_lost for part in parts]),
+            values=np.concatenate([part.values for part in parts]),
+            lost=np.concatenate([part.lost for part in parts]),
             low=min(part.low for part in parts),
             high=max(part.high for part in parts),
         )
@@ -127,8 +116,14 @@ class Lacking:
     @property
     def is_absent(self) -> NDArray[np.bool_]:
         """[k] pairs without a value on a side."""
-        gone: NDArray[np.bool_] = np.logical_or(self.treatment_lost == 1, self.control_lost == 1)
+        gone: NDArray[np.bool_] = (self.lost == 1).any(axis=1)
         return gone
+
+    @property
+    def is_asked(self) -> NDArray[np.bool_]:
+        """[k] pairs with a draw that has a value."""
+        there: NDArray[np.bool_] = (self.lost < 1).any(axis=1)
+        return there
 
     @property
     def n(self) -> int:
@@ -137,13 +132,7 @@ class Lacking:
 
     def only(self, pairs: NDArray[np.bool_]) -> Lacking:
         """These of the pairs that lack something."""
-        return replace(
-            self,
-            treatment=self.treatment[pairs],
-            control=self.control[pairs],
-            treatment_lost=self.treatment_lost[pairs],
-            control_lost=self.control_lost[pairs],
-        )
+        return replace(self, values=self.values[pairs], lost=self.lost[pairs])
 
 
 def lacking_of(values: Floats, lost: Floats) -> Lacking:
@@ -152,10 +141,8 @@ def lacking_of(values: Floats, lost: Floats) -> Lacking:
     seen = values[~np.isnan(values)]
     return Lacking(
         n_pairs=int(np.count_nonzero((lost < 1).all(axis=1))),
-        treatment=values[gaps, 0],
-        control=values[gaps, 1],
-        treatment_lost=lost[gaps, 0],
-        control_lost=lost[gaps, 1],
+        values=values[gaps],
+        lost=lost[gaps],
         low=float(seen.min(initial=np.inf)),
         high=float(seen.max(initial=-np.inf)),
     )

@@ -29,11 +29,7 @@ def write_steps(
 
     Args:
         session: whose budget an endpoint is asked within.
-        path: the criterion's YAML.
         model: `embedded`, a hub id, a checkpoint's folder, or an endpoint as `http://host/v1#model`.
-        revision: commit of a hub id.
-        force: replace steps that are there.
-        task: what the judge will read.
 
     Raises:
         ConfigError: the file is no criterion, or has steps already and `force` is not given; `model` is none.

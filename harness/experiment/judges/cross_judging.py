@@ -54,7 +54,7 @@ def cross_judges(
         taught_on(session, spec, prepared=recorded.prepared, judge=folder, seed=seed)
         for spec, folder in zip(specs, judges, strict=True)
     ]
-    uses = [judge_use(session, s, measure=s.criteria[0].name, criterion=s.criteria[0].name) for s in specs]
+    uses = [judge_use(session, spec) for spec in specs]
     if len({use.judge_id for use in uses}) < max(2, len(uses)):
         raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
     judged = [one for use in uses for one in _judged(session, use, recorded)]

@@ -14,7 +14,7 @@ from harness.experiment.analysis.values import per_prompt
 from harness.experiment.design import DataDesign, DecodingDesign, VariantDesign
 from harness.experiment.graph import Builder
 from harness.experiment.judges.costing import plan_controls, plan_scores
-from harness.experiment.judges.judge_uses import score_stage, use_of
+from harness.experiment.judges.judge_uses import judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.qualifications import hosts_of, qualify_stage, read_own_controls
 from harness.experiment.judges.teaching import taught_on
@@ -76,13 +76,7 @@ class Recorded:
 
 
 def score_file(
-    session: Session,
-    judge: Path,
-    *,
-    generations: Path,
-    corpus: str,
-    data: Path | None,
-    seed: int,
+    session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
 ) -> Scored:
     """Score a JSONL of replies to TEST prompts.
 
@@ -91,9 +85,9 @@ def score_file(
     """
     spec = load_judge_spec(judge)
     recorded = read_files(session, spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
-    use = use_of(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=seed))
+    use = judge_use(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=seed))
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
-    measures = {c.name: use_of(session, use.spec, criterion=c.name) for c in use.spec.criteria}
+    measures = {c.name: judge_use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = per_prompt(arm.rows)
@@ -102,10 +96,10 @@ def score_file(
             films, n = there.clusters.codes, merged.n_missing
             estimates[arm.measure] = (
                 proportion_estimate(there.values, clusters=films, n_missing=n)
-                if use.is_share
+                if use.spec.declared.is_share
                 else mean_estimate(there.values, clusters=films, rng=stream(seed, "judge run"), n_missing=n)
             )
-    return Scored(stage=scored, judge_id=use.judge_id, unit=use.unit, estimates=estimates)
+    return Scored(stage=scored, judge_id=use.judge_id, unit=use.spec.declared.unit, estimates=estimates)
 
 
 def compare_files(
@@ -116,7 +110,7 @@ def compare_files(
     Raises:
         InputError: the files have no TEST prompt of this data in common.
     """
-    use = use_of(session, load_judge_spec(judge))
+    use = judge_use(session, load_judge_spec(judge))
     files = {REPLIES: generations, AGAINST: against}
     recorded = read_files(session, use.spec, files=files, corpus=corpus, data=data, seed=seed)
     stage = compare_stage(
@@ -133,14 +127,7 @@ def compare_files(
 
 
 def check_files(
-    session: Session,
-    judge: Path,
-    *,
-    generations: Path,
-    against: Path | None,
-    corpus: str,
-    data: Path | None,
-    seed: int,
+    session: Session, judge: Path, *, generations: Path, against: Path | None, corpus: str, data: Path | None, seed: int
 ) -> Preflight:
     """Whether a file of replies, or two, can be judged, and what that would ask an endpoint for; nothing is sent."""
     found, spec = begin_checks(judge)
@@ -200,7 +187,7 @@ def qualify_judge(
     spec = load_judge_spec(judge)
     read_own_controls(own_controls, spec)  # what cannot be used is refused before a server is asked anything
     prepared = _prepared(session, spec, corpus)
-    use = use_of(session, taught_on(session, spec, prepared=prepared, judge=judge, seed=seed))
+    use = judge_use(session, taught_on(session, spec, prepared=prepared, judge=judge, seed=seed))
     n = use.spec.qualification.n_controls if n is None else n
     return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
 

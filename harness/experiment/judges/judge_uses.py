@@ -31,7 +31,6 @@ SCORE_REVISION = 1
 class JudgeUse:
     """One measure's judge: who it is, what it scores, and what may be concluded from it."""
 
-    measure: str
     criterion: str
     spec: JudgeSpec  # its mode resolved
     base: BaseModel | None  # None: it judges through an endpoint
@@ -39,16 +38,6 @@ class JudgeUse:
     is_self_family: bool
     status: QualificationStatus | None = None  # on this criterion; None: not looked at yet
     status_reason: str = ""
-
-    @property
-    def unit(self) -> str:
-        """What a score is in."""
-        return self.spec.declared.unit
-
-    @property
-    def is_share(self) -> bool:
-        """Whether every score lies in [0, 1]."""
-        return self.spec.declared.is_share
 
     @property
     def description(self) -> str:
@@ -66,11 +55,6 @@ class JudgeUse:
             state = (self.status or "unknown").replace("_", " ")
             return f"The judge is {state} on {self.criterion}: {self.status_reason or 'no controls were run'}"
         return ""
-
-    @property
-    def can_claim(self) -> bool:
-        """Whether its scores may support a verdict."""
-        return not self.exploratory_reason
 
     @property
     def row(self) -> JudgeRow:
@@ -105,9 +89,9 @@ def family_of_variant(variant: Variant, spec: JudgeSpec) -> str | None:
 
 
 def judge_use(
-    session: Session, spec: JudgeSpec, *, measure: str, criterion: str, families: Sequence[str | None] = ()
+    session: Session, spec: JudgeSpec, *, criterion: str | None = None, families: Sequence[str | None] = ()
 ) -> JudgeUse:
-    """A judge on one criterion; `families` are those of what it judges, None where unknown.
+    """A judge on one criterion, its first unless named; `families` are those of what it judges, None where unknown.
 
     Mode `auto` is resolved here, before the id is hashed, and said.
     """
@@ -117,21 +101,13 @@ def judge_use(
         if (line := f"  {spec.name}: {said}") not in session.spending.told:
             session.spending.told.add(line)
             session.say(line)
-    spec = resolved
     return JudgeUse(
-        measure=measure,
-        criterion=criterion,
-        spec=spec,
+        criterion=criterion or spec.criteria[0].name,
+        spec=resolved,
         base=base,
-        judge_id=judge_id(spec, base=base),
+        judge_id=judge_id(resolved, base=base),
         is_self_family=is_self_judging(base.family if base else spec.family, families),
     )
-
-
-def use_of(session: Session, spec: JudgeSpec, *, criterion: str | None = None) -> JudgeUse:
-    """A judge used outside a comparison of its own family: whose relative it judges is for the caller to say."""
-    name = criterion or spec.criteria[0].name
-    return judge_use(session, spec, measure=name, criterion=name)
 
 
 def _decided(session: Session, declared: JudgeSpec, resolved: JudgeSpec) -> Iterator[str]:

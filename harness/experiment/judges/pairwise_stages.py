@@ -75,11 +75,7 @@ def versus_stage(
 
 
 def compare_replies(
-    judge: Judge,
-    first: Replies,
-    second: Replies,
-    prompts: Sequence[Prompt],
-    on_progress: OnProgress,
+    judge: Judge, first: Replies, second: Replies, prompts: Sequence[Prompt], on_progress: OnProgress
 ) -> list[ComparedGenerations]:
     """Two verdicts per pair of replies and criterion.
 

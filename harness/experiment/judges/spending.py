@@ -11,10 +11,9 @@ from harness.errors import ConfigError
 from harness.judging.spec import EndpointChoice, JudgeSpec
 from harness.models.cache import AnswerCache, LedgerTotal
 from harness.models.endpoint import EndpointModel, base_url
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.capabilities import Prober
 from harness.models.endpoint.chat_client import ChatClient
-from harness.models.endpoint.prices import Price, listed_price
+from harness.models.endpoint.prices import Budget, Price, listed_price
 from harness.models.endpoint.queue import CallPlan, RequestQueue
 from harness.models.metering import Usage
 from harness.settings import Settings
@@ -112,11 +111,7 @@ class Spending:
         """What the server of a judge can do."""
         choice = _choice(spec)
         return self.prober(
-            choice.endpoint,
-            choice.name,
-            key_variable=choice.key_variable,
-            price=_own_price(spec),
-            may_ask=may_ask,
+            choice.endpoint, choice.name, key_variable=choice.key_variable, price=_own_price(spec), may_ask=may_ask
         )
 
     def prober(

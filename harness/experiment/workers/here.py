@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.experiment.tasks import run_ticket
-from harness.experiment.workers.results import stage_result
-from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from harness.errors import InputError
 from harness.experiment.graph import REPLIES, Task
 from harness.experiment.kinds import stage_kind
+from harness.store.tracking import StageResult, Tracking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,8 @@ def run_tasks(
     The longest road goes first; one at a time, tasks go in their own order.
 
     Args:
-        tasks: with everything they need among them, or done already.
-        workers: where they run.
         ran: what is done so far; filled.
         ticket: makes the attempt from a task and the runs of what it needs.
-        on_event: told of everything.
-        n_attempts: how often a task is tried before it is given up.
     """
     began = time.perf_counter()
     road = _road(tasks)
@@ -151,3 +150,26 @@ def _road(tasks: Mapping[str, Task]) -> dict[str, float]:
     for key in tasks:
         length(key)
     return road
+
+
+def stage_result(tracking: Tracking, run_id: str, *, is_reused: bool = False) -> StageResult:
+    """What a stage of another process left behind.
+
+    Raises:
+        InputError: the run is no finished stage.
+    """
+    info = tracking.run(run_id)
+    source = tracking.source_of(info)
+    if "output_digest" not in source.tags:
+        raise InputError(f"`{run_id}` must be the run of a finished stage, got one of `{info.stage or 'unknown'}`")
+    return StageResult(
+        name=info.stage,
+        run_id=run_id,
+        source_run_id=source.run_id,
+        reused=is_reused or source.run_id != run_id,
+        folder=tracking.folder(source.run_id),
+        digest=source.tags["output_digest"],
+        fingerprint=source.tags["fingerprint"],
+        seconds=float(source.tags.get("seconds", 0.0)),
+        inputs=json.loads(source.tags.get("inputs", "{}")),
+    )

@@ -48,11 +48,7 @@ FAMILIES: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
             "cut_off": "adversarial",
         },
         # An echo speaks as the other person, an assistant's phrase as nobody in the film; a shrug is no contradiction.
-        "consistency": {
-            "contradiction": "discrimination",
-            "echo": "adversarial",
-            "generic": "adversarial",
-        },
+        "consistency": {"contradiction": "discrimination", "echo": "adversarial", "generic": "adversarial"},
     }
 )
 # What no learned judge is taught, and what is planted for it besides.

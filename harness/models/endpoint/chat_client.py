@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.doors.answers import first_choice, is_deep, provider_error, server_sentence
 from harness.doors.text import MAX_JSON
 from harness.errors import ConfigError, UnavailableError
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.connecting import (
     MOVED,
@@ -38,7 +37,7 @@ from harness.models.endpoint.connecting import (
 )
 from harness.models.endpoint.limiter import ConcurrencyLimiter
 from harness.models.endpoint.parameters import ParameterSupport
-from harness.models.endpoint.prices import Price
+from harness.models.endpoint.prices import Budget, Price
 from harness.models.endpoint.retrying import Fault, backoff, classify
 from harness.types import JsonObject
 
@@ -109,9 +108,6 @@ class ChatClient:
             key_variable: environment variable with the key; local servers usually need none.
             timeout_s: until the first byte of an attempt's answer; half as much again until its last.
             n_parallel: ceiling of the calls in flight, which follow what the server can take.
-            max_retries: attempts after the first, per call.
-            price: of the model; None where it is unknown.
-            budget: of the whole command.
             rng: of the waits; callers that share a seed would come back together, so leave it out.
 
         Raises:

@@ -9,14 +9,7 @@ from harness.doors.answers import Said, read_answer
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.queue import CallPlan, RequestQueue
 from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-    as_reply,
-)
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest, as_reply
 from harness.models.sampling import validate_decoding
 from harness.seeding import derive
 from harness.types import Decoding
@@ -35,7 +28,6 @@ class EndpointModel(GeneratesOnly):
         """Name the endpoint by a queue that reuses no answers.
 
         Args:
-            queue: to the model behind it.
             without: fields that the server is known to refuse, so not sent.
             opens_thinking: the server's template opens a block of thinking before the reply.
         """
@@ -99,5 +91,4 @@ class EndpointModel(GeneratesOnly):
             said = Said(text="", status="failed", reason=result.error)
         else:
             said = read_answer(result.answer, keep_thinking=decoding.keep_thinking, opens_thinking=self._opens_thinking)
-        r = request
-        return as_reply(said, key=r.key, draw=r.draw, adapter=r.adapter, tag=r.tag, n_tokens=result.n_output)
+        return as_reply(said, request, n_tokens=result.n_output)

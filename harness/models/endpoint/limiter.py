@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from harness.models.endpoint.budget import Budget
+from harness.models.endpoint.prices import Budget
 
 START = 8
 SHARE_KEPT_ON_REFUSAL = 0.5

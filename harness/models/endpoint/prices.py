@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, TypeAdapter
 
 from harness.config import StrictConfig
+from harness.errors import BudgetError
 from harness.models.endpoint.calls import ChatCall, ChatResult
 
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -65,3 +66,23 @@ def listed_price(url: str, model: str) -> Price | None:
 def _listed() -> tuple[_Listed, ...]:
     rows = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
     return tuple(TypeAdapter(tuple[_Listed, ...]).validate_python(rows))
+
+
+@dataclass(slots=True)
+class Budget:
+    """US dollars spent and reserved; shared by everything that one command asks, one queue at a time."""
+
+    limit_usd: float  # counts from now: what earlier commands spent is theirs
+    spent_usd: float = 0.0
+    reserved_usd: float = 0.0  # what calls in flight could cost at most
+
+    def fits(self, worst_usd: float) -> bool:
+        """Whether a call that costs so much at most can be sent."""
+        return self.spent_usd + self.reserved_usd + worst_usd <= self.limit_usd
+
+    def reached(self, n_left: int) -> BudgetError:
+        """The error with which a command ends that may send nothing more."""
+        return BudgetError(
+            f"`--budget-usd` {self.limit_usd:g} leaves no room for another call: ${self.spent_usd:.4f} is spent, "
+            f"{n_left} calls are left; what was answered is kept, run again with a budget for the rest"
+        )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.composing import compose
 from harness.models.cache import AnswerCache, Charge
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.chat_client import ChatClient
@@ -47,7 +48,6 @@ class RequestQueue:
         """Put a cache before a client.
 
         Args:
-            client: carries the calls.
             purpose: for the ledger: a judge's name, or "generate".
             cache: keeps answers and charges; without one nothing is kept.
             reuses: whether an answer of the cache counts and an answer is put there; charges always are.
@@ -122,19 +122,8 @@ class RequestQueue:
         return self.cache.read(keys) if self.cache is not None and self._reuses else {}
 
     def _charge(self, key: str, result: ChatResult) -> Charge:
-        return Charge(
-            key=key,
-            url=self.client.url,
-            model=self.client.model,
-            purpose=self._purpose,
-            n_attempts=result.n_attempts,
-            n_lost=result.n_lost,
-            n_input=result.n_input,
-            n_output=result.n_output,
-            usd=None if self.client.price is None else self.client.price.of_result(result),
-            seconds=result.seconds,
-            error=result.error,
-        )
+        usd = None if self.client.price is None else self.client.price.of_result(result)
+        return compose(Charge, self.client, result, key=key, purpose=self._purpose, usd=usd)
 
 
 class _GroupCommit:

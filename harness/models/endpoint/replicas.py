@@ -11,13 +11,7 @@ from harness.errors import InputError
 from harness.models.endpoint.connecting import list_models
 from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.metering import Meter
-from harness.models.protocol import (
-    GeneratesOnly,
-    OnProgress,
-    OnReply,
-    Reply,
-    ReplyRequest,
-)
+from harness.models.protocol import GeneratesOnly, OnProgress, OnReply, Reply, ReplyRequest
 from harness.types import Decoding, Variant
 
 KEY_VARIABLE = "OPENAI_API_KEY"  # as of every endpoint that names no other
@@ -47,7 +41,6 @@ def require_served(urls: Sequence[str], variants: Iterable[Variant]) -> None:
     digests, which must be the variant's. vLLM lists its base's name, which must be the variant's hub id if it has one.
 
     Args:
-        urls: base URLs, e.g. `http://localhost:8000/v1`.
         variants: bases and registered adapters; those of other kinds have servers of their own and are left out.
 
     Raises:
@@ -126,8 +119,6 @@ def replicated(
     """The servers that answer for a variant of the registry; every one of them has said that it serves it.
 
     Args:
-        variant: base or registered adapter.
-        urls: base URLs, e.g. `http://localhost:8000/v1`.
         connect: makes the model behind a URL and a served name.
 
     Raises:

@@ -33,21 +33,13 @@ class Fault:
 
 
 def classify(
-    status: int,
-    headers: Mapping[str, str],
-    *,
-    code: str = "",
-    model: str = "",
-    key_variable: str,
-    sentence: str = "",
+    status: int, headers: Mapping[str, str], *, code: str = "", model: str = "", key_variable: str, sentence: str = ""
 ) -> Fault:
     """What a status other than success means.
 
     Args:
-        status: of HTTP.
         headers: of the response; `Retry-After` counts, in seconds or as a date.
         code: the error code in the body, where there is one.
-        model: the name that was asked for.
         key_variable: where the key came from; its name is shown, never the key.
         sentence: what the server says, without secrets; "" where it says nothing.
     """

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reporting.ablation_record import ArmCurves
+from harness.reporting.ablation_record import ArmCurves, LossCurve
 from harness.reporting.figures.axis import Axis, Lane, spanning, tick_label
 from harness.reporting.figures.svg import Canvas, Figure, fit
-from harness.reporting.traces import LossCurve
 
 _WIDE, _NARROW = 460.0, 350.0
 _TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 220.0, 44.0, 12.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.figures.axis import Axis, Lane, spanning, tick_label
 from harness.reporting.figures.svg import Canvas, Figure
-from harness.reporting.traces import CurvePoint, LossCurve
 
 _WIDE, _NARROW = 460.0, 350.0
 _TOP, _BOTTOM, _LEFT = 14.0, 220.0, 40.0

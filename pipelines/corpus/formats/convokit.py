@@ -15,15 +15,7 @@ from harness.doors.text import decode_text, is_absent, parse_json, read_id
 from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import (
-    Corpus,
-    Film,
-    Tally,
-    content_digest,
-    in_order,
-    require_conversations,
-)
-from pipelines.corpus.format import Format
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, content_digest, in_order, require_conversations
 from pipelines.corpus.formats.cornell import clean_title, count_oddities
 from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
 from pipelines.corpus.text import clean_line

@@ -13,15 +13,7 @@ from dataclasses import dataclass
 
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import (
-    Corpus,
-    Film,
-    Tally,
-    content_digest,
-    in_order,
-    require_conversations,
-)
-from pipelines.corpus.format import Format
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, content_digest, in_order, require_conversations
 from pipelines.corpus.scenes import continues
 from pipelines.corpus.text import clean_line, lines_of
 

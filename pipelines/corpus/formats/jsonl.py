@@ -19,14 +19,7 @@ from harness.doors.forms import REASONING, REFERENCES, REPLIES, SIDES, advice
 from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
 from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
-from pipelines.corpus.corpus import (
-    Corpus,
-    Tally,
-    content_digest,
-    in_order,
-    require_conversations,
-)
-from pipelines.corpus.format import Format
+from pipelines.corpus.corpus import Corpus, Format, Tally, content_digest, in_order, require_conversations
 from pipelines.corpus.text import lines_of
 
 _SPLIT_NAMES: Mapping[str, Split] = {

@@ -75,7 +75,7 @@ def test_a_format_is_found_by_its_module_alone(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "chat.log").write_text("Well?\nIt sank.\n")
     (tmp_path / "log.py").write_text(
         "import json\n"
-        "from pipelines.corpus.format import Format\n"
+        "from pipelines.corpus.corpus import Format\n"
         "from pipelines.corpus.formats.jsonl import read_jsonl_corpus\n"
         "def read(path, name, tally):\n"
         "    if path.suffix != '.log': return None\n"

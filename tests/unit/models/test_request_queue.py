@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from harness.errors import BudgetError, ConfigError, UnavailableError
 from harness.models.cache import AnswerCache
 from harness.models.endpoint import base_url
-from harness.models.endpoint.budget import Budget
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.chat_client import ChatClient, run_async
 from harness.models.endpoint.limiter import ConcurrencyLimiter
-from harness.models.endpoint.prices import Price, listed_price
+from harness.models.endpoint.prices import Budget, Price, listed_price
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.endpoint.retrying import classify, retry_after
 from harness.store.database import open_database

@@ -14,6 +14,8 @@ from harness.reporting.ablation_record import (
     AblationRecord,
     ArmCurves,
     ArmRow,
+    CurvePoint,
+    LossCurve,
     QuantileRow,
     SeedEstimate,
     SeedSpread,
@@ -27,7 +29,6 @@ from harness.reporting.findings import index
 from harness.reporting.page import page
 from harness.reporting.record import ReportRecord
 from harness.reporting.render import read_record, render_html, render_markdown, write_report
-from harness.reporting.traces import CurvePoint, LossCurve
 from harness.store.artifacts import from_json, to_json
 from harness.types import Estimate
 
