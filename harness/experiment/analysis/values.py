@@ -122,7 +122,7 @@ class Lacking:
     @property
     def is_asked(self) -> NDArray[np.bool_]:
         """[k] pairs with a draw that has a value."""
-        there: NDArray[np.bool_] = (self.lost < 1).any(axis=1)
+        there: NDArray[np.bool_] = np.asarray((self.lost < 1).any(axis=1))
         return there
 
     @property
