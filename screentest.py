@@ -10,8 +10,12 @@ default `./mlruns`), and a stage that either has finished is found again by the 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +34,26 @@ __all__ = [
     "train",
 ]  # fmt: skip
 _LAZY = {"Claim": "harness.experiment.found", "Found": "harness.experiment.found", "JudgedItem": "harness.types"}
+_PACKAGES = ("harness", "pipelines")
 _PathLike = str | os.PathLike[str]
+
+
+_HERE = Path(__file__).resolve().parent
+
+
+class _OwnPackages(MetaPathFinder):
+    """Finds the packages beside this file, where a notebook's folder, first on its path, has others of their names."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        return importlib.util.spec_from_file_location(name, _HERE / name / "__init__.py") if name in _PACKAGES else None
+
+
+for _name in _PACKAGES:
+    _file = getattr(sys.modules.get(_name), "__file__", None)
+    if _file is not None and Path(_file).resolve().parent != _HERE / _name:
+        raise ImportError(f"`{_name}` must be the package of screentest, got {_file}: import screentest before it")
+sys.meta_path.insert(0, _OwnPackages())
 
 
 def compare(

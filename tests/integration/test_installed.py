@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import nbformat
 import psutil
 import pytest
 from ablations import tiny_ablation
@@ -60,7 +61,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     source, target, work = root / "source", root / "target", root / "work"
     for name in ("harness", "pipelines", "experiments"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("app.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("app.py", "screentest.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     for words in (
@@ -100,6 +101,24 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
     assert found["missing"] == {}
     assert any(stage["reused"] for stage in found["stages"])
     assert left(home) == []
+
+
+@pytest.mark.parametrize(("notebook", "n_cells"), [("compare_your_adapter", 3), ("write_a_judge", 2)])
+def test_the_first_cells_of_the_notebooks_run_there(
+    installed: Installed, tmp_path: Path, notebook: str, n_cells: int
+) -> None:
+    cells = nbformat.read(REPOSITORY / "docs" / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    first = [cell.source for cell in cells if cell.cell_type == "code"][:n_cells]
+    env = environment(fresh_home(tmp_path / "mlruns"), {"PYTHONPATH": str(installed.target), "OMP_NUM_THREADS": "1"})
+    code = "\n".join([*first, "import harness; print(harness.__file__)"])  # the folder's own stands first on the path
+    done = subprocess.run([sys.executable, "-c", code], cwd=installed.work, env=env, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(installed.target / "harness" / "__init__.py")
+    refused = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.modules['harness'] = sys; sys.__file__ = 'a/b.py'; import screentest"],
+        cwd=installed.work, env=env, text=True, capture_output=True,
+    )  # fmt: skip
+    assert "import screentest before it" in refused.stderr
 
 
 @pytest.mark.parametrize(("words", "path"), [(["rate"], "/_stcore/health"), (["serve", "--base", "BASE"], "/health")])
