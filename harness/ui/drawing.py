@@ -58,12 +58,13 @@ def time_left(progress: TaskProgress) -> str:
 
 
 def draw_scene(lines: Sequence[SceneLine]) -> str:
-    """The scene so far as a chat; long scenes begin at their end."""
+    """The conversation so far as a chat; long ones begin at their end. One turn of nobody's is what was asked."""
     if not lines:
         return ""
+    name = "The conversation so far" if len(lines) > 1 or lines[0].speaker else "What was asked"
     return (
-        '<section class="read"><h2>The conversation so far</h2>'
-        '<div class="scene" tabindex="0" role="group" aria-label="The conversation so far"><div class="lines">'
+        f'<section class="read"><h2>{name}</h2>'
+        f'<div class="scene" tabindex="0" role="group" aria-label="{name}"><div class="lines">'
         f"{''.join(_line(line) for line in lines)}</div></div></section>"
     )
 

@@ -53,6 +53,9 @@ function heard(before, data) {
     page.replay = isFirst ? fetchKept(data.item) : [];
     page.pending = null;
     page.given = [];
+  } else if (before.showing !== data.showing && pending && data.heard > pending.heard) { // heard, and refused
+    page.replay = page.given = [];
+    page.pending = null;
   } else if (before.showing !== data.showing) { // the server was started anew: it knows nothing of this item yet
     page.replay = [...page.given, ...(pending ? [pending.name] : page.replay)];
     page.pending = null;
@@ -85,25 +88,30 @@ function watch() {
   if (!pending && page.replay.length && now() - page.shownAt > READ && buttonOf(page.replay[0])) press(page.replay.shift());
 }
 
-function onClick(event) {
-  const button = event.target.closest?.(".st-key-page button");
-  const name = button && nameOf(button);
-  if (!name || page.isOurs || button.disabled) return;
+function take(event, name) {
   event.stopImmediatePropagation();
   event.preventDefault();
   if (!page.pending && !page.replay.length) press(name);
+}
+
+function onClick(event) {
+  const button = event.target.closest?.(".st-key-page button");
+  const name = button && nameOf(button);
+  if (name && !page.isOurs && !button.disabled) take(event, name);
 }
 
 function onKey(event) {
   const isTyping = event.target.closest?.("input, textarea, select, [contenteditable=true]");
   if (isTyping) return;
   const isPlain = event.key.length === 1 || event.key === "Enter" || event.key === "Backspace";
-  const stop = () => { event.stopImmediatePropagation(); event.preventDefault(); };
-  if (event.repeat && isPlain) return stop();
-  if (event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat && isPlain) {
+    event.stopImmediatePropagation();
+    event.preventDefault();
+  }
+  if (event.repeat || event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
   const wanted = [...document.querySelectorAll('.st-key-page [class*="st-key-do-"] button')].find(
     (b) => b.querySelector("kbd")?.textContent.trim().toLowerCase() === event.key.toLowerCase());
-  if (wanted) { stop(); wanted.click(); }
+  if (wanted && !wanted.disabled) take(event, nameOf(wanted)); // not by a click: a click inside a click is dropped
 }
 
 function bringIn(item, until) {
