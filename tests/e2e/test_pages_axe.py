@@ -9,7 +9,6 @@ import pytest
 from chat_endpoint import speaking
 from looks import passes_axe
 from panels import Clock, a_study, favouring, rate_all
-from playwright.sync_api import Page
 from rating_pages import begin, press
 from rating_server import CHROMIUM, SECRET, browsing, serving
 from report_example import example_record
