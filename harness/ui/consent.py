@@ -15,12 +15,13 @@ TITLE = "Before you begin"
 def show_consent(token: str, crowd: CrowdWelcome) -> None:
     """Consent, questions, and the button that begins; nothing of the study is shown before."""
     letter(TITLE, f"{crowd.design.items} items, about {crowd.minutes} minutes.{_pay(crowd)}", item="consent")
+    language = choose_language(crowd)
     st.markdown(crowd.design.consent)
     answers = {q.ask: _answer(q.ask, q.options) for q in crowd.design.questions}
     has_agreed = st.checkbox("I have read this and agree to take part", key="agree")
     st.button(
         "Begin", key="consented", type="primary", disabled=not has_agreed, on_click=_agree,
-        args=(token, choose_language(crowd), {ask: said for ask, said in answers.items() if said}),
+        args=(token, language, {ask: said for ask, said in answers.items() if said}),
     )  # fmt: skip
     accompany(item="consent", says=TITLE)
 

@@ -24,8 +24,8 @@ def draw_guide(greeting: Welcome, *, is_own: bool = False) -> str:
         begun = f"<p>You have rated {greeting.progress.n_done} of {greeting.progress.n_total} so far.</p>"
     rehearsal = " This link is for rehearsal: what you rate enters no result." if greeting.is_rehearsal else ""
     return (
-        '<section class="read prose"><h1 tabindex="-1" data-item="guide">How to rate</h1>'
-        f"{begun}{'' if is_own else _what(greeting)}<ul>{_keys(greeting)}</ul>"
+        f'<section class="read prose">{begun}'
+        f"{'' if is_own else _what(greeting)}<ul>{_keys(greeting)}</ul>"
         f"<p>There are {greeting.progress.n_total} items; those marked as practice do not count. A few items come "
         "again, and a few have an obvious answer: rate them like all others.</p>"
         "<p>Every rating is saved as you give it. Leave whenever you like: your link goes on where you stopped, on any "
@@ -45,8 +45,8 @@ def _what(greeting: Welcome) -> str:
         )
     if greeting.kind == "ranking":
         return (
-            "<p>You will read the conversation so far and several replies to it. Put them in order, the best first, or say "
-            f"which is best and which is worst: <b>{inert(greeting.question)}</b> Where a reply stands means "
+            "<p>You will read the conversation so far and several replies to it. Put them in order, the best first, or "
+            f"say which is best and which is worst: <b>{inert(greeting.question)}</b> Where a reply stands means "
             "nothing, and longer is not better.</p>"
         )
     return (

@@ -96,6 +96,7 @@ def _set_guide(is_open: bool) -> None:
 
 
 def _show_guide(greeting: Welcome) -> None:
+    letter("How to rate", item="guide")
     own = greeting.crowd is not None and show_instructions(greeting.crowd, choose_language(greeting.crowd))
     st.html(draw_guide(greeting, is_own=own))
     label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"

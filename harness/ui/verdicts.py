@@ -67,8 +67,8 @@ def ask_ranking(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     ask = ("Which is the best?", "Which is the worst?" if task.is_best_worst else "Which is the best of the others?")[
         n > 0
     ]
-    st.html(draw_ranking(ask, given=ballot.marks))
     with st.container(key="verdicts", horizontal=True):
+        st.html(draw_ranking(ask, given=ballot.marks))
         for place in range(1, len(task.replies) + 1):
             if str(place) not in ballot.marks:
                 st.button(

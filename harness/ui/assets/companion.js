@@ -74,6 +74,7 @@ function watch() {
   const says = online ? (pending && now() - pending.at > SLOW ? SAYS.lost : pending && now() - pending.at > 250 ? SAYS.saving : "")
     : !page.data?.showing ? "" : pending ? SAYS.lost : SAYS.reading;
   if (line.textContent !== says) line.textContent = says;
+  line.className = says && says !== SAYS.saving ? "lost" : "";
   if (!online) {
     for (const button of document.querySelectorAll('.st-key-page [class*="st-key-do-"] button:disabled')) {
       if (!button.closest("[class*='st-key-do-undo']")) button.disabled = false; // Streamlit bars presses; we keep them
