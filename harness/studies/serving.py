@@ -154,6 +154,7 @@ class Welcome:
     is_rehearsal: bool
     is_closed: bool
     has_begun: bool  # something was shown before: a returning rater
+    language: str  # of buttons and instructions, as the study declares
     progress: TaskProgress
     crowd: CrowdWelcome | None  # came by an open link
 
@@ -176,6 +177,7 @@ def welcome(engine: Engine, token: str) -> Welcome:
             is_rehearsal=entrant.is_rehearsal,
             is_closed=entrant.is_closed,
             has_begun=connection.execute(seen).scalar_one() > 0,
+            language=str(study.design.get("language", "")),
             progress=_progress(connection, entrant),
             crowd=_crowd_welcome(connection, entrant, study) if entrant.is_of_crowd else None,
         )

@@ -6,11 +6,6 @@ const READ = 600; // before a press that is sent again: the server takes none fo
 const SLOW = 5000; // without an answer: sent again
 const DEAD = 20000; // without an answer on a line that claims to be there: the page is loaded anew, the press is kept
 const KEPT = "screentest-kept";
-const SAYS = {
-  saving: "Saving…",
-  lost: "The line is lost. What you pressed is kept here and is sent when the line is back.",
-  reading: "The line is lost. You can go on reading; what you press is kept and sent when it is back.",
-};
 const page = (window.screentestPage ??= { data: null, shownAt: 0, pending: null, replay: [], given: [] });
 
 const shell = () => document.querySelector("[data-test-connection-state]");
@@ -71,10 +66,11 @@ function heard(before, data) {
 function watch() {
   const line = document.getElementById("line") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "line", role: "status" }));
   const { pending } = page, online = isOnline();
-  const says = online ? (pending && now() - pending.at > SLOW ? SAYS.lost : pending && now() - pending.at > 250 ? SAYS.saving : "")
-    : !page.data?.showing ? "" : pending ? SAYS.lost : SAYS.reading;
+  const { saving = "", lost = "", reading = "" } = page.data?.line ?? {};
+  const says = online ? (pending && now() - pending.at > SLOW ? lost : pending && now() - pending.at > 250 ? saving : "")
+    : !page.data?.showing ? "" : pending ? lost : reading;
   if (line.textContent !== says) line.textContent = says;
-  line.className = says && says !== SAYS.saving ? "lost" : "";
+  line.className = says && says !== saving ? "lost" : "";
   if (!online) {
     for (const button of document.querySelectorAll('.st-key-page [class*="st-key-do-"] button:disabled')) {
       if (!button.closest("[class*='st-key-do-undo']")) button.disabled = false; // Streamlit bars presses; we keep them
