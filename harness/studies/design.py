@@ -5,6 +5,7 @@ The digest of the declaration is stored with the study, so that nobody can choos
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Annotated, Literal
 
@@ -92,6 +93,10 @@ class CrowdDesign(StrictConfig):
     seconds_per_item: float = Field(default=30, gt=0, le=3600)  # for the time and pay that are foretold
     pay_per_hour: float = Field(default=0, ge=0, le=1e6)
     currency: str = Field(default="", max_length=8)
+
+    def minutes(self, n_checks: int) -> int:
+        """That a person will take, at the declared pace; a minute that is begun is paid."""
+        return math.ceil((self.items + n_checks) * self.seconds_per_item / 60)
 
 
 class TargetDesign(StrictConfig):

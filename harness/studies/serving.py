@@ -6,7 +6,6 @@ refresh, another device, a second tab) gives the same task.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -190,7 +189,7 @@ def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> Crow
         design=crowd,
         has_agreed="agreed_at" in arrival,
         language=arrival.get("language", ""),
-        minutes=math.ceil((crowd.items + study.design["attention"]) * crowd.seconds_per_item / 60),
+        minutes=crowd.minutes(study.design["attention"]),
     )
 
 
