@@ -5,6 +5,8 @@ The digest of the declaration is stored with the study, so that nobody can choos
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -92,6 +94,10 @@ class CrowdDesign(StrictConfig):
     pay_per_hour: float = Field(default=0, ge=0, le=1e6)
     currency: str = Field(default="", max_length=8)
 
+    def minutes(self, n_checks: int) -> int:
+        """That a person will take, at the declared pace; a minute that is begun is paid."""
+        return math.ceil((self.items + n_checks) * self.seconds_per_item / 60)
+
 
 class TargetDesign(StrictConfig):
     """How many prompts: a number, or what the study must be able to show."""
@@ -146,6 +152,8 @@ class StudyDesign(StrictConfig):
     level: float = Field(default=0.95, gt=0.5, lt=1)
     skips: Share = 0.25  # of a rater's items may be left out; three always
     comments: bool = False  # raters may say why beside a rating
+    # of buttons and instructions, where there are words of it (`en`, `de`); a link with `&lang=` asks for another
+    language: str = Field(default="", max_length=20, exclude_if=operator.not_)
     thanks: str = Field(default="", max_length=2000)  # at the end, what it was for; a general sentence when left out
     rehearsal: bool = False  # every rating is a rehearsal and enters no result
     seed: Seed = 7

@@ -77,8 +77,8 @@ def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
             raise InputError(f"a variant must not be named {taken.pop()!r}: that is an attention check; rename it")
 
 
-def practice_items(kind: StudyKind) -> tuple[StudyItem, ...]:
-    """Two invented scenes, so that nobody learns the keys on an item that counts; a ranking has none."""
+def practice_items(kind: StudyKind, *, is_dialogue: bool = True) -> tuple[StudyItem, ...]:
+    """Two invented scenes, or questions, so that nobody learns the keys on an item that counts; a ranking has none."""
     if kind == "ranking":
         return ()
     return tuple(
@@ -91,11 +91,11 @@ def practice_items(kind: StudyKind) -> tuple[StudyItem, ...]:
                 : 1 if kind == "likert" else 2
             ],
         )
-        for number, (messages, texts) in enumerate(_PRACTICE, start=1)
+        for number, (messages, texts) in enumerate(_SCENES if is_dialogue else _QUESTIONS, start=1)
     )
 
 
-_PRACTICE = (
+_SCENES = (
     (
         (
             Message(role="user", content="You kept the lighthouse running all winter? Alone?", name="MARA"),
@@ -107,5 +107,15 @@ _PRACTICE = (
     (
         (Message(role="user", content="Somebody has been sitting in the director's chair again.", name="PRIYA"),),
         ("I only wanted to see what it all looks like from there.", "Chair chair the director the director's chair."),
+    ),
+)
+_QUESTIONS = (
+    (
+        (Message(role="user", content="Why does ice float on water?"),),
+        ("Water expands as it freezes, so ice weighs less than the water around it.", "Ice and water are both cold."),
+    ),
+    (
+        (Message(role="user", content="Name a fruit that is yellow and long."),),
+        ("A banana.", "Yellow is a colour, and long is a length of a fruit that is yellow."),
     ),
 )

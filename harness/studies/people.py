@@ -36,7 +36,7 @@ _COLUMNS = (
 class Foretold:
     """What a crowd will take."""
 
-    minutes_each: float
+    minutes_each: int
     pay_each: float
     pay_all: float
     currency: str
@@ -44,7 +44,7 @@ class Foretold:
     @property
     def sentence(self) -> str:
         """For the owner, before anybody is asked."""
-        time = f"About {self.minutes_each:.0f} min each"
+        time = f"About {self.minutes_each} min each"
         if not self.pay_each:
             return f"{time}."
         return f"{time}, {self.currency} {self.pay_each:.2f}; {self.currency} {self.pay_all:.2f} for all."
@@ -52,7 +52,7 @@ class Foretold:
 
 def foretell(crowd: CrowdDesign, *, n_checks: int) -> Foretold:
     """Time and pay by the declared seconds per item."""
-    minutes = (crowd.items + n_checks) * crowd.seconds_per_item / 60
+    minutes = crowd.minutes(n_checks)
     each = crowd.pay_per_hour * minutes / 60
     return Foretold(minutes_each=minutes, pay_each=each, pay_all=each * crowd.people, currency=crowd.currency)
 

@@ -6,7 +6,6 @@ refresh, another device, a second tab) gives the same task.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -154,6 +153,7 @@ class Welcome:
     is_rehearsal: bool
     is_closed: bool
     has_begun: bool  # something was shown before: a returning rater
+    language: str  # of buttons and instructions, as the study declares
     progress: TaskProgress
     crowd: CrowdWelcome | None  # came by an open link
 
@@ -176,6 +176,7 @@ def welcome(engine: Engine, token: str) -> Welcome:
             is_rehearsal=entrant.is_rehearsal,
             is_closed=entrant.is_closed,
             has_begun=connection.execute(seen).scalar_one() > 0,
+            language=str(study.design.get("language", "")),
             progress=_progress(connection, entrant),
             crowd=_crowd_welcome(connection, entrant, study) if entrant.is_of_crowd else None,
         )
@@ -188,7 +189,7 @@ def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> Crow
         design=crowd,
         has_agreed="agreed_at" in arrival,
         language=arrival.get("language", ""),
-        minutes=math.ceil((crowd.items + study.design["attention"]) * crowd.seconds_per_item / 60),
+        minutes=crowd.minutes(study.design["attention"]),
     )
 
 

@@ -13,6 +13,7 @@ from harness.experiment.kinds import provider
 from harness.experiment.measured_arms import GENERATIONS
 from harness.experiment.preparing import prepare, prompts_of
 from harness.experiment.session import Session
+from harness.experiment.task_choice import choose_task
 from harness.experiment.variants import TokenizerSource
 from harness.models.protocol import ReplyRequest
 from harness.models.recorded import RecordedModel
@@ -99,7 +100,8 @@ def _from_files(session: Session, declared: SourceDesign, wanted: Sequence[str],
         "files": {variant: digest_file(folder / name) for variant, name in declared.generations.items()},
         "prepared": prepared.source_run_id,
     }
-    return _joined(declared.split, prompts, _chosen(replies, wanted), provenance)
+    joined = _joined(declared.split, prompts, _chosen(replies, wanted), provenance)
+    return replace(joined, kind=choose_task(file).kind)
 
 
 def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
@@ -117,7 +119,8 @@ def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
         prepared = _prepared(session, declared, DataDesign(corpus=declared.corpus))
         spare = tuple(prompts_of(prepared, "train"))
     joined = _joined("train", list(prompts.values()), replies, {"pairs": digest_file(path)})
-    return replace(joined, spare=spare)
+    has_names = any(message.name for prompt in prompts.values() for message in prompt.messages)
+    return replace(joined, spare=spare, kind=DIALOGUE if has_names else TASKS["chat"])
 
 
 def _prepared(session: Session, declared: SourceDesign, data: DataDesign) -> StageResult:

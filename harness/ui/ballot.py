@@ -35,7 +35,7 @@ UNREAD_SECONDS = 0.4  # nobody has read an item this soon: the press was meant f
 TOO_SOON = "That press came the moment this item appeared, so it was not counted. Please read, then rate."
 NOT_SAVED = "This rating could not be saved just now, and nothing was counted. Please press again."
 RIGHT = "Yes: most people find that reply the better one."
-NOT_RIGHT = "Most people find the other reply better: one of the two answers the line, the other only looks like it."
+NOT_RIGHT = "Most people find the other reply better: it answers what was said, this one only looks like it."
 UNDONE = "Taken back. Here is the item again."
 _REFUSED: Mapping[type[RatingRefused], str] = {
     AlreadyRatedError: "That item already had your rating, from another window or a moment before. It was kept, once.",
@@ -91,7 +91,7 @@ class Ballot:
             return
         self.marks[criterion] = mark
         if len(self.marks) == len(self.task.scales):
-            self._cast(engine, "vote", marks=dict(self.marks), comment=comment)
+            self._cast_marks(engine, dict(self.marks), comment)
 
     def rank(self, engine: Engine, nonce: str, place: int, comment: str = "") -> None:
         """The next rank for the reply at a place; when all are given that are asked for, they are saved."""
@@ -101,7 +101,13 @@ class Ballot:
         if len(self.marks) == len(self.task.ranks):
             n, is_best_worst = len(self.task.replies), self.task.is_best_worst
             whole = whole_ranking(self.marks, n_replies=n, is_best_worst=is_best_worst)
-            self._cast(engine, "vote", marks=whole, comment=comment)
+            self._cast_marks(engine, whole, comment)
+
+    def _cast_marks(self, engine: Engine, marks: Mapping[str, int], comment: str) -> None:
+        """Save the marks; where the store cannot be reached the last one is to be given again."""
+        self._cast(engine, "vote", marks=marks, comment=comment)
+        if self.task is not None:
+            self.marks.popitem()
 
     def skip(self, engine: Engine, nonce: str, reason: str) -> None:
         """Leave the item out, and say why."""

@@ -15,12 +15,24 @@ from harness.store.tracking import Tracking
 from harness.studies.serving import SceneLine
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
-from harness.ui.gallery import Exhibit, ShownReply, low_tail, prepared_by, read_gallery, score_names, studies_in_the_way
+from harness.ui.gallery import (
+    Exhibit,
+    ShownReply,
+    Votes,
+    against_people,
+    low_tail,
+    prepared_by,
+    read_gallery,
+    score_names,
+    studies_in_the_way,
+    votes_on,
+)
 from harness.ui.reports import label_of
 
 PER_PAGE = 10
 ALL = "all"
 EMPTY: Mapping[str, str] = MappingProxyType({})
+NONE: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 def show() -> None:
@@ -45,13 +57,19 @@ def show() -> None:
         return
     if looked := _looked(str(tracking.settings.home), chosen.run_id):
         st.caption(looked)
-    _show_exhibits(_narrowed(exhibits))
+    votes = _votes(str(tracking.settings.home), chosen.run_id)
+    _show_exhibits(_narrowed(exhibits, votes), votes)
 
 
 @st.cache_data(show_spinner="Reading replies", max_entries=4)
 def _exhibits(home: str, run_id: str) -> tuple[Exhibit, ...]:
     tracking = Tracking()
     return read_gallery(tracking, record_of(tracking, run_id))
+
+
+@st.cache_data(show_spinner=False, ttl=60)
+def _votes(home: str, run_id: str) -> Votes:
+    return votes_on(store(), _exhibits(home, run_id))
 
 
 @st.cache_data(show_spinner=False, ttl=60)
@@ -62,7 +80,7 @@ def _looked(home: str, run_id: str) -> str:
     return "" if prepared is None else log_look(tracking, prepared, through="browse", seen={"run": run_id}).said
 
 
-def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
+def _narrowed(exhibits: tuple[Exhibit, ...], votes: Votes) -> list[Exhibit]:
     """What search and filter leave."""
     left, middle, right = st.columns([2, 2, 1])
     words = left.text_input("Search", placeholder="words in prompt or reply")
@@ -73,25 +91,28 @@ def _narrowed(exhibits: tuple[Exhibit, ...]) -> list[Exhibit]:
     found = list(exhibits)
     if by is not None:
         whose = st.segmented_control("Low in", [ALL, *variants], default=ALL)
-        found = low_tail(exhibits, score=by, share=share / 100, variant=None if whose in (None, ALL) else whose)
+        if votes and st.toggle("Only where people preferred the reply with the lower score"):
+            found = against_people(exhibits, votes, score=by)
+        else:
+            found = low_tail(exhibits, score=by, share=share / 100, variant=None if whose in (None, ALL) else whose)
     return [e for e in found if not words.strip() or e.holds(words.strip())]
 
 
-def _show_exhibits(exhibits: list[Exhibit]) -> None:
+def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
     n_pages = max(1, -(-len(exhibits) // PER_PAGE))
     page = st.number_input(f"Page, of {n_pages}", 1, n_pages, 1) if n_pages > 1 else 1
     st.caption(write_count(len(exhibits), "prompt"))
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
-        st.html(draw_exhibit(exhibit))
+        st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt_id, {})))
         st.divider()
 
 
-def draw_exhibit(exhibit: Exhibit) -> str:
+def draw_exhibit(exhibit: Exhibit, votes: Mapping[tuple[str, str], int] = NONE) -> str:
     """One prompt with its replies."""
     lines = [
         SceneLine(speaker=m.name or "", text=m.content, is_answerer=m.role == "assistant") for m in exhibit.messages
     ]
-    cards = "".join(_card(reply) for reply in exhibit.replies)
+    cards = "".join(_card(reply, votes) for reply in exhibit.replies)
     if exhibit.reference:
         cards += _box("human", exhibit.reference, ())
     return (
@@ -99,8 +120,10 @@ def draw_exhibit(exhibit: Exhibit) -> str:
     )
 
 
-def _card(reply: ShownReply) -> str:
-    marks = [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
+def _card(reply: ShownReply, votes: Mapping[tuple[str, str], int]) -> str:
+    n, won = (sum(k for pair, k in votes.items() if reply.variant in pair[:places]) for places in (2, 1))
+    marks = [f"preferred in {won} of {write_count(n, 'vote')}"] if n else []
+    marks += [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
     ended = {"length": "cut off", "refused": "refused: no reply", "error": "failed: no reply"}
     marks += [ended[reply.finish_reason]] if reply.finish_reason in ended else []
     reasons = {name: score.reason for name, score in sorted(reply.scores.items()) if score.reason}

@@ -1,9 +1,13 @@
-"""The chat page: play a scene with a variant, ask again, or compare two variants blind and send the pair to raters."""
+"""The chat page: talk with a variant, ask again, or compare two variants blind and send the pair to raters.
+
+What one talks about is called as the newest evaluation calls it: a scene of a film, a question, a document.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -18,17 +22,17 @@ from harness.types import Message, Prompt
 from harness.ui.drawing import draw_line, draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.pairs import Pair, make_pair, study_of
-from harness.ui.scenes import Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
+from harness.ui.scenes import SCENE, Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
 
 DEFAULT_TOKENS, MAX_TOKENS = 64, 512
+Asked = Mapping[str, str | None]  # variant -> its system message
 CURSOR = "▍"
-OWN = "A scene of your own"
 
 
 @dataclass(slots=True)
 class Play:
-    """One scene as it goes."""
+    """One conversation as it goes."""
 
     scene: Prompt
     answerer: str
@@ -55,17 +59,19 @@ def show() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         asked, n_tokens = _ask_variants(names)
-        st.caption(f"Lines come from {speakers.where}.")
-        play = _ask_scene()
-        _basket()
+        st.caption(f"Replies come from {speakers.where}.")
+        found = _scenes(str(Tracking().settings.home))
+        play = _ask_scene(found)
+        _basket("Which line belongs in this scene?" if found.noun == SCENE else "Which reply is better?")
     with right:
         if play is None:
-            st.info("Choose a scene, or write its first line.")
+            st.info(f"Choose a {found.noun}, or begin one of your own.")
             return
         try:
-            for name in asked:
-                st.text(_asked_with(name, speakers.system_of(name)))
-            _play(play, speakers, asked, n_tokens)
+            systems = {name: speakers.system_of(name, found.system) for name in asked}
+            for name, system in systems.items():
+                st.text(_asked_with(name, system))
+            _play(play, speakers, systems, n_tokens)
         except ScreentestError as err:
             st.error(str(err))
 
@@ -97,15 +103,14 @@ def _asked_with(name: str, system: str | None) -> str:
     return f"{name} is asked with {'no system message' if system is None else f'the system message “{system}”'}."
 
 
-def _ask_scene() -> Play | None:
-    found = _scenes(str(Tracking().settings.home))
-    scenes = found.prompts
+def _ask_scene(found: Scenes) -> Play | None:
+    scenes, own = found.prompts, f"A {found.noun} of your own"
     chosen = st.selectbox(
-        "Scene", [None, *range(len(scenes))], index=1 if scenes else 0, key="scene",
-        format_func=lambda i: OWN if i is None else scene_title(scenes[i]),
+        found.noun.capitalize(), [None, *range(len(scenes))], index=1 if scenes else 0, key="scene",
+        format_func=lambda i: own if i is None else scene_title(scenes[i]),
     )  # fmt: skip
     if chosen is None:
-        _ask_own()
+        _ask_own(found)
     else:
         _look(found)
         if st.session_state.get("played") != scenes[chosen].id:
@@ -120,7 +125,7 @@ def _scenes(home: str) -> Scenes:
 
 
 def _look(scenes: Scenes) -> None:
-    """Playing held-out scenes is one look at TEST a session, on record and told."""
+    """Playing held-out prompts is one look at TEST a session, on record and told."""
     if scenes.prepared is None:
         return
     if "chat_look" not in st.session_state:
@@ -129,14 +134,16 @@ def _look(scenes: Scenes) -> None:
     st.caption(st.session_state.chat_look.said)
 
 
-def _ask_own() -> None:
+def _ask_own(found: Scenes) -> None:
     with st.form("own", border=False):
-        partner = st.text_input("You speak as", value="ANN")
-        answerer = st.text_input("to", value="BEN")
-        line = st.text_input("and say first")
+        partner, answerer = "", ""
+        if found.noun == SCENE:
+            partner, answerer = st.text_input("You speak as", value="ANN"), st.text_input("to", value="BEN")
+        line = st.text_area("and say first" if found.noun == SCENE else "You say first")
         if st.form_submit_button("Begin"):
             try:
-                _begin(own_scene(partner=partner, line=line), answerer=answerer.strip(), partner=partner.strip())
+                own = own_scene(partner=partner, line=line)
+                _begin(own, answerer=answerer.strip(), partner=partner.strip())
             except ScreentestError as err:
                 st.error(str(err))
 
@@ -146,7 +153,7 @@ def _begin(scene: Prompt, *, answerer: str, partner: str) -> None:
     st.session_state.play = Play(scene=scene, answerer=answerer, partner=partner, turns=list(scene.messages))
 
 
-def _play(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> None:
+def _play(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None:
     st.html(draw_scene([_line(turn) for turn in play.turns]))
     if play.told:
         st.caption(play.told)
@@ -157,31 +164,32 @@ def _play(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> No
         return
     with st.container(key="tools", horizontal=True):
         st.button("Ask again", key="again", shortcut="g", on_click=_take_back, args=(play,))
-        st.button("Begin the scene anew", key="anew", type="tertiary", on_click=_restart, args=(play,))
-    said = st.chat_input(f"{play.partner or 'You'} says …", key="said")
+        st.button("Begin anew", key="anew", type="tertiary", on_click=_restart, args=(play,))
+    said = st.chat_input(f"{play.partner} says …" if play.partner else "You say …", key="said")
     if said and said.strip():
         play.turns.append(Message(role="user", content=said.strip(), name=play.partner or None))
         play.told = ""
         st.rerun()
 
 
-def _answer(play: Play, speakers: Speakers, asked: list[str], n_tokens: int) -> None:
+def _answer(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None:
     """Ask for the next line: streamed where one variant speaks, held back until both are there where two do."""
     seed = secrets.randbelow(2**31)
-    if len(asked) == 1:
+    streams = {
+        name: speakers.stream(name, play.turns, system=system, n_tokens=n_tokens, seed=seed)
+        for name, system in asked.items()
+    }
+    if len(streams) == 1:
         place, text = st.empty(), ""
         # Closed at once when the page is left half-way: the variant may be wanted by another session.
-        with contextlib.closing(speakers.stream(asked[0], play.turns, n_tokens=n_tokens, seed=seed)) as pieces:
+        with contextlib.closing(*streams.values()) as pieces:
             for piece in pieces:
                 text += piece
                 place.html(draw_line(_line(_said(play, part_thinking(text).text + CURSOR))))
         play.turns.append(_said(play, part_thinking(text).text))
     else:
         with st.spinner("Two variants are thinking"):
-            lines = [
-                (name, part_thinking("".join(speakers.stream(name, play.turns, n_tokens=n_tokens, seed=seed))).text)
-                for name in asked
-            ]
+            lines = [(name, part_thinking("".join(pieces)).text) for name, pieces in streams.items()]
         play.offered = lines if secrets.randbelow(2) else lines[::-1]
     st.rerun()
 
@@ -229,7 +237,7 @@ def _take_back(play: Play) -> None:
 
 
 def _restart(play: Play) -> None:
-    _begin(play.scene, answerer=play.answerer, partner=play.partner)
+    play.turns, play.offered, play.told = list(play.scene.messages), None, ""
 
 
 def _kept() -> list[Pair]:
@@ -237,7 +245,7 @@ def _kept() -> list[Pair]:
     return kept
 
 
-def _basket() -> None:
+def _basket(question: str) -> None:
     """Pairs sent so far, and the study that can be made of them."""
     kept = _kept()
     if not kept:
@@ -245,6 +253,7 @@ def _basket() -> None:
     with st.form("study"):
         st.markdown(f"**{write_count(len(kept), 'pair')} for raters**")
         name = st.text_input("Name of the study", value="chat-pairs")
+        asked = st.text_input("Question to raters", value=question)
         raters = st.number_input("Raters", 1, 50, 3)
         rehearsal = st.checkbox("Rehearsal: enters no result")
         is_sent = st.form_submit_button("Make the study", disabled=len(kept) < 2, help="From two pairs on.")
@@ -252,7 +261,9 @@ def _basket() -> None:
         return
     folder = Tracking().settings.home / "chat"
     try:
-        made = study_of(store(), kept, name=name, raters=int(raters), folder=folder, rehearsal=rehearsal)
+        made = study_of(
+            store(), kept, name=name, question=asked, raters=int(raters), folder=folder, rehearsal=rehearsal
+        )
     except ScreentestError as err:
         st.error(str(err))
         return

@@ -7,22 +7,27 @@ import streamlit as st
 from harness.studies.crowd import MAX_WORDS, agree
 from harness.studies.serving import CrowdWelcome
 from harness.ui.frame import accompany, letter, store
+from harness.ui.words import speak, spoken_language, t
 
 NOT_SAID = "I would rather not say"
 TITLE = "Before you begin"
+LENGTH = "{n} items, about {minutes} minutes."
+PAY = "Pay is {pay}."
 
 
 def show_consent(token: str, crowd: CrowdWelcome) -> None:
     """Consent, questions, and the button that begins; nothing of the study is shown before."""
-    letter(TITLE, f"{crowd.design.items} items, about {crowd.minutes} minutes.{_pay(crowd)}", item="consent")
+    language = choose_language(crowd)
+    speak(language, spoken_language())
+    letter(t(TITLE), f"{t(LENGTH, n=crowd.design.items, minutes=crowd.minutes)}{_pay(crowd)}", item="consent")
     st.markdown(crowd.design.consent)
     answers = {q.ask: _answer(q.ask, q.options) for q in crowd.design.questions}
-    has_agreed = st.checkbox("I have read this and agree to take part", key="agree")
+    has_agreed = st.checkbox(t("I have read this and agree to take part"), key="agree")
     st.button(
-        "Begin", key="consented", type="primary", disabled=not has_agreed, on_click=_agree,
-        args=(token, choose_language(crowd), {ask: said for ask, said in answers.items() if said}),
+        t("Begin"), key="consented", type="primary", disabled=not has_agreed, on_click=_agree,
+        args=(token, language, {ask: said for ask, said in answers.items() if said}),
     )  # fmt: skip
-    accompany(item="consent", says=TITLE)
+    accompany(item="consent", says=t(TITLE))
 
 
 def show_instructions(crowd: CrowdWelcome, language: str) -> bool:
@@ -39,17 +44,17 @@ def choose_language(crowd: CrowdWelcome) -> str:
     offered = list(crowd.design.instructions)
     asked = crowd.language or st.query_params.get("lang", "")
     if len(offered) < 2:
-        return offered[0] if offered else "en"
+        return offered[0] if offered else spoken_language()
     if crowd.has_agreed and asked in offered:
         return asked
     first = offered.index(asked) if asked in offered else 0
-    return str(st.selectbox("Language of the instructions", offered, index=first, key="language"))
+    return str(st.selectbox(t("Language"), offered, index=first, key="language"))
 
 
 def _answer(ask: str, options: tuple[str, ...]) -> str:
     if not options:
         return st.text_input(ask, key=f"question-{ask}", max_chars=MAX_WORDS).strip()
-    said = st.selectbox(ask, (NOT_SAID, *options), key=f"question-{ask}")
+    said = st.selectbox(ask, (NOT_SAID, *options), format_func=t, key=f"question-{ask}")
     return "" if said == NOT_SAID else str(said)
 
 
@@ -60,4 +65,5 @@ def _agree(token: str, language: str, answers: dict[str, str]) -> None:
 
 def _pay(crowd: CrowdWelcome) -> str:
     rate = crowd.design.pay_per_hour
-    return f" Pay is {crowd.design.currency} {rate * crowd.minutes / 60:.2f}.".replace("  ", " ") if rate else ""
+    pay = f"{crowd.design.currency} {rate * crowd.minutes / 60:.2f}".strip()
+    return f" {t(PAY, pay=pay)}" if rate else ""

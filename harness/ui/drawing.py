@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from harness.studies.serving import RatingTask, Scale, SceneLine, TaskProgress
+from harness.ui.words import t
 
 # Bidirectional embeddings, overrides and isolates: they could turn the words around them. Letters of any script stay.
 _TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 # Control characters that are no space: HTML gives them no meaning and browsers no picture.
 _CONTROLS = dict.fromkeys([*range(0x00, 0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0)])
 _INERT = _TURNING | _CONTROLS
+REPLY = "Reply {place}"
+ITEM, PRACTICE_ITEM = "Item {n} of {total}", "Practice item {n} of {total}"
+ENDS, PLACE = "{low} is worst, {high} is best.", "{n} of {total}"
 
 
 def inert(text: str) -> str:
@@ -27,11 +31,11 @@ def draw_top(task: RatingTask) -> str:
     """Where the rater is, and the question."""
     progress = task.progress
     share = 100 * progress.n_done / max(1, progress.n_total)
-    place = f"Item {progress.n_done + 1} of {progress.n_total}"
+    place = t(ITEM, n=progress.n_done + 1, total=progress.n_total)
     marks = [f"<span>{place}</span>", *(f"<span>{text}</span>" for text in _top_notes(task))]
     return (
         f'<div class="read"><div class="top">{"".join(marks)}</div>'
-        '<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+        '<div class="bar" role="progressbar" aria-label="' + t("Progress") + '" aria-valuemin="0" '
         f'aria-valuemax="{progress.n_total}" aria-valuenow="{progress.n_done}"><i style="width:{share:.1f}%"></i></div>'
         f'<h1 tabindex="-1" data-item="{inert(task.slot)}">{inert(task.question)}</h1></div>'
     )
@@ -42,9 +46,9 @@ def _top_notes(task: RatingTask) -> list[str]:
     if (left := time_left(task.progress)) != "":
         notes.append(left)
     if task.is_practice:
-        notes.append('<span class="badge">Practice: does not count</span>')
+        notes.append('<span class="badge">' + t("Practice: does not count") + "</span>")
     if task.is_rehearsal:
-        notes.append('<span class="badge">Rehearsal: enters no result</span>')
+        notes.append('<span class="badge">' + t("Rehearsal: enters no result") + "</span>")
     return notes
 
 
@@ -53,17 +57,18 @@ def time_left(progress: TaskProgress) -> str:
     if progress.seconds_left is None:
         return ""
     if progress.seconds_left < 60:
-        return "less than a minute left"
-    return f"about {round(progress.seconds_left / 60)} min left"
+        return t("less than a minute left")
+    return t("about {n} min left", n=round(progress.seconds_left / 60))
 
 
 def draw_scene(lines: Sequence[SceneLine]) -> str:
-    """The scene so far as a chat; long scenes begin at their end."""
+    """The conversation so far as a chat; long ones begin at their end. One turn of nobody's is what was asked."""
     if not lines:
         return ""
+    name = t("The conversation so far" if len(lines) > 1 or lines[0].speaker else "What was asked")
     return (
-        '<section class="read"><h2>The conversation so far</h2>'
-        '<div class="scene" tabindex="0" role="group" aria-label="The conversation so far"><div class="lines">'
+        f'<section class="read"><h2>{name}</h2>'
+        f'<div class="scene" tabindex="0" role="group" aria-label="{name}"><div class="lines">'
         f"{''.join(_line(line) for line in lines)}</div></div></section>"
     )
 
@@ -82,7 +87,7 @@ def draw_line(line: SceneLine) -> str:
 def draw_replies(task: RatingTask) -> str:
     """The replies, side by side or one under the other."""
     n = len(task.replies)
-    names = ["The reply"] if n == 1 else [f"Reply {place}" for place in range(1, n + 1)]
+    names = [t("The reply")] if n == 1 else [t(REPLY, place=place) for place in range(1, n + 1)]
     whose = f" · {inert(task.answerer)}" if task.answerer else ""
     cards = "".join(_reply(name, whose, text) for name, text in zip(names, task.replies, strict=True))
     return f'<div class="read replies{" one" if n == 1 else ""}">{cards}</div>'
@@ -90,7 +95,7 @@ def draw_replies(task: RatingTask) -> str:
 
 def _reply(name: str, whose: str, text: str) -> str:
     is_empty = not text.strip()
-    shown = "(says nothing)" if is_empty else inert(text)
+    shown = t("(says nothing)") if is_empty else inert(text)
     return (
         f'<section class="reply"><h2>{name}<bdi>{whose}</bdi></h2>'
         f'<div class="text{" empty" if is_empty else ""}" dir="auto" tabindex="0" role="group" aria-label="{name}">'
@@ -103,18 +108,18 @@ def draw_scale(scale: Scale, *, given: Mapping[str, int], n_scales: int) -> str:
     short, *others = re.split(r"(?<=[.?!])\s+", scale.definition, maxsplit=1)
     rest = "".join(others)
     before = "".join(f"<span>{inert(name.capitalize())} <b>{mark}</b></span>" for name, mark in given.items())
-    more = f"<details><summary>More on this</summary><p>{inert(rest)}</p></details>" if rest else ""
+    more = f"<details><summary>{t('More on this')}</summary><p>{inert(rest)}</p></details>" if rest else ""
     done = f'<p class="top">{before}</p>' if before else ""
     return (
         f'<div class="read scale">{done}<p><b>{inert(scale.name.capitalize())}</b> '
-        f'<span class="quiet">({len(given) + 1} of {n_scales})</span> {inert(short)} '
-        f'<span class="quiet">{scale.low} is worst, {scale.high} is best.</span></p>{more}</div>'
+        f'<span class="quiet">({t(PLACE, n=len(given) + 1, total=n_scales)})</span> {inert(short)} '
+        f'<span class="quiet">{t(ENDS, low=scale.low, high=scale.high)}</span></p>{more}</div>'
     )
 
 
 def draw_ranking(ask: str, *, given: Mapping[str, int]) -> str:
     """What is asked next, and the places given before."""
-    before = "".join(f"<span>Reply {inert(place)} <b>{rank}.</b></span>" for place, rank in given.items())
+    before = "".join(f"<span>{t(REPLY, place=inert(place))} <b>{rank}.</b></span>" for place, rank in given.items())
     return f'<div class="read scale">{f"<p class=top>{before}</p>" if before else ""}<p><b>{ask}</b></p></div>'
 
 
@@ -125,7 +130,7 @@ def draw_notice(text: str) -> str:
 
 def spoken(task: RatingTask, marks: Mapping[str, int]) -> str:
     """What a screen reader says when a task, or its next criterion, appears."""
-    kind = "Practice item" if task.is_practice else "Item"
-    place = f"{kind} {task.progress.n_done + 1} of {task.progress.n_total}."
+    said = PRACTICE_ITEM if task.is_practice else ITEM
+    place = f"{t(said, n=task.progress.n_done + 1, total=task.progress.n_total)}."
     due = next((scale.name for scale in task.scales if scale.name not in marks), "")
     return f"{place} {due.capitalize()}." if due else place

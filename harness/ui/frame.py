@@ -11,6 +11,7 @@ import streamlit as st
 
 from harness.settings import Settings
 from harness.store.database import open_database
+from harness.ui.words import spoken_language, t
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 _REGION = '<div role="status" aria-live="polite"></div>'
 _HIDDEN = "div { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
+
+LINE = {
+    "saving": "Saving…",
+    "lost": "The line is lost. What you pressed is kept here and is sent when the line is back.",
+    "reading": "The line is lost. You can go on reading; what you press is kept and sent when it is back.",
+}
 
 
 @st.cache_resource(show_spinner=False)
@@ -36,13 +43,14 @@ def dress() -> None:
     st.html(f"<style>{_asset('page.css')}</style>")
 
 
-def accompany(*, item: str, says: str, showing: str = "", heard: int = 0, given: int = 0, language: str = "en") -> None:
+def accompany(*, item: str, says: str, showing: str = "", heard: int = 0, given: int = 0) -> None:
     """Say something aloud once, bring focus to the heading marked with `item` when that is new, and see presses home.
 
     `showing`, `heard` and `given` tell the page in the browser whether its last press has arrived: of which showing of
     the item this is, how many presses the session has heard, how many marks of the item it holds.
     """
-    data = {"item": item, "says": says, "showing": showing, "heard": heard, "given": given, "language": language}
+    data = {"item": item, "says": says, "showing": showing, "heard": heard, "given": given}
+    data |= {"language": spoken_language(), "line": {name: t(said) for name, said in LINE.items()}}
     _companion()(key="companion", data=data, height="content")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,11 @@ from sqlalchemy import select
 from harness.judging.results import ScoredGeneration
 from harness.reporting.record import SampleScore
 from harness.store.artifacts import read_parquet
+from harness.studies.exclusion import excluded_raters, rater_qualities
+from harness.studies.rankings import as_pairs
+from harness.studies.rating_rows import counted, read_rows
 from harness.studies.schema import items, studies
+from harness.studies.studies import list_studies
 from harness.types import Generation, Message, Prompt
 
 if TYPE_CHECKING:
@@ -130,6 +135,39 @@ def low_tail(exhibits: Sequence[Exhibit], *, score: str, share: float, variant: 
     )
     lowest = ranked[: math.ceil(share * len(ranked))]
     return [exhibits[number] for number in dict.fromkeys(number for _, number in lowest)]
+
+
+Votes = Mapping[str, Mapping[tuple[str, str], int]]  # prompt id -> (preferred, other) variant -> how often
+
+
+def votes_on(engine: Engine, exhibits: Sequence[Exhibit]) -> Votes:
+    """What people preferred in closed studies of these very replies; votes that count and are decided."""
+    here = {(e.prompt_id, r.variant, r.text.strip()) for e in exhibits for r in e.replies}
+    found: dict[str, Counter[tuple[str, str]]] = {}
+    for study in (s for s in list_studies(engine) if not s.is_open):
+        rows = read_rows(engine, study)
+        excluded = excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
+        for row in as_pairs(counted(rows, excluded=excluded)):
+            names = [r.variant for r in row.replies if (row.prompt_id, r.variant, r.text.strip()) in here]
+            if len(names) == 2 and row.winner in names:
+                (other,) = (name for name in names if name != row.winner)
+                found.setdefault(row.prompt_id, Counter())[row.winner, other] += 1
+    return found
+
+
+def against_people(exhibits: Sequence[Exhibit], votes: Votes, *, score: str) -> list[Exhibit]:
+    """Prompts on which people preferred the reply that a score puts lower, the most one-sided first."""
+
+    def lead(e: Exhibit) -> int:
+        said = votes.get(e.prompt_id, {})
+        values = {r.variant: r.scores[score].value for r in e.replies if score in r.scores}
+        leads = [0]
+        for (won, other), n in said.items():
+            one, two = values.get(won), values.get(other)
+            leads += [n - said.get((other, won), 0)] if one is not None and two is not None and one < two else []
+        return max(leads)
+
+    return sorted((e for e in exhibits if lead(e) > 0), key=lead, reverse=True)
 
 
 def studies_in_the_way(engine: Engine, exhibits: Sequence[Exhibit]) -> list[str]:

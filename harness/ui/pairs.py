@@ -22,15 +22,15 @@ PLAN = "The pairs were picked by hand in the chat: what is said holds for these 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two variants' next lines for one scene."""
+    """Two variants' replies to one conversation."""
 
-    cluster: str  # the film
+    cluster: str  # of the prompt
     messages: tuple[Message, ...]
     replies: tuple[ItemReply, ItemReply]  # in the order of the variants' names
 
     @property
     def id(self) -> str:
-        """The same for the same scene and lines."""
+        """The same for the same turns and replies."""
         return f"chat-{digest_json(to_json(self))[:16]}"
 
 
@@ -41,7 +41,7 @@ def make_pair(cluster: str, turns: Sequence[Message], lines: Sequence[tuple[str,
 
 
 def study_of(
-    engine: Engine, pairs: Sequence[Pair], *, name: str, raters: int, folder: Path, rehearsal: bool
+    engine: Engine, pairs: Sequence[Pair], *, name: str, question: str, raters: int, folder: Path, rehearsal: bool
 ) -> Created:
     """A pairwise study of hand-picked pairs; the pairs are kept in a file that the study names.
 
@@ -55,12 +55,12 @@ def study_of(
         {
             "schema": 1,
             "name": name,
-            "question": "Which line belongs in this scene?",
+            "question": question,
             "kind": "pairwise",
             "source": {"generations": {_plain(v): file.name for v in variants}, "data": file.name},
             "panel": {"raters": raters},
             "target": {"prompts": len(unique)},
-            "attention": 0,  # there is no line as filmed to plant
+            "attention": 0,  # there is no human reply to plant
             "rehearsal": rehearsal,
         },
         StudyDesign,
@@ -68,6 +68,7 @@ def study_of(
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(file, unique)
+    has_names = any(message.name for pair in unique for message in pair.messages)
     items = tuple(
         StudyItem(
             purpose="main",
@@ -82,7 +83,7 @@ def study_of(
     new = NewStudy(
         design=design,
         split="test",
-        items=(*items, *practice_items("pairwise")),
+        items=(*items, *practice_items("pairwise", is_dialogue=has_names)),
         provenance={"chat": digest_file(file)},
         plan=PLAN,
         n_population=len(unique),

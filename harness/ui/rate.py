@@ -15,6 +15,7 @@ from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, 
 from harness.ui.frame import accompany, dress, letter, store
 from harness.ui.guide import draw_guide
 from harness.ui.verdicts import ask_marks, ask_ranking, ask_reason, ask_verdict
+from harness.ui.words import speak, t
 
 THANKS = (
     "What it was for: computer programs wrote most of these replies. Together with what others said, your ratings show "
@@ -25,6 +26,12 @@ REASONS = {
     OVER: ("This study is closed", "It takes no more ratings. Thank you for coming."),
     LATER: ("The ratings cannot be reached", "Please open the link again in a minute."),
 }
+NO_LINK = (
+    "This page opens with your own link",
+    "The address in your browser holds no link of a study, or only a part of one. Open the link that you were sent, "
+    "whole. If it is whole, it was replaced by a newer one: ask whoever sent it.",
+)
+CODE = "Your completion code"
 SAFE = "Every rating you gave before is kept."
 
 
@@ -37,22 +44,19 @@ def show() -> None:
 @st.fragment
 def _page() -> None:
     """All that changes, so that a press runs this and nothing around it."""
+    speak(st.query_params.get("lang", ""))
     with st.container(key="page"):
         token = _token()
         try:
             _open(token)
         except UnknownLinkError:
-            _turn_away(*REASONS[why]) if (why := st.query_params.get(WHY)) in REASONS else _turn_away(
-                "This page opens with your own link",
-                "The address in your browser holds no link of a study, or only a part of one. Open the link that you "
-                "were sent, whole. If it is whole, it was replaced by a newer one: ask whoever sent it.",
-            )
+            _turn_away(*REASONS.get(st.query_params.get(WHY, ""), NO_LINK))
         except RevokedLinkError:
-            _turn_away("This link was withdrawn", f"It takes no more ratings; whoever sent it can say why. {SAFE}")
+            _turn_away("This link was withdrawn", "It takes no more ratings; whoever sent it can say why.", SAFE)
         except StudyClosedError:
-            _turn_away("This study is closed", f"It takes no more ratings. {SAFE} Thank you.")
+            _turn_away("This study is closed", "It takes no more ratings. Thank you.", SAFE)
         except UnavailableError:
-            _turn_away("The ratings cannot be reached", f"Please load this page again in a minute. {SAFE}")
+            _turn_away("The ratings cannot be reached", "Please open the link again in a minute.", SAFE)
 
 
 def _token() -> str:
@@ -62,9 +66,9 @@ def _token() -> str:
     return st.query_params.get(QUERY, "") or kept
 
 
-def _turn_away(title: str, text: str) -> None:
-    letter(title, text, item=title)
-    accompany(item=title, says=title)
+def _turn_away(title: str, *said: str) -> None:
+    letter(t(title), " ".join(map(t, said)), item=title)
+    accompany(item=title, says=t(title))
 
 
 def _open(token: str) -> None:
@@ -76,6 +80,8 @@ def _open(token: str) -> None:
         st.session_state.in_guide = not st.session_state.welcome.has_begun
     greeting: Welcome = st.session_state.welcome
     ballot: Ballot = st.session_state.ballot
+    chosen = greeting.crowd.language if greeting.crowd and greeting.crowd.design.instructions else ""
+    speak(chosen, st.query_params.get("lang", ""), greeting.language)
     if greeting.is_closed:
         raise StudyClosedError(greeting.study)
     if greeting.crowd is not None and not greeting.crowd.has_agreed:
@@ -96,18 +102,19 @@ def _set_guide(is_open: bool) -> None:
 
 
 def _show_guide(greeting: Welcome) -> None:
+    letter(t("How to rate"), item="guide")
     own = greeting.crowd is not None and show_instructions(greeting.crowd, choose_language(greeting.crowd))
     st.html(draw_guide(greeting, is_own=own))
     label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"
-    st.button(label, key="begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
-    accompany(item="guide", says="How to rate.")
+    st.button(t(label), key="begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
+    accompany(item="guide", says=t("How to rate"))
 
 
 def _show_task(task: RatingTask, ballot: Ballot) -> None:
     engine = store()
     st.html(draw_top(task))
     if ballot.notice:
-        st.html(draw_notice(ballot.notice))
+        st.html(draw_notice(t(ballot.notice)))
     st.html(draw_scene(task.scene) + draw_replies(task))
     if ballot.is_skipping:
         ask_reason(engine, ballot, task)
@@ -120,11 +127,10 @@ def _show_task(task: RatingTask, ballot: Ballot) -> None:
     with st.container(key="tools", horizontal=True):
         _undo_button(ballot, task.slot, is_possible=task.can_undo or bool(ballot.marks))
         if not ballot.is_skipping:
-            st.button(
-                "Skip", key=f"skip-{task.slot}", type="tertiary", shortcut="s", on_click=_open_reasons, args=(ballot,)
-            )
-        st.button("How to rate", key="help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
-    says = f"{ballot.notice} {spoken(task, ballot.marks)}".strip()
+            key = f"skip-{task.slot}"
+            st.button(t("Skip"), key=key, type="tertiary", shortcut="s", on_click=_open_reasons, args=(ballot,))
+        st.button(t("How to rate"), key="help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
+    says = f"{t(ballot.notice)} {spoken(task, ballot.marks)}".strip()
     accompany(item=task.slot, says=says, showing=ballot.nonce, heard=ballot.n_heard, given=len(ballot.marks))
 
 
@@ -134,7 +140,7 @@ def _open_reasons(ballot: Ballot) -> None:
 
 def _undo_button(ballot: Ballot, item: str, *, is_possible: bool) -> None:
     st.button(
-        "Undo",
+        t("Undo"),
         key=f"do-undo-{item}",
         type="tertiary",
         shortcut="u",
@@ -145,21 +151,22 @@ def _undo_button(ballot: Ballot, item: str, *, is_possible: bool) -> None:
 
 
 def _show_end(end: Finished, ballot: Ballot) -> None:
-    title = "Thank you for trying." if end.is_screened_out else "That was the last one. Thank you."
+    title = t("Thank you for trying." if end.is_screened_out else "That was the last one. Thank you.")
     letter(title, *_last_words(end), item="end")
     if end.code:
-        st.html(f'<p class="read claim">Your completion code: <b>{inert(end.code)}</b></p>')
+        st.html(f'<p class="read claim">{t(CODE)}: <b>{inert(end.code)}</b></p>')
     if end.back:
-        st.link_button("Finish", end.back, type="primary")
+        st.link_button(t("Finish"), end.back, type="primary")
     with st.container(key="tools", horizontal=True):
         _undo_button(ballot, "end", is_possible=end.can_undo)
-    says = f"{ballot.notice} {title}".strip()
+    says = f"{t(ballot.notice)} {title}".strip()
     accompany(item="end", says=says, showing=ballot.nonce, heard=ballot.n_heard)
 
 
 def _last_words(end: Finished) -> tuple[str, ...]:
     if end.is_screened_out:
-        return ("The practice items went another way than this study needs, so it ends here for you.",)
-    rehearsal = " They were given in rehearsal and enter no result." if end.is_rehearsal else ""
-    stay = () if end.back else ("You can close this page. Your link keeps working until the study is closed.",)
-    return (f"All {end.n_done} of your items are rated and saved.{rehearsal}", end.thanks or THANKS, *stay)
+        return (t("The practice items went another way than this study needs, so it ends here for you."),)
+    rehearsal = t("They were given in rehearsal and enter no result.") if end.is_rehearsal else ""
+    stay = () if end.back else (t("You can close this page. Your link keeps working until the study is closed."),)
+    done = t("All {n} of your items are rated and saved.", n=end.n_done)
+    return (f"{done} {rehearsal}".strip(), end.thanks or t(THANKS), *stay)

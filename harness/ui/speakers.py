@@ -11,7 +11,7 @@ import httpx
 
 from harness.doors.answers import OPENING, content_text
 from harness.errors import UnavailableError
-from harness.models.chat import DIALOGUE_SYSTEM, chat_messages, render
+from harness.models.chat import chat_messages, render
 from harness.models.contracts import own_system
 from harness.models.endpoint.connecting import list_models, open_client, read_key, told
 from harness.types import Adapter, Decoding, Message
@@ -36,11 +36,13 @@ class Speakers(Protocol):
         """Every variant that may be asked."""
         ...
 
-    def system_of(self, variant: str) -> str | None:
-        """The system message that it is asked with: an adapter's own, else that of film dialogue."""
+    def system_of(self, variant: str, default: str | None) -> str | None:
+        """The system message that it is asked with: an adapter's own, else the task's."""
         ...
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
+    def stream(
+        self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
+    ) -> Generator[str]:
         """The next line, in pieces as it comes, thinking included; `harness.doors.answers` tells that apart."""
         ...
 
@@ -61,12 +63,14 @@ class ServedSpeakers:
         self._offered = list_models(self.where, key_variable=KEY_VARIABLE)
         return list(self._offered)
 
-    def system_of(self, variant: str) -> str:
+    def system_of(self, variant: str, default: str | None) -> str | None:
         """The one that the server says an adapter was trained under."""
         own = self._offered.get(variant, {}).get("system")
-        return own if own and isinstance(own, str) else DIALOGUE_SYSTEM
+        return own if own and isinstance(own, str) else default
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
+    def stream(
+        self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
+    ) -> Generator[str]:
         """The next line, piece by piece.
 
         Raises:
@@ -75,7 +79,7 @@ class ServedSpeakers:
         import httpx2
         from openai import OpenAIError
 
-        asked: Any = chat_messages(turns, system=self.system_of(variant))
+        asked: Any = chat_messages(turns, system=system)
         decoding = Decoding(max_new_tokens=n_tokens)
         client = open_client(self.where, key=read_key(KEY_VARIABLE), timeout=120.0)
         try:
@@ -122,9 +126,9 @@ class LocalSpeakers:
         found = [r for r in records(self._tracking) if r.base == self._base.source]
         return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
 
-    def system_of(self, variant: str) -> str | None:
+    def system_of(self, variant: str, default: str | None) -> str | None:
         """The one that an adapter was trained under."""
-        return own_system(self._adapter(variant), DIALOGUE_SYSTEM)
+        return own_system(self._adapter(variant), default)
 
     def _adapter(self, variant: str) -> Adapter | None:
         from harness.registry import resolve
@@ -133,7 +137,9 @@ class LocalSpeakers:
             self._added[variant] = resolve(self._tracking, variant)
         return self._added.get(variant)
 
-    def stream(self, variant: str, turns: Sequence[Message], *, n_tokens: int, seed: int) -> Generator[str]:
+    def stream(
+        self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
+    ) -> Generator[str]:
         """The next line, piece by piece."""
         from harness.models.protocol import ReplyRequest
         from harness.models.stops import begins_thinking
@@ -143,7 +149,7 @@ class LocalSpeakers:
         text = ReplyText(self._model.tokenizer, decoding.stop)
         with self._turn:
             adapter = self._adapter(variant)
-            asked: Sequence[Mapping[str, str]] = chat_messages(turns, system=own_system(adapter, DIALOGUE_SYSTEM))
+            asked: Sequence[Mapping[str, str]] = chat_messages(turns, system=system)
             name = None if adapter is None else self._model.add_adapter(adapter)
             request = ReplyRequest(key="chat", messages=asked, adapter=name)
             if begins_thinking(self._model.tokenizer, render(self._model.tokenizer, asked)):

@@ -10,7 +10,8 @@ from harness.studies.casting import MAX_REASON
 from harness.studies.serving import RatingTask
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
-from harness.ui.drawing import draw_ranking, draw_scale
+from harness.ui.drawing import REPLY, draw_ranking, draw_scale
+from harness.ui.words import t
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,7 +35,7 @@ def ask_verdict(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     with st.container(key="verdicts", horizontal=True):
         for verdict, label, shortcut in VERDICTS:
             st.button(
-                label,
+                t(label),
                 key=f"do-{verdict}-{task.slot}",
                 shortcut=shortcut,
                 wrap=True,
@@ -67,12 +68,12 @@ def ask_ranking(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     ask = ("Which is the best?", "Which is the worst?" if task.is_best_worst else "Which is the best of the others?")[
         n > 0
     ]
-    st.html(draw_ranking(ask, given=ballot.marks))
     with st.container(key="verdicts", horizontal=True):
+        st.html(draw_ranking(t(ask), given=ballot.marks))
         for place in range(1, len(task.replies) + 1):
             if str(place) not in ballot.marks:
                 st.button(
-                    f"Reply {place}",
+                    t(REPLY, place=place),
                     key=f"do-rank-{n}-{place}-{task.slot}",
                     shortcut=str(place),
                     width="stretch",
@@ -85,7 +86,7 @@ def ask_comment(task: RatingTask) -> str:
     """Words beside the rating, where the study asks for them."""
     if not task.takes_comment:
         return ""
-    return st.text_input("Why? (if you like)", key=f"comment-{task.slot}", max_chars=MAX_REASON).strip()
+    return st.text_input(t("Why? (if you like)"), key=f"comment-{task.slot}", max_chars=MAX_REASON).strip()
 
 
 def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
@@ -93,7 +94,7 @@ def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     with st.container(key="reasons", horizontal=True):
         for number, reason in enumerate(REASONS, start=1):
             st.button(
-                reason,
+                t(reason),
                 key=f"do-reason-{number}-{task.slot}",
                 shortcut=str(number),
                 wrap=True,
@@ -102,11 +103,11 @@ def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
                 args=(engine, ballot.nonce, reason),
             )
         st.button(
-            "Do not skip", key=f"stay-{task.slot}", shortcut="Esc", width="stretch", on_click=_stay, args=(ballot,)
+            t("Do not skip"), key=f"stay-{task.slot}", shortcut="Esc", width="stretch", on_click=_stay, args=(ballot,)
         )
     with st.form(f"other-{task.slot}", border=False):
-        words = st.text_input("Another reason", max_chars=MAX_REASON, key=f"words-{task.slot}")
-        if st.form_submit_button("Skip for this reason") and words.strip():
+        words = st.text_input(t("Another reason"), max_chars=MAX_REASON, key=f"words-{task.slot}")
+        if st.form_submit_button(t("Skip for this reason")) and words.strip():
             ballot.skip(engine, ballot.nonce, words.strip())
             st.rerun()
 

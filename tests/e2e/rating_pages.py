@@ -42,10 +42,13 @@ def await_other(page: Page, before: str) -> None:
 
 
 def press(page: Page, key: str) -> None:
-    """Read, press a key, and wait for what comes next."""
+    """Read, press a key, and wait for what comes next; the press is sent at once, and not by being sent again."""
     before = item(page)
     page.wait_for_timeout(UNREAD)
+    page.evaluate("document.addEventListener('click', () => { window.sent = (window.sent ?? 0) + 1; }, true)")
     page.keyboard.press(key)
+    assert page.evaluate("window.sent") > 0, "the press is kept, and was not sent"
+    page.evaluate("window.sent = 0")
     await_other(page, before)
 
 

@@ -6,8 +6,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from lines import line_to
+from looks import passes_axe
 from panels import CRITERIA, a_study
 from rating_pages import UNREAD, await_other, begin, item, opened, press
 from rating_server import CHROMIUM, browsing, serving
@@ -78,7 +78,6 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
     engine = open_database(url)
     pair = a_study(engine, name="pair", n_prompts=3, practice=True, rehearsal=True, comments=True)
     marks = a_study(engine, name="marks", kind="likert", n_prompts=1, variants=("base",), rehearsal=True)
-    axe = Axe()
     with serving(url, tmp_path) as site, browsing() as browser:
         page = browser.new_context(viewport={"width": 1120, "height": 860}).new_page()
         page.set_default_timeout(30_000)
@@ -90,9 +89,9 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
         told = answer.headers
         assert "frame-ancestors 'none'" in told["content-security-policy"]
         assert told["referrer-policy"] == "no-referrer"
-        _passes(axe, page)
+        passes_axe(page)
         begin(page)
-        _passes(axe, page)
+        passes_axe(page)
         for width, height in ((740, 360), (640, 430), (320, 256), (320, 640), (390, 844), (1120, 860), (1280, 640)):
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate(VISIBLE) == [], (width, height)
@@ -106,10 +105,10 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
         await_other(page, before)
         page.keyboard.press("s")
         page.get_by_role("button", name="I cannot follow this conversation").wait_for()
-        _passes(axe, page)
+        passes_axe(page)
         page.goto(marks.links[0].url(site.url))  # in the same browser: a session of its own
         begin(page)
-        _passes(axe, page)
+        passes_axe(page)
         page.wait_for_timeout(UNREAD)
         page.keyboard.press("4")
         page.wait_for_selector(f"text={CRITERIA[1].name.capitalize()}")
@@ -117,12 +116,12 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
         page.wait_for_selector(f".scale >> text={CRITERIA[0].name.capitalize()} 4")
         press(page, "2")
         assert item(page) == "end"
-        _passes(axe, page)
+        passes_axe(page)
         page.keyboard.press("u")
         page.wait_for_selector(f".scale >> text={CRITERIA[0].name.capitalize()} 4")
         page.goto(site.url)
         page.wait_for_selector("text=your own link")
-        _passes(axe, page)
+        passes_axe(page)
         for path in ("metrics", "agent/openapi.json", "script-health-check"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{site.url}/_stcore/{path}")
@@ -133,11 +132,3 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
     (row,) = (r for r in read_rows(engine, marks.study) if r.rater == marks.links[0].rater)
     assert row.rating is None  # taken back
     engine.dispose()
-
-
-def _passes(axe: Axe, page) -> None:  # type: ignore[no-untyped-def]
-    """WCAG A and AA, and best practices, on the page as it is."""
-    page.wait_for_timeout(300)
-    found = axe.run(page)
-    told = [(v["id"], [n["html"][:160] for n in v["nodes"]]) for v in found.response["violations"]]
-    assert told == []

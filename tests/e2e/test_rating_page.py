@@ -131,6 +131,23 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
         one.context.close()
 
 
+def test_a_skip_too_many_is_told_and_the_item_can_be_rated(engine: Engine, site: Site, browser: Browser) -> None:
+    page = opened(browser, site, a_study(engine, name="skips", n_prompts=4, rehearsal=True).links[0])
+    begin(page)
+    for n in range(4):
+        before = item(page)
+        page.keyboard.press("s")
+        page.get_by_role("button", name="I cannot follow this conversation").wait_for()
+        page.keyboard.press("1")
+        if n < 3:
+            await_other(page, before)
+    assert "as many items as this study allows" in notice(page)
+    page.get_by_role("button", name="Reply 1 is better").wait_for()
+    press(page, "1")
+    assert item(page) == "end"
+    page.context.close()
+
+
 def test_two_tabs_count_an_item_once(engine: Engine, site: Site, browser: Browser) -> None:
     created = a_study(engine, name="tabs", n_prompts=3, rehearsal=True)
     one = opened(browser, site, created.links[0])

@@ -86,16 +86,15 @@ def test_a_stranger_agrees_practises_and_gets_a_code(store: Engine) -> None:
     app.selectbox(key="language").select("de")
     app.selectbox(key="question-First language?").select("Urdu")
     app.checkbox(key="agree").check().run()
-    pressed(app, "Begin")
+    pressed(app, "Beginnen")
     assert app.markdown[0].value == "Lies."
-    pressed(app, "Begin", "Equally good")
-    assert "Most people find the other reply better" in text_of(app)
+    assert "Es sind 3 Aufgaben" in text_of(app)
+    pressed(app, "Beginnen", "Gleich gut")
+    assert "Die meisten finden die andere Antwort besser" in text_of(app)
     page = text_of(app)
     is_left = page.index("looks like from there") < page.index("Chair chair")
-    assert "most people find that reply" in text_of(
-        pressed(app, "Reply 1 is better" if is_left else "Reply 2 is better")
-    )
-    assert "C0DE" in text_of(pressed(app, "Both bad"))
+    assert "Die meisten finden diese Antwort besser" in text_of(pressed(app, f"Antwort {2 - is_left} ist besser"))
+    assert "C0DE" in text_of(pressed(app, "Beide schlecht"))
 
 
 def test_replies_are_put_in_order_by_place(store: Engine) -> None:

@@ -143,12 +143,14 @@ def test_the_service_and_the_chat(world: World) -> None:
         assert [answer["choices"][0]["message"]["content"].strip() for answer in found] == world.learnt
         speakers = ServedSpeakers(f"{server.url}/v1")
         assert speakers.names() == ["base", "tiny-sft@candidate", "tiny-sft/1"]
-        assert speakers.system_of("tiny-sft/1") == SYSTEM != speakers.system_of("base")
+        assert speakers.system_of("tiny-sft/1", None) == SYSTEM
+        assert speakers.system_of("base", None) is None
     chat = LocalSpeakers(world.tracking, base=world.base.source)
     drawn = Decoding(max_new_tokens=8, seed=3)
     (request,) = [ReplyRequest(key="chat", messages=chat_messages(p.messages, system=SYSTEM), adapter=world.name)
                   for p in world.prompts[:1]]  # fmt: skip
-    line = "".join(chat.stream("tiny-sft@candidate", world.prompts[0].messages, n_tokens=8, seed=3))
+    own = chat.system_of("tiny-sft@candidate", None)
+    line = "".join(chat.stream("tiny-sft@candidate", world.prompts[0].messages, system=own, n_tokens=8, seed=3))
     assert line.strip() == world.model.generate([request], decoding=drawn)[0].text
 
 

@@ -131,6 +131,27 @@ def test_a_name_is_taken_once(world: World) -> None:
     assert world.run("study", "create", file, "--name", "thrice").code == 0
 
 
+def test_prompts_are_added_to_an_open_study_and_a_closed_one_is_published(world: World, tmp_path: Path) -> None:
+    file = world.study("grown", attention=0)
+    world.create("grown", attention=0)
+    assert (
+        "5 prompts were added after 0 ratings" in world.run("study", "add", file, "--prompts", 5, "--json").json["plan"]
+    )
+    for changes, n, words in (({}, 36, "at most the 35 that are left"), ({"level": 0.9}, 5, "got another")):
+        refused = world.run("study", "add", world.study("grown", attention=0, **changes), "--prompts", n)
+        assert (refused.code, words in refused.stderr) == (2, True), refused.stderr
+    assert world.run("study", "close", "grown").code == 0
+    assert "must be open" in world.run("study", "add", world.study("grown", attention=0), "--prompts", 1).stderr
+    told = world.run("study", "export", "grown", "--format", "publication", "--out", tmp_path / "paper", "--json").json
+    assert told["rows"] == 0
+    assert {f.name for f in (tmp_path / "paper").iterdir()} == {"methods.md", "ratings.csv", "declaration.json"}
+    assert "5 prompts were added" in (tmp_path / "paper" / "methods.md").read_text()
+    refused = world.run(
+        "study", "export", "grown", "--format", "publication", "--out", tmp_path / "paper" / "methods.md"
+    )
+    assert (refused.code, "must name a folder" in refused.stderr) == (2, True)
+
+
 def test_links_are_renewed_and_revoked(world: World, store: Engine) -> None:
     old, *_ = world.create("links", attention=0)
     new = world.run("study", "link", "links", "rater-1", "--json").json["url"].partition("=")[2]

@@ -6,11 +6,6 @@ const READ = 600; // before a press that is sent again: the server takes none fo
 const SLOW = 5000; // without an answer: sent again
 const DEAD = 20000; // without an answer on a line that claims to be there: the page is loaded anew, the press is kept
 const KEPT = "screentest-kept";
-const SAYS = {
-  saving: "Saving…",
-  lost: "The line is lost. What you pressed is kept here and is sent when the line is back.",
-  reading: "The line is lost. You can go on reading; what you press is kept and sent when it is back.",
-};
 const page = (window.screentestPage ??= { data: null, shownAt: 0, pending: null, replay: [], given: [] });
 
 const shell = () => document.querySelector("[data-test-connection-state]");
@@ -53,6 +48,9 @@ function heard(before, data) {
     page.replay = isFirst ? fetchKept(data.item) : [];
     page.pending = null;
     page.given = [];
+  } else if (before.showing !== data.showing && pending && data.heard > pending.heard) { // heard, and refused
+    page.replay = page.given = [];
+    page.pending = null;
   } else if (before.showing !== data.showing) { // the server was started anew: it knows nothing of this item yet
     page.replay = [...page.given, ...(pending ? [pending.name] : page.replay)];
     page.pending = null;
@@ -68,9 +66,11 @@ function heard(before, data) {
 function watch() {
   const line = document.getElementById("line") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "line", role: "status" }));
   const { pending } = page, online = isOnline();
-  const says = online ? (pending && now() - pending.at > SLOW ? SAYS.lost : pending && now() - pending.at > 250 ? SAYS.saving : "")
-    : !page.data?.showing ? "" : pending ? SAYS.lost : SAYS.reading;
+  const { saving = "", lost = "", reading = "" } = page.data?.line ?? {};
+  const says = online ? (pending && now() - pending.at > SLOW ? lost : pending && now() - pending.at > 250 ? saving : "")
+    : !page.data?.showing ? "" : pending ? lost : reading;
   if (line.textContent !== says) line.textContent = says;
+  line.className = says && says !== saving ? "lost" : "";
   if (!online) {
     for (const button of document.querySelectorAll('.st-key-page [class*="st-key-do-"] button:disabled')) {
       if (!button.closest("[class*='st-key-do-undo']")) button.disabled = false; // Streamlit bars presses; we keep them
@@ -85,25 +85,30 @@ function watch() {
   if (!pending && page.replay.length && now() - page.shownAt > READ && buttonOf(page.replay[0])) press(page.replay.shift());
 }
 
-function onClick(event) {
-  const button = event.target.closest?.(".st-key-page button");
-  const name = button && nameOf(button);
-  if (!name || page.isOurs || button.disabled) return;
+function take(event, name) {
   event.stopImmediatePropagation();
   event.preventDefault();
   if (!page.pending && !page.replay.length) press(name);
+}
+
+function onClick(event) {
+  const button = event.target.closest?.(".st-key-page button");
+  const name = button && nameOf(button);
+  if (name && !page.isOurs && !button.disabled) take(event, name);
 }
 
 function onKey(event) {
   const isTyping = event.target.closest?.("input, textarea, select, [contenteditable=true]");
   if (isTyping) return;
   const isPlain = event.key.length === 1 || event.key === "Enter" || event.key === "Backspace";
-  const stop = () => { event.stopImmediatePropagation(); event.preventDefault(); };
-  if (event.repeat && isPlain) return stop();
-  if (event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat && isPlain) {
+    event.stopImmediatePropagation();
+    event.preventDefault();
+  }
+  if (event.repeat || event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
   const wanted = [...document.querySelectorAll('.st-key-page [class*="st-key-do-"] button')].find(
     (b) => b.querySelector("kbd")?.textContent.trim().toLowerCase() === event.key.toLowerCase());
-  if (wanted) { stop(); wanted.click(); }
+  if (wanted && !wanted.disabled) take(event, nameOf(wanted)); // not by a click: a click inside a click is dropped
 }
 
 function bringIn(item, until) {

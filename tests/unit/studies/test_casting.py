@@ -21,6 +21,7 @@ from harness.studies.refusals import (
     RevokedLinkError,
     StudyClosedError,
     TakenOverError,
+    TooManySkipsError,
     UnknownLinkError,
 )
 from harness.studies.schema import ratings, shows
@@ -172,6 +173,11 @@ def test_a_skip_needs_a_reason_and_leaves_the_item_missing(engine: Engine) -> No
     after = due(engine, token, clock)
     assert after.slot != task.slot
     assert (after.progress.n_done, after.progress.n_total) == (1, 4)
+    for n in range(2):
+        cast_rating(engine, token, Cast(key=f"{n}", action="skip", slot=after.slot, reason="nor this"), clock=clock)
+        after = due(engine, token, clock)
+    with pytest.raises(TooManySkipsError, match="at most 3 of 4"):
+        cast_rating(engine, token, Cast(key="s4", action="skip", slot=after.slot, reason="no"), clock=clock)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from panels import Clock, a_study, favouring, hidden, rate_all, vote
+from panels import Clock, Rule, a_study, favouring, hidden, rate_all, vote
 from sqlalchemy import Engine
 
 from harness.reporting.numbers import write_basis
@@ -191,6 +191,30 @@ def test_a_careless_rater_is_left_out_by_the_declared_rule(engine: Engine) -> No
     assert bad.excluded_for == ("attention checks passed: 50% of 4, the rule is at least 75%",)
     assert found.n_rated == 16
     assert found.pairs[0].look.estimate.value == 0.0
+
+
+def test_a_skipped_check_is_failed_and_so_is_one_with_marks_all_alike(engine: Engine) -> None:
+    clock = Clock()
+    votes = a_study(engine, name="votes", attention=2, panel={"raters": 1}, clock=clock)
+    marks = a_study(engine, name="marks", kind="likert", variants=("sft",), attention=2, clock=clock)
+
+    def skipping(task: RatingTask, row: Any) -> Cast:
+        is_check = row.kind == "attention"
+        return (
+            Cast(key=task.slot, action="skip", slot=task.slot, reason="?") if is_check else favouring("sft")(task, row)
+        )
+
+    def marking(low: int, usual: int) -> Rule:
+        return lambda task, row: Cast(
+            key=task.slot, action="vote", slot=task.slot,
+            marks={s.name: low if row.kind == "attention" else usual for s in task.scales},
+        )  # fmt: skip
+
+    rate_all(engine, votes.links[0].token, skipping, clock=clock)
+    for link, given in zip(marks.links, ((1, 1), (1, 4), (5, 5)), strict=True):
+        rate_all(engine, link.token, marking(*given), clock=clock)
+    passed = [q.attention.value for study in (votes, marks) for q in results(engine, study).raters if q.attention]
+    assert passed == [0.0, 0.0, 1.0, 0.0]
 
 
 def test_speed_and_side_rules(engine: Engine) -> None:

@@ -89,6 +89,10 @@ def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
     assert at_hand(engine, ballot).slot != task.slot
 
 
+def unreachable(*args: object, **options: object) -> None:
+    raise UnavailableError("gone")
+
+
 def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +105,10 @@ def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
     assert ballot.marks == {}
     ballot.mark(engine, ballot.nonce, one, 5)
     assert n_rows(engine) == 0
+    with monkeypatch.context() as away:
+        away.setattr(module, "cast_rating", unreachable)
+        ballot.mark(engine, ballot.nonce, two, 2)
+    assert (ballot.notice, ballot.marks) == (NOT_SAVED, {one: 5})  # the last is asked for again
     ballot.mark(engine, ballot.nonce, two, 2)
     assert n_rows(engine) == 1
     assert at_hand(engine, ballot).slot != task.slot

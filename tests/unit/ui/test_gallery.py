@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from panels import a_study
+from panels import Clock, a_study, favouring, rate_all
 
 from harness.judging.results import ScoredGeneration
 from harness.store.database import open_database
 from harness.studies.studies import close_study
 from harness.types import Generation, Message, Prompt
 from harness.ui.browse import draw_exhibit
-from harness.ui.gallery import Exhibit, assemble, low_tail, score_names, studies_in_the_way
+from harness.ui.gallery import Exhibit, against_people, assemble, low_tail, score_names, studies_in_the_way, votes_on
 
 NAME = "coherence · likelihood"
 
@@ -78,3 +78,16 @@ def test_replies_in_an_open_study_are_not_shown_and_then_are(tmp_path: Path) -> 
     assert studies_in_the_way(engine, exhibits) == ["still-open"]
     close_study(engine, "still-open")
     assert studies_in_the_way(engine, exhibits) == []
+
+
+def test_prompts_are_found_on_which_people_prefer_what_the_judge_scores_lower(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    created, exhibits = a_study(engine, panel={"raters": 3}), the_exhibits()
+    for link, liked in zip(created.links, ("base", "base", "sft"), strict=True):
+        rate_all(engine, link.token, favouring(liked), clock=Clock(now=2e9))
+    assert votes_on(engine, exhibits) == {}  # it is open
+    close_study(engine, created.study.name)
+    votes = votes_on(engine, exhibits)
+    assert votes["p0"] == {("base", "sft"): 2, ("sft", "base"): 1}
+    assert [e.prompt_id for e in against_people(exhibits, votes, score=NAME)] == ["p0", "p1"]  # 0.4 < 0.5, 0.1 < 0.8
+    assert "preferred in 2 of 3 votes" in draw_exhibit(exhibits[0], votes["p0"])

@@ -25,7 +25,9 @@ def pairs(n: int) -> list[Pair]:
 def test_pairs_are_rated_like_any_others(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
     kept = pairs(4)
-    made = study_of(engine, [*kept, kept[0]], name="chat", raters=2, folder=tmp_path / "chat", rehearsal=False)
+    made = study_of(
+        engine, [*kept, kept[0]], name="chat", question="Which?", raters=2, folder=tmp_path / "chat", rehearsal=False
+    )
     assert read_jsonl(tmp_path / "chat" / "chat.jsonl", Pair) == kept  # a pair sent twice is one
     clock = Clock(now=2e9)
     for link in made.links:
@@ -38,7 +40,7 @@ def test_pairs_are_rated_like_any_others(tmp_path: Path) -> None:
 
 def test_a_rehearsal_enters_no_result(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
-    made = study_of(engine, pairs(2), name="try", raters=1, folder=tmp_path, rehearsal=True)
+    made = study_of(engine, pairs(2), name="try", question="Which?", raters=1, folder=tmp_path, rehearsal=True)
     rate_all(engine, made.links[0].token, favouring("base"), clock=Clock(now=2e9))
     found = study_results(engine, made.study)
     assert found.n_rated == 0
@@ -48,7 +50,7 @@ def test_a_rehearsal_enters_no_result(tmp_path: Path) -> None:
 def test_one_pair_is_no_study(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
     with pytest.raises(InputError, match="prompts"):
-        study_of(engine, pairs(1), name="one", raters=2, folder=tmp_path, rehearsal=False)
+        study_of(engine, pairs(1), name="one", question="Which?", raters=2, folder=tmp_path, rehearsal=False)
     assert not (tmp_path / "one.jsonl").exists()
 
 

@@ -11,6 +11,7 @@ from chat_endpoint import PIECES, Endpoint, speaking
 from harness.doors.answers import part_thinking
 from harness.errors import UnavailableError
 from harness.models.bases import resolve_base
+from harness.models.chat import DIALOGUE_SYSTEM
 from harness.types import Decoding, Message
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, find_endpoint
 
@@ -26,7 +27,7 @@ def endpoint() -> Iterator[str]:
 def test_a_line_comes_in_pieces_and_is_asked_with_the_shared_system_prompt(endpoint: str) -> None:
     speakers = ServedSpeakers(endpoint)
     assert speakers.names() == ["base", "film@best"]
-    assert tuple(speakers.stream("film@best", TURNS, n_tokens=64, seed=3)) == PIECES
+    assert tuple(speakers.stream("film@best", TURNS, system=DIALOGUE_SYSTEM, n_tokens=64, seed=3)) == PIECES
     (asked,) = Endpoint.asked
     assert asked["max_tokens"] == 64
     assert [m["role"] for m in asked["messages"]] == ["system", "user"]
@@ -34,7 +35,7 @@ def test_a_line_comes_in_pieces_and_is_asked_with_the_shared_system_prompt(endpo
 
 def test_a_refusal_is_one_sentence(endpoint: str) -> None:
     with pytest.raises(UnavailableError, match="no such variant"):
-        list(ServedSpeakers(endpoint).stream("full", TURNS, n_tokens=64, seed=3))
+        list(ServedSpeakers(endpoint).stream("full", TURNS, system=DIALOGUE_SYSTEM, n_tokens=64, seed=3))
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": [1]}', b'{"data": {"a": 1}}', b"[" * 10_000])
@@ -73,12 +74,12 @@ def test_without_an_endpoint_a_line_comes_in_pieces_too(tmp_path: Path) -> None:
     assert speakers.names() == ["base"]
     model = LocalModel.load(resolve_base(str(folder)))
     for seed in range(3):
-        pieces = list(speakers.stream("base", TURNS, n_tokens=24, seed=seed))
+        pieces = list(speakers.stream("base", TURNS, system=DIALOGUE_SYSTEM, n_tokens=24, seed=seed))
         request = ReplyRequest(key="chat", messages=chat_messages(TURNS))
         (whole,) = model.generate([request], decoding=Decoding(max_new_tokens=24, seed=seed))
         assert part_thinking("".join(pieces)).text == whole.text
         assert len([piece for piece in pieces if piece]) > 3
-    half = speakers.stream("base", TURNS, n_tokens=24, seed=0)
+    half = speakers.stream("base", TURNS, system=DIALOGUE_SYSTEM, n_tokens=24, seed=0)
     next(half)
     half.close()
-    assert "".join(speakers.stream("base", TURNS, n_tokens=24, seed=0))
+    assert "".join(speakers.stream("base", TURNS, system=DIALOGUE_SYSTEM, n_tokens=24, seed=0))

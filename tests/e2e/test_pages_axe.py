@@ -1,0 +1,143 @@
+"""axe-core finds nothing on the owner's pages and on what raters see beside votes and marks, light and dark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chat_endpoint import speaking
+from looks import passes_axe
+from panels import Clock, a_study, favouring, rate_all
+from rating_pages import begin, press
+from rating_server import CHROMIUM, SECRET, browsing, serving
+from report_example import example_record
+
+from harness.reporting.record import StageLine
+from harness.reporting.render import write_report
+from harness.reporting.runs import ANALYSIS
+from harness.settings import Settings
+from harness.store.artifacts import write_json, write_parquet
+from harness.store.database import open_database
+from harness.store.tracking import Stage, Tracking
+from harness.studies.studies import close_study, revoke_link
+from harness.types import Generation, Message, Prompt
+from harness.ui.gallery import GENERATIONS, PROMPTS
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
+
+CROWD = {
+    "people": 1, "items": 1, "consent": "# About\n\nYou may **stop** at any time.", "code": "C0DE",
+    "back": "https://example.org/", "questions": [{"ask": "First language?", "options": ["Urdu"]}, {"ask": "Age?"}],
+    "instructions": {"en": "Read.", "de": "Lies."},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_raters_see(tmp_path: Path, scheme: str) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    engine = open_database(url)
+    crowd = a_study(engine, name="crowd", practice=True, crowd=CROWD).opened
+    assert crowd is not None
+    four = {"kind": "ranking", "variants": ("a", "b", "c", "d"), "n_prompts": 2, "comments": True}
+    ranking, pairs = a_study(engine, name="ranking", **four), a_study(engine, name="best", best_worst=True, **four)
+    with serving(url, tmp_path) as site, browsing() as browser:
+        page = browser.new_context(color_scheme=scheme).new_page()
+        page.set_default_timeout(30_000)
+        page.goto(crowd.url(site.url))
+        page.get_by_text("I have read this").wait_for()
+        passes_axe(page)
+        page.get_by_text("I have read this").click()
+        page.locator("button:enabled", has_text="Begin").click()
+        begin(page)
+        for _ in range(2):
+            passes_axe(page)  # practice, and what most people say of it
+            press(page, "1")
+        press(page, "2")
+        page.get_by_text("C0DE").wait_for()
+        passes_axe(page)
+        other = browser.new_context(color_scheme=scheme).new_page()
+        other.goto(crowd.url(site.url))
+        other.get_by_text("has all the people").wait_for()
+        passes_axe(other)
+        for created in (ranking, pairs):
+            page.goto(created.links[0].url(site.url))
+            begin(page)
+            passes_axe(page)
+            page.wait_for_timeout(450)
+            page.keyboard.press("2")
+            page.get_by_text("Reply 2 1.").wait_for()
+            passes_axe(page)
+        page.context.set_offline(True)
+        page.keyboard.press("3")
+        page.get_by_text("is kept here").wait_for()
+        passes_axe(page)
+        page.context.set_offline(False)
+        revoke_link(engine, ranking.study, ranking.links[1].rater)
+        close_study(engine, pairs.study.name)
+        for link, said in ((ranking.links[1], "was withdrawn"), (pairs.links[1], "is closed")):
+            page.goto(link.url(site.url))
+            page.get_by_text(said).first.wait_for()
+            passes_axe(page)
+    engine.dispose()
+
+
+def _an_evaluation() -> None:
+    """A report with prompts and replies to browse."""
+
+    def files(stage: Stage) -> None:
+        said = Message(role="user", content="Where?")
+        prompts = [Prompt(id=f"p{i}", messages=(said,), split="test", cluster="c", reference="Out.") for i in range(12)]
+        replies = [
+            Generation(prompt_id=p.id, variant=v, draw=0, text=f"{v}.", seed=0, n_tokens=2, finish_reason="stop",
+                       cluster="c", thinking="Hm.")
+            for p in prompts for v in ("base", "sft")
+        ]  # fmt: skip
+        summary = {
+            "corpus": "qa", "source": "jsonl", "corpus_digest": "", "base": "", "system": None, "max_tokens": 9,
+            "template": "blocks", "cluster_unit": "row", "n_clusters": 12, "n_conversations": 12, "n_utterances": 12,
+            "splits": {}, "verdict_limit": "", "notes": [], "left_out": {}, "duplicates": {}, "repaired": {},
+            "skipped": {}, "seen": {},
+        }  # fmt: skip
+        write_json(stage.folder / "summary.json", summary)
+        write_parquet(stage.folder / PROMPTS, prompts, Prompt)
+        write_parquet(stage.folder / GENERATIONS, replies, Generation)
+
+    tracking = Tracking()
+    made = tracking.stage("generate", revision=1, config={}, inputs={}, work=files)
+    line = StageLine(name="generate", run_id=made.run_id, is_reused=False, fingerprint="", seconds=0.0,
+                     artifacts={PROMPTS: "", GENERATIONS: ""})  # fmt: skip
+    record = replace(example_record(), stages=(line,), config={"task": "exact"})
+    tracking.stage(
+        ANALYSIS, revision=1, config={}, inputs={}, work=lambda stage: (write_report(record, stage.folder), None)[1]
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_the_owner_sees(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = Settings.from_environment().database_url
+    engine, clock = open_database(url), Clock(now=2e9)
+    created = a_study(engine, n_prompts=6, attention=1, clock=clock)
+    for link, liked in zip(created.links, ("sft", "sft", "base"), strict=True):
+        rate_all(engine, link.token, favouring(liked), clock=clock)
+    engine.dispose()
+    _an_evaluation()
+    with speaking() as endpoint, browsing() as browser:
+        monkeypatch.setenv("SCREENTEST_SERVE_URL", endpoint)
+        with serving(url, tmp_path, owner=True) as site:
+            page = browser.new_context(color_scheme=scheme).new_page()
+            page.set_default_timeout(30_000)
+            page.goto(site.url)
+            page.get_by_label("The owner's secret").wait_for()
+            passes_axe(page)
+            page.get_by_label("The owner's secret").fill(SECRET)
+            page.get_by_role("button", name="Open").click()
+            page.get_by_text("Raters, one by one").click()
+            passes_axe(page)
+            for name, sign in (("Browse", "base"), ("Reports", "Download"), ("Chat", "Begin anew")):
+                page.get_by_role("link", name=name).click()
+                page.get_by_text(sign).first.wait_for()
+                passes_axe(page)
+                if name == "Chat":
+                    words = page.locator(".stMain").inner_text().lower()
+                    assert not [word for word in ("scene", "film", "character") if word in words]
