@@ -106,6 +106,11 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
     assert "Taken back" in notice(page)
     press(page, "2")
     second = item(page)
+    page.wait_for_timeout(UNREAD)
+    page.keyboard.press("1")
+    page.keyboard.press("u")  # before the vote has arrived
+    page.wait_for_function("() => (document.querySelector('.notice')?.innerText ?? '').includes('Taken back')")
+    page.wait_for_function("s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=second)
     page.keyboard.press("s")
     page.get_by_role("button", name="I cannot follow this conversation").wait_for()
     page.keyboard.press("1")

@@ -49,7 +49,8 @@ function heard(before, data) {
     page.pending = null;
     page.given = [];
   } else if (before.showing !== data.showing && pending && data.heard > pending.heard) { // heard, and refused
-    page.replay = page.given = [];
+    page.replay = [];
+    page.given = [];
     page.pending = null;
   } else if (before.showing !== data.showing) { // the server was started anew: it knows nothing of this item yet
     page.replay = [...page.given, ...(pending ? [pending.name] : page.replay)];
@@ -83,12 +84,19 @@ function watch() {
     fetch("_stcore/health", { cache: "no-store" }).then((r) => r.ok && location.reload()).catch(() => {}).finally(() => { page.isLoading = false; });
   }
   if (!pending && page.replay.length && now() - page.shownAt > READ && buttonOf(page.replay[0])) press(page.replay.shift());
+  const undo = page.isUndoAsked && !page.pending && !page.replay.length
+    && document.querySelector('.st-key-page [class*="st-key-do-undo"] button:enabled');
+  if (undo) {
+    page.isUndoAsked = false;
+    press(nameOf(undo));
+  }
 }
 
 function take(event, name) {
   event.stopImmediatePropagation();
   event.preventDefault();
   if (!page.pending && !page.replay.length) press(name);
+  else if (name.startsWith("st-key-do-undo")) page.isUndoAsked = true; // of what is on its way: waits for it
 }
 
 function onClick(event) {
