@@ -45,8 +45,8 @@ def _what(greeting: Welcome) -> str:
         )
     if greeting.kind == "ranking":
         return (
-            "<p>You will read the scene so far and several replies to it. Put them in order, the best first, or say "
-            f"which is best and which is worst: <b>{inert(greeting.question)}</b> Where a reply stands means "
+            "<p>You will read the conversation so far and several replies to it. Put them in order, the best first, "
+            f"or say which is best and which is worst: <b>{inert(greeting.question)}</b> Where a reply stands means "
             "nothing, and longer is not better.</p>"
         )
     return (

@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     BudgetOption,
     CapOption,
     CorpusOption,
+    DryRunOption,
     ForceOption,
     KeepThinkingOption,
     LimitOption,
@@ -40,17 +41,19 @@ def generate(
     seed: SeedOption = 7,
     limit: LimitOption = None,
     budget_usd: BudgetOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Generate replies to TEST prompts. Killed at any moment, the same command goes on where it was.
 
     The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
     """
-    from harness.experiment.generate import GenerateConfig, recorded, run
+    from harness.experiment.generate import GenerateConfig, look, recorded, run
     from harness.experiment.measured_arms import GENERATIONS
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import dry_run as checks
     from pipelines.cli.spending import say_spent
 
     config = GenerateConfig(
@@ -67,6 +70,8 @@ def generate(
         limit=limit,
     )
     session = open_session(force=force, budget_usd=budget_usd)
+    if dry_run:
+        return checks(look(session, config))
     result = run(session, config)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:

@@ -58,7 +58,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return costs(check_files(session, judge, against=against, **where))
+        return costs(check_files(session, [judge], against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -227,25 +227,24 @@ def matrix(
         list[str] | None,
         typer.Option(help="The judge that made the preferences: its folder or its family; may be repeated."),
     ] = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
 ) -> Result:
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
-    from harness.experiment.judges.cross_judging import cross_judges
+    from harness.experiment.judges.cross_judging import cross_judges, require_cross
+    from harness.experiment.judges.judge_files import check_files
+    from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import agreement
     from pipelines.cli.session import open_session
+    from pipelines.cli.spending import dry_run as costs
     from pipelines.cli.spending import say_spent
 
+    require_cross([load_judge_spec(folder) for folder in judges], against=against)
     session = open_session(force=force, budget_usd=budget_usd)
-    found = cross_judges(
-        session,
-        judges,
-        generations=generations,
-        against=against,
-        corpus=corpus,
-        data=data,
-        preferred_by=preferred_by or [],
-        seed=seed,
-    )
+    where: dict[str, Any] = {"generations": generations, "against": against, "corpus": corpus, "data": data}
+    if dry_run:
+        return costs(check_files(session, judges, seed=seed, **where))
+    found = cross_judges(session, judges, preferred_by=preferred_by or [], seed=seed, **where)
     say_spent(session)
     return agreement(found)
