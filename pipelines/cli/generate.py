@@ -32,7 +32,7 @@ def generate(
     out: Annotated[Path | None, typer.Option(help="Also write the replies here, as JSONL.")] = None,
     corpus: CorpusOption = "sample",
     data: Annotated[Path | None, typer.Option(help="Instead of a corpus: a JSONL of test prompts.")] = None,
-    prompts: Annotated[int, typer.Option(help="How many, drawn evenly over films.", min=1)] = 60,
+    prompts: Annotated[int, typer.Option(help="How many, drawn evenly over clusters.", min=1)] = 60,
     shots: Annotated[int, typer.Option(help="Few-shot exchanges from TRAIN put before every prompt.", min=0)] = 0,
     max_new_tokens: CapOption = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.8,

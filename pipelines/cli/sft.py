@@ -18,7 +18,7 @@ def sft(
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
     corpus: CorpusOption = "sample",
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split by film.", min=0)] = 7,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split by cluster.", min=0)] = 7,
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
