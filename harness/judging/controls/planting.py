@@ -57,13 +57,19 @@ FAMILIES: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
         },
     }
 )
+
+
+def _without(planted: Mapping[str, ControlKind], family: str) -> dict[str, ControlKind]:
+    return {name: kind for name, kind in planted.items() if name != family}
+
+
 # Of tasks other than dialogue.
 FAMILIES_OF_ANSWERS: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     {
-        **{
-            criterion: {"other_answer" if family == "other_film" else family: kind for family, kind in planted.items()}
-            for criterion, planted in FAMILIES.items()
-        },
+        # Another town in the place of the right one is no answer, but hangs together.
+        "coherence": {**_without(FAMILIES["coherence"], "other_film"), "shuffled_words": "discrimination"},
+        "relevance": {**_without(FAMILIES["relevance"], "other_film"), "other_answer": "discrimination"},
+        "fluency": FAMILIES["fluency"],
         "consistency": {"wrong_number": "discrimination"},
     }
 )
