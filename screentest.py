@@ -82,7 +82,7 @@ def compare(
         treatment: what should be better, given in the same ways.
         data: test prompts with human replies: a file, a DataFrame, a list of dicts or a `datasets.Dataset` with
             `prompt` and `completion`, or `messages`, and `cluster` where rows belong together.
-        corpus: or a corpus, whose TEST films are used.
+        corpus: or a corpus, whose TEST prompts are used.
         measures: to claim something on: names, functions under `@measure` and `@judge`, judges' folders; without it,
             what the task measures against references; for film dialogue, and where there are none, held-out loss where
             both sides have weights, else being cut off. The others are shown as exploratory.

@@ -20,6 +20,7 @@ from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
+from pipelines.training.effort import pairs_effort, preference_effort, windows_effort
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.stages import training_stage
@@ -108,6 +109,7 @@ def _kind_of(name: str, method: Method) -> StageKind:
         follows=method.after,
         reads_pairs=method.reads == "pairs",
         loss=method.loss,
+        effort=windows_effort if method.reads == "windows" else preference_effort,
     )
 
 
@@ -118,7 +120,7 @@ KINDS = (
         record="pretraining.json", words="Pretraining",
     ),
     StageKind(name="teach", run=_teach, weight=2, words="Teaching a judge"),
-    StageKind(name="pairs", run=_pairs, weight=5, recipe=lambda: PairsConfig, is_training=True),
+    StageKind(name="pairs", run=_pairs, weight=5, recipe=lambda: PairsConfig, is_training=True, effort=pairs_effort),
     *(_kind_of(name, method) for name, method in METHODS.items()),
 )  # fmt: skip
 

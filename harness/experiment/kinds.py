@@ -16,9 +16,11 @@ from harness.errors import StageError
 
 if TYPE_CHECKING:
     from harness.config import StrictConfig
+    from harness.experiment.planning.pace import Effort
     from harness.experiment.session import Session
     from harness.experiment.task_choice import DataLook
     from harness.reporting.record import AuditRow
+    from harness.store.prepared import SplitSummary
     from harness.store.tracking import StageResult, Tracking
     from harness.types import PreferencePair, Variant
 
@@ -42,6 +44,8 @@ class StageKind:
     follows: str | None = None  # the method whose adapter it goes on from
     reads_pairs: bool = False  # trains on preference pairs
     loss: str = "Nats per token"  # unit of its curves
+    # Of what makes adapters: settings, those of what it needs by role, and TRAIN → what it asks of a device.
+    effort: Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]], SplitSummary], Effort] | None = None
 
 
 class Provider(Protocol):

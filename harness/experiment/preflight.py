@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError, ScreentestError, UnavailableError
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.costing import plan_design
+from harness.experiment.kinds import StageKind, stage_kind
 from harness.experiment.planning.checks import Preflight
-from harness.experiment.planning.pace import measure_speed
+from harness.experiment.planning.pace import HOUR, Pace, measure_speed, say_effort
 from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session
@@ -24,6 +26,7 @@ from harness.experiment.tasks import run_ticket, test_prompts, variant_of
 from harness.experiment.variants import has_weights
 from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
 from harness.models.recorded import RecordedModel
+from harness.store.artifacts import read_json
 from harness.store.prepared import read_summary
 from harness.types import Prompt, Variant
 
@@ -64,8 +67,10 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     _stages(found, plan, ran)
     found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
     found.say_money(session)
+    pace = None
     if any(plan.tasks[key].kind == "generate" for key in ran.failures):
-        _local(found, session, design, plan, ran, variants, prepared, prompts)
+        pace = _local(found, session, design, plan, ran, variants, prepared, prompts)
+    _efforts(found, session, plan, ran, prepared=prepared, pace=pace)
     return found
 
 
@@ -132,15 +137,20 @@ def _variants(
     for cell in plan.cells:
         if cell.adapter is None and "base" not in cell.needs and cell.arm not in known:
             find = partial(variant_of, session, cell.settings, {"prepared": prepared})
-            variant = found.ask(cell.arm, find, words=lambda variant: _of_variant(variant, prompts))
+            variant = found.ask(cell.arm, find, words=lambda variant: of_variant(variant, prompts))
             if variant is not None:
                 known[cell.arm] = variant
                 if variant.kind == "endpoint" and cell.generate in ran.failures:
-                    found.ask("server", partial(_served, variant.endpoint or ""), words=str)
+                    found.ask("server", partial(served, variant.endpoint or ""), words=str)
     return known
 
 
-def _of_variant(variant: Variant, prompts: Sequence[Prompt]) -> str:
+def of_variant(variant: Variant, prompts: Sequence[Prompt]) -> str:
+    """A variant in words.
+
+    Raises:
+        InputError: it is a recording that answers none of the prompts.
+    """
     said = describe_variant(variant)
     if variant.kind == "file":
         held = RecordedModel.load(Path(variant.path or "")).prompt_ids
@@ -158,7 +168,8 @@ def _base(variant: Variant) -> str:
     return "" if variant.base is None else variant.base.source
 
 
-def _served(url: str) -> str:
+def served(url: str) -> str:
+    """What a server offers; it is asked for nothing else."""
     from openai import APIConnectionError
 
     from harness.models.endpoint.connecting import list_models
@@ -197,7 +208,7 @@ def _local(
     variants: Mapping[str, Variant],
     prepared: StageResult,
     prompts: Sequence[Prompt],
-) -> None:
+) -> _Measured | None:
     """What the replies of models in this process take; trainings and judges are not in it."""
     cells = [
         cell
@@ -208,7 +219,54 @@ def _local(
     base = next((cell for cell in cells if "base" not in cell.needs), None)
     if model is None and base is not None:  # every arm is trained first, on a base that can be asked
         model = found.ask("base", partial(variant_of, session, base.settings, {"prepared": prepared}), words=_base)
-    if model is not None:
-        decoding = design.decoding.noun(seed=design.seed)
-        n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws
-        measure_speed(found, session, model, prompts, decoding=decoding, n=n)
+    if model is None:
+        return None
+    decoding = design.decoding.noun(seed=design.seed)
+    n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws
+    pace = measure_speed(found, session, model, prompts, decoding=decoding, n=n)
+    return None if pace is None else _Measured(base=_base(model), pace=pace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """How fast a base was here."""
+
+    base: str
+    pace: Pace
+
+
+def _efforts(
+    found: Preflight, session: Session, plan: Plan, ran: Ran, *, prepared: StageResult, pace: _Measured | None
+) -> None:
+    """What the stages that make adapters take, one by one and together."""
+    train = read_summary(prepared.folder).splits["train"]
+    seconds = []
+    for task in (plan.tasks[key] for key in ran.failures):
+        kind = stage_kind(task.kind)
+        if kind.effort is not None:
+            needs = {role: plan.tasks[key].settings for role, key in task.needs.items()}
+            base = _trained_base(plan, task)
+            own = pace.pace if pace is not None and pace.base == base else None
+            effort, per_second = kind.effort(task.settings, needs, train), trained_before(session, kind, base=base)
+            seconds.append(say_effort(found, own, task.label, effort, per_second=per_second))
+    if any(seconds):
+        found.say("device", f"{sum(seconds) / HOUR:.2g} hours of one like this one to make the adapters")
+
+
+def _trained_base(plan: Plan, task: Task) -> str:
+    """The base that a stage works on: its own, or that of the adapter that it goes on from."""
+    base = task.settings.get("base")
+    if isinstance(base, Mapping):
+        return str(base["source"])
+    return _trained_base(plan, plan.tasks[task.needs["parent"]]) if "parent" in task.needs else ""
+
+
+def trained_before(session: Session, kind: StageKind, *, base: str) -> float | None:
+    """Tokens a second of the newest training of a kind and base that is on record; None where there is none."""
+    if kind.record is None:
+        return None
+    for info in session.tracking.originals(stage=kind.name, limit=20):
+        record = read_json(session.tracking.folder(info.run_id) / kind.record)
+        if record["base"]["source"] == base:
+            return float(record["tokens_per_second"])
+    return None

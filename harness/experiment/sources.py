@@ -59,6 +59,11 @@ def side_of(given: Any, settings: Settings, *, base: str | None) -> Side:
         functions.lend(live.key, live)
         name = live.base.source if live.adapter is None else f"{live.adapter.name} on {live.base.source}"
         return Side(text=name, design=VariantDesign(given=live.key))
+    if hasattr(given, "state_dict") and hasattr(given, "generate"):
+        kind = type(given).__name__
+        raise InputError(
+            f"`control` and `treatment` must be `(model, tokenizer)` for a model in memory, got {kind} alone"
+        )
     if callable(given):
         code = functions.code_digest(given)
         functions.lend(code, given)
@@ -91,7 +96,7 @@ def require_importable(declared: Mapping[str, Mapping[str, Any]], *, who: str) -
         InputError: one was defined in a notebook, in a script or inside a function.
     """
     for name, said in declared.items():
-        address = str(said.get("measure") or Path(said.get("judge") or "").name)
+        address = str(said.get("measure") or Path(said.get("judge") or "").name.partition("#")[0])
         if functions.is_address(address) and not functions.is_importable(address):
             raise InputError(
                 f"`{name}` must lie in a module for `{who}`, whose workers import it by name, got {address}, which "

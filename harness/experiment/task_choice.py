@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.doors import functions
 from harness.experiment.kinds import provider
+from harness.judging.spec import load_judge_spec
 from harness.task_kinds import DIALOGUE, TaskKind, find_task, guess
 
 ROWS = (".jsonl", ".ndjson")
@@ -85,8 +85,17 @@ def with_task(design: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
     }
 
 
+def told_judge(judge: Path, *, source: str | None, say: Callable[[str], None]) -> Path:
+    """A judge outside an experiment, told the task that its data look like, unless it names one: `JUDGE#exact`."""
+    chosen = choose_task(source)
+    if chosen.kind.is_dialogue or "#" in judge.name or not load_judge_spec(judge).kind.is_dialogue:
+        return judge
+    say(f"{judge.name}: data {chosen.why.replace('`--task`', f'`{judge.name}#TASK`')}")
+    return judge.with_name(f"{judge.name}#{chosen.kind.name}")
+
+
 def _told(measure: Any, kind: TaskKind) -> Any:
-    """A judge's folder with the task that it judges: `judges/gpt-4o-mini#exact`."""
+    """A judge with the task that it judges: `judges/gpt-4o-mini#exact`."""
     judge = measure.get("judge") if isinstance(measure, dict) else None
-    is_folder = isinstance(judge, str) and "#" not in judge and not functions.is_address(Path(judge).name)
-    return measure | {"judge": f"{judge}#{kind.name}"} if is_folder else measure
+    is_untold = isinstance(judge, str) and "#" not in judge
+    return measure | {"judge": f"{judge}#{kind.name}"} if is_untold else measure

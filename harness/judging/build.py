@@ -124,7 +124,7 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
     if isinstance(spec.model, EndpointChoice):
         return {"endpoint": base_url(spec.model.endpoint), "model": spec.model.name}
     if isinstance(spec.model, FunctionChoice):
-        return {"function": spec.model.code}
+        return {"function": spec.model.code} | ({} if spec.kind.is_dialogue else {"task": spec.task})
     if base is None:
         raise JudgeError(f"`{spec.name}` judges with local weights, which are part of its id, got none")
     if spec.declared.is_taught:

@@ -207,6 +207,11 @@ class JudgeSpec(StrictConfig):
             "`deepeval` must be given exactly for a judge of method deepeval",
         )
         method = self.declared
+        _require(
+            self.kind.is_dialogue or not method.is_taught,
+            f"`task` of a {self.method} judge must be dialogue, whose faults it is taught, got {self.task}; take a "
+            f"judge that asks a model, or name it {self.name}#dialogue where the data are dialogue",
+        )
         _require(self.head is None or method.is_taught, "`head` must be left out of a judge that is taught nothing")
         where, modes = (
             ("an endpoint", method.endpoint_modes) if self.is_remote else ("a local model", method.local_modes)
@@ -271,7 +276,7 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         from harness.judging.own import load_own_spec
 
         functions.look_in(folder.parent)
-        return load_own_spec(address)
+        return load_own_spec(address).model_copy(update=said)
     if not path.is_file():
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
     data = read_yaml(path) | said

@@ -33,6 +33,8 @@ from harness.store.runs import info_of, run_name
 from harness.store.stage_log import Stage as Stage
 
 EXPERIMENT = "screentest"
+DATA_EXPERIMENT = f"{EXPERIMENT}-data"  # MLflow counts every run that logs no model among the evaluations of its own
+DATA_STAGES = ("prepare", "pairs")
 _REUSED = "reused."  # how tags begin that name a finished stage in place of a run of one's own
 _PAGE = 1000  # runs that MLflow is asked for at a time
 
@@ -146,14 +148,19 @@ class Tracking:
         stage.set_tags({"stage": name, **_provenance(), **(tags or {})})
         with self._closing(stage):
             yield stage
-            self._note_reused(run_id)
+            self._note_elsewhere(run_id)
 
-    def _note_reused(self, run_id: str) -> None:
-        """Links to the stages that a command reused, in the description that MLflow shows of its run."""
-        reused = [info for info in self.children(run_id) if info.tags.get("mlflow.parentRunId") != run_id]
-        if reused:
-            links = [f"- [{r.name}](#/experiments/{r.experiment_id}/runs/{r.run_id})" for r in reused]
-            self.client.set_tag(run_id, "mlflow.note.content", "\n".join(["Reused, not run again:", "", *links]))
+    def _note_elsewhere(self, run_id: str) -> None:
+        """Links to the stages that MLflow does not show under a command's run, in the description that it shows."""
+        here, found = self.run(run_id).experiment_id, self.children(run_id)
+        reused = [info for info in found if info.tags.get("mlflow.parentRunId") != run_id]
+        data = [info for info in found if info not in reused and info.experiment_id != here]
+        told: list[str] = []
+        for what, infos in (("Data made for it:", data), ("Reused, not run again:", reused)):
+            links = [f"- [{r.name}](#/experiments/{r.experiment_id}/runs/{r.run_id})" for r in infos]
+            told += [what, "", *links, ""] if links else []
+        if told:
+            self.client.set_tag(run_id, "mlflow.note.content", "\n".join(told).rstrip())
 
     def create(
         self, name: str, *, experiment: str = EXPERIMENT, parent: str | None = None, tags: Mapping[str, str]
@@ -165,6 +172,7 @@ class Tracking:
         tags = {"mlflow.runName": name, **tags}
         if parent:
             tags["mlflow.parentRunId"] = parent
+        if parent and experiment == EXPERIMENT:
             experiment_id = self.client.get_run(parent).info.experiment_id
         else:
             experiment_id = self.experiment_id(experiment)
@@ -200,7 +208,6 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
         label: str = "",
         sources: Mapping[str, str] | None = None,
-        experiment: str = EXPERIMENT,
         on_change: Callable[[str], None] = lambda why: None,
     ) -> StageResult:
         """Run a stage, or reuse the finished run with the same fingerprint whose files are what they were.
@@ -222,7 +229,8 @@ class Tracking:
                 shutil.rmtree(folder, ignore_errors=True)
             run_id = adopted or (None if force else self._unfinished(name, fingerprint))
             known = {"stage": name, "fingerprint": fingerprint}
-            run_id = run_id or self.create(run_name(label or name), experiment=experiment, parent=parent, tags=known)
+            where = DATA_EXPERIMENT if name in DATA_STAGES else EXPERIMENT
+            run_id = run_id or self.create(run_name(label or name), experiment=where, parent=parent, tags=known)
             log_datasets(self.client, run_id, inputs, sources=sources or {})
             return self._work(name, run_id, folder, fingerprint, identity, work, dict(tags or {}))
 

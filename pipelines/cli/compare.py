@@ -26,7 +26,7 @@ def compare(
     data: Annotated[
         Path | None, typer.Option(help="JSONL of test prompts with human replies: `messages` or `prompt`/`completion`.")
     ] = None,
-    corpus: Annotated[str | None, typer.Option(help="Or a corpus, whose TEST films are used.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Or a corpus, whose TEST prompts are used.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Base of adapter folders that name none, or whose base has moved.")
     ] = None,

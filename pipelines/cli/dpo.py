@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.terminal import bold, say
-from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, SplitSeedOption
+from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SplitSeedOption
 from pipelines.cli.presenter import Result, presented
 
 
@@ -31,6 +31,7 @@ def dpo(
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
     split_seed: SplitSeedOption = 7,
     limit: LimitOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Train an SFT adapter on preferences and register it as `<recipe>@candidate`, the SFT adapter as its parent.
@@ -41,8 +42,9 @@ def dpo(
     from harness.errors import InputError
     from harness.experiment.published import published_adapter
     from pipelines.cli.outcome import training
-    from pipelines.cli.session import open_session
+    from pipelines.cli.session import checks, open_session
     from pipelines.preferences.stages import named_pairs, parent_of, prepared_for
+    from pipelines.preflight import look_at_training
     from pipelines.quickstart import quick_pairs
     from pipelines.stages import training_record
     from pipelines.training.methods import METHODS
@@ -59,6 +61,11 @@ def dpo(
     session = open_session(force=force)
     start = parent_of(session, chosen, named=parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
+    if dry_run:
+        default = quick_pairs(chosen)
+        return checks(
+            look_at_training(session, trains, chosen, prepared=prepared, parent=start, pairs=pairs, default=default)
+        )
     rows = named_pairs(session, pairs, prepared=prepared, parent=start, default=quick_pairs(chosen))
     trained = training_stage(session, trains, chosen, prepared=prepared, parent=start, pairs=rows, adopt=True)
     adapter = published_adapter(session, trained)

@@ -56,7 +56,7 @@ def run(
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
     if dry_run:
-        return checks(check_files(session, judge, against=against, **where))
+        return checks(check_files(session, [judge], against=against, **where))
     if against is not None:
         found = judge_results.comparison(compare_files(session, judge, against=against, **where))
     else:
@@ -221,24 +221,22 @@ def matrix(
         list[str] | None,
         typer.Option(help="The judge that made the preferences: its folder or its family; may be repeated."),
     ] = None,
+    dry_run: DryRunOption = False,
     seed: SeedOption = 7,
     force: ForceOption = False,
 ) -> Result:
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
-    from harness.experiment.judges.cross_judging import cross_judges
+    from harness.experiment.judges.cross_judging import cross_judges, require_cross
+    from harness.experiment.judges.judge_files import check_files
+    from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import agreement
-    from pipelines.cli.session import open_session, say_spent
+    from pipelines.cli.session import checks, open_session, say_spent
 
+    require_cross([load_judge_spec(folder) for folder in judges], against=against)
     session = open_session(force=force, budget_usd=budget_usd)
-    found = cross_judges(
-        session,
-        judges,
-        generations=generations,
-        against=against,
-        corpus=corpus,
-        data=data,
-        preferred_by=preferred_by or [],
-        seed=seed,
-    )
+    where: dict[str, Any] = {"generations": generations, "against": against, "corpus": corpus, "data": data}
+    if dry_run:
+        return checks(check_files(session, judges, seed=seed, **where))
+    found = cross_judges(session, judges, preferred_by=preferred_by or [], seed=seed, **where)
     say_spent(session)
     return agreement(found)

@@ -56,7 +56,7 @@ TaskOption = Annotated[
 ProfileOption = Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")]
 OtherCorpusOption = Annotated[str | None, typer.Option(help="Instead of the file's corpus.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Revision of a hub id.")]
-SplitSeedOption = Annotated[int, typer.Option(help="Seed of the split by film, as the parent was trained.", min=0)]
+SplitSeedOption = Annotated[int, typer.Option(help="Seed of the split, as the parent was trained.", min=0)]
 CapOption = Annotated[int, typer.Option(help="Length cap of every reply.", min=1)]
 TopPOption = Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)]
 

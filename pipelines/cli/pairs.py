@@ -136,7 +136,7 @@ def _made(stage: StageResult, *, out: Path | None) -> Result:
     if out is not None:
         out.write_bytes((stage.folder / PAIRS).read_bytes())
     cost = f"{summary.n_generated_tokens:,} tokens in {summary.n_generations:,} replies, {summary.n_judged:,} judged"
-    made = f"{bold(f'{summary.n_pairs:,} pairs')} from {summary.n_prompts:,} prompts of {summary.n_films} films"
+    made = f"{bold(f'{summary.n_pairs:,} pairs')} from {summary.n_prompts:,} prompts of {summary.n_films} clusters"
     say(f"{made}: {cost}, {stage.seconds:.0f} s")
     for reason, n in summary.dropped.items():
         say(dim(f"  no pair for {n:,} prompts: {reason}"))

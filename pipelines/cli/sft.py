@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.terminal import bold, say
-from pipelines.cli.options import CorpusOption, ForceOption, LimitOption
+from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption
 from pipelines.cli.presenter import Result, presented
 
 
@@ -18,8 +18,9 @@ def sft(
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
     corpus: CorpusOption = "sample",
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)] = None,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split by film.", min=0)] = 7,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split by cluster.", min=0)] = 7,
     limit: LimitOption = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> Result:
     """Fine-tune a base on a corpus and register the adapter as `<recipe>@candidate`.
@@ -29,8 +30,9 @@ def sft(
     from harness.config import load_yaml
     from harness.experiment.published import published_adapter
     from pipelines.cli.outcome import training
-    from pipelines.cli.session import open_session
+    from pipelines.cli.session import checks, open_session
     from pipelines.corpus.prepare import PrepareConfig, prepare_stage
+    from pipelines.preflight import look_at_training
     from pipelines.stages import training_record
     from pipelines.training.methods import METHODS
     from pipelines.training.stages import training_stage
@@ -50,6 +52,8 @@ def sft(
         limit=limit,
     )
     prepared = prepare_stage(session, config)
+    if dry_run:
+        return checks(look_at_training(session, method, chosen, prepared=prepared))
     trained = training_stage(session, method, chosen, prepared=prepared, adopt=True)
     adapter = published_adapter(session, trained)
     record = training_record(trained.folder)

@@ -135,6 +135,25 @@ def test_pairs_are_counted_before_they_are_made(world):
     assert "5 replies" in told["time"]
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (("sft", "sft"), "the adapter stands"),
+        (("sft", "sft", "--seed", 9), "tokens/s, as one of its base trained here"),
+        (("dpo", "dpo", "--seed", 9), "Train on preferences would run"),
+        (("generate", "tiny-sft@candidate"), "tokens/s, and"),
+    ],
+)
+def test_what_would_be_made_is_looked_at_and_nothing_is(world, imported, verb, said):
+    name, what, *more = verb
+    recipe = getattr(world, what, what)
+    pairs = ("--pairs", imported["run_id"]) if name == "dpo" else ()
+    ran = world.run(name, recipe, *pairs, *more, "--limit", 60, "--dry-run", "--json")
+    assert any(said in check["found"] for check in ran.json["checks"]), ran.json["checks"]
+    assert not world.tracking.find(stage="generate")
+    assert all(run.status == "FINISHED" for run in world.tracking.find(status=None))
+
+
 def test_the_quickstart_prefers_on_top_of_its_fine_tuning(world, tmp_path):
     """Its report compares the four, names what the pairs can show, and carries the training audit."""
     experiment = tiny_experiment(tmp_path / "experiment.yaml", prefers=True)

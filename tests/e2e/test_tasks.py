@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from stories import Ran, fresh_home, screentest
 
+import screentest as st
+from harness.task_kinds import TASKS
+
 pytestmark = pytest.mark.slow
 
 FILM = re.compile(r"film|movie|scene|character|dialogue", re.IGNORECASE)
@@ -74,3 +77,33 @@ def test_a_task_that_was_said_takes_the_place_of_the_guess(world):
     ran = world.compare("--task", "code-like", "--json")
     assert {e["name"] for e in ran.json["estimates"] if e.get("in_family")} == {"code_match", "edit_similarity"}
     assert "taken for" not in ran.stderr
+
+
+ANSWERS = {
+    "extraction": '{{"n": {0}}}', "classification": "label {1}", "code-like": "SELECT {0} FROM t", "exact": "{0} towns",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [name for name in TASKS if name != "dialogue"])
+def test_no_film_word_in_a_report_whose_judge_has_controls_of_the_task(world, tmp_path, monkeypatch, task):
+    criteria = ["relevance", "fluency", "consistency"]
+
+    @st.judge(family="rules", criteria=criteria)
+    def long_is_good(items):
+        asked.extend(items)
+        return [{name: float(len(item.reply)) for name in criteria} for item in items]
+
+    asked: list = []
+    monkeypatch.setenv("SCREENTEST_HOME", str(world.home))
+    answer = ANSWERS.get(task, "What is told of number {0} is told in one sentence of some words.")
+    rows = [
+        {"prompt": f"Tell me of number {i}.", "completion": answer.format(i, i % 2), "cluster": f"c{i % 15}"}
+        for i in range(60)
+    ]
+    data, sides = write(tmp_path / "rows.jsonl", rows), (lambda prompt: "7 towns", lambda prompt: "label 1")
+    found = st.compare(*sides, corpus=str(data), task=task, measures=[long_is_good], prompts=9)
+    for name in ("report.html", "report.md"):
+        text = found.report(tmp_path / name).read_text()
+        assert FILM.findall(text) == []
+        assert "other_answer" in text
+    assert not [item for item in asked if FILM.search(item.reply)]

@@ -70,6 +70,8 @@ def test_it_runs_whole_and_a_second_call_runs_nothing_again(
     said = {check["what"]: check["found"] for check in dry["checks"]}
     assert "3 raters" in said["people"]
     assert "to run: " in said["stages"]
+    assert "hours of one like this one" in said["device"]
+    assert any("assumed: 3 readings a token" in check["found"] for check in dry["checks"])
     assert sum(row["calls"] for row in dry["calls"]) >= 4 * 16 + 3 * 12 * 4  # candidates of pairs, replies × criteria
     ran = screentest("paper", "--json", home=home)
     assert {"sft", "pairs", "dpo", "generate", "heldout", "judge"} <= set(ran.json["stage_counts"])

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.settings import Settings
-from harness.store.tracking import Stage, Tracking
+from harness.store.tracking import DATA_EXPERIMENT, Stage, Tracking
 
 
 def write_answer(stage: Stage) -> None:
@@ -21,7 +21,7 @@ def write_answer(stage: Stage) -> None:
 
 def run(tracking: Tracking, **changes: object):
     arguments = {"revision": 1, "config": {"a": {"b": 1}}, "inputs": {"data": "d1"}, "work": write_answer} | changes
-    return tracking.stage("toy", **arguments)
+    return tracking.stage(str(arguments.pop("name", "toy")), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,23 @@ def test_children_nest_under_their_command(tracking: Tracking) -> None:
         run(tracking, config={"case": "child"}, parent=later.run_id, label="Answer (sft)")
     assert tracking.children(later.run_id) == [child]  # by a tag; no run of its own
     assert f"[answer sft](#/experiments/{child.experiment_id}/runs/{child.run_id})" in _description(tracking, later)
+
+
+def test_data_stand_apart_from_evaluations_and_those_that_did_not_are_found(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:  # versions that had one experiment for all
+        earlier.setattr("harness.store.tracking.DATA_STAGES", ())
+        old = run(tracking, name="prepare", config={"case": "old"})
+    with tracking.command("evaluate") as command:
+        assert run(tracking, name="prepare", config={"case": "old"}, parent=command.run_id).run_id == old.run_id
+        made = run(tracking, name="pairs", config={"case": "new"}, parent=command.run_id, label="Pairs")
+    info = tracking.run(made.run_id)
+    assert tracking.client.get_experiment(info.experiment_id).name == DATA_EXPERIMENT
+    assert {each.run_id for each in tracking.children(command.run_id)} == {old.run_id, made.run_id}
+    told = _description(tracking, command)
+    assert told.startswith(f"Data made for it:\n\n- [pairs](#/experiments/{info.experiment_id}/runs/{made.run_id})")
+    assert "Reused, not run again:" in told
 
 
 def _description(tracking: Tracking, command: Stage) -> str:

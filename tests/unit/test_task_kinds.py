@@ -11,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipelines  # noqa: F401  # names what reads data
-from harness.errors import InputError
+from harness.errors import ConfigError, InputError
 from harness.experiment.compare import build_design
 from harness.experiment.evaluate import read_design
 from harness.experiment.task_choice import of_design, with_task
 from harness.judging.build import judge_id
+from harness.judging.controls import FAMILIES, make_control_set
+from harness.judging.controls.faults import wrong_number
 from harness.judging.methods import geval, pairwise
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import CATALOGUE
 from harness.task_kinds import TASKS, find_task, guess
+from harness.types import Message, Prompt
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FILM = re.compile(r"film|movie|scene|character|dialogue", re.IGNORECASE)
@@ -62,10 +65,60 @@ def test_no_film_word_reaches_another_tasks_words_or_judges(name: str) -> None:
     kind = TASKS[name]
     said = [kind.words, kind.noun, kind.rated, kind.compared, geval.SYSTEM_OF_ANSWERS, pairwise.SYSTEM_OF_ANSWERS]
     for folder in sorted((EXPERIMENTS / "judges").iterdir()):
+        if load_judge_spec(folder).declared.is_taught:  # on faults of dialogue
+            with pytest.raises(ConfigError, match=f"must be dialogue, whose faults it is taught, got {name}"):
+                load_judge_spec(folder.with_name(f"{folder.name}#{name}"))
+            continue
         spec = load_judge_spec(folder.with_name(f"{folder.name}#{name}"))
         said += [spec.prompt or "", *(text for c in spec.criteria for text in (c.definition, *c.steps))]
         assert load_judge_spec(folder).criteria != spec.criteria
+    for control in make_control_set(prompts_of(name), seed=3, n=9, criteria=list(FAMILIES), kind=kind):
+        said += [control.family, control.control_reply]
     assert not [text for text in said if FILM.search(text)]
+
+
+ANSWERS = {
+    "exact": "{0} lives in town {0}", "extraction": '{{"number": {0}, "town": "Ada{0}"}}',
+    "code-like": "SELECT name FROM towns WHERE number = {0}", "classification": "positive{0}",
+}  # fmt: skip
+
+
+def prompts_of(task: str) -> list[Prompt]:
+    asked = "Number {0} is what this request is about, and about little else."
+    return [
+        Prompt(
+            id=f"q{i}", cluster=f"c{i % 4}", split="train",
+            reference=ANSWERS.get(task, f"It is {{0}}. {asked}").format(i),
+            messages=(Message(role="user", content=asked.format(i)),),
+        )
+        for i in range(12, 24)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "dialogue"])
+def test_every_task_has_controls_that_are_faults_in_it(name: str) -> None:
+    controls = make_control_set(prompts_of(name), seed=3, n=9, criteria=list(FAMILIES), kind=TASKS[name])
+    planted = {criterion: {c.family for c in controls if c.criterion == criterion} for criterion in FAMILIES}
+    assert {"other_answer", "echo", "stock", "generic", "looped"} <= planted["relevance"]
+    assert "corrupted_word" in planted["fluency"]
+    assert planted["consistency"] <= {"wrong_number"}
+    for control in controls:
+        assert control.control_reply.strip()
+        if control.family == "other_answer":  # the true answer of a request of another cluster, whatever it names
+            assert control.control_reply in {p.reference for p in prompts_of(name) if p.cluster != control.cluster}
+        if control.family == "wrong_number":
+            given, said = (
+                set(re.findall(r"\d+", text)) for text in (control.messages[-1].content, control.control_reply)
+            )
+            assert said - given
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_a_wrong_number_is_a_number_that_was_said_and_is_not_said_so(text: str, said: str) -> None:
+    found = wrong_number(text, said)
+    if found is not None:
+        assert len(found) == len(text)
+        assert sum(a != b for a, b in zip(found, text, strict=True)) == 1
 
 
 def test_a_judge_of_dialogue_is_the_same_judge_with_its_task_named() -> None:

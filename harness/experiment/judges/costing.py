@@ -21,10 +21,10 @@ from harness.judging.protocol import RemoteJudge
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.replicas import served_name
-from harness.types import ControlItem, JudgedItem, Prompt
+from harness.types import ControlItem, Decoding, JudgedItem, Prompt, Variant
 
 if TYPE_CHECKING:
-    from harness.experiment.graph import Cell, Plan
+    from harness.experiment.graph import Plan
     from harness.store.tracking import StageResult
 
 # More than tokenizers put in one of English text, so that a reply not yet made is not too short.
@@ -64,7 +64,12 @@ def plan_design(
         ]
         for label in (cells if specs else ())
     }
-    planned = [_plan_variant(session, design, cell, prepared=prepared, prompts=prompts) for cell in asked]
+    decoding = design.decoding.noun(seed=design.seed)
+    planned = [
+        plan_replies(session, variant, prompts, decoding=decoding, name=cell.label)
+        for cell in asked
+        if (variant := variant_of(session, cell.settings, {"prepared": prepared}))
+    ]
     for spec in specs:
         if spec.declared.compares:
             control = next(items for label, items in stand_ins.items() if cells[label].arm == design.control)
@@ -82,12 +87,10 @@ def judge_specs(design: ExperimentDesign, *, folder: Path) -> list[JudgeSpec]:
     return [load_judge_spec(folder / name) for name in sorted(folders)]
 
 
-def _plan_variant(
-    session: Session, design: ExperimentDesign, cell: Cell, *, prepared: StageResult, prompts: Sequence[Prompt]
+def plan_replies(
+    session: Session, variant: Variant, prompts: Sequence[Prompt], *, decoding: Decoding, name: str
 ) -> Planned:
     """What the replies of a variant behind an endpoint would take."""
-    variant = variant_of(session, cell.settings, {"prepared": prepared})
-    decoding = design.decoding.noun(seed=design.seed)
     requests = [reply_request(variant, p, draw=draw) for p in prompts for draw in range(decoding.n_draws)]
     if variant.kind == "endpoint":
         model = session.spending.model(
@@ -95,7 +98,7 @@ def _plan_variant(
         )
     else:
         model = session.spending.served(session.endpoints[0], served_name(variant))
-    return Planned(what=f"replies of {cell.label}", plan=model.plan(requests, decoding=decoding))
+    return Planned(what=f"replies of {name}", plan=model.plan(requests, decoding=decoding))
 
 
 def plan_scores(
@@ -134,7 +137,7 @@ def plan_controls(
     """What a judge's planted controls, and a user's own, would take."""
     prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
     names = [c.name for c in spec.criteria]
-    planted = make_control_set(prompts, seed=seed, n=n, criteria=names)
+    planted = make_control_set(prompts, seed=seed, n=n, criteria=names, kind=spec.kind)
     controls = [*planted, *(c for c in own_controls if c.criterion in names)]
     compares = spec.declared.compares
     once, twice = control_items(controls, compares=compares), repeated_items(controls, compares=compares)

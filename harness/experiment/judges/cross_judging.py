@@ -13,10 +13,11 @@ from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stag
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.teaching import taught_on
 from harness.experiment.session import Session
+from harness.experiment.task_choice import told_judge
 from harness.judging.matrix import JudgeAgreement, JudgedRows, judge_matrix, preference_warnings
 from harness.judging.preferences import ComparedGenerations, item_values
 from harness.judging.results import ScoredGeneration
-from harness.judging.spec import SPEC_FILE, load_judge_spec
+from harness.judging.spec import SPEC_FILE, JudgeSpec, load_judge_spec
 from harness.seeding import stream
 from harness.store.artifacts import read_parquet
 
@@ -45,9 +46,9 @@ def cross_judges(
     Raises:
         InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
     """
+    judges = [told_judge(folder, source=str(data or corpus), say=session.say) for folder in judges]
     specs = [load_judge_spec(folder) for folder in judges]
-    if against is None and any(s.declared.compares for s in specs):
-        raise InputError("`--against` must be given with a pairwise judge, which compares two files")
+    require_cross(specs, against=against)
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
     recorded = read_files(session, specs[0], files=files, corpus=corpus, data=data, seed=seed)
     specs = [
@@ -55,13 +56,25 @@ def cross_judges(
         for spec, folder in zip(specs, judges, strict=True)
     ]
     uses = [judge_use(session, spec) for spec in specs]
-    if len({use.judge_id for use in uses}) < max(2, len(uses)):
-        raise InputError(f"`JUDGE` must be two or more different judges, got {len(judges)}: name another")
+    if len({use.judge_id for use in uses}) < len(uses):
+        raise InputError(f"`JUDGE` must be different judges, got {len(judges)} of which some are the same: name others")
     judged = [one for use in uses for one in _judged(session, use, recorded)]
     return CrossJudged(
         agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),
         warnings=tuple(preference_warnings(judged, preferred_by=[_family(name) for name in preferred_by])),
     )
+
+
+def require_cross(specs: Sequence[JudgeSpec], *, against: Path | None) -> None:
+    """Refuse judges that cannot be held against each other.
+
+    Raises:
+        InputError: fewer than two, or a pairwise judge without a second file.
+    """
+    if len(specs) < 2:
+        raise InputError(f"`JUDGE` must be two or more judges, got {len(specs)}: name another")
+    if against is None and any(spec.declared.compares for spec in specs):
+        raise InputError("`--against` must be given with a pairwise judge, which compares two files")
 
 
 def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:

@@ -21,7 +21,9 @@ from harness.experiment.judges.teaching import taught_on
 from harness.experiment.measured_arms import Replies
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.preparing import prepare, prepare_settings
+from harness.experiment.record_parts import called_as, cluster_noun
 from harness.experiment.session import Session
+from harness.experiment.task_choice import told_judge
 from harness.experiment.tasks import test_prompts
 from harness.experiment.variants import TokenizerSource
 from harness.experiment.workers.here import run_here
@@ -83,6 +85,7 @@ def score_file(
     Raises:
         InputError: the file holds no reply to a prompt of this data.
     """
+    judge = told_judge(judge, source=str(data or corpus), say=session.say)
     spec = load_judge_spec(judge)
     recorded = read_files(session, spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
     use = judge_use(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=seed))
@@ -110,7 +113,7 @@ def compare_files(
     Raises:
         InputError: the files have no TEST prompt of this data in common.
     """
-    use = judge_use(session, load_judge_spec(judge))
+    use = judge_use(session, load_judge_spec(told_judge(judge, source=str(data or corpus), say=session.say)))
     files = {REPLIES: generations, AGAINST: against}
     recorded = read_files(session, use.spec, files=files, corpus=corpus, data=data, seed=seed)
     stage = compare_stage(
@@ -127,30 +130,42 @@ def compare_files(
 
 
 def check_files(
-    session: Session, judge: Path, *, generations: Path, against: Path | None, corpus: str, data: Path | None, seed: int
+    session: Session,
+    judges: Sequence[Path],
+    *,
+    generations: Path,
+    against: Path | None,
+    corpus: str,
+    data: Path | None,
+    seed: int,
 ) -> Preflight:
-    """Whether a file of replies, or two, can be judged, and what that would ask an endpoint for; nothing is sent."""
-    found, spec = begin_checks(judge)
+    """Whether a file of replies, or two, can be judged, and what that would ask endpoints for; nothing is sent."""
+    found = Preflight()
+    specs = [say_judge(found, told_judge(j, source=str(data or corpus), say=session.say)) for j in judges]
     files = {REPLIES: generations} | ({AGAINST: against} if against else {})
 
     def words(recorded: Recorded) -> str:
         n = sum(len(replies.generations) for replies in recorded.replies.values())
         return f"{n:,} to {len(recorded.prompts):,} prompts that every file answers"
 
-    read = partial(read_files, session, spec, files=files, corpus=corpus, data=data, seed=seed)
-    if (recorded := found.ask("replies", read, words=words)) is not None and spec.is_remote:
-        own = recorded.replies[REPLIES].generations
-        pairs = () if against is None else judged_pairs(recorded.prompts, own, recorded.replies[AGAINST].generations)
-        found.planned += plan_scores(session, spec, pairs or judged_items(recorded.prompts, own))
+    read = partial(read_files, session, specs[0], files=files, corpus=corpus, data=data, seed=seed)
+    if (recorded := found.ask("replies", read, words=words)) is not None:
+        sides = [replies.generations for replies in recorded.replies.values()]
+        for spec in specs:
+            if spec.is_remote and spec.declared.compares and against is not None:
+                found.planned += plan_scores(session, spec, judged_pairs(recorded.prompts, *sides))
+            elif spec.is_remote:
+                items = [item for side in sides for item in judged_items(recorded.prompts, side)]
+                found.planned += plan_scores(session, spec, items)
         found.say_money(session)
     return found
 
 
-def begin_checks(judge: Path) -> tuple[Preflight, JudgeSpec]:
-    """A table that begins with its judge."""
-    found, spec = Preflight(), load_judge_spec(judge)
+def say_judge(found: Preflight, judge: Path) -> JudgeSpec:
+    """A line on a judge."""
+    spec = load_judge_spec(judge)
     found.say("judge", f"{spec.name}: {spec.source}, {spec.method}, {spec.mode}")
-    return found, spec
+    return spec
 
 
 def read_files(
@@ -183,20 +198,23 @@ def read_files(
 def qualify_judge(
     session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
 ) -> tuple[Qualification, ...]:
-    """Run a judge's planted controls on a corpus's TRAIN and VALIDATION films, and a user's own besides."""
+    """Run a judge's planted controls on a corpus's TRAIN and VALIDATION prompts, and a user's own besides."""
+    judge = told_judge(judge, source=corpus, say=session.say)
     spec = load_judge_spec(judge)
     read_own_controls(own_controls, spec)  # what cannot be used is refused before a server is asked anything
     prepared = _prepared(session, spec, corpus)
     use = judge_use(session, taught_on(session, spec, prepared=prepared, judge=judge, seed=seed))
     n = use.spec.qualification.n_controls if n is None else n
-    return qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
+    found = qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
+    return found if spec.kind.is_dialogue else tuple(called_as(q, cluster_noun(prepared, spec.kind)) for q in found)
 
 
 def check_qualification(
     session: Session, judge: Path, *, corpus: str, n: int | None, seed: int, own_controls: Path | None = None
 ) -> Preflight:
     """Where a judge's controls would be planted, and what they would ask an endpoint for; nothing is sent."""
-    found, spec = begin_checks(judge)
+    found = Preflight()
+    spec = say_judge(found, told_judge(judge, source=corpus, say=session.say))
     prepared = _prepared(session, spec, corpus)
     n_hosts, own = len(hosts_of(prepared)), read_own_controls(own_controls, spec)
     found.say("controls", f"planted in {n_hosts:,} true replies of TRAIN and VALIDATION; {len(own):,} of your own")

@@ -20,6 +20,7 @@ from harness.terminal import warning
 from harness.types import ControlItem, Prompt, Qualification
 
 QUALIFY_REVISION = 1
+ANSWERS_REVISION = 2  # of controls in tasks other than dialogue
 STAGE = "qualify"
 QUALIFICATIONS = "qualifications.json"
 
@@ -27,7 +28,7 @@ QUALIFICATIONS = "qualifications.json"
 def qualify_stage(
     session: Session, use: JudgeUse, *, prepared: StageResult, n: int, seed: int, own_controls: Path | None = None
 ) -> tuple[Qualification, ...]:
-    """Planted controls on human replies of TRAIN and VALIDATION films; TEST is never looked at.
+    """Planted controls on true replies of TRAIN and VALIDATION, as the judge's task has them; TEST is never looked at.
 
     `own_controls` is a JSONL of `ControlItem`, judged besides the planted ones; a family that both have counts as one.
     """
@@ -35,9 +36,9 @@ def qualify_stage(
     own = read_own_controls(own_controls, use.spec)
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        criteria, is_taught = [c.name for c in use.spec.criteria], use.spec.declared.is_taught
+        criteria, is_taught, kind = [c.name for c in use.spec.criteria], use.spec.declared.is_taught, use.spec.kind
         hosts = _strangers(session, use, hosts_of(prepared)) if is_taught else hosts_of(prepared)
-        planted = make_control_set(hosts, seed=seed, n=n, criteria=criteria, with_unseen=is_taught)
+        planted = make_control_set(hosts, seed=seed, n=n, criteria=criteria, with_unseen=is_taught, kind=kind)
         controls = [*planted, *own]
         if not controls:
             found = without_controls(use.judge_id, criteria)
@@ -61,7 +62,7 @@ def qualify_stage(
     result = session.stage(
         STAGE,
         label=f"Controls ({use.spec.name})",
-        revision=QUALIFY_REVISION,
+        revision=QUALIFY_REVISION if use.spec.kind.is_dialogue else ANSWERS_REVISION,
         config={"judge_id": use.judge_id, "n": n, "seed": seed, "min_auc": rule.min_auc},
         inputs=inputs,
         work=work,

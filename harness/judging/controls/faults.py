@@ -19,6 +19,7 @@ GENERIC_REPLIES = (  # what an assistant says to anyone about anything
 )
 MIN_LETTERS = 4  # a word shorter than this cannot be scrambled beyond recognition
 _WORD = re.compile(r"[A-Za-z]+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _N_DRAWS = 20  # attempts at a permutation that really differs
 
 
@@ -57,8 +58,7 @@ def corrupted_word(text: str, *, rng: np.random.Generator) -> str | None:
 
 def looped(text: str, *, n_words: int = 3, n_times: int = 5) -> str | None:
     """The reply's opening phrase over and over, as a model does that has lost its way."""
-    phrase = words(text)[:n_words]
-    return " ".join(phrase * n_times) if len(phrase) == n_words else None
+    return " ".join(words(text)[:n_words] * n_times) or None
 
 
 def cut_off(text: str) -> str | None:
@@ -70,6 +70,16 @@ def cut_off(text: str) -> str | None:
     last = kept[-1].rstrip(".,;:!?\"')-")
     kept[-1] = last[: (len(last) + 1) // 2] if len(last) >= MIN_LETTERS else last
     return " ".join(kept).rstrip(".,;:!? ")
+
+
+def wrong_number(text: str, said: str) -> str | None:
+    """The reply with one of its numbers changed, one that stands in what was said: there it is plainly another."""
+    given = set(_NUMBER.findall(said))
+    for found in _NUMBER.finditer(text):
+        others = (found[0][:-1] + str((int(found[0][-1]) + more) % 10) for more in range(1, 10))
+        if found[0] in given and (other := next((number for number in others if number not in given), None)):
+            return text[: found.start()] + other + text[found.end() :]
+    return None
 
 
 def _letters(text: str) -> str:

@@ -58,8 +58,11 @@ class ForeignReplies:
             key=lambda donor: (donor.n_words, donor.cluster, donor.reply),
         )
 
-    def pick(self, prompt: Prompt, *, rng: np.random.Generator) -> str | None:
-        """A reply from another film, as long as the prompt's reference; None where no film offers one."""
+    def pick(self, prompt: Prompt, *, rng: np.random.Generator, may_name: bool = False) -> str | None:
+        """A reply from another film, as long as the prompt's reference; None where no film offers one.
+
+        `may_name`: names are what is asked for, and give nothing away.
+        """
         truth = prompt.reference or ""
         n_words = len(words(truth))
         known = self._known[prompt.cluster]
@@ -68,7 +71,7 @@ class ForeignReplies:
             for donor in self._donors
             if donor.cluster != prompt.cluster
             and _is_close(donor.n_words, n_words)
-            and donor.capitals <= known
+            and (may_name or donor.capitals <= known)
             and not same_words(donor.reply, truth)
         ]
         return fit[int(rng.integers(len(fit)))].reply if fit else None

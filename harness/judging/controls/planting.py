@@ -1,7 +1,8 @@
 """Planting controls: which faults are planted for which criterion, and in which replies.
 
 A family stands under a criterion only where a careful reader would call it a fault in that criterion: a stock reply is
-perfectly fluent, and a looped phrase contradicts nothing. Planted there, it would disqualify the best judge.
+perfectly fluent, and a looped phrase contradicts nothing. Planted there, it would disqualify the best judge. Replies
+to requests have faults of their own: the answer to another request, a number that the request gives otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from harness.errors import InputError, SplitError
 from harness.judging.controls import faults, unseen
 from harness.judging.controls.foreign import ForeignReplies
 from harness.store.artifacts import read_jsonl
+from harness.task_kinds import DIALOGUE, TaskKind
 from harness.types import ControlItem, ControlKind, Prompt
 
 if TYPE_CHECKING:
@@ -51,6 +53,22 @@ FAMILIES: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
         "consistency": {"contradiction": "discrimination", "echo": "adversarial", "generic": "adversarial"},
     }
 )
+
+
+def _without(planted: Mapping[str, ControlKind], family: str) -> dict[str, ControlKind]:
+    return {name: kind for name, kind in planted.items() if name != family}
+
+
+# Of tasks other than dialogue.
+FAMILIES_OF_ANSWERS: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
+    {
+        # Another town in the place of the right one is no answer, but hangs together.
+        "coherence": {**_without(FAMILIES["coherence"], "other_film"), "shuffled_words": "discrimination"},
+        "relevance": {**_without(FAMILIES["relevance"], "other_film"), "other_answer": "discrimination"},
+        "fluency": FAMILIES["fluency"],
+        "consistency": {"wrong_number": "discrimination"},
+    }
+)
 # What no learned judge is taught, and what is planted for it besides.
 UNSEEN: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     {
@@ -75,6 +93,7 @@ UNSEEN: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     }
 )
 MIN_WORDS, MAX_WORDS = 4, 40  # of a true reply: shorter ones offer no place for a fault, longer ones cost too much
+MIN_WORDS_OF_AN_ANSWER, MAX_WORDS_OF_AN_ANSWER = 1, 200
 
 
 def make_controls(
@@ -85,36 +104,38 @@ def make_controls(
     criterion: str,
     allow_test: bool = False,
     with_unseen: bool = False,
+    kind: TaskKind = DIALOGUE,
 ) -> list[ControlItem]:
     """Controls of one criterion: `n` true replies at most, each with one control per family, sharing their context.
 
-    True replies are the prompts' references of 4 to 40 words. A generator in the same state picks the same prompts for
-    every criterion, so that a judge of several criteria encodes each context once. `consistency` is planted in the
-    reviewed contexts that ship with the package instead. `with_unseen` plants what no learned judge is taught as well.
+    True replies are the prompts' references of 4 to 40 words, in other tasks up to 200. A generator in the same state
+    picks the same prompts for every criterion, so that a judge of several criteria encodes each context once.
+    `consistency` of dialogue is planted in the reviewed contexts that ship with the package. `with_unseen` plants what
+    no learned judge is taught as well.
 
     Raises SplitError on a TEST prompt unless `allow_test`, InputError on a criterion without control families.
     """
     _validate(prompts, n=n, criterion=criterion, allow_test=allow_test)
     seed = int(rng.integers(2**62))
-    families = {**FAMILIES[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
-    contradictions = {item.id: item for item in reviewed_contradictions()} if criterion == "consistency" else {}
-    hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p)]
+    families = {**families_of(kind)[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
+    contradictions = {item.id: item for item in reviewed_contradictions()} if "contradiction" in families else {}
+    hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p, kind)]
     hosts = spread_over_films(hosts, seed=seed)[:n]
-    foreign = ForeignReplies(prompts) if {"other_film", "swapped_name"} & families.keys() else None
+    foreign = ForeignReplies(prompts) if {"other_film", "other_answer", "swapped_name"} & families.keys() else None
     items = []
-    for family, kind in families.items():
+    for family, control_kind in families.items():
         for host in hosts:
             truth, stream = host.reference or "", seeding.stream(seed, family, host.id)
             if family == "contradiction":
                 reply: str | None = contradictions[host.id].control_reply
-            elif family == "other_film" and foreign is not None:
-                reply = foreign.pick(host, rng=stream)
+            elif family in ("other_film", "other_answer") and foreign is not None:
+                reply = foreign.pick(host, rng=stream, may_name=family == "other_answer")
             elif family == "swapped_name" and foreign is not None:
                 reply = foreign.swap_name(host, rng=stream)
             else:
                 reply = _plant(family, host, rng=stream)
             if reply and not faults.same_words(reply, truth):
-                items.append(_item(host, criterion=criterion, family=family, kind=kind, control_reply=reply))
+                items.append(_item(host, criterion=criterion, family=family, kind=control_kind, control_reply=reply))
     return items
 
 
@@ -126,6 +147,7 @@ def make_control_set(
     criteria: Sequence[str],
     allow_test: bool = False,
     with_unseen: bool = False,
+    kind: TaskKind = DIALOGUE,
 ) -> list[ControlItem]:
     """`make_controls` for several criteria on the same true replies, which is what a judge of several wants.
 
@@ -142,8 +164,14 @@ def make_control_set(
             criterion=criterion,
             allow_test=allow_test,
             with_unseen=with_unseen,
+            kind=kind,
         )
     ]
+
+
+def families_of(kind: TaskKind) -> Mapping[str, Mapping[str, ControlKind]]:
+    """What is planted in replies of a task, by criterion and family."""
+    return FAMILIES if kind.is_dialogue else FAMILIES_OF_ANSWERS
 
 
 def read_controls(path: Path) -> list[ControlItem]:
@@ -183,12 +211,14 @@ def _plant(family: str, host: Prompt, *, rng: np.random.Generator) -> str | None
         "stock": lambda: faults.STOCK_REPLY,
         "generic": lambda: faults.GENERIC_REPLIES[int(rng.integers(len(faults.GENERIC_REPLIES)))],
         "cut_off": lambda: faults.cut_off(truth),
+        "wrong_number": lambda: faults.wrong_number(truth, " ".join(m.content for m in host.messages)),
     }
     return plant[family]() if family in plant else unseen.PLANTED[family](host, rng)
 
 
-def _can_host(prompt: Prompt) -> bool:
-    return bool(prompt.messages) and MIN_WORDS <= len(faults.words(prompt.reference or "")) <= MAX_WORDS
+def _can_host(prompt: Prompt, kind: TaskKind) -> bool:
+    low, high = (MIN_WORDS, MAX_WORDS) if kind.is_dialogue else (MIN_WORDS_OF_AN_ANSWER, MAX_WORDS_OF_AN_ANSWER)
+    return bool(prompt.messages) and low <= len(faults.words(prompt.reference or "")) <= high
 
 
 def spread_over_films(hosts: Sequence[Prompt], *, seed: int) -> list[Prompt]:
@@ -218,7 +248,7 @@ def _item(host: Prompt, *, criterion: str, family: str, kind: ControlKind, contr
 
 
 def _validate(prompts: Sequence[Prompt], *, n: int, criterion: str, allow_test: bool) -> None:
-    if criterion not in FAMILIES:
+    if criterion not in FAMILIES:  # those of answers have the same names
         raise InputError(
             f"`criterion` must have control families ({', '.join(FAMILIES)}), got {criterion!r}; "
             "give controls of your own as JSONL"
