@@ -1,9 +1,11 @@
 """Measure settings of DPO on held-out films, and draw the table of docs/results/dpo-choices.md.
 
-SCREENTEST_HOME=FOLDER python docs/results/make_dpo_choices.py measure CORPUS ROWS.jsonl validation [SETTING ...]
+SCREENTEST_HOME=FOLDER python docs/results/make_dpo_choices.py losses CORPUS ROWS.jsonl validation [SETTING ...]
+SCREENTEST_HOME=FOLDER python docs/results/make_dpo_choices.py replies CORPUS ROWS.jsonl validation [SETTING ...]
 python docs/results/make_dpo_choices.py table ROWS.jsonl
 
-A row is an adapter (seed, setting) with its figures by prompt. What stands in ROWS is not measured again.
+One SFT adapter; of each setting a preference training per seed, with pairs of its own. What stands in ROWS is not
+measured again.
 """
 
 from __future__ import annotations
@@ -11,9 +13,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.config import load_yaml
 from harness.experiment.prompt_draw import draw_prompts
 from harness.experiment.published import published_adapter
 from harness.experiment.session import Session
-from harness.generation import generate
+from harness.generation import reply_request
 from harness.measures.heldout import as_mean
 from harness.measures.realism import detectability_rows
 from harness.models.chat import chat_messages
@@ -36,7 +37,7 @@ from harness.stats.paired import contrast_of_differences
 from harness.stats.rows import Floats
 from harness.store.prepared import read_prompts, read_summary
 from harness.store.tracking import StageResult, Tracking
-from harness.types import Adapter, Decoding, Prompt, Split, Variant
+from harness.types import Adapter, Decoding, Generation, Prompt, Split, Variant
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.corpus.prepare_stage import prepare_stage
 from pipelines.preferences.files import PAIRS
@@ -70,57 +71,52 @@ RPO = {"sft_weight": 1.0}
 SETTINGS = {
     "shipped": Setting(rate=2e-4),
     "other+sft": Setting(pairs="other", loss=RPO),
-    "lower rate": Setting(),
+    "lower": Setting(),
     "sample+sft": Setting(loss=RPO),
     "apo": Setting(loss={"type": "apo_zero"}),
     "other": Setting(pairs="other"),
     "mixed+sft": Setting(pairs="mixed", loss=RPO),
-    "other+sft, 96": Setting(pairs="other", loss=RPO, n_pairs=96),
+    "other+sft-96": Setting(pairs="other", loss=RPO, n_pairs=96),
     "control": Setting(pairs="other", method="chosen_sft"),
-    "control, 96": Setting(pairs="other", method="chosen_sft", n_pairs=96),
+    "control-96": Setting(pairs="other", method="chosen_sft", n_pairs=96),
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Films:
-    """The films that adapters are measured on."""
-
-    prompts: Sequence[Prompt]
-    others: Sequence[str]  # a human reply to a prompt of another film, by prompt
-    system: str | None
-    split: Split
-
-
-def measure(corpus: str, rows: Path, split: Split, names: Sequence[str]) -> None:
-    """Append a row per seed and setting."""
+def measure(what: str, corpus: str, file: Path, split: Split, names: Sequence[str]) -> None:
+    """Append a row per seed and setting: its losses, or its replies."""
     session = Session(tracking=Tracking(Settings.from_environment()), say=print)
-    known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.is_file() else []
-    standing = {(row["seed"], row["setting"], row["split"]): row for row in known}
-    for seed in SEEDS:
-        recipe = load_yaml(RECIPES / "sft/embedded.yaml", SftRecipe).model_copy(update={"seed": seed})
-        prepared = prepare_stage(session, _data(corpus, recipe))
-        parent = published_adapter(session, training_stage(session, "sft", recipe, prepared=prepared))
-        drawn = draw_prompts(read_prompts(prepared.folder, split), n=N_LOSSES, seed=3, allowed=(split,))
-        others = OtherReplyRanker(pool=tuple(drawn), seed=3).choose(drawn, {})
-        films = Films(
-            prompts=drawn,
-            others=[choice.rejected if (choice := others[p.id]) else "" for p in drawn],
-            system=read_summary(prepared.folder).system,
-            split=split,
-        )
-        for name in (SFT, *names):
-            if (seed, name, split) in standing:
-                continue
-            began = time.perf_counter()
-            adapter = parent if name == SFT else _trained(session, SETTINGS[name], seed, prepared, parent)
-            seconds = time.perf_counter() - began
-            samples = None if name == SFT else standing[seed, SFT, split]["replies"]
-            row = {"seed": seed, "setting": name, "split": split, "seconds": seconds}
-            row |= _figures(adapter, films, samples=samples)
-            standing[seed, name, split] = row
-            with rows.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{seed} {name}: {seconds:.0f} s to train, {time.perf_counter() - began - seconds:.0f} s to measure")
+    recipe = load_yaml(RECIPES / "sft/embedded.yaml", SftRecipe).model_copy(update={"seed": SEEDS[0]})
+    prepared = prepare_stage(session, _data(corpus, recipe))
+    parent = published_adapter(session, training_stage(session, "sft", recipe, prepared=prepared))
+    drawn = draw_prompts(read_prompts(prepared.folder, split), n=N_LOSSES, seed=3, allowed=(split,))
+    system, standing = read_summary(prepared.folder).system, read_rows(file)
+    asked = [(name, seed) for seed in SEEDS for name in names]
+    for part, name, seed in [("replies", SFT, 0), ("losses", SFT, 0), *((what, *of) for of in asked)]:
+        if (split, part, name, seed) in standing:
+            continue
+        adapter = parent if name == SFT else _trained(session, SETTINGS[name], seed, prepared, parent)
+        model = LocalModel.load(adapter.base)
+        model.add_adapter(adapter, name=name)
+        if part == "replies":
+            figures = _replies(model, adapter, drawn[:N_REPLIES], name=name, system=system)
+        else:
+            samples = standing[split, "replies", SFT, 0]["replies"]
+            figures = _losses(model, drawn, samples, name=name, system=system)
+        row = {"split": split, "part": part, "setting": name, "seed": seed, **figures}
+        standing[split, part, name, seed] = row
+        with file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        print(f"{part} of {name}, seed {seed}")
+
+
+Rows = dict[tuple[str, str, str, int], dict[str, Any]]  # by split, part, setting, seed
+
+
+def read_rows(file: Path) -> Rows:
+    """What has been measured."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    rows = [json.loads(line) for line in lines]
+    return {(row["split"], row["part"], row["setting"], row["seed"]): row for row in rows}
 
 
 def _data(corpus: str, recipe: SftRecipe) -> PrepareConfig:
@@ -162,114 +158,102 @@ def _mixed(found: Sequence[StageResult]) -> Path:
     return file
 
 
-def _figures(adapter: Adapter, films: Films, *, samples: Sequence[str] | None) -> dict[str, Any]:
-    """By prompt: bits of the human reply, of another film's and of a sample of the SFT adapter; its own replies."""
-    model = LocalModel.load(adapter.base)
-    name, few = model.add_adapter(adapter), films.prompts[:N_REPLIES]
-    variant = Variant(name=name, kind="model", base=adapter.base, adapter=adapter, system=films.system)
-    replies = generate(model, [variant], few, decoding=DECODING, allowed_splits=(films.split,))
-    ended = [g.text if g.finish_reason == "stop" else "" for g in replies]
-    human = [(p.reference or "").strip() for p in films.prompts]
-    sampled = ended if samples is None else samples
-    asked = [
-        ContinuationRequest(
-            key=f"{kind} {p.id}",
-            messages=chat_messages(p.messages, system=films.system),
-            reply=text,
-            adapter=name,
+def _replies(
+    model: LocalModel, adapter: Adapter, prompts: Sequence[Prompt], *, name: str, system: str | None
+) -> dict[str, Any]:
+    """By prompt: the adapter's own reply, and how it ended and is told from people's."""
+    variant = Variant(name=name, kind="model", base=adapter.base, adapter=adapter, system=system)
+    requests = [replace(reply_request(variant, p, draw=0), adapter=name) for p in prompts]
+    replies = [
+        Generation(
+            prompt_id=p.id, variant=name, draw=0, text=r.text, seed=DECODING.seed, n_tokens=r.n_tokens,
+            finish_reason=r.finish_reason, cluster=p.cluster,
         )
-        for kind, texts in (("human", human), ("other", films.others), ("sample", sampled))
-        for p, text in zip(films.prompts, texts, strict=False)
-        if text
-    ]
-    bits = {c.key: -(c.total + c.end_logprob) / math.log(2) for c in model.continuation_logprobs(asked)}
+        for p, r in zip(prompts, model.generate(requests, decoding=DECODING), strict=True)
+    ]  # fmt: skip
     return {
-        "films": [p.cluster for p in films.prompts],
-        "bytes": [len(text.encode()) for text in human],
-        **{kind: [bits.get(f"{kind} {p.id}") for p in films.prompts] for kind in ("human", "other", "sample")},
-        "replies": ended,
-        "cut_off": [g.finish_reason == "length" for g in replies],
+        "films": [p.cluster for p in prompts],
+        "replies": [g.text if g.finish_reason == "stop" else "" for g in replies],
+        "cut_off": [100 * (g.finish_reason == "length") for g in replies],
         "words": [len(g.text.split()) for g in replies],
-        "detectability": [row.value for row in detectability_rows(replies, few, encoder=load_encoder()).rows],
+        "detectability": [
+            None if row.value is None else 100 * row.value
+            for row in detectability_rows(replies, prompts, encoder=load_encoder()).rows
+        ],
     }
 
 
-def table(rows: Path) -> Iterator[str]:
-    """A line per setting over all seeds, then one per seed; differences are to the SFT adapter of the same seed."""
-    known = [json.loads(line) for line in rows.read_text().splitlines()]
-    for split in dict.fromkeys(row["split"] for row in known):
-        of = {(row["setting"], row["seed"]): row for row in known if row["split"] == split}
-        names = [name for name in dict.fromkeys(name for name, _ in of) if name != SFT]
-        yield f"\n{split.upper()}, all seeds\n"
-        yield from _head("setting")
-        for name in names:
-            yield _line(name, {seed: (of[name, seed], of[SFT, seed]) for seed in SEEDS if (name, seed) in of})
-        yield f"\n{split.upper()}, seed by seed\n"
-        yield from _head("setting, seed")
-        for name, seed in ((name, seed) for name in names for seed in SEEDS if (name, seed) in of):
-            yield _line(f"{name}, {seed}", {seed: (of[name, seed], of[SFT, seed])})
-
-
-COLUMNS = (
-    "loss, mean",
-    "loss, by bytes",
-    "own > sample",
-    "own > other",
-    "detectability",
-    "cut off",
-    "words",
-    "seconds",
-)
-
-
-def _head(first: str) -> Iterator[str]:
-    yield f"| {' | '.join((first, *COLUMNS))} |"
-    yield "|---" * (1 + len(COLUMNS)) + "|"
-
-
-Pairs = dict[int, tuple[dict[str, Any], dict[str, Any]]]  # by seed: the adapter's row, and that of its parent
-
-
-def _line(name: str, pairs: Pairs) -> str:
-    cells = [
-        _difference(pairs, lambda row: _array(row["human"]) / _array(row["bytes"]), "+.3f"),
-        _difference(pairs, lambda row: as_mean(_array(row["human"]), _array(row["bytes"])), "+.3f"),
-        *(_share(pairs, kind) for kind in ("sample", "other")),
-        *(
-            _difference(pairs, lambda row, key=key: 100 * _array(row[key]), "+.0f")
-            for key in ("detectability", "cut_off")
-        ),
-        _difference(pairs, lambda row: _array(row["words"]), "+.1f"),
-        f"{np.mean([row['seconds'] for row, _ in pairs.values()]):.0f}",
+def _losses(
+    model: LocalModel, prompts: Sequence[Prompt], samples: Sequence[str], *, name: str, system: str | None
+) -> dict[str, Any]:
+    """By prompt: bits of the human reply, of a human reply to a prompt of another film, of the SFT adapter's sample."""
+    human = [(p.reference or "").strip() for p in prompts]
+    others = OtherReplyRanker(pool=tuple(prompts), seed=3).choose(prompts, {})
+    other = [choice.rejected if (choice := others[p.id]) else "" for p in prompts]
+    asked = [
+        ContinuationRequest(
+            key=f"{kind} {p.id}", messages=chat_messages(p.messages, system=system), reply=text, adapter=name
+        )
+        for kind, texts in (("human", human), ("other", other), ("sample", samples))
+        for p, text in zip(prompts, texts, strict=False)
+        if text
     ]
-    return f"| {name} | {' | '.join(cells)} |"
+    bits = {c.key: -(c.total + c.end_logprob) / math.log(2) for c in model.continuation_logprobs(asked)}
+    by_kind = {kind: [bits.get(f"{kind} {p.id}") for p in prompts] for kind in ("human", "other", "sample")}
+    return {"films": [p.cluster for p in prompts], "bytes": [len(text.encode()) for text in human], **by_kind}
 
 
-def _difference(pairs: Pairs, read: Callable[[dict[str, Any]], Floats], digits: str) -> str:
-    """Adapter less parent, paired by prompt."""
-    found = {seed: read(row) - read(parent) for seed, (row, parent) in pairs.items()}
-    return _written(found, {seed: row["films"] for seed, (row, _) in pairs.items()}, digits)
+def table(file: Path) -> Iterator[str]:
+    """A line per setting over all seeds, then one per seed; differences are to the SFT adapter."""
+    rows = read_rows(file)
+    for split in dict.fromkeys(key[0] for key in rows):
+        names = [name for name in dict.fromkeys(key[2] for key in rows if key[0] == split) if name != SFT]
+        seeds = {name: [seed for seed in SEEDS if (split, "losses", name, seed) in rows] for name in names}
+        yield f"\n{split.upper()}\n"
+        yield f"| setting | seeds | {' | '.join(COLUMNS)} |"
+        yield "|---" * (2 + len(COLUMNS)) + "|"
+        for name in names:
+            for some in ([seeds[name]] if len(seeds[name]) > 1 else []) + [[seed] for seed in seeds[name]]:
+                yield f"| {name} | {', '.join(map(str, some))} | {' | '.join(_cells(rows, split, name, some))} |"
 
 
-def _share(pairs: Pairs, kind: str) -> str:
-    """Per cent of prompts whose human reply gained more on the parent than another reply did; 50 is chance."""
-    found = {}
-    for seed, (row, parent) in pairs.items():
-        gains = {k: _array(parent[k]) - _array(row[k]) for k in ("human", kind)}
-        more = 100.0 * (gains["human"] > gains[kind])
-        found[seed] = np.where(np.isnan(gains[kind]), np.nan, more)
-    return _written(found, {seed: row["films"] for seed, (row, _) in pairs.items()}, ".0f")
+COLUMNS = ("loss, mean", "loss, by bytes", "own > sample", "own > other", "detectability", "cut off", "words")
 
 
-def _written(values: dict[int, Floats], films: dict[int, list[str]], digits: str) -> str:
-    there = {seed: ~np.isnan(column) for seed, column in values.items()}
-    column = np.concatenate([values[seed][there[seed]] for seed in values])
-    clusters = [f for seed in values for f, is_there in zip(films[seed], there[seed], strict=False) if is_there]
+def _cells(rows: Rows, split: str, name: str, seeds: Sequence[int]) -> Iterator[str]:
+    def differences(part: str, read: Callable[[dict[str, Any]], Floats], digits: str) -> str:
+        found = {seed: rows[split, part, name, seed] for seed in seeds if (split, part, name, seed) in rows}
+        parent = rows[split, part, SFT, 0]
+        return _written([read(row) - read(parent) for row in found.values()], list(found), parent["films"], digits)
+
+    def gained_more(kind: str) -> str:
+        parent = rows[split, "losses", SFT, 0]
+        gains = [
+            {k: _array(parent[k]) - _array(rows[split, "losses", name, seed][k]) for k in ("human", kind)}
+            for seed in seeds
+        ]
+        shares = [np.where(np.isnan(g[kind]), np.nan, 100.0 * (g["human"] > g[kind])) for g in gains]
+        return _written(shares, seeds, parent["films"], ".0f")
+
+    yield differences("losses", lambda row: _array(row["human"]) / _array(row["bytes"]), "+.3f")
+    yield differences("losses", lambda row: as_mean(_array(row["human"]), _array(row["bytes"])), "+.3f")
+    yield gained_more("sample")
+    yield gained_more("other")
+    yield differences("replies", lambda row: _array(row["detectability"]), "+.0f")
+    yield differences("replies", lambda row: _array(row["cut_off"]), "+.0f")
+    yield differences("replies", lambda row: _array(row["words"]), "+.1f")
+
+
+def _written(values: Sequence[Floats], seeds: Sequence[int], films: Sequence[str], digits: str) -> str:
+    if not values:
+        return "–"
+    column = np.concatenate(values)
+    there = ~np.isnan(column)
+    clusters = np.tile(films, len(values))[there]
     if len(values) > 1:
-        seeds = [seed for seed in values for _ in range(int(there[seed].sum()))]
-        found = seed_contrast(column, seeds=seeds, clusters=clusters).estimate
+        found = seed_contrast(column[there], seeds=np.repeat(seeds, len(films))[there], clusters=clusters).estimate
     else:
-        found = contrast_of_differences(column, clusters=clusters).estimate
+        found = contrast_of_differences(column[there], clusters=clusters).estimate
     ends = "" if found.low is None or found.high is None else f" [{found.low:{digits}}, {found.high:{digits}}]"
     return f"{found.value:{digits}}{ends}".replace("-", "−")
 
@@ -283,8 +267,8 @@ def main() -> None:
     if sys.argv[1] == "table":
         print("\n".join(table(Path(sys.argv[2]))))
         return
-    corpus, rows, split, *names = sys.argv[2:]
-    measure(corpus, Path(rows), split, names or list(SETTINGS))  # type: ignore[arg-type]
+    what, corpus, file, split, *names = sys.argv[1:]
+    measure(what, corpus, Path(file), split, names or list(SETTINGS))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.doors.templates import bring_system, template_digest
 from harness.errors import InputError
-from harness.models.chat import ChatMessage, render
+from harness.models.chat import render
 from harness.types import Adapter, Contract, Quantization
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def own_system(adapter: Adapter | None, default: str | None) -> str | None:
 
 
 def render_as_trained(
-    tokenizer: PreTrainedTokenizerBase, chat: Sequence[ChatMessage], contract: Contract | None
+    tokenizer: PreTrainedTokenizerBase, chat: Sequence[Mapping[str, str]], contract: Contract | None
 ) -> tuple[int, ...]:
     """Token ids of a chat with as much history as training windows had: the newest turns that fit beside an end token.
 

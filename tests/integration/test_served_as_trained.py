@@ -209,8 +209,9 @@ def test_a_base_in_4_bits_is_kept_where_it_can_be_and_said_where_not(world: Worl
         declared = VariantDesign(adapter="small-sft/1", quantization=quantization)  # type: ignore[arg-type]
         variant = resolve_variant("it", declared, tracking=world.tracking, system=None, shots_from=list, seed=0)
         assert variant.template == notes
+        assert variant.adapter is not None
         model = ModelPool().of(variant, spending=Spending())
-        rows = heldout_losses(model, held, system=SYSTEM, adapter=adapter_name(variant))
+        rows = heldout_losses(model, held, system=SYSTEM, adapter=adapter_name(variant.adapter))
         losses[quantization] = sum(r.nats_per_token * r.n_tokens for r in rows) / sum(r.n_tokens for r in rows)  # type: ignore[operator]
     trained = read_json(stage.folder / "training.json")["validation_loss"]
     assert losses["nf4"] == pytest.approx(trained, rel=1e-4) != pytest.approx(losses["none"], rel=1e-4)
