@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import load_yaml
-from harness.experiment.prompt_draw import draw_prompts
+from harness.experiment.preparing import draw_prompts
 from harness.experiment.published import published_adapter
 from harness.experiment.session import Session
 from harness.generation import reply_request
@@ -38,8 +38,7 @@ from harness.stats.rows import Floats
 from harness.store.prepared import read_prompts, read_summary
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Decoding, Generation, Prompt, Split, Variant
-from pipelines.corpus.prepare import PrepareConfig
-from pipelines.corpus.prepare_stage import prepare_stage
+from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.files import PAIRS
 from pipelines.preferences.ranking import OtherReplyRanker
 from pipelines.preferences.stages import import_stage, pairs_stage
