@@ -344,6 +344,16 @@ def card_of(adapter: Adapter) -> str:
     return (Path(adapter.path).parent / "README.md").read_text(encoding="utf-8")
 
 
+def _asked_in_training(contract: Contract | None) -> dict[str, str]:
+    """What those who know files alone (an export, MLflow's model) cannot keep, to be read."""
+    rows = {}
+    if contract is not None and contract.max_tokens is not None:
+        rows["History"] = f"the newest turns that fit in {contract.max_tokens} tokens with the reply"
+    if contract is not None and contract.quantization == "nf4":
+        rows["Base in training"] = "4 bits (NF4); MLflow's model and a merge answer in full precision"
+    return rows
+
+
 def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics: Mapping[str, float]) -> str:
     """A model card by Hugging Face's conventions: front matter, what it is, how it was made, how to use it."""
     is_hub = "/" in adapter.base.source and not adapter.base.source.startswith(("/", "."))
@@ -356,6 +366,7 @@ def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics
         "Recipe digest": (adapter.recipe_digest or "unknown")[:16],
         "Data digest": (adapter.data_digest or "unknown")[:16],
         "Parent adapter": (adapter.parent or "none")[:16],
+        **_asked_in_training(adapter.contract),
         **facts,
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())

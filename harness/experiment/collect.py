@@ -53,6 +53,7 @@ class Collected:
 
     arms: tuple[SeededArm, ...]
     ends: tuple[SeededArm, ...]  # how replies ended, declared as a measure or not
+    margins: tuple[SeededArm, ...]  # of measures whose rows have one beside the value
     cells: tuple[CellRows, ...]  # that came through
     lost: Mapping[str, str]  # cell → why it is missing
     prepared: StageResult
@@ -124,6 +125,7 @@ def collect(
     return Collected(
         arms=tuple(arms),
         ends=tuple(reader.metrics(ENDS)),
+        margins=tuple(reader.metrics([n for n in taken if design.margin_of(n)], column="margin")),
         cells=cells,
         lost=lost,
         prepared=prepared,
@@ -160,7 +162,7 @@ class _Reader:
         found = {m: {cell: rows.heldout_arm(*of, measure=m) for cell, of in made.items()} for m in WEIGHINGS}
         return [arm for measure, of_cells in found.items() for arm in self._seeded(measure, of_cells)]
 
-    def metrics(self, wanted: Sequence[str]) -> list[SeededArm]:
+    def metrics(self, wanted: Sequence[str], *, column: str = "value") -> list[SeededArm]:
         """Measures that need no judge: shipped ones from one table, each function from its own."""
         shipped = [name for name in wanted if name not in self.plan.own]
         made: dict[str, dict[str, MeasuredArm]] = {name: {} for name in wanted}
@@ -172,7 +174,7 @@ class _Reader:
         for name in (name for name in wanted if self.plan.own.get(name, "") in self.results):
             stage = self.results[self.plan.own[name]]
             owners = self.owners(self.plan.tasks[self.plan.own[name]])
-            made[name] = _by_cell(own_arms(stage, name, variants=tuple(owners)), owners)
+            made[name] = _by_cell(own_arms(stage, name, variants=tuple(owners), column=column), owners)
         return [arm for name in wanted for arm in self._seeded(name, made[name])]
 
     def remarks(self) -> dict[str, dict[str, Sequence[str]]]:

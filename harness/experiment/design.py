@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.composing import compose
 from harness.config import Seed, StrictConfig
@@ -97,7 +97,7 @@ class FamilyDesign(StrictConfig):
 
 
 class TailDesign(StrictConfig):
-    """Whether the low tail falls more than the peak rises: cuts are quantiles of the control's scores."""
+    """Whether the low tail falls more than the peak rises: cuts are quantiles of the reference arm's scores."""
 
     measure: Name
     contrast: Name
@@ -109,6 +109,10 @@ class TailDesign(StrictConfig):
         if self.low >= self.high:
             raise ValueError(f"`low` must lie below `high`, got {self.low:g} and {self.high:g}")
         return self
+
+
+def _listed(given: Any) -> Any:
+    return () if given is None else [given] if isinstance(given, Mapping | TailDesign) else given
 
 
 class DecodingDesign(StrictConfig):
@@ -211,7 +215,7 @@ class ExperimentDesign(StrictConfig):
     contrasts: tuple[ContrastDesign, ...] = ()
     family: FamilyDesign
     trend: tuple[str, ...] = ()  # arms in the order in which a trend is asked for, smallest first
-    tail: TailDesign | None = None
+    tail: Annotated[tuple[TailDesign, ...], BeforeValidator(_listed)] = ()  # one, or a list of them
     controls: int = Field(default=40, ge=2, le=10**9)  # true replies per family of planted controls
     decision: str = ""
     caveat: str = ""  # what its report says first
@@ -258,6 +262,11 @@ class ExperimentDesign(StrictConfig):
         known = find_measure(measure, self.measures[measure].measure)
         return self.measures[measure].better or (known.better if known else None)
 
+    def margin_of(self, measure: str) -> str:
+        """What a measure's margins are, of which more is better; empty where its rows have none."""
+        known = find_measure(measure, self.measures[measure].measure)
+        return known.margin if known else ""
+
     def declaration_digest(self) -> str:
         """Digest of what must be decided before the data: contrasts, measures, effects, family, trend, tail, rule.
 
@@ -279,7 +288,8 @@ class ExperimentDesign(StrictConfig):
         )
         if not (self.trend or self.tail or self._digests_defaults):
             return core
-        tail = None if self.tail is None else self.tail.model_dump(mode="json")
+        tails = [tail.model_dump(mode="json") for tail in self.tail]
+        tail = tails if len(tails) > 1 else next(iter(tails), None)  # one is digested as when there could be but one
         return digest_json({"core": core, "trend": list(self.trend), "tail": tail})
 
     def questions(self, digests: Mapping[str, str] | None = None) -> tuple[Question, ...]:
@@ -358,13 +368,12 @@ def _check_trend_and_tail(design: ExperimentDesign) -> None:
         raise ValueError(f"`trend` names the arm {strangers[0]!r}; there are {', '.join(design.arm_names)}")
     if design.trend and not 3 <= len(set(design.trend)) == len(design.trend):
         raise ValueError(f"`trend` must name at least three different arms in order, got {list(design.trend)}")
-    if design.tail is None:
-        return
     names = [contrast.name for contrast in design.contrasts]
-    if design.tail.contrast not in names or design.tail.measure not in design.measures:
-        raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
-    if design.better(design.tail.measure) != "higher":
-        raise ValueError(f"`tail` needs a measure of which more is better; {design.tail.measure!r} is none")
+    for tail in design.tail:
+        if tail.contrast not in names or tail.measure not in design.measures:
+            raise ValueError(f"`tail` must name a measure and a contrast of this file ({', '.join(names)})")
+        if design.better(tail.measure) != "higher" and not design.margin_of(tail.measure):
+            raise ValueError(f"`tail` needs a measure of which more is better; {tail.measure!r} is none")
 
 
 def directed(measures: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -91,6 +91,6 @@ class Builder:
     ) -> str:
         """The key of a task, new or standing."""
         key = digest_json({"kind": kind, "settings": settings, "needs": needs})[:20]
-        task = Task(key=key, kind=kind, settings=settings, needs=needs, label=label, is_joint=is_joint)
+        task = Task(key=key, kind=kind, settings=settings, needs=dict(needs), label=label, is_joint=is_joint)
         self.tasks.setdefault(key, task)
         return key

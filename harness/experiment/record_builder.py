@@ -12,7 +12,7 @@ from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import called, smallest_effect_in_units
 from harness.experiment.analysis.examples import N_EXAMPLES, choose_examples
 from harness.experiment.analysis.seeded import paired_rows, side_of
-from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_row, trend_rows
+from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows, trend_rows
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign, MeasureDesign
@@ -106,12 +106,9 @@ def _ablation(
     design: ExperimentDesign, plan: Plan, collected: Collected, found: Found, training: arms.Trainings, work: Work
 ) -> AblationRecord | None:
     """What several arms and seeds show, and the tails and trends that were asked for."""
-    if not isinstance(design, AblationDesign) and not design.trend and design.tail is None:
+    if not isinstance(design, AblationDesign) and not design.trend and not design.tail:
         return None
-    noun, tail = (
-        parts.cluster_noun(collected.prepared, design.kind),
-        tail_row(design, collected.arms, rules=found.rules),
-    )
+    noun = parts.cluster_noun(collected.prepared, design.kind)
     return AblationRecord(
         factors=design.declared_factors if isinstance(design, AblationDesign) else (),
         fixed=arms.fixed(design),
@@ -121,8 +118,11 @@ def _ablation(
         arms=arms.arm_rows(design, plan, collected, training),
         by_seed=found.analysis.by_seed,
         spreads=found.analysis.spreads,
-        quantiles=quantile_rows(design, collected.arms, rules=found.rules),
-        tail=None if tail is None else replace(tail, note=called(tail.note, noun)),
+        quantiles=quantile_rows(design, collected.arms, margins=collected.margins, rules=found.rules),
+        tail=tuple(
+            replace(row, note=called(row.note, noun))
+            for row in tail_rows(design, collected.arms, margins=collected.margins, rules=found.rules)
+        ),
         trends=tuple(
             replace(row, basis=called(row.basis, noun), note=called(row.note, noun))
             for row in trend_rows(design, collected.arms)

@@ -101,9 +101,9 @@ def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence
     return sorted(arms, key=lambda arm: wanted.index(arm.measure))
 
 
-def own_arms(stage: StageResult, measure: str, *, variants: Sequence[str]) -> list[MeasuredArm]:
-    """A function's measure."""
-    return _arms(stage, MEASURED, {measure: "value"}, variants)
+def own_arms(stage: StageResult, measure: str, *, variants: Sequence[str], column: str) -> list[MeasuredArm]:
+    """A function's measure: its `value`, or the `margin` beside it."""
+    return _arms(stage, MEASURED, {measure: column}, variants)
 
 
 def _arms(

@@ -149,6 +149,8 @@ def resolve_variant(
         raise InputError(f"`{name}` must name a base model; it has none")
     identity = {"base": asked_digest(base), "adapter": adapter.digest if adapter else None, **spoken}
     unkept = () if adapter is None else kept(adapter.contract, system=said, quantization=design.quantization)
+    if adapter is not None and shots:
+        unkept += (f"asked after {len(shots)} examples, of which it loses the oldest where they exceed its window",)
     if design.quantization != "none":
         identity["quantization"] = design.quantization
     return Variant(

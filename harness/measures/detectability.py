@@ -45,6 +45,7 @@ class Detection:
 
     auc: float
     rows: Floats  # [replies] their mean (over prompts, of each prompt's) is the AUC, their spread over films its error
+    margins: Floats  # [replies] share of people's replies that are held for a model's sooner; their mean is 1 − AUC
     p_value: float  # share of shuffles, film by film, of whose replies are whose that are told as well
     giveaways: tuple[tuple[str, float], ...]  # in words, with the difference in standard deviations; strongest first
 
@@ -82,6 +83,7 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
     return Detection(
         auc=auc,
         rows=auc + np.sqrt(1 + chance) * (below + above[owners] - 2 * auc),
+        margins=1 - below,
         p_value=(1 + n_above) / (N_SHUFFLES + 1),
         giveaways=_giveaways(x, is_model, kinds.weights),
     )

@@ -43,6 +43,7 @@ class Measure:
     meaning: str | None = None  # of `{own}` number beside those of `{others}`; None: one instead of the others
     function: Callable[..., Any] | None = None  # None: its table has a stage of its own, whose revision names it
     take: Callable[..., Taken] | None = None  # makes the rows of all replies at once, with an encoder
+    margin: str = ""  # label of its rows' margins, where each has one beside the value; more of it is better
     address: str = ""  # `module:name` of the function
     code: str = ""  # digest of the function's source
 
@@ -78,6 +79,7 @@ class MeasuredReply:
     value: float | None
     status: ScoreStatus
     reason: str = ""
+    margin: float | None = None  # a reply's own, where the value is a row of an estimate: quantiles are of margins
 
 
 def make_measure(

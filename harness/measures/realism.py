@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.models.encoder import Encoder
     from harness.models.protocol import OnProgress
 
-REVISION = 1  # raise when a function here would give other values
+REVISION = 2  # raise when a function here would give other values
 ENOUGH_FILMS = 10  # with fewer a classifier has little to learn from
 SHOWN = 0.3  # standard deviations from which a difference is named
 
@@ -48,8 +48,8 @@ def detectability_rows(
                 rows[place] = replace(rows[place], status="unsupported", reason=why)
             continue
         found = _detection([generations[place] for place in known], by_id, vectors)
-        for place, value in zip(known, found.rows, strict=True):
-            rows[place] = replace(rows[place], value=float(value))
+        for place, value, margin in zip(known, found.rows, found.margins, strict=True):
+            rows[place] = replace(rows[place], value=float(value), margin=float(margin))
         remarks[variant] = _said(found, n_films)
     return Taken(rows=tuple(rows), remarks=remarks)
 
@@ -82,7 +82,8 @@ MEASURES = (
         better="lower",
         description=(
             "How well a classifier that has seen other films tells the replies from people's: given one of each, how "
-            "often it picks the model's (ROC AUC). 50 % is guessing: nothing tells them apart."
+            "often it picks the model's (ROC AUC). 50 % is guessing: nothing tells them apart. A reply's margin is the "
+            "share of people's replies that it holds for a model's sooner."
         ),
         phrase=("is harder to tell from people", "is easier to tell from people"),
         meaning="a classifier finds it in {own} instead of {others} of pairs",
@@ -90,6 +91,7 @@ MEASURES = (
         grain=Grain.REPLY,
         smallest_effect=SmallestEffect(value=0.05, unit="share"),
         take=detectability_rows,
+        margin="Margin of detectability",
         code=f"detectability {REVISION}",
     ),
     Measure(
@@ -104,7 +106,7 @@ MEASURES = (
         origin="replies",
         grain=Grain.REPLY,
         take=context_similarity_rows,
-        code=f"context_similarity {REVISION}",
+        code="context_similarity 1",
     ),
 )
 

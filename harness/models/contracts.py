@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import bisect
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.doors.templates import bring_system, template_digest
 from harness.errors import InputError
+from harness.models.chat import render
 from harness.types import Adapter, Contract, Quantization
 
 if TYPE_CHECKING:
@@ -31,6 +33,27 @@ def contract_of(
 def own_system(adapter: Adapter | None, default: str | None) -> str | None:
     """The system message that an adapter was trained under; the default for a base, and where none is on record."""
     return default if adapter is None or adapter.contract is None else adapter.contract.system
+
+
+def render_as_trained(
+    tokenizer: PreTrainedTokenizerBase, chat: Sequence[Mapping[str, str]], contract: Contract | None
+) -> tuple[int, ...]:
+    """Token ids of a chat with as much history as training windows had: the newest turns that fit beside an end token.
+
+    The system message and the turn that is answered always stay.
+    """
+    ids = render(tokenizer, chat)
+    window = None if contract is None else contract.max_tokens
+    if window is None or len(ids) < window:
+        return ids
+    lead = [turn for turn in chat[:1] if turn["role"] == "system"]
+    turns = chat[len(lead) :]
+
+    def cut(first: int) -> tuple[int, ...]:
+        return render(tokenizer, [*lead, *turns[first:]])
+
+    first = bisect.bisect_left(range(len(turns) - 1), True, lo=1, key=lambda k: len(cut(k)) < window)
+    return cut(min(first, len(turns) - 1))
 
 
 def require_template(adapter: Adapter, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -60,13 +83,18 @@ def own_template(adapter: Adapter, tokenizer: PreTrainedTokenizerBase) -> str | 
     return None if system is None else bring_system(tokenizer, system)
 
 
-def told(contracts: Mapping[str, Contract | None], *, brings_system: bool, quantization: Quantization) -> list[str]:
+def told(
+    contracts: Mapping[str, Contract | None], *, brings_system: bool, cuts: bool, quantization: Quantization
+) -> list[str]:
     """What a server says of its adapters before it answers: a line for all that are asked alike."""
     lines: dict[str, list[str]] = {}
     for name, contract in contracts.items():
         system = None if contract is None else contract.system
         own = f"“{system}” goes before a chat that brings no system message" if system is not None else ""
         said = [own if brings_system else "asked with the system message that a chat brings, or none" if own else ""]
+        if contract is not None and contract.max_tokens is not None:
+            window = f"{contract.max_tokens} tokens, what it was trained on"
+            said.append(f"a longer chat loses its oldest turns: {window}" if cuts else f"chats are not cut to {window}")
         said += kept(contract, system=system, quantization=quantization)
         lines.setdefault("; ".join(filter(None, said)), []).append(name)
     return [f"{', '.join(names)}: {said}" for said, names in lines.items() if said]

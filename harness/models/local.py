@@ -12,7 +12,7 @@ from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
 from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
-from harness.models.contracts import require_template
+from harness.models.contracts import render_as_trained, require_template
 from harness.models.decoder import Decoder, Limits
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
 from harness.models.metering import Meter, Usage
@@ -38,7 +38,7 @@ from harness.models.scoring import Answer, Question, Scorer, continuation_questi
 from harness.models.stops import read_reply, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
-from harness.types import Adapter, BaseModel, Decoding, Quantization
+from harness.types import Adapter, BaseModel, Contract, Decoding, Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,6 +68,7 @@ class LocalModel:
         self.usage = Usage()  # of `generate`, `continuation_logprobs` and `option_probabilities`
         self._base = base
         self.bank = AdapterBank(model)
+        self._contracts: dict[str, Contract | None] = {}  # by the adapter's name
         self._config: Any = model.config
         self._format = chat_format(tokenizer)
         self._device = str(next(model.parameters()).device)
@@ -155,7 +156,9 @@ class LocalModel:
                 chat template.
         """
         require_template(adapter, self.tokenizer)
-        return self.bank.add(adapter, base=self._base, name=name)
+        added = self.bank.add(adapter, base=self._base, name=name)
+        self._contracts[added] = adapter.contract
+        return added
 
     # ── generation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,10 +265,14 @@ class LocalModel:
         return "mixed" if self._is_plain and self.bank.can_mix(adapter) else f"alone {adapter}"
 
     def _job(self, index: int, request: ReplyRequest, decoding: Decoding) -> Job:
-        ids = render(self.tokenizer, request.messages)
+        ids = self._prompt_ids(request)
         self._require_room(request.key, len(ids) + decoding.max_new_tokens)
         is_stopped, stream = stop_test(self.tokenizer, decoding.stop), self.stream_of(request.adapter)
         return compose(Job, request, index=index, ids=ids, decoding=decoding, is_stopped=is_stopped, stream=stream)
+
+    def _prompt_ids(self, request: ReplyRequest | ContinuationRequest) -> tuple[int, ...]:
+        """The chat as it is asked: of an adapter, with as much history as it was trained with."""
+        return render_as_trained(self.tokenizer, request.messages, self._contracts.get(request.adapter or ""))
 
     def _reply(self, line: Line) -> Reply:
         tokens = line.tokens[:-1] if line.tokens[-1] in self.end_ids else line.tokens
@@ -293,7 +300,7 @@ class LocalModel:
         """
         questions = []
         for request in requests:
-            context, reply = render(self.tokenizer, request.messages), reply_ids(self.tokenizer, request.reply)
+            context, reply = self._prompt_ids(request), reply_ids(self.tokenizer, request.reply)
             self._require_room(request.key, len(context) + len(reply))
             questions.append(continuation_question(context, reply, self._format.end_id))
         return self._ask(questions, requests, read_continuation, on_progress, known, on_answers)

@@ -14,6 +14,7 @@ from harness.reporting.numbers import write_count, write_estimate, write_seconds
 from harness.reporting.parts import Heading, Section, Settings, pictures, words
 from harness.reporting.parts import rows as rows_of
 from harness.reporting.tables import Cell, Group, Row, Table
+from harness.reporting.tails import tail_label, tail_sentences
 from harness.types import Estimate, Grain
 
 
@@ -64,7 +65,7 @@ def _shapes(found: Index, record: AblationRecord) -> Section:
     figures = tuple(
         quantile_figure(
             row,
-            label=_label(found, row.measure),
+            label=row.label or _label(found, row.measure),
             arms=_arms(found, row),
             id=f"quantiles-{place}",
             noun=found.cluster_noun,
@@ -77,6 +78,7 @@ def _shapes(found: Index, record: AblationRecord) -> Section:
         gist="what a mean does not show",
         parts=(
             *rows_of(_tail_table(found, record.tail), heading="Does the low tail fall more than the peak rises?"),
+            *(part for said in tail_sentences(found) for part in words(said)),
             *rows_of(_trends_table(found, record.trends), heading="Along the declared order"),
             *pictures(figures, is_grid=True),
         ),
@@ -164,31 +166,32 @@ def _seeds_note(record: AblationRecord) -> str:
     )
 
 
-def _tail_table(found: Index, tail: TailRow | None) -> Table:
-    rows: list[Row] = []
-    if tail is not None:
-        unit, grain = found.measures[tail.measure].unit, found.measures[tail.measure].grain
-        low, high = f"{tail.low:.3g}", f"{tail.high:.3g}"
-        rows = [
-            _estimate_row(
-                found,
-                "fall of the tail − rise of the peak, log-odds",
-                tail.asymmetry,
-                detail=_p(tail.p_value),
-                grain=grain,
-            ),
-            _estimate_row(found, "the same with probits", tail.sensitivity, grain=grain),
-            _estimate_row(found, f"share at or below {low} {unit}", tail.low_change, unit="share", grain=grain),
-            _estimate_row(found, f"share at or above {high} {unit}", tail.high_change, unit="share", grain=grain),
-        ]
-    what = "" if tail is None else f"{_label(found, tail.measure)}, {tail.contrast}: {tail.note.rstrip('.')}. "
+def _tail_table(found: Index, tails: tuple[TailRow, ...]) -> Table:
     return Table(
-        caption=f"{what}0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more "
-        "than the peak rises. The changes of the shares describe and claim nothing.",
+        caption="0 on the log-odds line is a shift of the whole distribution; above 0 the low tail falls more than the "
+        "peak rises. The changes of the shares describe and claim nothing.",
         head=("Tail", "Effect", "Interval", "Rows / clusters"),
-        groups=(Group(rows=tuple(rows)),),
+        groups=tuple(_tail_group(found, tail) for tail in tails),
         is_cards=True,
     )
+
+
+def _tail_group(found: Index, tail: TailRow) -> Group:
+    unit, grain = found.measures[tail.measure].unit, found.measures[tail.measure].grain
+    low, high = (f"{cut * 100:.3g} %" if unit == "share" else f"{cut:.3g} {unit}" for cut in (tail.low, tail.high))
+    rows = (
+        _estimate_row(
+            found,
+            "fall of the tail − rise of the peak, log-odds",
+            tail.asymmetry,
+            detail=_p(tail.p_value),
+            grain=grain,
+        ),
+        _estimate_row(found, "the same with probits", tail.sensitivity, grain=grain),
+        _estimate_row(found, f"share at or below {low}", tail.low_change, unit="share", grain=grain),
+        _estimate_row(found, f"share at or above {high}", tail.high_change, unit="share", grain=grain),
+    )
+    return Group(rows=rows, heading=f"{tail_label(found, tail)}, {tail.contrast}", note=tail.note)
 
 
 def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:

@@ -65,6 +65,7 @@ class QuantileRow:
     probabilities: tuple[float, ...]
     simultaneous: tuple[Estimate, ...]  # right together with the stated confidence
     judge_id: str | None = None
+    label: str = ""  # what they are of; empty: the measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ class TailRow:
     low_change: Estimate  # treatment − control in the share at or below `low`
     high_change: Estimate  # treatment − control in the share at or above `high`
     note: str  # how far it reaches, and whether it may claim anything
+    label: str = ""  # as in `QuantileRow`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class AblationRecord:
     by_seed: tuple[SeedEstimate, ...] = ()
     spreads: tuple[SeedSpread, ...] = ()
     quantiles: tuple[QuantileRow, ...] = ()
-    tail: TailRow | None = None
+    tail: tuple[TailRow, ...] = ()
     trends: tuple[TrendRow, ...] = ()
     curves: tuple[ArmCurves, ...] = ()
     work: Work | None = None

@@ -40,6 +40,7 @@ from harness.reporting.tables import (
     variant_numbers_table,
     variants_table,
 )
+from harness.reporting.tails import tail_sentences
 from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
 from harness.store.artifacts import to_json
 from harness.types import Qualification
@@ -83,7 +84,7 @@ def page(record: ReportRecord) -> Page:
         record=record,
         index=found,
         absent=absent(record.absences),
-        answer=answer(found, statements),
+        answer=(*answer(found, statements), *tail_sentences(found)[:1]),
         overview=overview(found, statements),
         table=overview_table(found, statements),
         limit=record.caveat or next(iter(record.limitations), ""),

@@ -122,7 +122,15 @@ def read_record(path: Path) -> ReportRecord:
             f"`{path}` must be a report.json of schema version {SCHEMA_VERSION}, got version {version!r}; "
             "render the report again with `screentest report RUN`"
         )
-    return from_json(ReportRecord, data["record"])
+    return from_json(ReportRecord, _with_tails(data["record"]))
+
+
+def _with_tails(record: dict[str, Any]) -> dict[str, Any]:
+    """Until several tails could be declared, a record had one or null."""
+    ablation = record.get("ablation") or {}
+    if not isinstance(tail := ablation.get("tail", []), list):
+        ablation["tail"] = [tail] if tail else []
+    return record
 
 
 @functools.cache

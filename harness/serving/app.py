@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from harness.errors import InputError
-from harness.models.chat import render, reply_ids
-from harness.models.contracts import own_system
+from harness.models.chat import reply_ids
+from harness.models.contracts import own_system, render_as_trained
 from harness.models.local import LocalModel
 from harness.models.stops import decode
 from harness.serving.completions import Completion, CompletionRequest, TextAnswer, prompt_tokens
@@ -53,14 +53,14 @@ class Service:
         limits: ServingLimits | None = None,
         key: str | None = None,
         log: RequestLog | None = None,
-        brings_system: bool = True,
+        as_trained: bool = True,
         cors: Sequence[str] = (),
     ) -> None:
         """`key` is asked of every client of `/v1`; `log` gets one line per request; pages of `cors` may ask.
 
-        `brings_system`: whether an adapter's own system message goes before a chat without one.
+        `as_trained`: whether an adapter's system message goes before a chat without one, and its window cuts history.
         """
-        self.brings_system = brings_system
+        self.as_trained = as_trained
         self.cors = tuple(cors)
         self.limits = limits or ServingLimits()
         self.model = model
@@ -89,12 +89,13 @@ class Service:
                 f"`messages` must hold one system (or developer) message at most, got {n_systems}; join them",
                 param="messages",
             )
-        if self.brings_system and not n_systems and (own := own_system(adapter, None)) is not None:
+        if self.as_trained and not n_systems and (own := own_system(adapter, None)) is not None:
             chat.insert(0, {"role": "system", "content": own})
+        contract = adapter.contract if adapter is not None and self.as_trained else None
+        last = chat.pop()["content"] if request.continue_final_message else ""
         try:
-            if request.continue_final_message:
-                return render(self.model.tokenizer, chat[:-1]) + reply_ids(self.model.tokenizer, chat[-1]["content"])
-            return render(self.model.tokenizer, chat)
+            ids = render_as_trained(self.model.tokenizer, chat, contract)
+            return ids + reply_ids(self.model.tokenizer, last)
         except InputError as err:
             raise bad_request(str(err), param="messages") from err
 
@@ -219,7 +220,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 def _card(service: Service, served: Served) -> ModelCard:
     root = service.variants.base.source
-    system = served.contract.system if service.brings_system and served.contract else None
+    system = served.contract.system if service.as_trained and served.contract else None
     return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, system=system)
 
 

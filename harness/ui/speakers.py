@@ -102,7 +102,7 @@ class ServedSpeakers:
 class LocalSpeakers:
     """A base with those adapters of the registry that fit it, in this process; lines arrive token by token too."""
 
-    where = "this page's own process"
+    where = "this page's own process, in full precision"
 
     def __init__(self, tracking: Tracking, base: str = "embedded") -> None:
         """Load the base.

@@ -49,7 +49,10 @@ def serve(
         Literal["none", "nf4"], typer.Option(help="Of the base; nf4 is what QLoRA recipes train on.")
     ] = "none",
     own_system: Annotated[
-        bool, typer.Option(help="Put an adapter's own system message before a chat that brings none.")
+        bool,
+        typer.Option(
+            help="Ask adapters as they were trained: their system message, where a chat brings none; history cut."
+        ),
     ] = True,
     cors: Annotated[
         list[str] | None,
@@ -98,7 +101,7 @@ def serve(
         adapters = served.adapters()
         template = vllm.shared_template(served.base, adapters, folder=folder) if own_system else None
         command = vllm.build_command(served.base, adapters, host=host, port=port, limits=limits, template=template)
-        for line in told(contracts, brings_system=template is not None, quantization="none"):
+        for line in told(contracts, brings_system=template is not None, cuts=False, quantization="none"):
             say(line)
         if template is not None:
             say("vLLM has one template for all: `base` gets this system message too, where a chat brings none")
@@ -106,10 +109,10 @@ def serve(
             typer.echo(shlex.join(command))
             return
         vllm.run(command)
-    for line in told(contracts, brings_system=own_system, quantization=quantization):
+    for line in told(contracts, brings_system=own_system, cuts=own_system, quantization=quantization):
         say(line)
     loaded = {"dtype": dtype, "quantization": quantization}
-    asked = {"brings_system": own_system, "log": RequestLog(with_text=log_text), "cors": cors or ()}
+    asked = {"as_trained": own_system, "log": RequestLog(with_text=log_text), "cors": cors or ()}
     _serve_here(served, limits, host=host, port=port, grace=grace, loaded=loaded, asked=asked)
 
 

@@ -23,10 +23,11 @@ from harness.experiment.judges.spending import Spending
 from harness.experiment.session import Session
 from harness.experiment.variants import ModelPool, resolve_variant
 from harness.generation import reply_request
+from harness.measures.heldout import heldout_losses
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.chat import chat_messages, render
 from harness.models.local import LocalModel
-from harness.models.protocol import ReplyRequest
+from harness.models.protocol import ReplyRequest, adapter_name
 from harness.registry import export, model_folder, open_adapter, resolve
 from harness.serving.app import Service
 from harness.serving.schema import ChatRequest
@@ -36,7 +37,7 @@ from harness.settings import Settings
 from harness.store.artifacts import read_json
 from harness.store.prepared import read_prompts
 from harness.store.tracking import Tracking
-from harness.types import Adapter, Decoding, Prompt
+from harness.types import Adapter, Decoding, Message, Prompt
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.training.recipe import SftRecipe
@@ -156,7 +157,7 @@ def test_the_service_and_the_chat(world: World) -> None:
 
 def test_a_request_s_own_system_message_wins_and_two_are_refused(world: World) -> None:
     service = Service(world.model, Variants(world.tracking, world.base))
-    bare = Service(world.model, Variants(world.tracking, world.base), brings_system=False)
+    bare = Service(world.model, Variants(world.tracking, world.base), as_trained=False)
     turns = [{"role": "user", "content": "In?"}]
     own = {"role": "developer", "content": "Be brief."}
     render_ = lambda *before: render(world.model.tokenizer, [*before, *turns])  # noqa: E731
@@ -166,6 +167,60 @@ def test_a_request_s_own_system_message_wins_and_two_are_refused(world: World) -
         assert plain == render_()
     with pytest.raises(Exception, match="must hold one system"):
         service.prompt_ids(world.request("In?", own, own), world.adapter)
+
+
+def test_history_is_cut_as_in_training_by_every_road_in_this_process(world: World) -> None:
+    assert world.adapter.contract is not None
+    turns = [(role, f"It is {n} now.") for n in range(6) for role in ("user", "assistant")]
+    prompt = Prompt(id="k", messages=tuple(Message(role=r, content=t) for r, t in [*turns, ("user", "In?")]),  # type: ignore[arg-type]
+                    split="test", cluster="c", reference="Yes")  # fmt: skip
+    whole, short = (chat_messages(m, system=SYSTEM) for m in (prompt.messages, prompt.messages[-5:]))
+    n_short = len(render(world.model.tokenizer, short))
+    adapter = replace(world.adapter, contract=replace(world.adapter.contract, max_tokens=n_short + 1))
+    model = LocalModel.load(world.base)
+    cut, free = model.add_adapter(adapter, name="cut"), model.add_adapter(world.adapter, name="free")
+
+    def asked(chat: Any, name: str) -> Any:
+        request = ReplyRequest(key="k", messages=chat, adapter=name)
+        return model.generate([request], decoding=GREEDY)[0].text, tuple(model.stream(request, decoding=GREEDY))
+
+    assert asked(whole, cut) == asked(short, free)
+    assert asked(short, cut) == asked(short, free)  # what fits is asked as it stands
+    newest = replace(prompt, messages=prompt.messages[-5:])
+    of_cut, of_newest, of_whole = (
+        heldout_losses(model, [p], system=SYSTEM, adapter=name)[0].total_bits
+        for p, name in ((prompt, cut), (newest, free), (prompt, free))
+    )
+    assert of_cut == pytest.approx(of_newest, rel=1e-5) != of_whole
+    request = ChatRequest(model="x", messages=[t for t in whole if t["role"] != "system"])  # type: ignore[arg-type]
+    service = Service(model, Variants(world.tracking, world.base))
+    bare = Service(model, Variants(world.tracking, world.base), as_trained=False)
+    assert service.prompt_ids(request, adapter) == render(model.tokenizer, short)
+    assert bare.prompt_ids(request, adapter) == render(model.tokenizer, whole[1:])
+
+
+def test_a_base_in_4_bits_is_kept_where_it_can_be_and_said_where_not(world: World, tmp_path: Path) -> None:
+    settings = sft_settings(Path(world.base.source), quantization="nf4", validation__max_tokens=10_000)
+    recipe = parse(settings | {"name": "small-sft"}, SftRecipe, where="test")
+    stage = training_stage(Session(tracking=world.tracking), "sft", recipe, prepared=world.prepared)
+    held: list[Prompt] = read_prompts(world.prepared.folder, "validation")
+    losses, said = {}, "trained on its base in 4 bits (NF4), asked in full precision"
+    for quantization, notes in (("nf4", ()), ("none", (said,))):
+        declared = VariantDesign(adapter="small-sft/1", quantization=quantization)  # type: ignore[arg-type]
+        variant = resolve_variant("it", declared, tracking=world.tracking, system=None, shots_from=list, seed=0)
+        assert variant.template == notes
+        assert variant.adapter is not None
+        model = ModelPool().of(variant, spending=Spending())
+        rows = heldout_losses(model, held, system=SYSTEM, adapter=adapter_name(variant.adapter))
+        losses[quantization] = sum(r.nats_per_token * r.n_tokens for r in rows) / sum(r.n_tokens for r in rows)  # type: ignore[operator]
+    trained = read_json(stage.folder / "training.json")["validation_loss"]
+    assert losses["nf4"] == pytest.approx(trained, rel=1e-4) != pytest.approx(losses["none"], rel=1e-4)
+    for merge in (False, True):
+        folder = export(world.tracking, "small-sft/1", tmp_path / f"{merge}", merge=merge)
+        assert "a merge answer in full precision" in (folder / "README.md").read_text()
+    line = ("serve", "small-sft/1", "--base", world.base.source, "--engine", "vllm", "--print")
+    assert said in screentest(*line, home=world.tracking.settings.home).stderr
+    assert "full precision" in LocalSpeakers(world.tracking, base=world.base.source).where
 
 
 def test_mlflow_s_own_model(world: World) -> None:
@@ -258,6 +313,8 @@ def test_an_adapter_from_elsewhere_is_told_its_system_message_at_import(world: W
     alone = screentest("serve", "mine/2", "--base", world.base.source, "--engine", "vllm", "--print", home=home)
     assert "--chat-template" in alone.stdout
     assert "goes before a chat that brings no system message" in alone.stderr
+    whole = screentest("serve", "tiny-sft/1", "--base", world.base.source, "--engine", "vllm", "--print", home=home)
+    assert "chats are not cut to 512 tokens" in whole.stderr
 
 
 def test_a_contract_that_is_none_is_refused_and_one_that_is_not_there_is_said(world: World, tmp_path: Path) -> None:

@@ -45,8 +45,9 @@ def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: P
     assert counts(plan) == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12, "metrics": 1}
 
 
-def test_a_task_comes_after_what_it_needs(folder: Path):
-    plan = shipped("components")
+@pytest.mark.parametrize("name", ["components", "dpo"])  # the judge of the latter is taught first
+def test_a_task_comes_after_what_it_needs(name: str):
+    plan = shipped(name)
     seen: set[str] = set()
     for key, task in plan.tasks.items():
         assert set(task.needs.values()) <= seen

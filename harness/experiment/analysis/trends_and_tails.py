@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from harness.experiment.analysis.absence import not_measured
 from harness.experiment.analysis.contrasts import MeasureRule
 from harness.experiment.analysis.seeded import Differences, SeededArm, counted, paired_rows, side_of
 from harness.experiment.analysis.values import per_prompt
-from harness.experiment.design import ExperimentDesign
+from harness.experiment.design import ExperimentDesign, TailDesign
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import TOTAL
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
@@ -25,18 +27,22 @@ _THESE_ADAPTERS = "films resampled, seeds taken as they are: it speaks of these 
 
 
 def quantile_rows(
-    design: ExperimentDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
+    design: ExperimentDesign,
+    arms: Sequence[SeededArm],
+    *,
+    margins: Sequence[SeededArm],
+    rules: Mapping[str, MeasureRule],
 ) -> tuple[QuantileRow, ...]:
-    """Quantile contrasts of every measure with a continuous value per prompt."""
+    """Quantile contrasts of every measure with a continuous value per prompt, or with a margin beside its value."""
     found = []
     for measure, judge_id in dict.fromkeys((arm.measure, arm.judge_id) for arm in arms):
         if measure == TOTAL:
             continue  # a ratio has no quantiles
-        known = find_measure(measure, design.measures[measure].measure)
-        if known is not None and known.origin != "heldout":
+        known, label = find_measure(measure, design.measures[measure].measure), design.margin_of(measure)
+        if known is not None and known.origin != "heldout" and not label:
             continue  # shares and counts jump, and their quantile bands mean nothing
         for contrast in design.contrasts:
-            rows = _rows(arms, measure, judge_id, contrast.sides)
+            rows = _rows(margins if label else arms, measure, judge_id, contrast.sides)
             if rows is None or not _is_continuous(rows):
                 continue
             result = quantile_contrasts(
@@ -56,47 +62,63 @@ def quantile_rows(
                     probabilities=result.probabilities,
                     simultaneous=tuple(map(_by_prompt(rows), result.simultaneous)),
                     judge_id=judge_id,
+                    label=label,
                 )
             )
     return tuple(found)
 
 
-def tail_row(
-    design: ExperimentDesign, arms: Sequence[SeededArm], *, rules: Mapping[str, MeasureRule]
-) -> TailRow | None:
-    """The declared tail test; None where none was declared, or its arms did not come through."""
-    asked = design.tail
-    if asked is None:
-        return None
-    contrast = next(c for c in design.contrasts if c.name == asked.contrast)
-    judge_id = next((arm.judge_id for arm in arms if arm.measure == asked.measure), None)
-    rows = _rows(arms, asked.measure, judge_id, contrast.sides)
-    if rows is None or not len(rows):
-        return None
+def tail_rows(
+    design: ExperimentDesign,
+    arms: Sequence[SeededArm],
+    *,
+    margins: Sequence[SeededArm],
+    rules: Mapping[str, MeasureRule],
+) -> tuple[TailRow, ...]:
+    """The declared tail tests, without those whose arms did not come through."""
+    found = []
+    for asked in design.tail:
+        sides = next(c for c in design.contrasts if c.name == asked.contrast).sides
+        judge_id = next((arm.judge_id for arm in arms if arm.measure == asked.measure), None)
+        label = design.margin_of(asked.measure)
+        rows = _rows(margins if label else arms, asked.measure, judge_id, sides)
+        if rows is not None and len(rows):
+            row = _tail_row(asked, rows, level=design.family.level, reason=rules[asked.measure].exploratory_reason)
+            found.append(replace(row, label=label))
+    return tuple(found)
+
+
+def _tail_row(asked: TailDesign, rows: Differences, *, level: float, reason: str) -> TailRow:
     low, high = (
         quantile_estimate(rows.reference, q, clusters=rows.clusters.codes).value for q in (asked.low, asked.high)
     )
-    result = tail_asymmetry(
-        rows.treatment,
-        rows.reference,
-        clusters=rows.clusters.codes,
-        low=low,
-        high=high,
-        level=design.family.level,
-        n_missing=rows.n_missing,
-    )
-    reason, by_prompt = rules[asked.measure].exploratory_reason, _by_prompt(rows)
+    notes = [_THESE_ADAPTERS, reason]
+    none, result = not_measured(n_missing=rows.n_missing, level=level), None
+    cuts = [hits.mean() for arm in (rows.treatment, rows.reference) for hits in (arm <= low, arm >= high)]
+    if low < high and all(0 < share < 1 for share in cuts):
+        result = tail_asymmetry(
+            rows.treatment,
+            rows.reference,
+            clusters=rows.clusters.codes,
+            low=low,
+            high=high,
+            level=level,
+            n_missing=rows.n_missing,
+        )
+    else:
+        notes.append("not tested: the cuts do not leave replies of both arms on both sides")
+    by_prompt = _by_prompt(rows)
     return TailRow(
         measure=asked.measure,
         contrast=asked.contrast,
         low=low,
         high=high,
-        asymmetry=by_prompt(result.test.estimate),
-        p_value=result.test.p_value,
-        sensitivity=by_prompt(result.sensitivity.estimate),
-        low_change=by_prompt(result.low_change),
-        high_change=by_prompt(result.high_change),
-        note="; ".join(part for part in (_THESE_ADAPTERS, reason) if part),
+        asymmetry=by_prompt(result.test.estimate) if result else none,
+        p_value=result.test.p_value if result else None,
+        sensitivity=by_prompt(result.sensitivity.estimate) if result else none,
+        low_change=by_prompt(result.low_change) if result else none,
+        high_change=by_prompt(result.high_change) if result else none,
+        note="; ".join(part for part in notes if part),
     )
 
 

@@ -91,6 +91,7 @@ def test_rows_average_to_the_area_under_the_curve_and_draws_count_as_one() -> No
     assert one.rows.mean() == pytest.approx(one.auc) == pytest.approx(twice.auc)
     assert 0.6 < one.auc <= 1
     assert one.p_value <= 0.03
+    assert one.margins.mean() == pytest.approx(1 - one.auc)
     far = detect(human, model + 5, owners=np.arange(40), films=films, rng=rng)
     assert far.auc == 1
     same = detect(human, human.copy(), owners=np.arange(40), films=films, rng=rng)
