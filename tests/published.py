@@ -2,7 +2,8 @@
 
 The data are not part of the project. `SCREENTEST_HUMAN_RATINGS` names their folder; without it it is
 `../shared/data/human-ratings` beside the checkout. `python tests/published.py` prints the tables of
-docs/results/published.md, `python tests/published.py JUDGE…` that of docs/judges.md; `JUDGE@CORPUS` names what teaches a learned judge.
+docs/results/published.md, `python tests/published.py JUDGE…` that of docs/judges.md; `JUDGE@CORPUS` says what teaches
+a learned one.
 """
 
 from __future__ import annotations
@@ -149,11 +150,12 @@ ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "re
 
 def own_judge(home: Home, named: str, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
     """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
+    from pipelines.corpus.prepare_stage import prepare_stage
+
     from harness.experiment.judges.judge_uses import judge_of, judge_use
     from harness.experiment.judges.teaching import taught_on
     from harness.judging import load_judge_spec
     from pipelines.corpus.prepare import PrepareConfig
-    from pipelines.corpus.prepare_stage import prepare_stage
 
     folder, _, corpus = named.partition("@")
     spec = load_judge_spec(Path(folder))

@@ -68,7 +68,7 @@ class _Answers:
     def likeness(self, reply: Floats, turns: Floats) -> float:
         """Cosine of what the reply and the answer to be expected have beyond any reply."""
         expected, apart = (turns - self.asked) @ self.weights, reply - self.said
-        return float(expected @ apart / max(1e-9, np.linalg.norm(expected) * np.linalg.norm(apart)))
+        return float(expected @ apart) / max(1e-9, float(np.linalg.norm(expected) * np.linalg.norm(apart)))
 
 
 def plain(turn: Turn, speech: Speech) -> dict[str, float]:

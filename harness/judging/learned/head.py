@@ -78,7 +78,7 @@ SIGNS: Mapping[str, tuple[Sign, ...]] = {
         *_COPIED,
         *_LOOPED,
         *_CUT,
-        Sign(figure="crowded", side="high", prior=2),
+        Sign(figure="crowded", side="high", prior=2, start=0.25, is_even=True),  # it would fit any conversation
         Sign(figure="register", side="low", prior=4, start=0.5, is_even=True),
     ),
     "fluency": (
@@ -217,6 +217,8 @@ def load(folder: Path) -> Head:
     try:
         data, vectors = read_json(folder / _FILE), load_file(folder / _VECTORS)
         bank = Bank(films=tuple(data["bank_films"]), **{name: found.astype(float) for name, found in vectors.items()})
+        if {found.shape[:-1] for found in vectors.values()} != {(len(bank.films),)}:
+            raise ValueError("a bank of other rows than films")
         head = Head(
             encoder=data["encoder"],
             films=tuple(data["films"]),
