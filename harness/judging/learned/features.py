@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from harness.models.protocol import OnProgress
     from harness.stats.rows import Floats
 
+MEANT = frozenset(
+    ("fit", "answer", "cosine", "cosine_before", "near", "typical", "crowded")
+)  # figures that want an encoder
 N_TURNS = 2  # turns whose meaning is compared with the reply's
 N_NEAREST = 10  # replies of TRAIN films that are nearest to a reply
 CROWDED = 0.6  # cosine from which two replies say much the same
+RIDGE = 30.0  # of the regression of replies on turns, whose vectors have length 1
 _CLOSING = ".!?…\"'”’)-–—"
-REVISION = 1  # raise when a change of what is measured changes it; part of a judge's id
+REVISION = 2  # raise when a change of what is measured changes it; part of a judge's id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,31 @@ class Bank:
 
     replies: Floats  # [n, dimension], unit vectors
     turns: Floats
+    before: Floats  # the turns before those; 0 where there is none
     films: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """Which replies such turns get in other films: ridge regression of a reply on the two turns before it."""
+
+    asked: Floats  # means
+    said: Floats
+    weights: Floats  # [2 · dimension, dimension]
+
+    @classmethod
+    def of(cls, bank: Bank, film: str) -> _Answers:
+        kept = np.array(bank.films) != film
+        turns, replies = np.hstack([bank.turns, bank.before])[kept], bank.replies[kept]
+        asked, said = turns.mean(0), replies.mean(0)
+        apart = turns - asked
+        gram = apart.T @ apart + RIDGE * np.eye(len(asked))
+        return cls(asked=asked, said=said, weights=np.linalg.solve(gram, apart.T @ (replies - said)))
+
+    def likeness(self, reply: Floats, turns: Floats) -> float:
+        """Cosine of what the reply and the answer to be expected have beyond any reply."""
+        expected, apart = (turns - self.asked) @ self.weights, reply - self.said
+        return float(expected @ apart) / max(1e-9, float(np.linalg.norm(expected) * np.linalg.norm(apart)))
 
 
 def plain(turn: Turn, speech: Speech) -> dict[str, float]:
@@ -68,19 +96,20 @@ def meant(
     """Figures of what replies mean, beside their conversations and beside the bank."""
     texts = [text for turn in turns for text in (turn.reply, *turn.context[-N_TURNS:])]
     vectors = dict(zip(texts, encoder.encode(texts, on_progress=on_progress), strict=True))
-    films = np.array(bank.films)
-    return [_meant(turn, vectors, bank, films) for turn in turns]
+    answers = {film: _Answers.of(bank, film) for film in {turn.film for turn in turns}}
+    return [_meant(turn, vectors, bank, answers[turn.film]) for turn in turns]
 
 
-def _meant(turn: Turn, vectors: Mapping[str, Floats], bank: Bank, films: np.ndarray) -> dict[str, float]:
-    reply, others = vectors[turn.reply], films != turn.film
-    last, *before = (float(reply @ vectors[text]) for text in reversed(turn.context[-N_TURNS:]))
+def _meant(turn: Turn, vectors: Mapping[str, Floats], bank: Bank, answers: _Answers) -> dict[str, float]:
+    reply, others = vectors[turn.reply], np.array([film != turn.film for film in bank.films])
+    last, before = [*(vectors[text] for text in reversed(turn.context[-N_TURNS:])), np.zeros_like(reply)][:N_TURNS]
     beside, elsewhere = (bank.replies @ reply)[others], (bank.turns @ reply)[others]
-    nearest = np.sort(beside)[-N_NEAREST:]
+    nearest, cosine = np.sort(beside)[-N_NEAREST:], float(reply @ last)
     return {
-        "fit": (last - float(elsewhere.mean())) / max(1e-6, float(elsewhere.std())),  # to this turn, not to any
-        "cosine": last,
-        "cosine_before": before[0] if before else 0.0,
+        "fit": (cosine - float(elsewhere.mean())) / max(1e-6, float(elsewhere.std())),  # to this turn, not to any
+        "answer": answers.likeness(reply, np.concatenate([last, before])),
+        "cosine": cosine,
+        "cosine_before": float(reply @ before),
         "near": float(nearest.mean()),
         "typical": float(beside.mean()),
         "crowded": float((beside > CROWDED).mean()),

@@ -19,13 +19,17 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import InputError
-from harness.judging.learned.features import Bank
+from harness.judging.learned.features import MEANT, Bank
 from harness.judging.learned.speech import Speech
 from harness.stats.rows import Floats
 from harness.store.artifacts import read_json, write_json
 
 ALL = ""  # the key of what was taught every family
 N_QUANTILES = 1000
+# Whether it is a line at all that people in films say: comments, narration and instructions are not.
+REGISTER = {"near": 1, "typical": 1, "speech_mean": 1, "speech_order": 1, "word_length": -1}
+N_LENGTHS = 40  # words; longer replies are held beside the longest
+FAR = 3.0  # standard deviations from which on a figure says no more
 MAX_WORDS = 150  # of a reply: about what an encoder reads
 MIN_KNOWN = 0.8  # share of a reply's letters that TRAIN replies have
 _FILE, _VECTORS = "head.json", "bank.safetensors"
@@ -69,17 +73,13 @@ _LOOPED = (Sign(figure="repeated", side="high", prior=2), Sign(figure="doubled",
 _CUT = (Sign(figure="ends", side="low", prior=2), Sign(figure="begins", side="low", prior=1))
 SIGNS: Mapping[str, tuple[Sign, ...]] = {
     "coherence": (
-        Sign(figure="fit", side="good", prior=1.5),
+        Sign(figure="fit", side="good", prior=2),
+        Sign(figure="answer", side="good", prior=2),
         *_COPIED,
         *_LOOPED,
         *_CUT,
-        Sign(figure="crowded", side="high", prior=2),
-        # Whether it is a line at all that people in films say: comments, narration and instructions are not.
-        *(
-            Sign(figure=figure, side="low", prior=1, start=0.4, is_even=True)
-            for figure in ("near", "typical", "speech_mean", "speech_order")
-        ),
-        Sign(figure="word_length", side="high", prior=1, start=0.4, is_even=True),
+        Sign(figure="crowded", side="high", prior=2, start=0.25, is_even=True),  # it would fit any conversation
+        Sign(figure="register", side="low", prior=4, start=0.5, is_even=True),
     ),
     "fluency": (
         Sign(figure="speech_order", side="good", prior=0.6),
@@ -95,6 +95,7 @@ SIGNS: Mapping[str, tuple[Sign, ...]] = {
     ),
 }
 CRITERIA = tuple(SIGNS)
+NEED_MEANING = frozenset(c for c, signs in SIGNS.items() if any(sign.figure in MEANT for sign in signs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,42 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HumanRange:
+    """What figures human replies of TRAIN films have."""
+
+    quantiles: Mapping[str, Floats]  # figure → their own, sorted
+    register: Floats  # [2, N_LENGTHS + 1, figures of REGISTER]: mean and standard deviation by length
+
+    @classmethod
+    def of(cls, figures: Sequence[Mapping[str, float]]) -> HumanRange:
+        """Quantiles of every figure; the register's against the eighth of all replies that are nearest in length."""
+        table = np.array([[row[name] for name in REGISTER] for row in figures])
+        lengths = np.array([row["n_words"] for row in figures])
+        near = [np.argsort(abs(lengths - n), kind="stable")[: max(2, len(lengths) // 8)] for n in range(N_LENGTHS + 1)]
+        register = np.array([[table[rows].mean(0) for rows in near], [table[rows].std(0) + 1e-3 for rows in near]])
+        found = cls(quantiles={}, register=register)
+        grid = np.linspace(0, 1, min(N_QUANTILES, len(figures)))
+        quantiles = {name: np.quantile(found.values(name, figures), grid) for name in (*figures[0], "register")}
+        return cls(quantiles=quantiles, register=register)
+
+    def values(self, name: str, figures: Sequence[Mapping[str, float]]) -> Floats:
+        """A figure of every reply; `register` is how far those it is made of lie from replies of that length."""
+        if name != "register":
+            return np.array([row[name] for row in figures])
+        table = np.array([[row[key] for key in REGISTER] for row in figures])
+        mean, deviation = self.register[:, [min(N_LENGTHS, round(row["n_words"])) for row in figures]]
+        off = np.clip((table - mean) / deviation, -FAR, FAR) @ np.array([*REGISTER.values()])
+        return np.asarray(off / len(REGISTER), dtype=np.float64)
+
+    def strengths(self, criterion: str, figures: Sequence[Mapping[str, float]]) -> Floats:
+        """Rows of strengths [n, signs] of a criterion."""
+        columns = [
+            sign.strength(self.values(sign.figure, figures), self.quantiles[sign.figure]) for sign in SIGNS[criterion]
+        ]
+        return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """All that a learned judge was taught."""
 
@@ -124,14 +161,10 @@ class Head:
     films: tuple[str, ...]  # that taught it
     taught: Mapping[str, tuple[str, ...]]  # criterion → families
     weights: Mapping[str, Mapping[str, Weights]]  # criterion → family that was left out, or `ALL`
-    quantiles: Mapping[str, Floats]  # figure → human replies' own, sorted
+    human: HumanRange
     alphabet: frozenset[str]
     speech: Speech
     bank: Bank
-
-    def strengths(self, criterion: str, figures: Sequence[Mapping[str, float]]) -> Floats:
-        """Rows of strengths [n, signs]."""
-        return strengths(criterion, figures, self.quantiles)
 
     def why_unknown(self, reply: str) -> str:
         """Why a reply is out of the range of all that was taught; empty where it is within."""
@@ -145,21 +178,6 @@ class Head:
         return ""
 
 
-def strengths(criterion: str, figures: Sequence[Mapping[str, float]], quantiles: Mapping[str, Floats]) -> Floats:
-    """Rows of strengths [n, signs] of a criterion."""
-    columns = [
-        sign.strength(np.array([row[sign.figure] for row in figures]), quantiles[sign.figure])
-        for sign in SIGNS[criterion]
-    ]
-    return np.stack(columns, axis=1)
-
-
-def human_range(figures: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
-    """Every figure's quantiles among human replies."""
-    grid = np.linspace(0, 1, min(N_QUANTILES, len(figures)))
-    return {name: np.quantile([row[name] for row in figures], grid) for name in figures[0]}
-
-
 def alphabet_of(texts: Iterable[str]) -> frozenset[str]:
     """The letters that texts are written in."""
     return frozenset(c for text in texts for c in text.casefold() if c.isalpha())
@@ -170,14 +188,15 @@ def save(head: Head, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    vectors = {"replies": head.bank.replies, "turns": head.bank.turns}
+    vectors = {"replies": head.bank.replies, "turns": head.bank.turns, "before": head.bank.before}
     save_file({name: np.ascontiguousarray(v, dtype=np.float32) for name, v in vectors.items()}, folder / _VECTORS)
     found = {
         "encoder": head.encoder,
         "films": head.films,
         "taught": head.taught,
         "weights": head.weights,
-        "quantiles": {name: [round(float(v), 6) for v in values] for name, values in head.quantiles.items()},
+        "quantiles": {name: values.round(6).tolist() for name, values in head.human.quantiles.items()},
+        "register": head.human.register.round(6).tolist(),
         "alphabet": "".join(sorted(head.alphabet)),
         "counts": dict(sorted(head.speech.counts.items())),
         "pairs": dict(sorted(head.speech.pairs.items())),
@@ -197,16 +216,18 @@ def load(folder: Path) -> Head:
 
     try:
         data, vectors = read_json(folder / _FILE), load_file(folder / _VECTORS)
-        bank = Bank(
-            replies=vectors["replies"].astype(float), turns=vectors["turns"].astype(float),
-            films=tuple(data["bank_films"]),
-        )  # fmt: skip
+        bank = Bank(films=tuple(data["bank_films"]), **{name: found.astype(float) for name, found in vectors.items()})
+        if {found.shape[:-1] for found in vectors.values()} != {(len(bank.films),)}:
+            raise ValueError("a bank of other rows than films")
         head = Head(
             encoder=data["encoder"],
             films=tuple(data["films"]),
             taught={c: tuple(f) for c, f in data["taught"].items()},
             weights={c: {k: _weights(w, c) for k, w in by.items()} for c, by in data["weights"].items()},
-            quantiles={name: np.array(values, dtype=float) for name, values in data["quantiles"].items()},
+            human=HumanRange(
+                quantiles={name: np.array(values, dtype=float) for name, values in data["quantiles"].items()},
+                register=np.array(data["register"], dtype=float),
+            ),
             alphabet=frozenset(data["alphabet"]),
             speech=Speech(data["counts"], data["pairs"]),
             bank=bank,

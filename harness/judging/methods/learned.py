@@ -8,7 +8,7 @@ is still outside it; and a score is a probability, calibrated on VALIDATION film
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +17,7 @@ from harness.errors import InputError, JudgeError
 from harness.judging.fitting import FittedItem, fit, missing_score
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
-from harness.judging.learned.head import ALL, CRITERIA, Head, load
+from harness.judging.learned.head import ALL, CRITERIA, NEED_MEANING, Head, load
 from harness.judging.method import Method
 from harness.judging.protocol import OnProgress
 from harness.models.encoder import Encoder
@@ -41,7 +41,7 @@ class LearnedJudge:
     encoder: Encoder
     max_bytes: int
     left_out: str = ALL  # a family that it is asked as if it had not been taught
-    measured: dict[Turn, Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
+    measured: dict[Turn, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     compares: ClassVar[bool] = False
 
@@ -65,7 +65,7 @@ class LearnedJudge:
             item.id: why for item in fitted if item.status == "ok" and (why := self.head.why_unknown(item.reply))
         }
         usable = [item for item in fitted if item.status == "ok" and item.id not in outside]
-        self._measure([_turn(item) for item in usable], on_progress=on_progress)
+        self._measure(usable, on_progress=on_progress)
         marks = {
             (item.id, criterion.name): mark
             for criterion in self.criteria
@@ -77,21 +77,23 @@ class LearnedJudge:
             for criterion in item.criteria
         ]
 
-    def _measure(self, turns: Sequence[Turn], *, on_progress: OnProgress | None) -> None:
-        """Figures of replies that are not known yet; equal ones once."""
+    def _measure(self, items: Sequence[FittedItem], *, on_progress: OnProgress | None) -> None:
+        """Figures of replies that are not known yet, equal ones once; an encoder reads where a criterion wants it."""
         if len(self.measured) > N_KEPT:
             self.measured.clear()
-        new = list(dict.fromkeys(turn for turn in turns if turn not in self.measured))
-        deeper = meant(new, self.head.bank, self.encoder, on_progress=on_progress)
-        self.measured.update(
-            {turn: {**plain(turn, self.head.speech), **more} for turn, more in zip(new, deeper, strict=True)}
-        )
+        for turn in map(_turn, items):
+            if turn not in self.measured:
+                self.measured[turn] = plain(turn, self.head.speech)
+        wanting = [_turn(item) for item in items if any(c.name in NEED_MEANING for c in item.criteria)]
+        new = list(dict.fromkeys(turn for turn in wanting if "fit" not in self.measured[turn]))
+        for turn, more in zip(new, meant(new, self.head.bank, self.encoder, on_progress=on_progress), strict=True):
+            self.measured[turn] |= more
 
     def _marks(self, criterion: Criterion, items: Sequence[FittedItem]) -> list[tuple[FittedItem, float]]:
         if not items:
             return []
         known = self.head.weights[criterion.name]
-        strengths = self.head.strengths(criterion.name, [self.measured[_turn(item)] for item in items])
+        strengths = self.head.human.strengths(criterion.name, [self.measured[_turn(item)] for item in items])
         found = known.get(self.left_out, known[ALL]).probability(strengths)
         return [(item, float(mark)) for item, mark in zip(items, found, strict=True)]
 

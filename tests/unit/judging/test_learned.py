@@ -11,11 +11,14 @@ import pytest
 from fakes import tiny_checkpoint, tiny_encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from stories import EXPERIMENTS
 
 from harness.errors import InputError
-from harness.judging import load_criterion, make_control_set, qualify
-from harness.judging.learned.head import ALL, SIGNS, Sign, load, save
+from harness.judging import build_judge, load_criterion, load_judge_spec, make_control_set, qualify
+from harness.judging.learned.head import ALL, REGISTER, SIGNS, HumanRange, Sign, load, save
 from harness.judging.methods.learned import LearnedJudge
+from harness.judging.spec import TaughtHead
 from harness.models.encoder import Encoder, load_encoder
 from harness.seeding import stream
 from harness.store.prepared import read_prompts
@@ -98,9 +101,34 @@ def test_what_was_kept_is_what_was_taught(world: World, tmp_path: Path) -> None:
     save(world.judge.head, tmp_path / "again")
     for file in world.folder.iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+    bank = load_file(tmp_path / "again" / "bank.safetensors")
+    for vectors in ({**bank, "turns": bank["turns"][1:]}, {"replies": bank["replies"]}):
+        save_file(vectors, tmp_path / "again" / "bank.safetensors")
+        with pytest.raises(InputError, match="must hold the head of a learned judge"):
+            load(tmp_path / "again")
     (tmp_path / "again" / "head.json").write_text("{}")
     with pytest.raises(InputError, match="must hold the head of a learned judge"):
         load(tmp_path / "again")
+
+
+def test_a_head_goes_on_no_encoder_but_the_one_it_was_taught_on(world: World, tmp_path: Path) -> None:
+    wider = load_encoder(str(tiny_encoder(tmp_path / "wider", width=64)))
+    spec = load_judge_spec(EXPERIMENTS / "judges" / "learned").model_copy(
+        update={"taught": TaughtHead(folder=str(world.folder), digest="x"), "family": wider.base.family}
+    )
+    with pytest.raises(InputError, match="must judge on the encoder that its head was taught on"):
+        build_judge(spec, model=wider)
+
+
+def test_a_reply_reads_as_lines_of_its_length_do(world: World) -> None:
+    """`register` alone tells a comment from a line by figures whose mean and spread depend on the length."""
+    human = HumanRange.of(
+        [{**dict.fromkeys(REGISTER, float(n + i % 3)), "n_words": n} for n in (3, 30) for i in range(40)]
+    )
+    row = {**dict.fromkeys(REGISTER, 4.0), "n_words": 3.0}
+    short, long, longer = human.values("register", [row, {**row, "n_words": 30.0}, {**row, "n_words": 500.0}])
+    assert abs(short) < 1
+    assert long == longer == pytest.approx(-3 * (4 - 1) / 5)  # four figures below, one of the other sign, 3 sd each
 
 
 def test_only_families_that_were_not_taught_count(world: World) -> None:
