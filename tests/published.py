@@ -150,12 +150,10 @@ ASKED = {"naturalness": "fluency", "coherence": "coherence", "engagingness": "re
 
 def own_judge(home: Home, named: str, criteria: Sequence[str] = ()) -> dict[str, MarkValidation]:
     """A judge of ours on the 360 replies: its scores on each criterion beside what people were asked."""
-    from pipelines.corpus.prepare_stage import prepare_stage
-
     from harness.experiment.judges.judge_uses import judge_of, judge_use
     from harness.experiment.judges.teaching import taught_on
     from harness.judging import load_judge_spec
-    from pipelines.corpus.prepare import PrepareConfig
+    from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 
     folder, _, corpus = named.partition("@")
     spec = load_judge_spec(Path(folder))

@@ -107,7 +107,7 @@ def _through_onednn(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             bias = None if module.bias is None else module.bias.detach().to_mkldnn()
-            module.forward = functools.partial(linear, module.weight.detach().to_mkldnn(), bias)
+            module.forward = functools.partial(linear, module.weight.detach().to_mkldnn(), bias)  # type: ignore[method-assign]
 
 
 def load_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> Encoder:
