@@ -30,7 +30,7 @@ def test_pairs_that_were_compared_blind_become_a_study(tmp_path: Path, monkeypat
             page.goto(f"{site.url}/chat")
             _enter(page)
             _begin(page, "Where were you last night?")
-            expect(page.locator(".line.answerer")).to_have_text([f"BEN{LINE}"])
+            expect(page.locator(".line.answerer")).to_have_text([LINE])
             page.get_by_text("Compare two variants blind").click()
             _say(page, "That is no answer.")
             _send_pair(page)
@@ -66,12 +66,12 @@ def _enter(page: Page) -> None:
 
 
 def _begin(page: Page, line: str) -> None:
-    page.get_by_label("and say first").fill(line)
+    page.get_by_label("You say first").fill(line)
     page.get_by_role("button", name="Begin", exact=True).click()
 
 
 def _say(page: Page, line: str) -> None:
-    page.get_by_placeholder("ANN says").fill(line)
+    page.get_by_placeholder("You say").fill(line)
     page.keyboard.press("Enter")
 
 
