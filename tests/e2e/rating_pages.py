@@ -52,7 +52,7 @@ def press(page: Page, key: str) -> None:
 
 
 def undo(page: Page, back_to: str) -> None:
-    """Press until it is heard: a page that is being drawn hears no key, and on the item itself there is none to undo."""
+    """Press until it is heard: a page that is being drawn hears no key, and on the item itself nothing is undone."""
     while item(page) != back_to:
         page.keyboard.press("u")
         with contextlib.suppress(SlowError):
