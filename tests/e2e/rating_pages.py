@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from playwright.sync_api import TimeoutError as SlowError
 from rating_server import Site
 
 from harness.studies.links import Link
@@ -17,7 +19,7 @@ UNREAD = 450  # milliseconds after which a press counts
 def opened(browser: Browser, site: Site, link: Link | None, **options: Any) -> Page:
     """A browser of its own: no cookie and no storage is shared with another rater's."""
     page = browser.new_context(viewport={"width": 1120, "height": 860}, **options).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(180_000)
     page.goto(link.url(site.url) if link else site.url)
     page.wait_for_selector("h1[data-item]")
     return page
@@ -50,6 +52,16 @@ def press(page: Page, key: str) -> None:
     assert page.evaluate("window.sent") > 0, "the press is kept, and was not sent"
     page.evaluate("window.sent = 0")
     await_other(page, before)
+
+
+def undo(page: Page, back_to: str) -> None:
+    """Press until it is heard: a page that is being drawn hears no key, and on the item itself nothing is undone."""
+    while item(page) != back_to:
+        page.keyboard.press("u")
+        with contextlib.suppress(SlowError):
+            page.wait_for_function(
+                "s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=back_to, timeout=5_000
+            )
 
 
 def notice(page: Page) -> str:

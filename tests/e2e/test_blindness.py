@@ -68,7 +68,7 @@ def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(
                                   .where(slots.c.rater_id == rater.id)).all()  # fmt: skip
         others = connection.execute(select(slots.c.id).where(slots.c.rater_id != rater.id)).scalars().all()
     page = browser.new_context().new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(180_000)
     wire = Wire(page)
     page.goto(link.url(site.url))
     begin(page)
@@ -126,7 +126,7 @@ def _check_that_no_id_links(mine, shown: dict[str, list[bytes]]) -> None:  # typ
 def test_a_likert_page_is_as_blind(engine: Engine, site: Site, browser: Browser) -> None:
     created = a_study(engine, name="likert", kind="likert", n_prompts=2, variants=VARIANTS, rehearsal=True)
     page = browser.new_context().new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(180_000)
     wire = Wire(page)
     page.goto(created.links[0].url(site.url))
     begin(page)
@@ -165,7 +165,7 @@ def test_an_audit_is_rated_by_keyboard_and_never_says_which_reply_was_chosen(
     wires = []
     for link, key in zip(created.links, "120", strict=True):
         page = browser.new_context().new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(180_000)
         wires.append(Wire(page))
         page.goto(link.url(site.url))
         begin(page)

@@ -26,7 +26,7 @@ def test_pairs_that_were_compared_blind_become_a_study(tmp_path: Path, monkeypat
         monkeypatch.setenv("SCREENTEST_SERVE_URL", endpoint)
         with serving(url, tmp_path, owner=True) as site, browsing() as browser:
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(180_000)
             page.goto(f"{site.url}/chat")
             _enter(page)
             _begin(page, "Where were you last night?")

@@ -81,10 +81,10 @@ def judge_folder(folder: Path, shipped: str, **changes: Any) -> Path:
 @pytest.mark.model
 def test_a_local_judge_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     story, judge = (
-        Story(tmp_path, 16),
+        Story(tmp_path, 8),
         judge_folder(tmp_path / "judge", "embedded-geval", criteria=["coherence", "fluency"]),
     )
-    n_questions = 16 * 2
+    n_questions = 8 * 2
     whole = fresh_home(tmp_path / "whole")
     undisturbed = screentest(*story.words(judge), home=whole).json
 

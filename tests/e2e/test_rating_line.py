@@ -62,7 +62,7 @@ def test_three_raters_on_a_line_that_drops_twice(tmp_path: Path) -> None:
                 site.public = f"http://localhost:{line.port}"
             line.mend()
             for page, item_before in zip(pages, before, strict=True):
-                page.set_default_timeout(90_000)
+                page.set_default_timeout(180_000)
                 await_other(page, item_before)
         assert [item(page) for page in pages] == ["end"] * 3
         assert all("What it was for" in page.inner_text("body") for page in pages)
@@ -80,7 +80,7 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
     marks = a_study(engine, name="marks", kind="likert", n_prompts=1, variants=("base",), rehearsal=True)
     with serving(url, tmp_path) as site, browsing() as browser:
         page = browser.new_context(viewport={"width": 1120, "height": 860}).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(180_000)
         wire = Wire(page)
         answer = page.goto(pair.links[0].url(site.url))
         page.wait_for_selector("h1[data-item]")

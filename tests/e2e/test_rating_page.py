@@ -11,7 +11,7 @@ import pytest
 from looks import CONTRAST
 from panels import CRITERIA, a_study
 from playwright.sync_api import TimeoutError as SlowError
-from rating_pages import UNREAD, await_other, begin, item, notice, opened, press
+from rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
 from rating_server import CHROMIUM, Site, browsing, serving
 from sqlalchemy import Engine, select
 
@@ -101,8 +101,7 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
     first = item(page)
     press(page, "1")
     page.locator("button:enabled", has_text="Undo").wait_for()
-    page.keyboard.press("u")
-    page.wait_for_function("s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=first)
+    undo(page, first)
     assert "Taken back" in notice(page)
     press(page, "2")
     second = item(page)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 CRITERIA = ("coherence", "fluency")
 PRICE = {"input": 2.0, "output": 8.0}
-SMALL, LARGE = (24, 4), (48, 5)  # prompts and draws
+SMALL, LARGE = (16, 4), (32, 5)  # prompts and draws
 
 
 class World:

@@ -67,13 +67,6 @@ def test_two_arms_that_are_the_same_are_refused():
         design_of(arms=arms, control="a", contrasts=AB)
 
 
-def test_a_fixed_value_that_an_arm_repeats_is_no_difference():
-    arms = {"none": {}, "a5": {"sft.neftune_alpha": 5}}
-    design = design_of(arms=arms, fixed={"sft.neftune_alpha": 0, "sft.lora.rank": 8})
-    assert design.settings_of("none") == {"sft.neftune_alpha": 0, "sft.lora.rank": 8}
-    assert varying(design.arms, design.fixed) == {"sft.neftune_alpha": (0, 5)}
-
-
 def test_the_digest_of_a_declaration_changes_with_what_is_claimed_and_with_nothing_else():
     plain = design_of().declaration_digest()
     assert design_of(seeds=[7, 8, 9], test={"prompts": 5}, name="other").declaration_digest() == plain

@@ -56,15 +56,6 @@ def run(tasks: list[Task], workers: Instant) -> Ran:
 DIAMOND = [task("a", kind="prepare"), task("b", "a"), task("c", "a"), task("d", "b", "c", kind="dpo")]
 
 
-def test_every_task_runs_once_after_what_it_needs():
-    workers = Instant()
-    ran = run(DIAMOND, workers)
-    assert sorted(workers.started) == ["a", "b", "c", "d"]
-    assert (workers.started[0], workers.started[-1]) == ("a", "d")
-    assert ran.runs == {key: f"run-{key}" for key in "abcd"}
-    assert workers.at_once == 2
-
-
 def test_a_failed_task_is_tried_again():
     workers = Instant(fails={"b": 1})
     ran = run(DIAMOND, workers)

@@ -131,23 +131,10 @@ def test_a_rate_has_an_interval_within_what_a_rate_can_be(kind: str):
     assert ("cut at the end of what a share can be" in difference.estimate.notes) == (kind == "torn")
 
 
-def test_two_untrained_arms_know_no_seeds():
-    one, two = noisy(-0.5, seed=1), noisy(0, seed=2)
-    first = arm("a", {1: one, 2: one}, is_trained=False)
-    analysis = analyse(first, arm("b", {1: two, 2: two}, is_trained=False))
-    assert (contrast_of(analysis).estimate.n, analysis.spreads) == (12, ())
-
-
 def test_a_lost_seed_is_counted_as_missing_and_the_rest_is_paired():
     a = arm("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
     finding = contrast_of(analyse(a, arm("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
     assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == (12, 12, pytest.approx(1))
-
-
-def test_missing_values_stay_missing():
-    holes: list[float | None] = [None, *noisy(-0.5, seed=1)[1:]]
-    rows = paired_rows(arm("a", {1: holes, 2: holes}), arm("b", {1: noisy(0, seed=2), 2: noisy(0, seed=3)}))
-    assert (len(rows.values), rows.n_missing) == (22, 2)
 
 
 def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_easier():

@@ -8,7 +8,7 @@ from harness.config import parse
 from harness.errors import ConfigError, InputError
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, smallest_effect_in_units
 from harness.experiment.analysis.seeds import analyse_seeds
-from harness.experiment.analysis.values import Row, Rows, per_prompt
+from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
 from harness.types import Finding
 
@@ -59,19 +59,6 @@ def test_a_judge_that_may_not_claim_is_exploratory_whatever_it_shows() -> None:
     *_, contrast = run(an_arm("sft", -1.0), an_arm("base", 0.0), reason="It judges its own family.")
     assert contrast.verdict is not None
     assert (contrast.verdict.label, contrast.verdict.reason) == ("exploratory", "It judges its own family.")
-
-
-def test_too_few_films_support_no_verdict() -> None:
-    *_, contrast = run(an_arm("sft", -1.0, n_films=9), an_arm("base", 0.0, n_films=9))
-    assert contrast.verdict is not None
-    assert contrast.verdict.label == "inconclusive"
-    assert "Too few clusters" in contrast.verdict.reason
-
-
-def test_draws_of_a_prompt_count_once() -> None:
-    rows = [Row(prompt_id="p", cluster="m", value=v, draw=i) for i, v in enumerate((1.0, 3.0, None))]
-    assert list(per_prompt(Rows.of(rows))) == [Row(prompt_id="p", cluster="m", value=2.0, lost=1 / 3)]
-    assert list(per_prompt(Rows.of(rows[2:]))) == [Row(prompt_id="p", cluster="m", value=None)]
 
 
 def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:

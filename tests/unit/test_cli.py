@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -302,15 +301,6 @@ def base(tmp_path_factory) -> Path:
     from fakes import tiny_checkpoint
 
     return tiny_checkpoint(tmp_path_factory.mktemp("base"))
-
-
-def test_progress_goes_to_stderr_and_results_to_stdout(home, base):
-    ran = screentest("generate", base, "--prompts", 6, "--max-new-tokens", 4, "--limit", 30, home=home)
-    assert ran.code == 0, ran.stderr
-    assert len(ran.stdout.splitlines()) == 6
-    assert all(re.fullmatch(r"m\d+:L\d+\t.*", line) for line in ran.stdout.splitlines())
-    assert "Prepare" in ran.stderr
-    assert "6 replies" in ran.stderr
 
 
 FOUND = f"""

@@ -110,16 +110,6 @@ def test_a_pilot_is_described_beside_the_answer(tmp_path, scores):
 # ── pilots ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_draws_are_averaged_and_arms_joined_by_prompt(scores):
-    rows = [json.loads(line) for line in scores.read_text().splitlines()]
-    pilot = read_pilot_file(scores, treatment="sft", control="base")
-    of = {v: [r["value"] for r in rows if r["prompt_id"] == "p3" and r["variant"] == v] for v in ("sft", "base")}
-    prompts = sorted({r["prompt_id"] for r in rows})
-    assert pilot.differences[prompts.index("p3")] == pytest.approx(np.mean(of["sft"]) - np.mean(of["base"]))
-    turned = read_pilot_file(scores, treatment="base", control="sft")
-    assert turned.differences == pytest.approx(-pilot.differences)
-
-
 def test_votes_become_prompt_means_around_one_half(tmp_path):
     vote = {"prompt_id": "p", "cluster": "m"}
     file = write(

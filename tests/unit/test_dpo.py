@@ -120,10 +120,7 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss__type": "hinge"},
         {"loss__type": "ipo"},
-        {"loss__type": "robust", "loss__label_smoothing": 0.1},
-        {"loss__label_smoothing": 0.1},
         {"loss__ld_alpha": 0.3},
         {"loss__type": "sft"},
         {"quantization": "nf4"},
@@ -146,12 +143,6 @@ def test_rows_of_many_pairs_train_as_rows_of_one(base, prepared, parent, pairs, 
         dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
     one, four = (weights(tmp_path / name / "adapter") for name in ("one", "four"))
     assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
-
-
-def test_eager_attention_trains_what_sdpa_trains(base, prepared, parent, pairs, trained, tmp_path):
-    dpo.run(recipe(base, attention="eager"), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
-    one, other = weights(trained / "adapter"), weights(tmp_path / "adapter")
-    assert max(float((one[key] - other[key]).abs().max()) for key in one) < 1e-3
 
 
 def test_a_base_whose_attention_follows_no_tree_is_refused(prepared, pairs, tmp_path):
@@ -212,12 +203,6 @@ def test_a_reference_with_other_weights_than_the_parents_file_is_refused(
         dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / "out")
 
 
-def test_identical_replies_are_refused(base, prepared, parent, tmp_path):
-    folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, chosen="the same", rejected="the same ")])
-    with pytest.raises(InputError, match=r"pairs\.jsonl` line 2: `chosen` and `rejected` must differ"):
-        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
-
-
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_pairs_near_a_held_out_row_are_refused(split, base, prepared, parent, tmp_path):
     held = max(read_prompts(prepared, split), key=lambda prompt: len((prompt.reference or "").split()))
@@ -231,12 +216,6 @@ def test_pairs_near_a_held_out_row_are_refused(split, base, prepared, parent, tm
             recipe(base), prepared=prepared, pairs=pairs_folder(tmp_path / "own", [itself]), parent=parent,
             folder=tmp_path / "out",
         )  # fmt: skip
-
-
-def test_a_row_that_says_it_is_of_test_is_refused(base, prepared, parent, tmp_path):
-    folder = pairs_folder(tmp_path / "pairs", [pair(0), pair(1, prompt=replace(pair(1).prompt, split="test"))])
-    with pytest.raises(SplitError, match='line 2: preferences must be of the train split, got "test"'):
-        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
 
 
 def test_too_few_films_to_hold_any_out_are_refused(base, prepared, parent, tmp_path):

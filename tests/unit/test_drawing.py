@@ -36,11 +36,6 @@ def test_a_smaller_draw_begins_a_larger_one(n: int, more: int, seed: int) -> Non
     assert draw_prompts(prompts, n=n + more, seed=seed)[:n] == draw_prompts(prompts, n=n, seed=seed)
 
 
-def test_the_order_of_the_prompts_does_not_matter() -> None:
-    prompts = prompts_of([4, 7, 2])
-    assert draw_prompts(prompts[::-1], n=5, seed=1) == draw_prompts(prompts, n=5, seed=1)
-
-
 def test_another_split_is_refused() -> None:
     prompt = Prompt(id="a", messages=(Message(role="user", content="And?"),), split="train", cluster="m")
     with pytest.raises(SplitError, match="must be of test, got some of train"):

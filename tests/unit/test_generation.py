@@ -13,7 +13,7 @@ from harness.errors import InputError, SplitError, UnavailableError
 from harness.generation import agreement, count, generate
 from harness.models.protocol import Agreement, Reply, ReplyRequest
 from harness.store.artifacts import read_jsonl
-from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Progress, Prompt, Variant
+from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Prompt, Variant
 
 BASE = BaseModel(source="fake", revision=None, digest="b" * 64, family="fake")
 ADAPTER = Adapter(name="sft", version="1", path="", digest="a" * 64, base=BASE)
@@ -118,23 +118,6 @@ def test_names_and_ids_must_differ() -> None:
 def test_a_model_that_generates_nothing_is_refused() -> None:
     with pytest.raises(UnavailableError, match="needs a model with `generate`"):
         _run(UniformModel(supports=frozenset({"continuation_logprobs"})))
-
-
-def test_progress_counts_what_stood_before(tmp_path: Path) -> None:
-    journal = tmp_path / "j.jsonl"
-    with pytest.raises(KeyboardInterrupt):
-        _run(_Dying(), journal)
-    shown: list[Progress] = []
-
-    class Showing(UniformModel):
-        def generate(self, requests, *, on_progress, **options):  # type: ignore[no-untyped-def,override]
-            replies = super().generate(requests, **options)
-            on_progress(Progress(done=len(replies), total=len(replies), unit="replies", note="9 tokens/s"))
-            return replies
-
-    generations = _run(Showing(), journal, on_progress=shown.append)
-    share = sum(g.finish_reason == "length" for g in generations) / len(generations)
-    assert shown == [Progress(done=36, total=36, unit="replies", note=f"9 tokens/s, {share:.0%} cut off")]
 
 
 def test_replies_are_counted_by_how_they_ended() -> None:

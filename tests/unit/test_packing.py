@@ -96,18 +96,6 @@ def test_a_sample_is_one_fixed_draw_of_at_most_the_data():
     assert Counter(row for pack in whole for row in pack.rows) == Counter(range(30))
 
 
-def test_flatten_by_hand():
-    one = example(4, n_prompt=2, first=0)  # 5 6 | 7 8
-    two = example(3, n_prompt=1, first=9)  # 14 | 15 16
-    flat = flatten([one, two])
-    assert flat.input_ids.tolist() == [[5, 6, 7, 8, 14, 15, 16]]
-    assert flat.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2]]
-    assert flat.loss_positions.tolist() == [1, 2, 4, 5]  # the position before each completion token
-    assert flat.targets.tolist() == [7, 8, 15, 16]
-    assert flat.borders.tolist() == [0, 4, 7]
-    assert flat.longest == 4
-
-
 def test_the_first_token_of_an_example_is_never_predicted_from_its_neighbour():
     flat = flatten([example(3), example(3, n_prompt=0, first=9)])
     assert flat.loss_positions.tolist() == [0, 1, 3, 4]

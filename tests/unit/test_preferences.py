@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import ScriptedJudge, UniformModel
-from preference_data import SYSTEM, pair, prepared_sample, tiny_base
+from preference_data import pair, prepared_sample, tiny_base
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError, SplitError
@@ -17,7 +17,7 @@ from harness.store.prepared import read_prompts
 from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
 from pipelines.preferences import build as preferences
 from pipelines.preferences.build import PairsConfig, read_pairs_summary
-from pipelines.preferences.files import PAIRS, import_file, read_pairs, write_pairs
+from pipelines.preferences.files import PAIRS, import_file, read_pairs
 from pipelines.preferences.ranking import Choice, JudgeRanker, ReferenceRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
@@ -230,12 +230,6 @@ def test_a_sample_that_repeats_the_reference_makes_no_pair():
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_what_is_written_is_read_back(tmp_path):
-    pairs = [pair(0), pair(1, margin=None, preferred_by="reference", orders_agree=True, reason="why")]
-    write_pairs(tmp_path, pairs, system=SYSTEM)
-    assert list(read_pairs(tmp_path)) == pairs
 
 
 ASK = [{"role": "user", "content": "Where?"}]

@@ -14,9 +14,9 @@ from fakes import tiny_tokenizer
 
 from harness.errors import CorpusError, InputError
 from harness.models.chat import DIALOGUE_SYSTEM
-from harness.store.artifacts import digest_folder, read_parquet
-from harness.store.prepared import PrepareSummary, iter_prompts, read_prompts, read_summary
-from harness.types import SPLITS, Example, Progress, Prompt, Split
+from harness.store.artifacts import digest_folder
+from harness.store.prepared import PrepareSummary, read_prompts, read_summary
+from harness.types import SPLITS, Progress
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.prepare import PrepareConfig, run
 from pipelines.corpus.windows import read_examples
@@ -59,13 +59,6 @@ def test_the_sample_from_end_to_end(tmp_path: Path) -> None:
     assert sum(row["n_conversations"] for row in clusters) == summary.n_conversations
 
 
-def test_the_files_are_nouns_that_the_artifact_readers_know(tmp_path: Path) -> None:
-    prepared(tmp_path, films(20))
-    assert read_parquet(tmp_path / "prompts-test.parquet", Prompt) == read_prompts(tmp_path, "test")
-    assert read_parquet(tmp_path / "examples-test.parquet", Example) == list(read_examples(tmp_path, "test"))
-    assert list(iter_prompts(tmp_path, "test")) == read_prompts(tmp_path, "test")
-
-
 def test_twice_the_same_bytes_whatever_the_order_of_lines(tmp_path: Path) -> None:
     rows = [{"prompt": f"question number {i}", "completion": f"answer {i}", "cluster": i % 15} for i in range(60)]
     digests = set()
@@ -102,17 +95,6 @@ class TestDuplicates:
 
 
 class TestSmallCorpora:
-    def test_under_twelve_films_it_says_that_verdicts_will_be_inconclusive(self, tmp_path: Path) -> None:
-        summary = prepared(tmp_path, films(11))
-        assert summary.verdict_limit == "inconclusive: too few clusters"
-        assert summary.notes == ()
-
-    def test_under_six_films_conversations_are_clusters(self, tmp_path: Path) -> None:
-        summary = prepared(tmp_path, films(4))
-        assert summary.cluster_unit == "conversation"
-        assert summary.n_clusters == 4
-        assert summary.notes == ("these films only",)
-
     def test_scenes_can_be_joined(self, tmp_path: Path) -> None:
         lines = [
             f"L{i + 1} +++$+++ u{i % 2} +++$+++ m{{0}} +++$+++ {'AB'[i % 2]} +++$+++ {text}"
@@ -159,13 +141,6 @@ class TestYourOwn:
         assert self.prepare(tmp_path, *rows).system == "Be kind."
         assert self.prepare(tmp_path, *rows, system="Be brief.").system == "Be brief."
 
-    def test_its_splits_are_respected(self, tmp_path: Path) -> None:
-        names: tuple[Split, ...] = ("train", "test", "validation")
-        rows = [row | {"split": names[i % 3]} for i, row in enumerate(self.rows(9))]
-        self.prepare(tmp_path, *rows)
-        for k, split in enumerate(names):
-            assert [p.id for p in read_prompts(tmp_path / "out", split)] == [f"r{i}" for i in range(k, 9, 3)]
-
     def test_a_test_file_without_replies(self, tmp_path: Path) -> None:
         rows = [{"prompt": f"question {i}", "id": f"r{i}", "split": "test"} for i in range(3)]
         summary = self.prepare(tmp_path, *rows)
@@ -181,11 +156,6 @@ class TestYourOwn:
 
 
 class TestLimits:
-    def test_a_limit_is_kept_in_every_split_and_counted(self, tmp_path: Path) -> None:
-        summary = prepared(tmp_path, films(40), limit=5)
-        assert [summary.splits[split].windows.n_prompts for split in SPLITS] == [5, 5, 5]
-        assert summary.left_out == {"beyond `limit`": 80 - 15}
-
     def test_windows_that_are_too_long_are_counted(self, tmp_path: Path) -> None:
         summary = prepared(tmp_path, films(20, texts={3: ("a" * 600, "b", "c")}))
         assert summary.left_out == {"last turn and reply longer than `max_tokens`": 1}

@@ -15,7 +15,6 @@ from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.splits import (
     TOO_FEW_CLUSTERS,
     split_corpus,
-    whole_corpus,
     with_clusters_to_resample,
 )
 
@@ -58,18 +57,8 @@ class TestShares:
         assert sizes(films(30), min_test_clusters=20)["test"] == 20
         assert sizes(films(30), min_test_clusters=1)["test"] == sizes(films(30), min_test_clusters=2)["test"]
 
-    def test_every_film_is_in_exactly_one_split(self) -> None:
-        splits = split_corpus(films(40), seed=5)
-        together = [film for split in ("train", "validation", "test") for film in splits.clusters(split)]  # type: ignore[arg-type]
-        assert sorted(together) == sorted(films(40).clusters)
-
 
 class TestStability:
-    def test_the_seed_decides(self) -> None:
-        corpus = films(60)
-        assert split_corpus(corpus, seed=1) == split_corpus(corpus, seed=1)
-        assert split_corpus(corpus, seed=1).assigned != split_corpus(corpus, seed=2).assigned
-
     def test_other_film_names_draw_other_splits(self) -> None:
         ours, theirs = split_corpus(films(60), seed=1), split_corpus(films(60, prefix="film-"), seed=1)
         assert [*ours.assigned.values()] != [*theirs.assigned.values()]
@@ -118,10 +107,6 @@ class TestFewFilms:
         assert with_clusters_to_resample(films(6)) == films(6)
         assert split_corpus(films(6), seed=0).notes == ()
 
-    def test_rows_without_clusters_stand_alone(self) -> None:
-        rows = replace(films(5), cluster_unit="row")
-        assert with_clusters_to_resample(rows) == rows
-
 
 class TestExplicitSplits:
     def test_they_are_kept_and_the_rest_is_drawn(self) -> None:
@@ -140,9 +125,6 @@ class TestExplicitSplits:
     def test_their_films_are_never_cut_into_conversations(self) -> None:
         corpus = replace(films(3), explicit_splits={"m0": "test"})
         assert with_clusters_to_resample(corpus) == corpus
-
-    def test_a_whole_corpus_for_testing(self) -> None:
-        assert whole_corpus(films(3), "test").clusters("test") == ("m0", "m1", "m2")
 
 
 class TestFaults:

@@ -106,11 +106,6 @@ def test_arms_that_differ_as_they_should_pass_every_check(world):
         assert part in labels
 
 
-def test_a_base_without_adapter_has_nothing_to_audit(world):
-    world.variants.append(Variant(name="base", kind="model", base=BASE))
-    assert world.rows() == ()
-
-
 @pytest.mark.parametrize(
     ("wrong", "label"),
     [

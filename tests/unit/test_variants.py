@@ -51,11 +51,6 @@ def test_a_text_is_read_as_what_it_looks_like(text, expected):
     assert parse_variant(text) == VariantDesign(**expected)
 
 
-def test_a_folder_is_told_by_what_lies_in_it(folder):
-    assert parse_variant(str(folder / "adapter")) == VariantDesign(adapter=str(folder / "adapter"))
-    assert parse_variant(str(folder / "base")) == VariantDesign(model=str(folder / "base"))
-
-
 @pytest.mark.parametrize(
     "text", ["", "nobody", "./nowhere", "/no/where", "~/nowhere", "a/b/c", "http://host/v1", "a b"]
 )

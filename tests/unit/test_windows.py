@@ -104,12 +104,6 @@ class TestTurns:
         windows = windows_of(corpus, turns, whole_corpus(corpus, "test"))
         assert windows.prompt_ids == ["m1:L101", "m1:L102"]
 
-    def test_names_are_kept_for_people(self) -> None:
-        corpus = films(1)
-        turns = turns_of(corpus)
-        (first, _) = prompts_of(corpus, turns, windows_of(corpus, turns, whole_corpus(corpus, "test")))
-        assert first.messages[0].name == "A"
-
 
 class TestWindows:
     def test_every_turn_after_the_first_is_a_reply(self) -> None:
@@ -124,15 +118,6 @@ class TestWindows:
             [("user", "one"), ("assistant", "two"), ("user", "three")],
         ]
         assert {(p.split, p.cluster) for p in prompts} == {("test", "m0")}
-
-    def test_splits_travel_with_the_windows(self) -> None:
-        corpus = films(40)
-        splits = split_corpus(corpus, seed=1)
-        windows = windows_of(corpus, turns_of(corpus), splits)
-        assert sum(len(windows.of(split)) for split in SPLITS) == len(windows) == 80
-        for split in SPLITS:
-            members = {corpus.conversations[c].cluster for c in windows.of(split).conversations}
-            assert members == set(splits.clusters(split))
 
     def test_chats_keep_their_roles(self, tmp_path: Path) -> None:
         messages = [{"role": r, "content": f"{r} {i}"} for i, r in enumerate(("user", "assistant") * 2)]
@@ -247,24 +232,11 @@ class TestTokens:
         assert fast.windows.first.tolist() == first.tolist()
         assert fast.renderer.ids(turns, fast.windows).equals(exact.ids(turns, fast.windows))
 
-    def test_a_template_without_line_break_after_the_end(self, tmp_path: Path) -> None:
-        tokenizer = word_tokenizer(template=CHATML.replace("<|im_end|>\n", "<|im_end|>"))
-        corpus = films(3)
-        found = fitted(corpus, tokenizer)
-        assert found.renderer.kind == "blocks"
-        check_against_template(tokenizer, *written(corpus, found, tmp_path))
-
     def test_loss_falls_on_reply_and_end_token_only(self, tmp_path: Path) -> None:
         tokenizer, corpus = tiny_tokenizer(), films(1, texts={0: ["ab", "cde"]})
         _, (example,) = written(corpus, fitted(corpus, tokenizer), tmp_path)
         learned = [i for i, is_learned in zip(example.input_ids, example.loss_mask, strict=True) if is_learned]
         assert tokenizer.decode(learned) == "cde<|im_end|>"
-
-    def test_no_chat_template(self) -> None:
-        tokenizer = new_tiny_tokenizer()
-        tokenizer.chat_template = None
-        with pytest.raises(ConfigError, match="must have a chat template"):
-            fitted(films(1), tokenizer)
 
 
 class TestFitting:

@@ -38,10 +38,6 @@ class TestFormats:
         assert [u.text for u in corpus.conversations[0].utterances] == ["a", "b", "c", "d"]
         assert corpus.history_only == {"r.0", "r.1", "r.2"}
 
-    def test_a_prompt_may_lack_its_completion(self, tmp_path: Path) -> None:
-        corpus = read_corpus(jsonl(tmp_path / "a.jsonl", {"prompt": "Hi?"}, {"prompt": "Ho?", "completion": None}))
-        assert [len(c.utterances) for c in corpus.conversations] == [1, 1]
-
     def test_blank_lines_crlf_and_a_byte_order_mark(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "a", "completion": "b"}\r\n\r\n')
         assert len(read_corpus(tmp_path / "a.jsonl").conversations) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,31 +11,6 @@ from harness.errors import CorpusError, UnavailableError
 from harness.settings import Settings
 from pipelines.corpus import formats, reading
 from pipelines.corpus.reading import read_corpus
-
-
-class TestSample:
-    """The sample is a promise: original films, in the real format, without a wart."""
-
-    def test_it_is_large_enough_to_test_on(self) -> None:
-        corpus = read_corpus("sample")
-        assert corpus.source == corpus.name == "sample"
-        assert len(corpus.clusters) >= 24
-        assert len(corpus.conversations) >= 96
-        assert corpus.n_utterances >= 1200
-        assert not corpus.repaired
-        assert not corpus.skipped
-
-    def test_it_reads_like_dialogue(self) -> None:
-        texts = [u.text for c in read_corpus("sample").conversations for u in c.utterances]
-        lengths = sorted(len(text.split()) for text in texts)
-        assert 6 <= lengths[len(lengths) // 2] <= 14
-        assert len({t.lower() for t in texts}) > 0.97 * len(texts)
-        assert not [t for t in texts if re.search(r"[\[\]{}<>#*]", t)]
-
-    def test_every_film_is_described(self) -> None:
-        corpus = read_corpus("sample")
-        assert set(corpus.films) == set(corpus.clusters)
-        assert all(film.year and film.genres for film in corpus.films.values())
 
 
 @pytest.mark.parametrize("name", ["cornell", "convokit"])

@@ -108,12 +108,6 @@ def test_where_deepeval_falls_back_to_the_raw_score_ours_is_missing() -> None:
     assert "fell back to its unweighted score 0.75" in score.reason
 
 
-def test_a_model_without_probabilities_makes_a_raw_judge_that_says_so() -> None:
-    model = WritingModel(text=lambda chat: written(4), supports=frozenset({"generate"}))
-    score = judge(model).score([item()])[0]
-    assert (score.value, score.mode, score.probabilities) == (0.75, "raw", None)
-
-
 # ── the model that deepeval sees ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -150,11 +144,6 @@ def test_a_score_that_is_no_digit_has_no_log_probabilities(score: object) -> Non
 def test_an_answer_that_is_not_the_object_is_missing(text: str) -> None:
     scores = judge(WritingModel(text=lambda chat: text, weights=WEIGHTS)).score([item(), item(name="j")])
     assert [(s.value, s.status) for s in scores] == [(None, "unparsable")] * 2
-
-
-def test_an_answer_cut_off_is_truncated() -> None:
-    model = WritingModel(text=lambda chat: '{"reason": "It takes', weights=WEIGHTS, finish="length")
-    assert judge(model).score([item()])[0].status == "truncated"
 
 
 def test_hostile_text_keeps_the_form_and_ends_as_a_score_or_missing() -> None:

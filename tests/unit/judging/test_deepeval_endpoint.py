@@ -17,7 +17,7 @@ from faulty_server import SHARE, Fault, FaultyServer, digit_of
 from harness.errors import ConfigError, JudgeError
 from harness.judging import build_judge, judge_id, load_judge_spec
 from harness.judging.build import resolve_mode
-from harness.judging.deepeval.judge import STEPPED, DeepevalJudge
+from harness.judging.deepeval.judge import DeepevalJudge
 from harness.judging.spec import JudgeSpec
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.chat_client import ChatClient
@@ -137,22 +137,6 @@ def test_every_fault_is_a_missing_score(server: FaultyServer, fault: Fault, stat
     (score,) = judge(server).score(items())
     assert (score.value, score.status) == (None, status)
     assert re.search(reason, score.reason)
-
-
-def test_a_metric_that_goes_on_asking_is_asked_one_call_after_the_other(server: FaultyServer) -> None:
-    """Answer relevancy first lists what was said, then asks about it."""
-
-    def behave(body: dict[str, Any], n: int) -> Fault:
-        is_second = "verdicts" in body["messages"][-1]["content"]
-        is_first = not is_second and '"statements"' in body["messages"][-1]["content"]
-        said: dict[str, Any] = {"statements": ["It sank."]} if is_first else {"verdicts": [{"verdict": "yes"}]}
-        return Fault(kind="says", message=json.dumps(said))
-
-    server.behave = behave
-    assert "AnswerRelevancyMetric" not in STEPPED
-    (score,) = judge(server, mode="deepeval", metric="AnswerRelevancyMetric", include_reason=False).score(items())
-    assert (score.value, score.status, score.mode) == (1.0, "ok", "raw")
-    assert len(server.sent) == 2
 
 
 def test_modes_that_an_endpoint_cannot_have_are_refused(server: FaultyServer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from harness.judging.fitting import FittedItem, fit
 from harness.judging.isolation import Outcome
 from harness.judging.methods import geval
 from harness.judging.methods.geval import GEvalJudge
-from harness.judging.reading import ExactReader, Reading
-from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
-from harness.types import JudgedItem, Message, Progress
+from harness.judging.reading import ExactReader
+from harness.models.protocol import LanguageModel, OptionProbabilities
+from harness.types import JudgedItem, Message
 
 PROMPT = Path(__file__).resolve().parents[3] / "experiments" / "judges" / "embedded-geval" / "prompt.txt"
 TEMPLATE = asking.read_template(PROMPT.read_text(encoding="utf-8"), method="geval", parts=geval.PARTS)
@@ -117,16 +116,6 @@ SOUND = OptionProbabilities(
 REQUEST = JUDGE.render(fitted("It sank."), COHERENCE)
 
 
-def test_a_sound_answer_becomes_a_distribution() -> None:
-    assert reading.parse(Outcome(answer=SOUND), REQUEST) == Reading(answer=SOUND)
-
-
-def test_a_request_that_could_not_be_taken_is_failed_with_its_reason() -> None:
-    assert reading.parse(Outcome(answer=None, error="too long"), REQUEST) == Reading(
-        answer=None, status="failed", reason="too long"
-    )
-
-
 @pytest.mark.parametrize(
     "broken",
     [
@@ -186,12 +175,6 @@ def test_scores_come_item_by_item_in_the_order_of_the_criteria() -> None:
     assert {(s.value, s.status) for s in scores if s.item_id == "b"} == {(None, "empty")}
 
 
-def test_a_model_that_does_not_answer_the_question_scores_nothing() -> None:
-    scores = judge(UniformModel()).score([item("It sank.")])  # five of 257: mass 0.019
-    assert {s.status for s in scores} == {"low_mass"}
-    assert scores[0].probabilities == pytest.approx((0.2,) * 5)
-
-
 def test_a_failing_item_spoils_no_other() -> None:
     scores = judge(WordModel(refuses="curse")).score([item("curse", name="a"), item("fine", name="b")])
     assert {s.item_id: s.status for s in scores} == {"a": "failed", "b": "ok"}
@@ -202,17 +185,3 @@ def test_an_item_can_ask_for_some_criteria_only() -> None:
     asked = replace(item("It sank.", name="a"), criteria=("relevance", "fluency"))
     assert [(s.item_id, s.criterion) for s in judge(model).score([asked])] == [("a", "fluency"), ("a", "relevance")]
     assert len(model.seen) == 2
-
-
-def test_progress_runs_once_from_start_to_end() -> None:
-    class Reporting(WordModel):
-        def option_probabilities(
-            self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-        ) -> list[OptionProbabilities]:
-            assert on_progress is not None
-            on_progress(Progress(done=100, total=100, unit="tokens"))
-            return WordModel.option_probabilities(self, requests)
-
-    seen: list[Progress] = []
-    judge(Reporting()).score([item("It sank.")], on_progress=seen.append)
-    assert [(p.done, p.total) for p in seen] == [(100, 100)]  # all criteria in one call

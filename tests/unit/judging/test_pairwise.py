@@ -158,11 +158,6 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
     assert {v.mode for v in verdicts} == {"exact"}
 
 
-def test_a_judge_that_looks_at_the_position_contradicts_itself() -> None:
-    verdicts = judge(WordModel(score=lambda chat: "A")).score([pair()])
-    assert [(v.shown_first, v.preferred) for v in verdicts[:2]] == [("first", "first"), ("second", "second")]
-
-
 def test_verdicts_must_be_single_tokens() -> None:
     pairwise.check_verdict_tokens(WordModel(score=lambda chat: "A"))
     with pytest.raises(JudgeError, match="cannot be read from this model"):

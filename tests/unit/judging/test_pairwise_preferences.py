@@ -98,14 +98,6 @@ def test_shares_by_hand() -> None:
     assert found.strength.value > 0
 
 
-def test_a_judge_of_length_alone_is_shown_by_the_correlation() -> None:
-    texts = [("x" * (5 + i), "y" * 10) for i in range(12)]
-    rows = compared(lambda a, b, c: "A" if len(a) > len(b) else "B" if len(a) < len(b) else "tie", texts)
-    found = pairwise_estimates(rows, rng=rng())
-    assert found.length_correlation is not None
-    assert found.length_correlation.value > 0.8
-
-
 def test_a_missing_order_makes_the_pair_missing_and_not_a_half() -> None:
     rows = compared(
         lambda a, b, c: None if a == "mute" else "A" if a == "good" else "B",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import FaultyServer
 
 from harness.errors import ConfigError, JudgeError
 from harness.judging import build_judge, load_judge_spec
@@ -61,12 +60,6 @@ def test_letters_are_read_at_the_first_position_or_after_the_repeated_prefix() -
     answer = parse_draws(drawn, question).answer
     assert answer is not None
     assert (answer.mass, answer.probabilities) == (pytest.approx(0.5), pytest.approx((2 / 3, 1 / 3, 0.0)))
-
-
-def test_an_endpoint_that_answers_in_digits_prefers_nothing() -> None:
-    with FaultyServer() as server:
-        verdicts = judge(server.url).score([PAIR])
-    assert [(v.preferred, v.status, v.mode) for v in verdicts] == [(None, "low_mass", "logprobs")] * 2
 
 
 def test_a_pairwise_judge_needs_its_queue_and_an_opponent() -> None:

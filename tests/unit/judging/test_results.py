@@ -8,7 +8,7 @@ import pytest
 from fakes import ScriptedJudge
 
 from harness.errors import InputError
-from harness.judging import ScoredGeneration, item_id, join_scores, judged_items, load_criterion
+from harness.judging import ScoredGeneration, join_scores, judged_items, load_criterion
 from harness.store.artifacts import read_parquet, write_parquet
 from harness.types import FinishReason, Generation, Message, Prompt
 
@@ -74,8 +74,3 @@ def test_strangers_are_refused() -> None:
     )
     with pytest.raises(InputError, match="must be the item of one of the generations"):
         join_scores(GENERATIONS[:1], scores)
-
-
-def test_ids_depend_on_what_is_judged_alone() -> None:
-    assert item_id(GENERATIONS[0]) == item_id(GENERATIONS[0])
-    assert item_id(generation("p1", "base")) != item_id(generation("p1", "base", draw=1))

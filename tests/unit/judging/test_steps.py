@@ -22,15 +22,6 @@ def test_steps_are_the_numbered_lines_alone() -> None:
     assert read_steps("") == ()
 
 
-def test_the_model_is_told_criterion_and_scale() -> None:
-    model = WritingModel(text=lambda chat: LIST)
-    drafted = draft_steps(WARMTH, model=model)
-    assert drafted.criterion.steps == read_steps(LIST)
-    assert (drafted.criterion.name, drafted.text) == ("warmth", LIST)
-    assert "Warmth is how kind the reply is." in model.seen[0]
-    assert "warmth, from 1 (worst) to 5 (best)" in model.seen[0]
-
-
 @pytest.mark.parametrize("text", ["", "Be kind.", "1. One.\n2. Two.", "\n".join(f"{i}. s{i}" for i in range(1, 13))])
 def test_anything_but_a_list_of_three_to_ten_is_refused(text: str) -> None:
     with pytest.raises(JudgeError, match="must be a numbered list of 3 to 10, the model wrote"):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import screentest
 from harness.errors import InputError
-from harness.measures.catalogue import CATALOGUE
 from harness.measures.own import measured_rows
 from harness.types import Generation, Message, Prompt
 
@@ -100,8 +99,3 @@ def test_a_declaration_that_cannot_be_is_refused() -> None:
             screentest.measure(**how)(lambda reply: 0)
     with pytest.raises(InputError, match="may ask for"):
         screentest.measure(lambda reply, colour: 0)
-
-
-def test_a_shipped_measure_is_the_same_noun_and_lies_in_its_own_module() -> None:
-    assert {"heldout_loss", "distinct_2", "cut_off", "length"} <= CATALOGUE.keys()
-    assert type(CATALOGUE["length"]) is type(screentest.measure(lambda reply: 0, name="n"))

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.measures.length import n_words
 from harness.measures.repetition import echo, repetition
-from harness.measures.replies import ReplyMetrics, reply_metrics
+from harness.measures.replies import reply_metrics
 from harness.measures.words import words
-from harness.store.artifacts import read_parquet, write_parquet
 from harness.types import FinishReason, Generation, Message, Prompt
 
 
@@ -75,12 +74,6 @@ def test_a_row_per_generation_with_what_is_missing(
     [row] = reply_metrics([_generation(text, finish)], [PROMPT])
     assert (row.length, row.cut_off, row.no_text) == (length, cut_off, float(is_missing))
     assert (row.repetition is None) == (row.echo is None) == is_missing
-
-
-def test_rows_survive_parquet(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    rows = reply_metrics([_generation("Me.", "stop"), _generation("", "error")], [PROMPT])
-    write_parquet(tmp_path / "rows.parquet", rows, ReplyMetrics)
-    assert read_parquet(tmp_path / "rows.parquet", ReplyMetrics) == rows
 
 
 def test_a_generation_of_an_unknown_prompt_is_refused() -> None:

@@ -14,17 +14,6 @@ ASK = (Message(role="user", content="Where are you?"),)
 TEXT = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
 
 
-def test_messages_are_system_then_shots_then_prompt() -> None:
-    shot = (Message(role="user", content="Hi."), Message(role="assistant", content="Go."))
-    assert chat_messages(ASK, shots=[shot]) == [
-        {"role": "system", "content": DIALOGUE_SYSTEM},
-        {"role": "user", "content": "Hi."},
-        {"role": "assistant", "content": "Go."},
-        {"role": "user", "content": "Where are you?"},
-    ]
-    assert chat_messages(ASK, system=None)[0]["role"] == "user"
-
-
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [

@@ -12,9 +12,9 @@ from fakes import tiny_model, tiny_tokenizer
 from harness.doors.text import repair_text
 from harness.errors import InputError
 from harness.models.local import LocalModel
-from harness.models.protocol import Reply, ReplyRequest, adapter_name
+from harness.models.protocol import ReplyRequest, adapter_name
 from harness.seeding import derive
-from harness.types import Adapter, BaseModel, Decoding, Progress
+from harness.types import Adapter, BaseModel, Decoding
 
 DECODING = Decoding(max_new_tokens=24, temperature=0.7, top_p=0.9)
 
@@ -88,18 +88,6 @@ def test_an_adapter_speaks_as_it_does_alone(tiny_base: BaseModel, tiny_adapters:
         own = [r for r in requests if r.adapter == name]
         replies = alone.generate([dataclasses.replace(r, adapter="default") for r in own], decoding=DECODING)
         assert [r.text for r in replies] == [r.text for r in together if r.adapter == name]
-
-
-def test_rows_that_end_early_make_room_and_every_reply_comes_once(tiny_local: LocalModel) -> None:
-    seen: list[Reply] = []
-    shown: list[Progress] = []
-    requests = _requests(25)
-    replies = tiny_local.generate(
-        requests, decoding=DECODING, batch_size=4, on_reply=seen.append, on_progress=shown.append
-    )
-    assert sorted((r.key, r.draw) for r in seen) == sorted((r.key, r.draw) for r in replies)
-    assert shown[-1].done == shown[-1].total == len(requests)
-    assert shown[-1].note.endswith("tokens/s")
 
 
 def test_a_stop_string_ends_the_reply_and_is_cut_off(tiny_local: LocalModel) -> None:

@@ -18,7 +18,7 @@ def test_holm_by_hand() -> None:
     assert adjust([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
 
 
-@settings(max_examples=25)  # statsmodels takes 50 ms a call
+@settings(max_examples=6)  # statsmodels takes 50 ms a call
 @given(p=P_VALUES)
 def test_against_statsmodels_and_scipy(p: list[float]) -> None:
     assert adjust(p) == pytest.approx(list(multipletests(p, method="holm")[1]))

@@ -77,15 +77,6 @@ def test_a_task_tells_nothing_of_variants(engine: Engine) -> None:
             vote(engine, link.token, task.slot, clock=clock)
 
 
-def test_slot_ids_are_random(engine: Engine) -> None:
-    """Two studies from the same file and seed show the same order under other ids."""
-    clock = Clock()
-    one, two = (a_study(engine, name=name, clock=clock) for name in ("one", "two"))
-    first, second = (due(engine, created.links[0].token, clock) for created in (one, two))
-    assert first.replies == second.replies
-    assert first.slot != second.slot
-
-
 def test_a_repeated_call_gives_the_first_receipt(engine: Engine) -> None:
     clock = Clock()
     token = a_study(engine, clock=clock).links[0].token
@@ -201,18 +192,6 @@ def test_a_rating_that_does_not_fit_is_refused(sqlite: Engine, kind: str, cast: 
     with pytest.raises(InvalidRatingError, match="must"):
         cast_rating(sqlite, token, Cast(key="k", action="vote", slot=task.slot, **cast), clock=clock)
     assert n_rows(sqlite) == 0
-
-
-def test_marks_are_stored_as_given(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, kind="likert", clock=clock).links[0].token
-    task = due(engine, token, clock)
-    assert [(s.name, s.low, s.high) for s in task.scales] == [("fluent", 1, 5), ("relevant", 1, 5)]
-    assert len(task.replies) == 1
-    marks = {"fluent": 4, "relevant": 2}
-    cast_rating(engine, token, Cast(key="k", action="vote", slot=task.slot, marks=marks), clock=clock)
-    with engine.begin() as connection:
-        assert connection.execute(select(ratings.c.marks)).scalar_one() == marks
 
 
 def test_links_slots_and_order_are_refused_by_name(engine: Engine) -> None:

@@ -58,29 +58,29 @@ def done(rows: list[RatedSlot]) -> Counter[int]:
     return Counter(r.item_id for r in rows if r.kind == "main" and r.rating is not None)
 
 
-def test_fifty_people_ten_items_each_and_a_fifth_leaves_half_way(engine: Engine) -> None:
+def test_fifty_people_ten_items_each_and_a_fifth_leaves_half_way(sqlite: Engine) -> None:
     clock, rng = Clock(step=0.01), np.random.default_rng(7)
-    created = a_crowd(engine, clock=clock, n_prompts=140, people=50, items=10, overlap=3, attention=1)
-    tokens = [come(engine, created, f"p{i}", clock=clock) for i in range(50)]
+    created = a_crowd(sqlite, clock=clock, n_prompts=140, people=50, items=10, overlap=3, attention=1)
+    tokens = [come(sqlite, created, f"p{i}", clock=clock) for i in range(50)]
     limit = {token: 5 if i % 5 == 0 else 1000 for i, token in enumerate(tokens)}
     at_work = list(tokens)
     while at_work:
         token = at_work[int(rng.integers(len(at_work)))]
         clock.now += 30 / len(at_work)
         if limit[token] == 0:  # has an item on the page, and goes
-            next_task(engine, token, clock=clock)
+            next_task(sqlite, token, clock=clock)
             at_work.remove(token)
-        elif not rate_one(engine, token, clock=clock):
+        elif not rate_one(sqlite, token, clock=clock):
             at_work.remove(token)
         limit[token] -= 1
-    rows = read_rows(engine, created.study)
+    rows = read_rows(sqlite, created.study)
     assert len(done(rows)) == 140
     assert min(done(rows).values()) >= 3
     assert sum(done(rows).values()) <= 140 * 3 + 10  # an item that somebody held was at most rated once more
     shown = Counter(r.rater for r in rows if r.state != "released" and r.kind == "main")
     assert max(shown.values()) <= 10
     assert all(len({r.item_id for r in rows if r.rater == name and r.kind == "main"}) == n for name, n in shown.items())
-    found = study_results(engine, created.study)
+    found = study_results(sqlite, created.study)
     assert (found.n_waiting, found.pairs[0].n_waiting, found.pairs[0].n_prompts) == (0, 0, 140)
     left = Counter(r.is_flipped for r in rows if r.kind == "main" and r.rating)
     assert abs(left[True] - left[False]) < 60

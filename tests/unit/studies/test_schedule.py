@@ -131,14 +131,6 @@ def test_ten_thousand_assignments_lie_within_binomial_bounds() -> None:
         assert is_plausible(first_panel[rater], n_studies, 2 / 3)
 
 
-def test_a_free_draw_of_the_side_is_a_fair_coin() -> None:
-    """One item, one rater, many seeds: nothing to balance against."""
-    flips = sum(
-        drawn(1, n_raters=1, overlap=1, seed=s, attention=[], practice=[]).slots[0].is_flipped for s in range(2000)
-    )
-    assert stats.binomtest(flips, 2000, 0.5).pvalue > 0.001
-
-
 @pytest.mark.parametrize("n_checks", [1, 4])
 def test_checks_are_spread_over_the_whole(n_checks: int) -> None:
     places = []

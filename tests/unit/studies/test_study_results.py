@@ -133,15 +133,6 @@ def test_rehearsal_never_enters_a_result(engine: Engine) -> None:
     assert (after.pairs, after.n_rated, after.both_bad) == (before.pairs, before.n_rated, before.both_bad)
 
 
-def test_a_study_in_rehearsal_has_no_figures(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=4, clock=clock, rehearsal=True)
-    for link in created.links:
-        rate_all(engine, link.token, favouring("sft"), clock=clock)
-    found = results(engine, created)
-    assert (found.n_rated, found.n_rehearsal, found.pairs, found.strengths) == (0, 12, (), None)
-
-
 def test_a_planted_position_bias_is_found_and_none_is_found_where_there_is_none(sqlite: Engine) -> None:
     found = {}
     for p_left in (0.5, None):

@@ -14,7 +14,7 @@ from harness.studies.casting import cast_rating
 from harness.studies.schema import ratings
 from harness.studies.serving import RatingTask
 from harness.ui import ballot as module
-from harness.ui.ballot import NOT_SAVED, TOO_SOON, UNDONE, Ballot
+from harness.ui.ballot import NOT_SAVED, TOO_SOON, Ballot
 
 
 @pytest.fixture
@@ -57,15 +57,6 @@ def test_a_press_before_the_item_can_have_been_read_is_told(
     ballot.vote(engine, ballot.nonce, "left")
     assert ballot.notice == TOO_SOON
     assert n_rows(engine) == 0
-
-
-def test_undo_brings_the_item_back(engine: Engine, ballot: Ballot) -> None:
-    first = at_hand(engine, ballot)
-    ballot.vote(engine, ballot.nonce, "left")
-    at_hand(engine, ballot)
-    ballot.undo(engine, ballot.nonce)
-    assert ballot.notice == UNDONE
-    assert at_hand(engine, ballot).slot == first.slot
 
 
 def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(

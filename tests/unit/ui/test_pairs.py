@@ -38,15 +38,6 @@ def test_pairs_are_rated_like_any_others(tmp_path: Path) -> None:
     assert result.look.estimate.n == 4
 
 
-def test_a_rehearsal_enters_no_result(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
-    made = study_of(engine, pairs(2), name="try", question="Which?", raters=1, folder=tmp_path, rehearsal=True)
-    rate_all(engine, made.links[0].token, favouring("base"), clock=Clock(now=2e9))
-    found = study_results(engine, made.study)
-    assert found.n_rated == 0
-    assert found.n_rehearsal > 0
-
-
 def test_one_pair_is_no_study(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
     with pytest.raises(InputError, match="prompts"):
