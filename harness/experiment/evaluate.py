@@ -43,13 +43,26 @@ def load_design(
     Raises:
         ConfigError: the file breaks a rule, or has no profile of that name.
     """
+    own = {} if seed is None else {"seed": seed}
+    data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
+    return parse(data, EvaluationDesign, where=str(file))
+
+
+def resolved(
+    file: Path,
+    own: Mapping[str, Any],
+    *,
+    profile: str | None,
+    corpus: str | None,
+    task: str | None,
+    measures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The data of an experiment file under all that its caller says; `own` stands in the place of its keys."""
     data = read_design(file, profile=profile)
     if corpus is not None:
         data = overlaid(data, {"data": {"corpus": corpus}})
-    if seed is not None:
-        data = data | {"seed": seed}
-    data = with_measures(data, measures)
-    return parse(with_task(data, of_design(data, named=task)), EvaluationDesign, where=str(file))
+    data = with_measures({**data, **own}, measures)
+    return with_task(data, of_design(data, named=task))
 
 
 def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
