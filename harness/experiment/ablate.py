@@ -66,8 +66,7 @@ def load_ablation(
 ) -> Design:
     """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
-    Raises:
-        ConfigError: the file breaks a rule, or has no profile of that name.
+    Raises ConfigError: the file breaks a rule, or has no profile of that name.
     """
     own = {"seeds": list(seeds)} if seeds else {}
     data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
@@ -91,8 +90,7 @@ def run(
 
     Workers have no purse in common: with a budget it does not begin where calls could cost more.
 
-    Raises:
-        InputError: the design cannot be run as it stands; found before anything is trained.
+    Raises InputError: the design cannot be run as it stands; found before anything is trained.
     """
     began = time.perf_counter()
     plan = plan_ablation(design, folder=file.resolve().parent, limit=limit)

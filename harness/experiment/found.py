@@ -84,8 +84,7 @@ class Found:
 
         A row is a reply, or a film where the measure is one of all replies together.
 
-        Raises:
-            InputError: nothing of that name was measured, or it has no rows.
+        Raises InputError: nothing of that name was measured, or it has no rows.
         """
         import pandas as pd
 
@@ -99,11 +98,7 @@ class Found:
         return pd.concat(frames, ignore_index=True)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write the whole report to a file: .html, .md or .json.
-
-        Raises:
-            InputError: it ends in something else.
-        """
+        """Write the whole report to a file: .html, .md or .json. Raises InputError: it ends in something else."""
         target = Path(path)
         files = {".html": self.files.html, ".md": self.files.markdown, ".json": self.files.json}
         if target.suffix not in files:

@@ -15,11 +15,7 @@ from harness.experiment.preparing import system_setting
 
 
 def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
-    """What an arm goes through, in order.
-
-    Raises:
-        ConfigError: the order cannot be trained.
-    """
+    """What an arm goes through, in order. Raises ConfigError: the order cannot be trained."""
     said = tuple(design.settings_of(arm).get("stages", design.stages))
     allowed: list[tuple[str, ...]] = [()]
     for way in allowed:  # grows while it is read: each way is followed by those that go on from it

@@ -94,8 +94,7 @@ def require_unfrozen(path: Path, criterion: Criterion, *, force: bool) -> None:
 def freeze_steps(path: Path, drafted: DraftedSteps, *, written_by: str, force: bool = False) -> None:
     """Write the steps into the criterion's file, whole, with a comment that says who wrote them.
 
-    Raises:
-        ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
+    Raises ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
     """
     require_unfrozen(path, read_criterion(path), force=force)
     body = {

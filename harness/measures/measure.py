@@ -94,8 +94,7 @@ def make_measure(
 ) -> Measure:
     """A measure of a function of the user's.
 
-    Raises:
-        InputError: it asks for arguments that there are not, or is declared as what it cannot be.
+    Raises InputError: it asks for arguments that there are not, or is declared as what it cannot be.
     """
     named = str(name or getattr(function, "__name__", "").strip("<>"))
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,79}", named):
@@ -135,8 +134,7 @@ def make_measure(
 def read_value(said: Any, measure: Measure) -> float | None:
     """What a function returned as a value; None where it says that there is none.
 
-    Raises:
-        InputError: it is no number.
+    Raises InputError: it is no number.
     """
     value = functions.plain(said)
     if value is None:

@@ -57,11 +57,7 @@ class ReplyMetrics:
 
 
 def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[ReplyMetrics]:
-    """A row per generation, in their order.
-
-    Raises:
-        InputError: a generation's prompt is not among the prompts.
-    """
+    """A row per generation, in their order. Raises InputError: a generation's prompt is not among the prompts."""
     by_id = {prompt.id: prompt for prompt in prompts}
     for generation in generations:
         if generation.prompt_id not in by_id:

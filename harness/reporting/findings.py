@@ -79,8 +79,7 @@ class Index:
 def index(record: ReportRecord) -> Index:
     """Name every finding and order them as shown: the primary measure first.
 
-    Raises:
-        InputError: a judge that may support no claim is under a verdict of better, worse or equivalent.
+    Raises InputError: a judge that may support no claim is under a verdict of better, worse or equivalent.
     """
     _refuse_unfounded_claims(record)
     measures = _measures(record)
@@ -103,8 +102,7 @@ def index(record: ReportRecord) -> Index:
 def find(record: ReportRecord, key: str) -> Finding:
     """The finding of a key such as `heldout_loss/sft`.
 
-    Raises:
-        InputError: no finding has this key; the message lists those that are there.
+    Raises InputError: no finding has this key; the message lists those that are there.
     """
     known = {n.key: n.finding for n in index(record).named}
     if key not in known:

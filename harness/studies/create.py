@@ -39,8 +39,7 @@ class Sample:
 def create(session: Session, engine: Engine, file: Path, *, name: str | None = None) -> Created:
     """Make the study that a file declares.
 
-    Raises:
-        InputError: its source, sample or checks cannot be had; the store is left as it was.
+    Raises InputError: its source, sample or checks cannot be had; the store is left as it was.
     """
     return create_study(engine, draw_study(session, file, name=name))
 
@@ -48,8 +47,7 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
 def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewStudy:
     """The study that a file declares, drawn and not yet stored.
 
-    Raises:
-        InputError: its source, sample or checks cannot be had.
+    Raises InputError: its source, sample or checks cannot be had.
     """
     design = load_yaml(file, StudyDesign)
     if name is not None:
@@ -90,8 +88,7 @@ def draw_sample(prompts: Sequence[Prompt], target: TargetDesign, per_prompt: int
     From a win share, the number of prompts is that of `votes_sample_size`, with a prompt's raters as the votes that
     share an error: m votes a prompt count as m / (1 + (m − 1) ICC).
 
-    Raises:
-        InputError: a number of prompts was asked for that the source does not have.
+    Raises InputError: a number of prompts was asked for that the source does not have.
     """
     if target.prompts is not None:
         n = target.prompts
@@ -157,8 +154,7 @@ def attention_items(
 
     Lines about as long as the replies `like` come first, so that a check is not known by its length.
 
-    Raises:
-        InputError: too few prompts are left with a human line long enough.
+    Raises InputError: too few prompts are left with a human line long enough.
     """
     rng = stream(design.seed, "attention")
     n_replies = {"likert": 1, "ranking": n_variants}.get(design.kind, 2)

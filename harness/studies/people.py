@@ -60,8 +60,7 @@ def foretell(crowd: CrowdDesign, *, n_checks: int) -> Foretold:
 def write_people(engine: Engine, study: Study, path: Path) -> int:
     """One line a person, with what the site that sent them calls them; returns how many.
 
-    Raises:
-        InputError: the study is no crowd's.
+    Raises InputError: the study is no crowd's.
     """
     crowd = study.design.crowd
     if crowd is None:

@@ -76,11 +76,7 @@ class Tally:
         self._seen[oddity] += n
 
     def skip(self, reason: str, file: str, message: str, *, line: int | None = None) -> None:
-        """Leave something out.
-
-        Raises:
-            CorpusError: naming file, line and reason, unless reading is lenient.
-        """
+        """Leave something out. Raises CorpusError: naming file, line and reason, unless reading is lenient."""
         if not self.lenient:
             raise CorpusError(file, message, line=line)
         self._skipped[reason] += 1
@@ -127,11 +123,7 @@ def content_digest(conversations: Iterable[Conversation], *extras: str) -> str:
 
 
 def require_conversations(conversations: tuple[Conversation, ...], file: Path | str) -> None:
-    """Refuse a corpus that holds nothing, lenient or not.
-
-    Raises:
-        CorpusError: when there is no conversation.
-    """
+    """Refuse a corpus that holds nothing, lenient or not. Raises CorpusError: when there is no conversation."""
     if not conversations:
         raise CorpusError(file, "a corpus must hold at least one conversation, got none")
 

@@ -43,8 +43,7 @@ def cross_judges(
 ) -> CrossJudged:
     """Run every judge on the same replies and see how far they agree.
 
-    Raises:
-        InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
+    Raises InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
     """
     judges = [told_judge(folder, source=str(data or corpus), say=session.say) for folder in judges]
     specs = [load_judge_spec(folder) for folder in judges]

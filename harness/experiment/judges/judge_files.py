@@ -80,11 +80,7 @@ class Recorded:
 def score_file(
     session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
 ) -> Scored:
-    """Score a JSONL of replies to TEST prompts.
-
-    Raises:
-        InputError: the file holds no reply to a prompt of this data.
-    """
+    """Score a JSONL of replies to TEST prompts. Raises InputError: the file holds no reply to a prompt of this data."""
     judge = told_judge(judge, source=str(data or corpus), say=session.say)
     spec = load_judge_spec(judge)
     recorded = read_files(session, spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
@@ -110,8 +106,7 @@ def compare_files(
 ) -> Compared:
     """Compare two JSONL of replies to the same TEST prompts, by every criterion of a pairwise judge.
 
-    Raises:
-        InputError: the files have no TEST prompt of this data in common.
+    Raises InputError: the files have no TEST prompt of this data in common.
     """
     use = judge_use(session, load_judge_spec(told_judge(judge, source=str(data or corpus), say=session.say)))
     files = {REPLIES: generations, AGAINST: against}
@@ -171,11 +166,7 @@ def say_judge(found: Preflight, judge: Path) -> JudgeSpec:
 def read_files(
     session: Session, spec: JudgeSpec, *, files: Mapping[str, Path], corpus: str, data: Path | None, seed: int
 ) -> Recorded:
-    """Files of replies with the TEST prompts that all of them answer.
-
-    Raises:
-        InputError: there is no such prompt.
-    """
+    """Files of replies with the TEST prompts that all of them answer. Raises InputError: there is no such prompt."""
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
     decoding = decoding_json(DecodingDesign().noun(seed=seed))

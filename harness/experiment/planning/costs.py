@@ -130,8 +130,7 @@ def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: str | None = None) -
     A likelihood judge reads a reply after its history and without it, once for all criteria. A pairwise judge compares
     every reply but the control's with the control's, in both orders.
 
-    Raises:
-        ConfigError: the judge's mode is decided by asking, or its method does not know before what it asks.
+    Raises ConfigError: the judge's mode is decided by asking, or its method does not know before what it asks.
     """
     mode = mode or spec.mode
     if spec.declared.calls_per_score is None:
