@@ -60,7 +60,8 @@ class AdapterRecord:
 def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
     """An adapter from a PEFT folder, bound to its base: the one that its configuration names, or the one given.
 
-    Raises InputError: not an adapter that can be loaded, or its base is not named, not there, or another than the given.
+    Raises InputError: not an adapter that can be loaded, or its base is not named, not there, or another than the
+    given.
     """
     files = open_adapter_files(folder)
     bound = bound_base(files, given=base)

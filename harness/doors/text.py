@@ -122,7 +122,8 @@ def require_sound(text: str, key: str) -> str:
 def decode_text(data: bytes, *, file: Path | str, line: int | None = None) -> str:
     """UTF-8 without its byte order mark.
 
-    Raises CorpusError: the bytes are of another encoding; it names the line, which is `line` where the data is one line.
+    Raises CorpusError: the bytes are of another encoding; it names the line, which is `line` where the data is one
+    line.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise CorpusError(file, "text must be UTF-8, got UTF-16; save it as UTF-8", line=line)
