@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.measures.measure import Measure
 from harness.measures.words import spoken_words
-from harness.types import Grain
 
 MEASURES = (
     Measure(
@@ -14,7 +13,6 @@ MEASURES = (
         better=None,
         description="Words per reply.",
         origin="replies",
-        grain=Grain.REPLY,
     ),
 )
 

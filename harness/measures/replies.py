@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.measures.length import n_words
 from harness.measures.measure import Measure, MeasuredReply
 from harness.measures.repetition import echo, repetition
-from harness.types import NO_REPLY, Generation, Grain, Prompt, ScoreStatus
+from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
 MEASURES = (
     Measure(
@@ -22,7 +22,6 @@ MEASURES = (
         description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
         phrase=("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
     ),
     Measure(
@@ -33,7 +32,6 @@ MEASURES = (
         description="Share of replies that ran into the length cap instead of ending.",
         phrase=("finishes more of its replies", "leaves more of its replies unfinished"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
     ),
 )
