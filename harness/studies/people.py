@@ -19,17 +19,8 @@ from harness.studies.studies import Study
 
 SITES = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID", "workerId", "assignmentId", "hitId")
 _COLUMNS = (
-    *SITES,
-    "agreed",
-    "language",
-    "rated",
-    "skipped",
-    "is_complete",
-    "checks_passed",
-    "minutes",
-    "pay",
-    "excluded_for",
-)
+    *SITES, "agreed", "language", "rated", "skipped", "is_complete", "checks_passed", "minutes", "pay", "excluded_for"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
