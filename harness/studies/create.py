@@ -97,23 +97,10 @@ def draw_sample(prompts: Sequence[Prompt], target: TargetDesign, per_prompt: int
         plan = f"{n} prompts, {per_prompt} raters each."
     else:
         share = target.win_share or 0.5
-        votes = votes_sample_size(
-            share,
-            power=target.power,
-            tie_share=target.tie_share,
-            votes_per_rater=per_prompt,
-            icc=target.icc,
-            level=level,
-        )
+        how = {"tie_share": target.tie_share, "votes_per_rater": per_prompt, "icc": target.icc, "level": level}
+        votes = votes_sample_size(share, power=target.power, **how)
         n = min(math.ceil(votes.n / per_prompt), len(prompts))
-        reached = votes_power(
-            share,
-            n_votes=n * per_prompt,
-            tie_share=target.tie_share,
-            votes_per_rater=per_prompt,
-            icc=target.icc,
-            level=level,
-        )
+        reached = votes_power(share, n_votes=n * per_prompt, **how)
         plan = f"{n} prompts, {per_prompt} raters each: {reached.sentence}"
         if votes.n > n * per_prompt:
             plan += f" Power {target.power:.0%} would take {math.ceil(votes.n / per_prompt)} prompts; there are {n}."
