@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from harness.composing import compose
 from harness.doors.text import is_absent
 from harness.errors import InputError
-from harness.measures.length import n_words
 from harness.measures.measure import Measure, MeasuredReply
 from harness.measures.repetition import echo, repetition
+from harness.measures.words import spoken_words
 from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
 MEASURES = (
@@ -33,6 +33,14 @@ MEASURES = (
         phrase=("finishes more of its replies", "leaves more of its replies unfinished"),
         origin="replies",
         is_rate=True,
+    ),
+    Measure(
+        name="length",
+        label="Length",
+        unit="words",
+        better=None,
+        description="Words per reply.",
+        origin="replies",
     ),
 )
 
@@ -96,7 +104,7 @@ def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
         generation,
         status=status,
         no_text=float(not has_text),
-        length=n_words(text) if has_text else None,
+        length=len(spoken_words(text)) if has_text else None,
         n_tokens=None if generation.is_missing else generation.n_tokens,
         repetition=repetition(text) if has_text else None,
         echo=echo(text, context) if has_text else None,
