@@ -144,8 +144,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def _loaded(text: str) -> Any:
     """The one document of a text.
 
-    Raises:
-        InputError: aliases make more of it than a setting can be, or a text cannot be stored.
+    Raises InputError: aliases make more of it than a setting can be, or a text cannot be stored.
     """
     loader = _Loader(text)
     try:

@@ -60,8 +60,8 @@ class AdapterRecord:
 def open_adapter(folder: Path, *, base: BaseModel | None = None) -> Adapter:
     """An adapter from a PEFT folder, bound to its base: the one that its configuration names, or the one given.
 
-    Raises:
-        InputError: not an adapter that can be loaded, or its base is not named, not there, or another than the given.
+    Raises InputError: not an adapter that can be loaded, or its base is not named, not there, or another than the
+    given.
     """
     files = open_adapter_files(folder)
     bound = bound_base(files, given=base)
@@ -312,8 +312,7 @@ def promote(tracking: Tracking, reference: str, *, alias: str = CHAMPION) -> Ada
 def export(tracking: Tracking, reference: str, target: Path, *, merge: bool = False) -> Path:
     """Write an adapter (or, merged, a whole checkpoint) to a folder that PEFT or transformers loads.
 
-    Raises:
-        InputError: the folder exists and is not empty.
+    Raises InputError: the folder exists and is not empty.
     """
     if target.exists() and any(target.iterdir()):
         raise InputError(f"`{target}` must be a new or empty folder; it holds files")

@@ -71,8 +71,7 @@ class Studies:
 def load_paper(*, profile: str, corpus: str | None) -> tuple[Path, PaperDesign]:
     """The shipped file with a profile's settings, and where it lies.
 
-    Raises:
-        ConfigError: there is no such profile, or a study breaks a rule: before anything is trained.
+    Raises ConfigError: there is no such profile, or a study breaks a rule: before anything is trained.
     """
     file = experiments_folder() / DESIGN_FILE
     design = load_ablation(file, profile=profile, corpus=corpus, kind=PaperDesign)
@@ -93,8 +92,7 @@ def look_at_paper(
 ) -> Preflight:
     """What the whole would take: trainings, replies, the judges' calls, those for the pairs, and people's minutes.
 
-    Raises:
-        InputError: the data cannot be read, without which nothing else can be looked at.
+    Raises InputError: the data cannot be read, without which nothing else can be looked at.
     """
     budget = None if budget_usd is None else Budget(budget_usd)
     session = Session(tracking=tracking, is_forced=is_forced, spending=Spending(budget=budget))
@@ -154,8 +152,7 @@ def _pairs_folder(tracking: Tracking, finished: Finished) -> Path | None:
 def stand_in(base: str | None) -> Iterator[str | None]:
     """A local server for judges that name no endpoint, unless `OPENAI_BASE_URL` names one; gives its address.
 
-    Raises:
-        UnavailableError: it does not answer.
+    Raises UnavailableError: it does not answer.
     """
     if base is None or os.environ.get(SERVER_VARIABLE):
         yield None

@@ -53,8 +53,8 @@ def run(
 ) -> Finished:
     """Train on a corpus and compare with the base on films that were held out.
 
-    Raises:
-        ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the adapter in.
+    Raises ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the
+    adapter in.
     """
     began = time.perf_counter()
     begun = _begin(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)

@@ -31,8 +31,7 @@ def train_recipe(
 ) -> Adapter:
     """Train by a recipe's file and register the adapter as `<recipe>@candidate`.
 
-    Raises:
-        InputError: the recipe breaks a rule, or parent or pairs are given to one that has no place for them.
+    Raises InputError: the recipe breaks a rule, or parent or pairs are given to one that has no place for them.
     """
     data = read_yaml(file) | ({} if seed is None else {"seed": seed})
     name = method_of(data)

@@ -134,9 +134,9 @@ def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared:
 
 def look_at(corpus: str) -> DataLook:
     """What data hold, before any work."""
-    from pipelines.corpus import looking
+    from pipelines.corpus import reading
 
-    return looking.look_at(corpus)
+    return reading.look_at(corpus)
 
 
 def pairs_of_file(file: Path) -> Sequence[PreferencePair]:

@@ -71,8 +71,7 @@ def read_rows(
 def open_archive(path: Path) -> zipfile.ZipFile:
     """A zip whose files may be unpacked in memory: bounded in number, size and ratio, none encrypted.
 
-    Raises:
-        CorpusError: it is no zip, or breaks a bound.
+    Raises CorpusError: it is no zip, or breaks a bound.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -97,8 +96,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """A whole file of an archive that `open_archive` gave; zstd too, which Python's own reader learned late.
 
-    Raises:
-        ARCHIVE_FAULTS: it cannot be read.
+    Raises ARCHIVE_FAULTS: it cannot be read.
     """
     entry = archive.getinfo(name)
     if entry.compress_type != _ZSTD:

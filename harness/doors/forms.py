@@ -113,11 +113,7 @@ class _Reader:
 
 
 def read_foreign(row: Mapping[str, Any]) -> ForeignRow:
-    """A row of any known form.
-
-    Raises:
-        FormError: it is of none, or holds what no model here can be shown.
-    """
+    """A row of any known form. Raises FormError: it is of none, or holds what no model here can be shown."""
     reader = _Reader(row)
     history = _history(reader)
     reply: str | None

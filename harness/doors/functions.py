@@ -76,8 +76,7 @@ def look_in(folder: Path) -> None:
 def load(address: str, kind: type[Any] | None = None) -> Any:
     """What `module:name` names; it was lent by this process, or its module is imported.
 
-    Raises:
-        InputError: there is no such module or name, the module cannot be imported, or it is no `kind`.
+    Raises InputError: there is no such module or name, the module cannot be imported, or it is no `kind`.
     """
     found = _LENT.get(address)
     if found is None:
@@ -116,8 +115,7 @@ def plain(said: Any) -> Any:
 def parameters(function: Callable[..., Any], known: tuple[str, ...], *, first: str) -> tuple[str, ...]:
     """The names under which a function wants its arguments; its first one is `first`, whatever it is called.
 
-    Raises:
-        InputError: it asks for something that is not known.
+    Raises InputError: it asks for something that is not known.
     """
     asked = [
         p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
@@ -166,11 +164,7 @@ def _imported(address: str) -> Any:
 
 
 def _content(value: Any, seen: set[int]) -> list[str]:
-    """Lines that say all of a value; each object once.
-
-    Raises:
-        UnnamedError: it cannot be said.
-    """
+    """Lines that say all of a value; each object once. Raises UnnamedError: it cannot be said."""
     if isinstance(value, _PLAIN):
         return [f"{type(value).__name__} {value!r}"]
     if id(value) in seen:

@@ -113,8 +113,7 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     The rules: there is a template; it writes every turn; the prompt's rendering is the beginning of the rendering with
     the reply, which then goes on with the reply's own tokens; and a control token follows the reply.
 
-    Raises:
-        ConfigError: no adaptation makes a rule hold, so that training and generation would see different text.
+    Raises ConfigError: no adaptation makes a rule hold, so that training and generation would see different text.
     """
     name = getattr(tokenizer, "name_or_path", "") or "tokenizer"
     if not getattr(tokenizer, "chat_template", None):

@@ -86,8 +86,7 @@ def is_absent(text: str | None) -> bool:
 def read_id(value: object, key: str) -> str | None:
     """An id as text: a whole number is its digits; null and a text without anything to read are absence.
 
-    Raises:
-        InputError: it is a float, a boolean, a list or an object, or cannot be stored.
+    Raises InputError: it is a float, a boolean, a list or an object, or cannot be stored.
     """
     if value is None or isinstance(value, str):
         if is_absent(value):
@@ -99,11 +98,7 @@ def read_id(value: object, key: str) -> str | None:
 
 
 def require_id(row: Mapping[str, Any], key: str) -> str:
-    """`read_id` of a key that every row must have.
-
-    Raises:
-        InputError: it is absent, or no id.
-    """
+    """`read_id` of a key that every row must have. Raises InputError: it is absent, or no id."""
     if (given := read_id(row.get(key), key)) is None:
         raise InputError(f"`{key}` must be a text or a whole number, got {shown(row.get(key))}")
     return given
@@ -117,11 +112,7 @@ def unused(default: str, given: Collection[str]) -> str:
 
 
 def require_sound(text: str, key: str) -> str:
-    """The text, where all of it can be stored.
-
-    Raises:
-        InputError: it holds a lone surrogate or NUL.
-    """
+    """The text, where all of it can be stored. Raises InputError: it holds a lone surrogate or NUL."""
     if (broken := _BROKEN.search(text)) is not None:
         what = "NUL" if broken[0] == "\0" else f"the lone surrogate U+{ord(broken[0]):04X}"
         raise InputError(f"`{key}` must be text that UTF-8 can hold, got {what} at character {broken.start() + 1}")
@@ -131,8 +122,8 @@ def require_sound(text: str, key: str) -> str:
 def decode_text(data: bytes, *, file: Path | str, line: int | None = None) -> str:
     """UTF-8 without its byte order mark.
 
-    Raises:
-        CorpusError: the bytes are of another encoding; it names the line, which is `line` where the data is one line.
+    Raises CorpusError: the bytes are of another encoding; it names the line, which is `line` where the data is one
+    line.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise CorpusError(file, "text must be UTF-8, got UTF-16; save it as UTF-8", line=line)

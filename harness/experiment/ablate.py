@@ -18,12 +18,11 @@ from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment.arms import AblationDesign
 from harness.experiment.engine import Finished, conclude, run_plan
-from harness.experiment.evaluate import overlaid, read_design, with_measures
+from harness.experiment.evaluate import resolved
 from harness.experiment.plan import plan_ablation
 from harness.experiment.planning.checks import Preflight
 from harness.experiment.preflight import look, require_affordable
 from harness.experiment.session import Session
-from harness.experiment.task_choice import of_design, with_task
 from harness.experiment.workers.schedule import Ran, Workers
 from harness.experiment.workers.screen import Screen
 from harness.experiment.workers.tracking_server import served
@@ -67,16 +66,11 @@ def load_ablation(
 ) -> Design:
     """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
 
-    Raises:
-        ConfigError: the file breaks a rule, or has no profile of that name.
+    Raises ConfigError: the file breaks a rule, or has no profile of that name.
     """
-    data: dict[str, Any] = read_design(file, profile=profile)
-    if corpus is not None:
-        data = overlaid(data, {"data": {"corpus": corpus}})
-    if seeds:
-        data = data | {"seeds": list(seeds)}
-    data = with_measures(data, measures)
-    return parse(with_task(data, of_design(data, named=task)), kind, where=str(file))
+    own = {"seeds": list(seeds)} if seeds else {}
+    data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
+    return parse(data, kind, where=str(file))
 
 
 def run(
@@ -96,8 +90,7 @@ def run(
 
     Workers have no purse in common: with a budget it does not begin where calls could cost more.
 
-    Raises:
-        InputError: the design cannot be run as it stands; found before anything is trained.
+    Raises InputError: the design cannot be run as it stands; found before anything is trained.
     """
     began = time.perf_counter()
     plan = plan_ablation(design, folder=file.resolve().parent, limit=limit)

@@ -130,8 +130,7 @@ def varying(arms: Mapping[str, Mapping[str, Any]], fixed: Mapping[str, Any]) -> 
 def override(recipe: Mapping[str, Any], settings: Mapping[str, Any], *, section: str) -> dict[str, Any]:
     """A recipe's data with the dotted overrides of its section laid over it.
 
-    Raises:
-        ConfigError: an override names a key that the recipe does not have, so that nothing would read it.
+    Raises ConfigError: an override names a key that the recipe does not have, so that nothing would read it.
     """
     result = dict(recipe)
     for dotted, value in settings.items():

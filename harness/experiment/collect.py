@@ -83,8 +83,7 @@ def collect(
 ) -> Collected:
     """Read what the stages have left.
 
-    Raises:
-        StageError: no arm came through, or what is taken over all of them failed.
+    Raises StageError: no arm came through, or what is taken over all of them failed.
     """
     lost = {cell.name: why for cell in plan.cells if (why := _loss(plan, cell, ran))}
     _require_some(design, plan, ran, lost)

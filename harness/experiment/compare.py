@@ -62,8 +62,7 @@ def build_design(
     have no references. `family` names other measures to claim something on, each as an experiment file declares it;
     length cap and temperature are the task's where they are None.
 
-    Raises:
-        InputError: both sides are the same, no data is named, or a side cannot be told from its text.
+    Raises InputError: both sides are the same, no data is named, or a side cannot be told from its text.
     """
     if (data is None) == (corpus is None):
         raise InputError("`compare` needs test prompts: give exactly one of --data test.jsonl and --corpus sample")

@@ -304,8 +304,7 @@ class ExperimentDesign(StrictConfig):
     def require_reachable(self, n_clusters: int) -> None:
         """Refuse a family of sign-flip tests that this many films could never decide.
 
-        Raises:
-            InputError: no p value can become small enough.
+        Raises InputError: no p value can become small enough.
         """
         if self.family.test == "sign_flip":
             n_tests = len(self.family.measures) * len(self.contrasts)

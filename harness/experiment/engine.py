@@ -158,8 +158,7 @@ def _require_same_test(
 ) -> None:
     """Every arm is asked the same prompts, and they suffice for the declared tests.
 
-    Raises:
-        InputError: arms would see different TEST prompts, or no sign-flip p value can be small enough.
+    Raises InputError: arms would see different TEST prompts, or no sign-flip p value can be small enough.
     """
     asked: dict[str, str] = {}
     for cell in plan.cells:

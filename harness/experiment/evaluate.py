@@ -40,16 +40,28 @@ def load_design(
 ) -> EvaluationDesign:
     """An experiment file with a profile's settings laid over it, and measures of its caller's added to its family.
 
-    Raises:
-        ConfigError: the file breaks a rule, or has no profile of that name.
+    Raises ConfigError: the file breaks a rule, or has no profile of that name.
     """
+    own = {} if seed is None else {"seed": seed}
+    data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
+    return parse(data, EvaluationDesign, where=str(file))
+
+
+def resolved(
+    file: Path,
+    own: Mapping[str, Any],
+    *,
+    profile: str | None,
+    corpus: str | None,
+    task: str | None,
+    measures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The data of an experiment file under all that its caller says; `own` stands in the place of its keys."""
     data = read_design(file, profile=profile)
     if corpus is not None:
         data = overlaid(data, {"data": {"corpus": corpus}})
-    if seed is not None:
-        data = data | {"seed": seed}
-    data = with_measures(data, measures)
-    return parse(with_task(data, of_design(data, named=task)), EvaluationDesign, where=str(file))
+    data = with_measures({**data, **own}, measures)
+    return with_task(data, of_design(data, named=task))
 
 
 def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,8 +79,7 @@ def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str
 def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
     """The plain data of an experiment file with a profile's settings laid over it; functions beside it are found.
 
-    Raises:
-        ConfigError: the file is not YAML, or has no profile of that name.
+    Raises ConfigError: the file is not YAML, or has no profile of that name.
     """
     functions.look_in(file.parent)
     data = read_yaml(file)
@@ -83,8 +94,7 @@ def read_design(file: Path, *, profile: str | None = None) -> dict[str, Any]:
 def run(session: Session, design: EvaluationDesign, *, folder: Path, limit: int | None = None) -> Finished:
     """Evaluate an experiment from its corpus or file; `folder` is what the design's relative paths start from.
 
-    Raises:
-        InputError: something that it needs is not there, which is found out before any work.
+    Raises InputError: something that it needs is not there, which is found out before any work.
     """
     plan = _plan(session, design, folder=folder, limit=limit)
     look(session, design, plan, folder=folder).begin(session.say)

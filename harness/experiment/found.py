@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.composing import compose
 from harness.errors import InputError
 from harness.experiment.measured_arms import DIVERSITY, value_column
 from harness.reporting.findings import findings_json, index
@@ -58,16 +59,7 @@ class Found:
     def verdicts(self) -> tuple[Claim, ...]:
         """Every contrast on every measure, the declared ones first."""
         claims = [
-            Claim(
-                measure=f.name,
-                contrast=f.contrast or "",
-                verdict=f.verdict.label,
-                estimate=f.estimate,
-                unit=f.unit,
-                in_family=f.verdict.in_family,
-                reason=f.verdict.reason,
-                settle=f.verdict.settle,
-            )
+            compose(Claim, f, f.verdict, measure=f.name, contrast=f.contrast or "", verdict=f.verdict.label)
             for named in self._page.index.of_contrasts()
             if (f := named.finding).verdict is not None
         ]
@@ -84,8 +76,7 @@ class Found:
 
         A row is a reply, or a film where the measure is one of all replies together.
 
-        Raises:
-            InputError: nothing of that name was measured, or it has no rows.
+        Raises InputError: nothing of that name was measured, or it has no rows.
         """
         import pandas as pd
 
@@ -99,11 +90,7 @@ class Found:
         return pd.concat(frames, ignore_index=True)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write the whole report to a file: .html, .md or .json.
-
-        Raises:
-            InputError: it ends in something else.
-        """
+        """Write the whole report to a file: .html, .md or .json. Raises InputError: it ends in something else."""
         target = Path(path)
         files = {".html": self.files.html, ".md": self.files.markdown, ".json": self.files.json}
         if target.suffix not in files:

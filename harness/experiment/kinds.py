@@ -80,11 +80,7 @@ def provider_names() -> tuple[str, ...]:
 
 
 def provider() -> Provider:
-    """The module that prepares and trains.
-
-    Raises:
-        StageError: none was named.
-    """
+    """The module that prepares and trains. Raises StageError: none was named."""
     if not _NAMES:
         raise StageError("no package that prepares data was named; import `pipelines` first")
     found: Any = importlib.import_module(_NAMES[0])
@@ -97,11 +93,7 @@ def methods() -> dict[str, StageKind]:
 
 
 def stage_kind(name: str) -> StageKind:
-    """The kind of that name.
-
-    Raises:
-        StageError: nothing declares it.
-    """
+    """The kind of that name. Raises StageError: nothing declares it."""
     from harness.experiment.tasks import KINDS
 
     known = {kind.name: kind for kind in (*KINDS, *(provider().KINDS if _NAMES else ()))}

@@ -89,8 +89,7 @@ def refuse_seen(
     Known of adapters that were trained here: their data digest leads to the prepared corpus behind them. Two splits of
     one corpus with different seeds are how it happens.
 
-    Raises:
-        SplitError: an adapter has seen a film of `test`.
+    Raises SplitError: an adapter has seen a film of `test`.
     """
     asked = {prompt.cluster for prompt in test}
     corpus = read_summary(prepared.folder).corpus_digest

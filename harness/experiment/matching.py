@@ -41,7 +41,8 @@ def match(runs: Mapping[str, PeerRun], *, by: By = "auto") -> Matched:
     Raises:
         InputError: a row stands twice, or no question is in all runs.
     """
-    ids, texts = _places(runs, _id), _places(runs, _text)
+    ids = _places(runs, lambda row: None if is_absent(row.id) else row.id)
+    texts = _places(runs, lambda row: row.question.strip() or None)
     odd = _of_other_questions(ids)
     n_ids, n_texts = _n_shared(ids, runs), _n_shared(texts, runs)
     chosen: Literal["id", "text"] = "id"
@@ -65,14 +66,6 @@ def match(runs: Mapping[str, PeerRun], *, by: By = "auto") -> Matched:
         raise InputError(f"runs that are compared must share questions, got none in all {len(runs)} (e.g. {examples})")
     rows_by_id = {key if chosen == "id" else _digest(key): by_run for key, by_run in found.items()}
     return Matched(by=chosen, rows=rows_by_id, n_shared=n_shared, notes=tuple(_unmatched(rows_by_id, runs)))
-
-
-def _id(row: PeerRow) -> str | None:
-    return None if is_absent(row.id) else row.id
-
-
-def _text(row: PeerRow) -> str | None:
-    return row.question.strip() or None
 
 
 def _places(runs: Mapping[str, PeerRun], key: Key) -> dict[str, dict[str, list[PeerRow]]]:

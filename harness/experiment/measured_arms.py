@@ -109,8 +109,7 @@ class ImportedRun:
     def arm(self, measure: str, scored: Scored) -> MeasuredArm:
         """The scores under the variant's name; a place without one is missing.
 
-        Raises:
-            InputError: there is none of that name.
+        Raises InputError: there is none of that name.
         """
         variant = scored.variant
         values = {(s.prompt_id, s.draw): s.value for s in self.scores if s.variant == variant}
@@ -124,11 +123,7 @@ class ImportedRun:
 
 
 def read_imported_run(tracking: Tracking, measure: str, run_id: str) -> ImportedRun:
-    """What `screentest scores import` stored.
-
-    Raises:
-        InputError: the run holds no imported scores.
-    """
+    """What `screentest scores import` stored. Raises InputError: the run holds no imported scores."""
     info = tracking.source_of(tracking.run(run_id))
     folder = tracking.folder(info.run_id)
     if not (folder / SCORES_FILE).is_file():

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 def plan_ablation(design: AblationDesign, *, folder: Path, limit: int | None = None) -> Plan:
     """Arms × seeds, with the trainings of each; `folder` is what the design's relative paths start from.
 
-    Raises:
-        ConfigError: a recipe or a judge is missing or broken, or an override names a key that nothing reads.
+    Raises ConfigError: a recipe or a judge is missing or broken, or an override names a key that nothing reads.
     """
     trainings.refuse_unknown(design)
     builder = Builder()
@@ -53,8 +52,7 @@ def plan_ablation(design: AblationDesign, *, folder: Path, limit: int | None = N
 def plan_evaluation(design: EvaluationDesign, *, folder: Path, prepare: Mapping[str, Any]) -> Plan:
     """The variants with one seed each, nothing trained; `prepare` is how the data are prepared.
 
-    Raises:
-        ConfigError: a judge is missing or broken.
+    Raises ConfigError: a judge is missing or broken.
     """
     builder = Builder()
     prepared = builder.add("prepare", prepare, {}, "Prepare")

@@ -22,8 +22,9 @@ from harness.experiment.planning.pace import HOUR, Pace, measure_speed, say_effo
 from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session
-from harness.experiment.tasks import run_ticket, test_prompts, variant_of
+from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.variants import has_weights
+from harness.experiment.workers.here import ThisProcess
 from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
 from harness.models.recorded import RecordedModel
 from harness.store.artifacts import read_json
@@ -74,33 +75,21 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     return found
 
 
-class _Dry:
+class _Dry(ThisProcess):
     """Workers that look whether a stage stands, and do nothing else but prepare data."""
 
-    n_slots = 1
-
     def __init__(self, session: Session) -> None:
-        self._session, self._done = session, list[Event]()
+        super().__init__(session)
         self.errors: list[ScreentestError] = []
 
     def start(self, ticket: Ticket) -> None:
-        key = ticket.task.key
         try:
-            found = run_ticket(self._session, ticket)
+            super().start(ticket)
         except NotStanding:
-            self._done.append(Event(key=key, kind="failed", message="", is_final=True))
+            self._done.append(Event(key=ticket.task.key, kind="failed", message="", is_final=True))
         except ScreentestError as err:
             self.errors.append(err)
-            self._done.append(Event(key=key, kind="failed", message=str(err), is_final=True))
-        else:
-            self._done.append(Event(key=key, kind="done", run_id=found.run_id, is_reused=True))
-
-    def wait(self) -> list[Event]:
-        done, self._done = self._done, []
-        return done
-
-    def close(self) -> None:
-        """Nothing to let go of."""
+            self._done.append(Event(key=ticket.task.key, kind="failed", message=str(err), is_final=True))
 
 
 def _run_dry(session: Session, tasks: Mapping[str, Task], ran: Ran) -> list[ScreentestError]:

@@ -59,6 +59,7 @@ def build_record(
     n_seeds = len(design.training_seeds)
     noun = parts.cluster_noun(collected.prepared, design.kind)
     chosen, how = _examples(design, collected, noun)
+    is_decoding_shared = all(decoding_of(design, arm) == design.decoding for arm in design.arm_names)
     return records.ReportRecord(
         title=design.name,
         question=design.question,
@@ -74,7 +75,7 @@ def build_record(
         ),
         measures=(*_measures(design, collected, found), *bias_measures(collected.uses)),
         primary=design.family.measures[0] if design.family.measures else None,
-        decoding=design.decoding.noun(seed=design.seed) if _is_decoding_shared(design) else None,
+        decoding=design.decoding.noun(seed=design.seed) if is_decoding_shared else None,
         judges=judges,
         qualifications=tuple(parts.called_as(found, noun) for found in collected.qualifications),
         distributions=tuple(
@@ -137,13 +138,9 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
     control = {arm.measure: arm for arm in collected.arms if arm.arm == design.control}
     shown = []
     for name, rule in found.rules.items():
-        known, judge, effect = (
-            None
-            if (declared := design.measures.get(name, MeasureDesign())).scores is not None
-            else find_measure(name, declared.measure),
-            collected.uses.get(name),
-            rule.smallest_effect,
-        )
+        declared, judge = design.measures.get(name, MeasureDesign()), collected.uses.get(name)
+        known = None if declared.scores is not None else find_measure(name, declared.measure)
+        effect = rule.smallest_effect
         of_control = None if effect is None else control.get(name)
         shown.append(
             records.Measure(
@@ -247,10 +244,6 @@ def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:
     ]
     scored.sort(key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))
     return (*lost, *parts.missing_rows(generations, scored), *parts.missing_references(collected.arms))
-
-
-def _is_decoding_shared(design: ExperimentDesign) -> bool:
-    return all(decoding_of(design, arm) == design.decoding for arm in design.arm_names)
 
 
 def _limitations(design: ExperimentDesign, collected: Collected, training: arms.Trainings) -> tuple[str, ...]:

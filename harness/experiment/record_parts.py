@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.composing import compose
 from harness.experiment.analysis.contrasts import called
 from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
@@ -31,7 +32,7 @@ from harness.reporting.record import (
 from harness.store.artifacts import read_json, read_manifest, read_parquet
 from harness.store.tracking import StageResult, Tracking
 from harness.task_kinds import TaskKind
-from harness.types import SPLITS, Generation, Message, Prompt, Qualification, ScoreStatus, Variant
+from harness.types import SPLITS, Generation, Prompt, Qualification, ScoreStatus, Variant
 
 MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
@@ -146,13 +147,11 @@ def titles(prepared: StageResult) -> dict[str, str]:
 def stage_lines(stages: Sequence[StageResult], *, arms: Mapping[str, str]) -> tuple[StageLine, ...]:
     """The lineage: every stage under the numbers, by the run that did the work; `arms` whose replies a run has."""
     return tuple(
-        StageLine(
-            name=stage.name,
+        compose(
+            StageLine,
+            stage,
             run_id=stage.source_run_id,
             is_reused=stage.reused,
-            fingerprint=stage.fingerprint,
-            seconds=stage.seconds,
-            inputs=dict(stage.inputs),
             artifacts=read_manifest(stage.folder),
             arm=arms.get(stage.source_run_id, ""),
         )
@@ -182,7 +181,7 @@ def samples(
         Sample(
             prompt_id=prompt.id,
             title=film_titles.get(prompt.cluster, prompt.cluster),
-            history=tuple(Line(speaker=_speaker(m), text=m.content) for m in prompt.messages),
+            history=tuple(Line(speaker=m.name or "", text=m.content) for m in prompt.messages),
             reference=None if prompt.reference is None else Line(speaker=_answerer(prompt), text=prompt.reference),
             replies=tuple(
                 SampleReply(
@@ -277,10 +276,6 @@ def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[st
     )
 
 
-def _speaker(message: Message) -> str:
-    return message.name or ""
-
-
 def _answerer(prompt: Prompt) -> str:
     """The character who answers: the one whose lines are the assistant's."""
     return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
@@ -338,14 +333,6 @@ def lost_scores(file: Path) -> list[LostScores]:
     missing = table.filter(table["value"].is_null())
     counted = missing.group_by([*GROUP, "status"]).aggregate([([], "count_all")]).to_pylist()
     found = [
-        LostScores(
-            judge_id=row["judge_id"],
-            criterion=row["criterion"],
-            variant=row["variant"],
-            status=row["status"],
-            n=row["count_all"],
-            of=totals[tuple(row[name] for name in GROUP)],
-        )
-        for row in counted
+        LostScores(n=row.pop("count_all"), of=totals[tuple(row[name] for name in GROUP)], **row) for row in counted
     ]
     return sorted(found, key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))

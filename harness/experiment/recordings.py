@@ -24,8 +24,7 @@ def asked_prompts(
     A prompt that one file answers and another lacks is asked, and missing there; with `common`, files of replies, those
     are asked that all of them answer, as they stand in TEST.
 
-    Raises:
-        InputError: there is no such prompt.
+    Raises InputError: there is no such prompt.
     """
     if common:
         answers = [RecordedModel.load(Path(file)).prompt_ids for file in common]

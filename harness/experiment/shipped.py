@@ -14,11 +14,7 @@ def experiments_folder() -> Path:
 
 
 def shipped(name: str) -> Path:
-    """A file or folder that ships.
-
-    Raises:
-        UnavailableError: it is not there.
-    """
+    """A file or folder that ships. Raises UnavailableError: it is not there."""
     code = Path(__file__).resolve().parents[2]
     # Of `site-packages` and the three folders above one is the root of a venv, a user's, a --prefix or a --target.
     roots = [*[code, *code.parents][:4], Path(sys.prefix)]

@@ -26,8 +26,7 @@ FORMS = "a file, a pandas DataFrame, a list of dicts or a datasets.Dataset"
 def data_file(data: Any, settings: Settings) -> Path:
     """The rows as a JSONL file, named by its content where they come from memory.
 
-    Raises:
-        InputError: it is no table of rows, is empty, or a value cannot be written.
+    Raises InputError: it is no table of rows, is empty, or a value cannot be written.
     """
     if isinstance(data, str | os.PathLike):
         return Path(data)
@@ -47,8 +46,7 @@ def data_file(data: Any, settings: Settings) -> Path:
 def side_of(given: Any, settings: Settings, *, base: str | None) -> Side:
     """A variant: as on a command line, rows of replies, a model in memory with its tokenizer, or a function.
 
-    Raises:
-        InputError: it is none of them.
+    Raises InputError: it is none of them.
     """
     if isinstance(given, str | os.PathLike):
         return Side.of(os.fspath(given), base=base)
@@ -76,8 +74,7 @@ def side_of(given: Any, settings: Settings, *, base: str | None) -> Side:
 def declared_measures(given: Iterable[Any], *, beside: Path | None = None) -> dict[str, dict[str, Any]]:
     """Measures of a call as a file declares them: names, addresses, `@measure`s, `@judge`s, judges' folders.
 
-    Raises:
-        InputError: one of them is nothing of the kind.
+    Raises InputError: one of them is nothing of the kind.
     """
     functions.look_in(beside or Path.cwd())
     declared: dict[str, dict[str, Any]] = {}
@@ -92,8 +89,7 @@ def declared_measures(given: Iterable[Any], *, beside: Path | None = None) -> di
 def require_importable(declared: Mapping[str, Mapping[str, Any]], *, who: str) -> None:
     """Refuse functions that worker processes cannot find.
 
-    Raises:
-        InputError: one was defined in a notebook, in a script or inside a function.
+    Raises InputError: one was defined in a notebook, in a script or inside a function.
     """
     for name, said in declared.items():
         address = str(said.get("measure") or Path(said.get("judge") or "").name.partition("#")[0])
@@ -107,8 +103,7 @@ def require_importable(declared: Mapping[str, Mapping[str, Any]], *, who: str) -
 def judge_path(judge: Any) -> Path:
     """Where `load_judge_spec` finds a judge: its folder, or the `module:name` of its function.
 
-    Raises:
-        InputError: it is no judge.
+    Raises InputError: it is no judge.
     """
     if isinstance(judge, OwnJudge):
         functions.lend(judge.address, judge)

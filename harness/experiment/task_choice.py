@@ -50,8 +50,7 @@ class Chosen:
 def choose_task(data: str | None, *, named: str | None = None) -> Chosen:
     """The task that was named, else the one that rows of a JSONL file look like; corpora of films are dialogue.
 
-    Raises:
-        InputError: there is no such task, or the file cannot be read.
+    Raises InputError: there is no such task, or the file cannot be read.
     """
     look = provider().look_at(data) if data is not None and Path(data).suffix.lower() in ROWS else None
     if named is not None:
@@ -65,8 +64,7 @@ def choose_task(data: str | None, *, named: str | None = None) -> Chosen:
 def of_design(design: Mapping[str, Any], *, named: str | None = None) -> Chosen:
     """The task of an experiment's data, as its caller, its file or its rows say.
 
-    Raises:
-        InputError: there is no such task, or the rows cannot be read.
+    Raises InputError: there is no such task, or the rows cannot be read.
     """
     asked = design.get("data")
     source = asked.get("file") or asked.get("corpus") if isinstance(asked, Mapping) else None

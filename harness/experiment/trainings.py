@@ -15,11 +15,7 @@ from harness.experiment.preparing import system_setting
 
 
 def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
-    """What an arm goes through, in order.
-
-    Raises:
-        ConfigError: the order cannot be trained.
-    """
+    """What an arm goes through, in order. Raises ConfigError: the order cannot be trained."""
     said = tuple(design.settings_of(arm).get("stages", design.stages))
     allowed: list[tuple[str, ...]] = [()]
     for way in allowed:  # grows while it is read: each way is followed by those that go on from it
@@ -66,7 +62,8 @@ def _pairs(
     builder: Builder, design: AblationDesign, *, arm: str, seed: int, folder: Path, needs: Mapping[str, str]
 ) -> str:
     """How an arm's preference pairs are made on the adapter that it has so far."""
-    data = override(_pairs_defaults(), {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
+    defaults = {name: info.get_default() for name, info in _shape("pairs").model_fields.items()}
+    data = override(defaults, {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
     data = override(data, design.settings_of(arm), section="pairs") | {"seed": seed}
     if data["judge"] is not None:
         data |= {"judge": str(folder / str(data["judge"]))}
@@ -109,10 +106,6 @@ def _shape(kind: str) -> type[StrictConfig]:
     if recipe is None:
         raise ConfigError(f"`{kind}` has no settings that a file could state")
     return recipe()
-
-
-def _pairs_defaults() -> dict[str, Any]:
-    return {name: info.get_default() for name, info in _shape("pairs").model_fields.items()}
 
 
 def _recipe(design: AblationDesign, kind: str, folder: Path) -> dict[str, Any]:

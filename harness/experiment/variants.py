@@ -193,11 +193,7 @@ def _served(server: Prober) -> dict[str, Any]:
 
 
 def adapter_of(design: VariantDesign, tracking: Tracking) -> Adapter:
-    """The adapter that a declaration names: a PEFT folder, or one of the registry.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """The adapter that a declaration names: a PEFT folder, or one of the registry. Raises InputError: it is neither."""
     named = design.adapter or ""
     if Path(named).is_dir():
         return open_adapter(Path(named), base=None if design.base is None else resolve_base(design.base))

@@ -133,11 +133,7 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
 
 
 def require_taught(spec: JudgeSpec) -> TaughtHead:
-    """The head of a learned judge.
-
-    Raises:
-        JudgeError: it was not taught yet.
-    """
+    """The head of a learned judge. Raises JudgeError: it was not taught yet."""
     if spec.taught is None:
         raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head; teach it on TRAIN films")
     return spec.taught

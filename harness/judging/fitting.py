@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness.composing import compose
 from harness.judging.neutralise import neutralise
 from harness.types import Criterion, JudgedItem, Message, Score, ScoreStatus
 
@@ -40,14 +41,13 @@ def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> F
     status; a conversation without a turn to answer is `unsupported`.
     """
     messages = tuple(replace(m, content=neutralise(m.content), name=None) for m in item.messages)
-    fitted = FittedItem(
-        id=item.id,
+    fitted = compose(
+        FittedItem,
+        item,
         messages=messages,
         reply=neutralise(item.reply),
-        is_truncated=item.is_truncated,
         criteria=tuple(c for c in criteria if not item.criteria or c.name in item.criteria),
         opponent=None if item.opponent is None else neutralise(item.opponent),
-        is_opponent_truncated=item.is_opponent_truncated,
     )
     replies = [fitted.reply] if fitted.opponent is None else [fitted.reply, fitted.opponent]
     if item.missing is not None:

@@ -52,8 +52,7 @@ def judge_matrix(
 ) -> list[JudgeAgreement]:
     """Every two judges of the same criterion, in the order given.
 
-    Raises:
-        InputError: no two of them judge the same criterion.
+    Raises InputError: no two of them judge the same criterion.
     """
     seed = int(rng.integers(1 << 63))  # of a stream per number: no agreement depends on the judges beside it
     found = [

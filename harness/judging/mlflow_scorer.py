@@ -26,8 +26,7 @@ def as_scorer(judge: Judge, *, criteria: Sequence[str] = ()) -> Any:
 
     A pairwise judge compares a row's reply with `expectations["expected_response"]`, in both orders.
 
-    Raises:
-        InputError: a criterion that the judge does not score; and, while it runs, a row that holds no conversation.
+    Raises InputError: a criterion that the judge does not score; and, while it runs, a row that holds no conversation.
     """
     from mlflow.genai.scorers import scorer
 

@@ -50,8 +50,7 @@ def make_judge(
 ) -> OwnJudge:
     """A judge of a function; a criterion that does not ship is defined by the function's own words.
 
-    Raises:
-        InputError: it takes no items, or a name is none.
+    Raises InputError: it takes no items, or a name is none.
     """
     functions.parameters(function, (), first="the list of items")
     words = inspect.getdoc(function) or ""

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from harness import stats
+from harness.composing import compose
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
 from harness.judging.preferences import first_position, item_values, position_consistency
@@ -224,10 +225,9 @@ def _control_result(judged: Sequence[_Judged], rule: _Rule) -> ControlResult | N
     n, min_auc = len(judged), rule.min_auc
     status = control_status(auc, concordance, kind=control.kind, n_controls=n, min_auc=min_auc)
     settle = what_would_settle(auc, n_pairs=len(whole), n_controls=n, min_auc=min_auc)
-    return ControlResult(
-        criterion=control.criterion,
-        family=control.family,
-        kind=control.kind,
+    return compose(
+        ControlResult,
+        control,
         auc=auc,
         concordance=concordance,
         status=status,

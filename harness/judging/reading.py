@@ -8,11 +8,11 @@ reads is its mode: `exact` here, `logprobs` and `sampled` in `harness.judging.re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from harness.judging.isolation import Outcome, call_isolating
+from harness.errors import InputError
 from harness.judging.protocol import OnProgress
 from harness.models.endpoint.calls import ChatCall
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
@@ -87,3 +87,34 @@ def is_sound(answer: OptionProbabilities, request: OptionRequest) -> bool:
         and all(math.isfinite(x) and 0 <= x <= 1 for x in (*p, answer.mass))
         and math.isclose(math.fsum(p), 1.0, abs_tol=1e-4)
     )
+
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Generic[Answer]):
+    """What became of one request: an answer, or why there is none."""
+
+    answer: Answer | None
+    error: str = ""
+
+
+def call_isolating(
+    call: Callable[[Sequence[Request]], Sequence[Answer]], requests: Sequence[Request]
+) -> list[Outcome[Answer]]:
+    """Outcomes in the order of the requests.
+
+    Only InputError, "this request cannot be used", is taken apart and recorded. Anything else (no memory, no model)
+    concerns the machine and not the item, and is raised: recording it would make every score of the run missing.
+    """
+    if not requests:
+        return []
+    try:
+        return [Outcome(answer=answer) for answer in call(requests)]
+    except InputError as err:
+        if len(requests) == 1:
+            return [Outcome(answer=None, error=str(err))]
+    middle = len(requests) // 2
+    return [*call_isolating(call, requests[:middle]), *call_isolating(call, requests[middle:])]

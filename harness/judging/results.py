@@ -23,11 +23,11 @@ class ScoredGeneration:
     judge_id: str
     value: float | None  # None is missing; `status` says why
     status: ScoreStatus
-    probabilities: tuple[float, ...] | None
-    mass: float | None
-    entropy: float | None
-    total: float | None
-    n_tokens: int | None
+    probabilities: tuple[float, ...] | None = None
+    mass: float | None = None
+    entropy: float | None = None
+    total: float | None = None
+    n_tokens: int | None = None
     mode: str
     reason: str
     item_id: str

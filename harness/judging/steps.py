@@ -8,7 +8,7 @@ and frozen in the criterion's file, where they are part of the judge's id.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -57,8 +57,7 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel, kind: TaskKind = 
             f"the steps of `{criterion.name}` must be a numbered list of {MIN_STEPS} to {MAX_STEPS}, the model wrote "
             f"{len(steps)}: {reply.text[:200]!r}; take a larger model, or write them by hand"
         )
-    drafted = Criterion(name=criterion.name, definition=criterion.definition, steps=steps, scale=criterion.scale)
-    return DraftedSteps(criterion=drafted, text=reply.text)
+    return DraftedSteps(criterion=replace(criterion, steps=steps), text=reply.text)
 
 
 def steps_request(criterion: Criterion, *, kind: TaskKind = DIALOGUE) -> ReplyRequest:
@@ -94,8 +93,7 @@ def require_unfrozen(path: Path, criterion: Criterion, *, force: bool) -> None:
 def freeze_steps(path: Path, drafted: DraftedSteps, *, written_by: str, force: bool = False) -> None:
     """Write the steps into the criterion's file, whole, with a comment that says who wrote them.
 
-    Raises:
-        ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
+    Raises ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
     """
     require_unfrozen(path, read_criterion(path), force=force)
     body = {

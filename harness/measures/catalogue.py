@@ -28,8 +28,7 @@ CATALOGUE: Mapping[str, Measure] = MappingProxyType(_shipped())
 def find_measure(name: str, address: str | None = None) -> Measure | None:
     """A measure by `module:name`, else by its name here or in an installed package; None where nothing has it.
 
-    Raises:
-        InputError: the address leads to no measure.
+    Raises InputError: the address leads to no measure.
     """
     if address is None and name in CATALOGUE:
         return CATALOGUE[name]

@@ -83,8 +83,7 @@ def film_diversity(generations: Sequence[Generation]) -> list[FilmDiversity]:
     at, the largest that every variant still has with any one film left out. With a single film there is nothing to
     leave out: its value is the measure itself, and self-BLEU, whose references come from other films, is missing.
 
-    Raises:
-        InputError: no generations.
+    Raises InputError: no generations.
     """
     if not generations:
         raise InputError("`generations` must hold at least one reply, got none; generate first")

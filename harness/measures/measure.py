@@ -18,9 +18,8 @@ Phrase = tuple[str, str]
 Per = Literal["reply", "pair", "variant"]
 ASKED = ("prompt", "messages", "reference", "generation")  # what a function may ask for by name, after the reply
 UNITS = {"share": "share", "bits per byte": "bits_per_byte", "nats": "nats"}  # of smallest effects; others: points
-_ORIGINS: Mapping[Per, tuple[Origin, Grain]] = {
-    "reply": ("replies", Grain.REPLY), "pair": ("pair", Grain.PAIR), "variant": ("variant", Grain.PROMPT),
-}  # fmt: skip
+_ORIGINS: Mapping[Per, Origin] = {"reply": "replies", "pair": "pair", "variant": "variant"}
+_GRAINS: Mapping[Origin, Grain] = {"pair": Grain.PAIR, "variant": Grain.PROMPT, "heldout": Grain.PROMPT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,6 @@ class Measure:
     # heldout: human replies; people: replies against human ones; replies, pair: one value a generation; variant: one
     # for all of them
     origin: Origin
-    grain: Grain = Grain.PROMPT
     is_rate: bool = False  # every row is a share in [0, 1]: its mean is a rate, with a rate's interval and warning
     smallest_effect: SmallestEffect | None = None  # the smallest difference that matters
     silence: float | None = None  # what a reply that is empty or was refused is worth; None: it is missing
@@ -46,6 +44,11 @@ class Measure:
     margin: str = ""  # label of its rows' margins, where each has one beside the value; more of it is better
     address: str = ""  # `module:name` of the function
     code: str = ""  # digest of the function's source
+
+    @property
+    def grain(self) -> Grain:
+        """What one row is."""
+        return _GRAINS.get(self.origin, Grain.REPLY)
 
     @property
     def needs_reference(self) -> bool:
@@ -94,8 +97,7 @@ def make_measure(
 ) -> Measure:
     """A measure of a function of the user's.
 
-    Raises:
-        InputError: it asks for arguments that there are not, or is declared as what it cannot be.
+    Raises InputError: it asks for arguments that there are not, or is declared as what it cannot be.
     """
     named = str(name or getattr(function, "__name__", "").strip("<>"))
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,79}", named):
@@ -112,7 +114,6 @@ def make_measure(
         functions.parameters(function, (), first="the list of replies")
     else:
         functions.parameters(function, ("other", *ASKED), first="the reply")
-    origin, grain = _ORIGINS[per]
     effect_unit: Any = "share" if is_rate else UNITS.get(unit, "points")
     return Measure(
         name=named,
@@ -122,8 +123,7 @@ def make_measure(
         description=(inspect.getdoc(function) or f"{functions.address_of(function)}, a function of the user's.").split(
             "\n\n"
         )[0],
-        origin=origin,
-        grain=grain,
+        origin=_ORIGINS[per],
         is_rate=is_rate,
         smallest_effect=None if smallest_effect is None else SmallestEffect(value=smallest_effect, unit=effect_unit),
         function=function,
@@ -135,8 +135,7 @@ def make_measure(
 def read_value(said: Any, measure: Measure) -> float | None:
     """What a function returned as a value; None where it says that there is none.
 
-    Raises:
-        InputError: it is no number.
+    Raises InputError: it is no number.
     """
     value = functions.plain(said)
     if value is None:

@@ -13,7 +13,7 @@ from harness.measures.measure import Measure, MeasuredReply, Taken
 from harness.measures.replies import blank_row, reply_status
 from harness.seeding import stream
 from harness.stats.rows import Floats, code_labels
-from harness.types import Generation, Grain, Prompt, SmallestEffect
+from harness.types import Generation, Prompt, SmallestEffect
 
 if TYPE_CHECKING:
     from harness.models.encoder import Encoder
@@ -88,7 +88,6 @@ MEASURES = (
         phrase=("is harder to tell from people", "is easier to tell from people"),
         meaning="a classifier finds it in {own} instead of {others} of pairs",
         origin="people",
-        grain=Grain.REPLY,
         smallest_effect=SmallestEffect(value=0.05, unit="share"),
         take=detectability_rows,
         margin="Margin of detectability",
@@ -104,7 +103,6 @@ MEASURES = (
             "the same. Replies that keep to the context are nearer, and an echo is nearest."
         ),
         origin="replies",
-        grain=Grain.REPLY,
         take=context_similarity_rows,
         code="context_similarity 1",
     ),

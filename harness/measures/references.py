@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from harness.measures.measure import Measure
-from harness.types import Grain, SmallestEffect
+from harness.types import SmallestEffect
 
 if TYPE_CHECKING:
     from harness.models.encoder import Encoder
@@ -203,7 +203,6 @@ def _measure(
         description=(function.__doc__ or "").split("\n\n")[0],
         phrase=(f"{does} more often", f"{does} less often") if does else None,
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=is_rate,
         silence=0.0,
         smallest_effect=SmallestEffect(value=effect, unit="share" if is_rate else "points"),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from harness.measures.measure import Measure
 from harness.measures.words import grams, words
-from harness.types import Grain
 
 MEASURES = (
     Measure(
@@ -17,7 +16,6 @@ MEASURES = (
         description="Share of a reply's word n-grams that it has said before: loops show here.",
         phrase=("repeats itself less within a reply", "repeats itself more within a reply"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
     ),
     Measure(
@@ -28,7 +26,6 @@ MEASURES = (
         description="Share of a reply's word n-grams copied from the conversation so far.",
         phrase=("copies less of the conversation", "copies more of the conversation"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
     ),
 )

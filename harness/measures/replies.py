@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from harness.composing import compose
 from harness.doors.text import is_absent
 from harness.errors import InputError
-from harness.measures.length import n_words
 from harness.measures.measure import Measure, MeasuredReply
 from harness.measures.repetition import echo, repetition
-from harness.types import NO_REPLY, Generation, Grain, Prompt, ScoreStatus
+from harness.measures.words import spoken_words
+from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
 MEASURES = (
     Measure(
@@ -22,7 +22,6 @@ MEASURES = (
         description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
         phrase=("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
     ),
     Measure(
@@ -33,8 +32,15 @@ MEASURES = (
         description="Share of replies that ran into the length cap instead of ending.",
         phrase=("finishes more of its replies", "leaves more of its replies unfinished"),
         origin="replies",
-        grain=Grain.REPLY,
         is_rate=True,
+    ),
+    Measure(
+        name="length",
+        label="Length",
+        unit="words",
+        better=None,
+        description="Words per reply.",
+        origin="replies",
     ),
 )
 
@@ -57,11 +63,7 @@ class ReplyMetrics:
 
 
 def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[ReplyMetrics]:
-    """A row per generation, in their order.
-
-    Raises:
-        InputError: a generation's prompt is not among the prompts.
-    """
+    """A row per generation, in their order. Raises InputError: a generation's prompt is not among the prompts."""
     by_id = {prompt.id: prompt for prompt in prompts}
     for generation in generations:
         if generation.prompt_id not in by_id:
@@ -102,7 +104,7 @@ def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
         generation,
         status=status,
         no_text=float(not has_text),
-        length=n_words(text) if has_text else None,
+        length=len(spoken_words(text)) if has_text else None,
         n_tokens=None if generation.is_missing else generation.n_tokens,
         repetition=repetition(text) if has_text else None,
         echo=echo(text, context) if has_text else None,

@@ -94,8 +94,7 @@ class AdapterBank:
     def remove(self, name: str) -> None:
         """Let go of an adapter's weights; not while the model is borrowed.
 
-        Raises:
-            InputError: no such adapter was added.
+        Raises InputError: no such adapter was added.
         """
         internal = self._internal[self.require(name)]
         self._unmix()
@@ -112,11 +111,7 @@ class AdapterBank:
         return name is None or self._mixable[self.require(name)]
 
     def require(self, name: str) -> str:
-        """The name itself.
-
-        Raises:
-            InputError: no such adapter was added.
-        """
+        """The name itself. Raises InputError: no such adapter was added."""
         if name not in self._internal:
             known = ", ".join(f"`{n}`" for n in self._internal) or "none"
             raise InputError(f"`adapter` must name an added adapter (there are: {known}), got `{name}`; add it first")
@@ -226,8 +221,7 @@ def bound_base(files: AdapterFiles, *, given: BaseModel | None) -> BaseModel:
 
     A base that is named and cannot be found has moved: a folder may then be given in its place.
 
-    Raises:
-        InputError: none is named and none given, the named one is not there, or the given one is another.
+    Raises InputError: none is named and none given, the named one is not there, or the given one is another.
     """
     source, revision = files.settings.base, files.settings.revision
     if source is None:

@@ -66,8 +66,7 @@ def attach(model: Module, files: AdapterFiles, *, name: str, trainable: bool = F
 def require_fit(adapter: Adapter) -> None:
     """Refuse an adapter that does not fit its base; only what the base's weights decide needs them in memory.
 
-    Raises:
-        InputError: it does not fit.
+    Raises InputError: it does not fit.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -158,8 +157,7 @@ def _own_layers(peft: Any, name: str) -> frozenset[str]:
 def _require_own(peft: Any, key: str, stored: Tensor, name: str) -> None:
     """PEFT saves embeddings where the vocabulary may have grown, and loads them over the base's.
 
-    Raises:
-        InputError: they are not the base's, or belong to nothing.
+    Raises InputError: they are not the base's, or belong to nothing.
     """
     bare = _bare_name(key.removeprefix("base_model.model."))
     named = peft.base_model.model.named_parameters(remove_duplicate=False)

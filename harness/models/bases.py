@@ -89,8 +89,7 @@ def load_tokenizer(base: BaseModel, *, settings: Settings | None = None) -> PreT
 def adaptation_of(base: BaseModel) -> Adaptation:
     """What is done to chats for the base's template; nothing for the embedded one, whose tokenizer need not be read.
 
-    Raises:
-        ConfigError: its template cannot be used.
+    Raises ConfigError: its template cannot be used.
     """
     if base.source == EMBEDDED or not (base_folder(base) / "tokenizer_config.json").is_file():
         return Adaptation()

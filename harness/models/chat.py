@@ -29,8 +29,7 @@ def chat_messages(
 
     `system=None` gives no system message, which leaves the choice to the model's template.
 
-    Raises:
-        InputError: the prompt is empty, does not end with a turn to answer, or brings its own system message.
+    Raises InputError: the prompt is empty, does not end with a turn to answer, or brings its own system message.
     """
     _validate_turns(prompt_messages)
     chat = [] if system is None else [{"role": "system", "content": system}]
@@ -47,8 +46,7 @@ def render(
     `reply_follows` adds the opening of the assistant's turn. Control tokens written out inside a message's text (say,
     a line that contains `<|im_end|>`) are broken up first: text cannot end its own turn.
 
-    Raises:
-        InputError: the template refuses the chat.
+    Raises InputError: the template refuses the chat.
     """
     marks = control(tokenizer)
     safe = [{"role": m["role"], "content": marks.break_up(m["content"])} for m in messages]

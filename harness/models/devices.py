@@ -62,8 +62,7 @@ def device_name() -> str:
 def resolve_device(device: Device) -> str:
     """`cuda` or `cpu`; `auto` takes CUDA when there is one.
 
-    Raises:
-        UnavailableError: CUDA was asked for and is not there.
+    Raises UnavailableError: CUDA was asked for and is not there.
     """
     import torch
 

@@ -39,8 +39,7 @@ def embedded_digest(gguf: Path | None = None) -> str:
 def gguf_file() -> Path:
     """The GGUF file inside the installed wheel; the wheel's own code is never imported.
 
-    Raises:
-        UnavailableError: the wheel is not installed.
+    Raises UnavailableError: the wheel is not installed.
     """
     spec = importlib.util.find_spec(_WHEEL)
     folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]

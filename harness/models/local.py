@@ -231,8 +231,7 @@ class LocalModel:
 
         Between two of them the model is nobody's: who stops reading leaves nothing behind.
 
-        Raises:
-            ConfigError, InputError: see `generate`.
+        Raises ConfigError, InputError: see `generate`.
         """
         validate_decoding(decoding)
         line = Line(job=self._job(0, request, decoding))
@@ -295,8 +294,7 @@ class LocalModel:
         Requests with the same chat share its encoding, however many replies follow it. `known` and `on_answers` as in
         `protocol.Resumable`.
 
-        Raises:
-            InputError: chat and reply do not fit the model's positions.
+        Raises InputError: chat and reply do not fit the model's positions.
         """
         questions = []
         for request in requests:

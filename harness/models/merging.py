@@ -21,8 +21,7 @@ def save_merged(adapter: Adapter, folder: Path) -> None:
 
     Its chat template brings the adapter's own system message where a chat has none.
 
-    Raises:
-        InputError: the checkpoint does not answer as the adapter does, say one on a head that shares its weights.
+    Raises InputError: the checkpoint does not answer as the adapter does, say one on a head that shares its weights.
     """
     import torch
 

@@ -60,8 +60,7 @@ class FunctionModel(GeneratesOnly):
     ) -> list[Reply]:
         """One call a request, in order; of the decoding only whether to keep thinking is looked at.
 
-        Raises:
-            InputError: it returned something else than text or None.
+        Raises InputError: it returned something else than text or None.
         """
         return answered_in_turn(
             requests, lambda request: self._reply(request, decoding), on_reply=on_reply, on_progress=on_progress
@@ -94,8 +93,7 @@ class LiveModel:
     def of(cls, model: Any, tokenizer: Any) -> LiveModel:
         """Name a model by the content of its weights, its tokenizer and its template: seconds for some billions.
 
-        Raises:
-            InputError: it is no such model, or no single adapter is active.
+        Raises InputError: it is no such model, or no single adapter is active.
         """
         if not (hasattr(model, "state_dict") and hasattr(model, "config")) or not hasattr(tokenizer, "chat_template"):
             found = f"({type(model).__name__}, {type(tokenizer).__name__})"

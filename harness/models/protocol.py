@@ -250,8 +250,7 @@ class GeneratesOnly:
 def require(model: LanguageModel, capability: Capability, *, who: str) -> None:
     """Refuse a model that lacks a capability before any work is done.
 
-    Raises:
-        UnavailableError: the model does not support it.
+    Raises UnavailableError: the model does not support it.
     """
     if capability not in model.supports:
         raise _lack(model.supports, capability, who=who)

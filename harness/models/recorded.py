@@ -86,8 +86,7 @@ class RecordedModel(GeneratesOnly):
     ) -> list[Reply]:
         """The recorded replies; decoding was somebody else's, and only whether to keep thinking is looked at.
 
-        Raises:
-            InputError: not one of the requested prompts is in the file, so it belongs to other data.
+        Raises InputError: not one of the requested prompts is in the file, so it belongs to other data.
         """
         if requests and not any((r.key, r.draw) in self._replies for r in requests):
             wanted, has = requests[0].key, next(iter(self._replies))[0]

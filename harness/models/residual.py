@@ -40,8 +40,7 @@ def doubled(lora: Mapping[str, Any]) -> dict[str, Any]:
 def as_plain(peft: Any, weights: Mapping[str, Tensor], *, name: str, files: AdapterFiles) -> dict[str, Tensor]:
     """The same adapter as plain LoRA on the base that is in memory.
 
-    Raises:
-        InputError: the first values cannot be computed again, or are not those that the adapter started from.
+    Raises InputError: the first values cannot be computed again, or are not those that the adapter started from.
     """
     import torch
     from peft.tuners.lora import LoraLayer

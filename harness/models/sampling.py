@@ -30,11 +30,7 @@ _BITS = 54  # of each hash that become a number in (0, 1)
 
 
 def validate_decoding(decoding: Decoding) -> None:
-    """Refuse settings that have no meaning.
-
-    Raises:
-        ConfigError: a setting is out of its range.
-    """
+    """Refuse settings that have no meaning. Raises ConfigError: a setting is out of its range."""
     rules = (
         ("max_new_tokens", decoding.max_new_tokens, decoding.max_new_tokens >= 1, "at least 1"),
         ("temperature", decoding.temperature, 0 <= decoding.temperature < float("inf"), "0 (greedy) or above"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from harness.reporting.ablation_record import AblationRecord, ArmRow, QuantileRow, TailRow, TrendRow
+from harness.reporting.ablation_record import AblationRecord, TailRow, TrendRow
 from harness.reporting.figures.bands import band_figures
 from harness.reporting.figures.quantiles import quantile_figure
 from harness.reporting.figures.svg import Figure
@@ -13,7 +13,7 @@ from harness.reporting.findings import Index
 from harness.reporting.numbers import write_count, write_estimate, write_seconds
 from harness.reporting.parts import Heading, Section, Settings, pictures, words
 from harness.reporting.parts import rows as rows_of
-from harness.reporting.tables import Cell, Group, Row, Table
+from harness.reporting.tables import Cell, Group, Row, Table, estimate_cells, number, row, table
 from harness.reporting.tails import tail_label, tail_sentences
 from harness.types import Estimate, Grain
 
@@ -64,13 +64,13 @@ def _seeds(found: Index, record: AblationRecord) -> Section:
 def _shapes(found: Index, record: AblationRecord) -> Section:
     figures = tuple(
         quantile_figure(
-            row,
-            label=row.label or _label(found, row.measure),
-            arms=_arms(found, row),
+            of,
+            label=of.label or _label(found, of.measure),
+            arms=found.contrasts[of.contrast].arms,
             id=f"quantiles-{place}",
             noun=found.cluster_noun,
         )
-        for place, row in enumerate(record.quantiles)
+        for place, of in enumerate(record.quantiles)
     )
     return Section(
         id="shapes",
@@ -106,27 +106,20 @@ def _lead(record: AblationRecord) -> str:
 
 
 def _design_table(record: AblationRecord) -> Table:
-    rows = tuple(
-        Row(
-            cells=(
-                Cell(text=arm.name, detail="control" if arm.name == record.control else ""),
-                *(Cell(text=setting.value) for setting in arm.settings),
-                Cell(text=arm.stages),
-                Cell(
-                    text=f"{arm.n_seeds}" if arm.n_train_tokens or arm.n_lost else "—",
-                    detail=f"{arm.n_lost} failed" if arm.n_lost else "",
-                    is_number=True,
-                ),
-            )
+    rows = (
+        row(
+            Cell(text=arm.name, detail="control" if arm.name == record.control else ""),
+            *(setting.value for setting in arm.settings),
+            arm.stages,
+            number(
+                f"{arm.n_seeds}" if arm.n_train_tokens or arm.n_lost else "—",
+                detail=f"{arm.n_lost} failed" if arm.n_lost else "",
+            ),
         )
         for arm in record.arms
     )
-    return Table(
-        caption="The arms. Everything that is not a column here is the same in all of them.",
-        head=("Arm", *record.factors, "Trained by", "Seeds"),
-        groups=(Group(rows=rows),),
-        is_cards=True,
-    )
+    caption = "The arms. Everything that is not a column here is the same in all of them."
+    return table(caption, ("Arm", *record.factors, "Trained by", "Seeds"), rows, is_cards=True)
 
 
 def _seeds_table(found: Index, record: AblationRecord) -> Table:
@@ -195,7 +188,7 @@ def _tail_group(found: Index, tail: TailRow) -> Group:
 
 
 def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
-    rows = tuple(
+    rows = (
         _estimate_row(
             found,
             f"{_label(found, t.measure)}: {' → '.join(t.order)}",
@@ -204,35 +197,27 @@ def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
         )
         for t in trends
     )
-    return Table(
-        caption="Rank correlation with the declared order: 1 rises with every step, −1 falls. Permutation p values, "
-        "not in the family.",
-        head=("Trend", "Correlation", "Interval", "Rows / clusters"),
-        groups=(Group(rows=rows),),
-        is_cards=True,
+    caption = (
+        "Rank correlation with the declared order: 1 rises with every step, −1 falls. Permutation p values, not in "
+        "the family."
     )
+    return table(caption, ("Trend", "Correlation", "Interval", "Rows / clusters"), rows, is_cards=True)
 
 
 def _cost_table(record: AblationRecord) -> Table:
-    return Table(
-        caption="What each arm took, over all its seeds. Shared stages are counted in every arm that needs them.",
-        head=("Arm", "Own stages", "With shared stages", "Training tokens", "Adapters"),
-        groups=(Group(rows=tuple(_cost_row(arm) for arm in record.arms)),),
-        is_cards=True,
-    )
-
-
-def _cost_row(arm: ArmRow) -> Row:
-    tokens = "none" if arm.n_train_tokens is None else f"{arm.n_train_tokens:,}"
-    return Row(
-        cells=(
-            Cell(text=arm.name),
-            Cell(text=write_seconds(arm.own_seconds), is_number=True),
-            Cell(text=write_seconds(arm.seconds), is_number=True),
-            Cell(text=tokens, is_number=True),
-            Cell(text=", ".join(arm.adapters) or "the base as it is"),
+    rows = (
+        row(
+            arm.name,
+            number(write_seconds(arm.own_seconds)),
+            number(write_seconds(arm.seconds)),
+            number("none" if arm.n_train_tokens is None else f"{arm.n_train_tokens:,}"),
+            ", ".join(arm.adapters) or "the base as it is",
         )
+        for arm in record.arms
     )
+    caption = "What each arm took, over all its seeds. Shared stages are counted in every arm that needs them."
+    head = ("Arm", "Own stages", "With shared stages", "Training tokens", "Adapters")
+    return table(caption, head, rows, is_cards=True)
 
 
 def _work_line(record: AblationRecord) -> str:
@@ -252,15 +237,7 @@ def _estimate_row(
     found: Index, name: str, estimate: Estimate, *, unit: str = "", detail: str = "", grain: Grain = Grain.PROMPT
 ) -> Row:
     written = write_estimate(estimate, unit=unit, is_difference=True, grain=grain, cluster_noun=found.cluster_noun)
-    freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
-    return Row(
-        cells=(
-            Cell(text=name, detail=detail),
-            Cell(text=written.amount, is_number=True),
-            Cell(text=written.interval, detail=freedom, is_number=written.has_interval),
-            Cell(text=written.rows, detail=written.missing, is_number=True),
-        )
-    )
+    return row(Cell(text=name, detail=detail), *estimate_cells(written, estimate))
 
 
 def _root(variance: Estimate) -> Estimate:
@@ -275,11 +252,6 @@ def _root(variance: Estimate) -> Estimate:
 
 def _label(found: Index, measure: str) -> str:
     return found.measures[measure].label if measure in found.measures else measure
-
-
-def _arms(found: Index, row: QuantileRow) -> tuple[str, str]:
-    contrast = found.contrasts[row.contrast]
-    return contrast.arms
 
 
 def _p(p_value: float | None) -> str:

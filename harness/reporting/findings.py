@@ -79,8 +79,7 @@ class Index:
 def index(record: ReportRecord) -> Index:
     """Name every finding and order them as shown: the primary measure first.
 
-    Raises:
-        InputError: a judge that may support no claim is under a verdict of better, worse or equivalent.
+    Raises InputError: a judge that may support no claim is under a verdict of better, worse or equivalent.
     """
     _refuse_unfounded_claims(record)
     measures = _measures(record)
@@ -103,8 +102,7 @@ def index(record: ReportRecord) -> Index:
 def find(record: ReportRecord, key: str) -> Finding:
     """The finding of a key such as `heldout_loss/sft`.
 
-    Raises:
-        InputError: no finding has this key; the message lists those that are there.
+    Raises InputError: no finding has this key; the message lists those that are there.
     """
     known = {n.key: n.finding for n in index(record).named}
     if key not in known:
@@ -125,6 +123,9 @@ def absences_json(record: ReportRecord) -> list[JsonObject]:
     ]
 
 
+_OF_ESTIMATE = ("level", "n", "n_clusters", "n_crossed", "crossed", "row", "cluster", "n_missing", "method")
+
+
 def _finding_json(named: Named) -> JsonObject:
     finding, estimate, verdict = named.finding, named.finding.estimate, named.finding.verdict
     subject = {"variant": finding.variant} if finding.variant is not None else {"contrast": finding.contrast}
@@ -135,15 +136,7 @@ def _finding_json(named: Named) -> JsonObject:
         "value": _finite(estimate.value),
         "low": _finite(estimate.low),
         "high": _finite(estimate.high),
-        "level": estimate.level,
-        "n": estimate.n,
-        "n_clusters": estimate.n_clusters,
-        "n_crossed": estimate.n_crossed,
-        "crossed": estimate.crossed,
-        "row": estimate.row,
-        "cluster": estimate.cluster,
-        "n_missing": estimate.n_missing,
-        "method": estimate.method,
+        **{key: getattr(estimate, key) for key in _OF_ESTIMATE},
         "unit": finding.unit,
         "better": finding.better,
         "df": _finite(estimate.df),
@@ -151,11 +144,8 @@ def _finding_json(named: Named) -> JsonObject:
         "notes": list(estimate.notes),
         "judge_id": finding.judge_id,
         "verdict": verdict.label if verdict else None,
-        "reason": verdict.reason if verdict else None,
-        "settle": verdict.settle if verdict else None,
-        "withheld": verdict.withheld if verdict else None,
-        "p_value": _finite(verdict.p_value) if verdict else None,
-        "p_adjusted": _finite(verdict.p_adjusted) if verdict else None,
+        **{key: getattr(verdict, key, None) for key in ("reason", "settle", "withheld")},
+        **{key: _finite(getattr(verdict, key, None)) for key in ("p_value", "p_adjusted")},
         "in_family": verdict.in_family if verdict else None,
         "sources": [
             {"run_id": s.run_id, "artifact": s.artifact, "where": dict(s.where), "digest": s.digest}

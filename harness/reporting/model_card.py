@@ -35,8 +35,7 @@ class Proof:
 def find_proof(tracking: Tracking, adapter: Adapter, *, run: str | None) -> Proof | None:
     """The report of a run, else the newest that has the adapter among its variants; None where none has.
 
-    Raises:
-        InputError: the run was named, and its report does not know the adapter.
+    Raises InputError: the run was named, and its report does not know the adapter.
     """
     if run is not None:
         proof = _proof(record_of(tracking, run), adapter)

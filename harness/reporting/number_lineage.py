@@ -49,8 +49,7 @@ class Walk:
 def walk(tracking: Tracking, run_id: str, key: str) -> Walk:
     """Trace one number.
 
-    Raises:
-        InputError: no such run, or no such number in its report; the message lists those there are.
+    Raises InputError: no such run, or no such number in its report; the message lists those there are.
     """
     record = record_of(tracking, run_id)
     finding = find(record, key)

@@ -16,7 +16,7 @@ from harness.studies.results import StudyResults, study_results
 from harness.studies.studies import Study
 
 METHODS, RATINGS, DECLARATION = "methods.md", "ratings.csv", "declaration.json"
-_COLUMNS = (
+_COLUMNS = [
     "rater",
     "kind",
     "prompt_id",
@@ -28,7 +28,7 @@ _COLUMNS = (
     "reason",
     "comment",
     "seconds",
-)
+]
 
 
 def publish(engine: Engine, study: Study, folder: Path) -> int:

@@ -259,8 +259,7 @@ class ReportRecord:
 def distribution(measure: str, variant: str, values: Sequence[float | None]) -> Distribution:
     """Store rows as they are when few, as quantiles when many; None is missing.
 
-    Raises:
-        InputError: a value is NaN or infinite; a missing row is None.
+    Raises InputError: a value is NaN or infinite; a missing row is None.
     """
     rows = sorted(v for v in values if v is not None)
     if any(not math.isfinite(v) for v in rows):

@@ -110,11 +110,7 @@ def write_report(record: ReportRecord, folder: Path) -> ReportFiles:
 
 
 def read_record(path: Path) -> ReportRecord:
-    """Read the record back from a `report.json`.
-
-    Raises:
-        InputError: not a report, or one of another schema version.
-    """
+    """Read the record back from a `report.json`. Raises InputError: not a report, or one of another schema version."""
     data = read_json(path)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION or "record" not in data:

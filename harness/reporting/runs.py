@@ -20,8 +20,7 @@ RECORD = "report.json"
 def record_of(tracking: Tracking, run_id: str) -> ReportRecord:
     """The report record of a run: of an analysis, or of the command above it.
 
-    Raises:
-        InputError: the run is unknown, or nothing under it was analysed.
+    Raises InputError: the run is unknown, or nothing under it was analysed.
     """
     info = analysis_of(tracking, tracking.run(run_id))
     return read_record(tracking.folder(info.run_id) / RECORD)

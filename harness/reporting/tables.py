@@ -67,6 +67,27 @@ class Table:
         return not any(group.rows for group in self.groups)
 
 
+def row(*cells: Cell | str | int, id: str = "") -> Row:
+    """A row; text stands for a cell of text, and a count for one of a number."""
+    told = (Cell(text=f"{cell:,}", is_number=True) if isinstance(cell, int) else cell for cell in cells)
+    return Row(cells=tuple(Cell(text=cell) if isinstance(cell, str) else cell for cell in told), id=id)
+
+
+def code(text: str, *, title: str = "") -> Cell:
+    """A cell of an id, a digest or a command."""
+    return Cell(text=text, title=title, is_code=True)
+
+
+def number(text: str, *, detail: str = "", href: str = "") -> Cell:
+    """A cell of a number as it is written."""
+    return Cell(text=text, detail=detail, href=href, is_number=True)
+
+
+def table(caption: str, head: tuple[str, ...], rows: Iterable[Row], **how: bool) -> Table:
+    """A table of one group without a heading."""
+    return Table(caption=caption, head=head, groups=(Group(rows=tuple(rows)),), **how)
+
+
 def contrasts_table(index: Index) -> Table:
     """Contrast, effect, interval, rows and clusters, verdict: what a hurried reader reads."""
     named = index.of_contrasts()
@@ -93,26 +114,19 @@ def variant_numbers_table(index: Index) -> Table:
 
 def variants_table(index: Index) -> Table:
     """What was compared, and how often replies ran into the length cap."""
-    rows = []
-    for variant in index.record.variants:
-        adapter = variant.adapter or "no adapter"
-        rows.append(
-            Row(
-                cells=(
-                    Cell(text=variant.name, detail=variant.description),
-                    Cell(text=variant.base, detail=adapter, title=variant.digest),
-                    Cell(text=f"{variant.n_generations:,}", detail=f"{variant.n_missing:,} missing", is_number=True),
-                    _share_cell(index, variant.no_text),
-                    _share_cell(index, variant.cut_off),
-                )
-            )
+    rows = (
+        row(
+            Cell(text=variant.name, detail=variant.description),
+            Cell(text=variant.base, detail=variant.adapter or "no adapter", title=variant.digest),
+            number(f"{variant.n_generations:,}", detail=f"{variant.n_missing:,} missing"),
+            _share_cell(index, variant.no_text),
+            _share_cell(index, variant.cut_off),
         )
-    return Table(
-        caption="What was compared. All variants share decoding, stop tokens and length cap.",
-        head=("Variant", "Base and adapter", "Generations", "Without text", "Cut off at the cap"),
-        groups=(Group(rows=tuple(rows)),),
-        is_cards=True,
+        for variant in index.record.variants
     )
+    caption = "What was compared. All variants share decoding, stop tokens and length cap."
+    head = ("Variant", "Base and adapter", "Generations", "Without text", "Cut off at the cap")
+    return table(caption, head, rows, is_cards=True)
 
 
 def _share_cell(index: Index, share: Estimate | None) -> Cell:
@@ -120,7 +134,7 @@ def _share_cell(index: Index, share: Estimate | None) -> Cell:
         return Cell(text="not measured")
     written = write_estimate(share, unit="share", cluster_noun=index.cluster_noun)
     interval = f"{written.level} interval {written.interval}" if written.has_interval else written.interval
-    return Cell(text=written.amount, detail=f"{interval}; {written.basis}", is_number=True)
+    return number(written.amount, detail=f"{interval}; {written.basis}")
 
 
 def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Table:
@@ -171,14 +185,14 @@ def _standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
 
 
 def _by_measure(
-    index: Index, named: tuple[Named, ...], row: Callable[[Named], Row], *, is_difference: bool = False
+    index: Index, named: tuple[Named, ...], as_row: Callable[[Named], Row], *, is_difference: bool = False
 ) -> tuple[Group, ...]:
     """One group a measure; `named` comes sorted by measure from the index."""
     return tuple(
         Group(
             heading=index.measures[name].label,
             note=measure_note(index.measures[name], is_difference=is_difference),
-            rows=tuple(row(n) for n in members),
+            rows=tuple(as_row(n) for n in members),
         )
         for name, members in groupby(named, key=lambda n: n.finding.name)
     )
@@ -189,47 +203,36 @@ def _contrast_row(index: Index, named: Named, interval: str) -> Row:
     arms = index.arms(named.finding)
     contrast = named.finding.contrast or ""
     between = f"{arms[0]} − {arms[1]}" if arms else contrast
-    written = said.number
-    return Row(
-        cells=(
-            Cell(text=between, detail="" if slug(between) == slug(contrast) else contrast),
-            Cell(text=written.amount, href=named.anchor, is_number=True),
-            _interval_cell(written, named.finding.estimate, is_level_shown=interval == MIXED_LEVELS),
-            Cell(text=written.rows, detail=written.missing, is_number=True),
-            Cell(text=VERDICT_WORDS[said.label], detail="; ".join(said.marks), badge=said.label),
-        )
+    return row(
+        Cell(text=between, detail="" if slug(between) == slug(contrast) else contrast),
+        *estimate_cells(said.number, named.finding.estimate, href=named.anchor, has_level=interval == MIXED_LEVELS),
+        Cell(text=VERDICT_WORDS[said.label], detail="; ".join(said.marks), badge=said.label),
     )
 
 
 def _variant_number_row(index: Index, named: Named, interval: str) -> Row:
     written = index.write(named.finding)
     judge = f"judge {index.judge(named.finding)}" if named.finding.judge_id else ""
-    return Row(
-        cells=(
-            Cell(text=named.finding.variant or "", detail=judge, title=named.finding.judge_id or ""),
-            Cell(text=written.amount, href=named.anchor, is_number=True),
-            _interval_cell(written, named.finding.estimate, is_level_shown=interval == MIXED_LEVELS),
-            Cell(text=written.rows, detail=written.missing, is_number=True),
-            Cell(text=named.finding.estimate.method, detail="; ".join(named.finding.estimate.notes)),
-        )
+    return row(
+        Cell(text=named.finding.variant or "", detail=judge, title=named.finding.judge_id or ""),
+        *estimate_cells(written, named.finding.estimate, href=named.anchor, has_level=interval == MIXED_LEVELS),
+        Cell(text=named.finding.estimate.method, detail="; ".join(named.finding.estimate.notes)),
     )
 
 
 def _controls_group(index: Index, qualification: Qualification) -> Group:
     rows = []
     for control in qualification.families:
-        auc = _write_auc(index, control.auc)
         concordance = _write_auc(index, control.concordance)
+        amount, interval, n = estimate_cells(_write_auc(index, control.auc), control.auc, has_level=True)
         rows.append(
-            Row(
-                cells=(
-                    Cell(text=control.label, detail=control.kind),
-                    Cell(text=auc.amount, is_number=True),
-                    _interval_cell(auc, control.auc, is_level_shown=True),
-                    Cell(text=concordance.amount, detail=concordance.interval, is_number=True),
-                    Cell(text=auc.rows, detail=auc.missing, is_number=True),
-                    Cell(text=STATUS_WORDS[control.status], detail=control.settle, badge=control.status),
-                )
+            row(
+                Cell(text=control.label, detail=control.kind),
+                amount,
+                interval,
+                number(concordance.amount, detail=concordance.interval),
+                n,
+                Cell(text=STATUS_WORDS[control.status], detail=control.settle, badge=control.status),
             )
         )
     extras = [
@@ -248,11 +251,12 @@ def _write_auc(index: Index, estimate: Estimate) -> Written:
     return write_estimate(estimate, unit="", grain=Grain.REPLY, cluster_noun=index.cluster_noun)
 
 
-def _interval_cell(written: Written, estimate: Estimate, *, is_level_shown: bool) -> Cell:
-    level = f"{written.level}" if is_level_shown and written.has_interval else ""
+def estimate_cells(
+    written: Written, estimate: Estimate, *, href: str = "", has_level: bool = False
+) -> tuple[Cell, Cell, Cell]:
+    """An estimate in three cells: its value, its interval with the degrees of freedom, and what it rests on."""
+    level = written.level if has_level and written.has_interval else ""
     freedom = f"{estimate.df:.3g} df" if estimate.df is not None else ""
-    return Cell(
-        text=written.interval,
-        detail=", ".join(part for part in (level, freedom) if part),
-        is_number=written.has_interval,
-    )
+    detail = ", ".join(part for part in (level, freedom) if part)
+    interval = Cell(text=written.interval, detail=detail, is_number=written.has_interval)
+    return number(written.amount, href=href), interval, number(written.rows, detail=written.missing)

@@ -56,11 +56,7 @@ def detection_sample_size(design: DetectionDesign, *, auc: float, power: float =
 
 
 def detection_detectable(design: DetectionDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
-    """Smallest AUC that so many prompts show.
-
-    Raises:
-        InputError: they are so few that nothing shows.
-    """
+    """Smallest AUC that so many prompts show. Raises InputError: they are so few that nothing shows."""
     check_power(power)
     low, high = 0.5, 0.995
     if detection_power(design, auc=high, n_prompts=n_prompts).power < power:

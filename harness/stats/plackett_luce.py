@@ -44,8 +44,7 @@ def fit_rankings(
 ) -> RankingFit | Unfitted:
     """Fit rankings, each a mapping of variant to rank (1 is best; a shared rank says nothing of the order inside).
 
-    Raises:
-        InputError: no ranking, one of fewer than two or more than six variants, or a cluster that is lacking.
+    Raises InputError: no ranking, one of fewer than two or more than six variants, or a cluster that is lacking.
     """
     check_level(level)
     _validate(rankings, clusters)

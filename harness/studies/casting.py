@@ -135,17 +135,11 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
         _check_rating(cast, slot)
         if cast.action == "skip":
             _check_skips(connection, entrant)
-        shown_at = _first_shown(slot)
-        values = {
+        values = {key: getattr(cast, key) for key in ("key", "action", "verdict", "reason", "comment")} | {
             "slot_id": slot.id,
             "rater_id": entrant.rater_id,
-            "key": cast.key,
-            "action": cast.action,
-            "verdict": cast.verdict,
             "marks": dict(cast.marks),
-            "reason": cast.reason,
-            "comment": cast.comment,
-            "shown_at": shown_at,
+            "shown_at": _first_shown(slot),
             "cast_at": now,
             "is_rehearsal": entrant.is_rehearsal,
             "supersedes": slot.newest_id,

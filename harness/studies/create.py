@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -39,8 +40,7 @@ class Sample:
 def create(session: Session, engine: Engine, file: Path, *, name: str | None = None) -> Created:
     """Make the study that a file declares.
 
-    Raises:
-        InputError: its source, sample or checks cannot be had; the store is left as it was.
+    Raises InputError: its source, sample or checks cannot be had; the store is left as it was.
     """
     return create_study(engine, draw_study(session, file, name=name))
 
@@ -48,8 +48,7 @@ def create(session: Session, engine: Engine, file: Path, *, name: str | None = N
 def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewStudy:
     """The study that a file declares, drawn and not yet stored.
 
-    Raises:
-        InputError: its source, sample or checks cannot be had.
+    Raises InputError: its source, sample or checks cannot be had.
     """
     design = load_yaml(file, StudyDesign)
     if name is not None:
@@ -90,8 +89,7 @@ def draw_sample(prompts: Sequence[Prompt], target: TargetDesign, per_prompt: int
     From a win share, the number of prompts is that of `votes_sample_size`, with a prompt's raters as the votes that
     share an error: m votes a prompt count as m / (1 + (m − 1) ICC).
 
-    Raises:
-        InputError: a number of prompts was asked for that the source does not have.
+    Raises InputError: a number of prompts was asked for that the source does not have.
     """
     if target.prompts is not None:
         n = target.prompts
@@ -100,23 +98,15 @@ def draw_sample(prompts: Sequence[Prompt], target: TargetDesign, per_prompt: int
         plan = f"{n} prompts, {per_prompt} raters each."
     else:
         share = target.win_share or 0.5
-        votes = votes_sample_size(
-            share,
-            power=target.power,
-            tie_share=target.tie_share,
-            votes_per_rater=per_prompt,
-            icc=target.icc,
-            level=level,
-        )
+        how: dict[str, Any] = {
+            "tie_share": target.tie_share,
+            "votes_per_rater": per_prompt,
+            "icc": target.icc,
+            "level": level,
+        }
+        votes = votes_sample_size(share, power=target.power, **how)
         n = min(math.ceil(votes.n / per_prompt), len(prompts))
-        reached = votes_power(
-            share,
-            n_votes=n * per_prompt,
-            tie_share=target.tie_share,
-            votes_per_rater=per_prompt,
-            icc=target.icc,
-            level=level,
-        )
+        reached = votes_power(share, n_votes=n * per_prompt, **how)
         plan = f"{n} prompts, {per_prompt} raters each: {reached.sentence}"
         if votes.n > n * per_prompt:
             plan += f" Power {target.power:.0%} would take {math.ceil(votes.n / per_prompt)} prompts; there are {n}."
@@ -157,8 +147,7 @@ def attention_items(
 
     Lines about as long as the replies `like` come first, so that a check is not known by its length.
 
-    Raises:
-        InputError: too few prompts are left with a human line long enough.
+    Raises InputError: too few prompts are left with a human line long enough.
     """
     rng = stream(design.seed, "attention")
     n_replies = {"likert": 1, "ranking": n_variants}.get(design.kind, 2)

@@ -86,8 +86,7 @@ def enrol(engine: Engine, link: OpenLink, person: str, sent: Mapping[str, str], 
 def agree(engine: Engine, token: str, *, language: str, answers: Mapping[str, str], clock: Clock = time.time) -> None:
     """Note that a person agreed, in which language they read, and what they answered; then their practice is laid out.
 
-    Raises:
-        InvalidRatingError: an answer is not among those offered, or holds what cannot be stored.
+    Raises InvalidRatingError: an answer is not among those offered, or holds what cannot be stored.
     """
     with writing(engine) as connection:
         entrant = enter(connection, token, now=clock())

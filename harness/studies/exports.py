@@ -60,11 +60,7 @@ class RatingRow:
 
 
 def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
-    """Every rating and skip that stands, practice left out.
-
-    Raises:
-        SplitError: the prompts are of TRAIN.
-    """
+    """Every rating and skip that stands, practice left out. Raises SplitError: the prompts are of TRAIN."""
     _require_test(study)
     rows = read_rows(engine, study)
     excluded = _excluded(study, rows)
@@ -95,8 +91,7 @@ def votes_csv(engine: Engine, study: Study) -> str:
 
     `winner` is left, right or tie, as evalica reads it; "both bad" is a tie there.
 
-    Raises:
-        SplitError: the prompts are of TRAIN.
+    Raises SplitError: the prompts are of TRAIN.
     """
     _require_test(study)
     out = io.StringIO()
@@ -116,8 +111,7 @@ def preference_pairs(engine: Engine, study: Study) -> list[PreferencePair]:
     The margin is the share of decisive votes for the chosen reply minus the share against it; an even split gives no
     pair, and neither do votes that are all ties.
 
-    Raises:
-        SplitError: the prompts are of another split: what tests must not train.
+    Raises SplitError: the prompts are of another split: what tests must not train.
     """
     if study.split != "train" or study.kind != "pairwise":
         raise SplitError(

@@ -29,8 +29,7 @@ ADDED = "added"  # in a study's provenance
 def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: str | None = None) -> Study:
     """Draw `n` more prompts from the source that a study's file names.
 
-    Raises:
-        InputError: the file is not the one that declared the study, or its source has no `n` prompts left.
+    Raises InputError: the file is not the one that declared the study, or its source has no `n` prompts left.
     """
     design = load_yaml(file, StudyDesign)
     study = find_study(engine, name or design.name)
@@ -54,8 +53,7 @@ def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: s
 def extend(engine: Engine, study: Study, new: Sequence[StudyItem], *, clock: Clock = time.time) -> Study:
     """Append main items to an open study, behind what raters have still to do, declared with the ratings given before.
 
-    Raises:
-        InputError: the study is closed.
+    Raises InputError: the study is closed.
     """
     if not study.is_open:
         raise InputError(f"`{study.name}` must be open to take more prompts, got a study that is closed")

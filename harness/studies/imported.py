@@ -148,8 +148,7 @@ def import_ratings(
 def read_items(path: Path) -> dict[str, KnownItem]:
     """What there is to rate, by item id; a prompt and a reply are read where the row has them.
 
-    Raises:
-        CorpusError: a row without an id, or an id that stands twice.
+    Raises CorpusError: a row without an id, or an id that stands twice.
     """
     found: dict[str, KnownItem] = {}
     for row in read_rows(path, of="items"):
@@ -181,11 +180,7 @@ def _known(row: Mapping[str, Any], item: str, prompt: str | None, variant: str |
 
 
 def read_scale(value: Any) -> tuple[int, int]:
-    """`1-5`, `[1, 5]`, `1 to 5`.
-
-    Raises:
-        InputError: it is none, or does not rise.
-    """
+    """`1-5`, `[1, 5]`, `1 to 5`. Raises InputError: it is none, or does not rise."""
     text = "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     if (match := _SCALE.fullmatch(text)) is None or int(match[1]) >= int(match[2]):
         raise InputError(f"`scale` must be lowest and highest mark, as 1-5, got {shown(value)}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 from harness.errors import InputError
 from harness.seeding import stream
@@ -63,75 +64,68 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
     """Everything that marks of the same replies can say of a judge."""
     marks = mark_table(rated, one.name)
     beside = _beside(rated, one, marks)
-    level, seed, notes = study.design.level, study.design.seed, list[str]()
+    level, notes = study.design.level, list[str]()
     is_named = one.name in study.labels  # marks are words: none is higher than another
+    scores, means = beside.scores, beside.means
+    scale: Literal["nominal", "ordinal"] = "nominal" if is_named else "ordinal"
+    weights: Literal["none", "quadratic"] = "none" if is_named else "quadratic"
+    on: dict[str, Any] = {"clusters": beside.clusters, "level": level, "n_missing": beside.n_missing}
 
-    def correlation() -> Estimate:
-        rng = stream(seed, "correlation", one.name)
-        return spearman(
-            beside.scores, beside.means, clusters=beside.clusters, rng=rng, level=level, n_missing=beside.n_missing
-        )
+    def rng(what: str) -> Generator:
+        return stream(study.design.seed, what, one.name)
 
-    def linear() -> Estimate:
-        rng = stream(seed, "linear", one.name)
-        return pearson(
-            beside.scores, beside.means, clusters=beside.clusters, rng=rng, level=level, n_missing=beside.n_missing
-        )
-
-    def within() -> Estimate:
-        return kendall_within(
-            beside.scores, beside.means, clusters=beside.clusters, level=level, n_missing=beside.n_missing
-        )
-
-    def among_people() -> Estimate:
-        rng = stream(seed, "agreement", one.name)
-        return krippendorff_alpha(
-            marks.table, scale="nominal" if is_named else "ordinal", clusters=marks.clusters, rng=rng, level=level
-        )
-
-    def kappa() -> Estimate:
-        said = _majority(beside.marks) if is_named else np.rint(beside.means)
-        rng = stream(seed, "kappa", one.name)
-        return cohens_kappa(
-            np.rint(beside.scores),
-            said,
-            clusters=beside.clusters,
-            rng=rng,
-            weights="none" if is_named else "quadratic",
-            level=level,
-            n_missing=beside.n_missing,
-        )
-
-    def bias() -> BlandAltman:
-        return bland_altman(
-            beside.scores, beside.means, clusters=beside.clusters, level=level, n_missing=beside.n_missing
-        )
-
-    def annotators() -> AlternativeAnnotator:
-        alignment: Literal["exact", "distance"] = "exact" if is_named else "distance"
-        return _annotators(beside, marks, study.design.epsilon, level, alignment)
+    def attempt(what: str, compute: Callable[[], T], *, is_possible: bool = True) -> T | None:
+        """A figure, or a note why there is none; nothing where it would mean nothing."""
+        try:
+            return compute() if is_possible else None
+        except InputError as err:
+            notes.append(f"{what}: {err}")
+            return None
 
     if not one.is_mark:
         notes.append(NOT_A_MARK)
     return MarkValidation(
-        correlation=None if is_named else _attempt(notes, "correlation", correlation),
-        linear=None if is_named else _attempt(notes, "linear correlation", linear),
-        within=None if is_named else _attempt(notes, "correlation within clusters", within),
-        among_people=_attempt(notes, "agreement among people", among_people),
-        kappa=_attempt(notes, "kappa", kappa) if one.is_mark else None,
-        annotators=_attempt(notes, "alternative-annotator test", annotators) if one.is_mark else None,
-        bias=_attempt(notes, "bias", bias) if one.is_mark and not is_named else None,
+        correlation=attempt(
+            "correlation", lambda: spearman(scores, means, rng=rng("correlation"), **on), is_possible=not is_named
+        ),
+        linear=attempt(
+            "linear correlation", lambda: pearson(scores, means, rng=rng("linear"), **on), is_possible=not is_named
+        ),
+        within=attempt(
+            "correlation within clusters", lambda: kendall_within(scores, means, **on), is_possible=not is_named
+        ),
+        among_people=attempt(
+            "agreement among people",
+            lambda: krippendorff_alpha(
+                marks.table, scale=scale, clusters=marks.clusters, rng=rng("agreement"), level=level
+            ),
+        ),
+        kappa=attempt(
+            "kappa",
+            lambda: cohens_kappa(
+                np.rint(scores),
+                _majority(beside.marks) if is_named else np.rint(means),
+                rng=rng("kappa"),
+                weights=weights,
+                **on,
+            ),
+            is_possible=one.is_mark,
+        ),
+        annotators=attempt(
+            "alternative-annotator test",
+            lambda: alternative_annotator(
+                scores,
+                {rater: beside.marks[:, i] for i, rater in enumerate(marks.raters)},
+                clusters=beside.clusters,
+                epsilon=study.design.epsilon,
+                alignment="exact" if is_named else "distance",
+                level=level,
+            ),
+            is_possible=one.is_mark,
+        ),
+        bias=attempt("bias", lambda: bland_altman(scores, means, **on), is_possible=one.is_mark and not is_named),
         why_not=tuple(notes),
     )
-
-
-def _attempt(notes: list[str], what: str, compute: Callable[[], T]) -> T | None:
-    """A figure, or a note why there is none."""
-    try:
-        return compute()
-    except InputError as err:
-        notes.append(f"{what}: {err}")
-        return None
 
 
 def _beside(rated: Sequence[RatedSlot], one: JudgedCriterion, marks: MarkTable) -> _Beside:
@@ -151,16 +145,3 @@ def _majority(marks: Floats) -> Floats:
     """[items] the word that most raters gave; of several, the first by code."""
     codes = np.unique(marks[~np.isnan(marks)])
     return np.asarray(codes[np.argmax([np.count_nonzero(marks == code, axis=1) for code in codes], axis=0)])
-
-
-def _annotators(
-    beside: _Beside, marks: MarkTable, epsilon: float, level: float, alignment: Literal["exact", "distance"]
-) -> AlternativeAnnotator:
-    return alternative_annotator(
-        beside.scores,
-        {rater: beside.marks[:, i] for i, rater in enumerate(marks.raters)},
-        clusters=beside.clusters,
-        epsilon=epsilon,
-        alignment=alignment,
-        level=level,
-    )

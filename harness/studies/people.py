@@ -19,17 +19,8 @@ from harness.studies.studies import Study
 
 SITES = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID", "workerId", "assignmentId", "hitId")
 _COLUMNS = (
-    *SITES,
-    "agreed",
-    "language",
-    "rated",
-    "skipped",
-    "is_complete",
-    "checks_passed",
-    "minutes",
-    "pay",
-    "excluded_for",
-)
+    *SITES, "agreed", "language", "rated", "skipped", "is_complete", "checks_passed", "minutes", "pay", "excluded_for"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +51,7 @@ def foretell(crowd: CrowdDesign, *, n_checks: int) -> Foretold:
 def write_people(engine: Engine, study: Study, path: Path) -> int:
     """One line a person, with what the site that sent them calls them; returns how many.
 
-    Raises:
-        InputError: the study is no crowd's.
+    Raises InputError: the study is no crowd's.
     """
     crowd = study.design.crowd
     if crowd is None:

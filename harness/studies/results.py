@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
+from harness.composing import compose
 from harness.errors import InputError
 from harness.stats import (
     BettingSequence,
     Look,
-    RankingFit,
     Unfitted,
     Votes,
     WinRate,
@@ -67,13 +67,13 @@ class PairResult:
 class Strengths:
     """Davidson's model of all votes, or Plackett and Luce's of rankings."""
 
-    variants: tuple[str, ...]
-    strengths: tuple[Estimate, ...]  # log-odds to the mean of all, in the order of `variants`; about these raters
-    people: tuple[Estimate, ...]  # the same about raters like these; empty with one rater
-    tie: Estimate | None
-    position: Estimate | None  # log-odds of the left side between equals
-    length: Estimate | None  # log-odds per word that the left reply is longer
-    why_not: str  # why there are none
+    variants: tuple[str, ...] = ()
+    strengths: tuple[Estimate, ...] = ()  # log-odds to the mean of all, in the order of `variants`; about these raters
+    people: tuple[Estimate, ...] = ()  # the same about raters like these; empty with one rater
+    tie: Estimate | None = None
+    position: Estimate | None = None  # log-odds of the left side between equals
+    length: Estimate | None = None  # log-odds per word that the left reply is longer
+    why_not: str = ""  # why there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,32 +215,19 @@ def _votes(rows: Sequence[RatedSlot], *, n_missing: int = 0, with_length: bool =
 def _strengths(study: Study, rows: Sequence[RatedSlot]) -> Strengths:
     fit = fit_strengths(_votes(rows), level=study.design.level)
     if isinstance(fit, Unfitted):
-        return Strengths(variants=(), strengths=(), people=(), tie=None, position=None, length=None, why_not=fit.reason)
+        return Strengths(why_not=fit.reason)
     lengths_differ = len({len(r.shown[0].text.split()) - len(r.shown[1].text.split()) for r in rows}) > 1
     longer = fit_strengths(_votes(rows, with_length=True), level=study.design.level) if lengths_differ else None
-    return Strengths(
-        variants=tuple(str(v) for v in fit.variants),
-        strengths=fit.strengths,
-        people=fit.people,
-        tie=fit.tie,
-        position=fit.position,
-        length=None if longer is None or isinstance(longer, Unfitted) else longer.length,
-        why_not="",
-    )
+    length = None if longer is None or isinstance(longer, Unfitted) else longer.length
+    return compose(Strengths, fit, variants=tuple(map(str, fit.variants)), length=length, why_not="")
 
 
 def _ranked_strengths(study: Study, rows: Sequence[RatedSlot]) -> Strengths:
     """Plackett–Luce's, of whole rankings."""
     fit = fit_rankings([r.ranks for r in rows], clusters=[r.cluster for r in rows], level=study.design.level)
-    return Strengths(
-        variants=fit.variants if isinstance(fit, RankingFit) else (),
-        strengths=fit.strengths if isinstance(fit, RankingFit) else (),
-        people=(),
-        tie=None,
-        position=None,
-        length=None,
-        why_not=fit.reason if isinstance(fit, Unfitted) else "",
-    )
+    if isinstance(fit, Unfitted):
+        return Strengths(why_not=fit.reason)
+    return Strengths(variants=fit.variants, strengths=fit.strengths)
 
 
 def _both_bad(study: Study, rows: Sequence[RatedSlot]) -> Estimate | None:

@@ -161,8 +161,7 @@ class Welcome:
 def welcome(engine: Engine, token: str) -> Welcome:
     """Who the link is for; answers for a closed study too.
 
-    Raises:
-        UnknownLinkError, RevokedLinkError: the link leads nowhere.
+    Raises UnknownLinkError, RevokedLinkError: the link leads nowhere.
     """
     with engine.begin() as connection:
         entrant = enter(connection, token, needs_open=False)
@@ -196,8 +195,7 @@ def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> Crow
 def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> RatingTask | Finished:
     """The task that is due, leased to this rater and recorded as shown.
 
-    Raises:
-        UnknownLinkError, RevokedLinkError, StudyClosedError: see `links.enter`.
+    Raises UnknownLinkError, RevokedLinkError, StudyClosedError: see `links.enter`.
     """
     now = clock()
     with writing(engine) as connection:

@@ -44,8 +44,7 @@ class Source:
 def load_source(session: Session, design: StudyDesign, *, folder: Path) -> Source:
     """The replies that a study file names; relative paths start from its folder.
 
-    Raises:
-        InputError: a file, run or variant that is not there, or no prompt that all variants answered.
+    Raises InputError: a file, run or variant that is not there, or no prompt that all variants answered.
     """
     declared = design.source
     if declared.imported is not None:

@@ -85,8 +85,7 @@ class Created:
 def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> Created:
     """Store a study with its items, raters and every showing.
 
-    Raises:
-        InputError: the items cannot be rated, or the name is taken.
+    Raises InputError: the items cannot be rated, or the name is taken.
     """
     check_items(new.items, kind=new.design.kind)
     design = new.design
@@ -107,11 +106,7 @@ def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> 
 
 
 def require_free(engine: Engine, name: str) -> str:
-    """The name, where no study has it.
-
-    Raises:
-        InputError: one has.
-    """
+    """The name, where no study has it. Raises InputError: one has."""
     if any(study.name == name for study in list_studies(engine)):
         raise _taken(name)
     return name
@@ -122,11 +117,7 @@ def _taken(name: str) -> InputError:
 
 
 def find_study(engine: Engine, name: str) -> Study:
-    """The study of that name.
-
-    Raises:
-        InputError: there is none; the message lists those there are.
-    """
+    """The study of that name. Raises InputError: there is none; the message lists those there are."""
     known = list_studies(engine)
     for study in known:
         if study.name == name:
@@ -154,8 +145,7 @@ def close_study(engine: Engine, name: str, *, clock: Clock = time.time) -> Study
 def renew_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> Link:
     """A new link for a rater; the old one stops working, their ratings stay.
 
-    Raises:
-        InputError: the study has no such rater.
+    Raises InputError: the study has no such rater.
     """
     with writing(engine) as connection:
         row = _rater(connection, study, rater)
@@ -175,8 +165,7 @@ def revoke_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time
 def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = time.time) -> Link:
     """A link to try the study with: every item in an order of its own, and no rating that ever enters a result.
 
-    Raises:
-        InputError: the name is taken.
+    Raises InputError: the name is taken.
     """
     link = mint(name, is_rehearsal=True)
     seed = derive(study.design.seed, "rehearsal", name)

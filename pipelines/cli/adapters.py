@@ -24,6 +24,7 @@ RunOption = Annotated[
     str | None, typer.Option(help="Run whose report is the proof; the newest that tests it when left out.")
 ]
 CardOption = Annotated[Path | None, typer.Option(help="File to write; stdout when left out.")]
+MergeOption = Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")]
 Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`.", metavar="ADAPTER")]
 
 
@@ -99,7 +100,7 @@ def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to
 def export(
     reference: Reference,
     target: Annotated[Path, typer.Argument(help="New folder.")],
-    merge: Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")] = False,
+    merge: MergeOption = False,
 ) -> Result:
     """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
     from harness.registry import export as write
@@ -136,7 +137,7 @@ def push(
     repo: Annotated[str, typer.Argument(help="`owner/name` on the hub; made where it is not there.")],
     run: RunOption = None,
     private: Annotated[bool, typer.Option("--private", help="Of a repository that is made.")] = False,
-    merge: Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base: a whole checkpoint.")] = False,
+    merge: MergeOption = False,
 ) -> Result:
     """Push an adapter with its card to a hub; the token is that of HF_TOKEN, the hub that of HF_ENDPOINT."""
     import tempfile

@@ -42,7 +42,7 @@ def run(
     A reply that cannot be scored is missing, with its reason.
     """
     from harness.errors import InputError
-    from harness.experiment.judges.judge_files import check_files, compare_files, score_file
+    from harness.experiment.judges.judge_files import Files, check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
     from pipelines.cli.session import checks, open_session, say_spent
@@ -54,13 +54,13 @@ def run(
             "one"
         )
     session = open_session(force=force, budget_usd=budget_usd)
-    where: dict[str, Any] = {"generations": generations, "corpus": corpus, "data": data, "seed": seed}
+    files = Files(generations=generations, against=against, corpus=corpus, data=data, seed=seed)
     if dry_run:
-        return checks(check_files(session, [judge], against=against, **where))
+        return checks(check_files(session, [judge], files))
     if against is not None:
-        found = judge_results.comparison(compare_files(session, judge, against=against, **where))
+        found = judge_results.comparison(compare_files(session, judge, files))
     else:
-        found = judge_results.scores(score_file(session, judge, **where))
+        found = judge_results.scores(score_file(session, judge, files))
     say_spent(session)
     return found
 
@@ -227,16 +227,16 @@ def matrix(
 ) -> Result:
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
     from harness.experiment.judges.cross_judging import cross_judges, require_cross
-    from harness.experiment.judges.judge_files import check_files
+    from harness.experiment.judges.judge_files import Files, check_files
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import agreement
     from pipelines.cli.session import checks, open_session, say_spent
 
     require_cross([load_judge_spec(folder) for folder in judges], against=against)
     session = open_session(force=force, budget_usd=budget_usd)
-    where: dict[str, Any] = {"generations": generations, "against": against, "corpus": corpus, "data": data}
+    files = Files(generations=generations, against=against, corpus=corpus, data=data, seed=seed)
     if dry_run:
-        return checks(check_files(session, judges, seed=seed, **where))
-    found = cross_judges(session, judges, preferred_by=preferred_by or [], seed=seed, **where)
+        return checks(check_files(session, judges, files))
+    found = cross_judges(session, judges, files, preferred_by=preferred_by or [])
     say_spent(session)
     return agreement(found)

@@ -114,10 +114,7 @@ def _qualification_data(found: Qualification, *, shares_family: bool | None) -> 
     """One criterion as others script against it; its figures are those of its weakest family."""
     families = [
         {
-            "criterion": f.criterion,
-            "family": f.family,
-            "kind": f.kind,
-            "basis": f.basis,
+            **{key: getattr(f, key) for key in ("criterion", "family", "kind", "basis")},
             "auc": f.auc.value,
             **{key: getattr(f.auc, key) for key in ("low", "high", "n", "n_clusters", "n_missing")},
             "concordance": f.concordance.value,

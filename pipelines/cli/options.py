@@ -62,11 +62,7 @@ TopPOption = Annotated[float, typer.Option(help="Draw from the likeliest tokens 
 
 
 def use_endpoints(urls: Sequence[str] | None) -> None:
-    """Have this command and its workers ask these servers for replies.
-
-    Raises:
-        InputError: one of them is no address.
-    """
+    """Have this command and its workers ask these servers for replies. Raises InputError: one of them is no address."""
     from harness.errors import InputError
     from harness.settings import ENDPOINTS
 

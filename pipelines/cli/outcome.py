@@ -33,10 +33,8 @@ _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 def evaluation(session: Session, evaluated: Finished) -> Result:
     """A finished evaluation, comparison or quickstart."""
     run = session.parent
-    variants = [
-        {"name": v.name, "description": v.description, "base": v.base, "adapter": v.adapter, "digest": v.digest}
-        for v in evaluated.record.variants
-    ]
+    keys = ("name", "description", "base", "adapter", "digest")
+    variants = [{key: getattr(variant, key) for key in keys} for variant in evaluated.record.variants]
     return experiment(
         evaluated.record,
         evaluated.files,
@@ -103,9 +101,7 @@ def experiment(
             **besides,
             "stages": [
                 {
-                    "name": stage.name,
-                    "run_id": stage.run_id,
-                    "reused": stage.reused,
+                    **{key: getattr(stage, key) for key in ("name", "run_id", "reused")},
                     "reused_from": stage.source_run_id if stage.reused else None,
                     "seconds": round(stage.seconds, 3),
                     "fingerprint": stage.fingerprint,

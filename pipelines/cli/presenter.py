@@ -61,11 +61,7 @@ def presented(verb: Callable[..., Result]) -> Callable[..., None]:
 
 
 def present(result: Result, *, as_json: bool) -> None:
-    """Print a result; the last thing that a verb does.
-
-    Raises:
-        typer.Exit: the result has an exit code other than 0.
-    """
+    """Print a result; the last thing that a verb does. Raises typer.Exit: the result has an exit code other than 0."""
     if as_json:
         print_json(result.data)
     else:

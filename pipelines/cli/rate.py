@@ -88,11 +88,7 @@ def rate(
 
 
 def host_name(url: str) -> str:
-    """The host that a browser will name.
-
-    Raises:
-        ConfigError: the address has none.
-    """
+    """The host that a browser will name. Raises ConfigError: the address has none."""
     from harness.errors import ConfigError
 
     found = urlsplit(url)

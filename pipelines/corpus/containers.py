@@ -41,11 +41,7 @@ class FileSet:
         return f"{self.label}/{self._files[name].name if name in self._files else name}"
 
     def read(self, name: str) -> bytes:
-        """The file's bytes.
-
-        Raises:
-            CorpusError: when the container has no such file, or it cannot be read.
-        """
+        """The file's bytes. Raises CorpusError: when the container has no such file, or it cannot be read."""
         if name not in self._files:
             raise CorpusError(self.path(name), f"the file must be there, got only {_listed(self.names)}")
         try:
@@ -62,8 +58,7 @@ def open_folder(folder: Path) -> FileSet:
 def open_zip(path: Path) -> FileSet:
     """The files of a zip; nothing is unpacked to disk.
 
-    Raises:
-        CorpusError: the file is not a zip, or would unpack to more than a corpus has.
+    Raises CorpusError: the file is not a zip, or would unpack to more than a corpus has.
     """
     return FileSet.below(zipfile.Path(open_archive(path)), label=str(path))
 

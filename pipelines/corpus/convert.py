@@ -83,11 +83,7 @@ def convert(file: Path, *, to: Target) -> Conversion:
 
 
 def write(conversion: Conversion, out: Path) -> int:
-    """Write the rows as JSONL; returns how many.
-
-    Raises:
-        InputError: the file is there already.
-    """
+    """Write the rows as JSONL; returns how many. Raises InputError: the file is there already."""
     if out.exists():
         raise InputError(f"`{out}` must not be there yet, it is; remove it or name another with `--out`")
     return write_jsonl(out, conversion.rows)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.errors import CorpusError
 from harness.store.prepared import ClusterUnit
@@ -63,42 +63,29 @@ class Tally:
 
     def __init__(self, *, lenient: bool) -> None:
         self.lenient = lenient
-        self._repaired: Counter[str] = Counter()
-        self._skipped: Counter[str] = Counter()
-        self._seen: Counter[str] = Counter()
+        self._counts = {kind: Counter[str]() for kind in ("repaired", "skipped", "seen")}
 
     def repair(self, reason: str, n: int = 1) -> None:
         """Something was put right without losing content."""
-        self._repaired[reason] += n
+        self._counts["repaired"][reason] += n
 
     def see(self, oddity: str, n: int = 1) -> None:
         """Something odd was met and left as it is."""
-        self._seen[oddity] += n
+        self._counts["seen"][oddity] += n
 
     def skip(self, reason: str, file: str, message: str, *, line: int | None = None) -> None:
-        """Leave something out.
-
-        Raises:
-            CorpusError: naming file, line and reason, unless reading is lenient.
-        """
+        """Leave something out. Raises CorpusError: naming file, line and reason, unless reading is lenient."""
         if not self.lenient:
             raise CorpusError(file, message, line=line)
-        self._skipped[reason] += 1
+        self._counts["skipped"][reason] += 1
 
-    @property
-    def repaired(self) -> dict[str, int]:
-        """Reasons in alphabetical order with their counts; zeros left out."""
-        return _ordered(self._repaired)
-
-    @property
-    def skipped(self) -> dict[str, int]:
-        """Reasons in alphabetical order with their counts; zeros left out."""
-        return _ordered(self._skipped)
-
-    @property
-    def seen(self) -> dict[str, int]:
-        """Oddities in alphabetical order with their counts; zeros left out."""
-        return _ordered(self._seen)
+    def corpus(self, conversations: tuple[Conversation, ...], *, extras: Iterable[str] = (), **about: Any) -> Corpus:
+        """The corpus that was read: reasons in alphabetical order with their counts, those of zero left out."""
+        counts: dict[str, Any] = {
+            kind: {why: n for why, n in sorted(of.items()) if n} for kind, of in self._counts.items()
+        }
+        digest = content_digest(conversations, *extras)
+        return Corpus(conversations=conversations, digest=digest, **counts, **about)
 
 
 def natural_key(identifier: str) -> tuple[tuple[int, int, str], ...]:
@@ -127,17 +114,9 @@ def content_digest(conversations: Iterable[Conversation], *extras: str) -> str:
 
 
 def require_conversations(conversations: tuple[Conversation, ...], file: Path | str) -> None:
-    """Refuse a corpus that holds nothing, lenient or not.
-
-    Raises:
-        CorpusError: when there is no conversation.
-    """
+    """Refuse a corpus that holds nothing, lenient or not. Raises CorpusError: when there is no conversation."""
     if not conversations:
         raise CorpusError(file, "a corpus must hold at least one conversation, got none")
-
-
-def _ordered(counts: Counter[str]) -> dict[str, int]:
-    return {reason: counts[reason] for reason in sorted(counts) if counts[reason]}
 
 
 def _never(where: object, name: str, tally: Tally) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 from harness.declarations import declared
 from harness.doors import functions
 from harness.errors import CorpusError, UnavailableError
+from harness.experiment.task_choice import DataLook
 from harness.settings import Settings
-from pipelines.corpus import sample
+from harness.types import Conversation
 from pipelines.corpus.containers import FileSet, open_folder, open_zip
 from pipelines.corpus.corpus import Corpus, Format, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
+from pipelines.corpus.formats.cornell import read_cornell
+from pipelines.corpus.splits import with_clusters_to_resample
 
+SAMPLE = "sample"
 GROUP = "screentest.corpora"  # entry points
 
 
@@ -32,8 +39,9 @@ def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings |
         UnavailableError: `cornell` or `convokit` has not been fetched.
     """
     tally = Tally(lenient=lenient)
-    if spec == sample.NAME:
-        return sample.read_sample(tally=tally)
+    if spec == SAMPLE:  # scenes of invented films, which come with the package in Cornell's layout
+        files = FileSet.below(resources.files("pipelines.corpus").joinpath("sample"), label=SAMPLE)
+        return replace(read_cornell(files, name=SAMPLE, tally=tally), source=SAMPLE)
     if isinstance(spec, str) and spec in DOWNLOADS:
         folder = corpus_folder(spec, settings)
         if not folder.is_dir():
@@ -75,3 +83,39 @@ def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus:
         wanted = ", or ".join(form.folder for form in formats() if form.folder)
         raise CorpusError(files.label, f"a corpus folder must hold {wanted}, got {found}")
     return corpus
+
+
+def look_at(spec: str) -> DataLook:
+    """What data hold, read but not tokenised.
+
+    Raises:
+        CorpusError: they break their format. UnavailableError: they were not fetched.
+    """
+    corpus = read_corpus(spec)
+    resampled = with_clusters_to_resample(corpus)
+    rows = list(_rows(corpus))
+    return DataLook(
+        is_dialogue=corpus.reply_rule == "every_turn",
+        has_system=corpus.system is not None,
+        prompts=tuple(asked for asked, _ in rows),
+        references=tuple(reply for _, reply in rows),
+        unit=resampled.cluster_unit,
+        n_clusters=len(resampled.clusters),
+        lines=tuple(f"{n:,} × {what}" for counts in (resampled.repaired, resampled.seen) for what, n in counts.items()),
+    )
+
+
+def _rows(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """Prompt and reference of every row; the reference is empty where the row has none."""
+    for conversation in corpus.conversations:
+        *asked, last = conversation.utterances
+        is_reply = bool(asked) and _is_reply(corpus, conversation)
+        yield (
+            "\n".join(line.text for line in (asked if is_reply else conversation.utterances)),
+            last.text if is_reply else "",
+        )
+
+
+def _is_reply(corpus: Corpus, conversation: Conversation) -> bool:
+    last = conversation.utterances[-1]
+    return last.id not in corpus.history_only and (corpus.reply_rule == "every_turn" or last.speaker_id == "assistant")

@@ -40,12 +40,7 @@ def continues(conversation: Conversation, previous: Conversation) -> bool:
 def with_scenes_joined(corpus: Corpus) -> Corpus:
     """The corpus with one conversation per scene, under the id of its first part."""
     conversations = tuple(
-        Conversation(
-            id=scene[0].id,
-            cluster=scene[0].cluster,
-            title=scene[0].title,
-            utterances=tuple(line for conversation in scene for line in conversation.utterances),
-        )
+        replace(scene[0], utterances=tuple(line for conversation in scene for line in conversation.utterances))
         for scene in scenes(corpus.conversations)
     )
     return replace(corpus, conversations=conversations)

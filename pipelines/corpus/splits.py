@@ -37,11 +37,7 @@ class Splits:
     notes: tuple[str, ...] = ()  # to be carried by every estimate, e.g. "these films only"
 
     def of(self, cluster: str) -> Split:
-        """The split of a cluster.
-
-        Raises:
-            SplitError: for a cluster that was not there when the splits were made.
-        """
+        """The split of a cluster. Raises SplitError: for a cluster that was not there when the splits were made."""
         if cluster not in self.assigned:
             raise SplitError(f"`{cluster}` must be a cluster of the corpus that was split, got one that is not")
         return self.assigned[cluster]

@@ -34,8 +34,7 @@ def lines_of(data: bytes, *, file: str, tally: Tally) -> Iterator[Line]:
 
     Lines end at LF or CRLF only: `str.splitlines` would also cut at U+0085 and U+2028, which stand inside texts.
 
-    Raises:
-        CorpusError: for UTF-16, which looks like neither.
+    Raises CorpusError: for UTF-16, which looks like neither.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise CorpusError(file, "text must be UTF-8 or windows-1252, got UTF-16; save it as UTF-8")

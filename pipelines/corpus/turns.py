@@ -116,8 +116,7 @@ def windows_of(corpus: Corpus, turns: Turns, splits: Splits) -> Windows:
 
     A chat that ends with the user's turn gives a window without reply: something to generate from, nothing to learn.
 
-    Raises:
-        InputError: two windows would have the same id.
+    Raises InputError: two windows would have the same id.
     """
     name = _chat_prompt_ids if corpus.reply_rule == "assistant_turns" else _dialogue_prompt_ids
     prompt_ids: list[str] = []

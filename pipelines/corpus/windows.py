@@ -187,11 +187,7 @@ class ExampleTable(Sequence[Example]):
 
 
 def read_examples(folder: Path, split: Split) -> ExampleTable:
-    """The training windows of a split.
-
-    Raises:
-        InputError: the folder was not written by `prepare`.
-    """
+    """The training windows of a split. Raises InputError: the folder was not written by `prepare`."""
     table = read_table(examples_file(folder, split)).combine_chunks()
     column = {name: _one_chunk(table.column(name)) for name in table.column_names}
     ids = column["input_ids"]

@@ -19,11 +19,7 @@ def write_contract(folder: Path, contract: Contract | None) -> None:
 
 
 def read_contract(folder: Path) -> Contract | None:
-    """The contract in a folder; None where nobody wrote one down.
-
-    Raises:
-        InputError: the file is none.
-    """
+    """The contract in a folder; None where nobody wrote one down. Raises InputError: the file is none."""
     file = folder / CONTRACT_FILE
     if not file.is_file():
         return None

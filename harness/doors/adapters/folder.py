@@ -55,11 +55,7 @@ class AdapterFiles:
         return next((kind for kind in on if kind not in known), None)
 
     def read_weights(self) -> dict[str, Tensor]:
-        """Every tensor, on the CPU, in the precision of the file.
-
-        Raises:
-            InputError: a weight is NaN or infinite.
-        """
+        """Every tensor, on the CPU, in the precision of the file. Raises InputError: a weight is NaN or infinite."""
         from safetensors import safe_open
 
         weights = {}
@@ -84,8 +80,7 @@ def adapter_digest(folder: Path) -> str:
 def open_adapter_files(folder: Path) -> AdapterFiles:
     """Check an adapter's folder without reading its weights, torch or PEFT.
 
-    Raises:
-        InputError: a file is missing, damaged or lies, or a setting or a tensor is not allowed.
+    Raises InputError: a file is missing, damaged or lies, or a setting or a tensor is not allowed.
     """
     name = folder.resolve().name
     for file in ADAPTER_FILES:

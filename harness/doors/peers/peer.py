@@ -113,11 +113,7 @@ def measure_name(name: str) -> str:
 
 
 def as_score(value: object) -> float | None:
-    """A number, a truth value, a C or I; None is missing.
-
-    Raises:
-        InputError: it is nothing of the kind.
-    """
+    """A number, a truth value, a C or I; None is missing. Raises InputError: it is nothing of the kind."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, bool | int | float):
@@ -176,8 +172,7 @@ def inner_json(text: str) -> Any:
 def require(value: Any, kind: type, what: str, *, file: Path, of: str) -> Any:
     """A part of a file that every file of the format has.
 
-    Raises:
-        CorpusError: it is not there, so the file is of another tool or another version.
+    Raises CorpusError: it is not there, so the file is of another tool or another version.
     """
     if not isinstance(value, kind):
         raise CorpusError(file, f"must be {of}: it has no {what}")

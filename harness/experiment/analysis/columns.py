@@ -58,8 +58,7 @@ def read_columns(path: Path, *, values: Sequence[str], prompt: str = "prompt_id"
 
     `prompt` is the column that says which rows belong together: the prompt, or the film where a row is a film's.
 
-    Raises:
-        InputError: the file has no such column.
+    Raises InputError: the file has no such column.
     """
     import pyarrow.parquet as pq
 

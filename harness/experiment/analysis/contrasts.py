@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import stats
 from harness.experiment.analysis.absence import (
@@ -77,18 +77,17 @@ def measures_of(
     return found + [(name, None) for name in rules if name not in {measure for measure, _ in found}]
 
 
+def finding_of(rule: MeasureRule, estimate: Estimate, **of: Any) -> Finding:
+    """A number of a measure, whose unit and direction its rule knows."""
+    return Finding(name=rule.name, estimate=estimate, unit=rule.unit, better=rule.better, **of)
+
+
 def unmeasured_findings(
     counts: Mapping[str, Mapping[str, int]], rules: Mapping[str, MeasureRule], variants: Sequence[str], *, level: float
 ) -> list[Finding]:
     """A number without value for every variant that a declared measure has no row of."""
     return [
-        Finding(
-            name=name,
-            estimate=not_measured(n_missing=0, level=level),
-            unit=rules[name].unit,
-            better=rules[name].better,
-            variant=variant,
-        )
+        finding_of(rules[name], not_measured(n_missing=0, level=level), variant=variant)
         for name, measured in counts.items()
         for variant in variants
         if variant not in measured
@@ -107,11 +106,9 @@ def untested_finding(
     """A declared contrast of which no prompt has a value on both sides."""
     absence = touching(absences, measure=rule.name, variants=arms_of(contrast))
     said = absence.said if absence else "no prompt has a value on both sides."
-    return Finding(
-        name=rule.name,
-        estimate=not_measured(n_missing=n_missing, level=family.level),
-        unit=rule.unit,
-        better=rule.better,
+    return finding_of(
+        rule,
+        not_measured(n_missing=n_missing, level=family.level),
         contrast=contrast.name,
         judge_id=judge_id,
         verdict=not_tested(said, in_family=rule.name in family.measures and not rule.exploratory_reason),

@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from harness.experiment.analysis.contrasts import (
     MeasureRule,
     Pending,
     asked,
+    finding_of,
     is_sampled_rate,
     measures_of,
     smallest_effect_in_units,
@@ -107,18 +108,12 @@ def analyse_seeds(
             )
             test = _test(rows, measure=measure, family=family, n_tests=n_tests, seed=seed)
             test = replace(test, estimate=within_share(test.estimate, rules[measure], low=-1))
-            finding = Finding(
-                name=measure,
-                estimate=test.estimate,
-                unit=rules[measure].unit,
-                better=rules[measure].better,
-                contrast=contrast.name,
-                judge_id=judge_id,
-                sources=treatment.sources + reference.sources,
-            )
+            sources = treatment.sources + reference.sources
             pending.append(
                 Pending(
-                    finding=finding,
+                    finding=finding_of(
+                        rules[measure], test.estimate, contrast=contrast.name, judge_id=judge_id, sources=sources
+                    ),
                     test=test,
                     rule=rules[measure],
                     smallest_effect=effect,
@@ -204,18 +199,11 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
     elif is_sampled_rate(values, rule):
         estimate = stats.proportion_estimate(values, clusters=clusters.codes, level=level, n_missing=n_missing)
     else:
-        told = zip(_labels(clusters), values.tolist(), strict=True)
-        rng = stream_of_rows(seed, "estimates", arm.measure, rows=told)
+        rows_of = zip(_labels(clusters), values.tolist(), strict=True)
+        rng = stream_of_rows(seed, "estimates", arm.measure, rows=rows_of)
         estimate = stats.mean_estimate(values, clusters=clusters.codes, rng=rng, level=level, n_missing=n_missing)
-    return Finding(
-        name=arm.measure,
-        estimate=within_share(estimate, rule),
-        unit=rule.unit,
-        better=rule.better,
-        variant=arm.arm,
-        judge_id=arm.judge_id,
-        sources=arm.sources,
-    )
+    told: dict[str, Any] = {"variant": arm.arm, "judge_id": arm.judge_id, "sources": arm.sources}
+    return finding_of(rule, within_share(estimate, rule), **told)
 
 
 def _each_seed(

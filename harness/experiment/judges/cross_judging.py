@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError, InputError
 from harness.experiment import measured_arms as rows
-from harness.experiment.judges.judge_files import AGAINST, REPLIES, Recorded, read_files
+from harness.experiment.judges.judge_files import AGAINST, REPLIES, Files, Recorded, read_files
 from harness.experiment.judges.judge_uses import JudgeUse, judge_use, score_stage
 from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.teaching import taught_on
@@ -30,29 +30,17 @@ class CrossJudged:
     warnings: tuple[str, ...]
 
 
-def cross_judges(
-    session: Session,
-    judges: Sequence[Path],
-    *,
-    generations: Path,
-    against: Path | None,
-    corpus: str,
-    data: Path | None,
-    preferred_by: Sequence[str],
-    seed: int,
-) -> CrossJudged:
+def cross_judges(session: Session, judges: Sequence[Path], files: Files, *, preferred_by: Sequence[str]) -> CrossJudged:
     """Run every judge on the same replies and see how far they agree.
 
-    Raises:
-        InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
+    Raises InputError: fewer than two judges, the same one twice, or a pairwise judge without `against`.
     """
-    judges = [told_judge(folder, source=str(data or corpus), say=session.say) for folder in judges]
+    judges = [told_judge(folder, source=files.source, say=session.say) for folder in judges]
     specs = [load_judge_spec(folder) for folder in judges]
-    require_cross(specs, against=against)
-    files = {REPLIES: generations} | ({AGAINST: against} if against else {})
-    recorded = read_files(session, specs[0], files=files, corpus=corpus, data=data, seed=seed)
+    require_cross(specs, against=files.against)
+    recorded = read_files(session, specs[0], files)
     specs = [
-        taught_on(session, spec, prepared=recorded.prepared, judge=folder, seed=seed)
+        taught_on(session, spec, prepared=recorded.prepared, judge=folder, seed=files.seed)
         for spec, folder in zip(specs, judges, strict=True)
     ]
     uses = [judge_use(session, spec) for spec in specs]
@@ -60,17 +48,13 @@ def cross_judges(
         raise InputError(f"`JUDGE` must be different judges, got {len(judges)} of which some are the same: name others")
     judged = [one for use in uses for one in _judged(session, use, recorded)]
     return CrossJudged(
-        agreements=tuple(judge_matrix(judged, rng=stream(seed, "matrix"))),
+        agreements=tuple(judge_matrix(judged, rng=stream(files.seed, "matrix"))),
         warnings=tuple(preference_warnings(judged, preferred_by=[_family(name) for name in preferred_by])),
     )
 
 
 def require_cross(specs: Sequence[JudgeSpec], *, against: Path | None) -> None:
-    """Refuse judges that cannot be held against each other.
-
-    Raises:
-        InputError: fewer than two, or a pairwise judge without a second file.
-    """
+    """Raises InputError: fewer than two judges, or a pairwise judge without a second file."""
     if len(specs) < 2:
         raise InputError(f"`JUDGE` must be two or more judges, got {len(specs)}: name another")
     if against is None and any(spec.declared.compares for spec in specs):

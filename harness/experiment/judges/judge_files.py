@@ -49,6 +49,27 @@ AGAINST = "against"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """One JSONL of replies to TEST prompts, or two, and the data that the prompts are of."""
+
+    generations: Path
+    against: Path | None = None
+    corpus: str
+    data: Path | None  # instead of a corpus
+    seed: int  # of draws
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """Each file under its name."""
+        return {REPLIES: self.generations} | ({} if self.against is None else {AGAINST: self.against})
+
+    @property
+    def source(self) -> str:
+        """What names the data."""
+        return str(self.data or self.corpus)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """A judge's scores on a file of replies."""
 
@@ -77,18 +98,12 @@ class Recorded:
     prepared: StageResult
 
 
-def score_file(
-    session: Session, judge: Path, *, generations: Path, corpus: str, data: Path | None, seed: int
-) -> Scored:
-    """Score a JSONL of replies to TEST prompts.
-
-    Raises:
-        InputError: the file holds no reply to a prompt of this data.
-    """
-    judge = told_judge(judge, source=str(data or corpus), say=session.say)
+def score_file(session: Session, judge: Path, files: Files) -> Scored:
+    """Score a JSONL of replies to TEST prompts. Raises InputError: the file holds no reply to a prompt of this data."""
+    judge = told_judge(judge, source=files.source, say=session.say)
     spec = load_judge_spec(judge)
-    recorded = read_files(session, spec, files={REPLIES: generations}, corpus=corpus, data=data, seed=seed)
-    use = judge_use(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=seed))
+    recorded = read_files(session, spec, files)
+    use = judge_use(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=files.seed))
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
     measures = {c.name: judge_use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
     estimates = {}
@@ -100,22 +115,18 @@ def score_file(
             estimates[arm.measure] = (
                 proportion_estimate(there.values, clusters=films, n_missing=n)
                 if use.spec.declared.is_share
-                else mean_estimate(there.values, clusters=films, rng=stream(seed, "judge run"), n_missing=n)
+                else mean_estimate(there.values, clusters=films, rng=stream(files.seed, "judge run"), n_missing=n)
             )
     return Scored(stage=scored, judge_id=use.judge_id, unit=use.spec.declared.unit, estimates=estimates)
 
 
-def compare_files(
-    session: Session, judge: Path, *, generations: Path, against: Path, corpus: str, data: Path | None, seed: int
-) -> Compared:
+def compare_files(session: Session, judge: Path, files: Files) -> Compared:
     """Compare two JSONL of replies to the same TEST prompts, by every criterion of a pairwise judge.
 
-    Raises:
-        InputError: the files have no TEST prompt of this data in common.
+    Raises InputError: the files have no TEST prompt of this data in common.
     """
-    use = judge_use(session, load_judge_spec(told_judge(judge, source=str(data or corpus), say=session.say)))
-    files = {REPLIES: generations, AGAINST: against}
-    recorded = read_files(session, use.spec, files=files, corpus=corpus, data=data, seed=seed)
+    use = judge_use(session, load_judge_spec(told_judge(judge, source=files.source, say=session.say)))
+    recorded = read_files(session, use.spec, files)
     stage = compare_stage(
         session, use, first=recorded.replies[REPLIES], second=recorded.replies[AGAINST], prompts=recorded.prompts
     )
@@ -124,35 +135,24 @@ def compare_files(
     for criterion in use.spec.criteria:
         of = [row for row in said if row.criterion == criterion.name]
         if any(share is not None for share in item_values(of).values()):
-            estimates.append(pairwise_estimates(of, rng=stream(seed, "judge run", criterion.name)))
+            estimates.append(pairwise_estimates(of, rng=stream(files.seed, "judge run", criterion.name)))
     missing = Counter(str(row.status) for row in said if row.preferred is None)
     return Compared(stage=stage, judge_id=use.judge_id, estimates=tuple(estimates), missing=missing)
 
 
-def check_files(
-    session: Session,
-    judges: Sequence[Path],
-    *,
-    generations: Path,
-    against: Path | None,
-    corpus: str,
-    data: Path | None,
-    seed: int,
-) -> Preflight:
+def check_files(session: Session, judges: Sequence[Path], files: Files) -> Preflight:
     """Whether a file of replies, or two, can be judged, and what that would ask endpoints for; nothing is sent."""
     found = Preflight()
-    specs = [say_judge(found, told_judge(j, source=str(data or corpus), say=session.say)) for j in judges]
-    files = {REPLIES: generations} | ({AGAINST: against} if against else {})
+    specs = [say_judge(found, told_judge(j, source=files.source, say=session.say)) for j in judges]
 
     def words(recorded: Recorded) -> str:
         n = sum(len(replies.generations) for replies in recorded.replies.values())
         return f"{n:,} to {len(recorded.prompts):,} prompts that every file answers"
 
-    read = partial(read_files, session, specs[0], files=files, corpus=corpus, data=data, seed=seed)
-    if (recorded := found.ask("replies", read, words=words)) is not None:
+    if (recorded := found.ask("replies", partial(read_files, session, specs[0], files), words=words)) is not None:
         sides = [replies.generations for replies in recorded.replies.values()]
         for spec in specs:
-            if spec.is_remote and spec.declared.compares and against is not None:
+            if spec.is_remote and spec.declared.compares and files.against is not None:
                 found.planned += plan_scores(session, spec, judged_pairs(recorded.prompts, *sides))
             elif spec.is_remote:
                 items = [item for side in sides for item in judged_items(recorded.prompts, side)]
@@ -168,22 +168,16 @@ def say_judge(found: Preflight, judge: Path) -> JudgeSpec:
     return spec
 
 
-def read_files(
-    session: Session, spec: JudgeSpec, *, files: Mapping[str, Path], corpus: str, data: Path | None, seed: int
-) -> Recorded:
-    """Files of replies with the TEST prompts that all of them answer.
-
-    Raises:
-        InputError: there is no such prompt.
-    """
+def read_files(session: Session, spec: JudgeSpec, files: Files) -> Recorded:
+    """Files of replies with the TEST prompts that all of them answer. Raises InputError: there is no such prompt."""
     # Without the seed: it is that of draws, and would split the corpus anew.
-    source = DataDesign(corpus=None if data else corpus, file=str(data) if data else None)
-    decoding = decoding_json(DecodingDesign().noun(seed=seed))
-    asked = {"n": None, "seed": seed, "common": [str(path) for path in files.values()]}
+    source = DataDesign(corpus=None if files.data else files.corpus, file=str(files.data) if files.data else None)
+    decoding = decoding_json(DecodingDesign().noun(seed=files.seed))
+    asked = {"n": None, "seed": files.seed, "common": [str(path) for path in files.named.values()]}
     builder = Builder()
     prepared = builder.add("prepare", prepare_settings(source, base=_tokenizer(spec), limit=None), {}, "Prepare")
     keys = {}
-    for name, path in files.items():
+    for name, path in files.named.items():
         variant = VariantDesign(generations=str(path)).model_dump(mode="json")
         settings = {**asked, "variant": variant, "name": name, "decoding": decoding}
         keys[name] = builder.add("generate", settings, {"prepared": prepared}, f"Generate {name}")

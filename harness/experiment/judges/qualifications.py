@@ -80,8 +80,7 @@ def _strangers(session: Session, use: JudgeUse, hosts: Sequence[Prompt]) -> list
 def read_own_controls(path: Path | None, spec: JudgeSpec) -> list[ControlItem]:
     """A user's controls; none without a file.
 
-    Raises:
-        InputError: the file is no controls, or none of them is of a criterion that the judge scores.
+    Raises InputError: the file is no controls, or none of them is of a criterion that the judge scores.
     """
     if path is None:
         return []

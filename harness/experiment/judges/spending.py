@@ -73,8 +73,7 @@ class Spending:
     def served(self, endpoint: str, name: str) -> EndpointModel:
         """A model on a server of one's own, which takes no money: its calls stand in the ledger, outside any budget.
 
-        Raises:
-            ConfigError: there is a budget, and the model has a price after all.
+        Raises ConfigError: there is a budget, and the model has a price after all.
         """
         if self.budget is not None and listed_price(base_url(endpoint), name) is not None:
             raise ConfigError(
@@ -87,8 +86,7 @@ class Spending:
     def queue(self, spec: JudgeSpec, *, repetition: int = 0) -> RequestQueue:
         """Where a judge behind an endpoint hands in its calls; with `repetition` 1 it asks everything a second time.
 
-        Raises:
-            ConfigError: the judge is local, or there is a budget and no price.
+        Raises ConfigError: the judge is local, or there is a budget and no price.
         """
         choice, runtime = _choice(spec), spec.runtime
         known = f"{spec.name} {choice!r} {runtime!r} {repetition}"

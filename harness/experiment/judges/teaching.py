@@ -24,8 +24,7 @@ def needs_teaching(spec: JudgeSpec) -> bool:
 def with_head(session: Session, spec: JudgeSpec, taught: StageResult | None = None) -> JudgeSpec:
     """A judge with what it was taught: by a stage, or elsewhere where its file says so; others stay as they are.
 
-    Raises:
-        InputError: it was taught nowhere, or what its file names is no head.
+    Raises InputError: it was taught nowhere, or what its file names is no head.
     """
     if not spec.declared.is_taught or spec.taught is not None:
         return spec

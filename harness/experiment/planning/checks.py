@@ -77,8 +77,7 @@ class Preflight:
     def begin(self, say: Callable[[str], None]) -> None:
         """Say the table, and refuse to begin where something lacks.
 
-        Raises:
-            ScreentestError: it does; the sentence says what.
+        Raises ScreentestError: it does; the sentence says what.
         """
         for line in self.lines():
             say(line)

@@ -88,34 +88,31 @@ class Need:
 def reply_need(scale: Scale, rates: CallRates) -> Need:
     """What the replies need: one call each."""
     n = scale.n_replies
-    generated = _times(n, rates.tokens_generated)
-    return Need(
-        what="replies",
-        n_calls=n,
-        n_rows=n,
-        tokens_read=_times(n, rates.tokens_read),
-        tokens_generated=generated,
-        hours=_hours(generated, rates),
-        file_megabytes=_megabytes(n, rates.row_bytes, besides=scale.n_variants * rates.stage_bytes),
-        store_megabytes=0.0,  # replies are kept in files alone
-        usd=_usd(n, rates),
-    )
+    # Replies are kept in files alone.
+    return _need("replies", rates, n_calls=n, n_rows=n, n_stages=scale.n_variants, is_slow_reading=False, store=0.0)
 
 
 def score_need(scale: Scale, rates: CallRates, *, calls_per_score: float, what: str = "scores") -> Need:
     """What the scores need: a row per reply and criterion, and so many calls for each."""
     n_calls = round(scale.n_scores * calls_per_score)
-    read = _times(n_calls, rates.tokens_read)
+    store = _megabytes(n_calls, rates.call_bytes)
+    return _need(what, rates, n_calls=n_calls, n_rows=scale.n_scores, n_stages=1, is_slow_reading=True, store=store)
+
+
+def _need(
+    what: str, rates: CallRates, *, n_calls: int, n_rows: int, n_stages: int, is_slow_reading: bool, store: float | None
+) -> Need:
+    read, generated = _times(n_calls, rates.tokens_read), _times(n_calls, rates.tokens_generated)
     return Need(
         what=what,
         n_calls=n_calls,
-        n_rows=scale.n_scores,
+        n_rows=n_rows,
         tokens_read=read,
-        tokens_generated=_times(n_calls, rates.tokens_generated),
-        hours=_hours(read, rates),
-        file_megabytes=_megabytes(scale.n_scores, rates.row_bytes, besides=rates.stage_bytes),
-        store_megabytes=_megabytes(n_calls, rates.call_bytes),
-        usd=_usd(n_calls, rates),
+        tokens_generated=generated,
+        hours=_hours(read if is_slow_reading else generated, rates),
+        file_megabytes=_megabytes(n_rows, rates.row_bytes, besides=n_stages * rates.stage_bytes),
+        store_megabytes=store,
+        usd=_usd(rates, n_read=read, n_generated=generated),
     )
 
 
@@ -133,8 +130,7 @@ def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: str | None = None) -
     A likelihood judge reads a reply after its history and without it, once for all criteria. A pairwise judge compares
     every reply but the control's with the control's, in both orders.
 
-    Raises:
-        ConfigError: the judge's mode is decided by asking, or its method does not know before what it asks.
+    Raises ConfigError: the judge's mode is decided by asking, or its method does not know before what it asks.
     """
     mode = mode or spec.mode
     if spec.declared.calls_per_score is None:
@@ -163,10 +159,9 @@ def _megabytes(n: int, each: float | None, *, besides: float = 0.0) -> float | N
     return None if each is None else (n * each + besides) / MEGABYTE
 
 
-def _usd(n_calls: int, rates: CallRates) -> float | None:
+def _usd(rates: CallRates, *, n_read: int | None, n_generated: int | None) -> float | None:
     if not rates.is_remote:
         return 0.0
-    read, generated = _times(n_calls, rates.tokens_read), _times(n_calls, rates.tokens_generated)
-    if rates.price is None or read is None or generated is None:
+    if rates.price is None or n_read is None or n_generated is None:
         return None
-    return rates.price.of(n_input=read, n_output=generated)
+    return rates.price.of(n_input=n_read, n_output=n_generated)

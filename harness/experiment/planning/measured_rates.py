@@ -39,8 +39,7 @@ class MeasuredRates:
     def judge(self, name: str | None) -> JudgeRates | None:
         """The judge of a name, or the only one; None where the run has no such judge.
 
-        Raises:
-            InputError: no name is given, and there are several.
+        Raises InputError: no name is given, and there are several.
         """
         if name is None:
             if len(self.judges) > 1:
@@ -66,8 +65,7 @@ class _Taken:
 def measured_rates(tracking: Tracking, run: str) -> MeasuredRates:
     """Measure a finished evaluation by what its stages recorded.
 
-    Raises:
-        InputError: there is no such run, or nothing was generated in it.
+    Raises InputError: there is no such run, or nothing was generated in it.
     """
     record = record_of(tracking, run)
     replies = [t for t in (_taken(tracking, line, (GENERATIONS,)) for line in _lines(record, ("generate",))) if t]

@@ -60,8 +60,7 @@ def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -
 
     Votes may also be ratings as `study export` writes them. A row without `cluster` is a film of its own.
 
-    Raises:
-        InputError: neither kind of file, a bad row, or variants that it does not hold.
+    Raises InputError: neither kind of file, a bad row, or variants that it does not hold.
     """
     first = next(read_rows(path, of="scores or votes")).value
     if "verdict" in first:
@@ -79,8 +78,7 @@ def read_pilot_run(
 ) -> Pilot:
     """One measure of a finished evaluation, from the rows under its numbers.
 
-    Raises:
-        InputError: no such run, measure or variant; the message lists those there are.
+    Raises InputError: no such run, measure or variant; the message lists those there are.
     """
     found = _sides(record_of(tracking, run), measure=measure, treatment=treatment, control=control)
     if any(len(sources) > 1 for sources in found.sources):
@@ -94,8 +92,7 @@ def read_seed_pilot(
 ) -> SeedPilot:
     """One measure of two arms of a finished ablation over seeds, paired within each seed.
 
-    Raises:
-        InputError: no such run, measure or arm, no ablation over seeds, or an arm that lost a training.
+    Raises InputError: no such run, measure or arm, no ablation over seeds, or an arm that lost a training.
     """
     record = record_of(tracking, run)
     seeds = () if record.ablation is None else record.ablation.seeds

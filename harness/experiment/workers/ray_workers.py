@@ -148,8 +148,7 @@ class _Told:
 def refuse_sqlite(uri: str) -> None:
     """SQLite has one writer and no network: remote workers log through a server.
 
-    Raises:
-        InputError: the store is a SQLite file.
+    Raises InputError: the store is a SQLite file.
     """
     if uri.startswith("sqlite"):
         raise InputError(f"`MLFLOW_TRACKING_URI` must name an MLflow server for remote workers, got `{uri}`")

@@ -153,11 +153,7 @@ def _road(tasks: Mapping[str, Task]) -> dict[str, float]:
 
 
 def stage_result(tracking: Tracking, run_id: str, *, is_reused: bool = False) -> StageResult:
-    """What a stage of another process left behind.
-
-    Raises:
-        InputError: the run is no finished stage.
-    """
+    """What a stage of another process left behind. Raises InputError: the run is no finished stage."""
     info = tracking.run(run_id)
     source = tracking.source_of(info)
     if "output_digest" not in source.tags:

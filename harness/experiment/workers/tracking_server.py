@@ -30,8 +30,7 @@ _OWN = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 def served(settings: Settings) -> Iterator[Settings]:
     """The same store behind a server on a free port of this machine; artifacts stay in the home's folder.
 
-    Raises:
-        UnavailableError: the server does not answer; its last words are in the log.
+    Raises UnavailableError: the server does not answer; its last words are in the log.
     """
     port = _free_port()
     log = settings.work / "mlflow-server.log"

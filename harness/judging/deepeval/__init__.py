@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 def bridge_model(model: LanguageModel, *, name: str = "", max_new_tokens: int = 256) -> Any:
     """A `DeepEvalBaseLLM` that answers with `model`, greedily; hand it to a deepeval metric as `model=`.
 
-    Raises:
-        UnavailableError: deepeval is not installed.
+    Raises UnavailableError: deepeval is not installed.
     """
     from harness.judging.deepeval.quiet import import_deepeval
 

@@ -27,8 +27,7 @@ ENVIRONMENT = MappingProxyType(
 def import_deepeval(module: str = "deepeval") -> ModuleType:
     """Import deepeval, or one of its modules, quietly.
 
-    Raises:
-        UnavailableError: it is not installed, or was imported before with telemetry on.
+    Raises UnavailableError: it is not installed, or was imported before with telemetry on.
     """
     if "deepeval" not in sys.modules:
         os.environ.update(ENVIRONMENT)

@@ -38,8 +38,7 @@ class FunctionJudge:
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """One score per item and criterion. What the function raises on makes those items missing, and no others.
 
-        Raises:
-            JudgeError: it returned other than one score per item.
+        Raises JudgeError: it returned other than one score per item.
         """
         told: dict[str, Mapping[str, Any] | Exception] = {}
         asked = [item for item in items if item.missing is None and not is_absent(item.reply)]

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import JudgeError
 from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.isolation import Outcome, call_isolating
 from harness.judging.method import Method
 from harness.judging.protocol import OnProgress
+from harness.judging.reading import Outcome, call_isolating
 from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel

@@ -138,8 +138,7 @@ class ChatClient:
 
         Where the budget has no room for another attempt, no more is sent and those in flight are waited for.
 
-        Raises:
-            UnavailableError: the endpoint cannot be used at all: key, model name, address, or it stopped answering.
+        Raises UnavailableError: the endpoint cannot be used at all: key, model name, address, or it stopped answering.
         """
         # The cyclic collector would walk every object of this process again and again, on the one thread that serves
         # all calls: a tenth of them. What is there already is set aside while they run.

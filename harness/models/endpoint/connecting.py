@@ -34,8 +34,7 @@ def base_url(endpoint: str | None = None) -> str:
 def read_key(variable: str) -> str:
     """The key in a variable of the environment; "none" where there is none, as local servers need none.
 
-    Raises:
-        ConfigError: no header can carry what the variable holds.
+    Raises ConfigError: no header can carry what the variable holds.
     """
     key = (os.environ.get(variable) or "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -48,8 +47,7 @@ def read_key(variable: str) -> str:
 def open_client(url: str, *, key: str, timeout: Any) -> OpenAI:
     """A client that answers one call at a time; redirects are errors, so that nothing goes where nobody sent it.
 
-    Raises:
-        UnavailableError: the address is none, or a proxy of the environment cannot be used.
+    Raises UnavailableError: the address is none, or a proxy of the environment cannot be used.
     """
     from openai import DefaultHttpxClient, OpenAI
 
@@ -68,11 +66,7 @@ def open_async_client(url: str, *, key: str, timeout: Any) -> AsyncOpenAI:
 
 
 def list_models(url: str, *, key_variable: str) -> dict[str, dict[str, Any]]:
-    """What a server offers, by name.
-
-    Raises:
-        UnavailableError: it does not answer, or not with a list of models.
-    """
+    """What a server offers, by name. Raises UnavailableError: it does not answer, or not with a list of models."""
     from openai import OpenAIError
 
     with open_client(url, key=read_key(key_variable), timeout=30.0) as client:
@@ -160,8 +154,7 @@ def unfollowed(err: APIStatusError) -> str:
 def redirected(url: str, location: str, *, path: str = PATH) -> str:
     """Where a redirect of a call may be followed to: the same path on the same host, or the same host with TLS added.
 
-    Raises:
-        ValueError: it leads elsewhere; the message is one clause that says where, and why it is not followed.
+    Raises ValueError: it leads elsewhere; the message is one clause that says where, and why it is not followed.
     """
     target = urljoin(url, location)
     here, there = urlsplit(url), urlsplit(target)

@@ -21,8 +21,7 @@ BASE_NAME = "base"  # of the bare base, as `screentest serve` names it
 def served_name(variant: Variant) -> str:
     """The name under which `screentest serve`, with either engine, offers a variant of the registry.
 
-    Raises:
-        InputError: its adapter stands in no registry, so no server can know it.
+    Raises InputError: its adapter stands in no registry, so no server can know it.
     """
     if variant.adapter is None:
         return BASE_NAME
@@ -93,8 +92,7 @@ class ReplicatedModel(GeneratesOnly):
     ) -> list[Reply]:
         """One reply per request, in their order; `on_reply` and `on_progress` are called one at a time.
 
-        Raises:
-            UnavailableError: a server cannot be used; what the others answer meanwhile is kept.
+        Raises UnavailableError: a server cannot be used; what the others answer meanwhile is kept.
         """
         n = len(self._replicas)
         meter, lock = Meter(len(requests), "replies", on_progress), threading.Lock()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.reporting.figures.svg import Canvas
 from harness.reporting.numbers import MINUS
+from harness.types import Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,20 @@ class Axis:
             x = self.at(tick)
             self.rule(canvas, tick, lanes=lanes, kind="grid")
             canvas.text(x, lanes[-1].bottom + 16, tick_label(tick, step), kind="t2", anchor="middle")
+
+    def draw_upright(self, canvas: Canvas, *, left: float, right: float, n_ticks: int = 4) -> None:
+        """The same of an axis that stands upright: horizontal grid lines, labels left of them."""
+        ticks = self.ticks(n_ticks)
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        for tick in ticks:
+            canvas.line(left, self.at(tick), right, self.at(tick), kind="grid")
+            canvas.text(left - 8, self.at(tick) + 4, tick_label(tick, step), kind="t2", anchor="end")
+
+    def whisker(self, canvas: Canvas, estimate: Estimate, y: float, *, kind: str, scale: float = 1.0) -> None:
+        """An interval as a line, where there is one."""
+        if estimate.low is not None and estimate.high is not None and not math.isnan(estimate.low + estimate.high):
+            low, high = self.at(estimate.low * scale), self.at(estimate.high * scale)
+            canvas.line(low, y, high, y, kind=f"whisker w-{kind}")
 
     def rule(self, canvas: Canvas, value: float, *, lanes: tuple[Lane, ...], kind: str) -> None:
         """A vertical line at a value through every lane."""

@@ -94,8 +94,6 @@ def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: _Layout, to
         canvas.text(0, y + 4.5, fit(name + kind, layout.start - 12), kind="t")
         canvas.text(layout.end + 20, y + 4.5, f"{number.value} {number.interval}", kind="t num")
         canvas.text(layout.width, y + 4.5, status, kind=f"t verdict-{verdict}", anchor="end")
-    low, high = control.auc.low, control.auc.high
-    if low is not None and high is not None and not math.isnan(low + high):
-        canvas.line(axis.at(low), y, axis.at(high), y, kind=f"whisker w-{verdict}")
+    axis.whisker(canvas, control.auc, y, kind=verdict)
     if not math.isnan(control.auc.value):
         canvas.circle(axis.at(control.auc.value), y, 5, kind=f"mark-{verdict}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.reporting.ablation_record import CurvePoint, LossCurve
-from harness.reporting.figures.axis import Axis, Lane, spanning, tick_label
+from harness.reporting.figures.axis import Axis, Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure
 
 _WIDE, _NARROW = 460.0, 350.0
@@ -49,11 +49,7 @@ def _draw(curve: LossCurve, *, width: float, id: str) -> str:
 
 def _frame(canvas: Canvas, x: Axis, y: Axis, x_unit: str) -> None:
     x.draw(canvas, lanes=(Lane(top=_BOTTOM, bottom=_BOTTOM),), n_ticks=4)
-    ticks = y.ticks(4)
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    for tick in ticks:
-        canvas.line(_LEFT, y.at(tick), x.end, y.at(tick), kind="grid")
-        canvas.text(_LEFT - 8, y.at(tick) + 4, tick_label(tick, step), kind="t2", anchor="end")
+    y.draw_upright(canvas, left=_LEFT, right=x.end)
     canvas.line(_LEFT, _BOTTOM, x.end, _BOTTOM, kind="zero")
     canvas.text(x.end, _BOTTOM + 34, x_unit, kind="t2", anchor="end")
 

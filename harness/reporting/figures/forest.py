@@ -98,8 +98,7 @@ def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Lay
         canvas.text(0, y + 4.5, fit(name, layout.start - 16), kind="t strong")
         canvas.text(layout.end + 20, y + 4.5, f"{said.number.value} {said.number.interval}", kind="t num")
         canvas.text(layout.width, y + 4.5, verdict, kind=f"t verdict-{said.label}", anchor="end")
-    if estimate.low is not None and estimate.high is not None and not math.isnan(estimate.low + estimate.high):
-        canvas.line(axis.at(estimate.low * scale), y, axis.at(estimate.high * scale), y, kind=f"whisker w-{said.label}")
+    axis.whisker(canvas, estimate, y, kind=said.label, scale=scale)
     if not math.isnan(estimate.value):
         mark(canvas, axis.at(estimate.value * scale), y, said.label)
 

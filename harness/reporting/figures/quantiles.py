@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.reporting.ablation_record import QuantileRow
-from harness.reporting.figures.axis import Lane, spanning, tick_label
+from harness.reporting.figures.axis import Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure
 
 _WIDE, _NARROW = 460.0, 350.0
@@ -28,11 +28,7 @@ def _draw(row: QuantileRow, label: str, arms: tuple[str, str], *, width: float, 
             for e in row.simultaneous]  # fmt: skip
     y = spanning([0.0, *(v for pair in ends for v in pair)], start=_BOTTOM, end=_TOP)
     x = spanning([0.0, 1.0], start=_LEFT, end=width - _RIGHT, margin=0.0)
-    ticks = y.ticks(4)
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    for tick in ticks:
-        canvas.line(_LEFT, y.at(tick), x.end, y.at(tick), kind="grid")
-        canvas.text(_LEFT - 8, y.at(tick) + 4, tick_label(tick, step), kind="t2", anchor="end")
+    y.draw_upright(canvas, left=_LEFT, right=x.end)
     x.draw(canvas, lanes=(Lane(top=_BOTTOM, bottom=_BOTTOM),), n_ticks=4)
     at = [x.at(p) for p in row.probabilities]
     upper = [(a, y.at(high)) for a, (_, high) in zip(at, ends, strict=True)]

@@ -110,8 +110,7 @@ def _swarm(canvas: Canvas, values: list[float], axis: Axis, layout: _Layout, bas
 
 
 def _mean(canvas: Canvas, estimate: Estimate, axis: Axis, scale: float, y: float) -> None:
-    if estimate.low is not None and estimate.high is not None and not math.isnan(estimate.low + estimate.high):
-        canvas.line(axis.at(estimate.low * scale), y, axis.at(estimate.high * scale), y, kind="whisker w-better")
+    axis.whisker(canvas, estimate, y, kind="better", scale=scale)
     if not math.isnan(estimate.value):
         canvas.circle(axis.at(estimate.value * scale), y, 4.5, kind="mark-better")
 

@@ -15,7 +15,7 @@ from harness.doors.text import decode_text, is_absent, parse_json, read_id
 from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import Corpus, Film, Format, Tally, content_digest, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
 from pipelines.corpus.formats.cornell import clean_title, count_oddities
 from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
 from pipelines.corpus.text import clean_line
@@ -62,17 +62,8 @@ def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     conversations = in_order(_conversations(threads, metadata, names, films, path, tally))
     require_conversations(conversations, path)
     count_oddities(conversations, tally)
-    return Corpus(
-        name=name,
-        source="convokit",
-        conversations=conversations,
-        digest=content_digest(conversations),
-        cluster_unit="film" if films else "row",
-        films=films,
-        repaired=tally.repaired,
-        skipped=tally.skipped,
-        seen=tally.seen,
-    )
+    unit = "film" if films else "row"
+    return tally.corpus(conversations, name=name, source="convokit", cluster_unit=unit, films=films)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

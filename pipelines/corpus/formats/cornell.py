@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import Corpus, Film, Format, Tally, content_digest, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
 from pipelines.corpus.scenes import continues
 from pipelines.corpus.text import clean_line, lines_of
 
@@ -70,17 +70,8 @@ def read_cornell(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     used = {conversation.cluster for conversation in conversations}
     in_use = {line.id for conversation in conversations for line in conversation.utterances}
     tally.see("lines in no conversation", len(spoken.by_id) - len(in_use))
-    return Corpus(
-        name=name,
-        source="cornell",
-        conversations=conversations,
-        digest=content_digest(conversations),
-        cluster_unit="film",
-        films={film.id: film for film in titles.films.values() if film.id in used},
-        repaired=tally.repaired,
-        skipped=tally.skipped,
-        seen=tally.seen,
-    )
+    films = {film.id: film for film in titles.films.values() if film.id in used}
+    return tally.corpus(conversations, name=name, source="cornell", cluster_unit="film", films=films)
 
 
 def count_oddities(conversations: tuple[Conversation, ...], tally: Tally) -> None:

@@ -19,7 +19,7 @@ from harness.doors.forms import REASONING, REFERENCES, REPLIES, SIDES, advice
 from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
 from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
-from pipelines.corpus.corpus import Corpus, Format, Tally, content_digest, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Format, Tally, in_order, require_conversations
 from pipelines.corpus.text import lines_of
 
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -104,19 +104,16 @@ def read_jsonl_corpus(data: bytes, *, file: str, name: str, tally: Tally) -> Cor
     contexts = (f"{entry.id}.{i}" for entry in entries for i, turn in enumerate(entry.turns) if turn.is_context)
     explicit = {cluster: split for cluster, split in splits.items() if split is not None}
     extras = (shared or "", *(f"{cluster}={split}" for cluster, split in sorted(explicit.items())))
-    return Corpus(
+    return tally.corpus(
+        conversations,
+        extras=extras,
         name=name,
         source="jsonl",
-        conversations=conversations,
-        digest=content_digest(conversations, *extras),
         cluster_unit="cluster" if any(entry.cluster is not None for entry in entries) else "row",
         reply_rule="assistant_turns",
         system=shared,
         explicit_splits=explicit,
         history_only=frozenset(contexts),
-        repaired=tally.repaired,
-        skipped=tally.skipped,
-        seen=tally.seen,
     )
 
 

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from harness.judging import asking, load_criterion, reading, shipped_criteria
 from harness.judging.fitting import FittedItem, fit
-from harness.judging.isolation import Outcome
 from harness.judging.methods import geval
 from harness.judging.methods.geval import GEvalJudge
-from harness.judging.reading import ExactReader
+from harness.judging.reading import ExactReader, Outcome
 from harness.models.protocol import LanguageModel, OptionProbabilities
 from harness.types import JudgedItem, Message
 

@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.measures.length import n_words
 from harness.measures.repetition import echo, repetition
 from harness.measures.replies import reply_metrics
-from harness.measures.words import words
+from harness.measures.words import spoken_words, words
 from harness.types import FinishReason, Generation, Message, Prompt
 
 
 def test_words_keep_apostrophes_and_set_marks_apart() -> None:
     assert words("Don't you— he said, 'No.'") == ["don't", "you", "—", "he", "said", ",", "'", "no", ".", "'"]
-    assert n_words("Don't you— he said, 'No.'") == 5
-    assert n_words("...") == 0
+    assert len(spoken_words("Don't you— he said, 'No.'")) == 5
+    assert len(spoken_words("...")) == 0
 
 
 def test_repetition_counts_trigrams_said_before() -> None:
