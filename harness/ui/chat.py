@@ -59,7 +59,7 @@ def show() -> None:
     left, right = st.columns([1, 2], gap="large")
     with left:
         asked, n_tokens = _ask_variants(names)
-        st.caption(f"Replies come from {speakers.where}.")
+        st.html(f'<p class="read quiet">Replies come from {inert(speakers.where)}.</p>')
         found = _scenes(str(Tracking().settings.home))
         play = _ask_scene(found)
         _basket("Which line belongs in this scene?" if found.noun == SCENE else "Which reply is better?")

@@ -79,6 +79,7 @@ def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(
         shown[item(page)], mark = wire.frames[mark:], len(wire.frames)
         press(page, "1" if n % 2 else "2")
     assert item(page) == "end"
+    page.locator("button:enabled", has_text="Undo").wait_for()
     page.keyboard.press("u")
     page.wait_for_selector(".notice")
     page.keyboard.press("h")
