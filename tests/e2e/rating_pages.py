@@ -13,6 +13,8 @@ from harness.studies.links import Link
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+HEARS = """key => [...document.querySelectorAll('.st-key-page [class*=st-key-do-] button:enabled kbd')]
+    .some(e => e.textContent.trim().toLowerCase() === key)"""
 UNREAD = 450  # milliseconds after which a press counts
 
 
@@ -47,6 +49,7 @@ def press(page: Page, key: str) -> None:
     """Read, press a key, and wait for what comes next; the press is sent at once, and not by being sent again."""
     before = item(page)
     page.wait_for_timeout(UNREAD)
+    page.wait_for_function(HEARS, arg=key)
     page.evaluate("document.addEventListener('click', () => { window.sent = (window.sent ?? 0) + 1; }, true)")
     page.keyboard.press(key)
     assert page.evaluate("window.sent") > 0, "the press is kept, and was not sent"
