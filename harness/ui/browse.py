@@ -67,7 +67,7 @@ def _exhibits(home: str, run_id: str) -> tuple[Exhibit, ...]:
     return read_gallery(tracking, record_of(tracking, run_id))
 
 
-@st.cache_data(show_spinner=False, ttl=60)
+@st.cache_data(show_spinner="Reading votes", ttl=60)
 def _votes(home: str, run_id: str) -> Votes:
     return votes_on(store(), _exhibits(home, run_id))
 

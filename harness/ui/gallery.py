@@ -17,7 +17,7 @@ from harness.studies.exclusion import excluded_raters, rater_qualities
 from harness.studies.rankings import as_pairs
 from harness.studies.rating_rows import counted, read_rows
 from harness.studies.schema import items, studies
-from harness.studies.studies import list_studies
+from harness.studies.studies import find_study
 from harness.types import Generation, Message, Prompt
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def votes_on(engine: Engine, exhibits: Sequence[Exhibit]) -> Votes:
     """What people preferred in closed studies of these very replies; votes that count and are decided."""
     here = {(e.prompt_id, r.variant, r.text.strip()) for e in exhibits for r in e.replies}
     found: dict[str, Counter[tuple[str, str]]] = {}
-    for study in (s for s in list_studies(engine) if not s.is_open):
+    for study in (find_study(engine, name) for name in _holding(engine, exhibits, are_open=False)):
         rows = read_rows(engine, study)
         excluded = excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
         for row in as_pairs(counted(rows, excluded=excluded)):
@@ -172,8 +172,12 @@ def against_people(exhibits: Sequence[Exhibit], votes: Votes, *, score: str) -> 
 
 def studies_in_the_way(engine: Engine, exhibits: Sequence[Exhibit]) -> list[str]:
     """Open studies whose raters would be unblinded: they hold one of these replies."""
+    return _holding(engine, exhibits, are_open=True)
+
+
+def _holding(engine: Engine, exhibits: Sequence[Exhibit], *, are_open: bool) -> list[str]:
     with engine.begin() as connection:
-        is_open = studies.c.closed_at.is_(None)
+        is_open = studies.c.closed_at.is_(None) if are_open else studies.c.closed_at.is_not(None)
         query = select(studies.c.name, items.c.prompt_id, items.c.replies)
         rows = connection.execute(query.join(studies, studies.c.id == items.c.study_id).where(is_open)).all()
     here = {(e.prompt_id, r.text.strip()) for e in exhibits for r in e.replies}
