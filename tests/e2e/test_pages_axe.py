@@ -43,7 +43,7 @@ def test_what_raters_see(tmp_path: Path, scheme: str) -> None:
     ranking, pairs = a_study(engine, name="ranking", **four), a_study(engine, name="best", best_worst=True, **four)
     with serving(url, tmp_path) as site, browsing() as browser:
         page = browser.new_context(color_scheme=scheme).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(180_000)
         page.goto(crowd.url(site.url))
         page.get_by_text("I have read this").wait_for()
         passes_axe(page)
@@ -57,6 +57,7 @@ def test_what_raters_see(tmp_path: Path, scheme: str) -> None:
         page.get_by_text("C0DE").wait_for()
         passes_axe(page)
         other = browser.new_context(color_scheme=scheme).new_page()
+        other.set_default_timeout(180_000)
         other.goto(crowd.url(site.url))
         other.get_by_text("has all the people").wait_for()
         passes_axe(other)
@@ -126,7 +127,7 @@ def test_what_the_owner_sees(tmp_path: Path, scheme: str, monkeypatch: pytest.Mo
         monkeypatch.setenv("SCREENTEST_SERVE_URL", endpoint)
         with serving(url, tmp_path, owner=True) as site:
             page = browser.new_context(color_scheme=scheme).new_page()
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(180_000)
             page.goto(site.url)
             page.get_by_label("The owner's secret").wait_for()
             passes_axe(page)
