@@ -284,7 +284,8 @@ def _version(tracking: Tracking, reference: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     if not is_registry_name(reference):
-        raise InputError(f"`{reference}` must be `name@alias` or `name/version`")
+        how = f": `screentest adapters import {reference} --name NAME` registers it" if Path(reference).is_dir() else ""
+        raise InputError(f"`{reference}` must be `name@alias` or `name/version`{how}")
     try:
         if "@" in reference:
             name, alias = reference.split("@", 1)
@@ -358,8 +359,10 @@ def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics
     is_hub = "/" in adapter.base.source and not adapter.base.source.startswith(("/", "."))
     base_line = f"base_model: {adapter.base.source}\n" if is_hub else ""
     front = f"---\nlibrary_name: peft\n{base_line}tags:\n- lora\n- screentest\npipeline_tag: text-generation\n---\n"
+    origin = "trained and" if adapter.recipe_digest else "trained elsewhere and"
+    base = adapter.base.source if is_hub else Path(adapter.base.source).name  # where it lies is nobody's business
     rows = {
-        "Base": adapter.base.source + (f" @ {adapter.base.revision}" if adapter.base.revision else ""),
+        "Base": base + (f" @ {adapter.base.revision}" if adapter.base.revision else ""),
         "Base digest": adapter.base.digest[:16],
         "Adapter digest": adapter.digest[:16],
         "Recipe digest": (adapter.recipe_digest or "unknown")[:16],
@@ -373,7 +376,7 @@ def model_card(adapter: Adapter, *, name: str, facts: Mapping[str, str], metrics
         f"- {key}: {value:.4f} (on validation, no interval: not a result)" for key, value in metrics.items()
     )
     return (
-        f"{front}\n# {name}\n\nA LoRA adapter trained and registered by Screentest.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"{front}\n# {name}\n\nA LoRA adapter {origin} registered by Screentest.\n\n| | |\n|---|---|\n{table}\n\n"
         f"## Training figures\n\n{figures or 'None recorded.'}\n\n## Use\n\n"
         f"```\nscreentest compare base {name}@candidate --data test.jsonl\n```\n\n"
         "## Limits\n\nWhat this adapter is worth is decided by an evaluation with intervals on held-out data, "

@@ -198,7 +198,10 @@ def _function_content(function: types.FunctionType, seen: set[int]) -> list[str]
     inner = inspect.unwrap(function)
     if _is_library(sys.modules.get(function.__module__)) and function.__module__ != "__main__":
         return [_library_name(function)]
-    read = inspect.getclosurevars(inner)
+    try:
+        read = inspect.getclosurevars(inner)
+    except ValueError as err:  # a variable around it has no value yet
+        raise UnnamedError(function.__name__) from err
     names = {**read.globals, **read.nonlocals}
     wrapper = [] if inner is function else _content(function.__code__.co_code, seen)
     return [

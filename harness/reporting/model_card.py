@@ -51,7 +51,7 @@ def proven_card(card: str, adapter: Adapter, proof: Proof | None) -> str:
     body = _FRONT.sub("", card, count=1)
     before, use, after = body.partition(_USE)
     parts = [_front(adapter, proof), before.strip("\n"), _asked(adapter.contract)]
-    parts += ["## Results", plain(NOT_TESTED)] if proof is None else _results(index(proof.record), proof)
+    parts += ["## Results", NOT_TESTED] if proof is None else _results(index(proof.record), proof)
     return "\n\n".join(part for part in (*parts, f"{use}{after}".strip("\n")) if part) + "\n"
 
 

@@ -86,6 +86,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "dialogue"])
 def test_no_film_word_in_a_report_whose_judge_has_controls_of_the_task(world, tmp_path, monkeypatch, task):
+    asked: list = []
     criteria = ["relevance", "fluency", "consistency"]
 
     @st.judge(family="rules", criteria=criteria)
@@ -93,7 +94,6 @@ def test_no_film_word_in_a_report_whose_judge_has_controls_of_the_task(world, tm
         asked.extend(items)
         return [{name: float(len(item.reply)) for name in criteria} for item in items]
 
-    asked: list = []
     monkeypatch.setenv("SCREENTEST_HOME", str(world.home))
     answer = ANSWERS.get(task, "What is told of number {0} is told in one sentence of some words.")
     rows = [
