@@ -28,6 +28,8 @@ def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corp
         *(f"- Faults planted for {criterion}: {', '.join(families)}." for criterion, families in head.taught.items()),
         f"- Made probabilities on {taught.calibrated_on}.",
         "- It knows no facts: a contradiction, a negation or a wrong name looks to it like the truth.",
+        "- Beside people it is weak: on 360 replies of Topical-Chat, heads taught on the sample and on Cornell went "
+        "with their marks by .18 and .15 (coherence) and .05 (fluency), Spearman.",
         "- A reply in another script, without letters or of more than 150 words gets no score.",
         "",
         "Reliability, each film calibrated on the others:",
