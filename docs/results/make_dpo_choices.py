@@ -61,7 +61,6 @@ class Setting:
     pairs: str = "reference"  # rejected: a sample, another film's reply ("other"), or either ("mixed")
     loss: dict[str, Any] = field(default_factory=dict)
     rate: float = 5e-5
-    n_pairs: int = 48
     method: str = "dpo"
 
 
@@ -73,11 +72,8 @@ SETTINGS = {
     "lower": Setting(),
     "sample+sft": Setting(loss=RPO),
     "apo": Setting(loss={"type": "apo_zero"}),
-    "other": Setting(pairs="other"),
     "mixed+sft": Setting(pairs="mixed", loss=RPO),
-    "other+sft-96": Setting(pairs="other", loss=RPO, n_pairs=96),
-    "control": Setting(pairs="other", method="chosen_sft"),
-    "control-96": Setting(pairs="other", method="chosen_sft", n_pairs=96),
+    "sft-control": Setting(method="chosen_sft"),
 }
 
 
@@ -125,20 +121,20 @@ def _data(corpus: str, recipe: SftRecipe) -> PrepareConfig:
 
 def _trained(session: Session, setting: Setting, seed: int, prepared: StageResult, parent: Adapter) -> Adapter:
     shipped = load_yaml(RECIPES / "dpo/embedded.yaml", DpoRecipe)
-    data = shipped.data.model_copy(update={"n_pairs": setting.n_pairs})
     recipe = shipped.model_copy(
         update={
             "seed": seed,
-            "data": data,
             "loss": shipped.loss.model_copy(update=PLAIN | setting.loss),
             "optimizer": shipped.optimizer.model_copy(update={"learning_rate": setting.rate}),
             # pairs are read on other films below
             "validation": shipped.validation.model_copy(update={"n_replies": 0, "n_pairs": 1}),
         }
     )
-    wanted = quick_pairs(shipped.model_copy(update={"seed": seed, "data": data}))
+    wanted = quick_pairs(shipped.model_copy(update={"seed": seed}))
     found = [
-        pairs_stage(session, wanted.model_copy(update={"method": method}), prepared=prepared, parent=parent)
+        pairs_stage(
+            session, wanted.model_copy(update={"method": method, "n_candidates": 1}), prepared=prepared, parent=parent
+        )
         for method in (("reference", "other") if setting.pairs == "mixed" else (setting.pairs,))
     ]
     pairs = found[0] if len(found) == 1 else import_stage(session, _mixed(found), prepared=prepared)

@@ -15,6 +15,7 @@ from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Prompt, Variant
 
 REFERENCE = "reference"  # who preferred, where people's own replies stand against samples of a model
+OTHER = "other reply"  # the same, where people's replies to prompts of other films were rejected
 _STAGE_FILE = "stage.json"  # what `Tracking.stage` records of configuration and inputs
 
 

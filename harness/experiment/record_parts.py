@@ -12,7 +12,7 @@ from harness.composing import compose
 from harness.experiment.analysis.contrasts import called
 from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
-from harness.experiment.lineage import REFERENCE, Training, pairs_behind, training_of
+from harness.experiment.lineage import OTHER, REFERENCE, Training, pairs_behind, training_of
 from harness.experiment.questions import Question
 from harness.judging.results import ScoredGeneration
 from harness.measures.replies import reply_status
@@ -260,20 +260,21 @@ def loss_curve(record: Mapping[str, Any], *, name: str, unit: str) -> LossCurve:
 def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:
     """What the pairs behind a variant could teach beside quality."""
     folder = pairs_behind(tracking, training)
-    if folder is None:
-        return ()
-    audit = read_json(folder / "audit.json")
-    said = " ".join(bias["sentence"] for bias in audit["biases"])
-    if audit["preferred_by"] == REFERENCE:
-        return (
-            f"{name} learned to prefer people's replies to samples of the model it started from. Nobody judged which "
-            "is better, so it shows that preference training works and how far it moves the model, not that people "
-            f"like the replies more. Of its {audit['n_pairs']} pairs: {said}",
-        )
-    return (
-        f"{name} learned the preferences of {audit['preferred_by']}, not people's. Of its {audit['n_pairs']} pairs: "
-        f"{said or 'no systematic bias was found.'}",
-    )
+    return () if folder is None else (pair_caveat(name, read_json(folder / "audit.json")),)
+
+
+def pair_caveat(name: str, audit: Mapping[str, Any]) -> str:
+    """What a variant learned to prefer, by who preferred in its pairs, and what in them is systematic."""
+    said = " ".join(bias["sentence"] for bias in audit["biases"]) or "no systematic bias was found."
+    whose = {
+        REFERENCE: "to prefer people's replies to samples of the model it started from. Nobody judged which is better, "
+        "so it shows that preference training works and how far it moves the model",
+        OTHER: "to prefer what people replied to what people replied in other films. Both are people's words, so it "
+        "shows how far preference training moves the model towards replies that fit",
+    }.get(audit["preferred_by"])
+    judged = f"the preferences of {audit['preferred_by']}, not people's"
+    learned = f"{whose}, not that people like the replies more" if whose else judged
+    return f"{name} learned {learned}. Of its {audit['n_pairs']} pairs: {said}"
 
 
 def _answerer(prompt: Prompt) -> str:

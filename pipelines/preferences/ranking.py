@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import ConfigError
-from harness.experiment.lineage import REFERENCE
+from harness.experiment.lineage import OTHER, REFERENCE
 from harness.judging.preferences import item_values
 from harness.judging.results import item_id, judged_items
 from harness.seeding import derive
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 Ranked = tuple[float, Generation]  # in the ranker's units
-OTHER = "other reply"  # who preferred, where people's replies to other prompts were rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError
 from harness.experiment.judges.judge_uses import JudgeUse, judge_of, judge_use
 from harness.experiment.judges.teaching import taught_on
-from harness.experiment.lineage import REFERENCE, refuse_seen
+from harness.experiment.lineage import OTHER, REFERENCE, refuse_seen
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.experiment.variants import adapter_of, parse_variant
@@ -19,7 +19,7 @@ from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.ranking import OTHER, JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
+from pipelines.preferences.ranking import JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
 from pipelines.training.dpo_recipe import DpoRecipe
 
 if TYPE_CHECKING:

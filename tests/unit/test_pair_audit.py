@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from preference_data import pair, prompt
 
+from harness.experiment.record_parts import pair_caveat
+from harness.store.artifacts import to_json
 from harness.types import PreferencePair
 from pipelines.preferences.audit import MIN_TEXTS, audit_pairs, find_tells, is_clear
 
@@ -89,6 +91,20 @@ def test_pairs_of_the_reference_say_whose_text_they_prefer():
     audit = audit_pairs(pairs, seed=0)
     assert audit.margins is None
     assert [b.name for b in audit.biases] == ["author"]
+
+
+@pytest.mark.parametrize(
+    ("preferred_by", "says"),
+    [
+        ("reference", "to samples of the model it started from. Nobody judged"),
+        ("other reply", "to what people replied in other films. Both are people's words"),
+        ("a judge", "the preferences of a judge, not people's. Of its 120 pairs: no systematic bias was found."),
+    ],
+)
+def test_a_report_says_who_preferred(preferred_by: str, says: str):
+    audit = audit_pairs([replace(p, preferred_by=preferred_by, margin=None) for p in balanced()], seed=0)
+    assert f"it learned {'' if preferred_by == 'a judge' else 'to prefer '}" in pair_caveat("it", to_json(audit))
+    assert says in pair_caveat("it", to_json(audit))
 
 
 def test_one_film_gives_no_interval_and_no_tell():
