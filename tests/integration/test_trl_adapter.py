@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 TOWNS = ("Paris", "Rome", "Oslo", "Vienna", "Lisbon", "Cairo", "Lima", "Seoul", "Delhi", "Dublin", "Prague", "Madrid")
 NAMES = ("Anna", "Bruno", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", "Irina", "Jonas", "Karin", "Luca")
-N_TRAIN, N_TEST = 120, 24
+N_TRAIN, N_TEST = 200, 40
 
 
 def questions(n: int, *, seed: int) -> list[dict]:
@@ -46,7 +46,7 @@ def trained_by_trl(folder: Path, rows: list[dict]) -> Path:
         model=str(base_folder(resolve_base("embedded"))),
         args=SFTConfig(
             output_dir=str(folder), per_device_train_batch_size=8, num_train_epochs=1, learning_rate=2e-3,
-            save_steps=10, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True,
+            save_steps=20, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True,
         ),
         train_dataset=Dataset.from_list(chats),
         peft_config=LoraConfig(
@@ -69,12 +69,11 @@ def test_an_adapter_of_trl_is_compared_as_the_readme_says(tmp_path: Path) -> Non
     data = tmp_path / "test.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in questions(N_TEST, seed=2)))
     home = fresh_home(tmp_path / "home")
-    few = ("--data", data, "--prompts", N_TEST, "--max-new-tokens", 16)
-    ran = screentest("compare", "base", adapter, *few, "--json", home=home)
+    ran = screentest("compare", "base", adapter, "--data", data, "--prompts", N_TEST, "--json", home=home)
     (match,) = [e for e in ran.json["estimates"] if e["name"] == "exact_match" and "contrast" in e]
     assert match["verdict"] == "better"
     assert (match["n"], match["n_missing"]) == (N_TEST, 0)
-    table, work = ran.stderr.index("24 of 24 prompts have one"), ran.stderr.index("Generate")
+    table, work = ran.stderr.index("40 of 40 prompts have one"), ran.stderr.index("Generate")
     assert table < work
     assert "tokens/s" in ran.stderr
     # A checkpoint's folder, with its optimizer's pickle, is an adapter too.
