@@ -15,7 +15,7 @@ from harness.config import StrictConfig, parse, read_yaml
 from harness.doors import functions
 from harness.doors.text import decode_text, require_sound, shown
 from harness.errors import ConfigError
-from harness.judging.criterion_files import load_criterion, read_criterion
+from harness.judging.criterion_files import load_criterion, read_criterion, shipped_criteria
 from harness.judging.method import Method, find_method
 from harness.judging.reasoned import ANSWER_FORMS, AnswerForm
 from harness.models.endpoint.parameters import PREFILLS, Prefill
@@ -276,7 +276,8 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
         from harness.judging.own import load_own_spec
 
         functions.look_in(folder.parent)
-        return load_own_spec(address).model_copy(update=said)
+        spec = load_own_spec(address)
+        return spec.model_copy(update=said | {"criteria": tuple(_of_task(c, said) for c in spec.criteria)})
     if not path.is_file():
         raise ConfigError(f"`{path}` must be a judge's file, there is none; give a folder with {SPEC_FILE}")
     data = read_yaml(path) | said
@@ -289,6 +290,12 @@ def load_judge_spec(folder: Path) -> JudgeSpec:
     if "taught" in data:
         raise ConfigError(f"`{path}`: `taught` must be left out: `head` names what a judge was taught elsewhere")
     return parse(data, JudgeSpec, where=str(path))
+
+
+def _of_task(criterion: Criterion, said: dict[str, TaskName]) -> Criterion:
+    """A shipped criterion of dialogue as the task that was said has it; a user's own stays."""
+    is_shipped = bool(said) and criterion.name in shipped_criteria() and criterion == load_criterion(criterion.name)
+    return load_criterion(criterion.name, kind=TASKS[said["task"]]) if is_shipped else criterion
 
 
 def own_address(judge: Path) -> str | None:

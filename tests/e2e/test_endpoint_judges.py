@@ -130,10 +130,10 @@ def test_two_files_are_compared_by_an_endpoint_judge(world: World) -> None:
 
 
 def test_judges_are_looked_at_together_before_they_are_held_against_each_other(world: World) -> None:
-    judges = [world.judge(name, runtime={"usd_per_million_tokens": PRICE}, mode="logprobs") for name in ("one", "two")]
+    judges = [world.judge(name) for name in ("one", "two")]
     files = ("judge", "matrix", "--generations", world.replies, "--data", world.data, "--dry-run", "--json")
     told = world.run(*files, *judges)
-    assert [row["calls"] for row in told.json["calls"]] == [48, 48]
+    assert [row["calls"] for row in told.json["calls"]] == [48, 960] * 2
     assert "say `one#TASK` if it is another" in told.stderr
     assert world.run(*files, judges[0]).code == 2
     assert world.server.sent == []
