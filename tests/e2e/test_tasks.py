@@ -85,7 +85,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "dialogue"])
-def test_no_film_word_in_a_report_whose_judge_has_controls_of_the_task(world, tmp_path, monkeypatch, task):
+def test_a_report_whose_judge_has_controls_of_the_task_speaks_of_that_task_alone(world, tmp_path, monkeypatch, task):
     asked: list = []
     criteria = ["relevance", "fluency", "consistency"]
 
@@ -105,5 +105,5 @@ def test_no_film_word_in_a_report_whose_judge_has_controls_of_the_task(world, tm
     for name in ("report.html", "report.md"):
         text = found.report(tmp_path / name).read_text()
         assert FILM.findall(text) == []
-        assert "other_answer" in text
+        assert re.search("other.answer", text), name
     assert not [item for item in asked if FILM.search(item.reply)]

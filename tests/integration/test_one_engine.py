@@ -142,7 +142,7 @@ def test_an_evaluation_has_trends_tails_and_tests_by_sign_flips(world: World):
     found = world.run("evaluate", declared)
     shown = found["record"]["ablation"]
     assert [row["order"] for row in shown["trends"]] == [list(names)]
-    assert (shown["tail"]["contrast"], shown["quantiles"][0]["measure"]) == ("large-small", "mine")
+    assert (shown["tail"][0]["contrast"], shown["quantiles"][0]["measure"]) == ("large-small", "mine")
     (verdict,) = [
         f["verdict"] for f in found["record"]["findings"] if (f["name"], f["contrast"]) == ("mine", "large-small")
     ]
