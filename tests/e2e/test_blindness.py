@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from panels import a_study
 from rating_pages import begin, item, press
-from rating_server import CHROMIUM, SECRET, Site, browsing, serving
+from rating_server import CHROMIUM, SECRET, Site
 from sqlalchemy import Engine, select, update
 from wire import Wire, forms
 
-from harness.store.database import open_database
 from harness.studies.items import CHOSEN, REJECTED
 from harness.studies.rating_rows import read_rows
 from harness.studies.schema import items, ratings, slots
@@ -28,30 +25,6 @@ pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Ch
 
 VARIANTS = ("zebrafinch-base", "quokka-sft-v3")  # names that occur nowhere by chance
 N_PROMPTS = 6
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("blind")
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Engine]:
-    opened = open_database(f"sqlite:///{folder / 'store.db'}")
-    yield opened
-    opened.dispose()
-
-
-@pytest.fixture(scope="module")
-def site(engine: Engine, folder: Path) -> Iterator[Site]:
-    with serving(f"sqlite:///{folder / 'store.db'}", folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as chromium:
-        yield chromium
 
 
 def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +10,9 @@ from looks import CONTRAST
 from panels import CRITERIA, a_study
 from playwright.sync_api import TimeoutError as SlowError
 from rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
-from rating_server import CHROMIUM, Site, browsing, serving
+from rating_server import CHROMIUM, Site
 from sqlalchemy import Engine, select
 
-from harness.store.database import open_database
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.rating_rows import read_rows
 from harness.studies.schema import ratings
@@ -28,30 +25,6 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"),
     pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rating")
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Engine]:
-    opened_store = open_database(f"sqlite:///{folder / 'store.db'}")
-    yield opened_store
-    opened_store.dispose()
-
-
-@pytest.fixture(scope="module")
-def site(engine: Engine, folder: Path) -> Iterator[Site]:
-    with serving(f"sqlite:///{folder / 'store.db'}", folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as chromium:
-        yield chromium
 
 
 def n_rows(engine: Engine, slot: str | None = None) -> int:
