@@ -41,7 +41,8 @@ def test_a_word_of_one_letter_repeated_cannot_be_scrambled() -> None:
 
 def test_a_loop_is_the_opening_phrase_again_and_again() -> None:
     assert faults.looped("I want to go home") == "I want to " * 4 + "I want to"
-    assert faults.looped("Go home") is None
+    assert faults.looped("Go home") == "Go home " * 4 + "Go home"
+    assert faults.looped("") is None
 
 
 def test_a_cut_ends_inside_a_word_without_its_punctuation() -> None:
