@@ -59,8 +59,6 @@ class Encoder:
             why = f"weights without `{lacking[0]}`" if lacking else "an encoder with a decoder"
             raise InputError(f"`{folder}` must hold a sentence encoder whole, got {why}; name another")
         self._model = model.eval().to(self._device)
-        if self._device == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            _through_onednn(self._model)
         positions = getattr(model.config, "max_position_embeddings", MAX_TOKENS)
         self._n_tokens = min(MAX_TOKENS, positions, self._tokenizer.model_max_length)
         self.dimension = int(model.config.hidden_size)
@@ -91,19 +89,6 @@ class Encoder:
             meter.advance(len(batch), read.numel())
         for text in texts:  # what has no token is in no batch
             self._known.setdefault(text, np.zeros(self.dimension, dtype=np.float32))
-
-
-def _through_onednn(model: Any) -> None:
-    """Linear layers by oneDNN, which knows more processors than MKL: 1.6 times as fast, still single precision."""
-    import torch
-
-    def linear(weight: Any, bias: Any, x: Any) -> Any:
-        return torch.ops.aten.mkldnn_linear(x.to_mkldnn(), weight, bias).to_dense()
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            bias = None if module.bias is None else module.bias.detach().to_mkldnn()
-            module.forward = functools.partial(linear, module.weight.detach().to_mkldnn(), bias)  # type: ignore[method-assign]
 
 
 def load_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> Encoder:
