@@ -9,7 +9,7 @@ import pytest
 from looks import CONTRAST
 from panels import CRITERIA, a_study
 from playwright.sync_api import TimeoutError as SlowError
-from rating_pages import HEARS, UNREAD, await_other, begin, item, notice, opened, press, undo
+from rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
 from rating_server import CHROMIUM, Site
 from sqlalchemy import Engine, select
 
@@ -108,15 +108,15 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
         one.context.close()
 
 
-@pytest.mark.xfail(reason="on a busy machine a skip that follows another at once is not always heard", strict=False)
 def test_a_skip_too_many_is_told_and_the_item_can_be_rated(engine: Engine, site: Site, browser: Browser) -> None:
     page = opened(browser, site, a_study(engine, name="skips", n_prompts=4, rehearsal=True).links[0])
     begin(page)
     for n in range(4):
         before = item(page)
-        page.wait_for_function(HEARS, arg="s")
-        page.keyboard.press("s")
-        page.get_by_role("button", name="I cannot follow this conversation").wait_for()
+        reasons = page.get_by_role("button", name="I cannot follow this conversation")
+        while not reasons.is_visible():  # a page that is being drawn hears no key; where reasons are open, `s` is none
+            page.keyboard.press("s")
+            page.wait_for_timeout(UNREAD)
         page.keyboard.press("1")
         if n < 3:
             await_other(page, before)
