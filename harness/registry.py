@@ -136,10 +136,8 @@ def standing(tracking: Tracking, name: str, *, digest: str) -> Adapter | None:
 def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, card: str, metadata: JsonObject) -> str:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     client = tracking.client
-    status = client.get_run(run_id).info.status
-    tracking.claim_process()
     import mlflow
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
     usual = Decoding()
@@ -160,10 +158,15 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
             shutil.copyfile(Path(adapter.path) / file, folder / file)
         write_json(Path(scratch) / "adapter.json", metadata)
         (Path(scratch) / "README.md").write_text(card, encoding="utf-8")
+        # Not `start_run`: it ends the run, and refuses beside a run or an experiment of the caller's notebook.
         told = telling(tracking.settings.store_name, rule="a store that takes an adapter")
-        with told, _quiet(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
-            info = mlflow.pyfunc.log_model(
-                name=name,
+        with told, tracking.claimed_process(), _quiet():
+            model = client.create_logged_model(client.get_run(run_id).info.experiment_id, name, source_run_id=run_id)
+            info = Model.log(
+                artifact_path=None,
+                flavor=mlflow.pyfunc,
+                run_id=run_id,
+                model_id=model.model_id,
                 python_model=str(Path(__file__).with_name("registry_model.py")),
                 artifacts={
                     "adapter": str(folder),
@@ -175,7 +178,6 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
                 metadata={"base": adapter.base.source, "digest": adapter.digest},
                 registered_model_name=name,
             )
-    client.update_run(run_id, status=status)  # start_run has ended it; the stage may have not
     return str(info.registered_model_version)
 
 

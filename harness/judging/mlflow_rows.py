@@ -2,6 +2,7 @@
 
 The table is one artifact and has every row. A trace a reply costs hundredths of a second on SQLite
 (docs/judge-bridges.md has the figure), so of many replies `SCREENTEST_TRACES` (500) are drawn.
+MLflow writes both to its process-wide store, which must be the client's meanwhile (`Tracking.claimed_process`).
 """
 
 from __future__ import annotations
@@ -67,7 +68,6 @@ def log_traces(
     """A trace a reply with a feedback a criterion, source LLM_JUDGE; gives the number of traces.
 
     Above `most`, replies are drawn, the same ones each time. What an attempt before a kill has written is replaced.
-    MLflow's process-wide store must be the client's (`Tracking.claim_process`).
     """
     import mlflow
     from mlflow.entities.trace_location import MlflowExperimentLocation

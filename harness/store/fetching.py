@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from harness.errors import UnavailableError
+from harness.settings import Settings
 
 _REASON_LIMIT = 400  # characters of what a store answers: some answer with a page
 
@@ -22,13 +23,13 @@ def local_folder(uri: str) -> Path | None:
     return None if scheme else Path(uri)
 
 
-def fetch_once(uri: str, target: Path, *, store: str) -> Path:
-    """Fetch a folder of artifacts to `target` unless it is there; MLflow's process must be at the store already.
+def fetch_once(uri: str, target: Path, *, settings: Settings) -> Path:
+    """Fetch a folder of artifacts to `target` unless it is there.
 
     Processes and threads that want the same folder wait for each other. A kill leaves `target` whole or absent.
 
     Raises:
-        UnavailableError: the artifacts of `store` cannot be reached.
+        UnavailableError: the artifacts of the store cannot be reached.
     """
     with locked(target.with_name(f"{target.name}.lock")):
         if not target.is_dir():
@@ -37,8 +38,10 @@ def fetch_once(uri: str, target: Path, *, store: str) -> Path:
             partial = target.with_name(f"{target.name}.part")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            with reaching(store):
-                found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(partial))
+            with reaching(settings.store_name):
+                found = mlflow.artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(partial), tracking_uri=settings.tracking_uri
+                )
             Path(found).rename(target)
             shutil.rmtree(partial, ignore_errors=True)
     return target

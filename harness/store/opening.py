@@ -56,7 +56,6 @@ def open_mlflow(settings: Settings) -> StoreClient:
         import mlflow
 
         with _ready(settings) if is_sql else contextlib.nullcontext():
-            mlflow.set_tracking_uri(uri)
             client = mlflow.MlflowClient(uri)
             client.search_experiments(max_results=1)
     return StoreClient(client, store=settings.store_name)

@@ -51,15 +51,19 @@ class Tracking:
         """MLflow's client for runs and registry; what goes wrong with the store is one sentence."""
         return open_mlflow(self.settings)
 
-    def claim_process(self) -> None:
-        """Make this the store of MLflow's process-wide functions, which resolve `models:/…` and `runs:/…`.
-
-        Another store may have been opened in this process since, so whoever calls such a function claims it first.
-        """
+    @contextlib.contextmanager
+    def claimed_process(self) -> Iterator[None]:
+        """Make this the store of MLflow's process-wide functions meanwhile; a notebook has its own before and after."""
         _ = self.client
         import mlflow
 
+        is_set: Callable[[], bool] = mlflow.is_tracking_uri_set
+        before: Any = mlflow.get_tracking_uri() if is_set() else None
         mlflow.set_tracking_uri(self.settings.tracking_uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)
 
     def experiment_id(self, name: str = EXPERIMENT) -> str:
         """Id of an experiment, made when it is new."""
@@ -135,8 +139,8 @@ class Tracking:
         """
         if (here := local_folder(uri)) is not None:
             return here
-        self.claim_process()
-        return fetch_once(uri, self.settings.work / "downloads" / name, store=self.settings.store_name)
+        _ = self.client  # which makes MLflow ready
+        return fetch_once(uri, self.settings.work / "downloads" / name, settings=self.settings)
 
     @contextlib.contextmanager
     def command(

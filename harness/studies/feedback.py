@@ -36,7 +36,8 @@ def ratings_stage(session: Session, engine: Engine, study: Study) -> StageResult
         write_jsonl(stage.folder / RATINGS, rows)
         stage.set_tag("study", study.name)
         stage.log_metric("ratings", len(rows))
-        log_feedback(session, engine, study, rows, run_id=stage.run_id)
+        with session.tracking.claimed_process():
+            log_feedback(session, engine, study, rows, run_id=stage.run_id)
 
     return session.stage(
         "ratings",

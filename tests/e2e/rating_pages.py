@@ -31,7 +31,9 @@ def begin(page: Page) -> None:
     """From the instructions to the first item, by keyboard."""
     page.wait_for_selector("[data-item=guide]")
     page.get_by_role("button", name="Begin").wait_for()
-    page.keyboard.press("Enter")
+    while page.locator("[data-item=guide]").count():  # Streamlit hears no key while it draws
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(300)
     page.wait_for_selector(".reply")
 
 

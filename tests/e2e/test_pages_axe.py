@@ -59,7 +59,7 @@ def test_what_raters_see(tmp_path: Path, scheme: str) -> None:
         other = browser.new_context(color_scheme=scheme).new_page()
         other.set_default_timeout(180_000)
         other.goto(crowd.url(site.url))
-        other.get_by_text("has all the people").wait_for()
+        other.get_by_role("heading", name="has all the people").wait_for()
         passes_axe(other)
         for created in (ranking, pairs):
             page.goto(created.links[0].url(site.url))

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,8 +28,10 @@ JUDGE = ScriptedJudge(
 
 
 @pytest.fixture
-def tracking() -> Tracking:
-    return Tracking()  # in the test's own home
+def tracking() -> Iterator[Tracking]:
+    store = Tracking()  # in the test's own home
+    with store.claimed_process():
+        yield store
 
 
 def items(n: int = 3) -> list[JudgedItem]:

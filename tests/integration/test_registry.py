@@ -69,6 +69,27 @@ def test_an_adapter_is_published_once_per_digest(tracking, folders):
     assert [record.version for record in records(tracking, name="once")] == ["2", "1"]
 
 
+def test_a_notebook_keeps_the_store_the_experiment_and_the_run_that_it_has(tracking, folders, tmp_path):
+    import mlflow
+    from mlflow.tracking import fluent
+
+    own = f"sqlite:///{tmp_path / 'own.db'}"
+    mlflow.set_tracking_uri(own)
+    try:
+        mlflow.set_experiment("theirs")
+        with mlflow.start_run() as run:
+            made = published(tracking, folders[0], "beside-a-notebook")
+            mlflow.log_param("still", "here")
+            assert mlflow.get_tracking_uri() == own
+        assert mlflow.get_run(run.info.run_id).data.params == {"still": "here"}
+        assert mlflow.search_logged_models(output_format="list") == []
+    finally:
+        mlflow.set_tracking_uri(None)
+        fluent._active_experiment_id = None
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    assert resolve(tracking, "beside-a-notebook/1") == made
+
+
 def test_what_is_resolved_is_what_was_published(tracking, folders, base):
     adapter = published(
         tracking, folders[0], "whole", recipe_digest="r" * 64, data_digest="d" * 64, parent="whole-parent/1"

@@ -155,14 +155,12 @@ def score_stage(
             stage.set_tag("asked", how_asked(use.spec))
         stage.log_metric("missing", sum(row.value is None for row in rows))
         variants = {item_id(g): g.variant for g in generations}
-        log_table(session.tracking.client, stage.run_id, score_table(items, scores, variants=variants))
-        session.tracking.claim_process()
-        most = session.tracking.settings.n_traces
-        n = log_traces(session.tracking.client, stage.run_id, items, scores, variants=variants, most=most)
-        stage.set_tag("traces", n)
-        if use.spec.prompt is not None:
-            client = session.tracking.client
-            log_prompt(client, stage.run_id, use.spec.prompt, judge=use.spec.name, judge_id=use.judge_id)
+        client, most = session.tracking.client, session.tracking.settings.n_traces
+        with session.tracking.claimed_process():
+            log_table(client, stage.run_id, score_table(items, scores, variants=variants))
+            stage.set_tag("traces", log_traces(client, stage.run_id, items, scores, variants=variants, most=most))
+            if use.spec.prompt is not None:
+                log_prompt(client, stage.run_id, use.spec.prompt, judge=use.spec.name, judge_id=use.judge_id)
 
     return session.stage(
         "judge",
