@@ -14,7 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("SCREENTEST_TRACES", "4")  # a trace takes as long as a score of a tiny model
+os.environ.setdefault("SCREENTEST_TRACES", "1")  # a trace takes as long as several scores of a tiny model
 
 # A commit of SQLite waits for the disk: 15 ms on a slow one, some thousands in a run. In memory it takes 0.06.
 MEMORY = Path("/dev/shm")

@@ -15,7 +15,7 @@ from harness.experiment.variants import ModelPool
 from harness.models.bases import asked_digest
 from harness.models.cache import AnswerCache
 from harness.models.cached import CachedModel
-from harness.models.memory import PEAK_METRIC, peak_bytes, release, told_in_a_sentence
+from harness.models.memory import PEAK_METRIC, peak_bytes, released, told_in_a_sentence
 from harness.models.metering import Usage
 from harness.settings import Settings
 from harness.store.tracking import Stage, StageResult, Tracking
@@ -152,12 +152,11 @@ class Session:
         def worked(stage: Stage) -> None:
             before = self.usage
             told = told_in_a_sentence(label, settings=config, folder=stage.folder)
-            with self.show(label) as on_progress, told:
+            with released(), self.show(label) as on_progress, told:
                 work(stage, on_progress)
             for key, value in usage_metrics(self.usage.plus(before, sign=-1)).items():
                 stage.log_metric(key, value)
             stage.log_metric(PEAK_METRIC, peak_bytes())
-            release()
 
         if self.is_dry and name not in LOOKED_AT:
             standing = (

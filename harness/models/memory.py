@@ -22,6 +22,7 @@ _COUNTS = {  # settings that hold memory, where there is more than one of them
     "rows_per_step": "rows at once",
     "decoding.max_new_tokens": "tokens of a reply",
 }
+_LITTLE = 32 << 20
 PEAK_METRIC = "peak_memory_bytes"  # on every stage's run: the largest resident set of its process so far
 
 
@@ -44,6 +45,23 @@ def peak_of_stages(tracking: Tracking, stages: Iterable[StageResult]) -> int:
     """Largest resident set of any one process, bytes: this one, or one that ran a stage, wherever it ran."""
     known = (tracking.run(stage.source_run_id).metrics.get(PEAK_METRIC) for stage in stages)
     return max([peak_bytes(), *(int(peak) for peak in known if peak is not None)])
+
+
+@contextlib.contextmanager
+def released() -> Iterator[None]:
+    """Give back what the work inside has left behind; what grew by little is not looked through, which takes 0.2 s."""
+    before = resident_bytes()
+    yield
+    if before == 0 or resident_bytes() - before > _LITTLE:
+        release()
+
+
+def resident_bytes() -> int:
+    """What this process holds now; 0 where that is not told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def release() -> None:
