@@ -15,20 +15,15 @@ if TYPE_CHECKING:
     from harness.stats.annotators import (
         AlternativeAnnotator, AnnotatorTest, BlandAltman, alternative_annotator, bland_altman, repeatability,
     )
-    from harness.stats.bca import mean_estimate_bca
-    from harness.stats.bradley_terry import GoodnessOfFit, StrengthFit, Unfitted, find_unconnected, fit_strengths
+    from harness.stats.bradley_terry import StrengthFit, Unfitted, find_unconnected, fit_strengths
     from harness.stats.correlation import kendall_within, pearson, spearman
     from harness.stats.crossed import RaterClaims, crossed_mean, crossed_share, rater_contrast, seed_contrast
     from harness.stats.crossed_power import (
         SeedDesign, seed_pilot, seed_shares, seeds_detectable, seeds_power, seeds_sample_size,
     )
     from harness.stats.discrimination import concordance, roc_auc
-    from harness.stats.effect_sizes import (
-        cliffs_delta, cohens_dz, intraclass_correlation, smallest_effect_in_units, superiority,
-    )
     from harness.stats.log_odds import log_odds_ratio
     from harness.stats.means import mean_estimate
-    from harness.stats.multiplicity import adjust
     from harness.stats.paired import contrast_of_differences, paired_contrast
     from harness.stats.pilot import pilot_detectable, pilot_power, pilot_sample_size
     from harness.stats.plackett_luce import RankingFit, fit_rankings
@@ -36,36 +31,28 @@ if TYPE_CHECKING:
         PairedDesign, PowerAnswer, paired_detectable, paired_power, paired_sample_size, votes_detectable, votes_power,
         votes_sample_size,
     )
-    from harness.stats.ppi import PoweredMean, powered_contrast, powered_mean
+    from harness.stats.ppi import PoweredMean, powered_mean
     from harness.stats.proportions import proportion_estimate, wilson_interval, within_range
     from harness.stats.quantiles import quantile_estimate
-    from harness.stats.ranks import wilcoxon
     from harness.stats.results import TestResult
     from harness.stats.sequential import Advice, BettingSequence, Look
-    from harness.stats.sequential_votes import DecisiveVotes, DifferenceSequence
     from harness.stats.signflip import is_reachable, require_reachable, sign_flip
-    from harness.stats.strength_bootstrap import bootstrap_contrast
-    from harness.stats.tail import (
-        QuantileContrast, TailAsymmetry, low_quality_contrast, low_quality_rate, quantile_contrasts, tail_asymmetry,
-    )
+    from harness.stats.tail import QuantileContrast, TailAsymmetry, quantile_contrasts, tail_asymmetry
     from harness.stats.trend import SeedComponents, jonckheere, page_trend, seed_components
-    from harness.stats.verdicts import clusters_to_settle, verdict
+    from harness.stats.verdicts import adjust, clusters_to_settle, smallest_effect_in_units, verdict
     from harness.stats.votes import Votes, WinRate, binomial_p_value, read_votes, win_rate
     # fmt: on
 
 _NAMES = {  # by the module that is loaded when one of them is first used
     "agreement": "cohens_kappa fleiss_kappa krippendorff_alpha",
     "annotators": "AlternativeAnnotator AnnotatorTest BlandAltman alternative_annotator bland_altman repeatability",
-    "bca": "mean_estimate_bca",
-    "bradley_terry": "GoodnessOfFit StrengthFit Unfitted find_unconnected fit_strengths",
+    "bradley_terry": "StrengthFit Unfitted find_unconnected fit_strengths",
     "correlation": "kendall_within pearson spearman",
     "crossed": "RaterClaims crossed_mean crossed_share rater_contrast seed_contrast",
     "crossed_power": "SeedDesign seed_pilot seed_shares seeds_detectable seeds_power seeds_sample_size",
     "discrimination": "concordance roc_auc",
-    "effect_sizes": "cliffs_delta cohens_dz intraclass_correlation smallest_effect_in_units superiority",
     "log_odds": "log_odds_ratio",
     "means": "mean_estimate",
-    "multiplicity": "adjust",
     "paired": "contrast_of_differences paired_contrast",
     "pilot": "pilot_detectable pilot_power pilot_sample_size",
     "plackett_luce": "RankingFit fit_rankings",
@@ -73,18 +60,15 @@ _NAMES = {  # by the module that is loaded when one of them is first used
         "PairedDesign PowerAnswer paired_detectable paired_power paired_sample_size votes_detectable votes_power "
         "votes_sample_size"
     ),
-    "ppi": "PoweredMean powered_contrast powered_mean",
+    "ppi": "PoweredMean powered_mean",
     "proportions": "proportion_estimate wilson_interval within_range",
     "quantiles": "quantile_estimate",
-    "ranks": "wilcoxon",
     "results": "TestResult",
     "sequential": "Advice BettingSequence Look",
-    "sequential_votes": "DecisiveVotes DifferenceSequence",
     "signflip": "is_reachable require_reachable sign_flip",
-    "strength_bootstrap": "bootstrap_contrast",
-    "tail": "QuantileContrast TailAsymmetry low_quality_contrast low_quality_rate quantile_contrasts tail_asymmetry",
+    "tail": "QuantileContrast TailAsymmetry quantile_contrasts tail_asymmetry",
     "trend": "SeedComponents jonckheere page_trend seed_components",
-    "verdicts": "clusters_to_settle verdict",
+    "verdicts": "adjust clusters_to_settle smallest_effect_in_units verdict",
     "votes": "Votes WinRate binomial_p_value read_votes win_rate",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -12,7 +12,6 @@ from scipy import special
 
 from harness.errors import InputError
 from harness.stats.intervals import t_quantile
-from harness.stats.multiplicity import adjust
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import proportion_estimate, share_estimate, within_range
 from harness.stats.rows import (
@@ -26,6 +25,7 @@ from harness.stats.rows import (
     check_values,
     code_labels,
 )
+from harness.stats.verdicts import adjust
 from harness.types import Estimate
 
 Alignment = Literal["exact", "distance"]

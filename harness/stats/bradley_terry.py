@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -30,18 +29,8 @@ from harness.stats.davidson import Cells, design_matrix, information_matrix, max
 from harness.stats.intervals import t_interval
 from harness.stats.results import ONE_CLUSTER, TestResult, t_test
 from harness.stats.rows import Coded, Floats, check_level
-from harness.stats.votes import BOTH_BAD, RIGHT, TIE, Votes
+from harness.stats.votes import RIGHT, TIE, Votes
 from harness.types import Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoodnessOfFit:
-    """Pearson's test of the fitted outcome shares per pair; as if votes were independent, so a rough guide."""
-
-    statistic: float
-    df: int
-    p_value: float | None  # None with no degrees of freedom left
-    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +50,6 @@ class StrengthFit:
     tie: Estimate | None  # log ν; None without ties
     position: Estimate | None  # log-odds of the left side between equals
     length: Estimate | None  # log-odds per unit of length difference
-    goodness: GoodnessOfFit
     parameters: Floats  # [variants + tie + position + length]
     covariance: NDArray[np.float64] | None  # of `parameters`; None with one cluster
     influences: CellInfluences | None  # None without two raters and two clusters
@@ -73,13 +61,6 @@ class StrengthFit:
     def contrast(self, variant: Hashable, opponent: Hashable) -> TestResult:
         """Log-odds that `variant` beats `opponent` in a decisive vote without side advantage, with its test."""
         return t_test(_combined(self, self._difference(variant, opponent), "log-odds between two variants"))
-
-    def people_contrast(self, variant: Hashable, opponent: Hashable) -> TestResult | None:
-        """`contrast` about raters like these; None where raters are not known, or there is one."""
-        if self.influences is None:
-            return None
-        weights = self._difference(variant, opponent)
-        return t_test(_of_people(self, self.influences, weights, "log-odds between two variants"))
 
     def _difference(self, variant: Hashable, opponent: Hashable) -> Floats:
         weights = np.zeros(len(self.parameters))
@@ -98,27 +79,21 @@ class Unfitted:
     reason: str
 
 
-def fit_strengths(
-    votes: Votes, *, level: float = 0.95, with_position: bool = True, with_both_bad: bool = True
-) -> StrengthFit | Unfitted:
+def fit_strengths(votes: Votes, *, level: float = 0.95, with_position: bool = True) -> StrengthFit | Unfitted:
     """Strengths of all variants with clustered intervals, or the reason why the votes do not determine them.
 
     Args:
         votes: from `read_votes`; a length covariate is used when the votes carry one, raters when they do.
         with_position: estimate the advantage of the left side.
-        with_both_bad: count "both bad" as a tie (default) or leave those votes out, as sensitivity.
     """
     check_level(level)
-    used = votes if with_both_bad else votes.taken(votes.winner != BOTH_BAD)
-    if len(used) == 0:
-        raise InputError('`votes` must hold votes besides "both bad", got none: collect more')
-    if isinstance(missing := find_unconnected(used), Unfitted):
+    if isinstance(missing := find_unconnected(votes), Unfitted):
         return missing
-    cells = tabulate(used, with_position=with_position)
+    cells = tabulate(votes, with_position=with_position)
     parameters = maximise(cells)
     if parameters is None or _is_flat(cells, parameters):
-        return Unfitted(groups=(used.variants,), reason="the votes are separated: one side or length always wins")
-    return _described(used, cells, parameters, level=level)
+        return Unfitted(groups=(votes.variants,), reason="the votes are separated: one side or length always wins")
+    return _described(votes, cells, parameters, level=level)
 
 
 def find_unconnected(votes: Votes) -> Unfitted | None:
@@ -144,14 +119,13 @@ def find_unconnected(votes: Votes) -> Unfitted | None:
 def _scores(votes: Votes, cells: Cells, p: Floats, groups: Coded) -> Floats:
     """[groups, parameters] sums of the votes' scores."""
     k, size, codes = cells.n_variants, groups.n_labels, groups.codes
-    weights = np.ones(len(votes)) if votes.weights is None else votes.weights
     sign = np.array([1.0, -1.0, 0.0])[votes.outcome]
-    slope = weights * (sign - (p[:, 0] - p[:, 1])[cells.cell]) / 2
+    slope = (sign - (p[:, 0] - p[:, 1])[cells.cell]) / 2
     scores = np.zeros((size, cells.n_parameters))
     by_side = [np.bincount(codes * k + side, weights=slope, minlength=size * k) for side in (votes.left, votes.right)]
     scores[:, :k] = (by_side[0] - by_side[1]).reshape(size, k)
     if cells.has_ties:
-        scores[:, k] = np.bincount(codes, weights=weights * ((votes.outcome == TIE) - p[cells.cell, 2]), minlength=size)
+        scores[:, k] = np.bincount(codes, weights=(votes.outcome == TIE) - p[cells.cell, 2], minlength=size)
     for j in range(len(cells.names)):
         column = slope if cells.names[j] == "position" else slope * cells.extra[cells.cell, j]
         scores[:, k + cells.has_ties + j] = np.bincount(codes, weights=column, minlength=size)
@@ -194,7 +168,6 @@ def _described(votes: Votes, cells: Cells, parameters: Floats, *, level: float) 
         tie=None,
         position=None,
         length=None,
-        goodness=_goodness(cells, p),
         parameters=parameters,
         covariance=covariance,
         influences=influences,
@@ -265,18 +238,3 @@ def _of_people(fit: StrengthFit, cells: CellInfluences, weights: Floats, name: s
         method=f"{name}, {fit.template.method}, influences over crossed raters and clusters",
         notes=(f"about raters like these {fit.template.n_crossed}", *fit.template.notes[1:]),
     )
-
-
-def _goodness(cells: Cells, p: Floats) -> GoodnessOfFit:
-    """Pearson's statistic over (left, right) pairs and outcomes; cells that differ in length only are added up."""
-    pair = np.unique(cells.left * cells.n_variants + cells.right, return_inverse=True)[1]
-    seen, fitted = np.zeros((pair.max() + 1, 3)), np.zeros((pair.max() + 1, 3))
-    np.add.at(seen, pair, cells.counts)
-    np.add.at(fitted, pair, cells.counts.sum(axis=1, keepdims=True) * p)
-    used = fitted > 0
-    statistic = float(np.sum((seen[used] - fitted[used]) ** 2 / fitted[used]))
-    df = len(seen) * (2 if cells.has_ties else 1) - (cells.n_parameters - 1)
-    is_small = bool((fitted[used] < 5).any())
-    note = "as if votes were independent" + ("; some expected counts under 5" if is_small else "")
-    p_value = float(special.chdtrc(df, statistic)) if df > 0 else None
-    return GoodnessOfFit(statistic=statistic, df=max(0, df), p_value=p_value, note=note)

@@ -24,7 +24,7 @@ class Cells:
     left: Codes  # [cells]
     right: Codes
     extra: Floats  # [cells, covariates] position and length
-    counts: Floats  # [cells, 3] weight of left, right, tie
+    counts: Floats  # [cells, 3] votes for left, right, tie
     cell: Codes  # [votes] the cell of each vote
     n_variants: int
     has_ties: bool
@@ -51,7 +51,7 @@ def tabulate(votes: Votes, *, with_position: bool) -> Cells:
         )
         seen, cell = pair[rows], cell.reshape(-1).astype(np.intp)
     n_cells = len(seen)
-    counts = np.bincount(cell * 3 + votes.outcome, weights=votes.weights, minlength=3 * n_cells)
+    counts = np.bincount(cell * 3 + votes.outcome, minlength=3 * n_cells)
     extra = [np.ones(n_cells)] if with_position else []
     if rows is not None and votes.length_difference is not None:
         extra.append(votes.length_difference[rows])

@@ -96,31 +96,6 @@ def powered_mean(
     )
 
 
-def powered_contrast(
-    judge: tuple[ArrayLike, ArrayLike],
-    human: tuple[ArrayLike, ArrayLike],
-    *,
-    probabilities: ArrayLike | None,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
-) -> PoweredMean:
-    """Paired difference treatment − control in human marks; each pair is (treatment, control), drawn together."""
-    scores = [check_values(f"judge[{k}]", judge[k]) for k in (0, 1)]
-    marks = [np.asarray(human[k], dtype=np.float64) for k in (0, 1)]
-    check_same_length(treatment=scores[0], control=scores[1], human=marks[0], human_control=marks[1])
-    if not np.array_equal(np.isnan(marks[0]), np.isnan(marks[1])):
-        raise InputError("`human` must mark both arms of a drawn item, got items with one mark: drop or complete them")
-    return powered_mean(
-        scores[0] - scores[1],
-        marks[0] - marks[1],
-        probabilities=probabilities,
-        clusters=clusters,
-        level=level,
-        n_missing=n_missing,
-    )
-
-
 def _checked_probabilities(probabilities: ArrayLike | None, drawn: np.ndarray, *, n_missing: int) -> Floats:
     if probabilities is None:
         raise InputError(

@@ -34,7 +34,7 @@ def quantile_estimate(
 
     The interval of the share of rows at or below the quantile (CR2, logit t) is turned into values through the
     empirical distribution. Where it reaches past the data, the end is the most extreme row, with a note. On 1–5 scores
-    quantiles jump by whole points: report rates (`low_quality_rate`) there instead.
+    quantiles jump by whole points: report rates (`proportion_estimate`) there instead.
     """
     array = check_values("values", values, minimum=2)
     check_same_length(values=array, clusters=clusters)

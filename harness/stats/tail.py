@@ -1,4 +1,4 @@
-"""The low tail: how often is a reply bad, where do quantiles move, does the tail fall more than the peak rises?"""
+"""The low tail: where do quantiles move, does the tail fall more than the peak rises?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import special
 
 from harness.errors import InputError
 from harness.stats.paired import contrast_of_differences
-from harness.stats.proportions import proportion_estimate, within_range
+from harness.stats.proportions import within_range
 from harness.stats.quantiles import check_probability, quantile_of_sorted
 from harness.stats.results import TestResult
 from harness.stats.rows import (
@@ -40,7 +40,6 @@ class QuantileContrast:
     """Differences of quantiles between two arms."""
 
     probabilities: tuple[float, ...]
-    pointwise: tuple[Estimate, ...]  # each interval right with the stated confidence
     simultaneous: tuple[Estimate, ...]  # all of them together
 
 
@@ -52,43 +51,6 @@ class TailAsymmetry:
     sensitivity: TestResult  # the same with probits
     low_change: Estimate  # treatment − control in the share at or below `low`: description, not a claim
     high_change: Estimate  # treatment − control in the share at or above `high`: description, not a claim
-
-
-def low_quality_rate(
-    values: ArrayLike, threshold: float, *, clusters: Labels, level: float = 0.95, n_missing: int = 0
-) -> Estimate:
-    """Share of rows with a value at or below `threshold`."""
-    array = check_values("values", values)
-    return proportion_estimate(
-        (array <= threshold).astype(np.float64),
-        clusters=clusters,
-        level=level,
-        n_missing=n_missing,
-        method=f"share at or below {threshold:g}, CR2 + Satterthwaite by cluster, logit t",
-    )
-
-
-def low_quality_contrast(
-    treatment: ArrayLike,
-    control: ArrayLike,
-    threshold: float,
-    *,
-    clusters: Labels,
-    level: float = 0.95,
-    n_missing: int = 0,
-) -> TestResult:
-    """Paired difference of the two arms' shares at or below `threshold`, CR2 + Satterthwaite."""
-    first, second = check_values("treatment", treatment), check_values("control", control)
-    check_same_length(treatment=first, control=second, clusters=clusters)
-    test = contrast_of_differences(
-        (first <= threshold).astype(np.float64) - (second <= threshold),
-        clusters=clusters,
-        level=check_level(level),
-        n_missing=check_n_missing(n_missing),
-        scale=1.0,
-        method=f"paired difference of shares at or below {threshold:g}, CR2 + Satterthwaite by cluster",
-    )
-    return replace(test, estimate=within_range(test.estimate, low=-1, high=1))
 
 
 def tail_asymmetry(
@@ -150,12 +112,12 @@ def quantile_contrasts(
     n_missing: int = 0,
     n_resamples: int = 2_000,
 ) -> QuantileContrast:
-    """Differences of the arms' quantiles with pointwise and simultaneous (sup-t) bands, clusters resampled jointly.
+    """Differences of the arms' quantiles with simultaneous (sup-t) bands, clusters resampled jointly.
 
     For continuous scores only. Bands: difference ± q · bootstrap se, with q the `level` quantile over resamples of the
-    studentised distance, per quantile (pointwise) and of its maximum over quantiles (simultaneous; Montiel Olea &
-    Plagborg-Møller 2019). Rows need not be paired, but clusters must be shared. Raises InputError under 20 different
-    values, where quantiles jump by whole points and bands degenerate: use `low_quality_rate`.
+    studentised distance's maximum over quantiles (Montiel Olea & Plagborg-Møller 2019). Rows need not be paired, but
+    clusters must be shared. Raises InputError under 20 different values, where quantiles jump by whole points and bands
+    degenerate: use `proportion_estimate` of a cut.
     """
     first, second = check_values("treatment", treatment), check_values("control", control)
     check_same_length(treatment=first, control=second, clusters=clusters)
@@ -166,7 +128,7 @@ def quantile_contrasts(
     if n_distinct < MIN_DISTINCT:
         raise InputError(
             f"`treatment` and `control` must be continuous scores, got {n_distinct} different values: quantile bands "
-            "degenerate there, compare `low_quality_rate` instead"
+            "degenerate there, compare shares at a cut with `proportion_estimate` instead"
         )
     coded = code_labels("clusters", clusters)
     if coded.n_labels < 2:
@@ -194,31 +156,23 @@ def quantile_contrasts(
 
 
 def _bands(wanted: tuple[float, ...], observed: Floats, moved: Floats, template: Estimate) -> QuantileContrast:
-    """Pointwise and sup-t bands from how far each resample moved the differences [resamples, quantiles]."""
+    """Sup-t bands from how far each resample moved the differences [resamples, quantiles]."""
     se = moved.std(axis=0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.where(se > 0, np.abs(moved) / se, 0.0)
-    apart = np.quantile(distances, template.level, axis=0)
-    together = np.full(len(wanted), np.quantile(distances.max(axis=1), template.level))
-
-    def band(name: str, reach: Floats) -> tuple[Estimate, ...]:
-        return tuple(
-            replace(
-                template,
-                value=float(observed[k]),
-                low=float(observed[k] - reach[k] * se[k]),
-                high=float(observed[k] + reach[k] * se[k]),
-                se=float(se[k]),
-                method=f"difference of {wanted[k]:g} quantiles, cluster bootstrap, {name}",
-            )
-            for k in range(len(wanted))
+    reach = np.quantile(distances.max(axis=1), template.level)
+    bands = tuple(
+        replace(
+            template,
+            value=float(observed[k]),
+            low=float(observed[k] - reach * se[k]),
+            high=float(observed[k] + reach * se[k]),
+            se=float(se[k]),
+            method=f"difference of {wanted[k]:g} quantiles, cluster bootstrap, simultaneous over {len(wanted)}",
         )
-
-    return QuantileContrast(
-        probabilities=wanted,
-        pointwise=band("pointwise", apart),
-        simultaneous=band(f"simultaneous over {len(wanted)}", together),
+        for k in range(len(wanted))
     )
+    return QuantileContrast(probabilities=wanted, simultaneous=bands)
 
 
 def _resampled_quantiles(values: Floats, counts: Floats, codes: Codes, wanted: tuple[float, ...]) -> Floats:
@@ -240,7 +194,7 @@ def _transformed(hits: Floats, link: Link) -> Floats:
     if not 0 < share < 1:
         raise InputError(
             f"`treatment` and `control` must each have rows on both sides of both cuts, got a share of {share:g}: move "
-            "`low` or `high`, or report `low_quality_rate`"
+            "`low` or `high`, or report `proportion_estimate`"
         )
     if link == "logit":
         return math.log(share / (1 - share)) + (hits - share) / (share * (1 - share))

@@ -18,13 +18,19 @@ Holm guards the better / worse claims of a family; equivalence is tested per con
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import Interval, t_interval, t_quantile
+from harness.stats.quantiles import quantile_of_sorted
 from harness.stats.results import TestResult
-from harness.stats.rows import check_level, check_positive
-from harness.types import Direction, Estimate, Verdict, VerdictLabel
+from harness.stats.rows import Floats, check_level, check_positive, check_values
+from harness.types import Direction, Estimate, SmallestEffect, Verdict, VerdictLabel
 
 POWER = 0.8  # with which "what would settle it" wants to see the difference
 MAX_SETTLE_CLUSTERS = 100_000
@@ -213,3 +219,62 @@ def _verdict(question: _Question, label: VerdictLabel, reason: str, settle: str)
 
 def _plural(count: int, noun: str) -> str:
     return noun if count == 1 else f"{noun}s"
+
+
+def smallest_effect_in_units(smallest: SmallestEffect, control: ArrayLike) -> float:
+    """The smallest effect in the unit of the scores, above 0.
+
+    `points`, `bits_per_byte`, `share` and `nats` are that unit already. `sd_of_control` is multiplied by the standard
+    deviation of the control arm's rows. `quantile_of_control`, a share s between 0 and 0.5, is the distance from the
+    control's median to its 0.5 + s quantile (0.1: from the 50th to the 60th percentile).
+    """
+    value = check_positive("smallest_effect", smallest.value)
+    if smallest.unit not in ("sd_of_control", "quantile_of_control"):
+        return value
+    scores = check_values("control", control, minimum=2)
+    effect = value * float(scores.std(ddof=1)) if smallest.unit == "sd_of_control" else _quantile_step(scores, value)
+    if effect <= 0:
+        raise InputError(
+            f"`smallest_effect` of {value:g} {smallest.unit} must be above 0, got 0 since the control hardly varies: "
+            "declare it in points"
+        )
+    return effect
+
+
+def _quantile_step(scores: Floats, share: float) -> float:
+    if share >= 0.5:
+        raise InputError(
+            f"`smallest_effect` in quantile_of_control must lie between 0 and 0.5, got {share:g}: 0.1 is usual"
+        )
+    ordered = np.sort(scores)
+    return quantile_of_sorted(ordered, 0.5 + share) - quantile_of_sorted(ordered, 0.5)
+
+
+Method = Literal["holm", "bh", "by"]
+
+
+def adjust(p_values: Sequence[float], *, method: Method = "holm") -> list[float]:
+    """Adjusted p values, in the order given.
+
+    `holm` (Holm 1979): all decisions of the family are right together with the stated confidence, whatever the
+    dependence. `bh` (Benjamini & Hochberg 1995): the expected share of false claims among the claims made, for
+    independent or positively dependent tests; `by` (Benjamini & Yekutieli 2001): the same under any dependence. Compare
+    each with 1 − level. An empty family gives an empty list.
+    Raises InputError on a value outside [0, 1] (a test that could not be made is not part of the list).
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
+        raise InputError(f"`p_values` must lie in [0, 1], got {list(p_values)}: leave out the contrasts without a test")
+    if method not in ("holm", "bh", "by"):
+        raise InputError(f"`method` must be holm, bh or by, got {method!r}: holm is the default")
+    n = len(p)
+    order = np.argsort(p, kind="stable")
+    ranked = p[order]
+    if method == "holm":
+        stepped = np.maximum.accumulate(ranked * np.arange(n, 0, -1))
+    else:
+        penalty = float(np.sum(1 / np.arange(1, n + 1))) if method == "by" else 1.0
+        stepped = np.minimum.accumulate((ranked * penalty * n / np.arange(1, n + 1))[::-1])[::-1]
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in adjusted]

@@ -43,7 +43,6 @@ class Votes:
     clusters: Coded  # the unit that errors are shared within (the film, or the prompt)
     raters: Coded | None
     length_difference: Floats | None  # [n] length of the left reply − the right one
-    weights: Floats | None
     n_missing: int
 
     def __len__(self) -> int:
@@ -64,7 +63,6 @@ class Votes:
             clusters=_recoded(self.clusters, rows),
             raters=None if self.raters is None else _recoded(self.raters, rows),
             length_difference=None if self.length_difference is None else self.length_difference[rows],
-            weights=None if self.weights is None else self.weights[rows],
         )
 
 
@@ -89,13 +87,12 @@ def read_votes(
     clusters: Labels,
     raters: Labels | None = None,
     length_difference: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
     n_missing: int = 0,
 ) -> Votes:
     """Votes as arrays: who stood left and right, and `winner` as "left", "right", "tie" or "both_bad".
 
     Raises InputError for an unknown winner (it is never counted as a tie), a variant against itself, columns of
-    different length, no votes, or weights that are negative.
+    different length, or no votes.
     """
     n = check_same_length(left=left, right=right, winner=winner, clusters=clusters)
     if n == 0:
@@ -114,7 +111,6 @@ def read_votes(
         clusters=code_labels("clusters", clusters),
         raters=None if raters is None else _aligned(code_labels("raters", raters), n),
         length_difference=None if length_difference is None else _numbers("length_difference", length_difference, n),
-        weights=None if weights is None else _weights(weights, n),
         n_missing=check_n_missing(n_missing),
     )
 
@@ -215,13 +211,6 @@ def _winners(winner: Sequence[str] | NDArray[Any]) -> Codes:
         raise InputError(
             f"`winner` must be left, right, tie or both_bad, got {unknown!r}: drop votes that were skipped"
         ) from err
-
-
-def _weights(weights: ArrayLike, n: int) -> Floats:
-    array = _numbers("weights", weights, n)
-    if array.min() < 0 or array.sum() <= 0:
-        raise InputError(f"`weights` must be 0 or more and not all 0, got a minimum of {array.min():g}: fix the file")
-    return array
 
 
 def _numbers(name: str, values: ArrayLike, n: int) -> Floats:

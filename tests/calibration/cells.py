@@ -17,9 +17,7 @@ from rate_cells import rate_cells
 from scipy import special
 
 from harness import stats
-from harness.stats.bca import bca_interval
 from harness.stats.paired import contrast_of_differences
-from harness.stats.rows import code_labels, sum_clusters
 
 FILMS = (8, 20, 60)
 ICCS = (0.0, 0.1, 0.3)
@@ -63,10 +61,6 @@ def _mean(name: str, n_films: int, icc: float) -> Draw:
         hits["bootstrap-t"] += covers(boot, family.mean)
         cr2 = contrast_of_differences(values, clusters=films.codes).estimate
         hits["CR2-t"] += covers(cr2, family.mean)
-        bca = bca_interval(
-            sum_clusters(values, code_labels("clusters", films.codes)), rng=rng, level=0.95, n_resamples=RESAMPLES
-        )
-        hits["BCa by film"] += bca.low <= family.mean <= bca.high
         hits["rows independent"] += _z_covers(values, family.mean)
 
     return draw
@@ -127,7 +121,6 @@ def _tests(n_films: int, *, skewed: bool) -> Draw:
         flip = stats.sign_flip(a, b, clusters=films.codes, rng=rng, n_flips=999)
         hits["sign-flip"] += flip.p_value <= 0.05
         hits["CR2-t"] += stats.paired_contrast(a, b, clusters=films.codes).p_value < 0.05
-        hits["Wilcoxon by film"] += stats.wilcoxon(a, b, clusters=films.codes).p_value < 0.05
         hits["rows independent"] += not _z_covers(a - b, 0.0)
 
     return draw
@@ -198,26 +191,6 @@ def sequence_cells() -> Iterator[Cell]:
         counts="rejected",
         target_high=0.05,
     )
-    yield Cell(
-        table="peeking",
-        name="all 200 prompts of a finite set",
-        draw=_peeking_set(n_prompts=200),
-        counts="rejected",
-        target_high=0.05,
-    )
-    yield Cell(
-        table="peeking",
-        name="one decisive vote a prompt, a look after each of 300",
-        draw=_peeking_votes(300),
-        counts="rejected",
-        target_high=0.05,
-    )
-    yield Cell(
-        table="peeking",
-        name="paired differences (exponential), a look after each of 30 … 500",
-        draw=_peeking_differences(500),
-        counts="rejected",
-    )
 
 
 def _peeking(*, n_prompts: int, n_raters: int) -> Draw:
@@ -233,45 +206,6 @@ def _peeking(*, n_prompts: int, n_raters: int) -> Draw:
         hits["z on votes at every look"] += bool((z[9:] > Z).any())
         log_e = special.betaln(total + 1, n - total + 1) + n * math.log(2)
         hits["beta-binomial on repeated votes"] += bool((log_e >= math.log(20)).any())
-
-    return draw
-
-
-def _peeking_set(*, n_prompts: int) -> Draw:
-    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
-        half = rng.integers(0, 4, size=n_prompts // 2) / 3
-        prompts = rng.permutation(np.concatenate([half, 1 - half]))
-        race = stats.BettingSequence(n_prompts=n_prompts)
-        hits["betting on prompt means"] += any(race.update(float(v)).p_value <= 0.05 for v in prompts)
-        n = np.arange(1, n_prompts + 1)
-        z = np.abs(np.cumsum(prompts) - n / 2) / np.sqrt(n * prompts.var())
-        hits["z on prompts at every look"] += bool((z[9:] > Z).any())
-
-    return draw
-
-
-def _peeking_votes(n_votes: int) -> Draw:
-    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
-        won = rng.random(n_votes) < 0.5
-        race = stats.DecisiveVotes()
-        hits["beta-binomial"] += any(race.update(i, bool(w)).p_value <= 0.05 for i, w in enumerate(won))
-        n = np.arange(1, n_votes + 1)
-        z = np.abs(np.cumsum(won) - n / 2) / np.sqrt(n / 4)
-        hits["z on votes at every tenth look"] += bool((z[9::10] > Z).any())
-
-    return draw
-
-
-def _peeking_differences(n: int) -> Draw:
-    def draw(hits: Counter[str], rng: np.random.Generator) -> None:
-        values = rng.exponential(size=n) - 1
-        race = stats.DifferenceSequence()
-        looks = (race.update(value) for value in values)
-        hits["asymptotic sequence"] += any(look.low is not None and not covers(look, 0.0) for look in looks)
-        count = np.arange(1, n + 1)
-        mean = np.cumsum(values) / count
-        spread = np.sqrt(np.maximum(np.cumsum(values**2) / count - mean**2, 1e-12))
-        hits["z at every look"] += bool((np.abs(mean) > Z * spread / np.sqrt(count))[29:].any())
 
     return draw
 

@@ -11,13 +11,10 @@ from families import FAMILIES, Floats, Layout, latent, layout, paired
 from scipy import special
 
 from harness import stats
-from harness.stats.bca import bca_interval
 from harness.stats.intervals import t_interval
 from harness.stats.paired import contrast_of_differences
-from harness.stats.rows import code_labels, sum_clusters
 from harness.stats.verdicts import equivalence_interval
 
-RESAMPLES = 1_000
 MARGIN = 0.3  # of the equivalence cells: the true difference lies on it
 
 
@@ -58,9 +55,6 @@ def _rate(n_films: int, icc: float) -> Draw:
         values = family.of_normal(latent(films, icc, rng))
         hits["logit t"] += covers(stats.proportion_estimate(values, clusters=films.codes), family.mean)
         hits["CR2-t"] += covers(contrast_of_differences(values, clusters=films.codes).estimate, family.mean)
-        sums = sum_clusters(values, code_labels("clusters", films.codes))
-        bca = bca_interval(sums, rng=rng, level=0.95, n_resamples=RESAMPLES)
-        hits["BCa by film"] += bca.low <= family.mean <= bca.high
         wilson = stats.wilson_interval(float(values.sum()), len(values))
         hits["Wilson, rows independent"] += wilson.low <= family.mean <= wilson.high
 

@@ -57,8 +57,7 @@ interval can know of it. “Rows independent” is the z interval of most evalua
     "contrasts": """Both arms come from the same family and share films and prompts. “Unpaired z” is what comparing two
 leaderboard rows amounts to: too wide when arms are alike, too narrow when films differ.""",
     "type I error of tests": """The stress rows have skewed differences with mean 0: the arms are then not
-exchangeable, which is what sign-flip and Wilcoxon test. Rejecting is no error of theirs there, but no evidence about a
-mean either.""",
+exchangeable, which is what sign-flip tests. Rejecting is no error of it there, but no evidence about a mean either.""",
     "rates": """The logit interval pays for coverage with width, and where films differ its standard error is widened by
 the skewness of their sums; under 20 films its rates carry a warning, since a film without a hit says little.""",
     "differences of rates": """The interval is cut at what a difference of rates can be, which costs no coverage; the
@@ -85,10 +84,8 @@ which is why both stand on the page.""",
 share is how often one panel's interval holds what all raters think.""",
     "strengths": """The truth is the log-odds of a win against a loss over all films. Half points for ties aim at
 another, smaller number, and miss this one more surely the more votes there are.""",
-    "peeking": """The naive tests look as often as the sequences do, unless said otherwise. The beta-binomial stands
-twice: on one decisive vote a prompt, which is what it is for, and on repeated votes, where it fails and is therefore
-refused. The asymptotic sequence has no target since it claims nothing for finitely many differences: with skewed ones
-it errs somewhat over 5 %, in two of three cases before the hundredth: an aid for watching a run, not for a verdict.""",
+    "peeking": """The naive tests look as often as the sequences do, unless said otherwise. The beta-binomial is
+for one decisive vote a prompt; on repeated votes it fails, which is why the unit here is the prompt's mean.""",
     "other intervals": "“Judge at its word” takes a biased judge's scores for people's.",
     "tail asymmetry": "Comparing raw changes of the shares takes a pure shift for an asymmetry.",
 }

@@ -42,16 +42,10 @@ def over_films() -> Estimate:
     return stats.page_trend(values, arms, [0, 1, 2], clusters=films, rng=rng()).estimate
 
 
-def sequence(race: stats.BettingSequence | stats.DifferenceSequence) -> Estimate:
+def sequence() -> Estimate:
+    race = stats.BettingSequence()
     race.update(0.5)
-    found = race.update(1.0)
-    return found if isinstance(found, Estimate) else found.estimate
-
-
-def decisive() -> Estimate:
-    race = stats.DecisiveVotes()
-    race.update("p1", True)
-    return race.update("p2", False).estimate
+    return race.update(1.0).estimate
 
 
 def naive() -> Estimate:
@@ -89,9 +83,7 @@ def over_seeds() -> Estimate:
         (over_runs, "4 runs"),
         (over_films, "4 films"),
         (over_seeds, "8 ratings, 4 films, 2 seeds"),
-        (lambda: sequence(stats.BettingSequence()), "2 prompts"),
-        (lambda: sequence(stats.DifferenceSequence()), "2 differences"),
-        (decisive, "2 prompts"),
+        (sequence, "2 prompts"),
         (naive, "3 votes"),
         *((lambda name=name: of_pairs(name), "2 pairs, 2 films") for name in ("win_share", "position_consistency")),
         *((lambda name=name: of_pairs(name), "4 verdicts, 2 films") for name in ("ties", "strength")),

@@ -40,26 +40,13 @@ CASES = {
     "paired_contrast": Case(call=lambda x, c: stats.paired_contrast(*x, clusters=c), numbers=(A, B)),
     "contrast_of_differences": Case(call=lambda x, c: stats.contrast_of_differences(*x, clusters=c), numbers=(A - B,)),
     "sign_flip": Case(call=lambda x, c: stats.sign_flip(*x, clusters=c, rng=rng()), numbers=(A, B)),
-    "wilcoxon": Case(call=lambda x, c: stats.wilcoxon(*x, clusters=c), numbers=(A, B)),
     "mean_estimate": Case(call=lambda x, c: stats.mean_estimate(*x, clusters=c, rng=rng()), numbers=(A,)),
-    "mean_estimate_bca": Case(
-        call=lambda x, c: stats.mean_estimate_bca(*x, clusters=c, rng=rng()), numbers=(A,), one_cluster="refused"
-    ),
     "proportion_estimate": Case(call=lambda x, c: stats.proportion_estimate(*x, clusters=c), numbers=(A > 3,)),
     "log_odds_ratio": Case(call=lambda x, c: stats.log_odds_ratio(*x, clusters=c), numbers=(A > 3, B > 3)),
     "quantile_estimate": Case(call=lambda x, c: stats.quantile_estimate(x[0], 0.5, clusters=c), numbers=(A,)),
-    "cohens_dz": Case(call=lambda x, c: stats.cohens_dz(*x, clusters=c), numbers=(A, B)),
-    "superiority": Case(call=lambda x, c: stats.superiority(*x, clusters=c), numbers=(A, B)),
     "concordance": Case(call=lambda x, c: stats.concordance(*x, clusters=c), numbers=(A, B)),
     "roc_auc": Case(
         call=lambda x, c: stats.roc_auc(*x, positive_clusters=c, negative_clusters=c), numbers=(A, B)
-    ),
-    "cliffs_delta": Case(
-        call=lambda x, c: stats.cliffs_delta(*x, treatment_clusters=c, control_clusters=c), numbers=(A, B)
-    ),
-    "low_quality_rate": Case(call=lambda x, c: stats.low_quality_rate(x[0], 2, clusters=c), numbers=(A,)),
-    "low_quality_contrast": Case(
-        call=lambda x, c: stats.low_quality_contrast(x[0], x[1], 2, clusters=c), numbers=(A, B)
     ),
     "quantile_contrasts": Case(
         call=lambda x, c: stats.quantile_contrasts(*x, clusters=c, rng=rng()), numbers=(A, B), one_cluster="refused"
@@ -70,9 +57,6 @@ CASES = {
     "spearman": Case(call=lambda x, c: stats.spearman(*x, clusters=c, rng=rng()), numbers=(A, B)),
     "pearson": Case(call=lambda x, c: stats.pearson(*x, clusters=c, rng=rng()), numbers=(A, B)),
     "bland_altman": Case(call=lambda x, c: stats.bland_altman(*x, clusters=c), numbers=(A, B)),
-    "intraclass_correlation": Case(
-        call=lambda x, c: stats.intraclass_correlation(*x, clusters=c), numbers=(A,), one_cluster="refused"
-    ),
     "rater_contrast": Case(
         call=lambda x, c: stats.rater_contrast(*x, raters=c, prompts=np.arange(len(c)) % 3).people, numbers=(A - B,)
     ),
@@ -147,8 +131,8 @@ CASES = {
 
 # Not a table of rows and clusters: designs, votes, single values. Each has its own tests of misuse beside its others.
 ELSEWHERE = {
-    "adjust", "binomial_p_value", "bootstrap_contrast", "clusters_to_settle", "find_unconnected", "fit_strengths",
-    "is_reachable", "jonckheere", "paired_detectable", "paired_power", "paired_sample_size", "powered_contrast",
+    "adjust", "binomial_p_value", "clusters_to_settle", "find_unconnected", "fit_strengths",
+    "is_reachable", "jonckheere", "paired_detectable", "paired_power", "paired_sample_size",
     "read_votes", "require_reachable", "seed_shares", "seeds_detectable", "seeds_power", "seeds_sample_size",
     "smallest_effect_in_units", "verdict", "votes_detectable", "votes_power", "votes_sample_size", "wilson_interval",
     "win_rate", "within_range", "fit_rankings",
@@ -227,8 +211,6 @@ def test_signatures_have_few_positionals_and_demand_a_stream_of_chance(name: str
     three = {
         "read_votes": ["left", "right", "winner"],
         "win_rate": ["votes", "variant", "opponent"],
-        "bootstrap_contrast": ["votes", "fit", "variant", "opponent"],
-        "low_quality_contrast": ["treatment", "control", "threshold"],
         "page_trend": ["values", "arms", "order"],
         "jonckheere": ["values", "arms", "order"],
     }

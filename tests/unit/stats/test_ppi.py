@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.stats import mean_estimate, powered_contrast, powered_mean
+from harness.stats import mean_estimate, powered_mean
 
 NAN = float("nan")
 
@@ -77,20 +77,6 @@ def test_moving_the_judges_scale_changes_nothing(seed: int, shift: float, scale:
     assert one.test.estimate.value == pytest.approx(other.test.estimate.value, abs=1e-6)
     both = powered_mean(scale * judge, scale * human, probabilities=probabilities, clusters=clusters)
     assert both.test.estimate.se == pytest.approx(scale * one.test.estimate.se, rel=1e-6)
-
-
-def test_contrasts_are_differences_marked_together() -> None:
-    judge, human, probabilities, clusters, _ = drawn(3)
-    other = judge - 0.3
-    result = powered_contrast(
-        (judge, other), (human, human - 0.5), probabilities=probabilities, clusters=clusters, n_missing=4
-    )
-    assert result.test.estimate.value == pytest.approx(0.5)
-    assert result.test.estimate.n_missing == 4
-    gap = human.copy()
-    gap[np.flatnonzero(~np.isnan(human))[0]] = NAN
-    with pytest.raises(InputError, match="both arms"):
-        powered_contrast((judge, other), (human, gap), probabilities=probabilities, clusters=clusters)
 
 
 def test_hand_picked_marks_are_refused() -> None:

@@ -53,9 +53,7 @@ def shares(hits: np.ndarray, others: np.ndarray, films: np.ndarray, raters: np.n
     found = [
         stats.proportion_estimate(hits, clusters=films),
         stats.crossed_share(hits, first=raters, second=films, names=("rater", "film")),
-        stats.low_quality_rate(hits, clusters=films, threshold=0.5),
         stats.concordance(hits, others, clusters=films),
-        stats.superiority(hits, others, clusters=films),
         stats.roc_auc(hits, others, positive_clusters=films, negative_clusters=films),
         stats.repeatability(hits, others, clusters=films),
     ]
@@ -74,8 +72,6 @@ def differences(hits: np.ndarray, others: np.ndarray, films: np.ndarray) -> list
         values, arms.tolist(), [0, 1, 2], clusters=np.tile(films, 3), rng=np.random.default_rng(0), n_permutations=1_000
     )
     return [
-        stats.low_quality_contrast(hits, others, clusters=films, threshold=0.5).estimate,
-        stats.cliffs_delta(hits, others, treatment_clusters=films, control_clusters=films),
         page.estimate,
         *(test.advantage for test in judged.tests),
     ]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.stats import BettingSequence, DecisiveVotes, DifferenceSequence, Look
+from harness.stats import BettingSequence, Look
 
 
 def fed(values: np.ndarray | list[float], **options: Any) -> Look:
@@ -60,17 +60,6 @@ def test_type_one_error_with_peeking_after_every_prompt_stays_under_five_percent
     assert n_false / n_draws <= 0.05
 
 
-def test_a_finite_set_of_prompts_ends_in_certainty() -> None:
-    values = np.random.default_rng(2).choice([0.0, 0.5, 1.0], size=60)
-    look = fed(values, n_prompts=60)
-    assert look.estimate.low == pytest.approx(values.mean(), abs=0.002)
-    assert look.estimate.high == pytest.approx(values.mean(), abs=0.002)
-    race = BettingSequence(n_prompts=1)
-    race.update(0.5)
-    with pytest.raises(InputError, match="raise `n_prompts`"):
-        race.update(0.5)
-
-
 def test_expected_prompts_left_are_of_the_right_size() -> None:
     rng = np.random.default_rng(5)
     waited, foreseen = [], []
@@ -87,61 +76,6 @@ def test_expected_prompts_left_are_of_the_right_size() -> None:
     assert 0.3 < np.median(foreseen) / np.median(waited) < 3
 
 
-def test_beta_binomial_against_its_definition() -> None:
-    race = DecisiveVotes()
-    for i in range(20):
-        look = race.update(i, i % 4 != 3)
-    # ∫ p^15 (1 − p)^5 dp · 2^20
-    assert look.e_value == pytest.approx(2**20 * math.exp(_log_beta(16, 6)))
-    assert look.estimate.low < 0.75 < look.estimate.high
-    race = DecisiveVotes()
-    for i in range(12):
-        look = race.update(i, True)
-    # ∫ p^12 dp / low^12 = 20
-    assert look.estimate.low == pytest.approx((1 / 13 / 20) ** (1 / 12))
-    assert look.estimate.high == 1
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def test_a_prompt_that_votes_twice_is_refused() -> None:
-    race = DecisiveVotes()
-    race.update("p1", True)
-    with pytest.raises(InputError, match="prompt means"):
-        race.update("p1", True)
-
-
-def test_beta_binomial_keeps_its_error_rate_and_stops_as_fast_as_documented() -> None:
-    rng = np.random.default_rng(6)
-
-    def stops(p: float, n: int) -> list[int]:
-        found = []
-        for _ in range(300):
-            race = DecisiveVotes()
-            found.append(next((i for i in range(n) if race.update(i, rng.random() < p).e_value >= 20), n))
-        return found
-
-    assert np.mean([stop < 200 for stop in stops(0.5, 200)]) <= 0.05
-    assert 60 <= np.median(stops(0.65, 300)) <= 110  # 83 in the literature of this project
-
-
-def test_difference_sequence_is_asymptotic_and_says_so() -> None:
-    rng = np.random.default_rng(7)
-    race = DifferenceSequence()
-    looks = [race.update(x) for x in rng.normal(0.2, 1, size=400)]
-    assert looks[28].low is None
-    assert looks[29].low is not None
-    assert "no finite-sample claim" in looks[-1].notes[0]
-    fixed = 1.96 / math.sqrt(400)
-    assert 1.2 * fixed < looks[-1].high - looks[-1].value < 2.5 * fixed
-    values = rng.normal(size=50)
-    race = DifferenceSequence()
-    last = [race.update(x) for x in values][-1]
-    assert last.value == pytest.approx(values.mean())
-
-
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_values_outside_the_unit_interval_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="ties as 0"):
@@ -151,24 +85,3 @@ def test_values_outside_the_unit_interval_are_refused(value: float) -> None:
 def test_options_are_checked() -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         BettingSequence(null=1.0)
-    with pytest.raises(InputError, match="finite"):
-        DifferenceSequence().update(math.inf)
-
-
-def test_difference_sequence_foresees_how_many_more_it_takes() -> None:
-    rng = np.random.default_rng(8)
-    race, promised = DifferenceSequence(), []
-    assert race.advice().expected_more is None
-    for n in range(1, 5_000):
-        race.update(float(rng.normal(0.2, 1)))
-        advice = race.advice()
-        if advice.action == "stop":
-            assert "above 0" in advice.reason
-            assert race.look().low > 0
-            break
-        if n >= 60 and advice.expected_more is not None:
-            promised.append(n + advice.expected_more)
-    # Halfway there, what was promised is of the size of what it took.
-    halfway = promised[len(promised) // 2]
-    assert n / 2 < halfway < 2 * n
-    assert DifferenceSequence().advice().action == "continue"

@@ -7,7 +7,7 @@ import pytest
 import statsmodels.api as sm
 
 from harness.errors import InputError
-from harness.stats import low_quality_contrast, low_quality_rate, quantile_contrasts, tail_asymmetry
+from harness.stats import quantile_contrasts, tail_asymmetry
 
 CUTS = np.array([-1.2, -0.3, 1.6, 2.6])
 
@@ -22,13 +22,6 @@ def paired_marks(seed: int, *, shift: float = 0.0, n_clusters: int = 25, rows: i
     clusters = np.repeat(np.arange(n_clusters), rows)
     n = len(clusters)
     return ordinal(rng.logistic(size=n) + shift), ordinal(rng.logistic(size=n)), clusters
-
-
-def test_low_quality_rate_counts_the_threshold_itself() -> None:
-    estimate = low_quality_rate([1, 2, 3, 4, 2, 5], 2, clusters=[1, 1, 2, 2, 3, 3])
-    assert estimate.value == pytest.approx(0.5)
-    contrast = low_quality_contrast([3, 3, 1, 3], [1, 3, 1, 1], 2, clusters=[1, 2, 3, 4])
-    assert contrast.estimate.value == pytest.approx(-0.5)
 
 
 def test_asymmetry_value_against_statsmodels_logits_and_probits() -> None:
@@ -90,18 +83,18 @@ def test_quantile_contrasts_by_value_and_bands() -> None:
     clusters = np.arange(300) // 10
     control = rng.normal(size=300)
     result = quantile_contrasts(control + 1, control, clusters=clusters, rng=rng, n_resamples=300)
-    assert [e.value for e in result.pointwise] == pytest.approx([1.0] * 5)
+    assert [e.value for e in result.simultaneous] == pytest.approx([1.0] * 5)
     other = rng.normal(size=300)
     result = quantile_contrasts(control, other, clusters=clusters, rng=rng, probabilities=(0.25, 0.75), n_resamples=500)
-    for p, estimate, band in zip((0.25, 0.75), result.pointwise, result.simultaneous, strict=True):
+    for p, band in zip((0.25, 0.75), result.simultaneous, strict=True):
         expected = np.quantile(control, p, method="inverted_cdf") - np.quantile(other, p, method="inverted_cdf")
-        assert estimate.value == pytest.approx(expected)
-        assert band.low <= estimate.low < estimate.high <= band.high
+        assert band.value == pytest.approx(expected)
+        assert band.low < expected < band.high
 
 
 def test_quantile_bands_refuse_a_five_point_scale() -> None:
     treatment, control, clusters = paired_marks(6)
-    with pytest.raises(InputError, match="low_quality_rate"):
+    with pytest.raises(InputError, match="proportion_estimate"):
         quantile_contrasts(treatment, control, clusters=clusters, rng=np.random.default_rng(0))
 
 

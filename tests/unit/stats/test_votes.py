@@ -83,7 +83,6 @@ def test_these_raters_and_raters_like_these_are_two_claims() -> None:
         ((["a"], ["a"], ["left"]), {}, "must differ"),
         ((["a", "a"], ["b"], ["left"]), {}, "aligned"),
         (([], [], []), {}, "at least 1 vote"),
-        ((["a"], ["b"], ["left"]), {"weights": [-1.0]}, "0 or more"),
         ((["a"], ["b"], ["left"]), {"length_difference": [float("nan")]}, "finite"),
         ((["a"], ["b"], ["left"]), {"raters": ["x", "y"]}, "one label a vote"),
     ],
