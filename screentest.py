@@ -217,12 +217,13 @@ def train(
         limit: at most so many windows of each split.
         force: train again where the result stands.
     """
+    from pipelines import recipes
     from pipelines.cli.session import open_session
-    from pipelines.recipes import train_recipe
 
     with _lending():
         session, file = open_session(force=force), Path(recipe)
-        return train_recipe(session, file, corpus=corpus, parent=parent, pairs=pairs, seed=seed, limit=limit)
+        asked = recipes.read_training(session, file, corpus=corpus, parent=parent, pairs=pairs, seed=seed, limit=limit)
+        return recipes.train(session, asked).adapter
 
 
 def judges() -> pd.DataFrame:

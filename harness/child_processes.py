@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 _ROOT = Path(__file__).absolute().parent.parent
@@ -38,6 +42,29 @@ def end_with_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port of this machine that a server can take: the one that is wanted, where it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str, server: subprocess.Popen[bytes], *, within: float) -> bool:
+    """Whether a server answers at an address within so many seconds, and before it ends."""
+    import urllib.request
+
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # URLError is one
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def root() -> str:

@@ -9,11 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.child_processes import child_command
+from harness.child_processes import answers, child_command, free_port
 from harness.config import parse
 from harness.errors import InputError, UnavailableError
 from harness.experiment.ablate import load_ablation
@@ -157,34 +153,16 @@ def stand_in(base: str | None) -> Iterator[str | None]:
     if base is None or os.environ.get(SERVER_VARIABLE):
         yield None
         return
-    port = _free_port()
+    port = free_port(PORT)  # the same each time, where it is free: what a judge's scores are known by holds the address
     url = f"http://127.0.0.1:{port}/v1"
     command = child_command("pipelines.cli", "serve", "base", "--base", base, "--port", str(port))
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as server:
         os.environ[SERVER_VARIABLE] = url
         try:
-            _wait_for(url, server)
+            if not answers(f"{url}/models", server, within=_PATIENCE):
+                raise UnavailableError(f"`{url}` must answer within {_PATIENCE:.0f} s, the local server did not")
             yield url
         finally:
             del os.environ[SERVER_VARIABLE]
             server.terminate()
-
-
-def _free_port() -> int:
-    """The same one each time, where it is free: the address is part of what a judge's scores are known by."""
-    for wanted in (PORT, 0):
-        with contextlib.suppress(OSError), socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", wanted))
-            return int(sock.getsockname()[1])
-    raise UnavailableError("a local server needs a free port, and there is none")
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    ends = time.monotonic() + _PATIENCE
-    while time.monotonic() < ends and server.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/models", timeout=5):
-            return
-        time.sleep(0.2)
-    raise UnavailableError(f"`{url}` must answer within {_PATIENCE:.0f} s, the local server in a judge's place did not")

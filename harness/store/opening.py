@@ -7,22 +7,22 @@ and lets two first starts break each other's migrations. So the address is tried
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from harness.errors import UnavailableError
 from harness.settings import Settings, sqlite_url
-from harness.store.client import StoreClient
-from harness.store.fetching import locked
-from harness.store.moving import move_in
+from harness.store.fetching import local_folder, locked
 from harness.store.sentences import telling
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 CONNECT_SECONDS = 5
 _MARKS = {"experiments", "alembic_version"}  # the first and the last that MLflow makes
@@ -190,3 +190,74 @@ def _quieten() -> None:
     for name in ("alembic", "mlflow.tracking", "mlflow.tracing", "mlflow.models", "mlflow.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+class StoreClient:
+    """`MlflowClient` of one store; see `harness.store.sentences.telling` for what its methods raise."""
+
+    def __init__(self, client: Any, *, store: str) -> None:
+        self._client = client
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def told(*arguments: Any, **named: Any) -> Any:
+            with telling(self._store, passes_answers=True):
+                return found(*arguments, **named)
+
+        return told
+
+
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("trace_tags", "value"),
+)
+
+
+def move_in(engine: Engine, home: Path) -> None:
+    """Rewrite the addresses of artifacts that lie in another home to where they lie in this one."""
+    with engine.connect() as connection:
+        if not _elsewhere(connection, home):
+            return
+    with engine.begin() as connection:
+        for there, here in _elsewhere(connection, home).items():
+            _rewrite(connection, there, here)
+
+
+def _elsewhere(connection: Connection, home: Path) -> dict[str, str]:
+    """Where experiments of another home say that they lie → where they lie in this one."""
+    from sqlalchemy import text
+
+    found = {}
+    for number, name, location in connection.execute(
+        text("SELECT experiment_id, name, artifact_location FROM experiments")
+    ):
+        old = local_folder(str(location))
+        if old is None or old.name not in (name, str(number)):
+            continue  # in a bucket, or in a folder that somebody chose
+        new = home / "artifacts" / old.name if old.parent.name == "artifacts" else home / old.name
+        is_moved = new.resolve() != old.resolve()  # or the same folder by another way
+        if is_moved and (new.is_dir() or not old.exists()):
+            found[location] = new.as_uri() if urlparse(location).scheme else str(new)
+    return found
+
+
+def _rewrite(connection: Connection, there: str, here: str) -> None:
+    from sqlalchemy import text
+
+    for table, column in _ADDRESSES:
+        connection.execute(
+            text(
+                f"UPDATE {table} SET {column} = :here || substr({column}, :n + 1) "
+                f"WHERE {column} = :there OR substr({column}, 1, :n + 1) = :there || '/'"
+            ),
+            {"here": here, "there": there, "n": len(there)},
+        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import time
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.store.runs import NOT_IN_NAMES
-from harness.store.system_metrics import system_metrics
 
 if TYPE_CHECKING:
     import contextlib
@@ -67,3 +70,44 @@ class Stage:
         from mlflow.entities import RunTag
 
         self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+
+@contextlib.contextmanager
+def system_metrics(run_id: str, *, tracking_uri: str) -> Iterator[None]:
+    """Sample this machine every ten seconds until the work ends; a run that goes on after a kill goes on here too."""
+    from mlflow.system_metrics import system_metrics_monitor
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it announces its start and end
+    untyped: Any = system_metrics_monitor
+    monitor = untyped.SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+_NOT_DATA = ("variant", "tokenizer", "base", "parent")  # models: they have pages of their own
+_LONGEST_DIGEST = 36  # of MLflow's column
+_CONTEXTS = {"prepared": "training", "pairs": "training", "corpus": "training"}
+
+
+def log_datasets(client: Any, run_id: str, inputs: Mapping[str, str], *, sources: Mapping[str, str]) -> None:
+    """Record the data that a stage reads, by name and digest; `sources` has the run that made them, by digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    found = [
+        DatasetInput(
+            dataset=Dataset(
+                name=name,
+                digest=digest[:_LONGEST_DIGEST],
+                source_type="run" if digest in sources else "digest",
+                source=json.dumps({"uri": f"runs:/{sources[digest]}"} if digest in sources else {"digest": digest}),
+            ),
+            tags=[InputTag(key="mlflow.data.context", value=_CONTEXTS.get(name, "evaluation"))],
+        )
+        for name, digest in inputs.items()
+        if name not in _NOT_DATA
+    ]
+    if found:
+        client.log_inputs(run_id, found)

@@ -20,10 +20,8 @@ from typing import Any
 from harness.errors import InputError, UnavailableError
 from harness.settings import Settings
 from harness.store.artifacts import digest_json, flatten, write_manifest
-from harness.store.datasets import log_datasets
-from harness.store.experiments import experiment_id
+from harness.store.experiments import experiment_id, inherited_run
 from harness.store.fetching import fetch_once, local_folder, locked, reaching
-from harness.store.inherited import inherited_run
 from harness.store.intact import what_changed
 from harness.store.opening import open_mlflow
 from harness.store.provenance import git_commit, versions
@@ -31,6 +29,7 @@ from harness.store.runs import RunInfo as RunInfo
 from harness.store.runs import StageResult as StageResult
 from harness.store.runs import info_of, run_name
 from harness.store.stage_log import Stage as Stage
+from harness.store.stage_log import log_datasets
 
 EXPERIMENT = "screentest"
 DATA_EXPERIMENT = f"{EXPERIMENT}-data"  # MLflow counts every run that logs no model among the evaluations of its own
@@ -246,12 +245,29 @@ class Tracking:
         info = self._finished(name, digest_json(identity), lambda why: None)
         if info is None:
             return None
-        tags = info.tags
+        return self.result(info)
+
+    def result(self, info: RunInfo, *, run_id: str | None = None, reused: bool = True) -> StageResult:
+        """What a finished stage's run left behind; `run_id` is that of a light run which points at it.
+
+        Raises:
+            InputError: the run is no finished stage.
+        """
+        if "output_digest" not in info.tags:
+            raise InputError(
+                f"`{run_id or info.run_id}` must be the run of a finished stage, got one of `{info.stage or 'unknown'}`"
+            )
         return StageResult(
-            name=name, run_id=info.run_id, source_run_id=info.run_id, reused=True, folder=self.folder(info.run_id),
-            digest=tags["output_digest"], fingerprint=tags["fingerprint"], seconds=float(tags.get("seconds", 0.0)),
-            inputs=dict(inputs),
-        )  # fmt: skip
+            name=info.stage,
+            run_id=run_id or info.run_id,
+            source_run_id=info.run_id,
+            reused=reused,
+            folder=self.folder(info.run_id),
+            digest=info.tags["output_digest"],
+            fingerprint=info.tags["fingerprint"],
+            seconds=float(info.tags.get("seconds", 0.0)),
+            inputs=json.loads(info.tags.get("inputs", "{}")),
+        )
 
     def _work(
         self,
@@ -350,17 +366,7 @@ class Tracking:
             self.client.set_terminated(adopted)
         elif parent:
             self.client.set_tag(parent, f"{_REUSED}{run_name(label or name)}.{fingerprint[:8]}", finished.run_id)
-        return StageResult(
-            name=name,
-            run_id=adopted or finished.run_id,
-            source_run_id=finished.run_id,
-            reused=True,
-            folder=self.folder(finished.run_id),
-            digest=finished.tags["output_digest"],
-            fingerprint=fingerprint,
-            seconds=float(finished.tags.get("seconds", 0.0)),
-            inputs=dict(inputs),
-        )
+        return self.result(finished, run_id=adopted)
 
 
 def _provenance() -> dict[str, str]:

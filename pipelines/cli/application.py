@@ -8,13 +8,11 @@ import typer
 
 from harness.errors import InputError
 from pipelines.cli import (
-    ablate,
     adapters,
     compare,
     data,
     doctor,
-    dpo,
-    evaluate,
+    experiments,
     generate,
     imports,
     judge,
@@ -22,16 +20,14 @@ from pipelines.cli import (
     paper,
     plan,
     power,
-    prepare,
     quickstart,
     rate,
     ratings,
     report,
     scores,
     serve,
-    sft,
     study,
-    trace,
+    train,
 )
 from pipelines.training.methods import METHODS
 
@@ -89,17 +85,18 @@ app.command("compare", rich_help_panel="Start here")(compare.compare)
 app.add_typer(imports.app, name="import", rich_help_panel="Start here")
 app.command("doctor", rich_help_panel="Start here")(doctor.doctor)
 app.add_typer(data.app, name="data", rich_help_panel="Data and training")
-app.command("prepare", rich_help_panel="Data and training")(prepare.prepare)
+app.command("prepare", rich_help_panel="Data and training")(data.prepare)
 for name, method in METHODS.items():
     if not method.is_control:
-        app.command(name, rich_help_panel="Data and training")(sft.sft if method.reads == "windows" else dpo.dpo)
+        verb = train.on_windows if method.reads == "windows" else train.on_pairs
+        app.command(name, rich_help_panel="Data and training")(verb)
 app.add_typer(pairs.app, name="pairs", rich_help_panel="Data and training")
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Data and training")
 app.command("generate", rich_help_panel="Evaluation")(generate.generate)
 app.add_typer(judge.app, name="judge", rich_help_panel="Evaluation")
-app.command("ablate", rich_help_panel="Evaluation")(ablate.ablate)
+app.command("ablate", rich_help_panel="Evaluation")(experiments.ablate)
 app.command("paper", rich_help_panel="Evaluation")(paper.paper)
-app.command("evaluate", rich_help_panel="Evaluation")(evaluate.evaluate)
+app.command("evaluate", rich_help_panel="Evaluation")(experiments.evaluate)
 app.add_typer(scores.app, name="scores", rich_help_panel="Evaluation")
 app.add_typer(power.app, name="power", rich_help_panel="Evaluation")
 app.command("plan", rich_help_panel="Evaluation")(plan.plan)
@@ -108,4 +105,4 @@ app.add_typer(ratings.app, name="ratings", rich_help_panel="Evaluation")
 app.add_typer(study.app, name="study", rich_help_panel="Evaluation")
 app.command("serve", rich_help_panel="Serving")(serve.serve)
 app.command("report", rich_help_panel="Reading results")(report.report)
-app.command("trace", rich_help_panel="Reading results")(trace.trace)
+app.command("trace", rich_help_panel="Reading results")(report.trace)

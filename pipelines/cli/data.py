@@ -1,4 +1,4 @@
-"""`screentest data`: getting corpora, and reading what others wrote."""
+"""`screentest data`, `screentest prepare`: getting corpora, reading what others wrote, cutting windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.terminal import bold, dim, progress, say, yellow
+from harness.terminal import bold, dim, progress, say, warning, yellow
+from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
 
 if TYPE_CHECKING:
@@ -109,3 +110,33 @@ def _seen_by(base: str, made: Conversion) -> Iterator[str]:
         for reply in [*replies, *([] if made.rejected is None else [made.rejected])]
     ] or [tokenizer.decode(list(render(tokenizer, prompt)))]
     yield "\n— rejected —\n".join(str(text).rstrip() for text in shown)
+
+
+@presented
+def prepare(
+    corpus: CorpusOption = "sample",
+    base: Annotated[str, typer.Option(help="Whose tokenizer: `embedded`, a hub id or a folder.")] = "embedded",
+    revision: RevisionOption = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest window: history and reply.", min=32)] = 512,
+    seed: SeedOption = 7,
+    limit: LimitOption = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Skip and count bad rows instead of stopping.")] = False,
+    force: ForceOption = False,
+) -> Result:
+    """Split a corpus by film into TRAIN, VALIDATION and TEST, and cut it into windows.
+
+    Ends with one JSON object on stdout, with and without --json: what was found, repaired, skipped and split.
+    """
+    from harness.store.artifacts import to_json
+    from harness.store.prepared import read_summary
+    from pipelines.cli.session import open_session
+    from pipelines.corpus.prepare import PrepareConfig, prepare_stage
+
+    config = PrepareConfig(
+        corpus=corpus, base=base, base_revision=revision, max_tokens=max_tokens, seed=seed, limit=limit, lenient=lenient
+    )
+    result = prepare_stage(open_session(force=force), config, adopt=True)
+    summary = read_summary(result.folder)
+    found = {"run_id": result.run_id, "reused": result.reused, "folder": str(result.folder), **to_json(summary)}
+    limits = (warning(f"verdicts on this corpus: {summary.verdict_limit}"),) if summary.verdict_limit else ()
+    return Result(data=found, shown=(found,), notes=limits)

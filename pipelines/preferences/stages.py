@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,17 +88,7 @@ def _stage_of(session: Session, run_id: str) -> StageResult:
         raise InputError(
             f"`{run_id}` must be a finished run of `screentest pairs`, got one of {info.stage or 'nothing'}"
         )
-    return StageResult(
-        name="pairs",
-        run_id=info.run_id,
-        source_run_id=info.run_id,
-        reused=True,
-        folder=session.tracking.folder(info.run_id),
-        digest=info.tags["output_digest"],
-        fingerprint=info.tags["fingerprint"],
-        seconds=float(info.tags.get("seconds", 0.0)),
-        inputs=json.loads(info.tags["inputs"]),
-    )
+    return session.tracking.result(info)
 
 
 def pairs_stage(

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from types import FrameType
 
 import uvicorn
 
-from harness.child_processes import SAFE_PATH, child_command
+from harness.child_processes import SAFE_PATH, answers, child_command, free_port
 from harness.errors import UnavailableError
 from harness.settings import Settings
 
@@ -32,7 +29,7 @@ def served(settings: Settings) -> Iterator[Settings]:
 
     Raises UnavailableError: the server does not answer; its last words are in the log.
     """
-    port = _free_port()
+    port = free_port()
     log = settings.work / "mlflow-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = child_command(
@@ -44,29 +41,13 @@ def served(settings: Settings) -> Iterator[Settings]:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _await(address, process, str(log))
+        if not answers(f"{address}/health", process, within=START_SECONDS):
+            raise UnavailableError(f"`mlflow server` must answer at {address}, but does not: see `{log}`")
         yield replace(settings, tracking_uri=address)
     finally:
         if process.stdin is not None:
             process.stdin.close()  # which ends it
         process.wait(timeout=3 * STOP_SECONDS)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await(address: str, process: subprocess.Popen[bytes], log: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise UnavailableError(f"`mlflow server` must answer at {address}, but does not: see `{log}`")
 
 
 class _UntilStdinEnds(uvicorn.Server):

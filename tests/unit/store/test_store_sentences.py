@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 
 from harness.errors import ConfigError, UnavailableError
 from harness.settings import Settings, sqlite_url
-from harness.store.client import StoreClient
 from harness.store.database import open_database, writing
+from harness.store.opening import StoreClient
 from harness.store.sentences import reason_of, telling
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20)
