@@ -33,7 +33,7 @@ _MODULES = {
     "harness.judging.pairwise": "harness.judging.methods.pairwise",
     "harness.judging.pairwise_qualification": "harness.judging.qualification",
     "harness.metrics.diversity": "harness.measures.diversity", "harness.metrics.heldout": "harness.measures.heldout",
-    "harness.metrics.length": "harness.measures.replies", "harness.metrics.repetition": "harness.measures.repetition",
+    "harness.metrics.length": "harness.measures.replies", "harness.metrics.repetition": "harness.measures.replies",
     "harness.metrics.replies": "harness.measures.replies", "harness.metrics.words": "harness.measures.words",
     "harness.provenance": "harness.store.provenance", "harness.ratings.backup": "harness.studies.backup",
     "harness.ratings.casting": "harness.studies.casting", "harness.ratings.design": "harness.studies.design",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment.kinds import Needed, StageKind
+from harness.experiment.planning.pace import READINGS_WITH_REFERENCE, Effort
 from harness.experiment.published import adapter_of, published_adapter
 from harness.experiment.published import publish_trained as publish_trained  # where scripts look for it
 from harness.experiment.session import OnProgress, Session
@@ -16,14 +17,37 @@ from harness.experiment.tasks import base_source
 from harness.judging.spec import load_judge_spec
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
+from harness.store.prepared import SplitSummary
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.build import PairsConfig
-from pipelines.training.effort import pairs_effort, preference_effort, windows_effort
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.stages import training_stage
+
+Settings = Mapping[str, Any]
+
+
+def windows_effort(settings: Settings, needs: Mapping[str, Settings], train: SplitSummary) -> Effort:
+    """Of a training on windows: its budget of tokens, or so many times all of TRAIN."""
+    data = settings["data"]
+    return Effort(n_trained=data["train_tokens"] or data["epochs"] * train.windows.n_tokens)
+
+
+def pairs_effort(settings: Settings, needs: Mapping[str, Settings], train: SplitSummary) -> Effort:
+    """Of candidates for pairs: as if every wanted pair took one prompt."""
+    n = min(settings["n_pairs"], train.windows.n_prompts) * settings["n_candidates"]
+    return Effort(n_replies=n, n_generated=n * settings["max_new_tokens"])
+
+
+def preference_effort(settings: Settings, needs: Mapping[str, Settings], train: SplitSummary) -> Effort:
+    """Of a training on pairs: each is two windows of mean length, read by the reference too."""
+    data, windows = settings["data"], train.windows
+    made = needs.get("pairs", {}).get("n_pairs", windows.n_prompts)
+    n = min(data["n_pairs"] or made, made, windows.n_prompts)
+    mean = windows.n_tokens / max(1, windows.n_examples)
+    return Effort(n_trained=round(2 * n * mean) * data["epochs"], readings=READINGS_WITH_REFERENCE)
 
 
 def training_record(folder: Path) -> dict[str, Any]:

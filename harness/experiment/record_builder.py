@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import called, smallest_effect_in_units
-from harness.experiment.analysis.examples import N_EXAMPLES, choose_examples
-from harness.experiment.analysis.seeded import paired_rows, side_of
+from harness.experiment.analysis.seeded import Differences, paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows, trend_rows
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
@@ -27,7 +28,7 @@ from harness.reporting.ablation_record import AblationRecord, Work
 from harness.reporting.numbers import write_count
 from harness.store.artifacts import to_json
 from harness.store.provenance import versions
-from harness.types import Grain
+from harness.types import Direction, Grain
 
 if TYPE_CHECKING:
     from harness.experiment.analyse import Found
@@ -299,3 +300,49 @@ def _device_name() -> str:
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
     return f"{os.cpu_count()} CPU cores"
+
+
+N_EXAMPLES = 8
+
+
+def choose_examples(
+    rows: Differences, *, better: Direction, among: Collection[str], n: int = N_EXAMPLES
+) -> dict[str, str]:
+    """Prompts to show → why: two largest gains, two largest losses, two typical, two worst of the treatment.
+
+    Ties go by the prompt's id, and a prompt is shown for its first reason, so that the choice is nobody's.
+
+    Args:
+        rows: paired differences of the contrast that the report asks about; seeds are averaged.
+        among: prompts that have replies to show.
+    """
+    sign = 1.0 if better == "higher" else -1.0
+    gains, levels = _by_prompt(rows, rows.values * sign), _by_prompt(rows, rows.treatment * sign)
+    known = sorted(gains.keys() & set(among))
+    if not known:
+        return {}
+    middle = float(np.median([gains[prompt] for prompt in known]))
+    orders = (
+        ("largest gain", sorted(known, key=lambda p: (-gains[p], p))),
+        ("largest loss", sorted(known, key=lambda p: (gains[p], p))),
+        ("typical", sorted(known, key=lambda p: (abs(gains[p] - middle), p))),
+        ("worst of the treatment", sorted(known, key=lambda p: (levels[p], p))),
+    )
+    chosen: dict[str, str] = {}
+    for prompt, why in _in_turns(orders):
+        if len(chosen) == min(n, len(known)):
+            break
+        chosen.setdefault(prompt, why)
+    return chosen
+
+
+def _in_turns(orders: tuple[tuple[str, list[str]], ...]) -> Iterator[tuple[str, str]]:
+    for place in range(len(orders[0][1])):
+        for why, prompts in orders:
+            yield prompts[place], why
+
+
+def _by_prompt(rows: Differences, values: np.ndarray) -> dict[str, float]:
+    counts = np.bincount(rows.prompts.codes, minlength=rows.prompts.n_labels)
+    sums = np.bincount(rows.prompts.codes, weights=values, minlength=rows.prompts.n_labels)
+    return {str(label): sums[i] / counts[i] for i, label in enumerate(rows.prompts.labels) if counts[i]}

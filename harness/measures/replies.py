@@ -9,40 +9,47 @@ from harness.composing import compose
 from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.measures.measure import Measure, MeasuredReply
-from harness.measures.repetition import echo, repetition
-from harness.measures.words import spoken_words
+from harness.measures.words import grams, spoken_words, words
 from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
+
+def _of_replies(name: str, label: str, description: str, phrase: tuple[str, str]) -> Measure:
+    """A share of replies, or of a reply's words, of which less is better."""
+    return Measure(
+        name=name, label=label, unit="share", better="lower", description=description, phrase=phrase, origin="replies",
+        is_rate=True,
+    )  # fmt: skip
+
+
 MEASURES = (
-    Measure(
-        name="no_text",
-        label="Replies without text",
-        unit="share",
-        better="lower",
-        description="Share of replies that are empty, were refused or failed: the other measures leave them out.",
-        phrase=("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
-        origin="replies",
-        is_rate=True,
+    _of_replies(
+        "repetition",
+        "Repetition",
+        "Share of a reply's word n-grams that it has said before: loops show here.",
+        ("repeats itself less within a reply", "repeats itself more within a reply"),
     ),
-    Measure(
-        name="cut_off",
-        label="Cut off",
-        unit="share",
-        better="lower",
-        description="Share of replies that ran into the length cap instead of ending.",
-        phrase=("finishes more of its replies", "leaves more of its replies unfinished"),
-        origin="replies",
-        is_rate=True,
+    _of_replies(
+        "echo",
+        "Echo of the context",
+        "Share of a reply's word n-grams copied from the conversation so far.",
+        ("copies less of the conversation", "copies more of the conversation"),
     ),
-    Measure(
-        name="length",
-        label="Length",
-        unit="words",
-        better=None,
-        description="Words per reply.",
-        origin="replies",
+    _of_replies(
+        "no_text",
+        "Replies without text",
+        "Share of replies that are empty, were refused or failed: the other measures leave them out.",
+        ("leaves fewer prompts without a reply", "leaves more prompts without a reply"),
     ),
+    _of_replies(
+        "cut_off",
+        "Cut off",
+        "Share of replies that ran into the length cap instead of ending.",
+        ("finishes more of its replies", "leaves more of its replies unfinished"),
+    ),
+    Measure(name="length", label="Length", unit="words", better=None, description="Words per reply.", origin="replies"),
 )
+
+ORDER = 3  # words: short enough to find a loop in one line, long enough that "I don't" is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,33 @@ def is_cut_off(generation: Generation) -> float | None:
     if generation.finish_reason == "length":
         return 1.0
     return 0.0 if generation.finish_reason == "stop" and reply_status(generation) == "ok" else None
+
+
+def repetition(text: str) -> float | None:
+    """Share of a reply's n-grams that it has said before: 1 − distinct n-grams / n-grams.
+
+    0 for a reply of fewer than three words, which has no room for a loop; None (missing) for an empty one. The
+    sequence-level repetition of Welleck et al. (1908.04319, section 6.1) with words for tokens.
+    """
+    tokens = words(text)
+    if not tokens:
+        return None
+    found = grams(tokens, ORDER)
+    return 1 - len(set(found)) / len(found) if found else 0.0
+
+
+def echo(text: str, context: Sequence[str]) -> float | None:
+    """Share of a reply's n-grams that stand in one of the context's turns; None (missing) for an empty reply.
+
+    A reply of fewer than three words is compared whole: it is an echo (1) if its words stand in a row in the context.
+    """
+    tokens = words(text)
+    if not tokens:
+        return None
+    order = min(ORDER, len(tokens))
+    said = {gram for turn in context for gram in grams(words(turn), order)}
+    found = grams(tokens, order)
+    return sum(gram in said for gram in found) / len(found)
 
 
 def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:

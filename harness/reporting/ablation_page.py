@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 
 from harness.reporting.ablation_record import AblationRecord, TailRow, TrendRow
-from harness.reporting.figures.bands import band_figures
-from harness.reporting.figures.quantiles import quantile_figure
+from harness.reporting.figures.curves import band_figures, quantile_figure
 from harness.reporting.figures.svg import Figure
 from harness.reporting.findings import Index
 from harness.reporting.numbers import write_count, write_estimate, write_seconds

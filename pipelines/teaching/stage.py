@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.experiment.judges.judge_uses import local_base
@@ -13,11 +14,12 @@ from harness.judging.learned.registry import HEAD_FOLDER, publish_head
 from harness.store.artifacts import write_json
 from harness.store.prepared import read_summary
 from harness.store.tracking import Stage, StageResult
+from harness.types import BaseModel
 from pipelines.teaching import teach
-from pipelines.teaching.card import CARD, write_card
 
 if TYPE_CHECKING:
     from harness.judging.spec import JudgeSpec
+    from pipelines.teaching.teach import Taught
 
 
 def teach_stage(session: Session, spec: JudgeSpec, *, prepared: StageResult, seed: int) -> StageResult:
@@ -55,3 +57,38 @@ def teach_stage(session: Session, spec: JudgeSpec, *, prepared: StageResult, see
     )
     publish_head(session.tracking, found, name=spec.name, card=(found.folder / CARD).read_text(encoding="utf-8"))
     return found
+
+
+CARD = "README.md"
+
+
+def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corpus: str) -> None:
+    """Write the card beside the head."""
+    head = taught.head
+    lines = [
+        f"# {name}: a learned judge",
+        "",
+        "It gives a reply the probability that a person wrote it and that it is not a planted fault, where either is "
+        "as likely. Whether it may be believed is for its controls to say: `screentest judge qualify`.",
+        "",
+        f"- Encoder: {base.source} ({base.digest[:12]}), family {base.family}; it is not changed.",
+        f"- Taught on {len(head.films)} TRAIN films of {corpus}; {taught.n_replies:,} replies of theirs show what "
+        "people's replies look like.",
+        *(f"- Faults planted for {criterion}: {', '.join(families)}." for criterion, families in head.taught.items()),
+        f"- Made probabilities on {taught.calibrated_on}.",
+        "- It knows no facts: a contradiction, a negation or a wrong name looks to it like the truth.",
+        "- Beside people it is weak: on 360 replies of Topical-Chat, heads taught on the sample and on Cornell went "
+        "with their marks by .18 and .15 (coherence) and .05 (fluency), Spearman.",
+        "- A reply in another script, without letters or of more than 150 words gets no score.",
+        "",
+        "Reliability, each film calibrated on the others:",
+        "",
+        "| criterion | predicted | observed | replies |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {criterion} | {point.predicted:.2f} | {point.observed:.2f} | {point.n:,} |"
+            for criterion, curve in taught.reliability.items()
+            for point in curve
+        ),
+    ]
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,7 +1,14 @@
 """A PEFT folder as plain tensors with checked settings; what would change the base, or is not known, stays outside."""
 
-from harness.doors.adapters.contract import CONTRACT_FILE, read_contract, write_contract
-from harness.doors.adapters.folder import ADAPTER_FILES, AdapterFiles, adapter_digest, open_adapter_files
+from harness.doors.adapters.folder import (
+    ADAPTER_FILES,
+    CONTRACT_FILE,
+    AdapterFiles,
+    adapter_digest,
+    open_adapter_files,
+    read_contract,
+    write_contract,
+)
 
 __all__ = [
     "ADAPTER_FILES", "CONTRACT_FILE", "AdapterFiles", "adapter_digest", "open_adapter_files", "read_contract",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from harness.doors.adapters.settings import AdapterSettings, read_settings
 from harness.doors.text import decode_text, parse_json
 from harness.errors import InputError
-from harness.store.artifacts import digest_bytes, digest_file
+from harness.store.artifacts import digest_bytes, digest_file, from_json, read_json, write_json
+from harness.types import Contract
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,3 +168,29 @@ def _check_added(shapes: Mapping[str, tuple[int, ...]], settings: AdapterSetting
                 f"`{name}` must hold {n_due} tensors `{part}`, as `{setting}` in its settings says, got {n_found}; "
                 "its two files do not belong together"
             )
+
+
+CONTRACT_FILE = "screentest_contract.json"
+_MAX = 2**20  # bytes
+
+
+def write_contract(folder: Path, contract: Contract | None) -> None:
+    """Put it beside an adapter's files, where one is known."""
+    if contract is not None:
+        write_json(folder / CONTRACT_FILE, contract)
+
+
+def read_contract(folder: Path) -> Contract | None:
+    """The contract in a folder; None where nobody wrote one down. Raises InputError: the file is none."""
+    file = folder / CONTRACT_FILE
+    if not file.is_file():
+        return None
+    if (size := file.stat().st_size) > _MAX:
+        raise InputError(
+            f"`{file}` must be at most {_MAX:,} bytes, got {size:,}; remove it, or export the adapter again"
+        )
+    try:
+        contract = from_json(Contract, read_json(file))
+    except InputError as err:
+        raise InputError(f"`{file}` must be a contract as `screentest adapters export` writes it: {err}") from err
+    return contract

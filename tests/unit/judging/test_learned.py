@@ -26,7 +26,7 @@ from harness.types import JudgedItem, Message, Prompt
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.teaching import teach
-from pipelines.teaching.card import CARD, write_card
+from pipelines.teaching.stage import CARD, write_card
 
 CRITERIA = ("coherence", "fluency")
 ASKED = (Message(role="user", content="Did you lock the gate?"),)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.measures.repetition import echo, repetition
-from harness.measures.replies import reply_metrics
+from harness.measures.replies import echo, repetition, reply_metrics
 from harness.measures.words import spoken_words, words
 from harness.types import FinishReason, Generation, Message, Prompt
 

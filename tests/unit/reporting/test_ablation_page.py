@@ -25,7 +25,7 @@ from harness.reporting.ablation_record import (
     TrendRow,
     Work,
 )
-from harness.reporting.figures.bands import band_points
+from harness.reporting.figures.curves import band_points
 from harness.reporting.findings import index
 from harness.reporting.page import page
 from harness.reporting.record import ReportRecord
