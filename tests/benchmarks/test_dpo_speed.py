@@ -116,7 +116,7 @@ def bare_loop(recipe: DpoRecipe, plan: PairPlan, parent: Adapter) -> float:
     return sum(map(len, rows)) / (time.perf_counter() - began)
 
 
-def test_a_dpo_step_is_as_fast_as_a_bare_loop(tmp_path, capsys):
+def test_a_dpo_step_is_as_fast_as_a_bare_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = short_recipe()
     prepared = tmp_path / "prepared"
     prepare.run(PrepareConfig(corpus="sample"), folder=prepared)

@@ -49,7 +49,7 @@ def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
             made.shutdown()
 
 
-def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path):
+def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path) -> None:
     base, home, log = tiny_checkpoint(tmp_path / "base"), fresh_home(tmp_path / "mlruns"), tmp_path / "driver.log"
     file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures={"heldout_loss": {}})
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
@@ -85,7 +85,7 @@ def _workers_at(task: str) -> list[psutil.Process]:
     return found
 
 
-def test_a_remote_worker_refuses_a_sqlite_store():
+def test_a_remote_worker_refuses_a_sqlite_store() -> None:
     from harness.experiment.workers.ray_workers import refuse_sqlite
 
     with pytest.raises(InputError, match="MLflow server"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -50,22 +51,24 @@ class World:
         self.adapter = str(folder / "adapter")
         (folder / "own_things.py").write_text(OWN)
 
-    def compare(self, a, b, **how):
+    def compare(self, a: Any, b: Any, **how: Any) -> st.Found:
         return st.compare(a, b, data=how.pop("data", ROWS), task="dialogue", prompts=24, max_new_tokens=6, **how)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("front"))
 
 
 @pytest.fixture(autouse=True)
-def here(world, monkeypatch) -> None:
+def here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCREENTEST_HOME", str(world.home))
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_compare_with_own_measures_gives_an_answer_rows_and_a_report(world, monkeypatch, tmp_path):
+def test_own_measures_give_an_answer_rows_and_a_report(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.syspath_prepend(world.folder)
     from own_things import asks_back, polite
 
@@ -92,7 +95,7 @@ def test_compare_with_own_measures_gives_an_answer_rows_and_a_report(world, monk
     assert {run.run_id for run in again.tracking.originals(stage="generate")} <= before
 
 
-def test_models_in_memory_and_functions_are_variants(world):
+def test_models_in_memory_and_functions_are_variants(world: World) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -107,7 +110,7 @@ def test_models_in_memory_and_functions_are_variants(world):
     assert odd.record.absences
 
 
-def test_evaluate_reads_functions_beside_the_file(world):
+def test_evaluate_reads_functions_beside_the_file(world: World) -> None:
     (world.folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     file = world.folder / "experiment.yaml"
     file.write_text(
@@ -121,7 +124,7 @@ def test_evaluate_reads_functions_beside_the_file(world):
     assert "asks_back" in st.evaluate(file).to_pandas().name.tolist()
 
 
-def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(world):
+def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(world: World) -> None:
     measures = {
         "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
         "asks_back": {"measure": "own_things:asks_back"},
@@ -140,16 +143,16 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
     assert found.rows("asks_back").variant.nunique() == 2
 
     @st.measure(better="lower")
-    def local(reply):
+    def local(reply: str) -> int:
         return 0
 
     with pytest.raises(InputError, match="must lie in a module for `ablate`"):
         st.ablate(file, measures=[local])
 
 
-def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world):
+def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world: World) -> None:
     @st.judge(family="rules", criteria=["fluency"])
-    def long_is_good(items):
+    def long_is_good(items: list[st.JudgedItem]) -> list[int]:
         return [len(item.reply) for item in items]
 
     table = st.qualify(long_is_good, n=4)
@@ -168,6 +171,6 @@ def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(worl
         (3, "a list of dicts"),
     ],
 )
-def test_data_that_are_none_are_a_sentence(world, data, said):
+def test_data_that_are_none_are_a_sentence(world: World, data: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         world.compare(world.base, world.adapter, data=data)

@@ -27,7 +27,7 @@ def lines(file: Path, rows: list[dict[str, object]]) -> Path:
     return file
 
 
-def test_a_judge_is_held_against_people_who_rated_different_items(home, tmp_path, truth):
+def test_a_judge_is_held_against_people_who_rated_other_items(home: Path, tmp_path: Path, truth: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     people = [
         {"item": f"p{i}", "rater": rater, "criterion": "coherence", "scale": "1-5", "cluster": f"f{i // 4}",
@@ -58,7 +58,7 @@ def test_a_judge_is_held_against_people_who_rated_different_items(home, tmp_path
     assert "Pearson" in shown
 
 
-def test_a_judges_bad_row_is_named_by_file_and_line(home, tmp_path):
+def test_a_judges_bad_row_is_named_by_file_and_line(home: Path, tmp_path: Path) -> None:
     row = {"item": "p1", "criterion": "coherence", "value": 2}
     for bad, reason in (
         ({**row, "item": None}, "`item`"),

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.settings import Settings
-from harness.store.tracking import DATA_EXPERIMENT, Stage, Tracking
+from harness.store.tracking import DATA_EXPERIMENT, Stage, StageResult, Tracking
 
 
 def write_answer(stage: Stage) -> None:
@@ -19,7 +19,7 @@ def write_answer(stage: Stage) -> None:
     stage.log_metric("loss", 1.5, step=3)
 
 
-def run(tracking: Tracking, **changes: object):
+def run(tracking: Tracking, **changes: object) -> StageResult:
     arguments = {"revision": 1, "config": {"a": {"b": 1}}, "inputs": {"data": "d1"}, "work": write_answer} | changes
     return tracking.stage(str(arguments.pop("name", "toy")), **arguments)
 

@@ -45,7 +45,9 @@ def _run(read: Callable[..., torch.Tensor], dtype: torch.dtype) -> tuple[torch.T
 
 @pytest.mark.parametrize("read", [_summed_nats, _of_target])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_chunks_give_the_loss_and_gradient_of_the_whole(monkeypatch, read, dtype) -> None:
+def test_chunks_have_the_loss_and_gradient_of_all(
+    monkeypatch: pytest.MonkeyPatch, read: Any, dtype: torch.dtype
+) -> None:
     whole, gradient, n_whole = _run(read, dtype)
     monkeypatch.setattr(chunked_loss, "AT_ONCE", CHUNK * VOCABULARY)
     chunked, in_parts, n_chunked = _run(read, dtype)
@@ -56,6 +58,6 @@ def test_chunks_give_the_loss_and_gradient_of_the_whole(monkeypatch, read, dtype
         assert n_chunked == CHUNK * VOCABULARY
 
 
-def test_a_vocabulary_larger_than_a_chunk_goes_one_position_at_a_time(monkeypatch) -> None:
+def test_a_vocabulary_larger_than_a_chunk_goes_one_position_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_loss, "AT_ONCE", 10)
     assert len(in_chunks(_of_target, torch.randn(3, VOCABULARY), torch.tensor([1, 2, 3]))) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import pipelines  # noqa: F401  # names what reads data
 from harness.errors import ConfigError, InputError
 from harness.experiment.compare import build_design
+from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import read_design
 from harness.experiment.task_choice import of_design, with_task
 from harness.judging.build import judge_id
@@ -137,8 +139,8 @@ def rows(file: Path, *, key: str = "completion") -> Path:
     return file
 
 
-def design_of(data: Path, **said: object):
-    defaults: dict = {
+def design_of(data: Path, **said: object) -> EvaluationDesign:
+    defaults: dict[str, Any] = {
         "data": data, "corpus": None, "base": None, "judges": (), "n_prompts": None, "min_effect": 0.02,
         "max_new_tokens": None, "temperature": None, "seed": 7,
     }  # fmt: skip

@@ -23,7 +23,7 @@ from harness.store.tracking import Tracking
 BYTES = 400_000_000
 
 
-def test_a_child_of_a_large_process_counts_its_own_memory_alone():
+def test_a_child_of_a_large_process_counts_its_own_memory_alone() -> None:
     held = np.ones(BYTES, dtype=np.uint8)
     mine = peak_bytes()
     assert mine >= held.nbytes
@@ -32,7 +32,7 @@ def test_a_child_of_a_large_process_counts_its_own_memory_alone():
     assert 0 < int(child.stdout) < BYTES
 
 
-def test_the_peak_stays_when_memory_is_given_back():
+def test_the_peak_stays_when_memory_is_given_back() -> None:
     np.ones(BYTES, dtype=np.uint8)
     before = peak_bytes()
     assert before >= BYTES
@@ -40,7 +40,7 @@ def test_the_peak_stays_when_memory_is_given_back():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux names processes in bytes")
-def test_a_process_whose_name_is_cut_within_a_character_is_counted():
+def test_a_process_whose_name_is_cut_within_a_character_is_counted() -> None:
     words = (
         "from pathlib import Path; from harness.models.memory import peak_bytes; "
         "Path('/proc/self/comm').write_bytes('ray::SFT none · 1'.encode()); print(peak_bytes())"
@@ -49,7 +49,7 @@ def test_a_process_whose_name_is_cut_within_a_character_is_counted():
     assert int(child.stdout) > 0
 
 
-def test_without_stages_the_peak_is_this_process_own(tmp_path):
+def test_without_stages_the_peak_is_this_process_own(tmp_path: Path) -> None:
     tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(tmp_path)}))
     assert peak_of_stages(tracking, []) == peak_bytes()
 
