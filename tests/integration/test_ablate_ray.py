@@ -12,7 +12,7 @@ from unittest import mock
 
 import psutil
 import pytest
-from ablations import tiny_ablation
+from ablations import OWN, tiny_ablation
 from fakes import tiny_checkpoint
 from stories import REPOSITORY, command, environment, fresh_home, spawned
 from waiting import wait_until
@@ -51,7 +51,15 @@ def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
 
 def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path) -> None:
     base, home, log = tiny_checkpoint(tmp_path / "base"), fresh_home(tmp_path / "mlruns"), tmp_path / "driver.log"
-    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures={"heldout_loss": {}})
+    measures = {
+        "heldout_loss": {}, "asks_back": {"measure": "own_things:asks_back"},
+        "politeness": {"judge": "own_things:polite"},
+    }  # fmt: skip
+    file = tiny_ablation(
+        tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures=measures, controls=4,
+        family={"measures": ["heldout_loss", "asks_back"]},
+    )  # fmt: skip
+    (tmp_path / "ablation" / "own_things.py").write_text(OWN)
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     with nodes({"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as address, log.open("w") as said:
         words = ("ablate", file, "--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40)
@@ -64,8 +72,10 @@ def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_a
         assert len(store.originals(stage="sft")) == 1, log.read_text()  # with one device no arm trains beside another
         again = spawned(*words, "--json", home=home).json  # stdout holds the result alone
     assert again["missing"] == {}
-    assert again["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
-    assert {e["key"] for e in again["estimates"]} >= {"heldout_loss/a5-none"}
+    counts = {"prepare": 1, "sft": 2, "heldout": 2, "generate": 2, "measure": 1, "judge": 2, "qualify": 1}
+    assert again["stage_counts"].items() >= counts.items()
+    keys = {e["key"] for e in again["estimates"]}
+    assert keys >= {"heldout_loss/a5-none", "asks_back/a5-none", "politeness/a5-none"}
     assert any(stage["reused"] for stage in again["stages"])
     assert store.find(status="RUNNING") == []
     trained = store.originals(stage="sft")

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from ablations import tiny_ablation
+from ablations import OWN, tiny_ablation
 from fakes import tiny_adapter, tiny_checkpoint
-from stories import fresh_home, spawned
+from stories import fresh_home, screentest, spawned
 
 import screentest as st
+from harness.doors import functions
 from harness.errors import InputError
 from harness.models.bases import resolve_base
 
 pytestmark = pytest.mark.slow
 
-OWN = '''import screentest as st
-
-@st.measure(better="higher", unit="share", is_rate=True, smallest_effect=0.05)
-def asks_back(reply: str) -> bool:
-    """Share of replies that hold a word with an e."""
-    return "e" in reply
-
-@st.judge(family="rules", criteria=["politeness"])
-def polite(items):
-    return [float(len(item.reply)) for item in items]
-'''
+KIT = """[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "own-kit"
+version = "1"
+[project.entry-points]
+"screentest.measures" = {asks_back = "own_kit:asks_back"}
+"screentest.judges" = {polite-words = "own_kit:polite"}
+"screentest.corpora" = {harbour = "own_kit:harbour"}
+[tool.setuptools]
+packages = ["own_kit"]
+package-data = {own_kit = ["*.jsonl"]}
+"""
+HARBOUR = "\nfrom pathlib import Path\ndef harbour(): return Path(__file__).with_name('harbour.jsonl')\n"
 TEXT = "the boat is in since noon and nobody kept a letter for you my dear so why are we still here tonight"
 WORDS = TEXT.split()
 ROWS = [
@@ -146,8 +152,56 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
     def local(reply: str) -> int:
         return 0
 
-    with pytest.raises(InputError, match="must lie in a module for `ablate`"):
-        st.ablate(file, measures=[local])
+    for executor in ("local", "ray"):
+        with pytest.raises(InputError, match="must lie in a module for `ablate`"):
+            st.ablate(file, measures=[local], executor=executor)
+
+
+def test_what_a_package_offers_is_found_by_name_and_taken_again_when_it_was_edited(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "own_kit").mkdir(parents=True)
+    (source / "pyproject.toml").write_text(KIT)
+    (source / "own_kit" / "__init__.py").write_text(OWN + HARBOUR)
+    rows = "".join(json.dumps(row | {"split": "test"}) + "\n" for row in ROWS)
+    (source / "own_kit" / "harbour.jsonl").write_text(rows)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", target, source], check=True)
+    monkeypatch.syspath_prepend(target)
+    monkeypatch.setattr(functions, "_LIBRARIES", (*functions._LIBRARIES, str(target)))
+    named = {"corpus": "harbour", "task": "dialogue"}
+
+    def anew() -> set[str]:
+        """The stages that a command runs anew."""
+        options = [word for key, value in named.items() for word in (f"--{key}", value)]
+        claimed = ("--measure", "asks_back", "--judge", "polite-words", "--prompts", 24, "--max-new-tokens", 6)
+        ran = screentest("compare", world.base, world.adapter, *options, *claimed, "--json", home=world.home).json
+        assert {"asks_back", "politeness"} <= {e["name"] for e in ran["estimates"] if e.get("contrast")}
+        return {stage["name"] for stage in ran["stages"] if not stage["reused"]}
+
+    assert {"prepare", "generate", "measure", "judge"} <= anew()
+    found = st.compare(
+        world.base, world.adapter, measures=["asks_back", "polite-words"], prompts=24, max_new_tokens=6, **named
+    )
+    assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness"]
+    assert "polite-words" in st.judges().judge.tolist()
+    assert anew() == set()
+    file = tmp_path / "experiment.yaml"
+    file.write_text(
+        f"schema: 1\nname: kit\nquestion: Does it ask?\nvariants:\n  base: {{model: {world.base}}}\n"
+        f"  tuned: {{adapter: {world.adapter}}}\ncontrol: base\ndata: {{corpus: harbour, prompts: 12}}\n"
+        "decoding: {max_new_tokens: 6}\nmeasures:\n  asks_back: {}\n  politeness: {judge: polite-words}\n"
+        "contrasts: [{name: tuned-base, arms: [tuned, base]}]\nfamily: {measures: [asks_back]}\n"
+    )
+    names = {e["name"] for e in screentest("evaluate", file, "--json", home=world.home).json["estimates"]}
+    assert {"asks_back", "politeness"} <= names
+    installed = target / "own_kit" / "__init__.py"
+    installed.write_text(installed.read_text().replace('"e" in reply', '"a" in reply'))
+    del sys.modules["own_kit"]
+    assert {"measure", "judge"} <= anew() <= {"measure", "judge", "qualify"}
+    (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("boat", "ship"))
+    assert {"prepare", "generate"} <= anew()
 
 
 def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world: World) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.doors import functions
 from harness.experiment.shipped import experiments_folder
-from harness.judging.own import GROUP, load_own_spec
-from harness.judging.spec import SPEC_FILE, JudgeSpec, load_judge_spec
+from harness.judging.own import load_own_spec
+from harness.judging.spec import GROUP, SPEC_FILE, JudgeSpec, load_judge_spec
 
 
 def offered_judges() -> list[dict[str, Any]]:
