@@ -91,7 +91,8 @@ def log_probabilities(model: Any, pairs: Sequence[PairIds]) -> torch.Tensor:
     ids, seen, is_reply = padded(pairs)
     logits = model(input_ids=ids, attention_mask=seen, use_cache=False).logits[:, :-1]
     token = logits.log_softmax(dim=-1).gather(2, ids[:, 1:, None])[:, :, 0]
-    return (token * is_reply[:, 1:]).sum(dim=1)
+    found: torch.Tensor = (token * is_reply[:, 1:]).sum(dim=1)
+    return found
 
 
 def bare_loop(recipe: DpoRecipe, plan: PairPlan, parent: Adapter) -> float:

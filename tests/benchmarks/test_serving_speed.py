@@ -170,9 +170,9 @@ def test_the_first_token_comes_soon_after_the_prompt_is_read(served: Served, bar
                 bare(input_ids=ids, use_cache=True, logits_to_keep=1)
             times["bare"].append(time.perf_counter() - began)
             began = time.perf_counter()
-            stream = client.chat.completions.create(
+            stream: Any = client.chat.completions.create(
                 model="base",
-                messages=chat,  # type: ignore[arg-type]
+                messages=chat,
                 max_tokens=4,
                 seed=1,
                 stream=True,

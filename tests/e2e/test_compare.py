@@ -71,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def number(result: dict[str, Any], key: str) -> dict[str, Any]:
     (found,) = [e for e in result["estimates"] if e["name"] == key and "contrast" in e]
-    return found
+    return dict(found)
 
 
 def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world: World) -> None:

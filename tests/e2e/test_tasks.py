@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import Ran, fresh_home, screentest
@@ -36,7 +37,7 @@ class World:
         return screentest("compare", self.few, many or self.many, "--data", data or self.data, *more, home=self.home)
 
 
-def write(file: Path, rows: list[dict]) -> Path:
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
@@ -32,7 +33,7 @@ ray = pytest.importorskip("ray", reason="Ray comes with screentest[cluster]")
 
 
 @contextlib.contextmanager
-def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
+def nodes(head: dict[str, Any], *others: dict[str, Any]) -> Iterator[str]:
     """A cluster with these resources, for the time of the block."""
     from ray.cluster_utils import Cluster
 

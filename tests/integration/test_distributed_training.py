@@ -80,8 +80,9 @@ def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
 def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path, *, step: int = 2) -> None:
     """SIGKILL for the launcher and all that it started, once the checkpoint of a step is complete."""
     wait_until(lambda: any(home.rglob(f"checkpoint-{step}/complete.json")), process=process, poll=0.005)
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+    for each in psutil.Process(process.pid).children(recursive=True):
         each.kill()
+    process.kill()
     process.communicate()
 
 

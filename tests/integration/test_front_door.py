@@ -170,7 +170,7 @@ def test_what_a_package_offers_is_found_by_name_and_taken_again_when_it_was_edit
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", target, source], check=True)
     monkeypatch.syspath_prepend(target)
     monkeypatch.setattr(functions, "_LIBRARIES", (*functions._LIBRARIES, str(target)))
-    named = {"corpus": "harbour", "task": "dialogue"}
+    named: dict[str, Any] = {"corpus": "harbour", "task": "dialogue"}
 
     def anew() -> set[str]:
         """The stages that a command runs anew."""

@@ -36,7 +36,7 @@ def test_a_judge_is_held_against_people_who_rated_other_items(home: Path, tmp_pa
     ]  # fmt: skip
     made = screentest("ratings", "import", lines(tmp_path / "marks.jsonl", people), "--json", home=home).json
     assert (made["study"], made["kind"], made["ratings"]) == ("marks", "likert", len(people))
-    samples = [
+    samples: list[dict[str, object]] = [
         {"item": f"p{i}", "criterion": "coherence", "value": [f"Because it is so.\nScore: {truth[i]}", "A 3, I'd say"]}
         for i in range(ITEMS)
     ] + [{"item": "p999", "criterion": "coherence", "value": ["Score: 3"]}]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from certain import sure
 from fakes import tiny_adapter, tiny_checkpoint
 from stories import environment, fresh_home, screentest
 
@@ -48,7 +50,7 @@ def tracking(home: Path) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
 
 
-def published(tracking: Tracking, folder: Path, name: str, **known: str) -> Adapter:
+def published(tracking: Tracking, folder: Path, name: str, **known: Any) -> Adapter:
     return publish(
         tracking, replace(open_adapter(folder), **known), name=name, card=f"# {name}\n", metrics={"loss": 1.5}
     )
@@ -84,7 +86,7 @@ def test_a_notebook_keeps_its_store_experiment_and_run(tracking: Tracking, folde
         assert mlflow.get_run(run.info.run_id).data.params == {"still": "here"}
         assert mlflow.search_logged_models(output_format="list") == []
     finally:
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(cast(Any, None))
         fluent._active_experiment_id = None
         os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     assert resolve(tracking, "beside-a-notebook/1") == made
@@ -253,7 +255,7 @@ def test_a_training_asked_for_again_is_the_candidate_and_its_own_bytes(tracking:
     assert (back.data_digest, back.parent) == ("d" * 64, "p" * 64)
     (record,) = [r for r in records(tracking, name="bound") if r.digest == one.digest]
     assert record.metrics == {"loss": 1.0}
-    assert tracking.run(record.run_id).status == "FINISHED"
+    assert tracking.run(sure(record.run_id)).status == "FINISHED"
 
 
 def test_an_altered_registered_adapter_is_published_anew_from_its_training(

@@ -127,7 +127,7 @@ def test_a_finished_stage_is_reused_however_often_it_was(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("damage", ["altered", "gone", "record"])
 def test_a_stage_whose_files_are_not_what_they_were_runs_again_and_says_why(tmp_path: Path, damage: str) -> None:
-    home, said = fresh_home(tmp_path / "home"), []
+    home, said = fresh_home(tmp_path / "home"), list[str]()
     first = run(at(home))
     file = first.folder / ("stage.json" if damage == "record" else "answer.txt")
     file.unlink() if damage == "gone" else file.write_text("43")
@@ -155,7 +155,7 @@ def test_an_experiment_that_another_process_made_meanwhile_is_taken(tmp_path: Pa
     assert tracking.experiment_id("race") == made
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path], object]] = {
     "another program's": lambda file: execute(file.parent, "CREATE TABLE users (id INTEGER)"),
     "no database": lambda file: file.write_bytes(b"hello " * 1000),
     "a folder": Path.mkdir,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from ablations import design_of
+from certain import ends, sure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,17 +20,20 @@ from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
-from harness.types import Finding, Source
+from harness.types import Finding, Source, Verdict
 
 RULES = {
     "loss": MeasureRule(
         name="loss", unit="bits per byte", better="lower", smallest_effect=EffectDesign(value=0.1, unit="bits_per_byte")
     )
 }
+Values = Sequence[float | None]
 CONTRAST = ContrastDesign(name="a-b", arms=("a", "b"))
 
 
-def arm(name: str, by_seed: dict[int, list[float | None]], *, is_trained: bool = True, n_lost: int = 0) -> SeededArm:
+def arm(
+    name: str, by_seed: Mapping[int, Sequence[float | None]], *, is_trained: bool = True, n_lost: int = 0
+) -> SeededArm:
     """Two prompts a film, in order."""
     measured = {
         seed: MeasuredArm(
@@ -42,7 +47,7 @@ def arm(name: str, by_seed: dict[int, list[float | None]], *, is_trained: bool =
     return SeededArm(measure="loss", arm=name, by_seed=measured, is_trained=is_trained, n_seeds_lost=n_lost)
 
 
-def analyse(first: SeededArm, second: SeededArm, *, test: str = "crossed_t", min_clusters: int = 3) -> Analysis:
+def analyse(first: SeededArm, second: SeededArm, *, test: Any = "crossed_t", min_clusters: int = 3) -> Analysis:
     return analyse_seeds(
         [first, second],
         rules=RULES,
@@ -55,9 +60,13 @@ def analyse(first: SeededArm, second: SeededArm, *, test: str = "crossed_t", min
     )
 
 
-def contrast_of(analysis: Analysis, name: str = "a-b") -> Finding:
-    (finding,) = [f for f in analysis.findings if f.contrast == name]
+def contrast_of(analysis: Analysis) -> Finding:
+    (finding,) = [f for f in analysis.findings if f.contrast == "a-b"]
     return finding
+
+
+def verdict_of(analysis: Analysis) -> Verdict:
+    return sure(contrast_of(analysis).verdict)
 
 
 def noisy(shift: float, *, seed: int, n: int = 12) -> list[float | None]:
@@ -77,17 +86,17 @@ def test_a_contrast_over_seeds_is_the_crossed_mean() -> None:
     found = finding.estimate
     assert (found.value, found.low, found.high, found.df) == (expected.value, expected.low, expected.high, expected.df)
     assert (found.n, found.n_clusters, found.n_crossed, found.crossed) == (12, 6, 3, "seed")
-    assert finding.verdict.label == "better"
+    assert sure(finding.verdict).label == "better"
 
 
 def test_three_seeds_that_disagree_settle_nothing_though_each_alone_would() -> None:
     a = {s: noisy(shift, seed=s) for s, shift in ((1, -0.6), (2, 0.5), (3, -0.1))}
     b = {s: noisy(0.0, seed=10 + s) for s in (1, 2, 3)}
     analysis = analyse(arm("a", a), arm("b", b))
-    assert contrast_of(analysis).verdict.label == "inconclusive"
-    assert "seeds" in contrast_of(analysis).verdict.settle
+    assert verdict_of(analysis).label == "inconclusive"
+    assert "seeds" in verdict_of(analysis).settle
     alone = {e.seed: e.estimate for e in analysis.by_seed}
-    assert alone[1].high < 0 < alone[2].low
+    assert ends(alone[1])[1] < 0 < ends(alone[2])[0]
     (spread,) = analysis.spreads
     assert spread.share > 0.9  # more films would not help
     assert spread.variance.value == pytest.approx(np.var([-0.6, 0.5, -0.1], ddof=1), rel=0.3)
@@ -126,15 +135,17 @@ def test_a_rate_has_an_interval_within_what_a_rate_can_be(kind: str) -> None:
     ).findings
     (of_rare,) = [f for f in found if f.variant == "a"]
     (difference,) = [f for f in found if f.contrast is not None]
-    assert 0 < of_rare.estimate.low < of_rare.estimate.value < of_rare.estimate.high < 1
-    assert -1 <= difference.estimate.low < 0 < difference.estimate.high <= 1  # a difference of rates may be negative
+    low, high = ends(of_rare.estimate)
+    assert 0 < low < of_rare.estimate.value < high < 1
+    low, high = ends(difference.estimate)
+    assert -1 <= low < 0 < high <= 1  # a difference of rates may be negative
     assert ("cut at the end of what a share can be" in difference.estimate.notes) == (kind == "torn")
 
 
 def test_a_lost_seed_is_counted_as_missing_and_the_rest_is_paired() -> None:
     a = arm("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
     finding = contrast_of(analyse(a, arm("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
-    assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == (12, 12, pytest.approx(1))
+    assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == pytest.approx((12, 12, 1))
 
 
 def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_easier() -> None:
@@ -152,7 +163,7 @@ def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_ea
     )
     assert [f.variant for f in only.findings if f.estimate.n] == ["b"]
     assert only.absences[0].variants == ("a",)
-    assert "has no value for `a`" in contrast_of(only, "a-b").verdict.reason
+    assert "has no value for `a`" in verdict_of(only).reason
 
 
 def test_an_arms_interval_is_a_function_of_its_rows() -> None:
@@ -167,7 +178,7 @@ def test_an_arms_interval_is_a_function_of_its_rows() -> None:
 def test_sign_flip_is_exact_by_film() -> None:
     a, b = [-1.0] * 12, [0.0] * 12
     finding = contrast_of(analyse(arm("a", {1: a, 2: a}), arm("b", {1: b, 2: b}), test="sign_flip"))
-    assert finding.verdict.p_value == pytest.approx(2 / 2**6)
+    assert sure(finding.verdict).p_value == pytest.approx(2 / 2**6)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=36, max_size=36))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ablations import untrained
+from certain import sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.test_comparing import STAGE
@@ -23,7 +25,7 @@ from harness.experiment.imported_scores import ImportedScore
 from harness.experiment.measured_arms import Replies, scored_replies
 from harness.experiment.recordings import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
 from harness.measures.diversity import film_diversity
-from harness.types import FinishReason, Generation, Message, Prompt, Variant, Verdict
+from harness.types import Absence, FinishReason, Generation, Message, Prompt, Variant, Verdict
 
 N = 60
 RULES = {
@@ -33,13 +35,13 @@ RULES = {
 B_A = ContrastDesign(name="b-a", arms=("b", "a"))
 
 
-def arm(variant: str, values: list[float | None], *, measure: str = "cut_off") -> MeasuredArm:
+def arm(variant: str, values: Sequence[float | None], *, measure: str = "cut_off") -> MeasuredArm:
     rows = [Row(prompt_id=f"p{i:02}", cluster=f"f{i % 12:02}", value=value) for i, value in enumerate(values)]
     random.Random(variant).shuffle(rows)
     return MeasuredArm(measure=measure, variant=variant, rows=Rows.of(rows), sources=())
 
 
-def run(*arms: MeasuredArm, absences: tuple = (), contrasts: tuple[ContrastDesign, ...] = (B_A,)) -> Analysis:
+def run(*arms: MeasuredArm, absences: Sequence[Absence] = (), contrasts: Sequence[ContrastDesign] = (B_A,)) -> Analysis:
     return analyse_seeds(
         [untrained(arm) for arm in arms],
         rules={name: rule for name, rule in RULES.items() if name in {a.measure for a in arms} | {"cut_off"}},
@@ -59,9 +61,9 @@ def lacking(pairs: list[tuple[Row | None, Row | None]]) -> Lacking:
     return lacking_of(np.array(values), np.array(lost))
 
 
-def verdict(found: Analysis) -> Verdict | None:
+def verdict(found: Analysis) -> Verdict:
     (told,) = [f.verdict for f in found.findings if f.contrast == "b-a" and f.name == "cut_off"]
-    return told
+    return sure(told)
 
 
 def reply(text: str, finish: FinishReason = "stop", *, variant: str = "b", key: str = "p", draw: int = 0) -> Generation:
@@ -96,7 +98,7 @@ def test_a_claim_stands_where_no_value_of_the_missing_rows_could_turn_it() -> No
         -0.375, lacking([*whole, (half, replace(there, value=0.5)), (there, gone), (gone, gone)]), is_rate=True
     )
     # Of ten pairs 7 are -0.5 each; the half seen one 0 to 0.5; the one alone -1 to 0; the last -1 to 1.
-    assert (ends.low, ends.high) == (pytest.approx(-0.55), pytest.approx(-0.2))
+    assert (ends.low, ends.high) == pytest.approx((-0.55, -0.2))
 
 
 def test_draws_that_are_missing_within_a_prompt_are_no_gain_either() -> None:

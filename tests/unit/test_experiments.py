@@ -15,6 +15,7 @@ from stories import EXPERIMENTS, REPOSITORY
 
 from harness.config import load_yaml
 from harness.experiment.ablate import load_ablation
+from harness.experiment.arms import AblationDesign
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import load_design
 from harness.experiment.plan import plan_ablation, plan_evaluation
@@ -78,10 +79,10 @@ def test_a_profile_cannot_change_what_was_declared(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
 def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
-    plain = load_ablation(path)
+    plain: AblationDesign = load_ablation(path)
     assert set(plain.profiles) == {"quick", "full"}
     for profile in plain.profiles:
-        design = load_ablation(path, profile=profile)
+        design: AblationDesign = load_ablation(path, profile=profile)
         assert design.declaration_digest() == plain.declaration_digest()
         assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
         assert len(design.seeds) >= 3

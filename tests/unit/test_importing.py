@@ -55,7 +55,7 @@ def test_draws_of_a_question_stand_together() -> None:
         ({"a": run(row("1", "x"), row("2", "x")), "b": run(row("1", "x"))}, "text", "twice"),
     ],
 )
-def test_what_cannot_be_matched_is_refused(runs: dict[str, Any], by: str, said: str) -> None:
+def test_what_cannot_be_matched_is_refused(runs: dict[str, Any], by: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         match(runs, by=by)
 

@@ -21,7 +21,7 @@ LENGTHS = ((4, 7), (6, 3), (5, 5))
 
 
 def settings(kind: str, **changes: Any) -> LossSettings:
-    return LossSettings(**({"type": kind, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None} | changes))
+    return LossSettings(**{"type": kind, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None, **changes})
 
 
 def scores(gap: float, *, n: int = 4) -> PairScores:
@@ -96,7 +96,7 @@ def test_a_larger_gap_never_costs_more(low: float, step: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_every_reply_in_a_shared_row_has_the_logits_it_has_alone(kind: str) -> None:
+def test_every_reply_in_a_shared_row_has_the_logits_it_has_alone(kind: Any) -> None:
     """Prompts shared, replies that begin alike, and pairs in one row: nobody sees what is not an ancestor."""
     alike = PairIds(
         prompt_id="a", cluster="m0", chat=(), prompt=(5, 6, 7, 8), chosen=(9, 10, 11), rejected=(9, 10, 12, 2)
@@ -123,7 +123,7 @@ class Trl:
     def __init__(self, model: Any, loss: LossSettings) -> None:
         from trl.trainer.dpo_trainer import DPOTrainer
 
-        self.compute = DPOTrainer._compute_loss
+        self.compute: Any = DPOTrainer._compute_loss
         self.model = model
         gather = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
         for name, value in {

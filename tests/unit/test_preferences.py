@@ -61,7 +61,7 @@ def by_draw(item: JudgedItem, criterion: str) -> float | None:
 
 
 def config(**changes: Any) -> PairsConfig:
-    return PairsConfig(**({"judge": "unused", "n_pairs": 20} | changes))
+    return PairsConfig(**{"judge": "unused", "n_pairs": 20, **changes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def test_killed_anywhere_it_ends_with_the_same_pairs_and_asks_once(
 
 
 def test_prompts_of_another_split_are_refused(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = preferences.read_prompts
+    real = read_prompts
     monkeypatch.setattr(preferences, "read_prompts", lambda folder, split: real(folder, "test"))
     with pytest.raises(SplitError, match="must be of train, got some of test"):
         world.build(tmp_path)

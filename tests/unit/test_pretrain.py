@@ -113,7 +113,7 @@ def test_a_split_without_answers_is_refused(tmp_path: Path, tiny_base: Path) -> 
 def test_the_sizes_that_ship_differ_in_their_architecture_and_learning_rate_alone() -> None:
     sizes = [load_yaml(path, PretrainRecipe) for path in sorted((EXPERIMENTS / "recipes" / "pretrain").glob("*.yaml"))]
     assert {size.name for size in sizes} == {"small", "medium", "large"}
-    own = {"name": True, "architecture": True, "optimizer": {"learning_rate"}}
+    own: Any = {"name": True, "architecture": True, "optimizer": {"learning_rate"}}
     plain = [size.model_dump(exclude=own) for size in sizes]
     assert plain[0] == plain[1] == plain[2]
     assert len({size.architecture.vocabulary for size in sizes}) == 1

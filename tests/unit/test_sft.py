@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pipelines.corpus.windows import read_examples
 from pipelines.training.checkpoints import MARK, open_checkpoints
 from pipelines.training.neftune import noise_bound, noise_bounds, noisy
 from pipelines.training.recipe import SftRecipe
+from pipelines.training.summary import SftSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Lesson:
     def recipe(self, **changes: Any) -> SftRecipe:
         return parse(sft_settings(self.base, **changes), SftRecipe, where="test")
 
-    def train(self, folder: Path, *, on_metric: Callable[..., None] | None = None, **changes: Any) -> sft.SftSummary:
+    def train(self, folder: Path, *, on_metric: Any = None, **changes: Any) -> SftSummary:
         return sft.run(self.recipe(**changes), prepared=self.prepared, folder=folder, on_metric=on_metric)
 
 
@@ -130,7 +130,7 @@ def test_packed_examples_that_see_each_other_are_refused(
 
 
 @pytest.mark.parametrize(("lengths", "by"), [((40,), "example"), ((12, 40, 7), "pack")])
-def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths: tuple[int, ...], by: str) -> None:
+def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths: tuple[int, ...], by: Any) -> None:
     from transformers.integrations.neftune import activate_neftune
 
     model, ids = tiny_model().train(), torch.arange(10, 10 + sum(lengths))[None]
@@ -273,7 +273,8 @@ def test_gradients_pass_a_4_bit_base_after_a_validation(lesson: Lesson) -> None:
 
     def logits() -> torch.Tensor:
         with torch.no_grad():
-            return model(ids).logits
+            found: torch.Tensor = model(ids).logits
+            return found
 
     before = logits()
     embedded = model.get_input_embeddings()(ids).detach().requires_grad_()

@@ -23,7 +23,7 @@ from training_data import dpo_settings, sft_settings, windows_folder
 from harness.config import StrictConfig, load_yaml, parse
 from harness.errors import ConfigError, StageError
 from harness.store.artifacts import digest_folder, to_json
-from harness.types import Adapter
+from harness.types import Adapter, Progress
 from pipelines.training.checkpoints import MARK
 from pipelines.training.methods import METHODS, Runner
 from pipelines.training.processes import Processes
@@ -96,7 +96,8 @@ def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(trainee: Trai
 def test_it_reports_progress_and_prints_nothing(
     trainee: Trainee, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    progress, metrics = [], []
+    progress: list[Progress] = []
+    metrics: list[tuple[Any, ...]] = []
     on = {"on_progress": progress.append, "on_metric": lambda *metric: metrics.append(metric)}
     trainee.run(tmp_path, on=on)
     captured = capfd.readouterr()

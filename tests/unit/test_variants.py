@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import tiny_adapter, tiny_checkpoint
@@ -47,7 +48,7 @@ def tracking(tmp_path: Path) -> Tracking:
         ("https://host/v1#a/b", {"endpoint": "https://host/v1", "endpoint_model": "a/b"}),
     ],
 )
-def test_a_text_is_read_as_what_it_looks_like(text: str, expected: dict[str, str]) -> None:
+def test_a_text_is_read_as_what_it_looks_like(text: str, expected: dict[str, Any]) -> None:
     assert parse_variant(text) == VariantDesign(**expected)
 
 

@@ -106,7 +106,7 @@ def _kernels(n_tokens: int) -> dict[str, Any]:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    heads = [
+    heads: Any = [
         torch.randn(1, 16, n_tokens, 128, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
     ]
     sizes = [64 + 37 * (i % 4) for i in range(n_tokens // 64)]

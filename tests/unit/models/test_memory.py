@@ -101,7 +101,7 @@ def test_a_stage_that_runs_out_of_memory_says_what_is_kept_and_the_next_attempt_
         mark.write_text("{}")
         raise error
 
-    asked = {"label": "SFT", "revision": 1, "config": SFT, "inputs": {}, "work": work}
+    asked: Any = {"label": "SFT", "revision": 1, "config": SFT, "inputs": {}, "work": work}
     with pytest.raises(StageError) as caught:
         session.stage("sft", **asked)
     assert str(caught.value).startswith("`SFT` must fit the memory of this machine, it ran out: set `gradient_ch")
