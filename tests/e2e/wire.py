@@ -25,8 +25,8 @@ class Wire:
     def _listen(self, socket: WebSocket) -> None:
         self.sent.append(socket.url.encode())
         socket.on("framesent", lambda data: self.sent.append(_bytes(data)))
-        for kept in (self.frames, self.received):
-            socket.on("framereceived", lambda data, kept=kept: kept.append(_bytes(data)))
+        socket.on("framereceived", lambda data: self.frames.append(_bytes(data)))
+        socket.on("framereceived", lambda data: self.received.append(_bytes(data)))
 
     def _keep(self, response: Response) -> None:
         self.received.append(f"{response.url} {response.headers}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -76,9 +77,8 @@ def test_own_measures_give_an_answer_rows_and_a_report(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(world.folder)
-    from own_things import asks_back, polite
-
-    measures = [asks_back, polite, "heldout_loss"]
+    own = importlib.import_module("own_things")
+    measures = [own.asks_back, own.polite, "heldout_loss"]
     found = world.compare(world.base, world.adapter, measures=measures)
     verdicts = {c.measure: c for c in found.verdicts}
     assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness", "heldout_loss"]
@@ -148,10 +148,7 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
     found = st.ablate(file, limit=60)
     assert found.rows("asks_back").variant.nunique() == 2
 
-    @st.measure(better="lower")
-    def local(reply: str) -> int:
-        return 0
-
+    local = st.measure(lambda reply: 0, better="lower", name="local")
     for executor in ("local", "ray"):
         with pytest.raises(InputError, match="must lie in a module for `ablate`"):
             st.ablate(file, measures=[local], executor=executor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +37,11 @@ def test_a_judge_is_held_against_people_who_rated_other_items(home: Path, tmp_pa
     ]  # fmt: skip
     made = screentest("ratings", "import", lines(tmp_path / "marks.jsonl", people), "--json", home=home).json
     assert (made["study"], made["kind"], made["ratings"]) == ("marks", "likert", len(people))
-    samples: list[dict[str, object]] = [
+    samples: list[dict[str, Any]] = [
         {"item": f"p{i}", "criterion": "coherence", "value": [f"Because it is so.\nScore: {truth[i]}", "A 3, I'd say"]}
         for i in range(ITEMS)
-    ] + [{"item": "p999", "criterion": "coherence", "value": ["Score: 3"]}]
+    ]
+    samples += [{"item": "p999", "criterion": "coherence", "value": ["Score: 3"]}]
     file = lines(tmp_path / "judge.jsonl", samples)
     how = ("--judge", "their-judge", "--scale", "1-5", "--form", "explain", "--study", "marks")
     judge = screentest("judge", "import", file, *how, "--json", home=home).json

@@ -21,9 +21,7 @@ POSITIONS, VOCABULARY, CHUNK = 40, 300, 7
 class Largest(TorchDispatchMode):
     """Elements of the largest float32 tensor that any operation gives."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.n = 0
+    n = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

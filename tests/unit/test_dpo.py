@@ -15,7 +15,7 @@ from preference_data import pair, pairs_folder, parent_of, prepared_sample, reci
 from harness.errors import ConfigError, InputError, IntegrityError, SplitError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.store.prepared import read_prompts
-from harness.types import Adapter, PreferencePair
+from harness.types import Adapter, PreferencePair, Split
 from pipelines import dpo
 from pipelines.preferences.plan import PairPlan, plan_pairs
 from pipelines.training.preference_summary import DpoSummary
@@ -213,7 +213,7 @@ def test_a_reference_with_other_weights_than_the_parents_file_is_refused(
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_pairs_near_a_held_out_row_are_refused(split: str, lesson: Lesson, tmp_path: Path) -> None:
+def test_pairs_near_a_held_out_row_are_refused(split: Split, lesson: Lesson, tmp_path: Path) -> None:
     held = max(read_prompts(lesson.prepared, split), key=lambda prompt: len((prompt.reference or "").split()))
     near = pair(1, rejected=f"{held.reference} Well?")
     folder = pairs_folder(tmp_path / "pairs", [pair(0), near])

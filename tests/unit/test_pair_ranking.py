@@ -37,7 +37,7 @@ def longer(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"]:
 
 
 def test_the_one_that_beats_all_against_the_one_that_loses_to_all() -> None:
-    choice = choose(longer, ("one of them", "no", "the longest of them", "some"))
+    choice = sure(choose(longer, ("one of them", "no", "the longest of them", "some")))
     assert (choice.chosen, choice.rejected) == ("the longest of them", "no")
     assert choice.margin == 1.0  # wins all three of its comparisons; the other none
     assert choice.orders_agree
@@ -57,7 +57,7 @@ def test_a_verdict_that_turns_with_the_sides_is_told() -> None:
             return "A"
         return "A" if a == "best" or b == "worst" else "B"
 
-    choice = choose(verdict, ("best", "worst", "other"))
+    choice = sure(choose(verdict, ("best", "worst", "other")))
     assert (choice.chosen, choice.rejected, choice.orders_agree) == ("best", "worst", False)
 
 
@@ -65,7 +65,7 @@ def test_a_comparison_with_an_order_missing_counts_for_nobody() -> None:
     def verdict(a: str, b: str, criterion: str) -> Literal["A", "B", "tie"] | None:
         return None if {a, b} == {"one of them", "no"} else longer(a, b, criterion)
 
-    choice = choose(verdict, ("one of them", "no", "the longest of them"))
+    choice = sure(choose(verdict, ("one of them", "no", "the longest of them")))
     assert [c.score for c in choice.candidates] == [0.0, 0.0, 1.0]
     assert choose(lambda a, b, criterion: None, ("one", "other")) is None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from certain import sure
 from fakes import tiny_checkpoint, tiny_model
 from training_data import counting, sft_settings, windows_folder
 
@@ -158,7 +159,7 @@ def test_examples_that_share_a_row_have_each_the_noise_of_its_own_length() -> No
 def test_the_summary_tells_the_noise_that_was_applied(trained: Path, lesson: Lesson, tmp_path: Path) -> None:
     record = json.loads((trained / "training.json").read_text())["neftune"]
     assert (record["alpha"], record["applied"]) == (5.0, pytest.approx(record["unpacked"], rel=1e-5))
-    noise = lesson.train(tmp_path, neftune_by="pack", data__train_tokens=300).neftune
+    noise = sure(lesson.train(tmp_path, neftune_by="pack", data__train_tokens=300).neftune)
     assert noise_bound(5.0, n_tokens=128, width=32) <= noise.applied < noise.unpacked
 
 

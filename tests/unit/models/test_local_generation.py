@@ -60,7 +60,8 @@ def test_greedy_replies_are_those_of_transformers_generate(kind: Any) -> None:
         )
         ids = torch.tensor([tokenizer.encode(text)])
         with torch.no_grad():
-            out = model.generate(
+            generate: Any = model.generate
+            out = generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=20,
