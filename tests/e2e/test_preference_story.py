@@ -87,9 +87,7 @@ def test_the_audit_of_a_preference_training_passes(preferred: Any) -> None:
         assert row["passed"] is True, row
 
 
-def test_a_second_run_reuses_it_and_the_control_takes_as_many_steps(
-    world: World, imported: Any, preferred: Any
-) -> None:
+def test_a_second_run_reuses_it_and_the_control_has_as_many_steps(world: World, imported: Any, preferred: Any) -> None:
     again = world.run("dpo", world.dpo, "--pairs", imported["run_id"], "--limit", 60, "--json").json
     assert again["reused"] is True
     control = world.run("dpo", world.dpo, "--pairs", imported["run_id"], "--limit", 60, "--control", "--json").json

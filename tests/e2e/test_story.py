@@ -230,9 +230,7 @@ GENERATION = """
 """
 
 
-def test_killed_in_training_and_generation_it_ends_with_the_same_numbers(
-    world: World, first: Any, tmp_path: Path
-) -> None:
+def test_killed_in_training_and_generation_it_ends_with_equal_numbers(world: World, first: Any, tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "killed")
     world.dies(home, after=TRAINING)
     assert list((home / "work").glob("sft-*/checkpoints/*"))
@@ -256,9 +254,7 @@ def test_killed_in_training_and_generation_it_ends_with_the_same_numbers(
     assert not any((home / "work").glob("*-*/"))
 
 
-def test_a_seed_gives_the_same_replies_in_another_home_and_force_runs_again(
-    world: World, home: Path, first: Any
-) -> None:
+def test_a_seed_gives_the_same_replies_in_any_home_and_force_runs_again(world: World, home: Path, first: Any) -> None:
     forced = world.run(home, "--force").json
     assert not any(stage["reused"] for stage in forced["stages"])
     assert numbers(forced) == numbers(first)

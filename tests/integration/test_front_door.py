@@ -73,7 +73,7 @@ def here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_own_measures_give_an_answer_rows_and_a_report(
+def test_own_measures_give_answer_rows_and_report(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(world.folder)
@@ -154,9 +154,7 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
             st.ablate(file, measures=[local], executor=executor)
 
 
-def test_what_a_package_offers_is_found_by_name_and_taken_again_when_it_was_edited(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     (source / "own_kit").mkdir(parents=True)
     (source / "pyproject.toml").write_text(KIT)

@@ -20,6 +20,8 @@ from harness.store.tracking import Tracking
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 
+Done = subprocess.CompletedProcess[str]
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,11 +65,11 @@ def ran(checkout: Path, base: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def tracking(checkout: Path, ran: subprocess.CompletedProcess[str]) -> Tracking:
+def tracking(checkout: Path, ran: Done) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(checkout / "mlruns")}))
 
 
-def test_the_child_adopts_the_run_that_mlflow_made(ran: subprocess.CompletedProcess[str], tracking: Tracking) -> None:
+def test_the_child_adopts_the_run_that_mlflow_made(ran: Done, tracking: Tracking) -> None:
     (run,) = tracking.find(stage="prepare", status=None)
     assert run.status == "FINISHED"
     assert run.tags["mlflow.project.entryPoint"] == "prepare"  # MLflow's own mark and ours on one run
@@ -77,9 +79,7 @@ def test_the_child_adopts_the_run_that_mlflow_made(ran: subprocess.CompletedProc
     assert tracking.client.get_run(run.run_id).data.params["corpus"] == "sample"
 
 
-def test_everything_lies_under_the_one_home(
-    ran: subprocess.CompletedProcess[str], tracking: Tracking, checkout: Path
-) -> None:
+def test_everything_lies_under_the_one_home(ran: Done, tracking: Tracking, checkout: Path) -> None:
     (run,) = tracking.find(stage="prepare", status=None)
     folder = tracking.folder(run.run_id)
     assert (folder / "manifest.json").is_file()
@@ -89,9 +89,7 @@ def test_everything_lies_under_the_one_home(
     assert not (checkout / "mlflow.db").exists()
 
 
-def test_a_stage_of_another_road_is_reused(
-    ran: subprocess.CompletedProcess[str], checkout: Path, base: Path, tracking: Tracking
-) -> None:
+def test_a_stage_of_another_road_is_reused(ran: Done, checkout: Path, base: Path, tracking: Tracking) -> None:
     """`screentest prepare` with nothing set finds what `mlflow run` has done, and leaves no run of its own."""
     env = {k: v for k, v in environment(checkout).items() if k != "MLFLOW_TRACKING_URI"}
     program = "from pipelines.cli import main; main()"
@@ -105,9 +103,7 @@ def test_a_stage_of_another_road_is_reused(
     assert [run.run_id for run in tracking.find(stage="prepare", status=None)] == [result["run_id"]]
 
 
-def test_a_run_that_fails_fails_for_mlflow_too(
-    checkout: Path, ran: subprocess.CompletedProcess[str], tracking: Tracking
-) -> None:
+def test_a_run_that_fails_fails_for_mlflow_too(checkout: Path, ran: Done, tracking: Tracking) -> None:
     done = mlflow_run(checkout, "prepare", "corpus=casablanca")
     assert done.returncode != 0
     assert "`casablanca`" in done.stderr
@@ -116,7 +112,7 @@ def test_a_run_that_fails_fails_for_mlflow_too(
 
 
 def test_an_ablation_adopts_the_run_and_nests_its_arms_under_it(
-    checkout: Path, base: Path, ran: subprocess.CompletedProcess[str], tracking: Tracking
+    checkout: Path, base: Path, ran: Done, tracking: Tracking
 ) -> None:
     quick = {"recipes": {"sft": "recipe.yaml"}, "seeds": [1]}
     tiny_ablation(checkout / "ablation", base, measures={"heldout_loss": {}}, profiles={"quick": quick})

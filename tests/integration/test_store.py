@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import environment, fresh_home
@@ -52,9 +53,7 @@ def test_a_home_of_any_name_holds_all_that_is_written(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ["moved", *ODD])
 @pytest.mark.parametrize("deed", [shutil.move, shutil.copytree])
-def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(
-    tmp_path: Path, name: str, deed: Callable[[Path, Path], object]
-) -> None:
+def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(tmp_path: Path, name: str, deed: Any) -> None:
     old, new = fresh_home(tmp_path / "old"), tmp_path / name
     adopted = fresh_run_of_mlflow(at(old), old)
     first = run(at(old))

@@ -28,12 +28,11 @@ RULES = {
     )
 }
 Values = Sequence[float | None]
+Values = Sequence[float | None]
 CONTRAST = ContrastDesign(name="a-b", arms=("a", "b"))
 
 
-def arm(
-    name: str, by_seed: Mapping[int, Sequence[float | None]], *, is_trained: bool = True, n_lost: int = 0
-) -> SeededArm:
+def arm(name: str, by_seed: Mapping[int, Values], *, is_trained: bool = True, n_lost: int = 0) -> SeededArm:
     """Two prompts a film, in order."""
     measured = {
         seed: MeasuredArm(

@@ -44,9 +44,7 @@ def _run(read: Callable[..., torch.Tensor], dtype: torch.dtype) -> tuple[torch.T
 
 @pytest.mark.parametrize("read", [_summed_nats, _of_target])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_chunks_have_the_loss_and_gradient_of_all(
-    monkeypatch: pytest.MonkeyPatch, read: Any, dtype: torch.dtype
-) -> None:
+def test_chunks_have_loss_and_gradient_of_all(monkeypatch: pytest.MonkeyPatch, read: Any, dtype: torch.dtype) -> None:
     whole, gradient, n_whole = _run(read, dtype)
     monkeypatch.setattr(chunked_loss, "AT_ONCE", CHUNK * VOCABULARY)
     chunked, in_parts, n_chunked = _run(read, dtype)

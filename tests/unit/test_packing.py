@@ -138,8 +138,6 @@ def test_a_packed_example_has_the_logits_it_has_alone(kind: Any) -> None:
         ([30], {"train_tokens": None}, ConfigError, "exactly one of"),
     ],
 )
-def test_what_cannot_be_packed_is_refused(
-    lengths: list[int], keys: dict[str, Any], error: type[Exception], words: str
-) -> None:
+def test_what_cannot_be_packed_is_refused(lengths: list[int], keys: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         plan_packs(lengths, **{"pack_tokens": 64, "train_tokens": 100, "epochs": None, "seed": 0, **keys})

@@ -76,9 +76,7 @@ def test_tokens_beyond_the_shorter_reply_count_less() -> None:
 
 
 @given(gap=st.floats(-50, 50), smoothing=st.floats(0, 0.45))
-def test_without_smoothing_smoothed_losses_are_plain_and_swapped_sides_mirror_them(
-    gap: float, smoothing: float
-) -> None:
+def test_without_smoothing_smoothed_losses_are_plain_and_swapped_sides_mirror(gap: float, smoothing: float) -> None:
     plain = float(pair_losses(scores(gap), settings("sigmoid")))
     assert float(pair_losses(scores(gap), settings("robust"))) == pytest.approx(plain, abs=1e-5)
     smoothed = float(pair_losses(scores(gap), settings("sigmoid", label_smoothing=smoothing)))

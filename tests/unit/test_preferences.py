@@ -135,9 +135,7 @@ def test_a_margin_that_is_not_clear_makes_no_pair(world: World, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("die_after", [3, 50, 100])
-def test_killed_anywhere_it_ends_with_the_same_pairs_and_asks_once(
-    die_after: int, world: World, tmp_path: Path
-) -> None:
+def test_killed_anywhere_it_ends_with_equal_pairs_and_asks_once(die_after: int, world: World, tmp_path: Path) -> None:
     world.build(tmp_path / "whole")
     first = Talker(die_after=die_after)
     folder = tmp_path / "killed"
@@ -276,9 +274,7 @@ def test_every_form_of_preferences_is_imported(row: dict[str, Any], tmp_path: Pa
         ('["a"]', InputError, "must be a JSON object, got list"),
     ],
 )  # fmt: skip
-def test_a_row_out_of_format_is_named_by_its_line(
-    line: str, error: type[Exception], words: str, tmp_path: Path
-) -> None:
+def test_a_row_out_of_format_is_told_by_its_line(line: str, error: type[Exception], words: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' + line)
     with pytest.raises(error, match=words) as raised:

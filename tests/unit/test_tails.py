@@ -38,9 +38,7 @@ def arm(name: str, values: Values) -> SeededArm:
     return SeededArm(measure="detectability", arm=name, by_seed={1: measured}, is_trained=True)
 
 
-def read(
-    tuned: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray, **changes: Any
-) -> tuple[TailRow, ...]:
+def read(tuned: Values, control: Values, **changes: Any) -> tuple[TailRow, ...]:
     whole = [arm("a5", [0.5] * len(tuned)), arm("none", [0.5] * len(control))]
     return tail_rows(declared(**changes), whole, margins=[arm("a5", tuned), arm("none", control)], rules=RULES)
 

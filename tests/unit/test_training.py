@@ -93,9 +93,7 @@ def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(trainee: Trai
     assert digest_folder(tmp_path / "other" / "adapter") != first
 
 
-def test_it_reports_progress_and_prints_nothing(
-    trainee: Trainee, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_it_reports_and_prints_nothing(trainee: Trainee, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     progress: list[Progress] = []
     metrics: list[tuple[Any, ...]] = []
     on = {"on_progress": progress.append, "on_metric": lambda *metric: metrics.append(metric)}
