@@ -130,7 +130,9 @@ def test_evaluate_reads_functions_beside_the_file(world: World) -> None:
     assert "asks_back" in st.evaluate(file).to_pandas().name.tolist()
 
 
-def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(world: World) -> None:
+def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measures = {
         "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
         "asks_back": {"measure": "own_things:asks_back"},
@@ -145,8 +147,12 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
     assert shown["asks_back"]["unit"] == "share"
     assert shown["politeness"]["verdict"] == "exploratory"
     assert ran.json["missing"] == {}
-    found = st.ablate(file, limit=60)
-    assert found.rows("asks_back").variant.nunique() == 2
+    (world.folder / "elsewhere").mkdir()
+    counts = 'import screentest as st\n@st.measure(better="lower")\ndef letters(reply): return len(reply)\n'
+    (world.folder / "elsewhere" / "own_counts.py").write_text(counts)
+    monkeypatch.syspath_prepend(world.folder / "elsewhere")  # of this process alone
+    found = st.ablate(file, limit=60, measures=[importlib.import_module("own_counts").letters])
+    assert {found.rows(measure).variant.nunique() for measure in ("asks_back", "letters")} == {2}
 
     local = st.measure(lambda reply: 0, better="lower", name="local")
     for executor in ("local", "ray"):

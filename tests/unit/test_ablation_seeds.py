@@ -28,7 +28,6 @@ RULES = {
     )
 }
 Values = Sequence[float | None]
-Values = Sequence[float | None]
 CONTRAST = ContrastDesign(name="a-b", arms=("a", "b"))
 
 
