@@ -130,9 +130,7 @@ def test_evaluate_reads_functions_beside_the_file(world: World) -> None:
     assert "asks_back" in st.evaluate(file).to_pandas().name.tolist()
 
 
-def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_take_them_from_their_modules_or_it_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     measures = {
         "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
         "asks_back": {"measure": "own_things:asks_back"},
