@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def _run(read: Callable[..., torch.Tensor], dtype: torch.dtype) -> tuple[torch.T
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(POSITIONS, VOCABULARY, generator=generator).to(dtype).requires_grad_()
     targets = torch.randint(0, VOCABULARY, (POSITIONS,), generator=generator)
-    with Largest() as largest:
+    with cast(Any, Largest)() as largest:
         parts = in_chunks(read, logits, targets)
         found = torch.cat([part.reshape(-1) for part in parts])
         found.sum().backward()
