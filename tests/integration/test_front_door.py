@@ -163,7 +163,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
     (source / "own_kit").mkdir(parents=True)
     (source / "pyproject.toml").write_text(KIT)
     (source / "own_kit" / "__init__.py").write_text(OWN + HARBOUR)
-    rows = "".join(json.dumps(row | {"split": "test"}) + "\n" for row in ROWS)
+    rows = "".join(json.dumps(row | {"split": "test"}) + "\n" for row in ROWS).replace("boat", "barge")
     (source / "own_kit" / "harbour.jsonl").write_text(rows)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index"]
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", target, source], check=True)
@@ -199,7 +199,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
     installed.write_text(installed.read_text().replace('"e" in reply', '"a" in reply'))
     del sys.modules["own_kit"]
     assert {"measure", "judge"} <= anew() <= {"measure", "judge", "qualify"}
-    (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("boat", "ship"))
+    (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("barge", "ship"))
     assert {"prepare", "generate"} <= anew()
 
 
