@@ -179,7 +179,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
         assert {"asks_back", "politeness"} <= {e["name"] for e in ran["estimates"] if e.get("contrast")}
         return {stage["name"] for stage in ran["stages"] if not stage["reused"]}
 
-    assert {"prepare", "generate", "measure", "judge"} <= anew()
+    assert {"generate", "measure", "judge"} <= anew()
     found = st.compare(
         world.base, world.adapter, measures=["asks_back", "polite-words"], prompts=24, max_new_tokens=6, **named
     )
@@ -200,7 +200,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
     del sys.modules["own_kit"]
     assert {"measure", "judge"} <= anew() <= {"measure", "judge", "qualify"}
     (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("barge", "ship"))
-    assert {"prepare", "generate"} <= anew()
+    assert "generate" in anew()
 
 
 def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world: World) -> None:
