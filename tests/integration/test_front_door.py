@@ -185,7 +185,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
     )
     assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness"]
     assert "polite-words" in st.judges().judge.tolist()
-    assert anew() == set()
+    assert not {"generate", "measure", "judge"} & anew()
     file = tmp_path / "experiment.yaml"
     file.write_text(
         f"schema: 1\nname: kit\nquestion: Does it ask?\nvariants:\n  base: {{model: {world.base}}}\n"
@@ -198,7 +198,7 @@ def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, mo
     installed = target / "own_kit" / "__init__.py"
     installed.write_text(installed.read_text().replace('"e" in reply', '"a" in reply'))
     del sys.modules["own_kit"]
-    assert {"measure", "judge"} <= anew() <= {"measure", "judge", "qualify"}
+    assert {"generate", "measure", "judge"} & anew() == {"measure", "judge"}
     (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("barge", "ship"))
     assert "generate" in anew()
 

@@ -28,5 +28,5 @@ def _row(spec: JudgeSpec, named: str) -> dict[str, Any]:
         "model": spec.source,
         "family": spec.family,
         "is_remote": spec.is_remote,
-        "judge": named if Path(named).is_absolute() else spec.source,
+        "judge": named,
     }
