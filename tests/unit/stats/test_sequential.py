@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from certain import ends, holds
+from certain import ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
