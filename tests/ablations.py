@@ -34,6 +34,17 @@ PLAIN: dict[str, Any] = {
     "test": {"prompts": 20, "min_clusters": 5},
     "data": {"max_tokens": 300},
 }
+OWN = '''import screentest as st
+
+@st.measure(better="higher", unit="share", is_rate=True, smallest_effect=0.05)
+def asks_back(reply: str) -> bool:
+    """Share of replies that hold a word with an e."""
+    return "e" in reply
+
+@st.judge(family="rules", criteria=["politeness"])
+def polite(items):
+    return [float(len(item.reply)) for item in items]
+'''  # a module of the user's
 
 
 def design_of(**changes: Any) -> AblationDesign:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fakes import tiny_adapter, tiny_checkpoint
+from fakes import tiny_adapter
 from training_data import dpo_settings
 
 from harness.config import parse
@@ -24,11 +24,6 @@ def prepared_sample(folder: Path, base: Path) -> Path:
     """The shipped sample, cut for a tiny base."""
     prepare.run(PrepareConfig(corpus="sample", base=str(base), max_tokens=512, limit=60), folder=folder)
     return folder
-
-
-def tiny_base(folder: Path) -> Path:
-    """A checkpoint of two layers."""
-    return tiny_checkpoint(folder)
 
 
 def parent_of(folder: Path, base: Path, *, seed: int = 0) -> Adapter:

@@ -6,6 +6,7 @@ packages first and from the folder of that file and the current one after all ot
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -16,6 +17,7 @@ import sysconfig
 import types
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,25 @@ def address_of(function: Any) -> str:
 
 
 def is_importable(address: str) -> bool:
-    """Whether another process can find it: nothing of a notebook, a script or the inside of a function can be."""
+    """Whether another process finds it: nothing of a notebook, a script or the inside of a function can be found."""
     module, _, name = address.partition(":")
-    return module != "__main__" and "<" not in name
+    if module == "__main__" or "<" in name:
+        return False
+    ours = _LENT.get(address)
+    with contextlib.suppress(InputError):
+        # By its code: a notebook that runs its cells again has imported the module anew.
+        return ours is None or getattr(_imported(address), "code", "") == getattr(ours, "code", None)
+    return False
+
+
+def root_of(address: str) -> Path | None:
+    """The folder that the module of an address was imported from; None where it is installed or not imported yet."""
+    name = address.partition(":")[0]
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if file is None or _is_library(module):
+        return None
+    return Path(file).resolve().parents[name.count(".") + (Path(file).stem == "__init__")]
 
 
 def lend(key: str, thing: Any) -> None:
@@ -88,8 +106,15 @@ def load(address: str, kind: type[Any] | None = None) -> Any:
 
 
 def entry_point(group: str, name: str) -> str | None:
-    """The `module:name` that an installed package offers in a group."""
-    return next((point.value for point in entry_points(group=group) if point.name == name), None)
+    """The `module:name` that an installed package offers in a group.
+
+    Raises InputError: several offer something else each.
+    """
+    values = sorted({point.value for point in entry_points(group=group, name=name)})
+    if len(values) > 1:
+        shown = " and ".join(values)
+        raise InputError(f"`{name}` must be offered by one installed package, got {shown}: write the one that is meant")
+    return values[0] if values else None
 
 
 def offered(group: str) -> dict[str, str]:
@@ -133,12 +158,16 @@ def parameters(function: Callable[..., Any], known: tuple[str, ...], *, first: s
 def code_digest(function: Any) -> str:
     """Identity of a function by content: its source, defaults, closure and the globals of the user's that it reads.
 
-    Functions and modules of installed packages count by name and version, the user's own by their source. Where
-    something that it reads has no content to tell, such as a model or a client, nothing that it makes can be found
-    again: the identity is then a new one, for which `is_named` is false.
+    What it reads of other installed packages counts by name and version, the package that it lies in by its source.
+    Where something that it reads has no content to tell, such as a model or a client, nothing that it makes can be
+    found again: the identity is then a new one, for which `is_named` is false.
     """
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    reading = _Reading(own=_package(getattr(inner, "__module__", None)))
     try:
-        return hashlib.sha256("\n".join(_content(function, set())).encode(errors="replace")).hexdigest()
+        return hashlib.sha256("\n".join(_content(function, reading)).encode(errors="replace")).hexdigest()
     except UnnamedError:
         return f"{_NO_CONTENT} {uuid.uuid4().hex}"
 
@@ -163,50 +192,81 @@ def _imported(address: str) -> Any:
         raise InputError(f"`{address}` must name something in {where}; there is no `{path}`") from err
 
 
-def _content(value: Any, seen: set[int]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is read of a function: the package that it lies in, and what was told of it so far, by id."""
+
+    own: str
+    seen: set[int] = field(default_factory=set)
+
+    def is_foreign(self, module: str) -> bool:
+        """Whether a module is of an installed package other than the function's own."""
+        return _package(module) != self.own and _is_library(sys.modules.get(module))
+
+
+def _package(module: str | None) -> str:
+    """The outermost package of a module, or the one below where that is shared by several distributions."""
+    parts = (module or "").split(".")
+    names = [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return next((name for name in names if getattr(sys.modules.get(name), "__file__", None)), names[0])
+
+
+def _package_content(name: str) -> str:
+    """Every source file of an installed package; only its name where it is Python's own or has no file."""
+    package = sys.modules[name]
+    file = getattr(package, "__file__", None)
+    if file is None or name.partition(".")[0] in sys.stdlib_module_names:
+        return _library_name(package)
+    files = sorted(Path(file).parent.rglob("*.py")) if hasattr(package, "__path__") else [Path(file)]
+    return f"package {hashlib.sha256(b''.join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()}"
+
+
+def _content(value: Any, reading: _Reading) -> list[str]:
     """Lines that say all of a value; each object once. Raises UnnamedError: it cannot be said."""
     if isinstance(value, _PLAIN):
         return [f"{type(value).__name__} {value!r}"]
-    if id(value) in seen:
+    if id(value) in reading.seen:
         return ["again"]
-    seen.add(id(value))
+    reading.seen.add(id(value))
     if isinstance(value, functools.partial):
-        return ["partial", *_content([value.func, value.args, value.keywords], seen)]
+        return ["partial", *_content([value.func, value.args, value.keywords], reading)]
     if isinstance(value, types.MethodType):
-        return ["method", *_content([value.__self__, value.__func__], seen)]
+        return ["method", *_content([value.__self__, value.__func__], reading)]
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         parts: Any = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else value
         parts = sorted(parts, key=repr) if isinstance(value, set | frozenset) else parts
-        return [type(value).__name__, *(line for part in parts for line in _content(part, seen)), "end"]
-    return _code_content(value, seen)
+        return [type(value).__name__, *(line for part in parts for line in _content(part, reading)), "end"]
+    return _code_content(value, reading)
 
 
-def _code_content(value: Any, seen: set[int]) -> list[str]:
+def _code_content(value: Any, reading: _Reading) -> list[str]:
     """Of what has code: a module, a function, a class, or an object of a class of the user's."""
     if isinstance(value, types.ModuleType):
-        return [_module_content(value)]
+        return [_module_content(value, reading)]
     if isinstance(value, types.FunctionType):
-        return _function_content(value, seen)
+        return _function_content(value, reading)
     if isinstance(value, type | types.BuiltinFunctionType):
-        return [_class_content(value)] if isinstance(value, type) else [_library_name(value)]
-    if _is_library(sys.modules.get(type(value).__module__)) or not hasattr(value, "__dict__"):
+        return [_class_content(value, reading)] if isinstance(value, type) else [_library_name(value)]
+    if reading.is_foreign(type(value).__module__) or not hasattr(value, "__dict__"):
         raise UnnamedError(type(value).__name__)
-    return [_class_content(type(value)), *_content(vars(value), seen)]
+    return [_class_content(type(value), reading), *_content(vars(value), reading)]
 
 
-def _function_content(function: types.FunctionType, seen: set[int]) -> list[str]:
+def _function_content(function: types.FunctionType, reading: _Reading) -> list[str]:
     inner = inspect.unwrap(function)
-    if _is_library(sys.modules.get(function.__module__)) and function.__module__ != "__main__":
+    if reading.is_foreign(function.__module__):
         return [_library_name(function)]
     try:
         read = inspect.getclosurevars(inner)
     except ValueError as err:  # a variable around it has no value yet
         raise UnnamedError(function.__name__) from err
-    names = {**read.globals, **read.nonlocals}
-    wrapper = [] if inner is function else _content(function.__code__.co_code, seen)
+    names, told = {**read.globals, **read.nonlocals}, []
+    if _is_library(sys.modules.get(function.__module__)):  # what it reads of its package is told with the package
+        names, told = dict(read.nonlocals), [_package_content(reading.own)]
+    told += [] if inner is function else _content(function.__code__.co_code, reading)
     return [
-        _source(inner), *wrapper, *_content([inner.__defaults__, inner.__kwdefaults__], seen),
-        *(line for name in sorted(names) for line in (name, *_content(names[name], seen))),
+        _source(inner), *told, *_content([inner.__defaults__, inner.__kwdefaults__], reading),
+        *(line for name in sorted(names) for line in (name, *_content(names[name], reading))),
     ]  # fmt: skip
 
 
@@ -226,18 +286,22 @@ def _code(code: types.CodeType) -> str:
     return repr((code.co_code, code.co_names, constants))
 
 
-def _class_content(kind: type) -> str:
+def _class_content(kind: type, reading: _Reading) -> str:
     """A class of the user's: with all of its module, whose functions its methods may call."""
     module = sys.modules.get(kind.__module__)
-    if _is_library(module):
+    if reading.is_foreign(kind.__module__):
         return _library_name(kind)
-    return _source(kind) + (_module_content(module) if module is not None and module.__name__ != "__main__" else "")
+    if module is None or module.__name__ == "__main__":
+        return _source(kind)
+    return _source(kind) + _module_content(module, reading)
 
 
-def _module_content(module: types.ModuleType) -> str:
+def _module_content(module: types.ModuleType, reading: _Reading) -> str:
     file = getattr(module, "__file__", None)
-    if _is_library(module) or file is None:
+    if file is None or reading.is_foreign(module.__name__):
         return _library_name(module)
+    if _is_library(module):
+        return _package_content(reading.own)
     return f"module {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
 
 

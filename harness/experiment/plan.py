@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import parse
+from harness.doors import functions
 from harness.errors import ConfigError
 from harness.experiment import trainings
 from harness.experiment.arms import AblationDesign, override
@@ -135,13 +136,14 @@ def _measured(builder: Builder, design: ExperimentDesign, cells: list[Cell], *, 
 
 
 def _own_measures(builder: Builder, design: ExperimentDesign, cells: Sequence[Cell], *, folder: Path) -> dict[str, str]:
-    """A stage for each declared measure that is a function; workers look for it beside the experiment's file."""
+    """A stage for each declared measure that is a function; workers look for it where this process found it."""
     found = {}
     for name, declared in design.measures.items():
         is_taken = declared.judge is None and declared.scores is None and any(cell.generate for cell in cells)
         known = find_measure(name, declared.measure) if is_taken else None
         if known is not None and (known.function or known.take) is not None:
-            settings = {**_asked(design), "name": name, "measure": declared.measure, "beside": str(folder)}
+            settings = {**_asked(design), "name": name, "measure": declared.measure}
+            settings["beside"] = str(functions.root_of(declared.measure or "") or folder)
             settings |= {} if declared.encoder is None else {"encoder": declared.encoder}
             found[name] = builder.add("measure", settings, _replies(cells), f"Measure {name}", is_joint=True)
     return found

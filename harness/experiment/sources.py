@@ -16,6 +16,8 @@ from harness.errors import InputError
 from harness.experiment.compare import Side, judge_measures
 from harness.experiment.design import VariantDesign
 from harness.judging.own import OwnJudge
+from harness.judging.spec import GROUP
+from harness.measures.catalogue import find_measure
 from harness.measures.measure import Measure
 from harness.settings import Settings
 
@@ -107,7 +109,7 @@ def judge_path(judge: Any) -> Path:
     """
     if isinstance(judge, OwnJudge):
         functions.lend(judge.address, judge)
-        return Path(judge.address)
+        return (functions.root_of(judge.address) or Path()) / judge.address
     if isinstance(judge, str | os.PathLike):
         return Path(judge)
     raise InputError(f"`judge` must be a folder, `module:name` or a function under @st.judge, got {judge!r}")
@@ -126,7 +128,8 @@ def _declared(one: Any) -> dict[str, dict[str, Any]]:
     if isinstance(one, str) and functions.is_address(one):
         return _declared(functions.load(one))
     if isinstance(one, str):
-        return {one: {}}
+        is_judge = find_measure(one) is None and functions.entry_point(GROUP, one) is not None
+        return judge_measures([Path(one)]) if is_judge else {one: {}}
     raise InputError(
         f"`measures` must be names, judges' folders and functions under @st.measure or @st.judge, got {one!r}"
     )

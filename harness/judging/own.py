@@ -14,8 +14,6 @@ from harness.judging.criterion_files import CriterionFile, load_criterion, shipp
 from harness.judging.spec import FunctionChoice, JudgeSpec
 from harness.types import Criterion, JudgedItem
 
-GROUP = "screentest.judges"  # entry points
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnJudge:

@@ -24,6 +24,7 @@ from harness.types import Criterion
 
 Scale = tuple[int, int]
 
+GROUP = "screentest.judges"  # entry points
 SPEC_FILE = "judge.yaml"
 
 
@@ -300,7 +301,7 @@ def _of_task(criterion: Criterion, said: dict[str, TaskName]) -> Criterion:
 
 def own_address(judge: Path) -> str | None:
     """The `module:name` that a judge is named by; None where it is a folder's name."""
-    return judge.name if functions.is_address(judge.name) else functions.entry_point("screentest.judges", judge.name)
+    return judge.name if functions.is_address(judge.name) else functions.entry_point(GROUP, judge.name)
 
 
 def _opened(prompt: str, kind: TaskKind) -> str:

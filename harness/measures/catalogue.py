@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ def _shipped() -> dict[str, Measure]:
     return {m.name: m for module in modules for m in getattr(module, "MEASURES", ())}
 
 
+_OFFERED: dict[str, str] = {}  # looking through what is installed takes milliseconds
 CATALOGUE: Mapping[str, Measure] = MappingProxyType(_shipped())
 
 
@@ -32,13 +32,10 @@ def find_measure(name: str, address: str | None = None) -> Measure | None:
     """
     if address is None and name in CATALOGUE:
         return CATALOGUE[name]
-    offered = address or _offered(name)
+    offered = address or _OFFERED.get(name) or functions.entry_point(GROUP, name)
     if offered is None:
         return None
+    if address is None:
+        _OFFERED[name] = offered
     found: Measure = functions.load(offered, Measure)
     return found
-
-
-@functools.lru_cache(maxsize=256)
-def _offered(name: str) -> str | None:
-    return functions.entry_point(GROUP, name)

@@ -78,7 +78,7 @@ def require_fit(adapter: Adapter) -> None:
     else:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model = AutoModelForCausalLM.from_config(config)
     attach(model, files, name="default")
 
 

@@ -145,7 +145,7 @@ def _require_schema(found: str | None, store: str) -> None:
     import mlflow
     from mlflow.store.db.utils import _get_latest_schema_revision  # MLflow says it nowhere else
 
-    if found == _get_latest_schema_revision():  # type: ignore[no-untyped-call]
+    if found == _get_latest_schema_revision():
         return
     versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     is_older = found is not None and any(versions.glob(f"{found}_*.py"))
@@ -166,7 +166,7 @@ def _make_file(file: Path, settings: Settings) -> None:
 
         partial = file.with_name(f"{file.name}.part")
         partial.unlink(missing_ok=True)
-        made: Any = SqlAlchemyStore(sqlite_url(partial), settings.artifacts.as_uri())  # type: ignore[no-untyped-call]
+        made: Any = SqlAlchemyStore(sqlite_url(partial), settings.artifacts.as_uri())
         made.engine.dispose()
         partial.replace(file)
 

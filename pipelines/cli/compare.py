@@ -30,7 +30,13 @@ def compare(
     base: Annotated[
         str | None, typer.Option(help="Base of adapter folders that name none, or whose base has moved.")
     ] = None,
-    judge: Annotated[list[Path] | None, typer.Option(help="A judge's folder; may be given more than once.")] = None,
+    judge: Annotated[
+        list[Path] | None, typer.Option(help="A judge's folder or name; may be given more than once.")
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="What to claim something on: a measure's name, or module:name of yours; more than once."),
+    ] = None,
     prompts: Annotated[
         int | None, typer.Option(help="Prompts to generate on; without it 60, or all that a .jsonl answers.", min=2)
     ] = None,
@@ -59,6 +65,7 @@ def compare(
     """
     from harness.experiment.compare import build_design
     from harness.experiment.evaluate import preflight, run
+    from harness.experiment.sources import declared_measures
     from pipelines.cli.outcome import evaluation, gated
     from pipelines.cli.session import checks, open_command, open_session
 
@@ -69,6 +76,7 @@ def compare(
         corpus=corpus,
         base=base,
         judges=tuple(judge or ()),
+        family=declared_measures(measure) if measure else None,
         n_prompts=prompts,
         min_effect=min_effect,
         task=task,

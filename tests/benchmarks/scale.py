@@ -42,7 +42,7 @@ def make(folder: Path) -> None:
     rng = np.random.default_rng(0)
     prompts = np.repeat(np.arange(N_PROMPTS), N_DRAWS)
     draws = np.tile(np.arange(N_DRAWS), N_PROMPTS)
-    ids = pa.array([prompt_id(p) for p in prompts])
+    ids = pa.array([prompt_id(int(p)) for p in prompts])
     films = pa.array([f"m{p % N_FILMS}" for p in prompts])
     n = len(prompts)
     film, own = rng.normal(size=N_FILMS), rng.normal(size=N_PROMPTS)
@@ -74,7 +74,7 @@ def make(folder: Path) -> None:
     prepared = folder / "prepared"
     prepared.mkdir()
     counts = {"n_clusters": N_FILMS, "n_conversations": N_PROMPTS, "windows": {"n_prompts": N_PROMPTS}}
-    summary = {
+    summary: dict[str, Any] = {
         "corpus": "synthetic", "corpus_digest": "0" * 64, "cluster_unit": "film", "verdict_limit": None, "notes": [],
         "splits": dict.fromkeys(("train", "validation", "test"), counts),
         "left_out": {}, "repaired": {}, "skipped": {},
@@ -220,6 +220,8 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
             SeededArm(measure=arm.measure, arm=arm.variant, by_seed={7: arm}, is_trained=False, judge_id=JUDGE)
             for arm in score_arms(scored, measures=uses, variants=VARIANTS)
         ),
+        margins=(),
+        remarks={},
         ends=(),
         cells=tuple(
             CellRows(
@@ -243,7 +245,7 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
         absences=(),
         results={},
     )
-    return design, Plan(tasks={}, cells=(), metrics=None, qualify={}), collected
+    return design, Plan(tasks={}, cells=(), metrics=None, own={}, qualify={}), collected
 
 
 def _stage(folder: Path) -> Any:

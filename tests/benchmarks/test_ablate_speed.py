@@ -20,7 +20,7 @@ OVERHEAD = 1.1  # starting the workers, loading bases, logging and the stage tha
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < N_WORKERS, reason="needs a core per worker")
-def test_wall_time_is_the_work_over_the_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_wall_time_is_the_work_over_the_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four arms and three seeds on the embedded model, with trainings of half the quick profile's size."""
     arms = {f"a{n}": {"sft.neftune_alpha": n} for n in (0, 5, 10, 15)}
     changes = {

@@ -91,7 +91,8 @@ def log_probabilities(model: Any, pairs: Sequence[PairIds]) -> torch.Tensor:
     ids, seen, is_reply = padded(pairs)
     logits = model(input_ids=ids, attention_mask=seen, use_cache=False).logits[:, :-1]
     token = logits.log_softmax(dim=-1).gather(2, ids[:, 1:, None])[:, :, 0]
-    return (token * is_reply[:, 1:]).sum(dim=1)
+    found: torch.Tensor = (token * is_reply[:, 1:]).sum(dim=1)
+    return found
 
 
 def bare_loop(recipe: DpoRecipe, plan: PairPlan, parent: Adapter) -> float:
@@ -116,7 +117,7 @@ def bare_loop(recipe: DpoRecipe, plan: PairPlan, parent: Adapter) -> float:
     return sum(map(len, rows)) / (time.perf_counter() - began)
 
 
-def test_a_dpo_step_is_as_fast_as_a_bare_loop(tmp_path, capsys):
+def test_a_dpo_step_is_as_fast_as_a_bare_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = short_recipe()
     prepared = tmp_path / "prepared"
     prepare.run(PrepareConfig(corpus="sample"), folder=prepared)

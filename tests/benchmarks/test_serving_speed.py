@@ -160,7 +160,7 @@ def test_two_adapters_in_a_batch_are_nearly_as_fast_as_one(served: Served) -> No
 
 
 def test_the_first_token_comes_soon_after_the_prompt_is_read(served: Served, bare: Any) -> None:
-    chat = [CHATS[0][0], {"role": "user", "content": " ".join(LINES * 3)}]
+    chat: Any = [CHATS[0][0], {"role": "user", "content": " ".join(LINES * 3)}]
     ids = torch.tensor([render(load_tokenizer(resolve_base("embedded")), chat)])
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     with OpenAI(base_url=served.url, api_key="none", max_retries=0) as client:
@@ -170,9 +170,9 @@ def test_the_first_token_comes_soon_after_the_prompt_is_read(served: Served, bar
                 bare(input_ids=ids, use_cache=True, logits_to_keep=1)
             times["bare"].append(time.perf_counter() - began)
             began = time.perf_counter()
-            stream = client.chat.completions.create(
+            stream: Any = client.chat.completions.create(
                 model="base",
-                messages=chat,  # type: ignore[arg-type]
+                messages=chat,
                 max_tokens=4,
                 seed=1,
                 stream=True,

@@ -72,7 +72,7 @@ def trl_defaults(recipe: SftRecipe, examples: ExampleTable, rows: Sequence[int],
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    class Counting(SFTTrainer):  # type: ignore[misc]
+    class Counting(SFTTrainer):
         def _send_telemetry(self) -> None:
             pass
 
@@ -96,7 +96,7 @@ def trl_defaults(recipe: SftRecipe, examples: ExampleTable, rows: Sequence[int],
 
 
 @pytest.mark.filterwarnings("ignore")  # TRL's defaults warn; the subject here is their speed
-def test_training_is_as_fast_as_a_bare_loop(tmp_path, capsys):
+def test_training_is_as_fast_as_a_bare_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = short_recipe()
     prepared = tmp_path / "prepared"
     prepare.run(PrepareConfig(corpus="sample"), folder=prepared)

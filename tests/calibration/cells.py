@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from cell import Cell, Draw, covers
+from certain import sure
 from crossed_cells import crossed_cells
 from families import FAMILIES, Floats, davidson_votes, latent, layout, paired, votes
 from rate_cells import rate_cells
@@ -119,8 +120,8 @@ def _tests(n_films: int, *, skewed: bool) -> Draw:
         else:
             a, b = (family.of_normal(z) for z in paired(films, 0.3, rng))
         flip = stats.sign_flip(a, b, clusters=films.codes, rng=rng, n_flips=999)
-        hits["sign-flip"] += flip.p_value <= 0.05
-        hits["CR2-t"] += stats.paired_contrast(a, b, clusters=films.codes).p_value < 0.05
+        hits["sign-flip"] += sure(flip.p_value) <= 0.05
+        hits["CR2-t"] += sure(stats.paired_contrast(a, b, clusters=films.codes).p_value) < 0.05
         hits["rows independent"] += not _z_covers(a - b, 0.0)
 
     return draw
@@ -283,9 +284,9 @@ def _asymmetry(hits: Counter[str], rng: np.random.Generator) -> None:
     films = np.repeat(np.arange(60), 30)
     a, b = (1.0 + np.searchsorted(cuts, rng.logistic(size=1800) + shift) for shift in (0.5, 0.0))
     result = stats.tail_asymmetry(a, b, clusters=films)
-    hits["log-odds by film"] += result.test.p_value < 0.05
+    hits["log-odds by film"] += sure(result.test.p_value) < 0.05
     change = -((a <= 2).astype(float) - (b <= 2)) - ((a >= 4).astype(float) - (b >= 4))
-    hits["raw changes compared"] += contrast_of_differences(change, clusters=films).p_value < 0.05
+    hits["raw changes compared"] += sure(contrast_of_differences(change, clusters=films).p_value) < 0.05
 
 
 def _z_covers(values: Floats, truth: float) -> bool:

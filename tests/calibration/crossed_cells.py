@@ -96,7 +96,7 @@ def _ordinal(counts: Floats, means: Floats, rng: np.random.Generator) -> Floats:
     sizes = counts.astype(int).ravel()
     rows = np.rint(np.repeat(means.ravel(), sizes) + rng.standard_normal(sizes.sum()))
     cell = np.repeat(np.arange(counts.size), sizes)
-    return np.bincount(cell, weights=rows, minlength=counts.size).reshape(counts.shape)
+    return np.bincount(cell, weights=rows, minlength=counts.size).reshape(counts.shape).astype(np.float64)
 
 
 def _larger_one_way(residuals: Floats, n: int) -> float:

@@ -6,6 +6,7 @@ each family is a function of z. ICC is therefore that of the latent scale, and e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ FAMILIES = {
         Family(name="normal", of_normal=lambda z: z, mean=0.0),
         Family(
             name="ordinal 1–5",
-            of_normal=lambda z: 1.0 + np.searchsorted(MARK_CUTS, z),
+            of_normal=lambda z: (1 + np.searchsorted(MARK_CUTS, z)).astype(np.float64),
             mean=float(MARK_SHARES @ np.arange(1, 6)),
         ),
         Family(name="exponential", of_normal=lambda z: -special.log_ndtr(-z), mean=1.0),
@@ -60,8 +61,8 @@ def layout(n_films: int, rng: np.random.Generator) -> Layout:
 
 def latent(films: Layout, icc: float, rng: np.random.Generator) -> Floats:
     """[rows] standard normal, correlated within films."""
-    film = rng.standard_normal(films.n_films)[films.codes]
-    return np.sqrt(icc) * film + np.sqrt(1 - icc) * rng.standard_normal(len(films.codes))
+    film: Floats = rng.standard_normal(films.n_films)[films.codes]
+    return math.sqrt(icc) * film + math.sqrt(1 - icc) * rng.standard_normal(len(films.codes))
 
 
 def paired(films: Layout, icc: float, rng: np.random.Generator, *, alike: float = 0.5) -> tuple[Floats, Floats]:

@@ -97,6 +97,7 @@ def _excess(name: str, films: Layout, rng: np.random.Generator) -> Floats:
         return (a > special.ndtri(0.95)).astype(np.float64) - (b > special.ndtri(0.99)) - 0.04
     if name == "lognormal, its own pair":  # a control whose scores vary less than the treatment's
         a, b = paired(films, 0.1, rng)
-        return np.exp(a / 2) - np.exp(b / 4) - (np.exp(1 / 8) - np.exp(1 / 32))
+        excess: Floats = np.exp(a / 2) - np.exp(b / 4) - (np.exp(1 / 8) - np.exp(1 / 32))
+        return excess
     family = FAMILIES[name]
     return family.of_normal(latent(films, 0.1, rng)) - family.mean

@@ -16,6 +16,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import alternatives
 from cell import Cell
@@ -114,7 +115,7 @@ def main() -> int:
     return 1 if any(not cell.why for cell in all_cells() if judged(cell, results).startswith("missed")) else 0
 
 
-def _lines(results: dict) -> str:
+def _lines(results: dict[str, Any]) -> str:
     """JSON with a line a cell."""
     cells = (
         f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(found, ensure_ascii=False)}"
@@ -123,7 +124,7 @@ def _lines(results: dict) -> str:
     return "{\n" + ",\n".join(cells) + "\n}\n"
 
 
-def judged(cell: Cell, results: dict) -> str:
+def judged(cell: Cell, results: dict[str, Any]) -> str:
     """Whether our method (the first of the cell) meets the target, three Monte Carlo standard errors allowed."""
     found = results.get(f"{cell.table}: {cell.name}")
     if found is None or (cell.target_low is None and cell.target_high is None):
@@ -135,7 +136,7 @@ def judged(cell: Cell, results: dict) -> str:
     return "met"
 
 
-def page(results: dict) -> str:
+def page(results: dict[str, Any]) -> str:
     """The calibration page in Markdown."""
     lines = [HEAD]
     for table, title in TABLES.items():
@@ -147,7 +148,7 @@ def page(results: dict) -> str:
     return "\n".join(lines).rstrip().replace("\n\n\n", "\n\n") + "\n"
 
 
-def _table(cells: list[Cell], results: dict) -> list[str]:
+def _table(cells: list[Cell], results: dict[str, Any]) -> list[str]:
     found = [results[f"{cell.table}: {cell.name}"] for cell in cells]
     methods = list(dict.fromkeys(name for one in found for name in one["counts"]))
     lines = ["| case | " + " | ".join(methods) + " | target | draws |", "|---|" + "---:|" * len(methods) + "---|---:|"]
@@ -157,7 +158,7 @@ def _table(cells: list[Cell], results: dict) -> list[str]:
     return lines
 
 
-def _target(cell: Cell, results: dict) -> str:
+def _target(cell: Cell, results: dict[str, Any]) -> str:
     if cell.target_low is None and cell.target_high is None:
         return "none"
     if cell.target_high is None:

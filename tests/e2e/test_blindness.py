@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from e2e.rating_pages import begin, item, press
+from e2e.wire import Wire, forms
 from panels import a_study
-from rating_pages import begin, item, press
 from rating_server import CHROMIUM, SECRET, Site
 from sqlalchemy import Engine, select, update
-from wire import Wire, forms
 
 from harness.studies.items import CHOSEN, REJECTED
 from harness.studies.rating_rows import read_rows
@@ -84,7 +84,7 @@ def test_nothing_on_the_wire_or_in_the_log_tells_one_variant_from_another(
     _check_that_no_id_links(mine, shown)
 
 
-def _check_that_no_id_links(mine, shown: dict[str, list[bytes]]) -> None:  # type: ignore[no-untyped-def]
+def _check_that_no_id_links(mine: Any, shown: dict[str, list[bytes]]) -> None:
     """Ids in the frames of one item: none may come with one variant on the left and never with the other."""
     left = {
         row.id: row.replies[1 if row.is_flipped else 0]["variant"] for row in mine if row.kind in ("main", "repeat")

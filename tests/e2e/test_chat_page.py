@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chat_endpoint import PIECES, Endpoint, speaking
-from looks import CONTRAST
+from e2e.looks import CONTRAST
 from playwright.sync_api import Page, expect
 from rating_server import CHROMIUM, SECRET, browsing, serving
 

@@ -65,16 +65,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("compare"))
 
 
 def number(result: dict[str, Any], key: str) -> dict[str, Any]:
     (found,) = [e for e in result["estimates"] if e["name"] == key and "contrast" in e]
-    return found
+    return dict(found)
 
 
-def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world):
+def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world: World) -> None:
     result = world.compare(world.base, world.adapter, "--json").json
     assert Path(result["report"]).is_file()
     assert [v["name"] for v in result["variants"]] == ["base", "adapter"]
@@ -87,7 +87,7 @@ def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world):
     assert loss["low"] < loss["value"] < loss["high"]
 
 
-def test_a_finished_comparison_is_a_pilot_for_the_next(world):
+def test_a_finished_comparison_is_a_pilot_for_the_next(world: World) -> None:
     run = world.compare(world.base, world.adapter, "--json").json["run_id"]
     for measure in ("heldout_loss", "length", "distinct_2"):  # a file of rows each
         asked = ("power", "simulate", run, "--measure", measure, "--films", 40)
@@ -100,7 +100,7 @@ def test_a_finished_comparison_is_a_pilot_for_the_next(world):
     assert "heldout_loss" in said.stderr
 
 
-def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world):
+def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world: World) -> None:
     ran = world.compare(world.base, world.bad, "--json")
     assert number(ran.json, "heldout_loss")["verdict"] == "worse"
     told = json.loads(Path(ran.json["report"]).with_name("report.json").read_text())["record"]["declaration"]
@@ -114,13 +114,13 @@ def test_the_gate_closes_on_a_worse_adapter_and_only_with_gate(world):
     assert "report: " in gated.stdout
 
 
-def test_the_gate_stays_open_for_what_is_better(world):
+def test_the_gate_stays_open_for_what_is_better(world: World) -> None:
     """The same pair the other way round."""
     ran = world.compare(world.bad, world.base, "--gate")
     assert ran.code == 0, ran.stderr
 
 
-def test_a_base_is_given_by_hand_where_the_adapter_names_none(world, tmp_path):
+def test_a_base_is_given_by_hand_where_the_adapter_names_none(world: World, tmp_path: Path) -> None:
     nameless = tmp_path / "nameless"
     nameless.mkdir()
     for file in world.adapter.iterdir():
@@ -134,7 +134,7 @@ def test_a_base_is_given_by_hand_where_the_adapter_names_none(world, tmp_path):
     assert number(named, "heldout_loss")["value"] == number(same, "heldout_loss")["value"]
 
 
-def test_a_checkpoint_is_a_variant(world, tmp_path):
+def test_a_checkpoint_is_a_variant(world: World, tmp_path: Path) -> None:
     other = tiny_checkpoint(tmp_path / "checkpoint", seed=5)
     result = world.compare(world.base, other, "--json").json
     assert result["variants"][1]["description"] == "the base"
@@ -142,7 +142,7 @@ def test_a_checkpoint_is_a_variant(world, tmp_path):
     assert number(result, "heldout_loss")["value"] != 0
 
 
-def test_replies_made_elsewhere_are_a_variant_without_held_out_loss(world, tmp_path):
+def test_replies_made_elsewhere_are_a_variant_without_held_out_loss(world: World, tmp_path: Path) -> None:
     replies = tmp_path / "replies.jsonl"
     rows = [json.loads(line) for line in world.data.read_text().splitlines()]
     # A row's own id is its prompt's: whoever wrote the file can name its prompts elsewhere.
@@ -158,7 +158,7 @@ def test_replies_made_elsewhere_are_a_variant_without_held_out_loss(world, tmp_p
     assert row["description"] == "generations from replies.jsonl"
 
 
-def test_what_generate_writes_is_a_variant(world, tmp_path):
+def test_what_generate_writes_is_a_variant(world: World, tmp_path: Path) -> None:
     common = ("--data", world.data, "--prompts", 24, "--max-new-tokens", 6)
     made = screentest("generate", world.base, *common, "--out", tmp_path / "own.jsonl", home=world.home)
     assert made.code == 0, made.stderr
@@ -172,7 +172,7 @@ def replies_file(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
-def test_a_mute_file_is_called_out_first_and_closes_the_gate(world, tmp_path):
+def test_a_mute_file_is_called_out_first_and_closes_the_gate(world: World, tmp_path: Path) -> None:
     ids = [json.loads(line)["id"] for line in world.data.read_text().splitlines()]
     talks = [{"prompt_id": key, "text": f"I saw {i} of them.", "finish_reason": "length"} for i, key in enumerate(ids)]
     mute = [row | {"text": "\u200b ", "finish_reason": "stop"} for row in talks]
@@ -186,7 +186,7 @@ def test_a_mute_file_is_called_out_first_and_closes_the_gate(world, tmp_path):
     assert page.index("is mute") < page.index("## Verdict")
 
 
-def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(world, tmp_path):
+def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(world: World, tmp_path: Path) -> None:
     ids = [json.loads(line)["id"] for line in world.data.read_text().splitlines()]
     one = [{"prompt_id": key, "text": f"Well, {i} of them.", "finish_reason": "stop"} for i, key in enumerate(ids)]
     three = [row | {"text": f"{row['text']} {'So. ' * n}"} for n in range(3) for row in one]
@@ -202,14 +202,14 @@ def test_every_draw_of_two_files_counts_and_what_matches_no_prompt_is_named(worl
     assert "1 of 37 prompts in `three.jsonl` match no test prompt (`[elsewhere]`)" in absence["said"]
 
 
-def test_identical_sides_are_refused(world):
+def test_identical_sides_are_refused(world: World) -> None:
     for sides in ((world.base, world.base), (world.adapter, world.adapter), ("base", "embedded")):
         ran = world.compare(*sides)
         assert ran.code == 2
         assert "must differ" in ran.stderr
 
 
-def test_a_row_without_a_human_reply_is_no_prompt_to_score(world, tmp_path):
+def test_a_row_without_a_human_reply_is_no_prompt_to_score(world: World, tmp_path: Path) -> None:
     data = tmp_path / "test.jsonl"
     data.write_text('{"prompt": "Hello?"}\n{"prompt": "Who is there?"}\n')
     result = world.compare(world.base, world.adapter, "--json", data=data).json
@@ -220,7 +220,7 @@ def test_a_row_without_a_human_reply_is_no_prompt_to_score(world, tmp_path):
     assert lost["held-out loss of base"] == (2, 2, "the prompt has no human reply")
 
 
-def test_fewer_than_ten_films_support_no_verdict(world, tmp_path):
+def test_fewer_than_ten_films_support_no_verdict(world: World, tmp_path: Path) -> None:
     data = prompts_file(tmp_path / "eight.jsonl", films=8)
     result = world.compare(world.base, world.bad, "--json", data=data).json
     loss = number(result, "heldout_loss")
@@ -231,7 +231,7 @@ def test_fewer_than_ten_films_support_no_verdict(world, tmp_path):
     assert world.compare(world.base, world.bad, "--gate", data=data).code == 0  # no verdict closes no gate
 
 
-def test_fewer_than_six_clusters_are_split_with_a_line_that_says_so(world, tmp_path):
+def test_fewer_than_six_clusters_are_split_with_a_line_that_says_so(world: World, tmp_path: Path) -> None:
     data = prompts_file(tmp_path / "four.jsonl", films=4, rows=6)
     result = world.compare(world.base, world.bad, "--json", data=data).json
     for estimate in result["estimates"]:
@@ -253,7 +253,7 @@ def tiny_judge(folder: Path, base: Path) -> Path:
     return folder
 
 
-def test_judge_run_estimates_the_replies_of_a_file_and_counts_what_it_could_not_score(world, tmp_path):
+def test_judge_run_estimates_a_files_replies_and_counts_what_it_could_not_score(world: World, tmp_path: Path) -> None:
     prompts = [json.loads(line) for line in world.data.read_text().splitlines()]
     replies = tmp_path / "replies.jsonl"
     rows = [{"prompt_id": p["id"], "text": p["completion"] if place else ""} for place, p in enumerate(prompts)]
@@ -265,7 +265,7 @@ def test_judge_run_estimates_the_replies_of_a_file_and_counts_what_it_could_not_
     assert fluency["low"] < fluency["value"] < fluency["high"] < 0
 
 
-def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world, tmp_path):
+def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world: World, tmp_path: Path) -> None:
     folder = tiny_judge(tmp_path / "tiny-judge", world.base)
     ran = screentest(
         "compare", world.base, world.bad, "--corpus", "sample", "--judge", folder, "--prompts", 12,

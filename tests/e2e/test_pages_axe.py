@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_endpoint import speaking
-from looks import passes_axe
+from e2e.looks import passes_axe
+from e2e.rating_pages import begin, press
 from panels import Clock, a_study, favouring, rate_all
-from rating_pages import begin, press
 from rating_server import CHROMIUM, SECRET, browsing, serving
 from report_example import example_record
 
@@ -34,12 +35,12 @@ CROWD = {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_raters_see(tmp_path: Path, scheme: str) -> None:
+def test_what_raters_see(tmp_path: Path, scheme: Any) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     engine = open_database(url)
     crowd = a_study(engine, name="crowd", practice=True, crowd=CROWD).opened
     assert crowd is not None
-    four = {"kind": "ranking", "variants": ("a", "b", "c", "d"), "n_prompts": 2, "comments": True}
+    four: Any = {"kind": "ranking", "variants": ("a", "b", "c", "d"), "n_prompts": 2, "comments": True}
     ranking, pairs = a_study(engine, name="ranking", **four), a_study(engine, name="best", best_worst=True, **four)
     with serving(url, tmp_path) as site, browsing() as browser:
         page = browser.new_context(color_scheme=scheme).new_page()
@@ -94,7 +95,7 @@ def _an_evaluation() -> None:
                        cluster="c", thinking="Hm.")
             for p in prompts for v in ("base", "sft")
         ]  # fmt: skip
-        summary = {
+        summary: dict[str, Any] = {
             "corpus": "qa", "source": "jsonl", "corpus_digest": "", "base": "", "system": None, "max_tokens": 9,
             "template": "blocks", "cluster_unit": "row", "n_clusters": 12, "n_conversations": 12, "n_utterances": 12,
             "splits": {}, "verdict_limit": "", "notes": [], "left_out": {}, "duplicates": {}, "repaired": {},
@@ -115,7 +116,7 @@ def _an_evaluation() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_the_owner_sees(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_owner_sees(tmp_path: Path, scheme: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url = Settings.from_environment().database_url
     engine, clock = open_database(url), Clock(now=2e9)
     created = a_study(engine, n_prompts=6, attention=1, clock=clock)

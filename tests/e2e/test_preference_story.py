@@ -44,33 +44,33 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
-def imported(world) -> Any:
+def imported(world: World) -> Any:
     arguments = ("--parent", "tiny-sft@candidate", "--limit", 60, "--json")
     return world.run("pairs", "import", world.pairs, *arguments).json
 
 
 @pytest.fixture(scope="module")
-def preferred(world, imported) -> Any:
+def preferred(world: World, imported: Any) -> Any:
     return world.run("dpo", world.dpo, "--pairs", imported["run_id"], "--limit", 60, "--json").json
 
 
-def test_sft_prints_its_audit(world):
+def test_sft_prints_its_audit(world: World) -> None:
     assert world.trained["audit"]
     assert all(row["passed"] for row in world.trained["audit"])
 
 
-def test_pairs_are_imported_with_their_audit(imported):
+def test_pairs_are_imported_with_their_audit(imported: Any) -> None:
     assert imported["summary"]["n_pairs"] == 18
     assert imported["audit"]["preferred_by"] == "import"
     assert imported["reused"] is False
 
 
-def test_dpo_registers_an_adapter_whose_parent_is_the_sft_adapter(world, preferred):
+def test_dpo_registers_an_adapter_whose_parent_is_the_sft_adapter(world: World, preferred: Any) -> None:
     adapter = resolve(world.tracking, "tiny-dpo@candidate")
     parent = resolve(world.tracking, "tiny-sft@candidate")
     assert adapter.parent == parent.digest == world.trained["digest"]
@@ -79,7 +79,7 @@ def test_dpo_registers_an_adapter_whose_parent_is_the_sft_adapter(world, preferr
     assert preferred["training"]["reference"]["largest_log_ratio"] == 0
 
 
-def test_the_audit_of_a_preference_training_passes(preferred):
+def test_the_audit_of_a_preference_training_passes(preferred: Any) -> None:
     checks = {row["check"]: row for row in preferred["audit"]}
     for part in ("the reference is the frozen SFT adapter", "differs from its base and parent",
                  "no preference row is near", "no training example is near"):  # fmt: skip
@@ -87,7 +87,7 @@ def test_the_audit_of_a_preference_training_passes(preferred):
         assert row["passed"] is True, row
 
 
-def test_a_second_run_reuses_it_and_the_control_takes_the_same_steps(world, imported, preferred):
+def test_a_second_run_reuses_it_and_the_control_has_as_many_steps(world: World, imported: Any, preferred: Any) -> None:
     again = world.run("dpo", world.dpo, "--pairs", imported["run_id"], "--limit", 60, "--json").json
     assert again["reused"] is True
     control = world.run("dpo", world.dpo, "--pairs", imported["run_id"], "--limit", 60, "--control", "--json").json
@@ -97,13 +97,13 @@ def test_a_second_run_reuses_it_and_the_control_takes_the_same_steps(world, impo
     assert control["training"]["loss_type"] == "sft"
 
 
-def test_people_see_tables(world, imported):
+def test_people_see_tables(world: World, imported: Any) -> None:
     shown = world.run("pairs", "audit", imported["run_id"])
     assert "Length gap, chosen − rejected" in shown.stdout
     assert world.run("pairs", "audit", world.pairs, "--json").json["n_pairs"] == 18
 
 
-def test_what_cannot_be_used_is_refused_in_a_sentence(world, tmp_path):
+def test_what_cannot_be_used_is_refused_in_a_sentence(world: World, tmp_path: Path) -> None:
     same = tmp_path / "same.jsonl"
     same.write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}')
     refused = world.run("dpo", world.dpo, "--pairs", same, "--limit", 60)
@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(world, tmp_path):
     assert not list(world.tracking.find(stage="dpo", status="FAILED"))
 
 
-def test_pairs_are_counted_before_they_are_made(world):
+def test_pairs_are_counted_before_they_are_made(world: World) -> None:
     asked = ("--method", "reference", "--n", 5, "--limit", 60, "--dry-run", "--json")
     told = {
         c["what"]: c["found"]
@@ -144,7 +144,7 @@ def test_pairs_are_counted_before_they_are_made(world):
         (("generate", "tiny-sft@candidate"), "tokens/s, and"),
     ],
 )
-def test_what_would_be_made_is_looked_at_and_nothing_is(world, imported, verb, said):
+def test_a_dry_run_looks_at_it_and_makes_nothing(world: World, imported: Any, verb: tuple[Any, ...], said: str) -> None:
     name, what, *more = verb
     recipe = getattr(world, what, what)
     pairs = ("--pairs", imported["run_id"]) if name == "dpo" else ()
@@ -154,7 +154,7 @@ def test_what_would_be_made_is_looked_at_and_nothing_is(world, imported, verb, s
     assert {run.run_id for run in world.tracking.find(status=None)} == before
 
 
-def test_the_quickstart_prefers_on_top_of_its_fine_tuning(world, tmp_path):
+def test_the_quickstart_prefers_on_top_of_its_fine_tuning(world: World, tmp_path: Path) -> None:
     """Its report compares the four, names what the pairs can show, and carries the training audit."""
     experiment = tiny_experiment(tmp_path / "experiment.yaml", prefers=True)
     arguments = ("--recipe", world.sft, "--dpo-recipe", world.dpo, "--experiment", experiment, "--limit", 60, "--json")

@@ -6,13 +6,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from certain import sure
+from e2e.looks import passes_axe
+from e2e.rating_pages import UNREAD, await_other, begin, item, opened, press
+from e2e.wire import Wire
 from lines import line_to
-from looks import passes_axe
 from panels import CRITERIA, a_study
-from rating_pages import UNREAD, await_other, begin, item, opened, press
 from rating_server import CHROMIUM, browsing, serving
 from sqlalchemy import select
-from wire import Wire
 
 from harness.store.database import open_database
 from harness.studies.rating_rows import read_rows
@@ -86,7 +87,7 @@ def test_pages_fit_small_windows_pass_axe_and_tell_nothing(tmp_path: Path) -> No
         page.wait_for_selector("h1[data-item]")
         assert pair.links[0].token not in page.url
         assert pair.links[0].token not in page.evaluate("document.cookie")
-        told = answer.headers
+        told = sure(answer).headers
         assert "frame-ancestors 'none'" in told["content-security-policy"]
         assert told["referrer-policy"] == "no-referrer"
         passes_axe(page)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from looks import CONTRAST
+from certain import sure
+from e2e.looks import CONTRAST
+from e2e.rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
 from panels import CRITERIA, a_study
 from playwright.sync_api import TimeoutError as SlowError
-from rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
 from rating_server import CHROMIUM, Site
 from sqlalchemy import Engine, select
 
 from harness.studies.casting import Cast, cast_rating
+from harness.studies.items import StudyItem
 from harness.studies.rating_rows import read_rows
 from harness.studies.schema import ratings
 from harness.studies.studies import close_study, renew_link, revoke_link
@@ -260,14 +263,14 @@ def test_replies_are_plain_text_whatever_they_hold(
     page.context.close()
 
 
-def _items_with(texts: dict[str, str]):  # type: ignore[no-untyped-def]
+def _items_with(texts: dict[str, str]) -> Callable[..., tuple[StudyItem, ...]]:
     from dataclasses import replace
 
     from panels import the_items
 
     from harness.studies.items import ItemReply
 
-    def items(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def items(*args: Any, **kwargs: Any) -> tuple[StudyItem, ...]:
         made = the_items(*args, **kwargs)
         return tuple(
             replace(one, replies=tuple(ItemReply(variant=r.variant, text=texts[r.variant]) for r in one.replies))
@@ -292,7 +295,7 @@ def test_it_fits_has_contrast_and_names_everything(
     is_stacked = cards[1]["y"] > cards[0]["y"]
     assert is_stacked == (width == 390)
     for i in range(4):  # big enough for a thumb: WCAG 2.2, success criterion 2.5.8 asks for 24
-        assert page.locator(".st-key-verdicts button").nth(i).bounding_box()["height"] >= 44  # type: ignore[index]
+        assert sure(page.locator(".st-key-verdicts button").nth(i).bounding_box())["height"] >= 44
     unnamed = page.evaluate(
         "[...document.querySelectorAll('button, input, [tabindex=\"0\"]')].filter(e => e.offsetParent && "
         "!(e.innerText.trim() || e.getAttribute('aria-label') || e.labels?.length)).map(e => e.outerHTML.slice(0, 90))"

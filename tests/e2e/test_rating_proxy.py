@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.rating_pages import begin, item, opened, press
 from panels import a_study
-from rating_pages import begin, item, opened, press
 from rating_server import CHROMIUM, browsing, free_port, serving
 from stories import REPOSITORY
 

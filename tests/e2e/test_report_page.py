@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from looks import CONTRAST
+from e2e.looks import CONTRAST
 from report_example import example_record
 
 from harness.reporting.render import write_report

@@ -49,22 +49,22 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh_home(tmp_path_factory.mktemp("undisturbed") / "mlruns")
 
 
 @pytest.fixture(scope="module")
-def first(world, home) -> Any:
+def first(world: World, home: Path) -> Any:
     return world.run(home).json
 
 
 @pytest.fixture(scope="module")
-def tracking(home, first) -> Tracking:
+def tracking(home: Path, first: Any) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
 
 
@@ -77,7 +77,7 @@ def numbers(result: dict[str, Any]) -> list[dict[str, Any]]:
     return kept
 
 
-def test_the_result_has_the_keys_that_others_script_against(first, home):
+def test_the_result_has_the_keys_that_others_script_against(first: Any, home: Path) -> None:
     assert set(first) >= {"report", "experiment_id", "elapsed_seconds", "stages", "variants", "estimates"}
     assert Path(first["report"]).is_file()
     assert [v["name"] for v in first["variants"]] == ["base", "base-few-shot", "sft"]
@@ -92,7 +92,7 @@ def test_the_result_has_the_keys_that_others_script_against(first, home):
     assert first["elapsed_seconds"] >= sum(stage["seconds"] for stage in first["stages"])
 
 
-def test_every_estimate_has_interval_n_and_missing(first):
+def test_every_estimate_has_interval_n_and_missing(first: Any) -> None:
     keys = {"name", "value", "low", "high", "n", "n_clusters", "n_missing", "method"}
     for estimate in first["estimates"]:
         assert estimate.keys() >= keys
@@ -104,13 +104,13 @@ def test_every_estimate_has_interval_n_and_missing(first):
     assert all((e["n"], e["n_clusters"], e["n_missing"]) == (30, 10, 0) for e in loss)
 
 
-def test_training_shows_in_the_held_out_loss(first):
+def test_training_shows_in_the_held_out_loss(first: Any) -> None:
     (contrast,) = [e for e in first["estimates"] if e["key"] == "heldout_loss/sft-base"]
     assert contrast["high"] < 0
     assert contrast["verdict"] == "better"
 
 
-def test_a_second_run_reuses_every_stage_and_says_so(world, home, first, tracking):
+def test_a_second_run_reuses_every_stage_and_says_so(world: World, home: Path, first: Any, tracking: Tracking) -> None:
     second = world.run(home)
     assert [s["reused"] for s in second.json["stages"]] == [True] * len(first["stages"])
     assert numbers(second.json) == numbers(first)
@@ -120,7 +120,7 @@ def test_a_second_run_reuses_every_stage_and_says_so(world, home, first, trackin
     assert reused == {stage["run_id"] for stage in first["stages"]}
 
 
-def test_runs_and_artifacts_lie_in_the_home_under_our_experiment(first, home, tracking):
+def test_runs_and_artifacts_lie_in_the_home_under_our_experiment(first: Any, home: Path, tracking: Tracking) -> None:
     experiment = tracking.client.get_experiment(first["experiment_id"])
     assert experiment.name == "screentest"
     for stage in first["stages"]:
@@ -130,7 +130,7 @@ def test_runs_and_artifacts_lie_in_the_home_under_our_experiment(first, home, tr
     assert not any((home / "work").glob("*-*/"))  # nothing is left half done
 
 
-def test_every_number_leads_to_rows_that_are_intact(first, home):
+def test_every_number_leads_to_rows_that_are_intact(first: Any, home: Path) -> None:
     for estimate in first["estimates"]:
         walked = screentest("trace", first["run_id"], estimate["key"], "--json", home=home).json
         assert walked["sources"], estimate["key"]
@@ -140,7 +140,7 @@ def test_every_number_leads_to_rows_that_are_intact(first, home):
             assert source["fingerprint"]
 
 
-def test_an_altered_row_is_noticed(first, home, tracking):
+def test_an_altered_row_is_noticed(first: Any, home: Path, tracking: Tracking) -> None:
     (source,) = next(e["sources"] for e in first["estimates"] if e["key"] == "heldout_loss/base")
     path = tracking.folder(source["run_id"]) / source["artifact"]
     kept = path.read_bytes()
@@ -153,7 +153,7 @@ def test_an_altered_row_is_noticed(first, home, tracking):
         path.write_bytes(kept)
 
 
-def test_the_report_can_be_rendered_again_elsewhere(first, home, tmp_path):
+def test_the_report_can_be_rendered_again_elsewhere(first: Any, home: Path, tmp_path: Path) -> None:
     ran = screentest("report", "latest", "--out", tmp_path / "again", "--json", home=home)
     for key in ("report", "markdown", "json"):
         assert Path(ran.json[key]).parent == tmp_path / "again"
@@ -162,7 +162,7 @@ def test_the_report_can_be_rendered_again_elsewhere(first, home, tmp_path):
     assert screentest("report", first["run_id"], "--out", tmp_path / "by-id", home=home).code == 0
 
 
-def test_the_adapter_is_registered_with_its_origin(first, home, tracking):
+def test_the_adapter_is_registered_with_its_origin(first: Any, home: Path, tracking: Tracking) -> None:
     (adapter,) = screentest("adapters", "list", "--json", home=home).json["adapters"]
     assert adapter["aliases"] == ["candidate"]
     prepared = next(s for s in first["stages"] if s["name"] == "prepare")
@@ -171,7 +171,7 @@ def test_the_adapter_is_registered_with_its_origin(first, home, tracking):
     assert adapter["metrics"]["validation_loss"] > 0
 
 
-def test_the_declaration_is_tagged_before_the_first_reply_and_looks_are_counted(first, tracking):
+def test_the_declaration_is_tagged_before_the_first_reply_and_looks_are_counted(first: Any, tracking: Tracking) -> None:
     record = read_json(Path(first["report"]).with_name("report.json"))["record"]
     assert record["declaration"]["status"] == "before"
     assert record["declaration"]["n_test_looks"] == 1
@@ -180,7 +180,7 @@ def test_the_declaration_is_tagged_before_the_first_reply_and_looks_are_counted(
             assert record["declaration"]["digest"] in tracking.run(stage["run_id"]).tags["declaration"].split()
 
 
-def test_questions_that_were_changed_after_the_replies_say_so(world, home, first, tmp_path):
+def test_questions_changed_after_the_replies_say_so(world: World, home: Path, first: Any, tmp_path: Path) -> None:
     changed = yaml.safe_load(world.experiment.read_text())
     for measure in changed["measures"].values():
         if measure and "smallest_effect" in measure:
@@ -196,7 +196,7 @@ def test_questions_that_were_changed_after_the_replies_say_so(world, home, first
     assert "declared after" in Path(result["report"]).read_text().lower()
 
 
-def test_an_adapter_is_not_asked_about_its_own_training_films(world, home, first):
+def test_an_adapter_is_not_asked_about_its_own_training_films(world: World, home: Path, first: Any) -> None:
     compared = ("compare", world.base, "tiny-sft@candidate", "--corpus", "sample", "--prompts", 10)
     other = tiny_recipe(world.recipe.with_name("other.yaml"), world.base, name="other-split", data__train_tokens=1000)
     trained = screentest("sft", other, "--split-seed", 3, "--limit", 60, "--json", home=home)
@@ -230,7 +230,7 @@ GENERATION = """
 """
 
 
-def test_killed_in_training_and_in_generation_it_ends_with_the_same_numbers(world, first, tmp_path):
+def test_killed_in_training_and_generation_it_ends_with_equal_numbers(world: World, first: Any, tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "killed")
     world.dies(home, after=TRAINING)
     assert list((home / "work").glob("sft-*/checkpoints/*"))
@@ -254,7 +254,7 @@ def test_killed_in_training_and_in_generation_it_ends_with_the_same_numbers(worl
     assert not any((home / "work").glob("*-*/"))
 
 
-def test_the_same_seed_in_another_home_gives_the_same_replies_and_force_runs_again(world, home, first):
+def test_a_seed_gives_the_same_replies_in_any_home_and_force_runs_again(world: World, home: Path, first: Any) -> None:
     forced = world.run(home, "--force").json
     assert not any(stage["reused"] for stage in forced["stages"])
     assert numbers(forced) == numbers(first)

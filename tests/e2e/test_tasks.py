@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import Ran, fresh_home, screentest
 
 import screentest as st
-from harness.task_kinds import TASKS
+from harness.task_kinds import TASKS, TaskName
 
 pytestmark = pytest.mark.slow
 
@@ -36,17 +37,17 @@ class World:
         return screentest("compare", self.few, many or self.many, "--data", data or self.data, *more, home=self.home)
 
 
-def write(file: Path, rows: list[dict]) -> Path:
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("tasks"))
 
 
-def test_recordings_get_a_verdict_on_right_answers_and_a_report_without_film(world):
+def test_recordings_get_a_verdict_on_right_answers_and_a_report_without_film(world: World) -> None:
     ran = world.compare("--json")
     (match,) = [e for e in ran.json["estimates"] if e["name"] == "exact_match" and "contrast" in e]
     assert match["in_family"]
@@ -61,7 +62,7 @@ def test_recordings_get_a_verdict_on_right_answers_and_a_report_without_film(wor
     assert "questions" in html.read_text()
 
 
-def test_a_dry_run_is_the_table_and_exits_with_2_where_something_lacks(world, tmp_path):
+def test_a_dry_run_is_the_table_and_exits_with_2_where_something_lacks(world: World, tmp_path: Path) -> None:
     told = world.compare("--dry-run", "--json").json
     assert {"task", "prompts", "references", "stages"} <= {check["what"] for check in told["checks"]}
     strangers = write(tmp_path / "strangers.jsonl", [{"prompt_id": "x", "text": "?"}])
@@ -73,7 +74,7 @@ def test_a_dry_run_is_the_table_and_exits_with_2_where_something_lacks(world, tm
     assert (unknown.code, "must be one of dialogue" in unknown.stderr) == (2, True)
 
 
-def test_a_task_that_was_said_takes_the_place_of_the_guess(world):
+def test_a_task_that_was_said_takes_the_place_of_the_guess(world: World) -> None:
     ran = world.compare("--task", "code-like", "--json")
     assert {e["name"] for e in ran.json["estimates"] if e.get("in_family")} == {"code_match", "edit_similarity"}
     assert "taken for" not in ran.stderr
@@ -85,12 +86,14 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "dialogue"])
-def test_a_report_whose_judge_has_controls_of_the_task_speaks_of_that_task_alone(world, tmp_path, monkeypatch, task):
-    asked: list = []
+def test_a_report_whose_judge_has_controls_of_the_task_speaks_of_that_task_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: TaskName
+) -> None:
+    asked: list[st.JudgedItem] = []
     criteria = ["relevance", "fluency", "consistency"]
 
     @st.judge(family="rules", criteria=criteria)
-    def long_is_good(items):
+    def long_is_good(items: list[st.JudgedItem]) -> list[dict[str, float]]:
         asked.extend(items)
         return [{name: float(len(item.reply)) for name in criteria} for item in items]
 

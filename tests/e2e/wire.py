@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Response, WebSocket
 
 
 class Wire:
@@ -22,12 +22,13 @@ class Wire:
         page.on("response", self._keep)
         page.on("console", lambda message: self.received.append(message.text.encode()))
 
-    def _listen(self, socket) -> None:  # type: ignore[no-untyped-def]
+    def _listen(self, socket: WebSocket) -> None:
         self.sent.append(socket.url.encode())
         socket.on("framesent", lambda data: self.sent.append(_bytes(data)))
-        socket.on("framereceived", lambda data: (self.frames.append(_bytes(data)), self.received.append(_bytes(data))))
+        socket.on("framereceived", lambda data: self.frames.append(_bytes(data)))
+        socket.on("framereceived", lambda data: self.received.append(_bytes(data)))
 
-    def _keep(self, response) -> None:  # type: ignore[no-untyped-def]
+    def _keep(self, response: Response) -> None:
         self.received.append(f"{response.url} {response.headers}".encode())
         if not re.search(r"/static/(js|css|media)/", response.url):  # Streamlit's own files
             try:

@@ -17,12 +17,12 @@ from stories import Ran, fresh_home, screentest
 
 import pipelines  # noqa: F401  # declares the stages
 from harness.experiment.measured_arms import SCORES
-from harness.experiment.session import Session
+from harness.experiment.session import OnProgress, Session
 from harness.judging.results import ScoredGeneration
 from harness.settings import Settings
 from harness.store.artifacts import write_parquet
 from harness.store.database import open_database
-from harness.store.tracking import Tracking
+from harness.store.tracking import Stage, Tracking
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import SHUFFLED
 from harness.studies.serving import RatingTask, next_task
@@ -116,10 +116,11 @@ def judged_run(
     ]  # fmt: skip
     session = world.session()
     config = {"bias": bias, "mode": mode, "noise": noise, "criteria": list(criteria)}
-    return session.stage(
-        "judge", label="Judge", revision=1, config=config, inputs={},
-        work=lambda stage, on_progress: write_parquet(stage.folder / SCORES, rows, ScoredGeneration) and None,
-    ).run_id  # fmt: skip
+
+    def work(stage: Stage, on_progress: OnProgress) -> None:
+        write_parquet(stage.folder / SCORES, rows, ScoredGeneration)
+
+    return session.stage("judge", label="Judge", revision=1, config=config, inputs={}, work=work).run_id
 
 
 def mark_all(store: Engine, tokens: list[str]) -> None:

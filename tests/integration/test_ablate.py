@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory, base) -> Path:
+def file(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     return tiny_ablation(tmp_path_factory.mktemp("ablation"), base)
 
 
@@ -34,18 +34,18 @@ def arguments(file: Path, *more: object) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh_home(tmp_path_factory.mktemp("two-workers") / "mlruns")
 
 
 @pytest.fixture(scope="module")
-def first(file, home) -> Any:
+def first(file: Path, home: Path) -> Any:
     """Two workers that log through a server of the driver's."""
     return screentest(*arguments(file, "--workers", 2), home=home).json
 
 
 @pytest.fixture(scope="module")
-def tracking(home, first) -> Tracking:
+def tracking(home: Path, first: Any) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
 
 
@@ -54,7 +54,7 @@ def numbers(result: Any) -> list[dict[str, Any]]:
     return [{key: estimate[key] for key in keys} for estimate in result["estimates"]]
 
 
-def test_shared_stages_run_once(first, tracking):
+def test_shared_stages_run_once(first: Any, tracking: Tracking) -> None:
     assert first["stage_counts"] == {"prepare": 1, "sft": 6, "generate": 6, "heldout": 6, "metrics": 1}
     for kind, n in first["stage_counts"].items():
         done = [r for r in tracking.find(stage=kind) if "reused_from" not in r.tags]
@@ -62,14 +62,14 @@ def test_shared_stages_run_once(first, tracking):
     assert first["missing"] == {}
 
 
-def test_the_numbers_have_their_degrees_of_freedom(first):
+def test_the_numbers_have_their_degrees_of_freedom(first: Any) -> None:
     (contrast,) = [e for e in first["estimates"] if e["key"] == "heldout_loss/a5-none"]
     assert contrast["df"] >= 2  # three seeds
     assert contrast["n"] == 20  # prompts, each once a seed
     assert (contrast["n_crossed"], contrast["crossed"]) == (3, "seed")
 
 
-def test_arms_nest_under_one_parent_with_their_settings(first, tracking):
+def test_arms_nest_under_one_parent_with_their_settings(first: Any, tracking: Tracking) -> None:
     children = tracking.children(first["run_id"])
     arms = [run for run in children if run.stage == "arm"]
     assert sorted(run.name for run in arms) == [f"{arm} · {seed}" for arm in ("a5", "none") for seed in (1, 2, 3)]
@@ -83,18 +83,18 @@ def test_arms_nest_under_one_parent_with_their_settings(first, tracking):
     assert "prepare" in {run.stage for run in children}
 
 
-def test_the_server_is_gone_and_left_nothing_running(first, tracking):
+def test_the_server_is_gone_and_left_nothing_running(first: Any, tracking: Tracking) -> None:
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tracking.settings.home) not in "\n".join(line for line in listed.splitlines() if "mlflow" in line)
     assert tracking.find(status="RUNNING") == []
 
 
-def test_artifacts_lie_in_the_home(first, tracking, home):
+def test_artifacts_lie_in_the_home(first: Any, tracking: Tracking, home: Path) -> None:
     for run in tracking.find(stage="sft"):
         assert tracking.folder(run.run_id).is_relative_to(home)
 
 
-def test_a_second_call_reuses_every_stage_and_says_the_same(first, file, home):
+def test_a_second_call_reuses_every_stage_and_says_the_same(first: Any, file: Path, home: Path) -> None:
     told = screentest(*arguments(file, "--dry-run"), home=home).json
     assert {c["what"]: c["found"] for c in told["checks"]}["stages"] == "20 of 20 stand"
     again = screentest(*arguments(file, "--workers", 1), home=home).json
@@ -102,7 +102,7 @@ def test_a_second_call_reuses_every_stage_and_says_the_same(first, file, home):
     assert numbers(again) == numbers(first)
 
 
-def test_its_seeds_are_a_pilot_for_the_next(first, home):
+def test_its_seeds_are_a_pilot_for_the_next(first: Any, home: Path) -> None:
     """The plan knows what the contrast knows: three seeds show its own effect as surely as the components say."""
     (contrast,) = [e for e in first["estimates"] if e["key"] == "heldout_loss/a5-none"]
     asked = ("power", "seeds", first["run_id"], "--measure", "heldout_loss", "--treatment", "a5", "--control", "none")
@@ -112,7 +112,7 @@ def test_its_seeds_are_a_pilot_for_the_next(first, home):
     assert screentest("power", "simulate", first["run_id"], *asked[3:], "--films", 9, home=home).code == 2
 
 
-def test_the_report_shows_the_design_and_each_seed(first):
+def test_the_report_shows_the_design_and_each_seed(first: Any) -> None:
     page = Path(first["report"]).read_text()
     for words in ("From seed to seed", "Held still", "sft.neftune_alpha", "Cost", "3 training seeds"):
         assert words in page
@@ -120,7 +120,7 @@ def test_the_report_shows_the_design_and_each_seed(first):
     assert "## From seed to seed" in markdown
 
 
-def test_a_driver_that_is_killed_is_followed_by_one_that_ends_with_the_same_numbers(first, file, tmp_path):
+def test_after_a_killed_driver_another_ends_with_the_same_numbers(first: Any, file: Path, tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "mlruns")
     words = command(*arguments(file, "--workers", 1))
     driver = subprocess.Popen(words, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -139,7 +139,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_ends_with_the_same_numb
     assert len(store.find(stage="ablate", status="KILLED")) == 1
 
 
-def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
+def test_an_arm_that_fails_is_tried_again_and_reported_missing(base: Path, tmp_path: Path) -> None:
     """A learning rate that makes the loss no number: the training refuses to go on, each time."""
     file = tiny_ablation(
         tmp_path / "failing", base, factor="sft.optimizer.learning_rate", train_tokens=3000,
@@ -163,7 +163,7 @@ def test_an_arm_that_fails_is_tried_again_and_reported_missing(base, tmp_path):
     assert "wild · 1" in Path(result["report"]).read_text()
 
 
-def test_what_cannot_be_run_is_refused_with_code_2_before_any_run_exists(base, tmp_path):
+def test_what_cannot_be_run_is_refused_with_code_2_before_any_run_exists(base: Path, tmp_path: Path) -> None:
     file = tiny_ablation(tmp_path / "bad", base, contrasts=[{"name": "x", "arms": ["a5", "a6"]}])
     home = fresh_home(tmp_path / "mlruns")
     ran = screentest("ablate", file, home=home)

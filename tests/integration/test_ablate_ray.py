@@ -8,11 +8,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 import pytest
-from ablations import tiny_ablation
+from ablations import OWN, tiny_ablation
 from fakes import tiny_checkpoint
 from stories import REPOSITORY, command, environment, fresh_home, spawned
 from waiting import wait_until
@@ -32,7 +33,7 @@ ray = pytest.importorskip("ray", reason="Ray comes with screentest[cluster]")
 
 
 @contextlib.contextmanager
-def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
+def nodes(head: dict[str, Any], *others: dict[str, Any]) -> Iterator[str]:
     """A cluster with these resources, for the time of the block."""
     from ray.cluster_utils import Cluster
 
@@ -49,9 +50,17 @@ def nodes(head: dict[str, int], *others: dict[str, int]) -> Iterator[str]:
             made.shutdown()
 
 
-def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path):
+def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_at_a_time(tmp_path: Path) -> None:
     base, home, log = tiny_checkpoint(tmp_path / "base"), fresh_home(tmp_path / "mlruns"), tmp_path / "driver.log"
-    file = tiny_ablation(tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures={"heldout_loss": {}})
+    measures = {
+        "heldout_loss": {}, "asks_back": {"measure": "own_things:asks_back"},
+        "politeness": {"judge": "own_things:polite"},
+    }  # fmt: skip
+    file = tiny_ablation(
+        tmp_path / "ablation", base, seeds=[1], train_tokens=3000, measures=measures, controls=4,
+        family={"measures": ["heldout_loss", "asks_back"]},
+    )  # fmt: skip
+    (tmp_path / "ablation" / "own_things.py").write_text(OWN)
     store = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
     with nodes({"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as address, log.open("w") as said:
         words = ("ablate", file, "--executor", "ray", "--address", address, "--workers", 2, "--gpus", 1, "--limit", 40)
@@ -64,8 +73,10 @@ def test_an_ablation_outlives_a_worker_and_its_driver_and_a_gpu_trains_one_arm_a
         assert len(store.originals(stage="sft")) == 1, log.read_text()  # with one device no arm trains beside another
         again = spawned(*words, "--json", home=home).json  # stdout holds the result alone
     assert again["missing"] == {}
-    assert again["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
-    assert {e["key"] for e in again["estimates"]} >= {"heldout_loss/a5-none"}
+    counts = {"prepare": 1, "sft": 2, "heldout": 2, "generate": 2, "measure": 1, "judge": 2, "qualify": 1}
+    assert again["stage_counts"].items() >= counts.items()
+    keys = {e["key"] for e in again["estimates"]}
+    assert keys >= {"heldout_loss/a5-none", "asks_back/a5-none", "politeness/a5-none"}
     assert any(stage["reused"] for stage in again["stages"])
     assert store.find(status="RUNNING") == []
     trained = store.originals(stage="sft")
@@ -85,7 +96,7 @@ def _workers_at(task: str) -> list[psutil.Process]:
     return found
 
 
-def test_a_remote_worker_refuses_a_sqlite_store():
+def test_a_remote_worker_refuses_a_sqlite_store() -> None:
     from harness.experiment.workers.ray_workers import refuse_sqlite
 
     with pytest.raises(InputError, match="MLflow server"):

@@ -49,7 +49,7 @@ def recipe(folder: Path, base: Path, **optimizer: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("base"), kind="qwen2")
 
 
@@ -80,8 +80,9 @@ def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
 def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path, *, step: int = 2) -> None:
     """SIGKILL for the launcher and all that it started, once the checkpoint of a step is complete."""
     wait_until(lambda: any(home.rglob(f"checkpoint-{step}/complete.json")), process=process, poll=0.005)
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+    for each in psutil.Process(process.pid).children(recursive=True):
         each.kill()
+    process.kill()
     process.communicate()
 
 
@@ -123,7 +124,7 @@ def assert_same(one: Trained, two: Trained) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(base, tmp_path_factory) -> Path:
+def alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which one process has trained the SFT adapter."""
     folder = tmp_path_factory.mktemp("alone")
     home = fresh_home(folder / "home")
@@ -132,7 +133,9 @@ def alone(base, tmp_path_factory) -> Path:
     return home
 
 
-def test_two_processes_killed_and_gone_on_with_in_other_layouts_reach_the_adapter_of_one(alone, base, tmp_path):
+def test_two_processes_killed_and_gone_on_with_in_other_layouts_reach_the_adapter_of_one(
+    alone: Path, base: Path, tmp_path: Path
+) -> None:
     home, file = fresh_home(tmp_path / "home"), recipe(tmp_path, base)
     kill_at_a_checkpoint(begin(DDP, "sft", file, home=home), home)
     kill_at_a_checkpoint(begin(SHARDED, "sft", file, home=home), home, step=4)
@@ -148,7 +151,7 @@ def test_two_processes_killed_and_gone_on_with_in_other_layouts_reach_the_adapte
 
 
 @pytest.fixture(scope="module")
-def preferring(alone, base) -> list[str]:
+def preferring(alone: Path, base: Path) -> list[str]:
     """What trains the SFT adapter of that home on preferences: 17 pairs, in packs that do not divide evenly."""
     folder = alone.parent
     rows = [
@@ -164,7 +167,7 @@ def preferring(alone, base) -> list[str]:
     return ["dpo", str(file), "--pairs", str(pairs)]
 
 
-def test_two_processes_killed_and_gone_on_with_prefer_as_one(alone, preferring):
+def test_two_processes_killed_and_gone_on_with_prefer_as_one(alone: Path, preferring: list[str]) -> None:
     """Its reference answers lie with the checkpoints."""
     kill_at_a_checkpoint(begin(DDP, *preferring, home=alone), alone)
     for start, more in ((ALONE, []), (SHARDED, ["--force"])):
@@ -176,7 +179,7 @@ def test_two_processes_killed_and_gone_on_with_prefer_as_one(alone, preferring):
     assert_same(whole, resumed)
 
 
-def test_sharding_that_accelerate_would_leave_out_is_refused(base, tmp_path):
+def test_sharding_that_accelerate_would_leave_out_is_refused(base: Path, tmp_path: Path) -> None:
     start = [*FSDP, COMMAND]
     done = run(start, "sft", recipe(tmp_path, base), home=fresh_home(tmp_path / "home"))
     assert done.code != 0

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from ablations import tiny_ablation
+from ablations import OWN, tiny_ablation
 from fakes import tiny_adapter, tiny_checkpoint
-from stories import fresh_home, spawned
+from stories import fresh_home, screentest, spawned
 
 import screentest as st
+from harness.doors import functions
 from harness.errors import InputError
 from harness.models.bases import resolve_base
 
 pytestmark = pytest.mark.slow
 
-OWN = '''import screentest as st
-
-@st.measure(better="higher", unit="share", is_rate=True, smallest_effect=0.05)
-def asks_back(reply: str) -> bool:
-    """Share of replies that hold a word with an e."""
-    return "e" in reply
-
-@st.judge(family="rules", criteria=["politeness"])
-def polite(items):
-    return [float(len(item.reply)) for item in items]
-'''
+KIT = """[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "own-kit"
+version = "1"
+[project.entry-points]
+"screentest.measures" = {asks_back = "own_kit:asks_back"}
+"screentest.judges" = {polite-words = "own_kit:polite"}
+"screentest.corpora" = {harbour = "own_kit:harbour"}
+[tool.setuptools]
+packages = ["own_kit"]
+package-data = {own_kit = ["*.jsonl"]}
+"""
+HARBOUR = "\nfrom pathlib import Path\ndef harbour(): return Path(__file__).with_name('harbour.jsonl')\n"
 TEXT = "the boat is in since noon and nobody kept a letter for you my dear so why are we still here tonight"
 WORDS = TEXT.split()
 ROWS = [
@@ -50,26 +58,27 @@ class World:
         self.adapter = str(folder / "adapter")
         (folder / "own_things.py").write_text(OWN)
 
-    def compare(self, a, b, **how):
+    def compare(self, a: Any, b: Any, **how: Any) -> st.Found:
         return st.compare(a, b, data=how.pop("data", ROWS), task="dialogue", prompts=24, max_new_tokens=6, **how)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("front"))
 
 
 @pytest.fixture(autouse=True)
-def here(world, monkeypatch) -> None:
+def here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCREENTEST_HOME", str(world.home))
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_compare_with_own_measures_gives_an_answer_rows_and_a_report(world, monkeypatch, tmp_path):
+def test_own_measures_give_answer_rows_and_report(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.syspath_prepend(world.folder)
-    from own_things import asks_back, polite
-
-    measures = [asks_back, polite, "heldout_loss"]
+    own = importlib.import_module("own_things")
+    measures = [own.asks_back, own.polite, "heldout_loss"]
     found = world.compare(world.base, world.adapter, measures=measures)
     verdicts = {c.measure: c for c in found.verdicts}
     assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness", "heldout_loss"]
@@ -92,7 +101,7 @@ def test_compare_with_own_measures_gives_an_answer_rows_and_a_report(world, monk
     assert {run.run_id for run in again.tracking.originals(stage="generate")} <= before
 
 
-def test_models_in_memory_and_functions_are_variants(world):
+def test_models_in_memory_and_functions_are_variants(world: World) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -107,7 +116,7 @@ def test_models_in_memory_and_functions_are_variants(world):
     assert odd.record.absences
 
 
-def test_evaluate_reads_functions_beside_the_file(world):
+def test_evaluate_reads_functions_beside_the_file(world: World) -> None:
     (world.folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     file = world.folder / "experiment.yaml"
     file.write_text(
@@ -121,7 +130,7 @@ def test_evaluate_reads_functions_beside_the_file(world):
     assert "asks_back" in st.evaluate(file).to_pandas().name.tolist()
 
 
-def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_cannot_travel(world):
+def test_workers_take_them_from_their_modules_or_it_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     measures = {
         "heldout_loss": {"smallest_effect": {"value": 0.02, "unit": "bits_per_byte"}},
         "asks_back": {"measure": "own_things:asks_back"},
@@ -136,20 +145,67 @@ def test_ablate_on_two_workers_takes_them_from_their_module_and_refuses_what_can
     assert shown["asks_back"]["unit"] == "share"
     assert shown["politeness"]["verdict"] == "exploratory"
     assert ran.json["missing"] == {}
-    found = st.ablate(file, limit=60)
-    assert found.rows("asks_back").variant.nunique() == 2
+    (world.folder / "elsewhere").mkdir()
+    counts = 'import screentest as st\n@st.measure(better="lower")\ndef letters(reply): return len(reply)\n'
+    (world.folder / "elsewhere" / "own_counts.py").write_text(counts)
+    monkeypatch.syspath_prepend(world.folder / "elsewhere")  # of this process alone
+    found = st.ablate(file, limit=60, measures=[importlib.import_module("own_counts").letters])
+    assert {found.rows(measure).variant.nunique() for measure in ("asks_back", "letters")} == {2}
 
-    @st.measure(better="lower")
-    def local(reply):
-        return 0
-
-    with pytest.raises(InputError, match="must lie in a module for `ablate`"):
-        st.ablate(file, measures=[local])
+    local = st.measure(lambda reply: 0, better="lower", name="local")
+    for executor in ("local", "ray"):
+        with pytest.raises(InputError, match="must lie in a module for `ablate`"):
+            st.ablate(file, measures=[local], executor=executor)
 
 
-def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world):
+def test_what_a_package_offers_is_found_by_name(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "own_kit").mkdir(parents=True)
+    (source / "pyproject.toml").write_text(KIT)
+    (source / "own_kit" / "__init__.py").write_text(OWN + HARBOUR)
+    rows = "".join(json.dumps(row | {"split": "test"}) + "\n" for row in ROWS).replace("boat", "barge")
+    (source / "own_kit" / "harbour.jsonl").write_text(rows)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", target, source], check=True)
+    monkeypatch.syspath_prepend(target)
+    monkeypatch.setattr(functions, "_LIBRARIES", (*functions._LIBRARIES, str(target)))
+    named: dict[str, Any] = {"corpus": "harbour", "task": "dialogue"}
+
+    def anew() -> set[str]:
+        """The stages that a command runs anew."""
+        options = [word for key, value in named.items() for word in (f"--{key}", value)]
+        claimed = ("--measure", "asks_back", "--judge", "polite-words", "--prompts", 24, "--max-new-tokens", 6)
+        ran = screentest("compare", world.base, world.adapter, *options, *claimed, "--json", home=world.home).json
+        assert {"asks_back", "politeness"} <= {e["name"] for e in ran["estimates"] if e.get("contrast")}
+        return {stage["name"] for stage in ran["stages"] if not stage["reused"]}
+
+    assert {"generate", "measure", "judge"} <= anew()
+    found = st.compare(
+        world.base, world.adapter, measures=["asks_back", "polite-words"], prompts=24, max_new_tokens=6, **named
+    )
+    assert [c.measure for c in found.verdicts if c.in_family] == ["asks_back", "politeness"]
+    assert "polite-words" in st.judges().judge.tolist()
+    assert not {"generate", "measure", "judge"} & anew()
+    file = tmp_path / "experiment.yaml"
+    file.write_text(
+        f"schema: 1\nname: kit\nquestion: Does it ask?\nvariants:\n  base: {{model: {world.base}}}\n"
+        f"  tuned: {{adapter: {world.adapter}}}\ncontrol: base\ndata: {{corpus: harbour, prompts: 12}}\n"
+        "decoding: {max_new_tokens: 6}\nmeasures:\n  asks_back: {}\n  politeness: {judge: polite-words}\n"
+        "contrasts: [{name: tuned-base, arms: [tuned, base]}]\nfamily: {measures: [asks_back]}\n"
+    )
+    names = {e["name"] for e in screentest("evaluate", file, "--json", home=world.home).json["estimates"]}
+    assert {"asks_back", "politeness"} <= names
+    installed = target / "own_kit" / "__init__.py"
+    installed.write_text(installed.read_text().replace('"e" in reply', '"a" in reply'))
+    del sys.modules["own_kit"]
+    assert {"generate", "measure", "judge"} & anew() == {"measure", "judge"}
+    (target / "own_kit" / "harbour.jsonl").write_text(rows.replace("barge", "ship"))
+    assert "generate" in anew()
+
+
+def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(world: World) -> None:
     @st.judge(family="rules", criteria=["fluency"])
-    def long_is_good(items):
+    def long_is_good(items: list[st.JudgedItem]) -> list[int]:
         return [len(item.reply) for item in items]
 
     table = st.qualify(long_is_good, n=4)
@@ -168,6 +224,6 @@ def test_a_judge_is_qualified_and_one_word_of_python_is_enough_for_the_rest(worl
         (3, "a list of dicts"),
     ],
 )
-def test_data_that_are_none_are_a_sentence(world, data, said):
+def test_data_that_are_none_are_a_sentence(world: World, data: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         world.compare(world.base, world.adapter, data=data)

@@ -15,13 +15,13 @@ RECORDS = Path(__file__).parents[1] / "golden" / "experiments"
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory) -> Workshop:
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     folder = tmp_path_factory.mktemp("shipped")
     return Workshop(folder / "workshop", home=fresh_home(folder / "mlruns"))
 
 
 @pytest.mark.parametrize("name", [*EVALUATIONS, *ABLATIONS])
-def test_the_numbers_are_those_on_record(workshop, name):
+def test_the_numbers_are_those_on_record(workshop: Workshop, name: str) -> None:
     record = record_of(workshop.run(name))
     found = numbers_of(record)
     recorded = json.loads((RECORDS / f"{name}.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def lines(file: Path, rows: list[dict[str, object]]) -> Path:
     return file
 
 
-def test_a_judge_is_held_against_people_who_rated_different_items(home, tmp_path, truth):
+def test_a_judge_is_held_against_people_who_rated_other_items(home: Path, tmp_path: Path, truth: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     people = [
         {"item": f"p{i}", "rater": rater, "criterion": "coherence", "scale": "1-5", "cluster": f"f{i // 4}",
@@ -36,10 +37,11 @@ def test_a_judge_is_held_against_people_who_rated_different_items(home, tmp_path
     ]  # fmt: skip
     made = screentest("ratings", "import", lines(tmp_path / "marks.jsonl", people), "--json", home=home).json
     assert (made["study"], made["kind"], made["ratings"]) == ("marks", "likert", len(people))
-    samples = [
+    samples: list[dict[str, Any]] = [
         {"item": f"p{i}", "criterion": "coherence", "value": [f"Because it is so.\nScore: {truth[i]}", "A 3, I'd say"]}
         for i in range(ITEMS)
-    ] + [{"item": "p999", "criterion": "coherence", "value": ["Score: 3"]}]
+    ]
+    samples += [{"item": "p999", "criterion": "coherence", "value": ["Score: 3"]}]
     file = lines(tmp_path / "judge.jsonl", samples)
     how = ("--judge", "their-judge", "--scale", "1-5", "--form", "explain", "--study", "marks")
     judge = screentest("judge", "import", file, *how, "--json", home=home).json
@@ -58,7 +60,7 @@ def test_a_judge_is_held_against_people_who_rated_different_items(home, tmp_path
     assert "Pearson" in shown
 
 
-def test_a_judges_bad_row_is_named_by_file_and_line(home, tmp_path):
+def test_a_judges_bad_row_is_named_by_file_and_line(home: Path, tmp_path: Path) -> None:
     row = {"item": "p1", "criterion": "coherence", "value": 2}
     for bad, reason in (
         ({**row, "item": None}, "`item`"),

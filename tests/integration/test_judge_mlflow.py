@@ -63,7 +63,7 @@ def test_a_judge_is_a_scorer_of_mlflow_genai(tracking: Tracking) -> None:
 
 
 def test_a_pairwise_judge_scores_against_the_expected_reply() -> None:
-    verdicts = {"It sank.": "A", "tie": "tie", "mute": None}
+    verdicts: dict[str, Any] = {"It sank.": "A", "tie": "tie", "mute": None}
     judge = ScriptedComparer(
         verdict=lambda a, b, c: verdicts[a] if a in verdicts else "B" if b == "It sank." else verdicts[b],
         criteria=CRITERIA[:1],

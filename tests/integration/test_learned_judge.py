@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from stories import EXPERIMENTS, fresh_home, screentest
@@ -11,7 +12,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 LEARNED = EXPERIMENTS / "judges" / "learned"
 
 
-def test_it_tells_faults_that_nobody_taught_it(tmp_path):
+def test_it_tells_faults_that_nobody_taught_it(tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "mlruns")
     first = screentest("judge", "qualify", LEARNED, "--json", home=home)
     found = {row["criterion"]: row for row in first.json}

@@ -20,9 +20,11 @@ from harness.store.tracking import Tracking
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 
+Done = subprocess.CompletedProcess[str]
+
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `mlflow run` looks at, with the experiments beside it."""
     folder = tmp_path_factory.mktemp("project") / "checkout"
     folder.mkdir()
@@ -35,7 +37,7 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("base"))
 
 
@@ -56,18 +58,18 @@ def mlflow_run(checkout: Path, entry: str, *parameters: str) -> subprocess.Compl
 
 
 @pytest.fixture(scope="module")
-def ran(checkout, base) -> subprocess.CompletedProcess[str]:
+def ran(checkout: Path, base: Path) -> subprocess.CompletedProcess[str]:
     done = mlflow_run(checkout, "prepare", "corpus=sample", f"base={base}")
     assert done.returncode == 0, done.stderr
     return done
 
 
 @pytest.fixture
-def tracking(checkout, ran) -> Tracking:
+def tracking(checkout: Path, ran: Done) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(checkout / "mlruns")}))
 
 
-def test_the_child_adopts_the_run_that_mlflow_made(ran, tracking):
+def test_the_child_adopts_the_run_that_mlflow_made(ran: Done, tracking: Tracking) -> None:
     (run,) = tracking.find(stage="prepare", status=None)
     assert run.status == "FINISHED"
     assert run.tags["mlflow.project.entryPoint"] == "prepare"  # MLflow's own mark and ours on one run
@@ -77,7 +79,7 @@ def test_the_child_adopts_the_run_that_mlflow_made(ran, tracking):
     assert tracking.client.get_run(run.run_id).data.params["corpus"] == "sample"
 
 
-def test_everything_lies_under_the_one_home(ran, tracking, checkout):
+def test_everything_lies_under_the_one_home(ran: Done, tracking: Tracking, checkout: Path) -> None:
     (run,) = tracking.find(stage="prepare", status=None)
     folder = tracking.folder(run.run_id)
     assert (folder / "manifest.json").is_file()
@@ -87,7 +89,7 @@ def test_everything_lies_under_the_one_home(ran, tracking, checkout):
     assert not (checkout / "mlflow.db").exists()
 
 
-def test_a_stage_of_another_road_is_reused(ran, checkout, base, tracking):
+def test_a_stage_of_another_road_is_reused(ran: Done, checkout: Path, base: Path, tracking: Tracking) -> None:
     """`screentest prepare` with nothing set finds what `mlflow run` has done, and leaves no run of its own."""
     env = {k: v for k, v in environment(checkout).items() if k != "MLFLOW_TRACKING_URI"}
     program = "from pipelines.cli import main; main()"
@@ -101,7 +103,7 @@ def test_a_stage_of_another_road_is_reused(ran, checkout, base, tracking):
     assert [run.run_id for run in tracking.find(stage="prepare", status=None)] == [result["run_id"]]
 
 
-def test_a_run_that_fails_fails_for_mlflow_too(checkout, ran, tracking):
+def test_a_run_that_fails_fails_for_mlflow_too(checkout: Path, ran: Done, tracking: Tracking) -> None:
     done = mlflow_run(checkout, "prepare", "corpus=casablanca")
     assert done.returncode != 0
     assert "`casablanca`" in done.stderr
@@ -109,7 +111,9 @@ def test_a_run_that_fails_fails_for_mlflow_too(checkout, ran, tracking):
     assert newest.status == "FAILED"
 
 
-def test_an_ablation_adopts_the_run_and_nests_its_arms_under_it(checkout, base, ran, tracking):
+def test_an_ablation_adopts_the_run_and_nests_its_arms_under_it(
+    checkout: Path, base: Path, ran: Done, tracking: Tracking
+) -> None:
     quick = {"recipes": {"sft": "recipe.yaml"}, "seeds": [1]}
     tiny_ablation(checkout / "ablation", base, measures={"heldout_loss": {}}, profiles={"quick": quick})
     done = mlflow_run(checkout, "ablate", "config=ablation/ablation.yaml", "profile=quick", "workers=1")

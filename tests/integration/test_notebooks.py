@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 @pytest.mark.filterwarnings("default")  # of the kernel's machinery
-def test_a_notebook_runs_and_says_what_it_has_on_record(file, tmp_path, monkeypatch):
+def test_a_notebook_runs_and_says_what_is_recorded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PYTHONPATH", str(file.parents[2]))
@@ -25,10 +26,10 @@ def test_a_notebook_runs_and_says_what_it_has_on_record(file, tmp_path, monkeypa
     assert [kinds(cell) for cell in notebook.cells if cell.cell_type == "code"] == recorded
 
 
-def kinds(cell) -> set[str]:
+def kinds(cell: Any) -> set[str]:
     """The forms of what a cell shows for itself; progress comes and goes."""
     return {kind for output in cell.outputs if output.output_type == "execute_result" for kind in output.data}
 
 
-def test_there_are_two():
+def test_there_are_two() -> None:
     assert [file.stem for file in NOTEBOOKS] == ["compare_your_adapter", "write_a_judge"]

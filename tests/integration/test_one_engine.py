@@ -61,11 +61,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, server) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory, server: FaultyServer) -> World:
     return World(tmp_path_factory.mktemp("engine"), server)
 
 
-def test_an_ablation_has_variants_scores_made_elsewhere_and_pairwise_judges(world: World):
+def test_an_ablation_has_variants_scores_made_elsewhere_and_pairwise_judges(world: World) -> None:
     """Nothing is trained here; the arms differ in temperature alone, so that both ask the same variant."""
     few = ("--limit", 40, "--prompts", 12, "--max-new-tokens", 6)
     screentest("generate", world.base, "--out", world.folder / "made.jsonl", *few, home=world.home)
@@ -112,7 +112,7 @@ def test_an_ablation_has_variants_scores_made_elsewhere_and_pairwise_judges(worl
     assert shares_outside(found["record"]) == []
 
 
-def test_an_evaluation_has_trends_tails_and_tests_by_sign_flips(world: World):
+def test_an_evaluation_has_trends_tails_and_tests_by_sign_flips(world: World) -> None:
     ids = [f"f{film}-{row}" for film in range(N_FILMS) for row in range(N_ROWS)]
     rows = [{"id": i, "cluster": i.split("-")[0], "prompt": f"Where is {i}?", "completion": f"It is {i}."} for i in ids]
     names = ("small", "medium", "large")

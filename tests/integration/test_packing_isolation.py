@@ -62,7 +62,7 @@ def worst_difference(model: Any, packed: torch.Tensor, pack: list[Example], flat
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_and_alone_agree_and_the_wrong_ways_do_not(model, pack, attention):
+def test_packed_and_alone_agree_and_the_wrong_ways_do_not(model: Any, pack: list[Example], attention: str) -> None:
     model.set_attn_implementation(attention)
     flat = flatten(pack)
     packed = logits(model, **flat.model_inputs(is_variable_length=False))
@@ -81,7 +81,7 @@ def test_packed_and_alone_agree_and_the_wrong_ways_do_not(model, pack, attention
         assert min(others) > 1
 
 
-def test_only_loss_positions_give_the_same_logits(model, pack):
+def test_only_loss_positions_give_the_same_logits(model: Any, pack: list[Example]) -> None:
     model.set_attn_implementation("sdpa")
     flat = flatten(pack)
     inputs = flat.model_inputs(is_variable_length=False)
@@ -91,7 +91,7 @@ def test_only_loss_positions_give_the_same_logits(model, pack):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="FlashAttention needs CUDA")
-def test_flash_attention_isolates_too(pack):
+def test_flash_attention_isolates_too(pack: list[Example]) -> None:
     pytest.importorskip("flash_attn")
     runtime = resolve_runtime(precision="bf16", attention="flash_attention_2")
     flashed = load_base(resolve_base("embedded"), runtime=runtime, quantization="none").eval()

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from certain import sure
 from fakes import tiny_adapter, tiny_checkpoint
 from stories import environment, fresh_home, screentest
 
@@ -23,14 +25,16 @@ from harness.store.artifacts import digest_folder, digest_json, write_json, writ
 from harness.store.tracking import Stage, Tracking
 from harness.types import Adapter, BaseModel
 
+Folders = list[Path]
+
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> BaseModel:
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return resolve_base(str(tiny_checkpoint(tmp_path_factory.mktemp("base"))))
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory, base) -> list[Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, base: BaseModel) -> list[Path]:
     """Three adapters that differ in their weights."""
     made = [tmp_path_factory.mktemp("adapters") / f"number-{seed}" for seed in range(3)]
     for seed, folder in enumerate(made):
@@ -39,16 +43,16 @@ def folders(tmp_path_factory, base) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh_home(tmp_path_factory.mktemp("registry") / "mlruns")
 
 
 @pytest.fixture
-def tracking(home) -> Tracking:
+def tracking(home: Path) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
 
 
-def published(tracking: Tracking, folder: Path, name: str, **known: str) -> Adapter:
+def published(tracking: Tracking, folder: Path, name: str, **known: Any) -> Adapter:
     return publish(
         tracking, replace(open_adapter(folder), **known), name=name, card=f"# {name}\n", metrics={"loss": 1.5}
     )
@@ -58,7 +62,7 @@ def stored(home: Path) -> list[Path]:
     return [path for path in (home / "artifacts").rglob("*") if path.is_file()]
 
 
-def test_an_adapter_is_published_once_per_digest(tracking, folders):
+def test_an_adapter_is_published_once_per_digest(tracking: Tracking, folders: Folders) -> None:
     first = published(tracking, folders[0], "once")
     again = published(tracking, folders[0], "once")
     assert (first.version, again.version) == ("1", "1")
@@ -69,7 +73,7 @@ def test_an_adapter_is_published_once_per_digest(tracking, folders):
     assert [record.version for record in records(tracking, name="once")] == ["2", "1"]
 
 
-def test_a_notebook_keeps_the_store_the_experiment_and_the_run_that_it_has(tracking, folders, tmp_path):
+def test_a_notebook_keeps_its_store_experiment_and_run(tracking: Tracking, folders: Folders, tmp_path: Path) -> None:
     import mlflow
     from mlflow.tracking import fluent
 
@@ -84,13 +88,13 @@ def test_a_notebook_keeps_the_store_the_experiment_and_the_run_that_it_has(track
         assert mlflow.get_run(run.info.run_id).data.params == {"still": "here"}
         assert mlflow.search_logged_models(output_format="list") == []
     finally:
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(cast(Any, None))
         fluent._active_experiment_id = None
         os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     assert resolve(tracking, "beside-a-notebook/1") == made
 
 
-def test_what_is_resolved_is_what_was_published(tracking, folders, base):
+def test_what_is_resolved_is_what_was_published(tracking: Tracking, folders: Folders, base: BaseModel) -> None:
     adapter = published(
         tracking, folders[0], "whole", recipe_digest="r" * 64, data_digest="d" * 64, parent="whole-parent/1"
     )
@@ -104,7 +108,7 @@ def test_what_is_resolved_is_what_was_published(tracking, folders, base):
     assert record.metrics == {"loss": 1.5}
 
 
-def test_what_lies_beside_an_adapter_is_no_part_of_it(tracking, folders, tmp_path):
+def test_what_lies_beside_an_adapter_is_no_part_of_it(tracking: Tracking, folders: Folders, tmp_path: Path) -> None:
     """PEFT writes a README beside the weights, and people and hubs put more there."""
     shutil.copytree(folders[0], tmp_path / "busy")
     (tmp_path / "busy" / "notes.txt").write_text("mine")
@@ -112,7 +116,7 @@ def test_what_lies_beside_an_adapter_is_no_part_of_it(tracking, folders, tmp_pat
     assert (first.digest, first.version) == (again.digest, again.version)
 
 
-def test_the_record_says_where_an_adapter_came_from(tracking, folders):
+def test_the_record_says_where_an_adapter_came_from(tracking: Tracking, folders: Folders) -> None:
     adapter = published(tracking, folders[0], "origin")
     kept = json.loads((Path(adapter.path).parent / "adapter.json").read_text())
     assert set(kept) == {"adapter", "metrics", "git_commit", "versions"}
@@ -120,7 +124,7 @@ def test_the_record_says_where_an_adapter_came_from(tracking, folders):
     assert kept["adapter"]["path"] == ""  # where it lay on the publisher's disk is nobody's business
 
 
-def test_files_that_were_altered_are_refused(tracking, folders):
+def test_files_that_were_altered_are_refused(tracking: Tracking, folders: Folders) -> None:
     adapter = published(tracking, folders[2], "altered")
     weights = Path(adapter.path) / "adapter_model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -130,7 +134,7 @@ def test_files_that_were_altered_are_refused(tracking, folders):
         resolve(tracking, "altered@candidate")
 
 
-def test_a_record_that_was_altered_with_its_files_is_refused_too(tracking, folders):
+def test_a_record_that_was_altered_with_its_files_is_refused_too(tracking: Tracking, folders: Folders) -> None:
     """Both the files and the digest beside them were replaced: the digest in the store still tells."""
     adapter = published(tracking, folders[2], "forged")
     weights = Path(adapter.path) / "adapter_model.safetensors"
@@ -141,7 +145,7 @@ def test_a_record_that_was_altered_with_its_files_is_refused_too(tracking, folde
         resolve(tracking, "forged/1")
 
 
-def test_aliases_move_and_leave_the_version_that_had_them(tracking, folders):
+def test_aliases_move_and_leave_the_version_that_had_them(tracking: Tracking, folders: Folders) -> None:
     published(tracking, folders[0], "moved")
     assert promote(tracking, "moved@candidate").version == "1"
     published(tracking, folders[1], "moved")
@@ -156,14 +160,14 @@ def test_aliases_move_and_leave_the_version_that_had_them(tracking, folders):
 
 
 @pytest.mark.parametrize("alias", ["latest", "3", "v3", "", "a b", "../x"])
-def test_an_alias_that_could_be_taken_for_something_else_is_refused(tracking, folders, alias):
+def test_an_alias_that_could_mean_another_thing_is_refused(tracking: Tracking, folders: Folders, alias: str) -> None:
     published(tracking, folders[0], "moved")
     with pytest.raises(InputError, match="alias"):
         promote(tracking, "moved/1", alias=alias)
 
 
 @pytest.mark.parametrize("reference", ["nobody@candidate", "once@nobody", "once/99", "once", "once@", "a b@c"])
-def test_an_unknown_reference_says_what_there_is(tracking, folders, reference):
+def test_an_unknown_reference_says_what_there_is(tracking: Tracking, folders: Folders, reference: str) -> None:
     published(tracking, folders[0], "once")
     with pytest.raises(InputError) as caught:
         resolve(tracking, reference)
@@ -171,12 +175,12 @@ def test_an_unknown_reference_says_what_there_is(tracking, folders, reference):
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "-a", "a'b", "x" * 101])
-def test_a_name_that_cannot_be_written_in_a_reference_is_refused(tracking, folders, name):
+def test_a_name_that_cannot_stand_in_a_reference_is_refused(tracking: Tracking, folders: Folders, name: str) -> None:
     with pytest.raises(InputError, match="name"):
         published(tracking, folders[0], name)
 
 
-def test_base_weights_never_enter_the_store(tracking, home, folders, base):
+def test_base_weights_stay_outside(tracking: Tracking, home: Path, folders: Folders, base: BaseModel) -> None:
     adapter = published(tracking, folders[0], "small")
     weights = next(Path(base.source).glob("*.safetensors")).read_bytes()
     for path in stored(home):
@@ -186,7 +190,7 @@ def test_base_weights_never_enter_the_store(tracking, home, folders, base):
     assert sorted(p.name for p in Path(adapter.path).iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_an_exported_adapter_is_the_one_that_was_published(tracking, folders, tmp_path):
+def test_an_exported_adapter_is_the_published_one(tracking: Tracking, folders: Folders, tmp_path: Path) -> None:
     published(tracking, folders[0], "exported")
     folder = export(tracking, "exported@candidate", tmp_path / "out")
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
@@ -197,7 +201,7 @@ def test_an_exported_adapter_is_the_one_that_was_published(tracking, folders, tm
         export(tracking, "exported@candidate", tmp_path / "out")
 
 
-def test_a_merged_export_needs_no_peft_and_says_the_same(tracking, folders, base, tmp_path):
+def test_a_merged_export_says_the_same(tracking: Tracking, folders: Folders, base: BaseModel, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -234,7 +238,7 @@ def trained(tracking: Tracking, folder: Path, name: str) -> Adapter:
     return published_adapter(session, session.stage("sft", label="x", revision=1, config=config, inputs={}, work=work))
 
 
-def test_a_training_asked_for_again_is_the_candidate_and_its_own_bytes(tracking, folders):
+def test_a_training_asked_for_again_is_the_candidate_and_its_own_bytes(tracking: Tracking, folders: Folders) -> None:
     """Whatever was trained in between, and whatever became of the registered model."""
     one, two = trained(tracking, folders[0], "bound"), trained(tracking, folders[1], "bound")
     again = trained(tracking, folders[0], "bound")
@@ -247,17 +251,17 @@ def test_a_training_asked_for_again_is_the_candidate_and_its_own_bytes(tracking,
     assert (back.data_digest, back.parent) == ("d" * 64, "p" * 64)
     (record,) = [r for r in records(tracking, name="bound") if r.digest == one.digest]
     assert record.metrics == {"loss": 1.0}
-    assert tracking.run(record.run_id).status == "FINISHED"
+    assert tracking.run(sure(record.run_id)).status == "FINISHED"
 
 
-def test_a_registered_adapter_that_was_altered_is_published_anew_from_its_training(tracking, folders):
+def test_an_altered_registered_adapter_is_published_anew_from_training(tracking: Tracking, folders: Folders) -> None:
     one = trained(tracking, folders[0], "mended")
     (Path(one.path) / "adapter_model.safetensors").write_bytes(b"x")
     again = trained(tracking, folders[0], "mended")
     assert (again.version, again.digest) == ("2", one.digest)
 
 
-def test_a_training_from_before_that_was_written_down_comes_back_too(tracking, folders):
+def test_a_training_from_before_that_was_written_down_comes_back_too(tracking: Tracking, folders: Folders) -> None:
     one = trained(tracking, folders[0], "older")
     (info,) = [i for i in tracking.originals(stage="sft") if i.tags.get("adapter") == "older/1"]
     folder = tracking.folder(info.run_id)
@@ -268,7 +272,7 @@ def test_a_training_from_before_that_was_written_down_comes_back_too(tracking, f
     assert trained(tracking, folders[0], "older").digest == one.digest
 
 
-def test_an_adapter_that_is_imported_again_is_the_candidate(tracking, folders):
+def test_an_adapter_that_is_imported_again_is_the_candidate(tracking: Tracking, folders: Folders) -> None:
     for number in (0, 1, 0):
         adapter = published(tracking, folders[number], "asked")
         assert resolve(tracking, "asked@candidate") == adapter
@@ -277,7 +281,7 @@ def test_an_adapter_that_is_imported_again_is_the_candidate(tracking, folders):
 # ── through the command line ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_import_list_promote_and_export_from_the_command_line(home, folders, base, tmp_path):
+def test_import_list_promote_and_export(home: Path, folders: Folders, base: BaseModel, tmp_path: Path) -> None:
     imported = screentest("adapters", "import", folders[1], "--name", "mine", "--json", home=home).json
     assert imported["adapter"] == "mine/1"
     assert (
@@ -296,7 +300,7 @@ def test_import_list_promote_and_export_from_the_command_line(home, folders, bas
     assert shown.stderr == ""
 
 
-def test_the_base_of_an_adapter_that_names_none_is_given_by_hand(home, folders, base, tmp_path):
+def test_a_base_not_named_is_given_by_hand(home: Path, folders: Folders, base: BaseModel, tmp_path: Path) -> None:
     nameless = tmp_path / "nameless"
     export_of(folders[2], nameless, base_model_name_or_path=None)
     refused = screentest("adapters", "import", nameless, "--name", "nameless", home=home)
@@ -313,7 +317,7 @@ def export_of(folder: Path, target: Path, **config: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
 
 
-def test_a_pickled_adapter_is_never_taken(home, folders, tmp_path):
+def test_a_pickled_adapter_is_never_taken(home: Path, folders: Folders, tmp_path: Path) -> None:
     pickled = tmp_path / "pickled"
     export_of(folders[0], pickled)
     (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
@@ -329,7 +333,7 @@ def test_a_pickled_adapter_is_never_taken(home, folders, tmp_path):
 
 
 @pytest.mark.slow
-def test_mlflow_itself_answers_a_prompt_with_the_stored_model(home, tracking, folders, tmp_path):
+def test_mlflow_itself_answers_with_it(home: Path, tracking: Tracking, folders: Folders, tmp_path: Path) -> None:
     published(tracking, folders[0], "served")
     rows = {"dataframe_split": {"columns": ["prompt"], "data": [["Is the boat in?"], ["Since noon."]]}}
     asked = {**rows, "params": {"max_new_tokens": 5, "temperature": 0.0}}

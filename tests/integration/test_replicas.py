@@ -81,7 +81,7 @@ def servers(world: World) -> Iterator[list[Running]]:
         yield [first, second]
 
 
-def test_greedy_replies_of_two_servers_are_those_of_this_process(world: World, servers: list[Running]):
+def test_greedy_replies_of_two_servers_are_those_of_this_process(world: World, servers: list[Running]) -> None:
     here, in_process = world.replies()
     options = [part for server in servers for part in ("--endpoint", f"{server.url}/v1")]
     there, served = world.replies(*options)
@@ -109,31 +109,31 @@ def refusal(world: World, server: Running) -> str:
     return ran.stderr
 
 
-def test_a_server_without_a_variant_is_refused(world: World):
+def test_a_server_without_a_variant_is_refused(world: World) -> None:
     with running(LocalModel.load(world.base), Variants(world.tracking, world.base, names=["base"])) as server:
         assert "must serve `film/1`, which it does not list; it lists base" in refusal(world, server)
 
 
-def test_a_server_of_another_base_is_refused(world: World, tmp_path: Path):
+def test_a_server_of_another_base_is_refused(world: World, tmp_path: Path) -> None:
     other = resolve_base(str(tiny_checkpoint(tmp_path / "other", seed=5)))
     with running(LocalModel.load(other), Variants(world.tracking, other)) as server:
         assert "must serve the `base` of this registry" in refusal(world, server)
 
 
-def test_another_registrys_adapter_of_the_same_name_is_refused(world: World, tmp_path: Path):
+def test_another_registrys_adapter_of_the_same_name_is_refused(world: World, tmp_path: Path) -> None:
     elsewhere = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(fresh_home(tmp_path / "home"))}))
     publish(elsewhere, tiny_adapter(tmp_path / "adapter", world.base, seed=8), name="film", card="# card")
     with running(LocalModel.load(world.base), Variants(elsewhere, world.base)) as server:
         assert "must serve the `film/1` of this registry" in refusal(world, server)
 
 
-def test_a_silent_server_ends_the_command_in_a_sentence(world: World):
+def test_a_silent_server_ends_the_command_in_a_sentence(world: World) -> None:
     ran = screentest("evaluate", world.file, "--force", "--endpoint", "http://127.0.0.1:9/v1", home=world.home)
     assert ran.code == 1
     assert "must list its models" in ran.stderr
 
 
-def test_a_dry_run_counts_the_replies_and_a_budget_leaves_servers_of_ones_own_out(world: World, servers: list[Running]):
+def test_a_dry_run_counts_the_replies_and_a_budget_leaves_own_servers_out(world: World, servers: list[Running]) -> None:
     options = ("--endpoint", f"{servers[0].url}/v1")
     (base, film) = screentest("evaluate", world.file, *options, "--dry-run", "--json", home=world.home).json["calls"]
     assert [base["what"], film["what"]] == ["replies of base", "replies of film"]
@@ -144,7 +144,7 @@ def test_a_dry_run_counts_the_replies_and_a_budget_leaves_servers_of_ones_own_ou
     assert len(calls(servers[0])) == 24
 
 
-def test_an_ablation_trains_here_and_has_a_server_reply(world: World, tmp_path: Path):
+def test_an_ablation_trains_here_and_has_a_server_reply(world: World, tmp_path: Path) -> None:
     base = resolve_base(str(tiny_checkpoint(tmp_path / "base", kind="qwen2")))
     file = tiny_ablation(
         tmp_path / "ablation", Path(base.source), seeds=[1], measures={"heldout_loss": {}, "length": {}}
@@ -167,7 +167,7 @@ def test_an_ablation_trains_here_and_has_a_server_reply(world: World, tmp_path: 
     assert all(run.tags["endpoints"] == f"{server.url}/v1" for run in store.find(stage="generate"))
 
 
-def test_what_is_no_address_is_refused(world: World):
+def test_what_is_no_address_is_refused(world: World) -> None:
     ran = screentest("evaluate", world.file, "--endpoint", "gpu1:8000", home=world.home)
     assert ran.code == 2
     assert "must be the base URL of a server" in ran.stderr

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from certain import sure
 from fakes import tiny_checkpoint, tiny_tokenizer
 from servers import running
 from stories import fresh_home, screentest
@@ -37,7 +38,7 @@ from harness.settings import Settings
 from harness.store.artifacts import read_json
 from harness.store.prepared import read_prompts
 from harness.store.tracking import Tracking
-from harness.types import Adapter, Decoding, Message, Prompt
+from harness.types import Adapter, Decoding, Message, Prompt, Quantization
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.training.recipe import SftRecipe
@@ -160,7 +161,10 @@ def test_a_request_s_own_system_message_wins_and_two_are_refused(world: World) -
     bare = Service(world.model, Variants(world.tracking, world.base), as_trained=False)
     turns = [{"role": "user", "content": "In?"}]
     own = {"role": "developer", "content": "Be brief."}
-    render_ = lambda *before: render(world.model.tokenizer, [*before, *turns])  # noqa: E731
+
+    def render_(*before: dict[str, str]) -> tuple[int, ...]:
+        return render(world.model.tokenizer, [*before, *turns])
+
     assert service.prompt_ids(world.request("In?"), world.adapter) == render_({"role": "system", "content": SYSTEM})
     assert service.prompt_ids(world.request("In?", own), world.adapter) == render_(own | {"role": "system"})
     for plain in (service.prompt_ids(world.request("In?")), bare.prompt_ids(world.request("In?"), world.adapter)):
@@ -171,8 +175,8 @@ def test_a_request_s_own_system_message_wins_and_two_are_refused(world: World) -
 
 def test_history_is_cut_as_in_training_by_every_road_in_this_process(world: World) -> None:
     assert world.adapter.contract is not None
-    turns = [(role, f"It is {n} now.") for n in range(6) for role in ("user", "assistant")]
-    prompt = Prompt(id="k", messages=tuple(Message(role=r, content=t) for r, t in [*turns, ("user", "In?")]),  # type: ignore[arg-type]
+    turns: list[Any] = [(role, f"It is {n} now.") for n in range(6) for role in ("user", "assistant")]
+    prompt = Prompt(id="k", messages=tuple(Message(role=r, content=t) for r, t in [*turns, ("user", "In?")]),
                     split="test", cluster="c", reference="Yes")  # fmt: skip
     whole, short = (chat_messages(m, system=SYSTEM) for m in (prompt.messages, prompt.messages[-5:]))
     n_short = len(render(world.model.tokenizer, short))
@@ -192,7 +196,7 @@ def test_history_is_cut_as_in_training_by_every_road_in_this_process(world: Worl
         for p, name in ((prompt, cut), (newest, free), (prompt, free))
     )
     assert of_cut == pytest.approx(of_newest, rel=1e-5) != of_whole
-    request = ChatRequest(model="x", messages=[t for t in whole if t["role"] != "system"])  # type: ignore[arg-type]
+    request = ChatRequest.model_validate({"model": "x", "messages": [t for t in whole if t["role"] != "system"]})
     service = Service(model, Variants(world.tracking, world.base))
     bare = Service(model, Variants(world.tracking, world.base), as_trained=False)
     assert service.prompt_ids(request, adapter) == render(model.tokenizer, short)
@@ -205,14 +209,14 @@ def test_a_base_in_4_bits_is_kept_where_it_can_be_and_said_where_not(world: Worl
     stage = training_stage(Session(tracking=world.tracking), "sft", recipe, prepared=world.prepared)
     held: list[Prompt] = read_prompts(world.prepared.folder, "validation")
     losses, said = {}, "trained on its base in 4 bits (NF4), asked in full precision"
-    for quantization, notes in (("nf4", ()), ("none", (said,))):
-        declared = VariantDesign(adapter="small-sft/1", quantization=quantization)  # type: ignore[arg-type]
+    for quantization in get_args(Quantization):
+        declared = VariantDesign(adapter="small-sft/1", quantization=quantization)
         variant = resolve_variant("it", declared, tracking=world.tracking, system=None, shots_from=list, seed=0)
-        assert variant.template == notes
+        assert variant.template == (() if quantization == "nf4" else (said,))
         assert variant.adapter is not None
         model = ModelPool().of(variant, spending=Spending())
         rows = heldout_losses(model, held, system=SYSTEM, adapter=adapter_name(variant.adapter))
-        losses[quantization] = sum(r.nats_per_token * r.n_tokens for r in rows) / sum(r.n_tokens for r in rows)  # type: ignore[operator]
+        losses[quantization] = sum(sure(r.nats_per_token) * r.n_tokens for r in rows) / sum(r.n_tokens for r in rows)
     trained = read_json(stage.folder / "training.json")["validation_loss"]
     assert losses["nf4"] == pytest.approx(trained, rel=1e-4) != pytest.approx(losses["none"], rel=1e-4)
     for merge in (False, True):

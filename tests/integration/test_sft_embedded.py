@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 RECIPE = Path(__file__).resolve().parents[2] / "experiments" / "recipes" / "sft" / "embedded.yaml"
 
 
-def test_two_thousand_tokens_lower_the_held_out_loss(tmp_path):
+def test_two_thousand_tokens_lower_the_held_out_loss(tmp_path: Path) -> None:
     recipe = load_yaml(RECIPE, SftRecipe)
     recipe = recipe.model_copy(
         update={

@@ -35,7 +35,7 @@ from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest
 from harness.registry import promote, publish, resolve
 from harness.settings import Settings
-from harness.store.tracking import Stage, Tracking
+from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import Adapter, Decoding, Message
 
 pytestmark = pytest.mark.slow
@@ -126,7 +126,7 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def probe(session: Session, *, text_of_file: str = "42"):
+def probe(session: Session, *, text_of_file: str = "42") -> StageResult:
     def work(stage: Stage, on_progress: OnProgress) -> None:
         (stage.folder / "answer.txt").write_text(text_of_file)
         stage.log_metric("loss", 1.5)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from integration.study_world import World, judged_run, mark_all
 from panels import Clock, favouring, rate_all
 from sqlalchemy import Engine
 from stories import EXPERIMENTS
-from study_world import World, judged_run, mark_all
 
 from harness.studies.studies import find_study
 from harness.types import Message, PreferencePair, Prompt
@@ -36,7 +36,7 @@ def store(world: World) -> Iterator[Engine]:
 def smaller(world: World, name: str, *, prompts: int, attention: int) -> Path:
     """A shipped study with nothing but its numbers changed."""
     shipped = yaml.safe_load((EXPERIMENTS / name).read_text(encoding="utf-8"))
-    file = world.folder / name
+    file: Path = world.folder / name
     file.write_text(yaml.safe_dump({**shipped, "target": {"prompts": prompts}, "attention": attention}))
     return file
 

@@ -9,8 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import environment, fresh_home
@@ -41,7 +42,7 @@ def execute(home: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_home_of_any_name_holds_all_that_is_written(tmp_path, name):
+def test_a_home_of_any_name_holds_all_that_is_written(tmp_path: Path, name: str) -> None:
     home = fresh_home(tmp_path / name)
     assert not run(at(home)).reused
     found = run(at(home))
@@ -52,7 +53,7 @@ def test_a_home_of_any_name_holds_all_that_is_written(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["moved", *ODD])
 @pytest.mark.parametrize("deed", [shutil.move, shutil.copytree])
-def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(tmp_path, name, deed):
+def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(tmp_path: Path, name: str, deed: Any) -> None:
     old, new = fresh_home(tmp_path / "old"), tmp_path / name
     adopted = fresh_run_of_mlflow(at(old), old)
     first = run(at(old))
@@ -76,7 +77,7 @@ def fresh_run_of_mlflow(tracking: Tracking, home: Path) -> str:
     return run_id
 
 
-def test_a_home_that_is_reached_by_a_link_keeps_its_addresses(tmp_path):
+def test_a_home_that_is_reached_by_a_link_keeps_its_addresses(tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "home")
     first = run(at(home))
     (tmp_path / "link").symlink_to(home)
@@ -84,7 +85,7 @@ def test_a_home_that_is_reached_by_a_link_keeps_its_addresses(tmp_path):
     assert (again.reused, again.folder) == (True, first.folder)
 
 
-def test_a_folder_that_somebody_chose_stays_where_it_is(tmp_path):
+def test_a_folder_that_somebody_chose_stays_where_it_is(tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "home")
     chosen = tmp_path / "artifacts" / "mine"
     chosen.mkdir(parents=True)
@@ -95,7 +96,7 @@ def test_a_folder_that_somebody_chose_stays_where_it_is(tmp_path):
     assert (locations["mine"], locations["bucket"]) == (chosen.as_uri(), "s3://x/artifacts/bucket")
 
 
-def test_a_finished_stage_is_reused_however_often_it_was(tmp_path):
+def test_a_finished_stage_is_reused_however_often_it_was(tmp_path: Path) -> None:
     home = fresh_home(tmp_path / "home")
     first = run(at(home))
     known = {"stage": "toy", "fingerprint": first.fingerprint}
@@ -124,8 +125,8 @@ def test_a_finished_stage_is_reused_however_often_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["altered", "gone", "record"])
-def test_a_stage_whose_files_are_not_what_they_were_runs_again_and_says_why(tmp_path, damage):
-    home, said = fresh_home(tmp_path / "home"), []
+def test_a_stage_whose_files_are_not_what_they_were_runs_again_and_says_why(tmp_path: Path, damage: str) -> None:
+    home, said = fresh_home(tmp_path / "home"), list[str]()
     first = run(at(home))
     file = first.folder / ("stage.json" if damage == "record" else "answer.txt")
     file.unlink() if damage == "gone" else file.write_text("43")
@@ -137,14 +138,14 @@ def test_a_stage_whose_files_are_not_what_they_were_runs_again_and_says_why(tmp_
     assert len(said) == 1
 
 
-def test_a_deleted_experiment_is_named_with_the_way_back(tmp_path):
+def test_a_deleted_experiment_is_named_with_the_way_back(tmp_path: Path) -> None:
     tracking = at(fresh_home(tmp_path / "home"))
     tracking.client.delete_experiment(tracking.experiment_id())
     with pytest.raises(UnavailableError, match=r"was deleted; bring it back with .*mlflow experiments restore"):
         run(tracking)
 
 
-def test_an_experiment_that_another_process_made_meanwhile_is_taken(tmp_path):
+def test_an_experiment_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -> None:
     tracking = at(fresh_home(tmp_path / "home"))
     made = tracking.experiment_id("race")
     looked = tracking.client.get_experiment_by_name
@@ -153,7 +154,7 @@ def test_an_experiment_that_another_process_made_meanwhile_is_taken(tmp_path):
     assert tracking.experiment_id("race") == made
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path], object]] = {
     "another program's": lambda file: execute(file.parent, "CREATE TABLE users (id INTEGER)"),
     "no database": lambda file: file.write_bytes(b"hello " * 1000),
     "a folder": Path.mkdir,
@@ -162,7 +163,7 @@ SCHEMAS = {"a newer schema": "ffffffffffff", "an older schema": "e1f2a3b4c5d6"}
 
 
 @pytest.mark.parametrize("kind", [*HOSTILE, *SCHEMAS])
-def test_a_file_that_is_no_store_is_refused_at_once_and_left_as_it_was(tmp_path, kind):
+def test_a_file_that_is_no_store_is_refused_at_once_and_left_as_it_was(tmp_path: Path, kind: str) -> None:
     home = tmp_path / "home"
     if kind in HOSTILE:
         home.mkdir()
@@ -211,7 +212,7 @@ def silent() -> Iterator[str]:
     ["http://{silent}", "http://127.0.0.1:9", "postgresql+psycopg://u:hunter2@{silent}/x", "mysql://u:hunter2@h/x",
      "postgresql+psycopg://u:hunter2@127.0.0.1:9/x", "http://nowhere.invalid", "nonsense://x", "./folder"],
 )  # fmt: skip
-def test_a_server_that_is_none_is_one_sentence_within_seconds(tmp_path, silent, address):
+def test_a_server_that_is_none_is_one_sentence_within_seconds(tmp_path: Path, silent: str, address: str) -> None:
     said = refused(at(tmp_path / "home", MLFLOW_TRACKING_URI=address.format(silent=silent)))
     assert "hunter2" not in said
 
@@ -235,13 +236,13 @@ def at_once(folder: Path, *, n: int, **variables: str) -> list[str]:
     return [process.communicate()[0].strip() for process in processes]
 
 
-def test_three_first_starts_at_once_all_succeed(tmp_path):
+def test_three_first_starts_at_once_all_succeed(tmp_path: Path) -> None:
     assert at_once(tmp_path, n=3) == ["ok"] * 3
     assert sorted(p.name for p in (tmp_path / "home").glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.slow
-def test_three_first_starts_at_once_on_postgresql_beside_our_own_tables(tmp_path):
+def test_three_first_starts_at_once_on_postgresql_beside_our_own_tables(tmp_path: Path) -> None:
     from postgres import running
 
     from harness.store.database import open_database
@@ -253,7 +254,7 @@ def test_three_first_starts_at_once_on_postgresql_beside_our_own_tables(tmp_path
         open_database(url).dispose()
 
 
-def test_a_kill_while_the_store_is_made_leaves_no_half_of_one(tmp_path):
+def test_a_kill_while_the_store_is_made_leaves_no_half_of_one(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "mlflow.db.part").write_bytes(b"half of it")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from fakes import tiny_adapter
+from integration.study_world import World, judged_run, mark_all
 from panels import Clock, favouring, rate_all
 from sqlalchemy import Engine
 from stories import screentest
-from study_world import World, judged_run, mark_all
 
 from harness.models.bases import resolve_base
 from harness.studies.serving import RatingTask, next_task

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.errors import InputError
 from harness.settings import Settings
-from harness.store.tracking import DATA_EXPERIMENT, Stage, Tracking
+from harness.store.tracking import DATA_EXPERIMENT, Stage, StageResult, Tracking
 
 
 def write_answer(stage: Stage) -> None:
@@ -19,8 +20,13 @@ def write_answer(stage: Stage) -> None:
     stage.log_metric("loss", 1.5, step=3)
 
 
-def run(tracking: Tracking, **changes: object):
-    arguments = {"revision": 1, "config": {"a": {"b": 1}}, "inputs": {"data": "d1"}, "work": write_answer} | changes
+def run(tracking: Tracking, **changes: Any) -> StageResult:
+    arguments: dict[str, Any] = {
+        "revision": 1,
+        "config": {"a": {"b": 1}},
+        "inputs": {"data": "d1"},
+        "work": write_answer,
+    } | changes
     return tracking.stage(str(arguments.pop("name", "toy")), **arguments)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import fresh_home, screentest
@@ -18,7 +19,7 @@ NAMES = ("Anna", "Bruno", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", 
 N_TRAIN, N_TEST = 200, 40
 
 
-def questions(n: int, *, seed: int) -> list[dict]:
+def questions(n: int, *, seed: int) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     rows = [(rng.choice(NAMES), rng.choice(TOWNS), rng.randint(20, 60)) for _ in range(n)]
     return [
@@ -29,11 +30,12 @@ def questions(n: int, *, seed: int) -> list[dict]:
     ]  # fmt: skip
 
 
-def trained_by_trl(folder: Path, rows: list[dict]) -> Path:
+def trained_by_trl(folder: Path, rows: list[dict[str, Any]]) -> Path:
     """As TRL's documentation has it, on the last layers, so that it takes a minute."""
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     chats = [
         {

@@ -47,27 +47,27 @@ AB = [{"name": "b-a", "arms": ["b", "a"]}]
         ({"decision": ""}, "decision"),
     ],
 )  # fmt: skip
-def test_a_declaration_that_does_not_hold_together_is_refused_in_a_sentence(changes: dict[str, Any], said: str):
+def test_a_declaration_that_does_not_hold_together_is_refused_in_a_sentence(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as err:
         design_of(**changes)
     assert said in str(err.value)
     assert "\n" not in str(err.value)
 
 
-def test_the_factorial_of_the_documentation_is_a_declaration():
+def test_the_factorial_of_the_documentation_is_a_declaration() -> None:
     page = Path(__file__).parents[2].joinpath("docs", "ablations.md").read_text()
     (block,) = [part for part in page.split("```") if part.startswith("yaml\nfactors:")]
     design = design_of(factor=None, control="off-8", **yaml.safe_load(block.removeprefix("yaml")))
     assert next(c.noun().arms for c in design.contrasts) == ("mean of on-8, on-32", "mean of off-8, off-32")
 
 
-def test_two_arms_that_are_the_same_are_refused():
+def test_two_arms_that_are_the_same_are_refused() -> None:
     arms = THREE | {"d": {"sft.neftune_alpha": 10}}
     with pytest.raises(ConfigError, match="'c' and 'd' are the same"):
         design_of(arms=arms, control="a", contrasts=AB)
 
 
-def test_the_digest_of_a_declaration_changes_with_what_is_claimed_and_with_nothing_else():
+def test_the_digest_of_a_declaration_changes_with_what_is_claimed_and_with_nothing_else() -> None:
     plain = design_of().declaration_digest()
     assert design_of(seeds=[7, 8, 9], test={"prompts": 5}, name="other").declaration_digest() == plain
     assert design_of(decision="Never.").declaration_digest() != plain
@@ -76,7 +76,7 @@ def test_the_digest_of_a_declaration_changes_with_what_is_claimed_and_with_nothi
     )
 
 
-def test_a_sign_flip_family_that_films_could_never_decide_is_refused():
+def test_a_sign_flip_family_that_films_could_never_decide_is_refused() -> None:
     design = design_of(family={"measures": ["heldout_loss", "distinct_2"], "test": "sign_flip"})
     design.require_reachable(7)  # 2 / 2^7 = 0.0156 ≤ 0.05 / 2
     with pytest.raises(InputError, match="at least 7"):
@@ -84,7 +84,7 @@ def test_a_sign_flip_family_that_films_could_never_decide_is_refused():
     design_of().require_reachable(2)  # the crossed t test has no such floor
 
 
-def test_an_override_reaches_the_key_it_names_and_no_other():
+def test_an_override_reaches_the_key_it_names_and_no_other() -> None:
     recipe = {"lora": {"rank": 16, "scale": 32}, "seed": 0}
     assert override(recipe, {"sft.lora.rank": 4, "dpo.lora.scale": 1}, section="sft") == {
         "lora": {"rank": 4, "scale": 32},
@@ -94,12 +94,12 @@ def test_an_override_reaches_the_key_it_names_and_no_other():
 
 
 @pytest.mark.parametrize("key", ["sft.lora.ranks", "sft.noise", "sft.seed.value"])
-def test_an_override_that_nothing_reads_is_refused(key: str):
+def test_an_override_that_nothing_reads_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="nothing reads"):
         override({"lora": {"rank": 16}, "seed": 0}, {key: 1}, section="sft")
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2), min_size=1), st.integers(0, 2))
-def test_arms_vary_in_exactly_the_keys_with_more_than_one_value(arm: dict[str, int], other: int):
+def test_arms_vary_in_exactly_the_keys_with_more_than_one_value(arm: dict[str, int], other: int) -> None:
     found = varying({"one": arm, "two": dict.fromkeys(arm, other)}, {})
     assert set(found) == {key for key, value in arm.items() if value != other}

@@ -39,14 +39,14 @@ def shipped(name: str, profile: str = "quick") -> Plan:
     return plan_ablation(load_ablation(file, profile=profile), folder=file.parent)
 
 
-def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path):
+def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path) -> None:
     contrasts = [{"name": "a5-a0", "arms": ["a5", "a0"]}]
     plan = plan_ablation(design_of(arms=FOUR, control="a0", contrasts=contrasts), folder=folder)
     assert counts(plan) == {"prepare": 1, "sft": 12, "generate": 12, "heldout": 12, "metrics": 1}
 
 
 @pytest.mark.parametrize("name", ["components", "dpo"])  # the judge of the latter is taught first
-def test_a_task_comes_after_what_it_needs(name: str):
+def test_a_task_comes_after_what_it_needs(name: str) -> None:
     plan = shipped(name)
     seen: set[str] = set()
     for key, task in plan.tasks.items():
@@ -54,14 +54,14 @@ def test_a_task_comes_after_what_it_needs(name: str):
         seen.add(key)
 
 
-def test_an_untrained_arm_is_asked_once_whatever_the_seeds(folder: Path):
+def test_an_untrained_arm_is_asked_once_whatever_the_seeds(folder: Path) -> None:
     plan = shipped("components")
     cells = [cell for cell in plan.cells if cell.arm == "base"]
     assert len(cells) == 3
     assert len({cell.generate for cell in cells}) == len({cell.heldout for cell in cells}) == 1
 
 
-def test_ablations_that_ship_share_their_trainings_and_their_replies():
+def test_ablations_that_ship_share_their_trainings_and_their_replies() -> None:
     neftune, components, dpo, longer = (shipped(n) for n in ("neftune", "components", "dpo", "extended_length"))
 
     def cells(plan: Plan, arm: str) -> list[Any]:
@@ -78,7 +78,7 @@ def test_ablations_that_ship_share_their_trainings_and_their_replies():
     assert (trained["sft"], trained["pairs"], trained["dpo"], trained["chosen_sft"]) == (12, 3, 3, 3)
 
 
-def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = replace(stage_kind("dpo"), name="kto", section="kto", words="KTO")
     monkeypatch.setattr(stages, "KINDS", (*stages.KINDS, own))
     data = yaml.safe_load((EXPERIMENTS / "recipes" / "dpo" / "embedded.yaml").read_text())
@@ -95,7 +95,7 @@ def test_a_training_method_that_is_declared_is_planned(folder: Path, monkeypatch
     assert found["kto"] == 2 * len(design.seeds)
 
 
-def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text():
+def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text() -> None:
     plan = shipped("scale")
     assert counts(plan) == {"prepare": 4, "pretrain": 3, "sft": 9, "heldout": 9}
     assert counts(shipped("scale", "full")) == {"prepare": 3, "sft": 9, "heldout": 9}
@@ -116,7 +116,7 @@ def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text():
         ({"stages": ["sft", "dpo"]}, "`recipes` must name the dpo recipe"),
     ],
 )  # fmt: skip
-def test_what_no_stage_could_run_is_refused_before_any_training(folder: Path, changes: dict[str, Any], said: str):
+def test_what_no_stage_could_run_is_refused_before_training(folder: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as err:
         plan_ablation(design_of(**changes), folder=folder)
     assert said in str(err.value)

@@ -56,21 +56,21 @@ def run(tasks: list[Task], workers: Instant) -> Ran:
 DIAMOND = [task("a", kind="prepare"), task("b", "a"), task("c", "a"), task("d", "b", "c", kind="dpo")]
 
 
-def test_a_failed_task_is_tried_again():
+def test_a_failed_task_is_tried_again() -> None:
     workers = Instant(fails={"b": 1})
     ran = run(DIAMOND, workers)
     assert workers.started.count("b") == 2
     assert (ran.n_retries, ran.failures, len(ran.runs)) == (1, {}, 4)
 
 
-def test_what_fails_twice_is_given_up_with_all_that_stands_on_it_and_the_rest_goes_on():
+def test_what_fails_twice_is_given_up_with_all_that_stands_on_it_and_the_rest_goes_on() -> None:
     far = [*DIAMOND, task("e", "d"), task("f", "c")]
     ran = run(far, Instant(fails={"b": 9}))
     assert ran.failures == {"b": "b broke", "d": "b broke", "e": "b broke"}
     assert set(ran.runs) == {"a", "c", "f"}
 
 
-def test_what_is_taken_over_all_arms_goes_with_those_that_came_through():
+def test_what_is_taken_over_all_arms_goes_with_those_that_came_through() -> None:
     joint = Task(
         key="all", kind="metrics", settings={}, label="all", is_joint=True,
         needs={"prepared": "a", "replies b": "b", "replies c": "c"},
@@ -80,13 +80,13 @@ def test_what_is_taken_over_all_arms_goes_with_those_that_came_through():
     assert set(run([*DIAMOND, joint], Instant(hopeless={"b", "c"})).failures) == {"b", "c", "d", "all"}
 
 
-def test_a_failure_that_would_come_again_is_not_tried_again():
+def test_a_failure_that_would_come_again_is_not_tried_again() -> None:
     workers = Instant(hopeless={"b"})
     assert set(run(DIAMOND, workers).failures) == {"b", "d"}
     assert workers.started.count("b") == 1
 
 
-def test_the_longest_road_goes_first():
+def test_the_longest_road_goes_first() -> None:
     short, long = task("short", kind="heldout"), task("long", kind="sft")
     tasks = [short, long, task("end", "long", kind="dpo")]
     workers = Instant(n_slots=2)
@@ -97,14 +97,14 @@ def test_the_longest_road_goes_first():
     assert alone.started == ["short", "long", "end"]  # one at a time, the order of the plan is as quick
 
 
-def test_what_is_done_already_is_not_run():
+def test_what_is_done_already_is_not_run() -> None:
     workers, ran = Instant(), Ran(runs={"a": "run-a", "b": "run-b"})
     run_tasks({t.key: t for t in DIAMOND}, workers, ran=ran, ticket=ticket)
     assert sorted(workers.started) == ["c", "d"]
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.data())
-def test_any_graph_is_run_in_order_once(n: int, slots: int, data: st.DataObject):
+def test_any_graph_is_run_in_order_once(n: int, slots: int, data: st.DataObject) -> None:
     tasks = []
     for i in range(n):
         needs = data.draw(st.sets(st.integers(0, i - 1), max_size=3)) if i else set()

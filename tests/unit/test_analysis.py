@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ablations import untrained
+from certain import ends, sure
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError
@@ -10,7 +11,7 @@ from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, smal
 from harness.experiment.analysis.seeds import analyse_seeds
 from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
-from harness.types import Finding
+from harness.types import Direction, Finding
 
 CONTRAST = ContrastDesign(name="sft-base", arms=("sft", "base"))
 
@@ -26,7 +27,7 @@ def an_arm(variant: str, shift: float, *, n_films: int = 12, missing: tuple[str,
 
 
 def run(
-    *arms: MeasuredArm, reason: str = "", family: tuple[str, ...] = ("loss",), better: str | None = "lower"
+    *arms: MeasuredArm, reason: str = "", family: tuple[str, ...] = ("loss",), better: Direction | None = "lower"
 ) -> tuple[Finding, ...]:
     return analyse_seeds(
         [untrained(arm) for arm in arms],
@@ -105,9 +106,9 @@ def test_shares_of_wins_are_a_rate_that_stays_a_share_and_the_controls_half_is_k
         variants=("sft", "base"),
     ).findings
     assert "logit" in sft.estimate.method
-    assert 0 < sft.estimate.low < sft.estimate.value == 0.75 < sft.estimate.high < 1
+    assert 0 < ends(sft.estimate)[0] < sft.estimate.value == 0.75 < ends(sft.estimate)[1] < 1
     assert (base.estimate.low, base.estimate.high) == (0.5, 0.5)
-    assert -1 <= contrast.estimate.low < contrast.estimate.high <= 1
+    assert -1 <= ends(contrast.estimate)[0] < ends(contrast.estimate)[1] <= 1
 
 
 def test_one_arm_twice_is_refused() -> None:
@@ -141,7 +142,7 @@ def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family
 
 def test_an_effect_in_units_of_the_control_uses_its_spread() -> None:
     control = an_arm("base", 0.0)
-    deviation = np.std([row.value for row in control.rows], ddof=1)
+    deviation = np.std([sure(row.value) for row in control.rows], ddof=1)
     effect = smallest_effect_in_units(EffectDesign(value=0.2, unit="sd_of_control"), control)
     assert effect == pytest.approx(0.2 * deviation)
     assert smallest_effect_in_units(EffectDesign(value=0.2, unit="points"), control) == 0.2

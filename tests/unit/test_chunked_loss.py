@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from certain import sure
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.training import chunked_loss
@@ -20,9 +21,7 @@ POSITIONS, VOCABULARY, CHUNK = 40, 300, 7
 class Largest(TorchDispatchMode):
     """Elements of the largest float32 tensor that any operation gives."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.n = 0
+    n = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -36,16 +35,16 @@ def _run(read: Callable[..., torch.Tensor], dtype: torch.dtype) -> tuple[torch.T
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(POSITIONS, VOCABULARY, generator=generator).to(dtype).requires_grad_()
     targets = torch.randint(0, VOCABULARY, (POSITIONS,), generator=generator)
-    with Largest() as largest:
+    with cast(Any, Largest)() as largest:
         parts = in_chunks(read, logits, targets)
         found = torch.cat([part.reshape(-1) for part in parts])
         found.sum().backward()
-    return found.sum().detach(), logits.grad, largest.n
+    return found.sum().detach(), sure(logits.grad), largest.n
 
 
 @pytest.mark.parametrize("read", [_summed_nats, _of_target])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_chunks_give_the_loss_and_gradient_of_the_whole(monkeypatch, read, dtype) -> None:
+def test_chunks_have_loss_and_gradient_of_all(monkeypatch: pytest.MonkeyPatch, read: Any, dtype: torch.dtype) -> None:
     whole, gradient, n_whole = _run(read, dtype)
     monkeypatch.setattr(chunked_loss, "AT_ONCE", CHUNK * VOCABULARY)
     chunked, in_parts, n_chunked = _run(read, dtype)
@@ -56,6 +55,6 @@ def test_chunks_give_the_loss_and_gradient_of_the_whole(monkeypatch, read, dtype
         assert n_chunked == CHUNK * VOCABULARY
 
 
-def test_a_vocabulary_larger_than_a_chunk_goes_one_position_at_a_time(monkeypatch) -> None:
+def test_a_vocabulary_larger_than_a_chunk_goes_one_position_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_loss, "AT_ONCE", 10)
     assert len(in_chunks(_of_target, torch.randn(3, VOCABULARY), torch.tensor([1, 2, 3]))) == 3

@@ -40,7 +40,7 @@ RUNS_UNTIL_STOPPED = ("serve", "rate")  # nothing is found: the other verbs have
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_verbs_are_those_that_others_script_against():
+def test_the_verbs_are_those_that_others_script_against() -> None:
     assert set(VERBS) == {
         "quickstart", "compare", "doctor", "data fetch", "prepare", "sft", "adapters list", "adapters import",
         "adapters promote", "adapters export", "generate", "judge run", "judge qualify", "judge steps", "judge matrix",
@@ -53,7 +53,7 @@ def test_the_verbs_are_those_that_others_script_against():
     }  # fmt: skip
 
 
-def test_help_imports_nothing_heavy_and_takes_little_more_than_what_draws_it(tmp_path):
+def test_help_imports_nothing_heavy_and_takes_little_more_than_what_draws_it(tmp_path: Path) -> None:
     """In processor time and as a ratio: other work beside the tests must not fail this."""
 
     def seconds(program: str) -> tuple[float, list[str]]:
@@ -72,7 +72,7 @@ def test_help_imports_nothing_heavy_and_takes_little_more_than_what_draws_it(tmp
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_teaches(verb, tmp_path):
+def test_every_verb_teaches(verb: str, tmp_path: Path) -> None:
     ran = screentest(*verb.split(), "--help", home=tmp_path)
     assert (ran.code, ran.stderr, "Usage" in ran.stdout) == (0, "", True)
     assert VERBS[verb].help
@@ -82,13 +82,13 @@ def test_every_verb_teaches(verb, tmp_path):
 
 
 @pytest.mark.parametrize("words", [(), ("data",), ("adapters",), ("judge",), ("scores",), ("power",), ("study",)])
-def test_no_verb_at_all_shows_help_and_fails(words, tmp_path):
+def test_no_verb_at_all_shows_help_and_fails(words: tuple[str, ...], tmp_path: Path) -> None:
     ran = screentest(*words, home=tmp_path)
     assert ran.code == 2
     assert "Usage" in ran.stdout + ran.stderr
 
 
-def test_the_version_is_that_of_the_distribution(tmp_path):
+def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
     from importlib.metadata import version
 
     assert screentest("--version", home=tmp_path).stdout == f"screentest {version('screentest')}\n"
@@ -98,7 +98,7 @@ def test_the_version_is_that_of_the_distribution(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory) -> Path:
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder full of things that cannot be used."""
     folder = tmp_path_factory.mktemp("bad")
     recipe = (EXPERIMENTS / "recipes" / "sft" / "embedded.yaml").read_text()
@@ -233,14 +233,14 @@ power simulate {bad}/flat.jsonl --films 5
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from stories import fresh_home
 
     return fresh_home(tmp_path_factory.mktemp("cli") / "mlruns")
 
 
 @pytest.mark.parametrize("case", WRONG.strip().splitlines())
-def test_what_cannot_be_used_is_said_in_one_sentence_with_exit_code_2(case, bad, home):
+def test_what_cannot_be_used_is_said_in_one_sentence_with_exit_code_2(case: str, bad: Path, home: Path) -> None:
     words, _, said = case.format(bad=bad, experiments=EXPERIMENTS).partition("  |  ")
     ran = screentest(*words.split(), home=home)
     assert ran.code == 2, ran.stderr
@@ -253,7 +253,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence_with_exit_code_2(case, bad,
         assert said in line
 
 
-def test_what_failed_without_the_callers_fault_exits_1(tmp_path):
+def test_what_failed_without_the_callers_fault_exits_1(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/file/mlflow.db"}
     ran = screentest("adapters", "list", home=tmp_path, env=store)
@@ -263,7 +263,7 @@ def test_what_failed_without_the_callers_fault_exits_1(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_full_or_closed_disk_exits_1_with_a_sentence(home, monkeypatch, number):
+def test_a_full_or_closed_disk_exits_1_in_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def write(*arguments: object, **options: object) -> None:
         raise OSError(number, os.strerror(number), "/disk/x")
 
@@ -274,14 +274,14 @@ def test_a_full_or_closed_disk_exits_1_with_a_sentence(home, monkeypatch, number
     assert line.startswith(f"error: `/disk/x` must be a place that can be used: {os.strerror(number)} (/disk/x); ")
 
 
-def test_a_hub_that_cannot_be_reached_exits_1_and_says_what_to_do(home):
+def test_a_hub_that_cannot_be_reached_exits_1_and_says_what_to_do(home: Path) -> None:
     ran = screentest("prepare", "--base", "nobody/nothing", home=home, env={"HF_HUB_OFFLINE": "1"})
     assert (ran.code, ran.stdout) == (1, "")
     assert "`nobody/nothing`" in ran.stderr
     assert "embedded" in ran.stderr
 
 
-def test_an_interrupted_command_says_that_it_goes_on(home, monkeypatch):
+def test_an_interrupted_command_says_that_it_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.store.tracking import Tracking
 
     def interrupted(*arguments: object, **options: object) -> None:
@@ -297,7 +297,7 @@ def test_an_interrupted_command_says_that_it_goes_on(home, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fakes import tiny_checkpoint
 
     return tiny_checkpoint(tmp_path_factory.mktemp("base"))
@@ -316,7 +316,7 @@ power paired --sd 1 --effect 1
 
 
 @pytest.mark.parametrize("case", FOUND.strip().splitlines())
-def test_json_is_the_only_thing_on_stdout_and_only_where_asked(case, bad, base, home):
+def test_json_is_the_only_thing_on_stdout_and_only_where_asked(case: str, bad: Path, base: Path, home: Path) -> None:
     arguments = case.format(bad=bad, base=base, experiments=EXPERIMENTS).split()
     assert isinstance(screentest(*arguments, "--json", home=home).json, dict | list)
     shown = screentest(*arguments, home=home)
@@ -326,7 +326,7 @@ def test_json_is_the_only_thing_on_stdout_and_only_where_asked(case, bad, base, 
         json.loads(shown.stdout)
 
 
-def test_no_secret_of_the_environment_is_shown_or_stored(tmp_path, base):
+def test_no_secret_of_the_environment_is_shown_or_stored(tmp_path: Path, base: Path) -> None:
     from stories import fresh_home
 
     canary = "sk-canary-0123456789"
@@ -347,7 +347,7 @@ def test_no_secret_of_the_environment_is_shown_or_stored(tmp_path, base):
             assert canary.encode() not in path.read_bytes(), path
 
 
-def test_a_crash_shows_no_local_variables(tmp_path):
+def test_a_crash_shows_no_local_variables(tmp_path: Path) -> None:
     """A bug's traceback must not print what variables hold: keys are among them."""
     program = (
         "import harness.store.tracking\n"
@@ -361,7 +361,7 @@ def test_a_crash_shows_no_local_variables(tmp_path):
     assert all("secret = " in line for line in ran.stderr.splitlines() if "canary" in line)  # the source, not a value
 
 
-def test_a_reader_that_stops_early_is_no_error(tmp_path):
+def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
     """`screentest … | head`."""
     ran = spawned("--help", home=tmp_path)
     assert ran.code == 0
@@ -373,7 +373,7 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_doctor_says_what_is_there_and_what_to_do_about_each_lack(home):
+def test_doctor_says_what_is_there_and_what_to_do_about_each_lack(home: Path) -> None:
     checks = {c["what"]: c for c in screentest("doctor", "--json", home=home).json["checks"]}
     expected = {"Python", "Device", "Memory", "Disk", "Attention", "4-bit (QLoRA)", "Embedded model", "Store"}
     expected |= {"Embedded encoder"}

@@ -40,7 +40,7 @@ def scores(tmp_path: Path) -> Path:
 # ── each from the others ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_prompts_effect_and_power_of_paired_scores_fit_together(tmp_path):
+def test_prompts_effect_and_power_of_paired_scores_fit_together(tmp_path: Path) -> None:
     film = ("--prompts-per-film", 5, "--icc", 0.1)
     ran = power(tmp_path, "paired", "--sd", 1.2, "--effect", 0.5, *film)
     assert ran.stdout == "To show a true difference of 0.5 with power 80%, judge 75 prompts from 15 films.\n"
@@ -55,7 +55,7 @@ def test_prompts_effect_and_power_of_paired_scores_fit_together(tmp_path):
     assert more["n"] > 75
 
 
-def test_prompts_and_power_of_detectability_fit_together(tmp_path):
+def test_prompts_and_power_of_detectability_fit_together(tmp_path: Path) -> None:
     ran = power(tmp_path, "detectability", "--auc", 0.65)
     assert ran.stdout.startswith(
         "To show with power 80% that replies told 65% of the time are told from people's, take "
@@ -69,7 +69,7 @@ def test_prompts_and_power_of_detectability_fit_together(tmp_path):
     assert "must lie between 0.5" in power(tmp_path, "detectability", "--auc", 0.5).stderr
 
 
-def test_votes_share_and_power_fit_together(tmp_path):
+def test_votes_share_and_power_fit_together(tmp_path: Path) -> None:
     panel = ("--ties", 0.25, "--votes-per-rater", 50, "--icc", 0.02)
     ran = power(tmp_path, "votes", "--win-share", 0.6, *panel)
     assert ran.stdout == (
@@ -81,7 +81,7 @@ def test_votes_share_and_power_fit_together(tmp_path):
     assert surely["power"] == pytest.approx(0.8, abs=0.005)
 
 
-def test_seeds_are_planned_from_what_is_known_of_their_scatter(tmp_path):
+def test_seeds_are_planned_from_what_is_known_of_their_scatter(tmp_path: Path) -> None:
     known = ("seeds", "--sd", 0.2, "--seed-share", 0.5, "--films", 20)
     ran = power(tmp_path, *known, "--effect", 0.15)
     assert ran.stdout == (
@@ -90,7 +90,7 @@ def test_seeds_are_planned_from_what_is_known_of_their_scatter(tmp_path):
     assert power(tmp_path, *known, "--seeds", 5, "--json").json["effect"] == pytest.approx(0.143, abs=0.001)
 
 
-def test_films_effect_and_power_of_a_pilot_fit_together(tmp_path, scores):
+def test_films_effect_and_power_of_a_pilot_fit_together(tmp_path: Path, scores: Path) -> None:
     size = power(tmp_path, "simulate", scores, "--effect", 0.4, "--json").json
     surely = power(tmp_path, "simulate", scores, "--effect", 0.4, "--films", size["n_films"], "--json").json
     assert surely["power"] == pytest.approx(0.8, abs=0.04)
@@ -101,7 +101,7 @@ def test_films_effect_and_power_of_a_pilot_fit_together(tmp_path, scores):
     assert again == size
 
 
-def test_a_pilot_is_described_beside_the_answer(tmp_path, scores):
+def test_a_pilot_is_described_beside_the_answer(tmp_path: Path, scores: Path) -> None:
     ran = power(tmp_path, "simulate", scores, "--films", 40)
     assert ran.stdout.startswith("40 films like the pilot's (about 160 prompts) show a true difference of ")
     assert "pilot: 80 prompts, 20 films; sft − base" in ran.stderr
@@ -110,7 +110,7 @@ def test_a_pilot_is_described_beside_the_answer(tmp_path, scores):
 # ── pilots ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_votes_become_prompt_means_around_one_half(tmp_path):
+def test_votes_become_prompt_means_around_one_half(tmp_path: Path) -> None:
     vote = {"prompt_id": "p", "cluster": "m"}
     file = write(
         tmp_path / "votes.jsonl",
@@ -127,7 +127,7 @@ def test_votes_become_prompt_means_around_one_half(tmp_path):
     assert len(set(pilot.clusters)) == 2
 
 
-def test_the_examples_of_the_help_run(tmp_path):
+def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
     """Every example that needs no run of one's own, as it stands there."""
     for verb in ("paired", "votes", "seeds"):
         text = " ".join(power(tmp_path, verb, "--help").stdout.split())

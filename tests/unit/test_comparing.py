@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from fakes import ScriptedComparer, ScriptedJudge
@@ -49,7 +50,7 @@ def replies(variant: str, texts: list[str]) -> Replies:
 
 
 def test_a_variant_scores_one_half_or_nothing_against_the_control_and_the_control_one_half() -> None:
-    def verdict(a: str, b: str, criterion: str):
+    def verdict(a: str, b: str, criterion: str) -> Literal["A", "B"] | None:
         if "mute" in (a, b):
             return None
         if "tie" in (a, b):

@@ -2,47 +2,60 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fakes import tiny_checkpoint
-from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe, tiny_base
+from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe
 
 from harness.errors import ConfigError, InputError, IntegrityError, SplitError
 from harness.models.bases import load_tokenizer, resolve_base
 from harness.store.prepared import read_prompts
-from harness.types import Adapter
+from harness.types import Adapter, PreferencePair, Split
 from pipelines import dpo
-from pipelines.preferences.plan import plan_pairs
+from pipelines.preferences.plan import PairPlan, plan_pairs
+from pipelines.training.preference_summary import DpoSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A tiny base, a corpus, an adapter to go on from and pairs."""
+
+    base: Path
+    prepared: Path
+    parent: Adapter
+    pairs: Path
+
+    def train(self, folder: Path, **changes: Any) -> DpoSummary:
+        return dpo.run(
+            recipe(self.base, **changes), prepared=self.prepared, pairs=self.pairs, parent=self.parent, folder=folder
+        )
+
+    def plan(self, pairs: Sequence[PreferencePair]) -> PairPlan:
+        return plan_pairs(
+            pairs, tokenizer=load_tokenizer(resolve_base(str(self.base))), prepared=self.prepared,
+            settings=recipe(self.base).data, n_validation=5, seed=0,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    return tiny_base(tmp_path_factory.mktemp("base"))
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+    made = tmp_path_factory.mktemp("lesson")
+    base = tiny_checkpoint(made / "base")
+    return Lesson(
+        base=base, prepared=prepared_sample(made / "prepared", base), parent=parent_of(made / "parent", base),
+        pairs=pairs_folder(made / "pairs"),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, base) -> Path:
-    return prepared_sample(tmp_path_factory.mktemp("prepared"), base)
-
-
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory, base) -> Adapter:
-    return parent_of(tmp_path_factory.mktemp("parent"), base)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> Path:
-    return pairs_folder(tmp_path_factory.mktemp("pairs"))
-
-
-@pytest.fixture(scope="module")
-def trained(base, prepared, parent, pairs, tmp_path_factory) -> Path:
+def trained(lesson: Lesson, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=folder)
+    lesson.train(folder)
     return folder
 
 
@@ -59,17 +72,17 @@ def curve(record: dict[str, Any], name: str) -> dict[int, float]:
 # ── what a training leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_it_learns_the_preference(trained, parent):
+def test_it_learns_the_preference(trained: Path, lesson: Lesson) -> None:
     record = json.loads((trained / "training.json").read_text())
     assert record["heldout"]["reward_margin"] > 0.1
     assert record["heldout"]["reward_accuracy"] == 1.0
-    assert record["parent"] == parent.digest
+    assert record["parent"] == lesson.parent.digest
     assert record["n_pairs"] == 20
     assert record["n_validation_pairs"] == 5
-    assert weights(trained / "adapter").keys() == weights(Path(parent.path)).keys()
+    assert weights(trained / "adapter").keys() == weights(Path(lesson.parent.path)).keys()
 
 
-def test_the_policy_starts_as_the_reference(trained):
+def test_the_policy_starts_as_the_reference(trained: Path) -> None:
     """At step 0 every log-ratio is 0: the loss is log 2, margin and divergence are 0 (arXiv 2305.18290)."""
     record = json.loads((trained / "training.json").read_text())
     assert record["reference"]["largest_log_ratio"] == 0
@@ -82,21 +95,17 @@ def test_the_policy_starts_as_the_reference(trained):
     assert curve(record, "validation/kl")[record["n_steps"]] > 0
 
 
-def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared, parent, pairs):
+def test_held_out_figures_are_those_of_the_saved_adapter(trained: Path, lesson: Lesson) -> None:
     """Loss, margin and divergence, recomputed with transformers and PEFT alone, each reply in a row of its own."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     from pipelines.preferences.files import read_pairs
 
-    chosen = recipe(base)
-    plan = plan_pairs(
-        read_pairs(pairs), tokenizer=load_tokenizer(resolve_base(str(base))), prepared=prepared, settings=chosen.data,
-        n_validation=5, seed=0,
-    )  # fmt: skip
+    plan = lesson.plan(read_pairs(lesson.pairs))
 
     def logps(folder: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder).eval()
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(lesson.base), folder).eval()
         found = []
         for ids in plan.validation:
             for reply in (ids.chosen, ids.rejected):
@@ -106,7 +115,7 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared
                 found.append((at, at.gather(1, torch.tensor(reply)[:, None]).sum()))
         return found
 
-    policy, reference = logps(trained / "adapter"), logps(Path(parent.path))
+    policy, reference = logps(trained / "adapter"), logps(Path(lesson.parent.path))
     ratios = torch.stack([p[1] - r[1] for p, r in zip(policy, reference, strict=True)])
     gaps = ratios[0::2] - ratios[1::2]
     divergence = [(p[0].exp() * (p[0] - r[0])).sum() for p, r in zip(policy, reference, strict=True)]
@@ -129,34 +138,34 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained, base, prepared
     ],
     ids=str,
 )
-def test_every_setting_trains(changes, base, prepared, parent, pairs, tmp_path):
-    summary = dpo.run(recipe(base, **changes), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+def test_every_setting_trains(changes: dict[str, Any], lesson: Lesson, tmp_path: Path) -> None:
+    summary = lesson.train(tmp_path, **changes)
     assert summary.heldout.reward_margin > 0
     assert summary.validation_loss < summary.validation_loss_before
     assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "adapter").values())
 
 
-def test_rows_of_many_pairs_train_as_rows_of_one(base, prepared, parent, pairs, tmp_path):
+def test_rows_of_many_pairs_train_as_rows_of_one(lesson: Lesson, tmp_path: Path) -> None:
     """Four pairs a step, in one row or in four: the same gradient, so the same adapter to rounding."""
     for name, per_pack, packs in (("one", 1, 4), ("four", 4, 1)):
-        chosen = recipe(base, data__pairs_per_pack=per_pack, optimizer__packs_per_step=packs, data__epochs=1)
-        dpo.run(chosen, prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / name)
+        changes = {"data__pairs_per_pack": per_pack, "optimizer__packs_per_step": packs, "data__epochs": 1}
+        lesson.train(tmp_path / name, **changes)
     one, four = (weights(tmp_path / name / "adapter") for name in ("one", "four"))
     assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
 
 
-def test_a_base_whose_attention_follows_no_tree_is_refused(prepared, pairs, tmp_path):
+def test_a_base_whose_attention_follows_no_tree_is_refused(lesson: Lesson, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "base", kind="qwen2")
     config = json.loads((folder / "config.json").read_text())
     config |= {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2}
     (folder / "config.json").write_text(json.dumps(config))
     parent = parent_of(tmp_path / "parent", folder)
     with pytest.raises(ConfigError, match=r"what a row of its own gives it, got log-probabilities .* nats"):
-        dpo.run(recipe(folder), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / "out")
+        replace(lesson, base=folder, parent=parent).train(tmp_path / "out")
 
 
-def test_the_control_differs_from_dpo_in_its_loss_alone(base):
-    chosen = recipe(base)
+def test_the_control_differs_from_dpo_in_its_loss_alone(lesson: Lesson) -> None:
+    chosen = recipe(lesson.base)
     control = chosen.as_control()
     differing = {key for key, value in control.model_dump().items() if value != chosen.model_dump()[key]}
     assert differing == {"name", "loss"}
@@ -166,21 +175,21 @@ def test_the_control_differs_from_dpo_in_its_loss_alone(base):
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_parent_of_another_base_is_refused(base, prepared, pairs, tmp_path):
+def test_a_parent_of_another_base_is_refused(lesson: Lesson, tmp_path: Path) -> None:
     other = tiny_checkpoint(tmp_path / "other", seed=1)
     stranger = parent_of(tmp_path / "stranger", other)
     with pytest.raises(InputError, match="`parent` must be an adapter of the recipe's base"):
-        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=stranger, folder=tmp_path / "out")
+        replace(lesson, parent=stranger).train(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_parent_whose_files_were_altered_is_refused(base, prepared, parent, pairs, tmp_path):
-    altered = replace(parent, digest="0" * 64)
+def test_a_parent_whose_files_were_altered_is_refused(lesson: Lesson, tmp_path: Path) -> None:
+    altered = replace(lesson, parent=replace(lesson.parent, digest="0" * 64))
     with pytest.raises(IntegrityError, match="must have the digest on record"):
-        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=altered, folder=tmp_path)
+        altered.train(tmp_path)
 
 
-def test_a_policy_that_does_not_start_as_the_reference_is_refused(base, prepared, parent, pairs, tmp_path, monkeypatch):
+def test_a_policy_must_start_as_the_reference(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training import preference_trainer
 
     real = preference_trainer.active_adapter
@@ -190,49 +199,42 @@ def test_a_policy_that_does_not_start_as_the_reference_is_refused(base, prepared
 
     monkeypatch.setattr(preference_trainer, "active_adapter", wrong)
     with pytest.raises(IntegrityError, match="at step 0 every log-ratio must be 0, got"):
-        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path)
+        lesson.train(tmp_path)
 
 
 def test_a_reference_with_other_weights_than_the_parents_file_is_refused(
-    base, prepared, parent, pairs, tmp_path, monkeypatch
-):
-    other = parent_of(tmp_path / "other", base, seed=5)
-    real = dpo.attach_adapter
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = parent_of(tmp_path / "other", lesson.base, seed=5)
+    real = vars(dpo)["attach_adapter"]
     monkeypatch.setattr(dpo, "attach_adapter", lambda model, adapter: real(model, other))
     with pytest.raises(IntegrityError, match="must have the 28 tensors of the parent adapter, got 0 that are the same"):
-        dpo.run(recipe(base), prepared=prepared, pairs=pairs, parent=parent, folder=tmp_path / "out")
+        lesson.train(tmp_path / "out")
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_pairs_near_a_held_out_row_are_refused(split, base, prepared, parent, tmp_path):
-    held = max(read_prompts(prepared, split), key=lambda prompt: len((prompt.reference or "").split()))
+def test_pairs_near_a_held_out_row_are_refused(split: Split, lesson: Lesson, tmp_path: Path) -> None:
+    held = max(read_prompts(lesson.prepared, split), key=lambda prompt: len((prompt.reference or "").split()))
     near = pair(1, rejected=f"{held.reference} Well?")
     folder = pairs_folder(tmp_path / "pairs", [pair(0), near])
     with pytest.raises(SplitError, match=f"`p1` has nearly the same reply as `{held.id}` of {split}"):
-        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+        replace(lesson, pairs=folder).train(tmp_path / "out")
     itself = pair(2, prompt=replace(pair(2).prompt, id=held.id))
     with pytest.raises(SplitError, match=f"`{held.id}` is `{held.id}` of {split}"):
-        dpo.run(
-            recipe(base), prepared=prepared, pairs=pairs_folder(tmp_path / "own", [itself]), parent=parent,
-            folder=tmp_path / "out",
-        )  # fmt: skip
+        replace(lesson, pairs=pairs_folder(tmp_path / "own", [itself])).train(tmp_path / "out")
 
 
-def test_too_few_films_to_hold_any_out_are_refused(base, prepared, parent, tmp_path):
+def test_too_few_films_to_hold_any_out_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     folder = pairs_folder(tmp_path / "pairs", [pair(row) for row in (0, 6, 12)])  # one film
     with pytest.raises(ConfigError, match=r"`validation.n_pairs` must leave films to train on, got 5 for 3 pairs of 1"):
-        dpo.run(recipe(base), prepared=prepared, pairs=folder, parent=parent, folder=tmp_path / "out")
+        replace(lesson, pairs=folder).train(tmp_path / "out")
 
 
 # ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_held_out_pairs_are_of_films_of_their_own_and_long_pairs_are_counted(base, prepared):
-    pairs = [*(pair(row) for row in range(30)), pair(31, chosen="x" * 300)]
-    plan = plan_pairs(
-        pairs, tokenizer=load_tokenizer(resolve_base(str(base))), prepared=prepared, settings=recipe(base).data,
-        n_validation=5, seed=0,
-    )  # fmt: skip
+def test_held_out_pairs_are_of_films_of_their_own_and_long_pairs_are_counted(lesson: Lesson) -> None:
+    plan = lesson.plan([*(pair(row) for row in range(30)), pair(31, chosen="x" * 300)])
     assert plan.n_too_long == 1
     assert {p.cluster for p in plan.train} & {p.cluster for p in plan.validation} == set()
     seen = [row for pack in plan.packs for row in pack]

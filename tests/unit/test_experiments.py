@@ -15,6 +15,7 @@ from stories import EXPERIMENTS, REPOSITORY
 
 from harness.config import load_yaml
 from harness.experiment.ablate import load_ablation
+from harness.experiment.arms import AblationDesign
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import load_design
 from harness.experiment.plan import plan_ablation, plan_evaluation
@@ -43,7 +44,7 @@ def name_of(path: Path) -> str:
 # ── experiments ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
+def test_every_yaml_is_of_a_known_kind_and_none_is_lost() -> None:
     every = sorted([*EXPERIMENTS.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yml")])
     recipes = [*RECIPES, *PREFERENCES, *PRETRAINING]
     known = sorted([PAPER, *recipes, *DESIGNS, *ABLATIONS, *STUDIES, *(folder / "judge.yaml" for folder in JUDGES)])
@@ -53,14 +54,14 @@ def test_every_yaml_is_of_a_known_kind_and_none_is_lost():
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=name_of)
-def test_every_study_loads(path):
+def test_every_study_loads(path: Path) -> None:
     study = load_yaml(path, StudyDesign)
     assert not study.rehearsal
     assert set(study.criteria) <= set(shipped_criteria())
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_every_experiment_loads_with_each_of_its_profiles(path):
+def test_every_experiment_loads_with_each_of_its_profiles(path: Path) -> None:
     profiles = yaml.safe_load(path.read_text()).get("profiles") or {}
     for profile in (None, *profiles):
         design = load_design(path, profile=profile)
@@ -69,7 +70,7 @@ def test_every_experiment_loads_with_each_of_its_profiles(path):
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_a_profile_cannot_change_what_was_declared(path):
+def test_a_profile_cannot_change_what_was_declared(path: Path) -> None:
     """Profiles are sizes and models; a contrast that exists in one of them only would be chosen after the data."""
     plain = load_design(path)
     for profile in plain.profiles:
@@ -77,11 +78,11 @@ def test_a_profile_cannot_change_what_was_declared(path):
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
-def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path):
-    plain = load_ablation(path)
+def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
+    plain: AblationDesign = load_ablation(path)
     assert set(plain.profiles) == {"quick", "full"}
     for profile in plain.profiles:
-        design = load_ablation(path, profile=profile)
+        design: AblationDesign = load_ablation(path, profile=profile)
         assert design.declaration_digest() == plain.declaration_digest()
         assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
         assert len(design.seeds) >= 3
@@ -89,7 +90,7 @@ def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_
         assert {cell.arm for cell in plan.cells} == set(design.arms)
 
 
-def test_the_declarations_that_ship_have_the_digests_that_stores_know():
+def test_the_declarations_that_ship_have_the_digests_that_stores_know() -> None:
     digests = {
         "inference_comparison": "3f33680bc6ae", "quickstart": "d91cb8e99af1", "components": "22e5b39d8409",
         "dpo": "d7fc5c0c5118", "extended_length": "c4d31a018bcc", "neftune": "10801e07af39", "scale": "c020e3be247f",
@@ -100,7 +101,7 @@ def test_the_declarations_that_ship_have_the_digests_that_stores_know():
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_the_registered_adapters_of_an_experiment_have_a_recipe(path):
+def test_the_registered_adapters_of_an_experiment_have_a_recipe(path: Path) -> None:
     names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
     names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
     plain = load_design(path)
@@ -118,7 +119,7 @@ COMMANDED = [
 
 
 @pytest.mark.parametrize("path", COMMANDED, ids=name_of)
-def test_a_file_begins_with_its_question_and_its_command_and_is_short(path):
+def test_a_file_begins_with_its_question_and_its_command_and_is_short(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= 70
     comments = [line for line in lines[:4] if line.startswith("#")]
@@ -167,7 +168,7 @@ def check_options(command: click.Command, words: list[str], shown: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROJECT["entry_points"])
-def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name):
+def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name: str) -> None:
     entry = PROJECT["entry_points"][name]
     used = set(re.findall(r"\{(\w+)\}", entry["command"]))
     assert used == set(entry["parameters"])
@@ -181,7 +182,7 @@ def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name
             assert (REPOSITORY / values[key]).exists()
 
 
-def test_the_entry_points_are_those_that_others_script_against():
+def test_the_entry_points_are_those_that_others_script_against() -> None:
     assert set(PROJECT["entry_points"]) == {
         "main", "prepare", "sft", "pairs", "dpo", "ablate", "evaluate", "report",
     }  # fmt: skip
@@ -198,7 +199,7 @@ def fenced(text: str) -> list[str]:
 README = fenced((REPOSITORY / "README.md").read_text())
 
 
-def test_every_command_of_the_readme_is_one():
+def test_every_command_of_the_readme_is_one() -> None:
     commands = [line for line in README if line.strip().startswith("screentest ")]
     assert commands
     for line in commands:
@@ -207,14 +208,14 @@ def test_every_command_of_the_readme_is_one():
             check_command(words)
 
 
-def test_every_make_target_of_the_readme_exists():
+def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M))
     named = {m for line in README for m in re.findall(r"(?:^|\s)make ([a-z-]+)", line)}
     assert {"quickstart", "test"} <= named
     assert named <= targets
 
 
-def test_every_make_target_says_what_it_does():
+def test_every_make_target_says_what_it_does() -> None:
     lines = (REPOSITORY / "Makefile").read_text().splitlines()
     for target in re.findall(r"^\.PHONY: (.*)$", "\n".join(lines), flags=re.M)[0].split():
         (line,) = [text for text in lines if text.startswith(f"{target}:")]

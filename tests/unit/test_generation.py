@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import UniformModel
@@ -69,7 +70,7 @@ def test_each_variant_is_asked_in_its_own_words() -> None:
     asked: list[ReplyRequest] = []
 
     class Listening(UniformModel):
-        def generate(self, requests, **options):  # type: ignore[no-untyped-def,override]
+        def generate(self, requests: Sequence[ReplyRequest], **options: Any) -> list[Reply]:
             asked.extend(requests)
             return super().generate(requests, **options)
 
@@ -149,7 +150,7 @@ class _Rounding(UniformModel):
 
 def test_agreement_is_asked_of_models_that_do_not_promise_it() -> None:
     model = _Rounding()
-    made = generate(model, [SHOTS], PROMPTS, decoding=DECODING, allowed_splits=("test",))
+    made = generate(model, [SHOTS], PROMPTS, decoding=DECODING, allowed_splits={"test"})
     found = agreement(model, SHOTS, PROMPTS, made, decoding=DECODING)
     assert found == Agreement(n=16, n_same=10)
     assert agreement(UniformModel(), SHOTS, PROMPTS, made, decoding=DECODING) is None

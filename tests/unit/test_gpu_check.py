@@ -133,7 +133,9 @@ def test_nothing_is_judged_without_4_bit_bases_a_card_or_both_figures() -> None:
     assert verdict(SFT, [*sixteen[:2], absent]) == ("", "not measured: trl is not installed")
 
 
-def test_a_part_that_outlives_its_time_is_cut_and_the_next_is_said_to_be_left_out(tmp_path: Path, monkeypatch) -> None:
+def test_a_part_that_outlives_its_time_is_cut_the_next_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import benchmarks.gpu.__main__ as check
 
     monkeypatch.setattr(check, "_LEAST", 0.2)

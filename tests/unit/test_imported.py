@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ def written(file: Path, *rows: object) -> Path:
     return file
 
 
-def test_rows_are_read_with_what_they_leave_out(tmp_path):
+def test_rows_are_read_with_what_they_leave_out(tmp_path: Path) -> None:
     file = written(
         tmp_path / "s.jsonl",
         GOOD,
@@ -55,7 +56,7 @@ def test_rows_are_read_with_what_they_leave_out(tmp_path):
         (GOOD, "line 1"),
     ],
 )
-def test_a_bad_row_is_named_by_file_line_and_reason(tmp_path, row, reason):
+def test_a_bad_row_is_named_by_file_line_and_reason(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
     file = written(tmp_path / "scores.jsonl", GOOD, row)
     with pytest.raises(InputError) as caught:
         read_imported(file)
@@ -63,7 +64,7 @@ def test_a_bad_row_is_named_by_file_line_and_reason(tmp_path, row, reason):
     assert reason in str(caught.value)
 
 
-def test_a_file_that_is_empty_missing_or_no_text_is_refused(tmp_path):
+def test_a_file_that_is_empty_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one row"):
         read_imported(written(tmp_path / "empty.jsonl", ""))
     with pytest.raises(InputError, match="there is none"):
@@ -77,12 +78,12 @@ def test_a_file_that_is_empty_missing_or_no_text_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh_home(tmp_path_factory.mktemp("imported") / "mlruns")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     tiny_checkpoint(folder / "base")
     tiny_checkpoint(folder / "other", seed=3)
@@ -113,7 +114,7 @@ def prompts(folder: Path, home: Path) -> list[str]:
     return [row["prompt_id"] for row in walked["sources"][0]["rows"]]
 
 
-def test_imported_scores_are_estimated_like_our_own(folder, home, tmp_path):
+def test_imported_scores_are_estimated_like_our_own(folder: Path, home: Path, tmp_path: Path) -> None:
     ids = prompts(folder, home)
     assert len(ids) == 20
     rows = [{"prompt_id": i, "variant": "base", "value": 1.0 + k / 10} for k, i in enumerate(ids)]
@@ -142,7 +143,7 @@ def test_imported_scores_are_estimated_like_our_own(folder, home, tmp_path):
         assert walked["sources"][0]["is_intact"]
 
 
-def test_scores_of_other_data_or_of_no_import_are_refused(folder, home, tmp_path):
+def test_scores_of_other_data_or_of_no_import_are_refused(folder: Path, home: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "alien.jsonl", {"prompt_id": "alien", "variant": "base", "value": 1})
     run_id = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json["run_id"]
     ran = screentest("evaluate", design(folder, scores=run_id, name="a.yaml"), "--limit", 40, home=home)

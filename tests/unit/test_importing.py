@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import fresh_home, screentest
@@ -25,14 +26,14 @@ def run(*rows: PeerRow) -> PeerRun:
     return PeerRun(name="r", file=Path("f.json"), rows=rows)
 
 
-def test_ids_match_where_they_stand_for_the_same_questions():
+def test_ids_match_where_they_stand_for_the_same_questions() -> None:
     found = match({"a": run(row("1", "x"), row("2", "y")), "b": run(row("2", "y"), row("3", "z"), row("1", "x"))})
     assert (found.by, found.n_shared, set(found.rows)) == ("id", 2, {"1", "2", "3"})
     assert found.notes == ("1 of 3 questions of b are not in all runs (`3`).",)
     assert set(found.shared().rows) == {"1", "2"}
 
 
-def test_texts_match_where_ids_are_none_or_stand_for_other_questions():
+def test_texts_match_where_ids_are_none_or_stand_for_other_questions() -> None:
     first, second = run(row("1", "x"), row("2", "y")), run(row("1", "y"), row("2", "x "))
     found = match({"a": first, "b": second})
     assert (found.by, found.n_shared) == ("text", 2)
@@ -40,7 +41,7 @@ def test_texts_match_where_ids_are_none_or_stand_for_other_questions():
     assert match({"a": first, "b": second}, by="id").by == "id"
 
 
-def test_draws_of_a_question_stand_together():
+def test_draws_of_a_question_stand_together() -> None:
     found = match({"a": run(row("1", "x"), row("1", "x", 1)), "b": run(row("1", "x"))})
     assert [len(rows) for rows in found.rows["1"].values()] == [2, 1]
 
@@ -54,18 +55,18 @@ def test_draws_of_a_question_stand_together():
         ({"a": run(row("1", "x"), row("2", "x")), "b": run(row("1", "x"))}, "text", "twice"),
     ],
 )
-def test_what_cannot_be_matched_is_refused(runs, by, said):
+def test_what_cannot_be_matched_is_refused(runs: dict[str, Any], by: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         match(runs, by=by)
 
 
-def test_names_tell_runs_apart_and_the_control_comes_first():
+def test_names_tell_runs_apart_and_the_control_comes_first() -> None:
     files = [(None, GOLDEN / "deepeval/weak.json"), ("weak", GOLDEN / "deepeval/good.json")]
     found = read_files("deepeval", files, control="weak-good")
     assert list(found.runs) == ["weak-good", "weak-weak"]
 
 
-def test_one_annotation_file_compares_the_model_with_its_reference_and_two_compare_the_models():
+def test_one_annotation_file_compares_the_model_with_its_reference_and_two_compare_the_models() -> None:
     files = [(None, GOLDEN / f"alpaca-eval/{name}/annotations.json") for name in ("weak", "good")]
     assert list(read_files("alpaca-eval", files).runs) == ["weak", "good"]
     found = read_files("alpaca-eval", files[:1])
@@ -74,7 +75,7 @@ def test_one_annotation_file_compares_the_model_with_its_reference_and_two_compa
     assert sum(shares) == len(found.matched.rows)
 
 
-def test_measures_are_claimed_on_once_and_only_where_a_direction_is_known():
+def test_measures_are_claimed_on_once_and_only_where_a_direction_is_known() -> None:
     files = [(None, GOLDEN / f"mlflow/genai_{name}.json") for name in ("weak", "good")]
     found = read_files("mlflow", files)
     [(claimed, direction)] = found.better.items()  # `correct` is the same as `verdict`; a length has no better side
@@ -85,7 +86,7 @@ def test_measures_are_claimed_on_once_and_only_where_a_direction_is_known():
         read_files("mlflow", files, measures=["speed"])
 
 
-def test_a_cluster_is_a_key_of_the_rows_and_an_unknown_one_is_refused():
+def test_a_cluster_is_a_key_of_the_rows_and_an_unknown_one_is_refused() -> None:
     files = [(None, GOLDEN / f"inspect/{name}.eval") for name in ("weak", "good")]
     assert read_files("inspect", files).cluster is None
     assert read_files("inspect", files, cluster="kind").cluster == "kind"
@@ -93,7 +94,7 @@ def test_a_cluster_is_a_key_of_the_rows_and_an_unknown_one_is_refused():
         read_files("inspect", files, cluster="film")
 
 
-def test_a_folder_of_models_folders_is_their_runs():
+def test_a_folder_of_models_folders_is_their_runs() -> None:
     found = read_files("lm-eval", [(None, GOLDEN / "lm-eval")], control="weak")
     assert list(found.runs) == ["weak", "good"]
     assert read_files("lm-eval", [("b", GOLDEN / "lm-eval/weak"), ("a", GOLDEN / "lm-eval/good")]).runs.keys() == {
@@ -102,7 +103,7 @@ def test_a_folder_of_models_folders_is_their_runs():
     }
 
 
-def test_one_run_is_not_enough():
+def test_one_run_is_not_enough() -> None:
     with pytest.raises(InputError, match="at least two runs, got weak"):
         read_files("deepeval", [(None, GOLDEN / "deepeval/weak.json")])
     with pytest.raises(InputError, match="`--control`"):
@@ -110,12 +111,12 @@ def test_one_run_is_not_enough():
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh_home(tmp_path_factory.mktemp("importing") / "home")
 
 
 @pytest.mark.slow
-def test_files_of_another_tool_become_a_paired_verdict_a_report_and_a_gate(home):
+def test_files_of_another_tool_become_a_paired_verdict_a_report_and_a_gate(home: Path) -> None:
     files = [GOLDEN / f"inspect/{name}.eval" for name in ("weak", "good")]
     done = screentest("import", "inspect", f"weak={files[0]}", f"good={files[1]}", "--gate", "--json", home=home)
     assert done.code == 0, done.stderr
@@ -135,7 +136,7 @@ def test_files_of_another_tool_become_a_paired_verdict_a_report_and_a_gate(home)
 
 
 @pytest.mark.slow
-def test_scores_without_replies_are_compared_and_what_a_run_lacks_is_missing(home, tmp_path):
+def test_scores_without_replies_are_compared_and_what_a_run_lacks_is_missing(home: Path, tmp_path: Path) -> None:
     for name, shift in (("base", 0), ("tuned", 1)):
         rows = [
             {
@@ -160,7 +161,7 @@ def test_scores_without_replies_are_compared_and_what_a_run_lacks_is_missing(hom
     assert (acc["n"], acc["n_missing"]) == (39, 0)
 
 
-def test_what_cannot_be_compared_is_one_sentence_and_nothing_is_stored(tmp_path):
+def test_what_cannot_be_compared_is_one_sentence_and_nothing_is_stored(tmp_path: Path) -> None:
     file = tmp_path / "cut.json"
     file.write_bytes((GOLDEN / "deepeval/weak.json").read_bytes()[:500])
     home = tmp_path / "home"

@@ -8,6 +8,7 @@ from stories import EXPERIMENTS
 
 from harness.experiment.judges.judge_uses import family_of_variant
 from harness.judging import load_judge_spec
+from harness.judging.spec import JudgeSpec
 from harness.types import Variant
 
 REMOTE = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini")
@@ -26,5 +27,5 @@ SELF = Variant(name="v", kind="endpoint", endpoint="https://api.openai.com/v1/",
         (Variant(name="v", kind="file", path="x.jsonl"), REMOTE, None),
     ],
 )
-def test_an_endpoint_is_of_the_judges_family_where_it_is_the_judge(variant, spec, family):
+def test_an_endpoint_that_is_the_judge_is_of_its_family(variant: Variant, spec: JudgeSpec, family: str | None) -> None:
     assert family_of_variant(variant, spec) == family

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -40,21 +41,21 @@ def naive_best_fit(lengths: list[int], pack_tokens: int) -> list[list[int]]:
     return packs
 
 
-def test_best_fit_decreasing_by_hand():
+def test_best_fit_decreasing_by_hand() -> None:
     # sorted: 7 (row 1), 6 (3), 4 (0), 3 (2), 3 (4), 2 (5); packs of 10.
     # 7 opens A; 6 opens B; 4 fills B to 10; 3 fills A to 10; 3 opens C; 2 joins C.
     assert best_fit_decreasing([4, 7, 3, 6, 3, 2], pack_tokens=10) == ((1, 2), (3, 0), (4, 5))
 
 
 @given(st.lists(st.integers(1, 40), max_size=80), st.integers(40, 64))
-def test_best_fit_agrees_with_its_definition(lengths: list[int], pack_tokens: int):
+def test_best_fit_agrees_with_its_definition(lengths: list[int], pack_tokens: int) -> None:
     fast = best_fit_decreasing(lengths, pack_tokens=pack_tokens)
     assert [list(pack) for pack in fast] == naive_best_fit(lengths, pack_tokens)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(0, 5), st.integers(1, 3))
 @settings(max_examples=50)
-def test_epochs_hold_every_example_once_within_the_limit(lengths: list[int], seed: int, epochs: int):
+def test_epochs_hold_every_example_once_within_the_limit(lengths: list[int], seed: int, epochs: int) -> None:
     packs = plan_packs(lengths, pack_tokens=40, train_tokens=None, epochs=epochs, seed=seed)
     assert all(pack.n_tokens == sum(lengths[row] for row in pack.rows) <= 40 for pack in packs)
     for epoch in range(epochs):
@@ -64,13 +65,13 @@ def test_epochs_hold_every_example_once_within_the_limit(lengths: list[int], see
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=80), st.integers(40, 4000))
 @settings(max_examples=50)
-def test_a_budget_is_never_exceeded_and_leaves_less_than_one_example(lengths: list[int], budget: int):
+def test_a_budget_is_never_exceeded_and_leaves_less_than_one_example(lengths: list[int], budget: int) -> None:
     packs = plan_packs(lengths, pack_tokens=40, train_tokens=budget, epochs=None, seed=0)
     spent = sum(pack.n_tokens for pack in packs)
     assert budget - max(lengths) < spent <= budget
 
 
-def test_plan_is_the_same_for_a_seed_and_another_in_every_epoch():
+def test_plan_is_the_same_for_a_seed_and_another_in_every_epoch() -> None:
     lengths = [3 + row % 17 for row in range(200)]
 
     def plan(seed: int) -> tuple[Pack, ...]:
@@ -82,26 +83,26 @@ def test_plan_is_the_same_for_a_seed_and_another_in_every_epoch():
     assert first != second
 
 
-def test_long_examples_do_not_all_come_first():
+def test_long_examples_do_not_all_come_first() -> None:
     lengths = list(range(1, 401))
     packs = plan_packs(lengths, pack_tokens=400, train_tokens=None, epochs=1, seed=0)
     longest = [max(lengths[row] for row in pack.rows) for pack in packs]
     assert longest != sorted(longest, reverse=True)
 
 
-def test_a_sample_is_one_fixed_draw_of_at_most_the_data():
+def test_a_sample_is_one_fixed_draw_of_at_most_the_data() -> None:
     lengths = [10] * 30
     assert sum(pack.n_tokens for pack in plan_sample(lengths, pack_tokens=64, max_tokens=95, seed=0)) == 90
     whole = plan_sample(lengths, pack_tokens=64, max_tokens=10_000, seed=0)
     assert Counter(row for pack in whole for row in pack.rows) == Counter(range(30))
 
 
-def test_the_first_token_of_an_example_is_never_predicted_from_its_neighbour():
+def test_the_first_token_of_an_example_is_never_predicted_from_its_neighbour() -> None:
     flat = flatten([example(3), example(3, n_prompt=0, first=9)])
     assert flat.loss_positions.tolist() == [0, 1, 3, 4]
 
 
-def test_variable_length_kernels_get_the_borders_and_no_mask():
+def test_variable_length_kernels_get_the_borders_and_no_mask() -> None:
     flat = flatten([example(4), example(3)])
     plain, varlen = (flat.model_inputs(is_variable_length=flag) for flag in (False, True))
     assert set(plain) == {"input_ids", "position_ids", "use_cache"}
@@ -111,7 +112,7 @@ def test_variable_length_kernels_get_the_borders_and_no_mask():
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_a_packed_example_has_the_logits_it_has_alone(kind):
+def test_a_packed_example_has_the_logits_it_has_alone(kind: Any) -> None:
     model = tiny_model(kind=kind).eval()
     pack = [example(7, first=0), example(3, first=9), example(11, first=4)]
     flat = flatten(pack)
@@ -137,6 +138,6 @@ def test_a_packed_example_has_the_logits_it_has_alone(kind):
         ([30], {"train_tokens": None}, ConfigError, "exactly one of"),
     ],
 )
-def test_what_cannot_be_packed_is_refused(lengths, keys, error, words):
+def test_what_cannot_be_packed_is_refused(lengths: list[int], keys: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         plan_packs(lengths, **{"pack_tokens": 64, "train_tokens": 100, "epochs": None, "seed": 0, **keys})

@@ -28,7 +28,7 @@ def balanced(n: int = 120, *, seed: int = 0) -> list[PreferencePair]:
     ]  # fmt: skip
 
 
-def test_balanced_pairs_show_no_bias():
+def test_balanced_pairs_show_no_bias() -> None:
     audit = audit_pairs(balanced(), seed=0)
     assert audit.biases == ()
     assert audit.length_gap.value == 0
@@ -39,7 +39,7 @@ def test_balanced_pairs_show_no_bias():
     assert audit.margins.quantiles["0"] < audit.margins.quantiles["0.5"] < audit.margins.quantiles["1"]
 
 
-def test_a_planted_word_is_found_with_its_side_and_an_interval_away_from_zero():
+def test_a_planted_word_is_found_with_its_side_and_an_interval_away_from_zero() -> None:
     pairs = [replace(p, rejected=f"{p.rejected} indeed!") if i % 3 else p for i, p in enumerate(balanced())]
     tells, _ = find_tells(pairs)
     clear = {tell.word: tell for tell in tells if is_clear(tell)}
@@ -54,7 +54,7 @@ def test_a_planted_word_is_found_with_its_side_and_an_interval_away_from_zero():
     assert "“indeed”" in bias.sentence
 
 
-def test_longer_chosen_replies_are_a_bias():
+def test_longer_chosen_replies_are_a_bias() -> None:
     pairs = [replace(p, chosen=f"{p.chosen} round again") for p in balanced()]
     audit = audit_pairs(pairs, seed=0)
     assert audit.length_gap.value == 2
@@ -62,12 +62,12 @@ def test_longer_chosen_replies_are_a_bias():
     assert "Chosen replies are longer, by 2.0 words on average." in [b.sentence for b in audit.biases]
 
 
-def test_rare_words_are_not_tested():
+def test_rare_words_are_not_tested() -> None:
     pairs = [replace(p, chosen=f"{p.chosen} zebra") if i < MIN_TEXTS - 1 else p for i, p in enumerate(balanced())]
     assert "zebra" not in {tell.word for tell in find_tells(pairs)[0]}
 
 
-def test_verdicts_that_turn_with_the_sides_are_a_bias():
+def test_verdicts_that_turn_with_the_sides_are_a_bias() -> None:
     pairs = [replace(p, orders_agree=i % 2 == 0) for i, p in enumerate(balanced())]
     audit = audit_pairs(pairs, seed=0)
     assert audit.position_agreement is not None
@@ -75,7 +75,7 @@ def test_verdicts_that_turn_with_the_sides_are_a_bias():
     assert "50% of the verdicts turned with the sides." in [b.sentence for b in audit.biases]
 
 
-def test_repetition_and_copies_of_the_human_reply_are_counted():
+def test_repetition_and_copies_of_the_human_reply_are_counted() -> None:
     long = "this is a reply of more than eight words in all"
     pairs = balanced()
     pairs[5] = replace(pairs[5], rejected=f"{long}!", prompt=replace(pairs[5].prompt, reference=long))
@@ -86,7 +86,7 @@ def test_repetition_and_copies_of_the_human_reply_are_counted():
     assert audit.near_copies.value == pytest.approx(1 / 122)
 
 
-def test_pairs_of_the_reference_say_whose_text_they_prefer():
+def test_pairs_of_the_reference_say_whose_text_they_prefer() -> None:
     pairs = [replace(p, preferred_by="reference", margin=None) for p in balanced()]
     audit = audit_pairs(pairs, seed=0)
     assert audit.margins is None
@@ -101,13 +101,13 @@ def test_pairs_of_the_reference_say_whose_text_they_prefer():
         ("a judge", "the preferences of a judge, not people's. Of its 120 pairs: no systematic bias was found."),
     ],
 )
-def test_a_report_says_who_preferred(preferred_by: str, says: str):
+def test_a_report_says_who_preferred(preferred_by: str, says: str) -> None:
     audit = audit_pairs([replace(p, preferred_by=preferred_by, margin=None) for p in balanced()], seed=0)
     assert f"it learned {'' if preferred_by == 'a judge' else 'to prefer '}" in pair_caveat("it", to_json(audit))
     assert says in pair_caveat("it", to_json(audit))
 
 
-def test_one_film_gives_no_interval_and_no_tell():
+def test_one_film_gives_no_interval_and_no_tell() -> None:
     pairs = [replace(p, prompt=replace(p.prompt, cluster="m0"), chosen=f"{p.chosen} indeed") for p in balanced()]
     audit = audit_pairs(pairs, seed=0)
     assert not audit.length_gap.has_interval
@@ -115,7 +115,7 @@ def test_one_film_gives_no_interval_and_no_tell():
     assert audit.biases == ()
 
 
-def test_false_tells_stay_rare():
+def test_false_tells_stay_rare() -> None:
     """Of 60 audits of balanced pairs, those that name any word as a tell; the share expected is at most 5 %."""
     n_false = sum(any(map(is_clear, find_tells(balanced(seed=seed))[0])) for seed in range(60))
     assert n_false <= 8  # P(Binomial(60, 0.05) > 8) < 0.005

@@ -21,7 +21,7 @@ LENGTHS = ((4, 7), (6, 3), (5, 5))
 
 
 def settings(kind: str, **changes: Any) -> LossSettings:
-    return LossSettings(**({"type": kind, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None} | changes))
+    return LossSettings(**{"type": kind, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None, **changes})
 
 
 def scores(gap: float, *, n: int = 4) -> PairScores:
@@ -65,18 +65,18 @@ PAIRS = [ids(9 + row, *lengths, seed=row) for row, lengths in enumerate(LENGTHS)
         ("sft", {}, -2.0),  # −log policy(chosen)
     ],
 )  # fmt: skip
-def test_a_gap_of_two_nats(kind, changes, by_hand):
+def test_a_gap_of_two_nats(kind: str, changes: dict[str, float], by_hand: float) -> None:
     assert float(pair_losses(scores(2.0), settings(kind, **changes))) == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_tokens_beyond_the_shorter_reply_count_less():
+def test_tokens_beyond_the_shorter_reply_count_less() -> None:
     assert token_weights(2, 4, 0.25) == ([1.0, 1.0], [1.0, 1.0, 0.25, 0.25])
     assert token_weights(4, 2, 0.25) == ([1.0, 1.0, 0.25, 0.25], [1.0, 1.0])
     assert token_weights(2, 3, None) == ([1.0, 1.0], [1.0, 1.0, 1.0])
 
 
 @given(gap=st.floats(-50, 50), smoothing=st.floats(0, 0.45))
-def test_without_smoothing_the_smoothed_losses_are_plain_and_swapping_sides_mirrors_them(gap, smoothing):
+def test_without_smoothing_smoothed_losses_are_plain_and_swapped_sides_mirror(gap: float, smoothing: float) -> None:
     plain = float(pair_losses(scores(gap), settings("sigmoid")))
     assert float(pair_losses(scores(gap), settings("robust"))) == pytest.approx(plain, abs=1e-5)
     smoothed = float(pair_losses(scores(gap), settings("sigmoid", label_smoothing=smoothing)))
@@ -85,7 +85,7 @@ def test_without_smoothing_the_smoothed_losses_are_plain_and_swapping_sides_mirr
 
 
 @given(low=st.floats(-40, 40), step=st.floats(0.01, 20))
-def test_a_larger_gap_never_costs_more(low, step):
+def test_a_larger_gap_never_costs_more(low: float, step: float) -> None:
     for kind in ("sigmoid", "hinge"):
         assert float(pair_losses(scores(low + step), settings(kind))) <= float(pair_losses(scores(low), settings(kind)))
 
@@ -94,7 +94,7 @@ def test_a_larger_gap_never_costs_more(low, step):
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_every_reply_in_a_shared_row_has_the_logits_it_has_alone(kind):
+def test_every_reply_in_a_shared_row_has_the_logits_it_has_alone(kind: Any) -> None:
     """Prompts shared, replies that begin alike, and pairs in one row: nobody sees what is not an ancestor."""
     alike = PairIds(
         prompt_id="a", cluster="m0", chat=(), prompt=(5, 6, 7, 8), chosen=(9, 10, 11), rejected=(9, 10, 12, 2)
@@ -121,7 +121,7 @@ class Trl:
     def __init__(self, model: Any, loss: LossSettings) -> None:
         from trl.trainer.dpo_trainer import DPOTrainer
 
-        self.compute = DPOTrainer._compute_loss
+        self.compute: Any = DPOTrainer._compute_loss
         self.model = model
         gather = SimpleNamespace(device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x)
         for name, value in {
@@ -162,7 +162,7 @@ class Trl:
     ],
     ids=lambda loss: f"{loss.type}-{loss.label_smoothing}-{loss.ld_alpha}",
 )
-def test_the_loss_is_trls_own(loss):
+def test_the_loss_is_trls_own(loss: LossSettings) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
     model = tiny_model()

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ScriptedJudge, UniformModel
-from preference_data import pair, prepared_sample, tiny_base
+from fakes import ScriptedJudge, UniformModel, tiny_checkpoint
+from preference_data import pair, prepared_sample
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError, SplitError
-from harness.models.protocol import Reply, ReplyRequest
+from harness.models.bases import resolve_base
+from harness.models.protocol import LanguageModel, Reply, ReplyRequest
 from harness.store.prepared import read_prompts
 from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
 from pipelines.preferences import build as preferences
 from pipelines.preferences.build import PairsConfig, read_pairs_summary
 from pipelines.preferences.files import PAIRS, import_file, read_pairs
-from pipelines.preferences.ranking import Choice, JudgeRanker, ReferenceRanker
+from pipelines.preferences.ranking import Choice, JudgeRanker, Ranker, ReferenceRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())
@@ -59,42 +60,42 @@ def by_draw(item: JudgedItem, criterion: str) -> float | None:
     return {"one": 1.0, "two": None, "three": 3.0, "four": 9.0}[item.reply.split()[-1]]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    return tiny_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory, base) -> Path:
-    return prepared_sample(tmp_path_factory.mktemp("prepared"), base)
-
-
-@pytest.fixture(scope="module")
-def parent(base) -> Adapter:
-    from harness.models.bases import resolve_base
-
-    return Adapter(name="tiny-sft", version="1", path="", digest="a" * 64, base=resolve_base(str(base)))
-
-
 def config(**changes: Any) -> PairsConfig:
-    return PairsConfig(**({"judge": "unused", "n_pairs": 20} | changes))
+    return PairsConfig(**{"judge": "unused", "n_pairs": 20, **changes})
 
 
-def build(folder: Path, prepared: Path, parent: Adapter, *, judge: ScriptedJudge | None = None,
-          model: Talker | None = None, **changes: Any) -> preferences.PairsSummary:  # fmt: skip
-    judge = judge or ScriptedJudge(value=by_draw, criteria=(COHERENCE, FLUENCY))
-    folder.mkdir(parents=True, exist_ok=True)
-    return preferences.run(
-        config(**changes), prepared=prepared, parent=parent, model=model or Talker(),  # type: ignore[arg-type]
-        folder=folder, ranker=JudgeRanker(judge=judge, criterion="coherence"),
-    )  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A corpus, and the adapter whose replies are ranked."""
+
+    prepared: Path
+    parent: Adapter
+
+    def build(
+        self, folder: Path, *, judge: ScriptedJudge | None = None, model: LanguageModel | None = None,
+        ranker: Ranker | None = None, settings: PairsConfig | None = None, **changes: Any,
+    ) -> preferences.PairsSummary:  # fmt: skip
+        judge = judge or ScriptedJudge(value=by_draw, criteria=(COHERENCE, FLUENCY))
+        folder.mkdir(parents=True, exist_ok=True)
+        return preferences.run(
+            settings or config(**changes), prepared=self.prepared, parent=self.parent, model=model or Talker(),
+            folder=folder, ranker=ranker or JudgeRanker(judge=judge, criterion="coherence"),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = tmp_path_factory.mktemp("world")
+    base = tiny_checkpoint(made / "base")
+    parent = Adapter(name="tiny-sft", version="1", path="", digest="a" * 64, base=resolve_base(str(base)))
+    return World(prepared=prepared_sample(made / "prepared", base), parent=parent)
 
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_best_against_the_worst_with_all_that_is_known_of_the_choice(prepared, parent, tmp_path):
-    summary = build(tmp_path, prepared, parent)
+def test_the_best_against_the_worst_with_all_that_is_known_of_the_choice(world: World, tmp_path: Path) -> None:
+    summary = world.build(tmp_path)
     pairs = read_pairs(tmp_path)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["audit.json", "pairs.jsonl", "summary.json"]
     assert len(pairs) == summary.n_pairs == 20
@@ -104,7 +105,7 @@ def test_the_best_against_the_worst_with_all_that_is_known_of_the_choice(prepare
         assert made.margin == 2.0
         assert made.preferred_by == "scripted@00000000"
         assert [(c.text.split()[-1], c.score) for c in made.candidates] == [("one", 1.0), ("two", None), ("three", 3.0)]
-    train = {p.id: p for p in read_prompts(prepared, "train")}
+    train = {p.id: p for p in read_prompts(world.prepared, "train")}
     assert all(train[p.prompt.id].cluster == p.prompt.cluster for p in pairs)
     assert len({p.prompt.cluster for p in pairs}) > 5  # films take turns
     assert summary.n_generations == 4 * summary.n_prompts
@@ -113,11 +114,11 @@ def test_the_best_against_the_worst_with_all_that_is_known_of_the_choice(prepare
     assert summary.n_generated_tokens == 5 * summary.n_generations
 
 
-def test_trl_reads_what_is_written(prepared, parent, tmp_path):
+def test_trl_reads_what_is_written(world: World, tmp_path: Path) -> None:
     from datasets import Dataset
     from trl.data_utils import is_conversational
 
-    build(tmp_path, prepared, parent)
+    world.build(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / PAIRS).read_text().splitlines()]
     dataset = Dataset.from_list(rows)
     assert {"prompt", "chosen", "rejected"} <= set(dataset.column_names)
@@ -128,35 +129,35 @@ def test_trl_reads_what_is_written(prepared, parent, tmp_path):
     assert rows[0]["words"] == {"chosen": 3, "rejected": 3}
 
 
-def test_a_margin_that_is_not_clear_makes_no_pair(prepared, parent, tmp_path):
+def test_a_margin_that_is_not_clear_makes_no_pair(world: World, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no pair could be made of \d+ prompts"):
-        build(tmp_path, prepared, parent, min_margin=2.5)
+        world.build(tmp_path, min_margin=2.5)
 
 
 @pytest.mark.parametrize("die_after", [3, 50, 100])
-def test_killed_anywhere_it_resumes_to_the_same_pairs_and_asks_nothing_twice(die_after, prepared, parent, tmp_path):
-    build(tmp_path / "whole", prepared, parent)
+def test_killed_anywhere_it_ends_with_equal_pairs_and_asks_once(die_after: int, world: World, tmp_path: Path) -> None:
+    world.build(tmp_path / "whole")
     first = Talker(die_after=die_after)
     folder = tmp_path / "killed"
     try:
-        build(folder, prepared, parent, model=first)
+        world.build(folder, model=first)
     except Killed:
         second = Talker()
-        build(folder, prepared, parent, model=second)
+        world.build(folder, model=second)
         assert set(first.asked) & set(second.asked) == set()
     assert (folder / PAIRS).read_bytes() == (tmp_path / "whole" / PAIRS).read_bytes()
 
 
-def test_prompts_of_another_split_are_refused(prepared, parent, tmp_path, monkeypatch):
-    real = preferences.read_prompts
+def test_prompts_of_another_split_are_refused(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = read_prompts
     monkeypatch.setattr(preferences, "read_prompts", lambda folder, split: real(folder, "test"))
     with pytest.raises(SplitError, match="must be of train, got some of test"):
-        build(tmp_path, prepared, parent)
+        world.build(tmp_path)
 
 
-def test_the_human_reply_against_a_sample(prepared, parent, tmp_path):
+def test_the_human_reply_against_a_sample(world: World, tmp_path: Path) -> None:
     chosen = PairsConfig(method="reference", n_pairs=10, n_candidates=1)
-    preferences.run(chosen, prepared=prepared, parent=parent, model=Talker(), ranker=ReferenceRanker(), folder=tmp_path)  # type: ignore[arg-type]
+    world.build(tmp_path, settings=chosen, ranker=ReferenceRanker())
     for made in read_pairs(tmp_path):
         assert made.chosen == (made.prompt.reference or "").strip()
         assert made.rejected == "reply number one"
@@ -165,8 +166,8 @@ def test_the_human_reply_against_a_sample(prepared, parent, tmp_path):
     assert summary.n_judged == 0
 
 
-def test_a_candidate_near_a_held_out_reply_is_dropped(prepared, parent, tmp_path):
-    held = max(read_prompts(prepared, "test"), key=lambda p: len((p.reference or "").split())).reference or ""
+def test_a_candidate_near_a_held_out_reply_is_dropped(world: World, tmp_path: Path) -> None:
+    held = max(read_prompts(world.prepared, "test"), key=lambda p: len((p.reference or "").split())).reference or ""
 
     class Thief(Talker):
         def generate(self, requests: Any, **kwargs: Any) -> list[Reply]:
@@ -181,12 +182,12 @@ def test_a_candidate_near_a_held_out_reply_is_dropped(prepared, parent, tmp_path
         return 3.0 if item.reply == held else by_draw(item, criterion)
 
     judge = ScriptedJudge(value=value, criteria=(COHERENCE,))
-    summary = build(tmp_path, prepared, parent, model=Thief(), judge=judge)
+    summary = world.build(tmp_path, model=Thief(), judge=judge)
     assert summary.dropped["nearly the same as a held-out row"] > 0
     assert all(held not in (p.chosen, p.rejected) for p in read_pairs(tmp_path))
 
 
-def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepared, parent, tmp_path):
+def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(world: World, tmp_path: Path) -> None:
     class Compares:
         id = "pairwise@00000000"
 
@@ -197,10 +198,7 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepar
                 for place, p in enumerate(prompts)
             }
 
-    summary = preferences.run(
-        config(n_pairs=10), prepared=prepared, parent=parent, model=Talker(), folder=tmp_path,  # type: ignore[arg-type]
-        ranker=Compares(),
-    )  # fmt: skip
+    summary = world.build(tmp_path, n_pairs=10, ranker=Compares())
     assert summary.dropped["the verdict turned with the sides"] > 0
     assert all(p.orders_agree for p in read_pairs(tmp_path))
 
@@ -216,12 +214,12 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(prepar
     ],
     ids=str,
 )
-def test_settings_that_break_a_rule_are_refused(changes, words):
+def test_settings_that_break_a_rule_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(changes, PairsConfig, where="test")
 
 
-def test_a_sample_that_repeats_the_reference_makes_no_pair():
+def test_a_sample_that_repeats_the_reference_makes_no_pair() -> None:
     prompt = pair(0).prompt
     same = Generation(
         prompt_id="p0", variant="v", draw=0, text="yes 0", seed=0, n_tokens=3, finish_reason="stop", cluster="m0"
@@ -249,7 +247,7 @@ def answer(text: str) -> list[dict[str, str]]:
     ],
     ids=["text", "messages", "system and mixed", "implicit prompt"],
 )
-def test_every_form_of_preferences_is_imported(row, tmp_path):
+def test_every_form_of_preferences_is_imported(row: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(row) + "\n\n")
     imported = import_file(file)
@@ -276,7 +274,7 @@ def test_every_form_of_preferences_is_imported(row, tmp_path):
         ('["a"]', InputError, "must be a JSON object, got list"),
     ],
 )  # fmt: skip
-def test_a_row_that_breaks_the_format_is_named_by_its_line(line, error, words, tmp_path):
+def test_a_row_out_of_format_is_told_by_its_line(line: str, error: type[Exception], words: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' + line)
     with pytest.raises(error, match=words) as raised:
@@ -284,7 +282,7 @@ def test_a_row_that_breaks_the_format_is_named_by_its_line(line, error, words, t
     assert f"`{file}` line 2" in str(raised.value)
 
 
-def test_an_empty_or_absent_file_is_refused(tmp_path):
+def test_an_empty_or_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be an existing JSONL file of preferences"):
         import_file(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -292,18 +290,18 @@ def test_an_empty_or_absent_file_is_refused(tmp_path):
         import_file(tmp_path / "empty.jsonl")
 
 
-def test_an_import_is_placed_beside_its_prompt_and_refused_near_held_out_rows(prepared, tmp_path):
-    known = next(p for p in read_prompts(prepared, "train") if p.reference)
+def test_an_import_is_placed_beside_its_prompt_and_refused_near_held_out_rows(world: World, tmp_path: Path) -> None:
+    known = next(p for p in read_prompts(world.prepared, "train") if p.reference)
     mine = {"prompt": "a", "chosen": "b", "rejected": "c"}
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in (mine | {"prompt_id": known.id}, mine | {"prompt": "d"})))
     (tmp_path / "out").mkdir()
-    summary = preferences.import_pairs(file, prepared=prepared, folder=tmp_path / "out")
+    summary = preferences.import_pairs(file, prepared=world.prepared, folder=tmp_path / "out")
     first, second = read_pairs(tmp_path / "out")
     assert (first.prompt.cluster, first.prompt.reference) == (known.cluster, known.reference)
     assert second.prompt.cluster == "row-2"
     assert (summary.method, summary.n_pairs) == ("import", 2)
-    held = next(p for p in read_prompts(prepared, "validation") if p.reference)
+    held = next(p for p in read_prompts(world.prepared, "validation") if p.reference)
     file.write_text(json.dumps(mine | {"prompt_id": held.id}))
     with pytest.raises(SplitError, match="must keep away from VALIDATION and TEST, got 1 of 1"):
-        preferences.import_pairs(file, prepared=prepared, folder=tmp_path / "out")
+        preferences.import_pairs(file, prepared=world.prepared, folder=tmp_path / "out")

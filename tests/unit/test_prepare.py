@@ -129,7 +129,7 @@ class TestYourOwn:
         summary = self.prepare(tmp_path, *self.rows(20))
         assert summary.system is None
         assert summary.cluster_unit == "row"
-        assert "dialogue" not in tokenizer().decode(read_examples(tmp_path / "out", "test")[0].input_ids)
+        assert "dialogue" not in tokenizer().decode(list(read_examples(tmp_path / "out", "test")[0].input_ids))
         assert {p.id for split in SPLITS for p in read_prompts(tmp_path / "out", split)} == {f"r{i}" for i in range(20)}
 
     def test_its_own_system_message_is_kept_and_a_setting_goes_before(self, tmp_path: Path) -> None:

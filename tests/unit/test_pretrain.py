@@ -37,14 +37,14 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, tiny_base) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     prepare.run(PrepareConfig(corpus="sample", base=str(tiny_base), max_tokens=300, limit=200), folder=folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory) -> Path:
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fakes import tiny_checkpoint
 
     return tiny_checkpoint(tmp_path_factory.mktemp("base"))
@@ -58,7 +58,7 @@ class Killed(Exception):
     pass
 
 
-def test_it_learns_and_gives_a_base(prepared, tmp_path):
+def test_it_learns_and_gives_a_base(prepared: Path, tmp_path: Path) -> None:
     summary = pretrain.run(recipe_of(), prepared=prepared, folder=tmp_path)
     assert summary.validation_loss < 0.9 * torch.tensor(400.0).log().item()  # better than knowing nothing
     assert 6000 - 64 < summary.n_tokens < 6000 + 300  # whole rows of whole conversations
@@ -68,7 +68,7 @@ def test_it_learns_and_gives_a_base(prepared, tmp_path):
     assert not list(tmp_path.glob("**/*.pt"))
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_weights(prepared, tmp_path):
+def test_killed_in_the_middle_it_ends_with_the_same_weights(prepared: Path, tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     pretrain.run(recipe_of(), prepared=prepared, folder=whole)
 
@@ -84,7 +84,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(prepared, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_another_seed_gives_another_model_and_the_same_tokenizer(prepared, tmp_path):
+def test_another_seed_gives_another_model_and_the_same_tokenizer(prepared: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         pretrain.run(recipe_of(seed=seed, train_tokens=600), prepared=prepared, folder=tmp_path / str(seed))
     names = [load_file(tmp_path / str(s) / BASE_FOLDER / "model.safetensors") for s in (0, 1)]
@@ -93,12 +93,12 @@ def test_another_seed_gives_another_model_and_the_same_tokenizer(prepared, tmp_p
     assert texts[0] == texts[1]
 
 
-def test_a_width_that_heads_do_not_divide_is_refused():
+def test_a_width_that_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of `heads`"):
         recipe_of(architecture=SMALL["architecture"] | {"heads": 3})
 
 
-def test_a_split_without_answers_is_refused(tmp_path, tiny_base):
+def test_a_split_without_answers_is_refused(tmp_path: Path, tiny_base: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": f"Where is it, {i}?"}], "cluster": f"c{i}"} for i in range(12)]
     file = tmp_path / "asked.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
@@ -110,10 +110,10 @@ def test_a_split_without_answers_is_refused(tmp_path, tiny_base):
         pretrain.run(recipe_of(), prepared=tmp_path / "prepared", folder=tmp_path / "out")
 
 
-def test_the_sizes_that_ship_differ_in_their_architecture_and_learning_rate_alone():
+def test_the_sizes_that_ship_differ_in_their_architecture_and_learning_rate_alone() -> None:
     sizes = [load_yaml(path, PretrainRecipe) for path in sorted((EXPERIMENTS / "recipes" / "pretrain").glob("*.yaml"))]
     assert {size.name for size in sizes} == {"small", "medium", "large"}
-    own = {"name": True, "architecture": True, "optimizer": {"learning_rate"}}
+    own: Any = {"name": True, "architecture": True, "optimizer": {"learning_rate"}}
     plain = [size.model_dump(exclude=own) for size in sizes]
     assert plain[0] == plain[1] == plain[2]
     assert len({size.architecture.vocabulary for size in sizes}) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_arms_are_joined_by_prompt_and_what_lacks_is_missing(first: list[Row], s
 
 
 def a_score(prompt: str, variant: str, draw: int, value: float | None, **changes: object) -> ScoredGeneration:
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "cluster": f"m{prompt[1]}",
         "criterion": "coherence",
         "judge_id": "j",
@@ -111,7 +112,7 @@ def test_a_file_read_in_columns_says_what_its_nouns_say(scores: Path) -> None:
     assert len(columns.rows("value")) == len(nouns)
     assert len(columns.rows("value", variant="nobody")) == 0
     # Labels stand in order, so that clusters are drawn in the same order whatever the order of the rows.
-    assert list(columns.prompts.labels) == sorted(columns.prompts.labels)
+    assert list(columns.prompts.labels) == sorted(map(str, columns.prompts.labels))
 
 
 def test_missing_scores_are_counted_by_reason(scores: Path) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from certain import sure
 from fakes import tiny_checkpoint, tiny_model
 from training_data import counting, sft_settings, windows_folder
 
@@ -18,26 +20,33 @@ from pipelines.corpus.windows import read_examples
 from pipelines.training.checkpoints import MARK, open_checkpoints
 from pipelines.training.neftune import noise_bound, noise_bounds, noisy
 from pipelines.training.recipe import SftRecipe
+from pipelines.training.summary import SftSummary
 
 
-def recipe(base: Path, **changes: Any) -> SftRecipe:
-    return parse(sft_settings(base, **changes), SftRecipe, where="test")
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A tiny base and windows to train it on."""
+
+    base: Path
+    prepared: Path
+
+    def recipe(self, **changes: Any) -> SftRecipe:
+        return parse(sft_settings(self.base, **changes), SftRecipe, where="test")
+
+    def train(self, folder: Path, *, on_metric: Any = None, **changes: Any) -> SftSummary:
+        return sft.run(self.recipe(**changes), prepared=self.prepared, folder=folder, on_metric=on_metric)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+    made = tmp_path_factory.mktemp("lesson")
+    return Lesson(base=tiny_checkpoint(made / "base"), prepared=windows_folder(made / "prepared"))
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    return windows_folder(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def trained(base, prepared, tmp_path_factory) -> Path:
+def trained(lesson: Lesson, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    sft.run(recipe(base), prepared=prepared, folder=folder)
+    lesson.train(folder)
     return folder
 
 
@@ -56,7 +65,7 @@ def largest_difference(left: Path, right: Path) -> float:
 # ── what a training leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_summary_counts_what_was_trained(trained):
+def test_the_summary_counts_what_was_trained(trained: Path) -> None:
     record = json.loads((trained / "training.json").read_text())
     assert record["padding_share"] == 0
     assert 1450 < record["n_tokens"] <= 1500
@@ -65,7 +74,7 @@ def test_the_summary_counts_what_was_trained(trained):
     assert ratio == pytest.approx(math.log(2) * 0.98, rel=0.1)  # a token a byte here, and an end token a reply
 
 
-def test_curves_begin_before_training_and_end_with_it(trained):
+def test_curves_begin_before_training_and_end_with_it(trained: Path) -> None:
     record = json.loads((trained / "training.json").read_text())
     steps = {
         name: [point["step"] for point in record["curves"] if point["name"] == name]
@@ -78,13 +87,13 @@ def test_curves_begin_before_training_and_end_with_it(trained):
     assert record["validation_loss"] == best
 
 
-def test_the_validation_loss_is_that_of_the_saved_adapter(trained, base, prepared):
+def test_the_validation_loss_is_that_of_the_saved_adapter(trained: Path, lesson: Lesson) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), trained / "adapter").eval()
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(lesson.base), trained / "adapter").eval()
     nats, n_tokens = 0.0, 0
-    for example in read_examples(prepared, "validation"):
+    for example in read_examples(lesson.prepared, "validation"):
         ids = torch.tensor([example.input_ids])
         with torch.no_grad():
             logp = torch.log_softmax(model(ids).logits[0, :-1], dim=-1)
@@ -98,29 +107,29 @@ def test_the_validation_loss_is_that_of_the_saved_adapter(trained, base, prepare
 # ── method ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_accumulated_packs_count_by_their_trained_tokens(base, tmp_path):
+def test_accumulated_packs_count_by_their_trained_tokens(lesson: Lesson, tmp_path: Path) -> None:
     """Two packs of one example each, in one step, move the weights as one pack of both does."""
     short, long = counting(0, split="train", length=20), counting(1, split="train", length=100)
     data = windows_folder(tmp_path / "data", [short, long], [counting(9, split="validation")])
     shared = {"neftune_alpha": None, "lora__dropout": 0.0, "data__train_tokens": None, "data__epochs": 1}
     for name, pack_tokens, packs in (("apart", 100, 2), ("together", 128, 1)):
-        chosen = recipe(base, **shared, data__pack_tokens=pack_tokens, optimizer__packs_per_step=packs)
+        chosen = lesson.recipe(**shared, data__pack_tokens=pack_tokens, optimizer__packs_per_step=packs)
         assert sft.run(chosen, prepared=data, folder=tmp_path / name).n_steps == 1
     assert largest_difference(tmp_path / "apart", tmp_path / "together") < 1e-6
 
 
-def test_a_base_under_which_packed_examples_see_each_other_is_refused(base, prepared, tmp_path, monkeypatch):
+def test_packed_examples_see_not_each_other(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training.packing import FlatPack
 
     inputs = FlatPack.model_inputs
     ones = lambda flat, **how: inputs(flat, **how) | {"attention_mask": torch.ones_like(flat.input_ids)}  # noqa: E731
     monkeypatch.setattr(FlatPack, "model_inputs", ones)  # a mask of ones switches the isolation off
     with pytest.raises(ConfigError, match="must give packed examples what it gives each alone"):
-        sft.run(recipe(base), prepared=prepared, folder=tmp_path)
+        lesson.train(tmp_path)
 
 
 @pytest.mark.parametrize(("lengths", "by"), [((40,), "example"), ((12, 40, 7), "pack")])
-def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths, by):
+def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths: tuple[int, ...], by: Any) -> None:
     from transformers.integrations.neftune import activate_neftune
 
     model, ids = tiny_model().train(), torch.arange(10, 10 + sum(lengths))[None]
@@ -132,7 +141,7 @@ def test_neftune_is_that_of_transformers_where_both_take_the_same_length(lengths
     assert torch.allclose(ours, model.get_input_embeddings()(ids), atol=1e-6, rtol=0)
 
 
-def test_examples_that_share_a_row_have_each_the_noise_of_its_own_length():
+def test_examples_that_share_a_row_have_each_the_noise_of_its_own_length() -> None:
     model, lengths = tiny_model().train(), (12, 40, 160)
     ids = torch.arange(10, 10 + sum(lengths))[None]
     clean = model.get_input_embeddings()(ids)
@@ -145,11 +154,10 @@ def test_examples_that_share_a_row_have_each_the_noise_of_its_own_length():
     assert torch.equal(model.get_input_embeddings()(ids), clean)  # nothing is left behind
 
 
-def test_the_summary_tells_the_noise_that_was_applied(trained, base, prepared, tmp_path):
+def test_the_summary_tells_the_noise_that_was_applied(trained: Path, lesson: Lesson, tmp_path: Path) -> None:
     record = json.loads((trained / "training.json").read_text())["neftune"]
     assert (record["alpha"], record["applied"]) == (5.0, pytest.approx(record["unpacked"], rel=1e-5))
-    few = recipe(base, neftune_by="pack", data__train_tokens=300)
-    noise = sft.run(few, prepared=prepared, folder=tmp_path).neftune
+    noise = sure(lesson.train(tmp_path, neftune_by="pack", data__train_tokens=300).neftune)
     assert noise_bound(5.0, n_tokens=128, width=32) <= noise.applied < noise.unpacked
 
 
@@ -158,28 +166,30 @@ def test_the_summary_tells_the_noise_that_was_applied(trained, base, prepared, t
     [{"gradient_checkpointing": True}, {"attention": "eager"}],
     ids=["checkpointing", "eager"],
 )
-def test_what_only_changes_memory_or_kernels_gives_the_same_adapter(changes, base, prepared, trained, tmp_path):
-    sft.run(recipe(base, **changes), prepared=prepared, folder=tmp_path)
+def test_memory_and_kernels_leave_the_adapter_the_same(
+    changes: Any, lesson: Lesson, trained: Path, tmp_path: Path
+) -> None:
+    lesson.train(tmp_path, **changes)
     assert largest_difference(tmp_path, trained) < 1e-3
 
 
 @pytest.mark.parametrize(
     "changes", [{"lora__dora": True}, {"lora__targets": ["q_proj", "v_proj"]}, {"quantization": "nf4"}], ids=str
 )
-def test_variants_of_the_adapter_train(changes, base, prepared, tmp_path):
-    summary = sft.run(recipe(base, **changes), prepared=prepared, folder=tmp_path)
+def test_variants_of_the_adapter_train(changes: dict[str, Any], lesson: Lesson, tmp_path: Path) -> None:
+    summary = lesson.train(tmp_path, **changes)
     assert summary.validation_loss < summary.validation_loss_before
     assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path).values())
 
 
-def test_it_stops_when_patience_ends_and_keeps_the_best(base, prepared, tmp_path):
-    chosen = recipe(base, optimizer__learning_rate=1e-30, validation__patience=1, validation__every_steps=1)
-    summary = sft.run(chosen, prepared=prepared, folder=tmp_path)
+def test_it_stops_when_patience_ends_and_keeps_the_best(lesson: Lesson, tmp_path: Path) -> None:
+    changes = {"optimizer__learning_rate": 1e-30, "validation__patience": 1, "validation__every_steps": 1}
+    summary = lesson.train(tmp_path, **changes)
     assert (summary.n_steps, summary.best_step) == (1, 0)
     assert summary.n_planned_steps > 1
 
 
-def test_the_best_weights_are_kept_when_later_ones_are_worse(base, prepared, tmp_path, monkeypatch):
+def test_the_best_weights_are_kept_in_the_end(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training.sft_trainer import HeldoutLoss, PackedSFTTrainer
 
     def scripted(self: Any) -> HeldoutLoss:  # best at step 2
@@ -187,13 +197,13 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse(base, prepared, tmp
 
     monkeypatch.setattr(PackedSFTTrainer, "heldout_loss", scripted)
     every = {"validation__every_steps": 1, "checkpoint_steps": 1}
-    full = sft.run(recipe(base, **every), prepared=prepared, folder=tmp_path / "full")
-    stopped = sft.run(recipe(base, **every, validation__patience=2), prepared=prepared, folder=tmp_path / "stopped")
+    full = lesson.train(tmp_path / "full", **every)
+    stopped = lesson.train(tmp_path / "stopped", **every, validation__patience=2)
     assert (full.best_step, full.n_steps) == (2, full.n_planned_steps)
     assert (stopped.best_step, stopped.n_steps) == (2, 4)
     assert digest_folder(tmp_path / "full" / "adapter") == digest_folder(tmp_path / "stopped" / "adapter")
     monkeypatch.undo()
-    last = sft.run(recipe(base), prepared=prepared, folder=tmp_path / "last")
+    last = lesson.train(tmp_path / "last")
     assert last.best_step == last.n_steps
     assert largest_difference(tmp_path / "full", tmp_path / "last") > 1e-3  # not simply the last weights
 
@@ -201,22 +211,22 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse(base, prepared, tmp
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_examples_of_another_split_never_train(base, prepared, tmp_path, monkeypatch):
+def test_examples_of_another_split_never_train(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = read_examples
     monkeypatch.setattr(sft, "read_examples", lambda folder, split: real(folder, "validation"))
     with pytest.raises(SplitError, match="must be of the train split here, got validation"):
-        sft.run(recipe(base), prepared=prepared, folder=tmp_path)
+        lesson.train(tmp_path)
 
 
-def test_targets_that_the_base_lacks_are_refused(base, prepared, tmp_path):
+def test_targets_that_the_base_lacks_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`lora\.targets` must name linear layers of the base"):
-        sft.run(recipe(base, lora__targets=["no_such_layer"]), prepared=prepared, folder=tmp_path)
+        lesson.train(tmp_path, lora__targets=["no_such_layer"])
 
 
 # ── resuming ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_training_killed_after_its_last_step_only_writes_what_is_missing(base, prepared, trained, tmp_path):
+def test_killed_after_its_last_step_it_writes_what_is_missing(lesson: Lesson, trained: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -226,13 +236,13 @@ def test_a_training_killed_after_its_last_step_only_writes_what_is_missing(base,
 
     last = json.loads((trained / "training.json").read_text())["n_steps"]
     with pytest.raises(Killed):
-        sft.run(recipe(base), prepared=prepared, folder=tmp_path, on_metric=kill)
-    summary = sft.run(recipe(base), prepared=prepared, folder=tmp_path)
+        lesson.train(tmp_path, on_metric=kill)
+    summary = lesson.train(tmp_path)
     assert summary.resumed_from == last - 1 - (last - 1) % 2
     assert digest_folder(tmp_path / "adapter") == digest_folder(trained / "adapter")
 
 
-def test_checkpoints_of_another_run_are_refused_and_torn_ones_removed(tmp_path):
+def test_checkpoints_of_another_run_are_refused_and_torn_ones_removed(tmp_path: Path) -> None:
     assert open_checkpoints(tmp_path, identity="one") is None
     for step in (2, 4):
         (tmp_path / f"checkpoint-{step}").mkdir()
@@ -245,20 +255,21 @@ def test_checkpoints_of_another_run_are_refused_and_torn_ones_removed(tmp_path):
         open_checkpoints(tmp_path, identity="two")
 
 
-def test_gradients_pass_a_4_bit_base_after_a_validation(base):
+def test_gradients_pass_a_4_bit_base_after_a_validation(lesson: Lesson) -> None:
     """bitsandbytes repacks 4-bit layers on some CPUs in evaluation mode; no gradient passes them after that."""
     from harness.models.bases import resolve_base
     from pipelines.training.modeling import attach_lora, load_base, resolve_runtime
 
-    chosen = recipe(base, quantization="nf4")
-    named = resolve_base(str(base))
+    chosen = lesson.recipe(quantization="nf4")
+    named = resolve_base(str(lesson.base))
     model = load_base(named, runtime=resolve_runtime(precision="fp32", attention="sdpa"), quantization="nf4")
     model = attach_lora(model, chosen.lora, base=named, seed=0).eval()
     ids = torch.tensor([[11, 12, 13, 14, 15]])
 
     def logits() -> torch.Tensor:
         with torch.no_grad():
-            return model(ids).logits
+            found: torch.Tensor = model(ids).logits
+            return found
 
     before = logits()
     embedded = model.get_input_embeddings()(ids).detach().requires_grad_()

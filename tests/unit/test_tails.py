@@ -22,6 +22,7 @@ from harness.reporting.tails import MORE, _sentence
 from harness.stats import tail_asymmetry
 from harness.types import Estimate
 
+Values = Sequence[float] | np.ndarray
 TAIL = {"measure": "detectability", "contrast": "a5-none"}
 RULES = {name: MeasureRule(name=name, unit="share", better="lower") for name in ("detectability", "heldout_loss")}
 
@@ -31,13 +32,13 @@ def declared(**changes: Any) -> Any:
     return design_of(measures={**measures, "detectability": {}}, **{"tail": TAIL, **changes})
 
 
-def arm(name: str, values: Sequence[float]) -> SeededArm:
+def arm(name: str, values: Values) -> SeededArm:
     rows = Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 4}", value=float(v)) for i, v in enumerate(values))
     measured = MeasuredArm(measure="detectability", variant=name, rows=rows, sources=())
     return SeededArm(measure="detectability", arm=name, by_seed={1: measured}, is_trained=True)
 
 
-def read(tuned: Sequence[float], control: Sequence[float], **changes: Any) -> tuple[TailRow, ...]:
+def read(tuned: Values, control: Values, **changes: Any) -> tuple[TailRow, ...]:
     whole = [arm("a5", [0.5] * len(tuned)), arm("none", [0.5] * len(control))]
     return tail_rows(declared(**changes), whole, margins=[arm("a5", tuned), arm("none", control)], rules=RULES)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from certain import sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipelines  # noqa: F401  # names what reads data
 from harness.errors import ConfigError, InputError
 from harness.experiment.compare import build_design
+from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import read_design
 from harness.experiment.task_choice import of_design, with_task
 from harness.judging.build import judge_id
@@ -137,8 +140,8 @@ def rows(file: Path, *, key: str = "completion") -> Path:
     return file
 
 
-def design_of(data: Path, **said: object):
-    defaults: dict = {
+def design_of(data: Path, **said: object) -> EvaluationDesign:
+    defaults: dict[str, Any] = {
         "data": data, "corpus": None, "base": None, "judges": (), "n_prompts": None, "min_effect": 0.02,
         "max_new_tokens": None, "temperature": None, "seed": 7,
     }  # fmt: skip
@@ -149,7 +152,7 @@ def test_compare_declares_what_the_task_measures_against_references(tmp_path: Pa
     design = design_of(rows(tmp_path / "qa.jsonl"), judges=(EXPERIMENTS / "judges" / "embedded-geval",))
     assert (design.task, design.family.measures[:2]) == ("exact", ("exact_match", "token_f1"))
     assert (design.decoding.temperature, design.decoding.max_new_tokens) == (0, 64)
-    assert design.measures["coherence"].judge.endswith("embedded-geval#exact")
+    assert sure(design.measures["coherence"].judge).endswith("embedded-geval#exact")
     assert "say `--task`" in design.task_why
     said = design_of(rows(tmp_path / "qa.jsonl"), task="code-like", temperature=0.5, max_new_tokens=9)
     assert (said.task, said.task_why, said.family.measures[0]) == ("code-like", "", "code_match")

@@ -23,7 +23,7 @@ from training_data import dpo_settings, sft_settings, windows_folder
 from harness.config import StrictConfig, load_yaml, parse
 from harness.errors import ConfigError, StageError
 from harness.store.artifacts import digest_folder, to_json
-from harness.types import Adapter
+from harness.types import Adapter, Progress
 from pipelines.training.checkpoints import MARK
 from pipelines.training.methods import METHODS, Runner
 from pipelines.training.processes import Processes
@@ -62,7 +62,7 @@ class Trainee:
 
 
 @pytest.fixture(scope="module", params=list(SETTINGS))
-def trainee(request, tmp_path_factory) -> Trainee:
+def trainee(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trainee:
     folder = tmp_path_factory.mktemp(request.param)
     base = tiny_checkpoint(folder / "base")
     inputs: dict[str, Any] = {"prepared": folder / "prepared"}
@@ -76,7 +76,7 @@ def trainee(request, tmp_path_factory) -> Trainee:
     return made
 
 
-def test_it_learns_and_leaves_two_adapter_files_and_a_summary(trainee):
+def test_it_learns_and_leaves_two_adapter_files_and_a_summary(trainee: Trainee) -> None:
     files = sorted(str(file.relative_to(trainee.folder)) for file in trainee.folder.rglob("*") if file.is_file())
     assert files == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "training.json"]
     record = trainee.record()
@@ -84,7 +84,7 @@ def test_it_learns_and_leaves_two_adapter_files_and_a_summary(trainee):
     assert record["n_loss_tokens"] < record["n_tokens"]
 
 
-def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(trainee, tmp_path):
+def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(trainee: Trainee, tmp_path: Path) -> None:
     torch.manual_seed(99)  # what ran before does not matter
     for name, seed in (("again", 0), ("other", 1)):
         trainee.run(tmp_path / name, seed=seed)
@@ -93,8 +93,9 @@ def test_the_same_recipe_gives_the_same_adapter_and_a_seed_another(trainee, tmp_
     assert digest_folder(tmp_path / "other" / "adapter") != first
 
 
-def test_it_reports_progress_and_metrics_and_prints_nothing(trainee, tmp_path, capfd):
-    progress, metrics = [], []
+def test_it_reports_and_prints_nothing(trainee: Trainee, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    progress: list[Progress] = []
+    metrics: list[tuple[Any, ...]] = []
     on = {"on_progress": progress.append, "on_metric": lambda *metric: metrics.append(metric)}
     trainee.run(tmp_path, on=on)
     captured = capfd.readouterr()
@@ -109,7 +110,7 @@ def test_it_reports_progress_and_metrics_and_prints_nothing(trainee, tmp_path, c
     assert {name for name, _, _ in metrics} >= shared | own[trainee.name]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(trainee, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_ends_it(trainee: Trainee, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training.preference_trainer import PreferenceTrainer
     from pipelines.training.sft_trainer import PackedSFTTrainer
 
@@ -143,7 +144,7 @@ runner.run(runner.RECIPE.model_validate(recipe), **inputs, on_metric=kill)
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_to_the_same_adapter(trainee, tmp_path):
+def test_a_killed_training_resumes_to_the_same_adapter(trainee: Trainee, tmp_path: Path) -> None:
     """SFT has dropout and NEFTune on, so that the random state must come back too."""
     inputs = {"folder": tmp_path, **trainee.inputs}
     start = {name: to_json(value) for name, value in inputs.items() if isinstance(value, Adapter)}
@@ -178,7 +179,7 @@ def leaves(kind: type[BaseModel]) -> set[tuple[str, str]]:
     return found
 
 
-def test_every_key_is_read_by_a_training(trainee, tmp_path, monkeypatch):
+def test_every_key_is_read_by_a_training(trainee: Trainee, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = set()
 
     def record(self: BaseModel, name: str) -> Any:
@@ -209,18 +210,18 @@ def test_every_key_is_read_by_a_training(trainee, tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_a_recipe_that_breaks_a_rule_is_refused(name, changes, words):
+def test_a_recipe_that_breaks_a_rule_is_refused(name: str, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(SETTINGS[name](Path("base"), **changes), METHODS[name].runner.RECIPE, where="test")
 
 
-def test_a_step_that_does_not_divide_among_the_processes_is_refused():
+def test_a_step_that_does_not_divide_among_the_processes_is_refused() -> None:
     with pytest.raises(ConfigError, match="must divide among 2 processes, got 3"):
         Processes(n=2).divide(3)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_recipe_that_ships_is_whole_short_and_runs_as_it_says(path):
+def test_a_recipe_that_ships_is_whole_short_and_runs_as_it_says(path: Path) -> None:
     loaded, lines, kind = recipe_of(path), path.read_text().splitlines(), path.parent.name
     assert len(lines) <= 70
     assert lines[0].startswith("# ")
@@ -235,7 +236,7 @@ def test_a_recipe_that_ships_is_whole_short_and_runs_as_it_says(path):
         assert loaded.parent == f"{sft.name}@candidate"
 
 
-def test_the_recipes_that_ship_are_these_and_qwens_differ_by_their_size_alone():
+def test_the_recipes_that_ship_are_these_and_qwens_differ_by_their_size_alone() -> None:
     for kind, more in (("sft", ABLATED), ("dpo", set())):
         stems = {path.stem for path in RECIPES if path.parent.name == kind}
         assert stems == {"embedded", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b"} | more

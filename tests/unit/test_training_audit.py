@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import tiny_tokenizer
-from preference_data import pair, pairs_folder, prepared_sample, tiny_base
+from fakes import tiny_checkpoint, tiny_tokenizer
+from preference_data import pair, pairs_folder, prepared_sample
 from safetensors.torch import save_file
 
 from harness.experiment.lineage import Training
@@ -27,8 +27,8 @@ NOISE = {"alpha": 5.0, "applied": 0.009, "unpacked": 0.02}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> StageResult:
-    folder = prepared_sample(tmp_path_factory.mktemp("prepared"), tiny_base(tmp_path_factory.mktemp("base")))
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> StageResult:
+    folder = prepared_sample(tmp_path_factory.mktemp("prepared"), tiny_checkpoint(tmp_path_factory.mktemp("base")))
     return StageResult(
         name="prepare", run_id="r", source_run_id="r", reused=False, folder=folder, digest="d", fingerprint="f",
         seconds=1.0, inputs={},
@@ -88,11 +88,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch, prepared) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: StageResult) -> World:
     return World(tmp_path, monkeypatch, prepared)
 
 
-def test_arms_that_differ_as_they_should_pass_every_check(world):
+def test_arms_that_differ_as_they_should_pass_every_check(world: World) -> None:
     world.sft("plain", record={"neftune": None}, settings={"neftune_alpha": None})
     world.sft("noisy")
     world.sft("noisy-1", record={"seed": 1}, settings={"seed": 1})
@@ -120,7 +120,7 @@ def test_arms_that_differ_as_they_should_pass_every_check(world):
     ],
     ids=str,
 )
-def test_one_wrong_thing_in_an_sft_arm_fails_its_check_alone(wrong, label, world):
+def test_one_wrong_thing_in_an_sft_arm_fails_its_check_alone(wrong: dict[str, Any], label: str, world: World) -> None:
     world.sft("one")
     settings = {"learning_rate": 2} | wrong.pop("settings", {})  # so that the two are not one recipe's seeds
     world.sft("other", settings=settings, **wrong)
@@ -136,12 +136,12 @@ def test_one_wrong_thing_in_an_sft_arm_fails_its_check_alone(wrong, label, world
     ],
     ids=str,
 )
-def test_another_reference_fails(wrong, label, world):
+def test_another_reference_fails(wrong: dict[str, Any], label: str, world: World) -> None:
     world.dpo("dpo", record={"reference": REFERENCE | wrong})
     assert world.failed() == [label]
 
 
-def test_a_preference_arm_that_is_its_parent_or_saw_other_pairs_fails(world):
+def test_a_preference_arm_that_is_its_parent_or_saw_other_pairs_fails(world: World) -> None:
     itself = REFERENCE | {"parent": "same"}
     world.dpo("same", parent="same", digest="same", record={"reference": itself})
     world.dpo("fewer", stage="chosen_sft", record={"n_steps": 5})
@@ -151,13 +151,13 @@ def test_a_preference_arm_that_is_its_parent_or_saw_other_pairs_fails(world):
     ]
 
 
-def test_seeds_that_gave_one_adapter_fail(world):
+def test_seeds_that_gave_one_adapter_fail(world: World) -> None:
     world.sft("first", digest="same")
     world.sft("second", record={"seed": 1}, settings={"seed": 1}, digest="same")
     assert world.failed() == ["arms of one recipe differ in seed and in weights"]
 
 
-def test_a_preference_row_near_test_fails_and_lost_pairs_are_not_checked(world):
+def test_a_preference_row_near_test_fails_and_lost_pairs_are_not_checked(world: World) -> None:
     held = next(p for p in read_prompts(world.prepared.folder, "test") if p.reference)
     near = [pair(0), replace(pair(1), prompt=replace(pair(1).prompt, id=held.id))]
     world.dpo("dpo")
@@ -167,7 +167,7 @@ def test_a_preference_row_near_test_fails_and_lost_pairs_are_not_checked(world):
     assert [row.is_passed for row in world.rows() if "preference row" in row.label] == [None]
 
 
-def test_a_near_duplicate_left_among_the_training_examples_fails(world, tmp_path):
+def test_a_near_duplicate_left_among_the_training_examples_fails(world: World, tmp_path: Path) -> None:
     import shutil
 
     from pipelines.corpus.windows import read_examples

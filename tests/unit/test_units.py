@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def seed_variance() -> Estimate:
 
 def people(claim: str) -> Estimate:
     values, raters, films = crossed()
-    return getattr(stats.rater_contrast(values, raters=raters, prompts=films), claim).estimate
+    found: Estimate = getattr(stats.rater_contrast(values, raters=raters, prompts=films), claim).estimate
+    return found
 
 
 def over_runs() -> Estimate:
@@ -39,7 +41,7 @@ def over_runs() -> Estimate:
 
 def over_films() -> Estimate:
     values, arms, films = crossed()
-    return stats.page_trend(values, arms, [0, 1, 2], clusters=films, rng=rng()).estimate
+    return stats.page_trend(values, arms.tolist(), [0, 1, 2], clusters=films, rng=rng()).estimate
 
 
 def sequence() -> Estimate:
@@ -55,7 +57,7 @@ def naive() -> Estimate:
 
 def of_pairs(name: str) -> Estimate:
     """Two pairs, each judged in both orders."""
-    said = [("first", "first"), ("second", "first"), ("first", "tie"), ("second", "second")]
+    said: Any = [("first", "first"), ("second", "first"), ("first", "tie"), ("second", "second")]
     rows = [
         ComparedGenerations(
             prompt_id=f"p{i // 2}", first="a", second="b", draw=0, cluster=f"m{i // 2}", criterion="c", judge_id="j",
@@ -64,7 +66,8 @@ def of_pairs(name: str) -> Estimate:
         )
         for i, (shown, preferred) in enumerate(said)
     ]  # fmt: skip
-    return getattr(pairwise_estimates(rows, rng=rng()), name)
+    found: Estimate = getattr(pairwise_estimates(rows, rng=rng()), name)
+    return found
 
 
 def over_seeds() -> Estimate:

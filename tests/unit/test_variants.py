@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import tiny_adapter, tiny_checkpoint
@@ -16,7 +17,7 @@ from harness.types import Message, Prompt, Split, Variant
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("variants")
     base = resolve_base(str(tiny_checkpoint(folder / "base")))
     tiny_adapter(folder / "adapter", base)
@@ -25,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tracking(tmp_path) -> Tracking:
+def tracking(tmp_path: Path) -> Tracking:
     return Tracking(Settings.from_environment({"SCREENTEST_HOME": str(tmp_path)}))
 
 
@@ -47,14 +48,14 @@ def tracking(tmp_path) -> Tracking:
         ("https://host/v1#a/b", {"endpoint": "https://host/v1", "endpoint_model": "a/b"}),
     ],
 )
-def test_a_text_is_read_as_what_it_looks_like(text, expected):
+def test_a_text_is_read_as_what_it_looks_like(text: str, expected: dict[str, Any]) -> None:
     assert parse_variant(text) == VariantDesign(**expected)
 
 
 @pytest.mark.parametrize(
     "text", ["", "nobody", "./nowhere", "/no/where", "~/nowhere", "a/b/c", "http://host/v1", "a b"]
 )
-def test_what_is_none_of_them_is_refused_by_name(text):
+def test_what_is_none_of_them_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_variant(text)
     assert f"`{text}`" in str(caught.value)
@@ -75,7 +76,7 @@ def resolved(design: VariantDesign, tracking: Tracking, *, name: str = "it", sys
     return resolve_variant(name, design, tracking=tracking, system=system, shots_from=lambda: TRAIN, seed=7)
 
 
-def test_a_variants_digest_is_what_it_says_not_what_it_is_called(folder, tracking):
+def test_a_variants_digest_is_what_it_says_not_what_it_is_called(folder: Path, tracking: Tracking) -> None:
     plain = VariantDesign(model=str(folder / "base"))
     same = resolved(plain, tracking).digest
     assert resolved(plain, tracking, name="other").digest == same
@@ -88,7 +89,7 @@ def test_a_variants_digest_is_what_it_says_not_what_it_is_called(folder, trackin
     assert len({same, *(variant.digest for variant in changes)}) == 5
 
 
-def test_the_variants_own_system_prompt_comes_before_the_datas(folder, tracking):
+def test_the_variants_own_system_prompt_comes_before_the_datas(folder: Path, tracking: Tracking) -> None:
     plain = VariantDesign(model=str(folder / "base"))
     assert resolved(plain, tracking).system is None
     assert resolved(plain, tracking, system="The data's.").system == "The data's."
@@ -96,7 +97,7 @@ def test_the_variants_own_system_prompt_comes_before_the_datas(folder, tracking)
     assert resolved(own, tracking, system="The data's.").system == "Its own."
 
 
-def test_an_adapter_brings_its_base(folder, tracking):
+def test_an_adapter_brings_its_base(folder: Path, tracking: Tracking) -> None:
     variant = resolved(VariantDesign(adapter=str(folder / "adapter")), tracking)
     assert variant.adapter is not None
     assert variant.base == variant.adapter.base == resolve_base(str(folder / "base"))
@@ -104,7 +105,7 @@ def test_an_adapter_brings_its_base(folder, tracking):
     assert source.base == str((folder / "base").resolve())
 
 
-def test_a_file_is_digested_by_its_content(folder, tracking, tmp_path):
+def test_a_file_is_digested_by_its_content(folder: Path, tracking: Tracking, tmp_path: Path) -> None:
     (tmp_path / "copy.jsonl").write_bytes((folder / "replies.jsonl").read_bytes())
     first = resolved(VariantDesign(generations=str(folder / "replies.jsonl")), tracking)
     copy = resolved(VariantDesign(generations=str(tmp_path / "copy.jsonl")), tracking)
@@ -113,13 +114,13 @@ def test_a_file_is_digested_by_its_content(folder, tracking, tmp_path):
         resolved(VariantDesign(generations=str(tmp_path / "nothing.jsonl")), tracking)
 
 
-def test_an_endpoint_is_not_asked_before_it_must_be(tracking):
+def test_an_endpoint_is_not_asked_before_it_must_be(tracking: Tracking) -> None:
     design = VariantDesign(endpoint="http://127.0.0.1:9/v1", endpoint_model="nothing")
     variant = resolved(design, tracking)
     assert (variant.kind, variant.base, variant.adapter) == ("endpoint", None, None)
 
 
-def test_the_tokenizer_is_that_of_the_first_variant_with_a_model(folder, tracking):
+def test_the_tokenizer_is_that_of_the_first_variant_with_a_model(folder: Path, tracking: Tracking) -> None:
     file = VariantDesign(generations="replies.jsonl")
     hub = VariantDesign(model="Qwen/Qwen2.5-0.5B", revision="abc")
     found = tokenizer_source([file, hub, VariantDesign(model="embedded")], tracking)
@@ -127,7 +128,7 @@ def test_the_tokenizer_is_that_of_the_first_variant_with_a_model(folder, trackin
     assert tokenizer_source([file], tracking).base == "embedded"
 
 
-def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder, tracking):
+def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder: Path, tracking: Tracking) -> None:
     pool = ModelPool()
     plain = resolved(VariantDesign(model=str(folder / "base")), tracking)
     tuned = resolved(VariantDesign(adapter=str(folder / "adapter")), tracking)
@@ -141,12 +142,12 @@ def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder, track
 # ── few-shot exchanges ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_shots_are_of_train_only():
+def test_shots_are_of_train_only() -> None:
     with pytest.raises(SplitError):
         draw_shots([*TRAIN, prompt(99, split="test")], n=1, seed=7)
 
 
-def test_shots_take_films_in_turn_and_depend_on_the_seed_alone():
+def test_shots_take_films_in_turn_and_depend_on_the_seed_alone() -> None:
     shots = draw_shots(TRAIN, n=4, seed=7)
     by_text = {p.messages[-1].content: p.cluster for p in TRAIN}
     assert {by_text[asked.content] for asked, _ in shots} == {"m0", "m1", "m2", "m3"}
@@ -157,7 +158,7 @@ def test_shots_take_films_in_turn_and_depend_on_the_seed_alone():
     assert draw_shots(TRAIN, n=0, seed=7) == ()
 
 
-def test_more_shots_than_there_are_is_said():
+def test_more_shots_than_there_are_is_said() -> None:
     short = [prompt(row, reference="No.") for row in range(3)]
     with pytest.raises(InputError, match="TRAIN has 2"):
         draw_shots([*TRAIN[:2], *short], n=3, seed=7)

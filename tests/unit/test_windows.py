@@ -247,7 +247,8 @@ class TestFitting:
     user, assistant = 1 + 5 + 2, 1 + 10 + 2  # around a text: start, role line, end and newline
 
     def first(self, max_tokens: int) -> list[int]:
-        return fitted(films(1, texts={0: self.texts}), tiny_tokenizer(), max_tokens=max_tokens).windows.first.tolist()
+        fit = fitted(films(1, texts={0: self.texts}), tiny_tokenizer(), max_tokens=max_tokens)
+        return [int(first) for first in fit.windows.first]
 
     def test_the_oldest_turns_go_first_and_not_one_token_is_wasted(self) -> None:
         reply = 1 + 10 + 10 + 1  # start, role line, ten letters, end

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from harness.doors import functions
 from harness.experiment.shipped import experiments_folder
-from harness.judging.own import GROUP, load_own_spec
-from harness.judging.spec import SPEC_FILE, JudgeSpec, load_judge_spec
+from harness.judging.own import load_own_spec
+from harness.judging.spec import GROUP, SPEC_FILE, JudgeSpec, load_judge_spec
 
 
 def offered_judges() -> list[dict[str, Any]]:
@@ -28,5 +27,5 @@ def _row(spec: JudgeSpec, named: str) -> dict[str, Any]:
         "model": spec.source,
         "family": spec.family,
         "is_remote": spec.is_remote,
-        "judge": named if Path(named).is_absolute() else spec.source,
+        "judge": named,
     }

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.gpu.measuring import GIB, Job, sync
@@ -72,7 +73,8 @@ def _ceilings() -> dict[str, Any]:
     source = torch.empty(2 * GIB, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     seconds = []
-    for run in (lambda: a @ a, lambda: target.copy_(source)):
+    runs: list[Callable[[], Any]] = [lambda: a @ a, lambda: target.copy_(source)]
+    for run in runs:
         for _ in range(3):
             run()
         sync("cuda")

@@ -70,7 +70,7 @@ class Job:
         figures: dict[str, Any] = {}
         with self.guarded(name):
             yield figures
-            self.tell(name, **figures, **peak(self.device))
+            self.tell(name, **(figures | peak(self.device)))
         cap(self.device, is_on=False)
         release(self.device)
 

@@ -98,7 +98,7 @@ def page(results: Sequence[Found]) -> str:
     card = "a CPU, which tests the check and says nothing of a GPU" if device is None else (
         f"{device['name']}, {device['gib']} GiB"
     )  # fmt: skip
-    left_out = next((f.figures["left_out"] for f in results if f.case == "versions"), [])
+    left_out: Any = next((f.figures["left_out"] for f in results if f.case == "versions"), [])
     return f"""# On a GPU
 
 Measured by `make gpu-check` on {date.today().isoformat()} on {card}. Not installed there: {_number(left_out)}.

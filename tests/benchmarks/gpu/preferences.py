@@ -79,12 +79,13 @@ def _product(job: Job, recipe: DpoRecipe, parent: Adapter, plan: PairPlan) -> di
 
 def _trl(job: Job, recipe: DpoRecipe, parent: Adapter, plan: PairPlan) -> dict[str, Any]:
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     from harness.models.bases import load_tokenizer
     from pipelines.training.modeling import attach_adapter, load_base, resolve_runtime
 
-    class Silent(DPOTrainer):  # type: ignore[misc]
+    class Silent(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset  # tokenised already, as the product's
 

@@ -186,11 +186,12 @@ def _has_flash(asked: Sft) -> bool:
 def _trl(asked: Sft) -> dict[str, Any]:
     """TRL's own trainer and packing; its steps are counted as equally long."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from harness.models.bases import load_tokenizer
 
-    class Silent(SFTTrainer):  # type: ignore[misc]
+    class Silent(SFTTrainer):
         def _send_telemetry(self) -> None:
             """Nothing leaves the machine."""
 

@@ -18,7 +18,7 @@ import pandas as pd
 import statsmodels.formula.api as smf
 
 
-def case(name: str, n_rows: int, n_columns: int, *, rows: float, columns: float, seed: int) -> dict:
+def case(name: str, n_rows: int, n_columns: int, *, rows: float, columns: float, seed: int) -> dict[str, object]:
     rng = np.random.default_rng(seed)
     first, second = np.repeat(np.arange(n_rows), n_columns), np.tile(np.arange(n_columns), n_rows)
     effects = rows * rng.standard_normal(n_rows)[first] + columns * rng.standard_normal(n_columns)[second]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpora import cornell_files, jsonl, zipped
@@ -17,7 +18,9 @@ def convokit_files(corpus: Corpus, folder: Path, *, old: bool = False) -> Path:
     """The corpus as ConvoKit would hold it; `old` uses the field names of its first releases."""
     folder.mkdir(parents=True)
     speaker, thread, before = ("user", "root", "reply_to") if old else ("speaker", "conversation_id", "reply-to")
-    rows, about, names = [], {}, {}
+    rows: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     for conversation in corpus.conversations:
         previous = None
         first = conversation.utterances[0].id

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.doors import functions as door
 from harness.doors.functions import code_digest, failure, is_address, is_importable, is_named, load, look_in, parameters
 from harness.errors import InputError
 
@@ -50,6 +51,24 @@ def test_helpers_globals_defaults_and_partials_are_part_of_the_name(
     one, two = lambda reply: reply + "a", lambda reply: reply + "b"
     assert code_digest(one) != code_digest(two)
     assert code_digest(functools.partial(over, 1)) != code_digest(functools.partial(over, 2))
+
+
+def test_an_installed_function_is_named_by_its_package_and_by_what_it_closes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(door, "_LIBRARIES", (str(tmp_path),))
+    (tmp_path / "shared" / "kit").mkdir(parents=True)  # `shared` is nobody's alone
+    init, aid = (tmp_path / "shared" / "kit" / f"{name}.py" for name in ("__init__", "aid"))
+    aid.write_text("def aid(n): return n\n")
+    init.write_text("import logging\nfrom shared.kit.aid import aid\nlog = logging.getLogger()\n"
+                    "def over(n):\n    def f(reply): return log and aid(n)\n    return f\n")  # fmt: skip
+    over = load("shared.kit:over")
+    before = code_digest(over(1))
+    assert is_named(before)
+    assert before == code_digest(over(1)) != code_digest(over(2))
+    aid.write_text("def aid(n): return n + 1\n")
+    assert code_digest(over(1)) != before
 
 
 def test_what_has_no_content_to_tell_is_new_every_time() -> None:
@@ -97,6 +116,7 @@ def test_a_module_beside_a_file_is_found_and_shadows_nothing(tmp_path: Path, mon
     (tmp_path / "json.py").write_text("raise SystemExit\n")
     look_in(tmp_path)
     assert load("own_beside:f")("x") == 1
+    assert (door.root_of("own_beside:f"), door.root_of("json:dumps")) == (tmp_path.resolve(), None)
     assert load("json:dumps")([1]) == "[1]"
 
 
@@ -104,6 +124,9 @@ def test_only_what_lies_in_a_module_can_travel() -> None:
     assert is_importable("a.b:c.d")
     assert not is_importable("__main__:f")
     assert not is_importable("m:f.<locals>.g")
+    door.lend("json:dumps", door)  # under the name of something else
+    assert not is_importable("json:dumps")
+    door.take_back()
     assert is_address("a.b:c")
     assert not is_address("C:\\judge")
 

@@ -21,6 +21,7 @@ from harness.experiment.record_parts import describe_variant
 from harness.experiment.variants import parse_variant, resolve_variant
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import chat_messages, neutralise, render, reply_ids
+from harness.store.tracking import Tracking
 from pipelines.corpus.blocks import fit_windows
 from pipelines.corpus.prepare import PrepareConfig, run
 from pipelines.corpus.splits import whole_corpus
@@ -190,7 +191,7 @@ def test_an_adaptation_is_part_of_the_identity(tmp_path: Path) -> None:
     variant = resolve_variant(
         "v",
         parse_variant(str(tmp_path / "folded")),
-        tracking=None,
+        tracking=Tracking(),
         system="S",
         shots_from=list,
         seed=0,

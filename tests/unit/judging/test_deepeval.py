@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certain import sure
 from fakes import WritingModel
 from hostile import HOSTILE
 
@@ -212,7 +213,9 @@ def test_the_shipped_judge_is_built_from_its_folder() -> None:
     assert model.base is not None
     built = build_judge(spec, model=replace(model, base=replace(model.base, family="smollm2")))
     assert built.score([item()])[0].value == pytest.approx(0.675)
-    other = spec.model_copy(update={"deepeval": spec.deepeval.model_copy(update={"metric": "ConversationalGEval"})})
+    other = spec.model_copy(
+        update={"deepeval": sure(spec.deepeval).model_copy(update={"metric": "ConversationalGEval"})}
+    )
     from harness.judging import judge_id
 
     assert judge_id(other, base=model.base) != judge_id(spec, base=model.base)

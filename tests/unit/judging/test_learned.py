@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from certain import sure
 from fakes import tiny_checkpoint, tiny_encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,11 +78,11 @@ def test_a_fault_is_marked_below_the_reply_it_was_planted_in(world: World) -> No
         "cut off": "I locked it before sup",
     }
     scores = world.judge.score([item(reply, name) for name, reply in replies.items()])
-    fluency = {s.item_id: s.value for s in scores if s.criterion == "fluency"}
+    fluency = {s.item_id: sure(s.value) for s in scores if s.criterion == "fluency"}
     assert min(fluency, key=lambda name: -fluency[name]) == "true"
     assert all(0 < value < 1 for value in fluency.values())
     asked = [item("Did you lock the gate?", "echo"), item(replies["true"], "true")]
-    coherence = {s.item_id: s.value for s in world.judge.score(asked) if s.criterion == "coherence"}
+    coherence = {s.item_id: sure(s.value) for s in world.judge.score(asked) if s.criterion == "coherence"}
     assert coherence["echo"] < 0.3 < coherence["true"]
 
 

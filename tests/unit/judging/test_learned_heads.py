@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from certain import sure
 from fakes import tiny_encoder
 
 from harness.errors import ConfigError, InputError, IntegrityError, JudgeError
@@ -61,7 +62,7 @@ def test_a_judge_is_another_when_it_was_taught_otherwise(tmp_path: Path) -> None
     assert with_head(session, one) == one
     with pytest.raises(InputError, match="must be taught before it judges"):
         with_head(session, spec)
-    elsewhere = spec_of(tmp_path / "elsewhere", f"head: {one.taught.folder}\n")
+    elsewhere = spec_of(tmp_path / "elsewhere", f"head: {sure(one.taught).folder}\n")
     assert not needs_teaching(elsewhere)
     assert with_head(session, elsewhere).taught == one.taught
 

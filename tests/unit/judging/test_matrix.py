@@ -35,13 +35,13 @@ def test_the_same_order_on_another_scale_agrees_wholly_and_the_reverse_not_at_al
     found = judge_matrix([one, other], rng=rng())[0]
     assert found.rank_correlation is not None
     assert found.verdicts is not None
-    assert (found.rank_correlation.value, found.verdicts.value) == (pytest.approx(1.0), 1.0)
+    assert (found.rank_correlation.value, found.verdicts.value) == pytest.approx((1.0, 1.0))
     assert (found.over, found.share_family) == ("replies", False)
     reverse = judged("reverse", [-float(i) for i in range(20)], [-1.0] * 20)
     found = judge_matrix([one, reverse], rng=rng())[0]
     assert found.rank_correlation is not None
     assert found.verdicts is not None
-    assert (found.rank_correlation.value, found.verdicts.value) == (pytest.approx(-1.0), 0.0)
+    assert (found.rank_correlation.value, found.verdicts.value) == pytest.approx((-1.0, 0.0))
     assert found.share_family
 
 
@@ -52,7 +52,7 @@ def test_verdicts_by_hand_with_ties_and_missing() -> None:
     found = judge_matrix([one, other], rng=rng())[0]
     assert found.verdicts is not None
     assert found.rank_correlation is not None
-    assert (found.verdicts.value, found.verdicts.n, found.verdicts.n_missing) == (pytest.approx(2 / 3), 3, 1)
+    assert (found.verdicts.value, found.verdicts.n, found.verdicts.n_missing) == pytest.approx((2 / 3, 3, 1))
     assert (found.rank_correlation.n, found.rank_correlation.n_missing) == (3, 1)
 
 

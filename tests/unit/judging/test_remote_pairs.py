@@ -59,7 +59,7 @@ def test_letters_are_read_at_the_first_position_or_after_the_repeated_prefix() -
     drawn = [said(text, []) for text in ("A", "Verdict:\nA", "B", "A is better", "c", "AB")]
     answer = parse_draws(drawn, question).answer
     assert answer is not None
-    assert (answer.mass, answer.probabilities) == (pytest.approx(0.5), pytest.approx((2 / 3, 1 / 3, 0.0)))
+    assert (answer.mass, *answer.probabilities) == pytest.approx((0.5, 2 / 3, 1 / 3, 0.0))
 
 
 def test_a_pairwise_judge_needs_its_queue_and_an_opponent() -> None:

@@ -67,11 +67,11 @@ def _trained(base: BaseModel, folder: Path, *, step: float = 0.1, **settings: An
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's hints about tied weights
         torch.manual_seed(1)
-        model = get_peft_model(_bare(base), LoraConfig(**{"r": 4, "target_modules": ATTENTION} | settings))
+        model = get_peft_model(_bare(base), LoraConfig(**{"r": 4, "target_modules": ATTENTION, **settings}))
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data += step * torch.randn_like(parameter)
-        model.save_pretrained(folder)
+        model.save_pretrained(str(folder))
     return folder
 
 
@@ -87,12 +87,14 @@ def _in_peft(base: BaseModel, folder: Path) -> torch.Tensor:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return PeftModel.from_pretrained(_bare(base), folder).eval()(input_ids=IDS).logits
+        found: torch.Tensor = PeftModel.from_pretrained(_bare(base), folder).eval()(input_ids=IDS).logits
+    return found
 
 
 def _logits(model: LocalModel, *names: str | None) -> torch.Tensor:
     with model.bank.borrowed():
-        return model.bank.forward(names, input_ids=IDS).logits
+        found: torch.Tensor = model.bank.forward(names, input_ids=IDS).logits
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +252,7 @@ def test_whole_embeddings_are_left_out_where_they_are_the_bases_own_and_refused_
         model = get_peft_model(_bare(base), LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights=False))
         if moved:
             model.get_input_embeddings().weight.data[5] += 0.3
-        model.save_pretrained(tmp_path / str(number), save_embedding_layers=True)
+        model.save_pretrained(str(tmp_path / str(number)), save_embedding_layers=True)
         local = LocalModel.load(base)
         before = _logits(local, None, None)
         adapter = open_adapter(tmp_path / str(number))
@@ -269,12 +271,13 @@ def test_a_vocabulary_that_grew_is_refused(tied: BaseModel, tmp_path: Path) -> N
 
     bare = _bare(tied)
     bare.resize_token_embeddings(264)
-    settings = {"r": 4, "target_modules": ATTENTION, "init_lora_weights": False}
+    settings: Any = {"r": 4, "target_modules": ATTENTION, "init_lora_weights": False}
+    more: Any
     for number, more in enumerate([{}, {"modules_to_save": ["embed_tokens", "lm_head"]}]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = get_peft_model(bare, LoraConfig(**settings, **more))
-            model.save_pretrained(tmp_path / str(number), save_embedding_layers=not more)
+            model.save_pretrained(str(tmp_path / str(number)), save_embedding_layers=not more)
         bare = model.unload()
         local = LocalModel.load(tied)
         with pytest.raises(InputError, match=r"264.*259"):
@@ -285,7 +288,8 @@ def test_folders_of_trl_come_in_with_their_pickles_beside_them(tied: BaseModel, 
     """Output folder and checkpoint of SFTTrainer, as they are: training_args.bin, optimizer.pt, rng_state.pth."""
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     out = tmp_path / "trl"
     with warnings.catch_warnings():

@@ -59,7 +59,7 @@ def test_a_tree_gives_each_reply_what_a_row_of_its_own_gives(
 @given(st.lists(IDS, min_size=1, max_size=4))
 @settings(max_examples=8)
 def test_a_pack_gives_each_example_what_a_row_of_its_own_gives(model: Any, sequences: list[tuple[int, ...]]) -> None:
-    made = {"prompt_id": "", "cluster": "", "split": "train", "n_prompt_tokens": 1, "n_completion_bytes": 1}
+    made: Any = {"prompt_id": "", "cluster": "", "split": "train", "n_prompt_tokens": 1, "n_completion_bytes": 1}
     flat = flatten([Example(input_ids=(5, *ids), **made) for ids in sequences])
     packed = logprobs(model, (), **flat.model_inputs(is_variable_length=False))
     each = [logprobs(model, (5, *ids)) for ids in sequences]
@@ -98,7 +98,7 @@ def test_every_attention_that_can_be_named_is_tested_here_or_refused_where_it_ca
         offered |= set(get_args(recipe.model_fields["attention"].annotation))
     refused = {"flash_attention_2", "flex_attention"}
     for named in offered - refused:
-        assert resolve_attention(named, "cpu") in ADDS_MASKS  # type: ignore[arg-type]
+        assert resolve_attention(named, "cpu") in ADDS_MASKS
     for named in refused:
         with pytest.raises(ScreentestError, match="`attention`"):
             resolve_attention(named, "cpu")  # type: ignore[arg-type]

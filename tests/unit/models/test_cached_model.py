@@ -47,7 +47,7 @@ class World:
         self.n_passes = 0
         self.dies_at: int | None = None
         self.recalled: list[tuple[int, int]] = []
-        weights = tiny_model()
+        weights: Any = tiny_model()
         weights.register_forward_pre_hook(self._count)
         self.local = LocalModel.from_modules(weights, tiny_tokenizer(), base=FAKE_BASE)
 
@@ -176,7 +176,7 @@ def test_errors_are_never_kept(world: World) -> None:
 
 
 def test_an_answer_that_is_not_a_number_is_never_kept(world: World) -> None:
-    weights = tiny_model()
+    weights: Any = tiny_model()
     weights.get_input_embeddings().weight.data.fill_(math.nan)
     broken = LocalModel.from_modules(weights, tiny_tokenizer(), base=FAKE_BASE)
     for _ in range(2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, get_args
 
 from fakes import tiny_tokenizer
 from hypothesis import given, settings
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.models.chat import render
 from harness.models.contracts import contract_of, render_as_trained, told
+from harness.types import Quantization
 
 tokenizer = functools.cache(tiny_tokenizer)
 
@@ -34,8 +35,8 @@ def test_the_newest_turns_that_fit_are_asked_and_no_fewer(texts: list[str], syst
 def test_what_is_not_kept_is_said() -> None:
     trained = contract_of(tokenizer(), system=None, max_tokens=512, quantization="nf4")
     said = {
-        quantization: told({"a": trained}, brings_system=True, cuts=cuts, quantization=quantization)
-        for quantization, cuts in (("nf4", True), ("none", False))
+        quantization: told({"a": trained}, brings_system=True, cuts=quantization == "nf4", quantization=quantization)
+        for quantization in get_args(Quantization)
     }
     assert said["nf4"] == ["a: a longer chat loses its oldest turns: 512 tokens, what it was trained on"]
     assert said["none"] == [

@@ -70,7 +70,7 @@ def test_a_card_that_works_and_a_machine_without_one_are_no_trouble(card: pytest
         resolve_device("cuda")
 
 
-def test_the_doctor_and_every_session_tell_it(card: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+def test_doctor_and_session_tell(card: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pipelines.cli.checks import _device
     from pipelines.cli.session import open_session
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -48,16 +49,19 @@ def test_replies_hang_on_neither_batch_size_nor_order_nor_neighbours(
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_greedy_replies_are_those_of_transformers_generate(kind: str) -> None:
-    model, tokenizer = tiny_model(kind=kind), tiny_tokenizer()  # type: ignore[arg-type]
+def test_greedy_replies_are_those_of_transformers_generate(kind: Any) -> None:
+    model, tokenizer = tiny_model(kind=kind), tiny_tokenizer()
     local = LocalModel.from_modules(model, tokenizer)
     requests = _requests(6)
     replies = local.generate(requests, decoding=Decoding(max_new_tokens=20, temperature=0))
     for request, reply in zip(requests, replies, strict=True):
-        text = tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True
+        )
         ids = torch.tensor([tokenizer.encode(text)])
         with torch.no_grad():
-            out = model.generate(
+            generate: Any = model.generate
+            out = generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=20,
@@ -84,7 +88,8 @@ def test_an_adapter_speaks_as_it_does_alone(tiny_base: BaseModel, tiny_adapters:
     together = mixed.generate(requests, decoding=DECODING)
     for adapter, name in zip(tiny_adapters[:2], names, strict=True):
         bare = AutoModelForCausalLM.from_pretrained(tiny_base.source, dtype=torch.float32)
-        alone = LocalModel.from_modules(PeftModel.from_pretrained(bare, adapter.path).eval(), mixed.tokenizer)
+        peft: Any = PeftModel.from_pretrained(bare, adapter.path).eval()
+        alone = LocalModel.from_modules(peft, mixed.tokenizer)
         own = [r for r in requests if r.adapter == name]
         replies = alone.generate([dataclasses.replace(r, adapter="default") for r in own], decoding=DECODING)
         assert [r.text for r in replies] == [r.text for r in together if r.adapter == name]
@@ -137,7 +142,7 @@ def test_a_trainer_s_model_is_left_as_it_was_found(tiny_base: BaseModel) -> None
     from transformers import AutoModelForCausalLM
 
     bare = AutoModelForCausalLM.from_pretrained(tiny_base.source, dtype=torch.float32)
-    model = get_peft_model(bare, LoraConfig(r=2, target_modules="all-linear"))
+    model: Any = get_peft_model(bare, LoraConfig(r=2, target_modules="all-linear"))
     model.train()
     before = {name: p.requires_grad for name, p in model.named_parameters()}
     modes = {name: m.training for name, m in model.named_modules()}

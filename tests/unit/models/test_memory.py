@@ -23,7 +23,7 @@ from harness.store.tracking import Tracking
 BYTES = 400_000_000
 
 
-def test_a_child_of_a_large_process_counts_its_own_memory_alone():
+def test_a_child_of_a_large_process_counts_its_own_memory_alone() -> None:
     held = np.ones(BYTES, dtype=np.uint8)
     mine = peak_bytes()
     assert mine >= held.nbytes
@@ -32,7 +32,7 @@ def test_a_child_of_a_large_process_counts_its_own_memory_alone():
     assert 0 < int(child.stdout) < BYTES
 
 
-def test_the_peak_stays_when_memory_is_given_back():
+def test_the_peak_stays_when_memory_is_given_back() -> None:
     np.ones(BYTES, dtype=np.uint8)
     before = peak_bytes()
     assert before >= BYTES
@@ -40,7 +40,7 @@ def test_the_peak_stays_when_memory_is_given_back():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux names processes in bytes")
-def test_a_process_whose_name_is_cut_within_a_character_is_counted():
+def test_a_process_whose_name_is_cut_within_a_character_is_counted() -> None:
     words = (
         "from pathlib import Path; from harness.models.memory import peak_bytes; "
         "Path('/proc/self/comm').write_bytes('ray::SFT none · 1'.encode()); print(peak_bytes())"
@@ -49,7 +49,7 @@ def test_a_process_whose_name_is_cut_within_a_character_is_counted():
     assert int(child.stdout) > 0
 
 
-def test_without_stages_the_peak_is_this_process_own(tmp_path):
+def test_without_stages_the_peak_is_this_process_own(tmp_path: Path) -> None:
     tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(tmp_path)}))
     assert peak_of_stages(tracking, []) == peak_bytes()
 
@@ -101,7 +101,7 @@ def test_a_stage_that_runs_out_of_memory_says_what_is_kept_and_the_next_attempt_
         mark.write_text("{}")
         raise error
 
-    asked = {"label": "SFT", "revision": 1, "config": SFT, "inputs": {}, "work": work}
+    asked: Any = {"label": "SFT", "revision": 1, "config": SFT, "inputs": {}, "work": work}
     with pytest.raises(StageError) as caught:
         session.stage("sft", **asked)
     assert str(caught.value).startswith("`SFT` must fit the memory of this machine, it ran out: set `gradient_ch")

@@ -191,7 +191,7 @@ def test_what_waits_for_room_is_not_sent_once_everything_stops(server: FaultySer
     with pytest.raises(UnavailableError, match="refuses the key"):
         queue(server, price=dear, budget=budget, n_parallel=3).ask([call("slow"), call("refused"), call("waits")])
     assert len(server.sent) == 2
-    assert (budget.spent_usd, budget.reserved_usd) == (pytest.approx(0.001), pytest.approx(0.0))
+    assert (budget.spent_usd, budget.reserved_usd) == pytest.approx((0.001, 0.0))
 
 
 def test_a_budget_needs_a_price(server: FaultyServer) -> None:

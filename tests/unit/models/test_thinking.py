@@ -35,7 +35,7 @@ PROMPTS = [
 
 
 def replies(model: LanguageModel, *, decoding: Decoding = DECODING, journal: Path | None = None) -> list[Generation]:
-    return generate(model, [VARIANT], PROMPTS, decoding=decoding, allowed_splits=("test",), journal=journal)
+    return generate(model, [VARIANT], PROMPTS, decoding=decoding, allowed_splits={"test"}, journal=journal)
 
 
 def recorded(folder: Path, *rows: dict[str, Any]) -> RecordedModel:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import ends, holds
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
@@ -49,15 +50,15 @@ def test_clustered_error_against_a_cluster_jackknife() -> None:
     left_out = [roc_auc_score([1] * 236 + [0] * 236, [*high[clusters != g], *low[clusters != g]]) for g in range(60)]
     jackknife = np.sqrt(59 * np.var(left_out))
     assert estimate.se == pytest.approx(jackknife, rel=0.05)
-    assert estimate.low < estimate.value < estimate.high
+    assert holds(estimate)
 
 
 @given(high=SCORES, low=SCORES)
 def test_swapping_sides_mirrors_the_interval(high: list[int], low: list[int]) -> None:
     one, other = auc(high, low), auc(low, high)
     assert one.value == pytest.approx(1 - other.value)
-    assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low))
-    assert 0 <= one.low <= one.value <= one.high <= 1
+    assert ends(one) == pytest.approx((1 - ends(other)[1], 1 - ends(other)[0]))
+    assert 0 <= ends(one)[0] <= one.value <= ends(one)[1] <= 1
 
 
 def test_any_increasing_scale_gives_the_same_result() -> None:
@@ -76,7 +77,8 @@ def test_perfect_separation_is_as_sure_as_its_clusters_are_many() -> None:
 def test_a_constant_score_discriminates_nothing_and_is_not_sure_of_it() -> None:
     estimate = auc([1] * 20, [1] * 20)
     assert estimate.value == 0.5
-    assert estimate.low < 0.3 < 0.7 < estimate.high
+    assert holds(estimate, 0.3)
+    assert holds(estimate, 0.7)
 
 
 def test_one_cluster_gives_no_interval() -> None:
@@ -88,7 +90,7 @@ def test_one_cluster_gives_no_interval() -> None:
 def test_concordance_by_hand() -> None:
     estimate = concordance([1, 2, 3, 4], [0, 2, 5, 1], clusters=[1, 2, 3, 4])  # win, tie, loss, win
     assert estimate.value == pytest.approx(2.5 / 4)
-    assert 0 < estimate.low < estimate.value < estimate.high < 1
+    assert 0 < ends(estimate)[0] < estimate.value < ends(estimate)[1] < 1
 
 
 def test_all_pairs_right_counts_clusters_not_pairs() -> None:

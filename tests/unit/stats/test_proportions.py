@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from certain import ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
@@ -43,8 +44,8 @@ def test_the_complement_mirrors_the_interval(hits: list[float]) -> None:
     clusters = np.arange(len(hits)) // 2
     one = proportion_estimate(hits, clusters=clusters)
     other = proportion_estimate(1 - np.array(hits), clusters=clusters)
-    assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low))
-    assert 0 <= one.low <= one.value <= one.high <= 1
+    assert ends(one) == pytest.approx((1 - ends(other)[1], 1 - ends(other)[0]))
+    assert 0 <= ends(one)[0] <= one.value <= ends(one)[1] <= 1
 
 
 def shares(hits: np.ndarray, others: np.ndarray, films: np.ndarray, raters: np.ndarray) -> list[Estimate]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from certain import holds
 from scipy import stats
 
 from harness.errors import InputError
@@ -111,7 +112,7 @@ def test_seed_variance_is_recovered_and_its_interval_covers() -> None:
         )
         result = seed_components(table.ravel(), seeds=np.repeat(np.arange(4), 20), clusters=np.tile(np.arange(20), 4))
         values.append(result.seed.value)
-        hits += result.seed.low <= 0.25 <= result.seed.high
+        hits += holds(result.seed, 0.25)
     assert np.mean(values) == pytest.approx(0.25, abs=0.04)
     assert 0.93 - 0.03 <= hits / 400 <= 0.99
     assert "3 degrees of freedom" in result.seed.notes[0]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
@@ -125,7 +126,7 @@ def test_inconclusive_says_how_many_prompts_would_settle_it() -> None:
 
 def test_clusters_to_settle_reaches_its_power_in_simulation() -> None:
     test = effect(0.1, se=0.2, n_clusters=20)
-    n = clusters_to_settle(test.estimate, effect=0.5)
+    n = sure(clusters_to_settle(test.estimate, effect=0.5))
     rng = np.random.default_rng(4)
     draws = rng.normal(0.5, 0.2 * np.sqrt(20), size=(4_000, n))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(n))

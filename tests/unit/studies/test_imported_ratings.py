@@ -82,10 +82,10 @@ def test_votes_are_read_by_side_or_by_name_and_leave_as_they_came(sqlite: Engine
     out = tmp_path / "votes.csv"
     export(sqlite, study, "votes", out)
     back = import_ratings(sqlite, out, name="back").study
-    assert sorted(r.winner for r in counted(read_rows(sqlite, back))) == ["base", "sft", "sft", "tie"]
+    assert sorted(str(r.winner) for r in counted(read_rows(sqlite, back))) == ["base", "sft", "sft", "tie"]
     export(sqlite, study, "ratings", tmp_path / "rows.jsonl")
     whole = import_ratings(sqlite, tmp_path / "rows.jsonl", name="whole").study
-    assert sorted(r.winner for r in counted(read_rows(sqlite, whole))) == ["base", "both_bad", "sft", "sft"]
+    assert sorted(str(r.winner) for r in counted(read_rows(sqlite, whole))) == ["base", "both_bad", "sft", "sft"]
 
 
 def test_items_bring_prompts_replies_and_variants(sqlite: Engine, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def a_score(number: int, variant: str, value: float | None) -> ScoredGeneration:
 def the_exhibits() -> tuple[Exhibit, ...]:
     prompts = {f"p{i}": a_prompt(i) for i in range(4)}
     generations = [a_generation(i, v) for v in ("base", "sft") for i in range(4)]
-    values = {"base": [0.4, 0.1, 0.9, None], "sft": [0.5, 0.8, 0.2, 0.7]}
+    values: dict[str, list[float | None]] = {"base": [0.4, 0.1, 0.9, None], "sft": [0.5, 0.8, 0.2, 0.7]}
     scores = [a_score(i, v, values[v][i]) for v in values for i in range(4)]
     return assemble(prompts, generations, scores, {"j1": "likelihood"})
 
