@@ -42,7 +42,7 @@ def show_instructions(crowd: CrowdWelcome, language: str) -> bool:
 def choose_language(crowd: CrowdWelcome) -> str:
     """The language of the instructions: as chosen before, as the address says, or the first."""
     offered = list(crowd.design.instructions)
-    asked = crowd.language or st.query_params.get("lang", "")
+    asked = crowd.language or st.query_params.get("lang", "") or spoken_language()
     if len(offered) < 2:
         return offered[0] if offered else spoken_language()
     if crowd.has_agreed and asked in offered:

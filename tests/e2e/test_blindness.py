@@ -110,6 +110,8 @@ def test_a_likert_page_is_as_blind(engine: Engine, site: Site, browser: Browser)
         page.wait_for_selector(".scale .top")
         press(page, "5")
     assert item(page) == "end"
+    marks = [row.rating.marks for row in read_rows(engine, created.study) if row.rating]
+    assert [list(given.values()) for given in marks] == [[3, 5]] * 4
     log = site.log.read_bytes()
     blind = wire.everything()
     for text in [f"{v} says {i}" for v in VARIANTS for i in range(2)]:
