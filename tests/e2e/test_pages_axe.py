@@ -26,7 +26,7 @@ from harness.studies.studies import close_study, revoke_link
 from harness.types import Generation, Message, Prompt
 from harness.ui.frame import LINE
 from harness.ui.gallery import GENERATIONS, PROMPTS
-from harness.ui.words import _table
+from harness.ui.words import words_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -38,7 +38,7 @@ CROWD = {
     "questions": [{"ask": "Idiom?", "options": ["Urdu"]}, {"ask": "Alter?"}],
     "instructions": {"en": "Read.", "de": "Lies."},
 }  # fmt: skip
-GERMAN = _table("de")
+GERMAN = words_of("de")
 STREAMLITS = {
     "apply",
     "submit",
