@@ -1,4 +1,4 @@
-"""Three raters rate a small study by keyboard in real browsers; then what could go wrong does."""
+"""Raters rate by keyboard in real browsers, and what could go wrong does; `test_blindness` has a whole study."""
 
 from __future__ import annotations
 
@@ -29,24 +29,6 @@ def n_rows(engine: Engine, slot: str | None = None) -> int:
     with engine.begin() as connection:
         query = select(ratings.c.id)
         return len(connection.execute(query if slot is None else query.where(ratings.c.slot_id == slot)).all())
-
-
-def test_three_raters_rate_a_whole_study_by_keyboard(engine: Engine, site: Site, browser: Browser) -> None:
-    created = a_study(engine, name="whole", n_prompts=3, practice=True, attention=1, rehearsal=True)
-    for link, keys in zip(created.links, ("112012", "2b0121", "000bbb"), strict=True):
-        page = opened(browser, site, link)
-        begin(page)
-        for key in keys:
-            assert page.locator(".reply").count() == 2
-            press(page, key)
-        assert item(page) == "end"
-        page.context.close()
-    rows = read_rows(engine, created.study)
-    assert {row.state for row in rows} == {"rated"}
-    verdicts = {"1": "left", "2": "right", "0": "tie", "b": "both_bad"}
-    told = [verdicts[key] for keys in ("112012", "2b0121", "000bbb") for key in keys]
-    assert [row.rating.verdict for row in rows if row.rating] == told  # in each rater's order
-    assert all(row.is_rehearsal for row in rows)
 
 
 def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browser: Browser) -> None:
