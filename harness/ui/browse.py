@@ -86,7 +86,9 @@ def _narrowed(exhibits: tuple[Exhibit, ...], votes: Votes) -> list[Exhibit]:
     words = left.text_input("Search", placeholder="words in prompt or reply")
     names = score_names(exhibits)
     by = middle.selectbox("Lowest scores first", [None, *names], format_func=lambda name: name or "in corpus order")
-    share = right.selectbox("Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %")
+    share = right.selectbox(
+        "Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %", disabled=by is None
+    )
     variants = list(dict.fromkeys(r.variant for e in exhibits for r in e.replies))
     found = list(exhibits)
     if by is not None:
@@ -102,6 +104,8 @@ def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
     n_pages = max(1, -(-len(exhibits) // PER_PAGE))
     page = st.number_input(f"Page, of {n_pages}", 1, n_pages, 1) if n_pages > 1 else 1
     st.caption(write_count(len(exhibits), "prompt"))
+    if not exhibits:
+        st.info("No prompt is left. Empty the search, or choose another score, share or variant.")
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
         st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt_id, {})))
         st.divider()

@@ -33,7 +33,10 @@ def show() -> None:
     st.title("Results")
     studies = list_studies(store())
     if not studies:
-        st.info("There is no study yet. `screentest study create` makes one from a finished evaluation.")
+        st.info(
+            "There is no study yet. After an evaluation (`screentest quickstart` makes one) run `screentest study create "
+            "experiments/studies/which_is_better.yaml`."
+        )
         return
     chosen = st.selectbox("Study", studies, format_func=_label)
     _live(chosen.name)

@@ -187,6 +187,14 @@ def test_what_the_owner_sees(tmp_path: Path, scheme: str, monkeypatch: pytest.Mo
                 page.get_by_role("link", name=name).click()
                 page.get_by_text(sign).first.wait_for()
                 passes_axe(page)
+                if name == "Browse":
+                    page.get_by_label("Search").fill("nobody says this")
+                    page.get_by_label("Search").press("Enter")
+                    page.get_by_text("No prompt is left").wait_for()
+                if name == "Reports":
+                    with page.expect_download() as taken:
+                        page.get_by_text(sign).click()
+                    assert "<!doctype html>" in taken.value.path().read_text()[:20].lower()
                 if name == "Chat":
                     words = page.locator(".stMain").inner_text().lower().replace("film@best", "")
                     assert not [word for word in ("scene", "film", "character") if word in words]
