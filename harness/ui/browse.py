@@ -86,9 +86,7 @@ def _narrowed(exhibits: tuple[Exhibit, ...], votes: Votes) -> list[Exhibit]:
     words = left.text_input("Search", placeholder="words in prompt or reply")
     names = score_names(exhibits)
     by = middle.selectbox("Lowest scores first", [None, *names], format_func=lambda name: name or "in corpus order")
-    share = right.selectbox(
-        "Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %", disabled=by is None
-    )
+    share = right.selectbox("Low tail", [5, 10, 25, 100], index=1, format_func=lambda n: f"lowest {n} %")
     variants = list(dict.fromkeys(r.variant for e in exhibits for r in e.replies))
     found = list(exhibits)
     if by is not None:

@@ -34,8 +34,8 @@ def show() -> None:
     studies = list_studies(store())
     if not studies:
         st.info(
-            "There is no study yet. After an evaluation (`screentest quickstart` makes one) run `screentest study create "
-            "experiments/studies/which_is_better.yaml`."
+            "There is no study yet. After an evaluation (`screentest quickstart` makes one) run "
+            "`screentest study create experiments/studies/which_is_better.yaml`."
         )
         return
     chosen = st.selectbox("Study", studies, format_func=_label)
