@@ -73,7 +73,7 @@ def the_items(
         _item("attention", f"a{i}", "film-a", [shuffled] if design.kind == "likert" else [human, shuffled], None)
         for i in range(design.attention)
     ]
-    return (*main, *checks, *(practice_items(design.kind) if design.practice else ()))
+    return (*main, *checks, *(practice_items(design.kind, language=design.spoken) if design.practice else ()))
 
 
 def _item(

@@ -69,7 +69,11 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
         items=(
             *main_items(design, sample.prompts, source, probability=sample.probability),
             *attention_items(design, spare, like=texts, n_variants=len(source.replies)),
-            *(practice_items(design.kind, is_dialogue=source.kind.is_dialogue) if design.practice else ()),
+            *(
+                practice_items(design.kind, is_dialogue=source.kind.is_dialogue, language=design.spoken)
+                if design.practice
+                else ()
+            ),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={

@@ -163,14 +163,15 @@ def draw_next(
 ) -> None:
     """Draw the next main item where it comes before what is due (`due`, a position); release what was held too long.
 
-    The item that lacks most comes first, one that somebody holds right now last; nobody gets an item twice.
+    The item that is nearest to its ratings comes first, so that prompts are finished early; those on which everybody
+    that is needed is at work come last, the least held first. Nobody gets an item twice.
     """
     connection.execute(select(studies.c.id).where(studies.c.id == entrant.study_id).with_for_update())  # one at a time
     stands = standing(connection, entrant, crowd)
     position = STEP * (stands.n_drawn + 1)
     if stands.n_to_come == 0 or (due is not None and due < position):
         return
-    item = _most_lacking(connection, entrant, crowd, now=now)
+    item = _next_item(connection, entrant, crowd, now=now)
     if item is None:
         return
     late = (slots.c.state == "pending") & (slots.c.kind == "main") & (slots.c.leased_until < now)
@@ -183,7 +184,7 @@ def draw_next(
     connection.execute(update(slots).where(slots.c.id == slot).values(leased_until=now + lease_seconds))
 
 
-def _most_lacking(connection: Connection, entrant: Entrant, crowd: CrowdDesign, *, now: float) -> int | None:
+def _next_item(connection: Connection, entrant: Entrant, crowd: CrowdDesign, *, now: float) -> int | None:
     done = func.sum(case((slots.c.state == "rated", 1), else_=0))
     held = func.sum(case(((slots.c.state == "pending") & (slots.c.leased_until >= now), 1), else_=0))
     others = slots.join(raters, raters.c.id == slots.c.rater_id)
@@ -201,7 +202,7 @@ def _most_lacking(connection: Connection, entrant: Entrant, crowd: CrowdDesign, 
         .outerjoin(counted, counted.c.item_id == items.c.id)
         .where(items.c.study_id == entrant.study_id, items.c.purpose == "main", items.c.id.not_in(own))
         .where(n_done < crowd.overlap)
-        .order_by(case((n_done + n_held < crowd.overlap, 0), else_=1), -(n_done + n_held), items.c.rank, items.c.id)
+        .order_by(case((n_done + n_held < crowd.overlap, -n_done - n_held), else_=n_held), items.c.rank, items.c.id)
         .limit(1)
     )
     return connection.execute(query).scalar()

@@ -186,6 +186,11 @@ class StudyDesign(StrictConfig):
         return self
 
     @property
+    def spoken(self) -> str:
+        """The language that is declared, or else the first of a crowd's instructions."""
+        return self.language or next(iter(self.crowd.instructions if self.crowd else ()), "")
+
+    @property
     def per_prompt(self) -> int:
         """Raters per prompt."""
         return self.panel.per_prompt if self.crowd is None else self.crowd.overlap

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.errors import InputError
@@ -13,6 +15,7 @@ from harness.types import Message
 Purpose = Literal["main", "attention", "practice"]
 HUMAN, SHUFFLED = "human", "shuffled"  # variants of an attention check; no model bears these names in a study
 REPLIES: dict[StudyKind, tuple[int, int]] = {"likert": (1, 1), "pairwise": (2, 2), "audit": (2, 2), "ranking": (3, 6)}
+PRACTICE = Path(__file__).with_name("practice.json")
 CHOSEN, REJECTED = "chosen", "rejected"  # variants of an audit
 
 
@@ -77,45 +80,32 @@ def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
             raise InputError(f"a variant must not be named {taken.pop()!r}: that is an attention check; rename it")
 
 
-def practice_items(kind: StudyKind, *, is_dialogue: bool = True) -> tuple[StudyItem, ...]:
-    """Two invented scenes, or questions, so that nobody learns the keys on an item that counts; a ranking has none."""
+def practice_items(kind: StudyKind, *, is_dialogue: bool = True, language: str = "") -> tuple[StudyItem, ...]:
+    """Two invented scenes, or questions, so that nobody learns the keys on an item that counts; a ranking has none.
+
+    In English where there are none in the language.
+    """
     if kind == "ranking":
         return ()
+    told = json.loads(PRACTICE.read_text(encoding="utf-8"))
+    scenes = told.get(language, told["en"])["scenes" if is_dialogue else "questions"]
     return tuple(
         StudyItem(
             purpose="practice",
             prompt_id=f"practice-{number}",
             cluster="practice",
-            messages=messages,
-            replies=tuple(ItemReply(variant=f"practice-{i}", text=text) for i, text in enumerate(texts))[
+            messages=_turns(scene["lines"]),
+            replies=tuple(ItemReply(variant=f"practice-{i}", text=text) for i, text in enumerate(scene["replies"]))[
                 : 1 if kind == "likert" else 2
             ],
         )
-        for number, (messages, texts) in enumerate(_SCENES if is_dialogue else _QUESTIONS, start=1)
+        for number, scene in enumerate(scenes, start=1)
     )
 
 
-_SCENES = (
-    (
-        (
-            Message(role="user", content="You kept the lighthouse running all winter? Alone?", name="MARA"),
-            Message(role="assistant", content="There was the dog.", name="OLD TOBIN"),
-            Message(role="user", content="And what did the dog do?", name="MARA"),
-        ),
-        ("Complained, mostly. Same as you.", "The lighthouse is a tower with a lamp on it."),
-    ),
-    (
-        (Message(role="user", content="Somebody has been sitting in the director's chair again.", name="PRIYA"),),
-        ("I only wanted to see what it all looks like from there.", "Chair chair the director the director's chair."),
-    ),
-)
-_QUESTIONS = (
-    (
-        (Message(role="user", content="Why does ice float on water?"),),
-        ("Water expands as it freezes, so ice weighs less than the water around it.", "Ice and water are both cold."),
-    ),
-    (
-        (Message(role="user", content="Name a fruit that is yellow and long."),),
-        ("A banana.", "Yellow is a colour, and long is a length of a fruit that is yellow."),
-    ),
-)
+def _turns(lines: list[tuple[str | None, str]]) -> tuple[Message, ...]:
+    """Lines as turns: the last is answered, so every other one before it is the answerer's."""
+    return tuple(
+        Message(role="assistant" if (len(lines) - n) % 2 == 0 else "user", content=text, name=name)
+        for n, (name, text) in enumerate(lines)
+    )

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func, insert, literal, select, union_all
+from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func, insert, literal, or_, select, union_all
 
 from harness.store.artifacts import from_json
 from harness.store.database import writing
 from harness.studies.crowd import draw_next, standing
-from harness.studies.design import CrowdDesign, StudyKind
+from harness.studies.design import CrowdDesign, StudyDesign, StudyKind
 from harness.studies.items import shown_order
 from harness.studies.leases import DUE, lease, take_over
-from harness.studies.links import Entrant, enter
+from harness.studies.links import Entrant, enter, hash_token
 from harness.studies.rankings import ranks_asked
 from harness.studies.refusals import NotAssignedError
 from harness.studies.schema import items, raters, ratings, shows, slots, studies
@@ -175,10 +175,20 @@ def welcome(engine: Engine, token: str) -> Welcome:
             is_rehearsal=entrant.is_rehearsal,
             is_closed=entrant.is_closed,
             has_begun=connection.execute(seen).scalar_one() > 0,
-            language=str(study.design.get("language", "")),
+            language=StudyDesign.model_validate(study.design).spoken,
             progress=_progress(connection, entrant),
             crowd=_crowd_welcome(connection, entrant, study) if entrant.is_of_crowd else None,
         )
+
+
+def spoken_in(engine: Engine, token: str) -> str:
+    """The language of the study that a link is of, withdrawn or not; English where it declares none."""
+    digest = hash_token(token)
+    of_rater = select(raters.c.study_id).where(raters.c.token_hash == digest)
+    query = select(studies.c.design).where(or_(studies.c.open_hash == digest, studies.c.id.in_(of_rater)))
+    with engine.begin() as connection:
+        design = connection.execute(query).scalar()
+    return "" if design is None else StudyDesign.model_validate(design).spoken or "en"
 
 
 def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> CrowdWelcome:

@@ -9,6 +9,7 @@ from harness.errors import UnavailableError
 from harness.studies.crowd import enrol
 from harness.studies.links import COOKIE, JOIN, TAG, OpenLink, link_tag
 from harness.studies.refusals import CrowdFullError, StudyClosedError, UnknownLinkError
+from harness.studies.serving import spoken_in
 from harness.ui.frame import store
 from harness.ui.gate import Arrival
 
@@ -30,10 +31,9 @@ def arrive(query: Mapping[str, str], cookies: Mapping[str, str]) -> Arrival:
         token = enrol(store(), link, person, sent)
     except UnknownLinkError:
         return Arrival(query={}, cookies={})
-    except CrowdFullError:
-        return Arrival(query={WHY: FULL}, cookies={})
-    except StudyClosedError:
-        return Arrival(query={WHY: OVER}, cookies={})
+    except (CrowdFullError, StudyClosedError) as err:
+        spoken = query.get("lang") or spoken_in(store(), link.token)
+        return Arrival(query={WHY: FULL if isinstance(err, CrowdFullError) else OVER, "lang": spoken}, cookies={})
     except UnavailableError:
         return Arrival(query={WHY: LATER}, cookies={})
     kept = {f"{COOKIE}{link_tag(token)}": token} | ({} if who else {remembered: person})

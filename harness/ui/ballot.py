@@ -71,6 +71,11 @@ class Ballot:
             self.is_skipping = False
         return self.task
 
+    @property
+    def n_given(self) -> int:
+        """Presses that the item at hand holds: its marks, and the one that opened the reasons."""
+        return len(self.marks) + self.is_skipping
+
     def _marks_before(self) -> dict[str, int]:
         """The marks of an item that was taken back, all but the last: undo goes back one by one."""
         if not isinstance(self.task, RatingTask):
@@ -109,6 +114,12 @@ class Ballot:
         if self.task is not None:
             self.marks.popitem()
 
+    def ask_reason(self, nonce: str, *, is_skipping: bool) -> None:
+        """Show the reasons for leaving the item out, or the item's own buttons again."""
+        self.n_heard += 1
+        if nonce == self.nonce:
+            self.is_skipping = is_skipping
+
     def skip(self, engine: Engine, nonce: str, reason: str) -> None:
         """Leave the item out, and say why."""
         self.n_heard += 1
@@ -116,11 +127,13 @@ class Ballot:
             self._cast(engine, "skip", reason=reason)
 
     def undo(self, engine: Engine, nonce: str) -> None:
-        """Take the last mark back, or else the last deed."""
+        """Close the reasons, or take the last mark back, or else the last deed."""
         self.n_heard += 1
         if nonce != self.nonce:
             return
-        if self.marks:
+        if self.is_skipping:
+            self.is_skipping = False
+        elif self.marks:
             self.marks.popitem()
         elif self._cast(engine, "undo"):
             self.notice = UNDONE

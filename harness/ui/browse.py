@@ -102,6 +102,8 @@ def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
     n_pages = max(1, -(-len(exhibits) // PER_PAGE))
     page = st.number_input(f"Page, of {n_pages}", 1, n_pages, 1) if n_pages > 1 else 1
     st.caption(write_count(len(exhibits), "prompt"))
+    if not exhibits:
+        st.info("No prompt is left. Empty the search, or choose another score, share or variant.")
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
         st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt_id, {})))
         st.divider()

@@ -70,7 +70,7 @@ def show() -> None:
         try:
             systems = {name: speakers.system_of(name, found.system) for name in asked}
             for name, system in systems.items():
-                st.text(_asked_with(name, system))
+                st.html(f'<p class="read quiet">{inert(_asked_with(name, system))}</p>')
             _play(play, speakers, systems, n_tokens)
         except ScreentestError as err:
             st.error(str(err))
@@ -100,7 +100,7 @@ def _ask_variants(names: list[str]) -> tuple[list[str], int]:
 
 
 def _asked_with(name: str, system: str | None) -> str:
-    return f"{name} is asked with {'no system message' if system is None else f'the system message “{system}”'}."
+    return f"{name} is asked with {'no system message.' if system is None else f'this system message: {system}'}"
 
 
 def _ask_scene(found: Scenes) -> Play | None:

@@ -42,19 +42,19 @@ def show_instructions(crowd: CrowdWelcome, language: str) -> bool:
 def choose_language(crowd: CrowdWelcome) -> str:
     """The language of the instructions: as chosen before, as the address says, or the first."""
     offered = list(crowd.design.instructions)
-    asked = crowd.language or st.query_params.get("lang", "")
+    asked = crowd.language or st.query_params.get("lang", "") or spoken_language()
     if len(offered) < 2:
         return offered[0] if offered else spoken_language()
     if crowd.has_agreed and asked in offered:
         return asked
     first = offered.index(asked) if asked in offered else 0
-    return str(st.selectbox(t("Language"), offered, index=first, key="language"))
+    return str(st.radio(t("Language"), offered, index=first, key="language", horizontal=True))
 
 
 def _answer(ask: str, options: tuple[str, ...]) -> str:
     if not options:
         return st.text_input(ask, key=f"question-{ask}", max_chars=MAX_WORDS).strip()
-    said = st.selectbox(ask, (NOT_SAID, *options), format_func=t, key=f"question-{ask}")
+    said = st.radio(ask, (NOT_SAID, *options), format_func=t, key=f"question-{ask}", horizontal=True)
     return "" if said == NOT_SAID else str(said)
 
 

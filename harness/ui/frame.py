@@ -47,7 +47,7 @@ def accompany(*, item: str, says: str, showing: str = "", heard: int = 0, given:
     """Say something aloud once, bring focus to the heading marked with `item` when that is new, and see presses home.
 
     `showing`, `heard` and `given` tell the page in the browser whether its last press has arrived: of which showing of
-    the item this is, how many presses the session has heard, how many marks of the item it holds.
+    the item this is, how many presses the session has heard, how many of the item it holds.
     """
     data = {"item": item, "says": says, "showing": showing, "heard": heard, "given": given}
     data |= {"language": spoken_language(), "line": {name: t(said) for name, said in LINE.items()}}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 COOKIE_SECONDS = 90 * 24 * 3600
 # Not of Streamlit's front end: figures of the server, uploads, the agents' interface, health of scripts.
-_SHUT = re.compile(r"/_stcore/(metrics|upload_file|agent|script-health-check)|/media/|/component/")
+_SHUT = re.compile(r"/_stcore/(metrics|upload_file|agent|script-health-check)|/component/")
+_MEDIA = "/media/"  # files to take home, which the owner's pages alone have
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _HOST = "/_stcore/host-config"
 # What the front end needs to hear to go on without a host: nobody may embed it, nobody may message it.
@@ -64,7 +65,7 @@ class Gate:
 
         path = scope["path"].removeprefix(self.base)
         given = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        if _SHUT.match(path):
+        if _SHUT.match(path) or (self.arrive is not None and path.startswith(_MEDIA)):
             await Response(status_code=404)(scope, receive, send)
         elif path == _HOST:
             await JSONResponse(_NO_HOST)(scope, receive, send)

@@ -7,7 +7,7 @@ import streamlit as st
 from harness.errors import UnavailableError
 from harness.studies.links import COOKIE, QUERY, TAG
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
-from harness.studies.serving import Finished, RatingTask, Welcome, welcome
+from harness.studies.serving import Finished, RatingTask, Welcome, spoken_in, welcome
 from harness.ui.arrivals import FULL, LATER, OVER, WHY
 from harness.ui.ballot import Ballot
 from harness.ui.consent import choose_language, show_consent, show_instructions
@@ -15,7 +15,7 @@ from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, 
 from harness.ui.frame import accompany, dress, letter, store
 from harness.ui.guide import draw_guide
 from harness.ui.verdicts import ask_marks, ask_ranking, ask_reason, ask_verdict
-from harness.ui.words import speak, t
+from harness.ui.words import speak, spoken_language, t
 
 THANKS = (
     "What it was for: computer programs wrote most of these replies. Together with what others said, your ratings show "
@@ -44,7 +44,7 @@ def show() -> None:
 @st.fragment
 def _page() -> None:
     """All that changes, so that a press runs this and nothing around it."""
-    speak(st.query_params.get("lang", ""))
+    speak(st.query_params.get("lang", ""), str(st.context.locale or "").partition("-")[0])
     with st.container(key="page"):
         token = _token()
         try:
@@ -74,8 +74,9 @@ def _turn_away(title: str, *said: str) -> None:
 def _open(token: str) -> None:
     engine = store()
     if st.session_state.get("token") != token:
-        st.session_state.token = token
+        speak(st.query_params.get("lang", ""), spoken_in(engine, token), spoken_language())
         st.session_state.welcome = welcome(engine, token)
+        st.session_state.token = token
         st.session_state.ballot = Ballot(token=token)
         st.session_state.in_guide = not st.session_state.welcome.has_begun
     greeting: Welcome = st.session_state.welcome
@@ -106,7 +107,7 @@ def _show_guide(greeting: Welcome) -> None:
     own = greeting.crowd is not None and show_instructions(greeting.crowd, choose_language(greeting.crowd))
     st.html(draw_guide(greeting, is_own=own))
     label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"
-    st.button(t(label), key="begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
+    st.button(t(label), key="do-begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
     accompany(item="guide", says=t("How to rate"))
 
 
@@ -125,17 +126,15 @@ def _show_task(task: RatingTask, ballot: Ballot) -> None:
     else:
         ask_verdict(engine, ballot, task)
     with st.container(key="tools", horizontal=True):
-        _undo_button(ballot, task.slot, is_possible=task.can_undo or bool(ballot.marks))
+        _undo_button(ballot, task.slot, is_possible=task.can_undo or ballot.n_given > 0)
         if not ballot.is_skipping:
-            key = f"skip-{task.slot}"
-            st.button(t("Skip"), key=key, type="tertiary", shortcut="s", on_click=_open_reasons, args=(ballot,))
-        st.button(t("How to rate"), key="help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
+            st.button(
+                t("Skip"), key=f"do-skip-{task.slot}", type="tertiary", shortcut="s", on_click=ballot.ask_reason,
+                args=(ballot.nonce,), kwargs={"is_skipping": True},
+            )  # fmt: skip
+        st.button(t("How to rate"), key="do-help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
     says = f"{t(ballot.notice)} {spoken(task, ballot.marks)}".strip()
-    accompany(item=task.slot, says=says, showing=ballot.nonce, heard=ballot.n_heard, given=len(ballot.marks))
-
-
-def _open_reasons(ballot: Ballot) -> None:
-    ballot.is_skipping = True
+    accompany(item=task.slot, says=says, showing=ballot.nonce, heard=ballot.n_heard, given=ballot.n_given)
 
 
 def _undo_button(ballot: Ballot, item: str, *, is_possible: bool) -> None:

@@ -24,6 +24,7 @@ from harness.ui.tables import draw_table
 
 REFRESH_SECONDS = 15
 NONE_YET = "none yet"
+RATE = "screentest rate"
 MOST_DISPUTED = 6
 
 
@@ -32,7 +33,10 @@ def show() -> None:
     st.title("Results")
     studies = list_studies(store())
     if not studies:
-        st.info("There is no study yet. `screentest study create` makes one from a finished evaluation.")
+        st.info(
+            "There is no study yet. After an evaluation (`screentest quickstart` makes one) run "
+            "`screentest study create experiments/studies/which_is_better.yaml`."
+        )
         return
     chosen = st.selectbox("Study", studies, format_func=_label)
     _live(chosen.name)
@@ -89,7 +93,8 @@ def _pair(pair: PairResult) -> str:
     """Sentences that may be quoted, the picture, and whether to go on."""
     names = f"<h2>{inert(f'{pair.variant} against {pair.opponent}')}</h2>"
     if pair.look.estimate.n == 0:
-        return f'<section class="read prose">{names}<p>{inert(study_text.waiting(pair))}</p></section>'
+        how = f"<p>Raters come by their links, to <code>{RATE}</code>.</p>" if pair.is_open else ""
+        return f'<section class="read prose">{names}<p>{inert(study_text.waiting(pair))}</p>{how}</section>'
     return (
         f'<section class="read prose">{names}<p class="claim">{inert(study_text.preferred(pair))}</p>'
         f"<p>{inert(study_text.mean_vote(pair))}</p></section>{draw_votes(pair)}"

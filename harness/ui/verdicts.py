@@ -103,14 +103,11 @@ def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
                 args=(engine, ballot.nonce, reason),
             )
         st.button(
-            t("Do not skip"), key=f"stay-{task.slot}", shortcut="Esc", width="stretch", on_click=_stay, args=(ballot,)
-        )
+            t("Do not skip"), key=f"do-stay-{task.slot}", shortcut="Esc", width="stretch", on_click=ballot.ask_reason,
+            args=(ballot.nonce,), kwargs={"is_skipping": False},
+        )  # fmt: skip
     with st.form(f"other-{task.slot}", border=False):
         words = st.text_input(t("Another reason"), max_chars=MAX_REASON, key=f"words-{task.slot}")
         if st.form_submit_button(t("Skip for this reason")) and words.strip():
             ballot.skip(engine, ballot.nonce, words.strip())
             st.rerun()
-
-
-def _stay(ballot: Ballot) -> None:
-    ballot.is_skipping = False

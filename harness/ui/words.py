@@ -18,7 +18,8 @@ _SPOKEN: ContextVar[str] = ContextVar("spoken", default="en")
 
 
 @cache
-def _table(language: str) -> Mapping[str, str]:
+def words_of(language: str) -> Mapping[str, str]:
+    """English to a language; empty where there is no table of it."""
     file = _FOLDER / f"{language}.json"
     is_there = re.fullmatch(r"[a-z]{2,3}", language) is not None and file.is_file()
     table: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if is_there else {}
@@ -27,7 +28,7 @@ def _table(language: str) -> Mapping[str, str]:
 
 def speak(*wanted: str) -> None:
     """Have `t` answer in the first of these languages that there are words of."""
-    _SPOKEN.set(next((language for language in wanted if language == "en" or _table(language)), "en"))
+    _SPOKEN.set(next((language for language in wanted if language == "en" or words_of(language)), "en"))
 
 
 def spoken_language() -> str:
@@ -37,5 +38,5 @@ def spoken_language() -> str:
 
 def t(text: str, **told: Any) -> str:
     """English words in the language that is spoken, with what is told filled in."""
-    said = _table(_SPOKEN.get()).get(text, text)
+    said = words_of(_SPOKEN.get()).get(text, text)
     return said.format(**told) if told else said

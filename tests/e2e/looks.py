@@ -24,6 +24,7 @@ CONTRAST = """(what) => { const rgb = c => c.match(/[0-9.]+/g).slice(0, 3).map(N
 def passes_axe(page: Page) -> None:
     """WCAG A and AA, and best practices, on the page as it is."""
     page.wait_for_timeout(300)
+    page.evaluate("document.getAnimations().forEach(a => { try { a.finish() } catch { a.cancel() } })")
     found = Axe().run(page)
     told = [(v["id"], [n["html"][:160] for n in v["nodes"]]) for v in found.response["violations"]]
     assert told == [], told

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import TimeoutError as SlowError
 from rating_server import Site
 
 from harness.studies.links import Link
@@ -30,10 +28,8 @@ def opened(browser: Browser, site: Site, link: Link | None, **options: Any) -> P
 def begin(page: Page) -> None:
     """From the instructions to the first item, by keyboard."""
     page.wait_for_selector("[data-item=guide]")
-    page.get_by_role("button", name="Begin").wait_for()
-    while page.locator("[data-item=guide]").count():  # Streamlit hears no key while it draws
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(300)
+    page.wait_for_function("() => window.screentestPage?.data?.item === 'guide'")  # it listens
+    page.keyboard.press("Enter")
     page.wait_for_selector(".reply")
 
 
@@ -60,13 +56,9 @@ def press(page: Page, key: str) -> None:
 
 
 def undo(page: Page, back_to: str) -> None:
-    """Press until it is heard: a page that is being drawn hears no key, and on the item itself nothing is undone."""
-    while item(page) != back_to:
-        page.keyboard.press("u")
-        with contextlib.suppress(SlowError):
-            page.wait_for_function(
-                "s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=back_to, timeout=5_000
-            )
+    """Go back to the item before."""
+    page.keyboard.press("u")
+    page.wait_for_function("s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=back_to)
 
 
 def notice(page: Page) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from chat_endpoint import speaking
@@ -23,64 +24,110 @@ from harness.store.database import open_database
 from harness.store.tracking import Stage, Tracking
 from harness.studies.studies import close_study, revoke_link
 from harness.types import Generation, Message, Prompt
+from harness.ui.frame import LINE
 from harness.ui.gallery import GENERATIONS, PROMPTS
+from harness.ui.words import words_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
 
 CROWD = {
-    "people": 1, "items": 1, "consent": "# About\n\nYou may **stop** at any time.", "code": "C0DE",
-    "back": "https://example.org/", "questions": [{"ask": "First language?", "options": ["Urdu"]}, {"ask": "Age?"}],
+    "people": 1, "items": 1, "consent": "# Konsens\n\n**Stopp**", "code": "C0DE", "back": "https://example.org/",
+    "questions": [{"ask": "Idiom?", "options": ["Urdu"]}, {"ask": "Alter?"}],
     "instructions": {"en": "Read.", "de": "Lies."},
 }  # fmt: skip
+GERMAN = words_of("de")
+STREAMLITS = {
+    "apply",
+    "submit",
+    "form",
+    "choose",
+    "option",
+    "options",
+    "running",
+    "deploy",
+    "rerun",
+    "clear",
+    "loading",
+}
+# Words of our English that are no German of ours; what the study says itself is left out.
+ENGLISH = set.difference(*({w for text in side for w in re.findall("[a-zäöüß]+", text.lower())}
+                           for side in (GERMAN, GERMAN.values()))) | STREAMLITS  # fmt: skip
+SEEN = """() => { let text = document.body.innerText;
+  document.querySelectorAll('.said, .who, .reply .text, .reply bdi').forEach(e => text = text.replace(e.innerText, ''));
+  const named = [...document.querySelectorAll('[aria-label], [placeholder]')].filter(e => e.checkVisibility());
+  return [document.title, text, ...named.flatMap(e => [e.ariaLabel, e.placeholder])].join(' ').toLowerCase(); }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_raters_see(tmp_path: Path, scheme: Any) -> None:
+def fits(page: Page, language: str) -> None:
+    """Nothing for axe to find, and in a German study no English of ours."""
+    passes_axe(page)
+    assert page.evaluate("document.documentElement.lang") == language
+    if language == "de":
+        assert sorted(set(re.findall("[a-zäöüß]+", page.evaluate(SEEN))) & ENGLISH) == []
+
+
+@pytest.mark.parametrize(("scheme", "language"), [("light", "en"), ("dark", "de")])
+def test_what_raters_see(tmp_path: Path, scheme: Any, language: str) -> None:
+    def said(english: str) -> str:
+        return GERMAN[english] if language == "de" else english
+
     url = f"sqlite:///{tmp_path / 'store.db'}"
     engine = open_database(url)
-    crowd = a_study(engine, name="crowd", practice=True, crowd=CROWD).opened
+    ours: dict[str, Any] = {"language": language, "question": "Idiom?"}
+    crowd = a_study(engine, name="crowd", practice=True, crowd=CROWD, **ours).opened
     assert crowd is not None
-    four: Any = {"kind": "ranking", "variants": ("a", "b", "c", "d"), "n_prompts": 2, "comments": True}
-    ranking, pairs = a_study(engine, name="ranking", **four), a_study(engine, name="best", best_worst=True, **four)
+    ours |= {"kind": "ranking", "variants": ("a", "b", "c", "d"), "n_prompts": 2, "comments": True}
+    ranking, pairs = a_study(engine, name="ranking", **ours), a_study(engine, name="best", best_worst=True, **ours)
     with serving(url, tmp_path) as site, browsing() as browser:
-        page = browser.new_context(color_scheme=scheme).new_page()
-        page.set_default_timeout(180_000)
-        page.goto(crowd.url(site.url))
-        page.get_by_text("I have read this").wait_for()
-        passes_axe(page)
-        page.get_by_text("I have read this").click()
-        page.locator("button:enabled", has_text="Begin").click()
+
+        def opened(address: str, **options: Any) -> Page:
+            page = browser.new_context(color_scheme=scheme, **options).new_page()
+            page.set_default_timeout(180_000)
+            page.goto(address)
+            return page
+
+        page = opened(crowd.url(site.url))
+        page.get_by_text(said("I have read this and agree to take part")).click()
+        fits(page, language)
+        page.locator("button:enabled", has_text=said("Begin")).click()
         begin(page)
         for _ in range(2):
-            passes_axe(page)  # practice, and what most people say of it
+            fits(page, language)  # practice, and what most people say of it
             press(page, "1")
         press(page, "2")
         page.get_by_text("C0DE").wait_for()
-        passes_axe(page)
-        other = browser.new_context(color_scheme=scheme).new_page()
-        other.set_default_timeout(180_000)
-        other.goto(crowd.url(site.url))
-        other.get_by_role("heading", name="has all the people").wait_for()
-        passes_axe(other)
+        fits(page, language)
+        other = opened(crowd.url(site.url))
+        other.get_by_role("heading", name=said("This study has all the people it asked for")).wait_for()
+        fits(other, language)
         for created in (ranking, pairs):
             page.goto(created.links[0].url(site.url))
             begin(page)
-            passes_axe(page)
+            page.keyboard.press("s")
+            page.get_by_text(said("Skip for this reason")).wait_for()
+            fits(page, language)
+            page.keyboard.press("Escape")
+            page.get_by_text(said("Which is the best?")).wait_for()
+            fits(page, language)
             page.wait_for_timeout(450)
             page.keyboard.press("2")
-            page.get_by_text("Reply 2 1.").wait_for()
-            passes_axe(page)
+            page.get_by_text(f"{said('Reply {place}').format(place=2)} 1.").wait_for()
+            fits(page, language)
         page.context.set_offline(True)
         page.keyboard.press("3")
-        page.get_by_text("is kept here").wait_for()
-        passes_axe(page)
+        page.get_by_text(said(LINE["lost"])).wait_for()
+        fits(page, language)
         page.context.set_offline(False)
         revoke_link(engine, ranking.study, ranking.links[1].rater)
         close_study(engine, pairs.study.name)
-        for link, said in ((ranking.links[1], "was withdrawn"), (pairs.links[1], "is closed")):
+        for link, why in ((ranking.links[1], "This link was withdrawn"), (pairs.links[1], "This study is closed")):
             page.goto(link.url(site.url))
-            page.get_by_text(said).first.wait_for()
-            passes_axe(page)
+            page.get_by_text(said(why)).first.wait_for()
+            fits(page, language)
+        fits(opened(site.url, locale=f"{language}-AT"), language)  # no study is known: as the browser speaks
     engine.dispose()
 
 
@@ -140,6 +187,14 @@ def test_what_the_owner_sees(tmp_path: Path, scheme: Any, monkeypatch: pytest.Mo
                 page.get_by_role("link", name=name).click()
                 page.get_by_text(sign).first.wait_for()
                 passes_axe(page)
+                if name == "Browse":
+                    page.get_by_label("Search").fill("nobody says this")
+                    page.get_by_label("Search").press("Enter")
+                    page.get_by_text("No prompt is left").wait_for()
+                if name == "Reports":
+                    with page.expect_download() as taken:
+                        page.get_by_text(sign).click()
+                    assert "<!doctype html>" in taken.value.path().read_text()[:20].lower()
                 if name == "Chat":
                     words = page.locator(".stMain").inner_text().lower().replace("film@best", "")
                     assert not [word for word in ("scene", "film", "character") if word in words]

@@ -83,8 +83,8 @@ def test_a_stranger_agrees_practises_and_gets_a_code(store: Engine) -> None:
     assert "Pay is EUR 0.20." in text_of(app)
     assert "stop" in app.markdown[0].value
     assert app.button(key="consented").disabled
-    app.selectbox(key="language").select("de")
-    app.selectbox(key="question-First language?").select("Urdu")
+    app.radio(key="language").set_value("de")
+    app.radio(key="question-First language?").set_value("Urdu")
     app.checkbox(key="agree").check().run()
     pressed(app, "Beginnen")
     assert app.markdown[0].value == "Lies."

@@ -6,6 +6,7 @@ const READ = 600; // before a press that is sent again: the server takes none fo
 const SLOW = 5000; // without an answer: sent again
 const DEAD = 20000; // without an answer on a line that claims to be there: the page is loaded anew, the press is kept
 const KEPT = "screentest-kept";
+const ABOUT_PAGE = ["u", "s", "h", "enter", "esc"]; // keys that may come before the page is drawn, or a vote has arrived
 const page = (window.screentestPage ??= { data: null, shownAt: 0, pending: null, replay: [], given: [] });
 
 const shell = () => document.querySelector("[data-test-connection-state]");
@@ -13,6 +14,10 @@ const isOnline = () => navigator.onLine !== false && (shell()?.dataset.testConne
 const now = () => performance.now();
 const nameOf = (button) => [...(button.closest('[class*="st-key-do-"]')?.classList ?? [])].find((c) => c.startsWith("st-key-do-"));
 const buttonOf = (name) => document.querySelector(`.st-key-page .${CSS.escape(name)} button`);
+const keyOf = (button) => button.querySelector("kbd")?.textContent.trim().toLowerCase();
+const buttonFor = (key) => [...document.querySelectorAll('.st-key-page [class*="st-key-do-"] button')].find((b) => keyOf(b) === key);
+const isDrawing = () => (shell()?.dataset.testScriptState ?? "notRunning") !== "notRunning"
+  || document.querySelector("h1[data-item]")?.dataset.item !== page.data?.item;
 
 function keep() {
   const kept = { item: page.data?.item, given: page.given, pending: page.pending?.name };
@@ -69,7 +74,7 @@ function watch() {
   const { pending } = page, online = isOnline();
   const { saving = "", lost = "", reading = "" } = page.data?.line ?? {};
   const says = online ? (pending && now() - pending.at > SLOW ? lost : pending && now() - pending.at > 250 ? saving : "")
-    : !page.data?.showing ? "" : pending ? lost : reading;
+    : pending ? lost : page.data?.showing ? reading : "";
   if (line.textContent !== says) line.textContent = says;
   line.className = says && says !== saving ? "lost" : "";
   if (!online) {
@@ -84,25 +89,24 @@ function watch() {
     fetch("_stcore/health", { cache: "no-store" }).then((r) => r.ok && location.reload()).catch(() => {}).finally(() => { page.isLoading = false; });
   }
   if (!pending && page.replay.length && now() - page.shownAt > READ && buttonOf(page.replay[0])) press(page.replay.shift());
-  const undo = page.isUndoAsked && !page.pending && !page.replay.length
-    && document.querySelector('.st-key-page [class*="st-key-do-undo"] button:enabled');
-  if (undo) {
-    page.isUndoAsked = false;
-    press(nameOf(undo));
-  }
+  if (!page.asked || page.pending || page.replay.length) return;
+  const asked = buttonFor(page.asked);
+  if (asked ? asked.disabled && isDrawing() : isDrawing()) return;
+  page.asked = "";
+  if (asked && !asked.disabled) press(nameOf(asked));
 }
 
-function take(event, name) {
+function take(event, key, name) {
   event.stopImmediatePropagation();
   event.preventDefault();
-  if (!page.pending && !page.replay.length) press(name);
-  else if (name.startsWith("st-key-do-undo")) page.isUndoAsked = true; // of what is on its way: waits for it
+  if (name && !page.pending && !page.replay.length) press(name);
+  else if (ABOUT_PAGE.includes(key)) page.asked = key; // waits for what is on its way
 }
 
 function onClick(event) {
   const button = event.target.closest?.(".st-key-page button");
   const name = button && nameOf(button);
-  if (name && !page.isOurs && !button.disabled) take(event, name);
+  if (name && !page.isOurs && !button.disabled) take(event, keyOf(button), name);
 }
 
 function onKey(event) {
@@ -113,10 +117,12 @@ function onKey(event) {
     event.stopImmediatePropagation();
     event.preventDefault();
   }
-  if (event.repeat || event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const wanted = [...document.querySelectorAll('.st-key-page [class*="st-key-do-"] button')].find(
-    (b) => b.querySelector("kbd")?.textContent.trim().toLowerCase() === event.key.toLowerCase());
-  if (wanted && !wanted.disabled) take(event, nameOf(wanted)); // not by a click: a click inside a click is dropped
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key === "Escape" ? "esc" : event.key.toLowerCase();
+  if (key === "enter" && event.target.closest?.("button, a, summary")) return; // presses that
+  const wanted = buttonFor(key);
+  if (wanted && !wanted.disabled) take(event, key, nameOf(wanted)); // not by a click: a click inside a click is dropped
+  else if (ABOUT_PAGE.includes(key) && (page.pending || page.replay.length || isDrawing())) take(event, key);
 }
 
 function bringIn(item, until) {

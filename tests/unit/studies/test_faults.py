@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from sqlalchemy import Engine, func, inspect, select, text
 from harness.errors import InputError, UnavailableError
 from harness.store.database import migrate, open_database, writing
 from harness.studies.backup import back_up
+from harness.studies.crowd import agree, enrol
+from harness.studies.rating_rows import read_rows
+from harness.studies.refusals import CrowdFullError
 from harness.studies.results import study_results
 from harness.studies.schema import metadata, ratings, slots
-from harness.studies.studies import close_study, find_study
+from harness.studies.studies import Created, close_study, find_study
 
 FIRST = Path(__file__).resolve().parents[2] / "golden" / "ratings" / "first_schema.sql"
 
@@ -29,18 +34,40 @@ def address(engine: Engine) -> str:
 
 
 def test_votes_survive_kills_and_count_once(engine: Engine, tmp_path: Path) -> None:
-    created = a_study(engine, n_prompts=20, panel={"raters": 8})
-    tokens = [link.token for link in created.links]
-    told = run_with_kills(address(engine), tokens, tmp_path, pace=0.05, kill_after=[40, 100])
+    """A panel, and a crowd whose people come all at once, rate side by side."""
+    panel = a_study(engine, n_prompts=12, panel={"raters": 8})
+    declared = {"people": 10, "items": 6, "overlap": 3, "consent": "You may stop at any time."}
+    crowd = a_study(engine, name="crowd", n_prompts=16, crowd=declared)
+    with ThreadPoolExecutor(14) as pool:
+        came = list(pool.map(lambda n: come(engine, crowd, f"person {n % 12}"), range(14)))
+    people = {token for token in came if token}
+    assert len(people) == 10  # two who came once more than the study takes; two came twice
+    tokens = [*(link.token for link in panel.links), *people]
+    told = run_with_kills(address(engine), tokens, tmp_path, pace=0.05, kill_after=[40, 90])
     with engine.begin() as connection:
         stored = connection.execute(select(ratings.c.key, ratings.c.slot_id)).all()
-        counted = connection.execute(select(slots.c.state, func.count()).group_by(slots.c.state)).all()
-    states = {state: n for state, n in counted}
-    assert states == {"rated": 160}
-    assert len({row.slot_id for row in stored}) == len(stored) == 160
+    assert len({row.slot_id for row in stored}) == len(stored)
     # A vote that was stored a moment before the kill may lack its acknowledgement, never the other way round.
     assert set(told.keys) <= {row.key for row in stored}
     assert len(told.keys) == len(set(told.keys))
+    assert {row.state for row in read_rows(engine, panel.study)} == {"rated"}
+    rows = [row for row in read_rows(engine, crowd.study) if row.state == "rated"]
+    assert len({(row.rater, row.item_id) for row in rows}) == len(rows)
+    assert max(Counter(row.rater for row in rows).values()) <= 6
+    done = Counter(row.item_id for row in rows).values()
+    assert (len(done), min(done)) == (16, 3)
+    assert sum(done) <= 16 * 3 + 10  # what somebody held as the last ratings came
+
+
+def come(engine: Engine, crowd: Created, person: str) -> str:
+    """The key of one of a crowd who agreed; empty for whom there is no place."""
+    assert crowd.opened is not None
+    try:
+        token = enrol(engine, crowd.opened, person, {})
+    except CrowdFullError:
+        return ""
+    agree(engine, token, language="", answers={})
+    return token
 
 
 def restored(engine: Engine, copy: Path, postgres: Server | None) -> Engine:

@@ -92,6 +92,11 @@ def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
     task = at_hand(engine, ballot)
     one, two = (scale.name for scale in task.scales)
     ballot.mark(engine, ballot.nonce, one, 4)
+    ballot.ask_reason(ballot.nonce, is_skipping=True)
+    ballot.ask_reason("of the item before", is_skipping=False)
+    assert ballot.n_given == 2  # what the page gives again to a server that was started anew
+    ballot.undo(engine, ballot.nonce)
+    assert (ballot.n_given, ballot.is_skipping) == (1, False)
     ballot.undo(engine, ballot.nonce)
     assert ballot.marks == {}
     ballot.mark(engine, ballot.nonce, one, 5)

@@ -88,9 +88,9 @@ def test_people_of_a_crowd_are_sent_on_known_again_and_told_why_not(engine: Engi
         anonymous = client.get(created.opened.url(""))  # the third address is this browser's own
         assert client.get(created.opened.url("")).headers["location"] == anonymous.headers["location"]
         full = client.get(address.replace("p1", "p3"))
-        assert full.headers["location"] == "/?why=full"
+        assert full.headers["location"] == "/?why=full&lang=de"
         close_study(engine, created.study.name)
-        assert client.get(address.replace("p1", "p4")).headers["location"] == "/?why=over"
+        assert client.get(address.replace("p1", "p4")).headers["location"] == "/?why=over&lang=de"
         assert client.get("/?join=nothing").headers["location"] == "/?"
 
 
