@@ -220,8 +220,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 def _card(service: Service, served: Served) -> ModelCard:
     root = service.variants.base.source
-    system = served.contract.system if service.as_trained and served.contract else None
-    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, system=system)
+    own = served.contract if service.as_trained else None
+    system = None if own is None else own.system
+    told = {"system": system, "as_trained": own is not None}
+    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, **told)
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:
