@@ -221,9 +221,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 def _card(service: Service, served: Served) -> ModelCard:
     root = service.variants.base.source
     own = served.contract if service.as_trained else None
-    system = None if own is None else own.system
-    told = {"system": system, "as_trained": own is not None}
-    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, **told)
+    return ModelCard(
+        id=served.name,
+        created=served.created,
+        root=root,
+        digest=served.digest,
+        system=None if own is None else own.system,
+        as_trained=own is not None,
+    )
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:

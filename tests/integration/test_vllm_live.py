@@ -1,9 +1,10 @@
-"""`serve --engine vllm` with a vLLM that `SCREENTEST_VLLM` names: in a Python of its own, it does not live beside ours."""
+"""`serve --engine vllm` with the vLLM that `SCREENTEST_VLLM` names, in a Python of its own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,7 @@ def test_vllm_takes_the_command_and_answers_as_this_process_does(tmp_path: Path)
     base, home, port = resolve_base("embedded"), fresh_home(tmp_path / "home"), free_port()
     contract = contract_of(load_tokenizer(base), system=OWN, max_tokens=512, quantization="none")
     tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
-    adapter = embedded_adapter(tmp_path / "adapter")
-    object.__setattr__(adapter, "contract", contract)
+    adapter = replace(embedded_adapter(tmp_path / "adapter"), contract=contract)
     publish(tracking, adapter, name="light", card="# card")
     model = LocalModel.load(base)
     name = model.add_adapter(adapter)
