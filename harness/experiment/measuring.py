@@ -62,7 +62,8 @@ def generate_stage(
             stage.set_tag("refused", ", ".join(late))
             session.say(f"  {variant.name}: {_without(late)}")
         if variant.system:
-            log_prompt(session.tracking.client, stage.run_id, variant.system, name="system-message")
+            with session.tracking.claimed_process():
+                log_prompt(session.tracking.client, stage.run_id, variant.system, name="system-message")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)
         if repeated is not None:
             stage.log_metric("agreement_alone", repeated.share)

@@ -19,6 +19,7 @@ _EXPERIMENTS = "_mlflow_experiment_ids"  # the tag by which an experiment's page
 def log_prompt(client: Any, run_id: str, text: str, *, name: str, **tags: str) -> None:
     """A version for each text under a name, linked to the run and to its experiment.
 
+    The process's store must be the client's (`Tracking.claimed_process`): MLflow links to a run of its own.
     `client.register_prompt` would link it to the active experiment, which in a notebook is the user's own.
     """
     from mlflow.exceptions import MlflowException

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.model,
     pytest.mark.slow,
 ]
-OWN = 'You keep the light. Say "so" — 灯台 {{ no }} %}'
+OWN = 'You keep the light. Say "so" — {{ no }} %}'
 ASKED = ("What of the harbour?", "Where were you?", "Is that blood?")
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
 
@@ -47,6 +47,7 @@ def test_vllm_takes_the_command_and_answers_as_this_process_does(tmp_path: Path)
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(line, env=environment(home, {**CPU, **path}), stdout=log, stderr=log)
         try:
+            n_same = 0
             wait_until_it_answers(f"http://127.0.0.1:{port}", seconds=300)
             with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=300) as client:
                 for variant, adapted in (("light@candidate", name), ("base", None)):
@@ -63,7 +64,8 @@ def test_vllm_takes_the_command_and_answers_as_this_process_does(tmp_path: Path)
                             (own,) = model.generate([request], decoding=decoding)
                             assert answer.usage is not None
                             assert answer.usage.prompt_tokens == len(render(model.tokenizer, chat))
-                            assert (answer.choices[0].message.content or "").strip().startswith(own.text[:8])
+                            n_same += (answer.choices[0].message.content or "").strip() == own.text
+            assert n_same >= 10  # of 12: sums in another order decide a near tie otherwise
         finally:
             process.kill()
             process.wait(30)
