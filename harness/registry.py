@@ -22,7 +22,6 @@ from harness.doors.adapters import ADAPTER_FILES, adapter_digest, open_adapter_f
 from harness.errors import InputError, IntegrityError
 from harness.models.adapters import bound_base
 from harness.models.bases import load_tokenizer
-from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.contracts import own_system, own_template
 from harness.store.artifacts import digest_json, from_json, read_json, to_json, write_json
 from harness.store.provenance import git_commit, versions
@@ -147,7 +146,7 @@ def _log_model(tracking: Tracking, adapter: Adapter, *, name: str, run_id: str, 
         params=ParamSchema(
             [
                 *(ParamSpec(key, kind, getattr(usual, key)) for key, kind in _PARAMS.items()),
-                ParamSpec("system", "string", own_system(adapter, DIALOGUE_SYSTEM) or ""),
+                ParamSpec("system", "string", own_system(adapter, None) or ""),
             ]
         ),
     )

@@ -12,7 +12,6 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from harness.models.chat import DIALOGUE_SYSTEM
 from harness.models.contracts import own_system
 from harness.store.artifacts import from_json, read_json
 from harness.types import Adapter, Decoding, Message
@@ -29,7 +28,7 @@ class AdapterModel(PythonModel):
         adapter = from_json(Adapter, data | {"path": context.artifacts["adapter"]})
         self._model = LocalModel.load(adapter.base)
         self._adapter = self._model.add_adapter(adapter)
-        self._system = own_system(adapter, DIALOGUE_SYSTEM)
+        self._system = own_system(adapter, None)
 
     # The adapter's own system message stands before each prompt; the parameter `system` takes its place, "" none does.
     # MLflow makes a schema of `model_input`'s type, and warns where it cannot; a frame is left to the signature.

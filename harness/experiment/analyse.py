@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.experiment import record_parts as parts
@@ -25,6 +26,8 @@ from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
 from harness.reporting.runs import ANALYSIS, RECORD
 from harness.store.artifacts import read_json
+from harness.store.prompt_registry import log_prompts
+from harness.store.stage_log import Stage
 from harness.types import Absence, Estimate
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from harness.experiment.graph import Plan
     from harness.reporting.ablation_record import Work
     from harness.reporting.record import ReportRecord
-    from harness.store.tracking import Stage
 
 REVISION = 8
 # Variants and data enter the fingerprint by their digests, not by where they lie.
@@ -77,6 +79,11 @@ def analyse_stage(
         record = replace(record, declaration=standing)
         write_report(record, stage.folder)
         _log_findings(stage, record)
+        tracking = session.tracking
+        if 0 < len(collected.prompts) <= tracking.settings.n_traces and record.data is not None:
+            with tracking.claimed_process():
+                experiment = tracking.client.get_run(stage.run_id).info.experiment_id
+                log_prompts(tracking.client, experiment, collected.prompts, corpus=Path(record.data.corpus).name)
 
     result = session.stage(
         ANALYSIS,
@@ -87,7 +94,10 @@ def analyse_stage(
         work=estimate,
         tags={"declaration": declaration},
     )
-    return read_record(result.folder / RECORD)
+    record = read_record(result.folder / RECORD)
+    if session.parent is not None:  # the command's own run too, which may have reused all of this
+        _log_findings(Stage(session.tracking, session.parent, result.folder), record)
+    return record
 
 
 def findings_of(design: ExperimentDesign, plan: Plan, collected: Collected) -> Found:
@@ -183,3 +193,4 @@ def _log_findings(stage: Stage, record: ReportRecord) -> None:
     for finding in record.findings:
         if math.isfinite(finding.estimate.value):
             stage.log_metric(f"{finding.name}/{finding.variant or finding.contrast}", finding.estimate.value)
+    stage.write_points()

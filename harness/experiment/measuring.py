@@ -12,6 +12,7 @@ from harness.models.endpoint.endpoint_model import EndpointModel
 from harness.models.endpoint.replicas import ReplicatedModel
 from harness.models.protocol import adapter_name
 from harness.store.artifacts import digest_json, write_parquet
+from harness.store.prompt_registry import log_prompt
 from harness.store.tracking import Stage, StageResult
 from harness.types import Decoding, Generation, Prompt, Split, Variant
 
@@ -60,6 +61,9 @@ def generate_stage(
         if isinstance(model, EndpointModel | ReplicatedModel) and (late := model.refused):
             stage.set_tag("refused", ", ".join(late))
             session.say(f"  {variant.name}: {_without(late)}")
+        if variant.system:
+            with session.tracking.claimed_process():
+                log_prompt(session.tracking.client, stage.run_id, variant.system, name="system-message")
         repeated = agreement(model, variant, prompts, generations, decoding=decoding)
         if repeated is not None:
             stage.log_metric("agreement_alone", repeated.share)

@@ -13,7 +13,7 @@ from harness.errors import InputError, SplitError, UnavailableError
 from harness.experiment.design import VariantDesign
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat import DIALOGUE_SYSTEM
-from harness.models.contracts import kept, own_system
+from harness.models.contracts import asked_system, asked_system_there, kept
 from harness.models.metering import Usage
 from harness.models.quiet import quiet
 from harness.registry import is_registry_name, open_adapter, resolve
@@ -129,11 +129,14 @@ def resolve_variant(
         label = getattr(given, "__name__", type(given).__name__)
         return Variant(name=name, kind="function", model=label, system=design.system, digest=design.given)
     base, adapter = (None, None) if design.endpoint is not None else _weights_of(design, tracking)
-    said = design.system or _brought(system, adapter)
+    server = None if probe is None or design.endpoint is None else probe(design.endpoint, design.endpoint_model or "")
+    listed = server.listed() if server is not None and system == DIALOGUE_SYSTEM else None
+    own = asked_system(adapter, system) if listed is None else asked_system_there(listed, system)
+    said = design.system or own
     shots = draw_shots(shots_from(), n=design.shots, seed=seed) if design.shots else ()
     spoken = {"system": said, "shots": [[(m.role, m.content) for m in shot] for shot in shots]}
     if design.endpoint is not None:
-        served = {} if probe is None else _served(probe(design.endpoint, design.endpoint_model or ""))
+        served = {} if server is None else _served(server)
         identity = {"endpoint": design.endpoint, "model": design.endpoint_model, **spoken, **served}
         return Variant(
             name=name,
@@ -164,11 +167,6 @@ def resolve_variant(
         template=(*adaptation_of(base).notes, *unkept),
         digest=digest_json(identity),
     )
-
-
-def _brought(system: str | None, adapter: Adapter | None) -> str | None:
-    """The system message that rows bring; where they bring none, an adapter's own, else that of the data's kind."""
-    return own_system(adapter, system) if system in (None, DIALOGUE_SYSTEM) else system
 
 
 def _weights_of(design: VariantDesign, tracking: Tracking) -> tuple[BaseModel, Adapter | None]:

@@ -7,7 +7,6 @@ MLflow writes both to its process-wide store, which must be the client's meanwhi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from harness.store.artifacts import digest_json
 from harness.types import JudgedItem, Score
 
 TABLE = "judge_scores.json"
-_NOT_IN_PROMPT_NAMES = re.compile(r"[^\w.-]", re.ASCII)
 
 
 def score_table(
@@ -45,15 +43,6 @@ def log_table(client: Any, run_id: str, table: Mapping[str, Sequence[Any]], *, f
     # `client.log_table` appends to what an attempt before a kill has written; the run's tag is what the pages look for.
     client.log_dict(run_id, {"columns": list(table), "data": rows}, file)
     client.set_tag(run_id, "mlflow.loggedArtifacts", f'[{{"path": "{file}", "type": "table"}}]')
-
-
-def log_prompt(client: Any, run_id: str, prompt: str, *, judge: str, judge_id: str) -> None:
-    """Put a judge's prompt into MLflow's prompt registry, a version for each new text, and link it to the run."""
-    name = _NOT_IN_PROMPT_NAMES.sub("-", judge)
-    version = client.load_prompt(f"prompts:/{name}@latest", allow_missing=True, cache_ttl_seconds=0)
-    if version is None or version.template != prompt:
-        version = client.register_prompt(name, prompt, tags={"judge_id": judge_id})
-    client.link_prompt_version_to_run(run_id, version)
 
 
 def log_traces(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.doors.templates import bring_system, template_digest
 from harness.errors import InputError
-from harness.models.chat import render
+from harness.models.chat import DIALOGUE_SYSTEM, render
 from harness.types import Adapter, Contract, Quantization
 
 if TYPE_CHECKING:
@@ -33,6 +33,19 @@ def contract_of(
 def own_system(adapter: Adapter | None, default: str | None) -> str | None:
     """The system message that an adapter was trained under; the default for a base, and where none is on record."""
     return default if adapter is None or adapter.contract is None else adapter.contract.system
+
+
+def asked_system(adapter: Adapter | None, data: str | None) -> str | None:
+    """The system message before prompts of prepared data: what rows bring, else an adapter's own, else the task's."""
+    return own_system(adapter, data) if data in (None, DIALOGUE_SYSTEM) else data
+
+
+def asked_system_there(card: Mapping[str, Any], data: str | None) -> str | None:
+    """The same of a variant that a server lists; ours says how it was trained, of another's nothing is known."""
+    if data not in (None, DIALOGUE_SYSTEM):
+        return data
+    own = card.get("system")
+    return own if isinstance(own, str) and own else None if card.get("as_trained") is True else data
 
 
 def render_as_trained(

@@ -220,8 +220,15 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 def _card(service: Service, served: Served) -> ModelCard:
     root = service.variants.base.source
-    system = served.contract.system if service.as_trained and served.contract else None
-    return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, system=system)
+    own = served.contract if service.as_trained else None
+    return ModelCard(
+        id=served.name,
+        created=served.created,
+        root=root,
+        digest=served.digest,
+        system=None if own is None else own.system,
+        as_trained=own is not None,
+    )
 
 
 async def _chat(service: Service, http: Request, body: bytes) -> Response:

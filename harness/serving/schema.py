@@ -261,6 +261,7 @@ class ModelCard(BaseModel):
     root: str  # the base that it runs on, as vLLM says it of its own
     digest: str  # of the adapter, or of the bare base
     system: str | None = None  # goes before a chat that brings no system message
+    as_trained: bool = False  # whether it is on record how it was asked in training, and it is asked so
 
 
 class ModelList(BaseModel):

@@ -33,6 +33,8 @@ def build_command(
     host: str,
     port: int,
     limits: ServingLimits,
+    dtype: str = "auto",
+    cors: Sequence[str] = (),
     template: Path | None = None,
 ) -> list[str]:
     """The `vllm serve` command line for a base and its adapters, by the names that clients use.
@@ -48,6 +50,10 @@ def build_command(
     command += ["--max-num-seqs", str(limits.max_batch), "--generation-config", "vllm"]
     if limits.max_tokens is not None:
         command += ["--override-generation-config", json.dumps({"max_new_tokens": limits.max_tokens})]
+    if dtype != "auto":
+        command += ["--dtype", dtype]
+    if cors:
+        command += ["--allowed-origins", json.dumps(list(cors))]
     if template is not None:
         command += ["--chat-template", str(template)]
     if adapters:

@@ -10,6 +10,9 @@ from typing import Any
 from harness.errors import UnavailableError
 from harness.settings import Settings
 
+_DATA = "What runs of `screentest` read: prepared corpora, preference pairs."
+_RUNS = "A command is a run, what it did are the runs under it: training, replies, measures, judges, estimates."
+
 
 def experiment_id(client: Any, name: str, *, settings: Settings) -> str:
     """Id of an experiment, made with an explicit artifact location when it is new.
@@ -30,9 +33,10 @@ def experiment_id(client: Any, name: str, *, settings: Settings) -> str:
 def _made(client: Any, name: str, settings: Settings) -> Any:
     from mlflow.exceptions import MlflowException
 
+    note = {"mlflow.note.content": _DATA if name.endswith("-data") else _RUNS}
     location = (settings.artifacts / name).as_uri() if settings.is_sqlite else None
     try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+        return client.get_experiment(client.create_experiment(name, artifact_location=location, tags=note))
     except MlflowException:
         if (made := client.get_experiment_by_name(name)) is None:
             raise

@@ -88,6 +88,7 @@ def system_metrics(run_id: str, *, tracking_uri: str) -> Iterator[None]:
 
 
 _NOT_DATA = ("variant", "tokenizer", "base", "parent")  # models: they have pages of their own
+_DATA_STAGES = ("prepare", "pairs", "generate")  # of the stages that an analysis reads, as `name:place`
 _LONGEST_DIGEST = 36  # of MLflow's column
 _CONTEXTS = {"prepared": "training", "pairs": "training", "corpus": "training"}
 
@@ -99,7 +100,7 @@ def log_datasets(client: Any, run_id: str, inputs: Mapping[str, str], *, sources
     found = [
         DatasetInput(
             dataset=Dataset(
-                name=name,
+                name="prepared" if name.startswith("prepare:") else name.partition(":")[0],
                 digest=digest[:_LONGEST_DIGEST],
                 source_type="run" if digest in sources else "digest",
                 source=json.dumps({"uri": f"runs:/{sources[digest]}"} if digest in sources else {"digest": digest}),
@@ -107,7 +108,7 @@ def log_datasets(client: Any, run_id: str, inputs: Mapping[str, str], *, sources
             tags=[InputTag(key="mlflow.data.context", value=_CONTEXTS.get(name, "evaluation"))],
         )
         for name, digest in inputs.items()
-        if name not in _NOT_DATA
+        if name not in _NOT_DATA and (":" not in name or name.partition(":")[0] in _DATA_STAGES)
     ]
     if found:
         client.log_inputs(run_id, found)

@@ -24,7 +24,7 @@ from harness.store.experiments import experiment_id, inherited_run
 from harness.store.fetching import fetch_once, local_folder, locked, reaching
 from harness.store.intact import what_changed
 from harness.store.opening import open_mlflow
-from harness.store.provenance import git_commit, versions
+from harness.store.provenance import git_commit, maker, versions
 from harness.store.runs import RunInfo as RunInfo
 from harness.store.runs import StageResult as StageResult
 from harness.store.runs import info_of, run_name
@@ -172,7 +172,7 @@ class Tracking:
 
         `tags` stand from the first moment, so that a run whose maker is killed can be told and found again.
         """
-        tags = {"mlflow.runName": name, **tags}
+        tags = {"mlflow.runName": name, **maker(), **tags}
         if parent:
             tags["mlflow.parentRunId"] = parent
         if parent and experiment == EXPERIMENT:

@@ -12,7 +12,7 @@ import httpx
 from harness.doors.answers import OPENING, content_text
 from harness.errors import UnavailableError
 from harness.models.chat import chat_messages, render
-from harness.models.contracts import own_system
+from harness.models.contracts import asked_system, asked_system_there
 from harness.models.endpoint.connecting import list_models, open_client, read_key, told
 from harness.types import Adapter, Decoding, Message
 
@@ -37,7 +37,7 @@ class Speakers(Protocol):
         ...
 
     def system_of(self, variant: str, default: str | None) -> str | None:
-        """The system message that it is asked with: an adapter's own, else the task's."""
+        """The system message that it is asked with: what the data bring, else an adapter's own, else the task's."""
         ...
 
     def stream(
@@ -65,8 +65,7 @@ class ServedSpeakers:
 
     def system_of(self, variant: str, default: str | None) -> str | None:
         """The one that the server says an adapter was trained under."""
-        own = self._offered.get(variant, {}).get("system")
-        return own if own and isinstance(own, str) else default
+        return asked_system_there(self._offered.get(variant, {}), default)
 
     def stream(
         self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
@@ -128,7 +127,7 @@ class LocalSpeakers:
 
     def system_of(self, variant: str, default: str | None) -> str | None:
         """The one that an adapter was trained under."""
-        return own_system(self._adapter(variant), default)
+        return asked_system(self._adapter(variant), default)
 
     def _adapter(self, variant: str) -> Adapter | None:
         from harness.registry import resolve

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from harness.serving.limits import ServingLimits
     from harness.serving.variants import Variants
 
+# What vLLM has no setting for, or one of its own that means something else.
+_LOCAL_ONLY = ("queue", "per_minute", "max_connections", "timeout", "grace", "quantization", "log_text")
+
 
 def serve(
+    context: typer.Context,
     variants: Annotated[
         list[str] | None,
         typer.Argument(
@@ -80,6 +84,12 @@ def serve(
 
     if show and engine != "vllm":
         raise ConfigError("`--print` shows vLLM's command; give `--engine vllm` with it")
+    given = [name for name in _LOCAL_ONLY if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if engine == "vllm" and given:
+        named = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)
+        raise ConfigError(
+            f"{named} must be left out with `--engine vllm`, which is not told of it; see `vllm serve -h`"
+        )
     limits = ServingLimits(
         max_batch=max_batch,
         max_queue=queue,
@@ -100,7 +110,9 @@ def serve(
         folder = tracking.settings.home / "serving"
         adapters = served.adapters()
         template = vllm.shared_template(served.base, adapters, folder=folder) if own_system else None
-        command = vllm.build_command(served.base, adapters, host=host, port=port, limits=limits, template=template)
+        command = vllm.build_command(
+            served.base, adapters, host=host, port=port, limits=limits, dtype=dtype, cors=cors or (), template=template
+        )
         for line in told(contracts, brings_system=template is not None, cuts=False, quantization="none"):
             say(line)
         if template is not None:

@@ -82,8 +82,9 @@ def training_stage(
         stage.set_tag("processes", f"{summary.n_processes} {summary.sharding}")
         publish_trained(session, stage, adapter, name=recipe.name, facts=facts, metrics=runner.metrics(summary))
 
+    label = f"{method.label} ({recipe.name})"
     return session.stage(
-        name, label=method.label, revision=runner.REVISION, config=settings, inputs=inputs, work=work, adopt=adopt
+        name, label=label, revision=runner.REVISION, config=settings, inputs=inputs, work=work, adopt=adopt
     )
 
 

@@ -140,7 +140,7 @@ def test_pairs_are_counted_before_they_are_made(world: World) -> None:
     [
         (("sft", "sft"), "the adapter stands"),
         (("sft", "sft", "--seed", 9), "tokens/s, as one of its base trained here"),
-        (("dpo", "dpo", "--seed", 9), "Train on preferences would run"),
+        (("dpo", "dpo", "--seed", 9), "Train on preferences (tiny-dpo) would run"),
         (("generate", "tiny-sft@candidate"), "tokens/s, and"),
     ],
 )

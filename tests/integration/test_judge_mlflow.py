@@ -14,10 +14,12 @@ from fakes import ScriptedComparer, ScriptedJudge
 
 from harness.errors import InputError
 from harness.judging import load_criterion
-from harness.judging.mlflow_rows import TABLE, log_prompt, log_table, log_traces, score_table
+from harness.judging.mlflow_rows import TABLE, log_table, log_traces, score_table
 from harness.judging.mlflow_scorer import as_scorer, item_of
+from harness.store.prompt_registry import log_prompt, log_prompts
+from harness.store.stage_log import log_datasets
 from harness.store.tracking import Tracking
-from harness.types import JudgedItem, Message
+from harness.types import JudgedItem, Message, Prompt
 
 CRITERIA = (load_criterion("coherence"), load_criterion("fluency"))
 JUDGE = ScriptedJudge(
@@ -111,13 +113,43 @@ def test_the_table_of_a_run_is_what_mlflow_reads(tracking: Tracking) -> None:
 
 
 def test_a_judges_prompt_has_a_version_for_each_text_and_a_link_from_the_run(tracking: Tracking) -> None:
-    texts = ["Rate $reply.", "Rate $reply.", "Rate $reply well."]
+    texts = ["Rate $reply.", "Rate $reply.", "Rate $reply.", "Rate $reply well.", "Rate $reply.", "Rate $reply well."]
     for text in texts:
         run_id = run_of(tracking)
-        log_prompt(tracking.client, run_id, text, judge="häuslich judge", judge_id="j@1")
+        log_prompt(tracking.client, run_id, text, name="häuslich judge", judge_id="j@1")
     linked = json.loads(tracking.run(run_id).tags["mlflow.linkedPrompts"])
     assert linked == [{"name": "h-uslich-judge", "version": "2"}]
     assert tracking.client.load_prompt("prompts:/h-uslich-judge/1").template == texts[0]
+    (listed,) = tracking.client.search_prompts(f"experiment_id = '{tracking.experiment_id('rows')}'")
+    assert (listed.name, len(tracking.client.search_prompt_versions(listed.name))) == ("h-uslich-judge", 2)
+
+
+def test_prompts_with_references_are_an_evaluation_dataset_once_which_evaluate_takes(tracking: Tracking) -> None:
+    import mlflow
+
+    experiment = tracking.experiment_id("rows")
+    asked = [
+        Prompt(id=f"p{n}", messages=(Message(role="user", content=f"Where {n}?"),), split="test", cluster="f",
+               reference="It sank." if n else None)
+        for n in range(3)
+    ]  # fmt: skip
+    for prompts in (asked, asked, asked[:2]):
+        log_prompts(tracking.client, experiment, prompts, corpus="it's / mine.jsonl")
+    found = tracking.client.search_datasets(experiment_ids=[experiment])
+    assert sorted(len(dataset.to_df()) for dataset in found) == [2, 3]
+    whole = next(dataset for dataset in found if "3 prompts" in dataset.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        said = mlflow.genai.evaluate(data=whole, scorers=[as_scorer(JUDGE)], predict_fn=lambda messages: "It sank.")
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    assert said.metrics["coherence/mean"] == 8.0
+
+
+def test_of_what_an_analysis_reads_the_data_are_listed(tracking: Tracking) -> None:
+    read = {"prepare:0": "a", "generate:1": "b", "generate:2": "c", "judge:3": "d", "variant": "e", "prompts": "f"}
+    log_datasets(tracking.client, run_id := run_of(tracking), read, sources={"a": "r"})
+    inputs = tracking.client.get_run(run_id).inputs.dataset_inputs
+    assert sorted(one.dataset.name for one in inputs) == ["generate", "generate", "prepared", "prompts"]
 
 
 def test_traces_carry_feedback_of_the_judge(tracking: Tracking) -> None:

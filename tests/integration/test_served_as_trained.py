@@ -26,10 +26,10 @@ from harness.experiment.variants import ModelPool, resolve_variant
 from harness.generation import reply_request
 from harness.measures.heldout import heldout_losses
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import chat_messages, render
+from harness.models.chat import DIALOGUE_SYSTEM, chat_messages, render
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest, adapter_name
-from harness.registry import export, model_folder, open_adapter, resolve
+from harness.registry import export, model_folder, open_adapter, publish, resolve
 from harness.serving.app import Service
 from harness.serving.schema import ChatRequest
 from harness.serving.variants import Variants
@@ -319,6 +319,54 @@ def test_an_adapter_from_elsewhere_is_told_its_system_message_at_import(world: W
     assert "goes before a chat that brings no system message" in alone.stderr
     whole = screentest("serve", "tiny-sft/1", "--base", world.base.source, "--engine", "vllm", "--print", home=home)
     assert "chats are not cut to 512 tokens" in whole.stderr
+
+
+def test_an_adapter_without_a_record_is_asked_with_the_data_s_message_or_none_by_every_road(
+    world: World, tmp_path: Path
+) -> None:
+    """As TRL leaves it; beside it one that is known to have been trained under none, and one under its own."""
+    import mlflow
+    import pandas as pd
+
+    folder, tracking = shutil.copytree(world.adapter.path, tmp_path / "trl"), world.tracking
+    (folder / "training_args.bin").write_bytes(b"never opened")
+    found = open_adapter(folder, base=world.base)
+    contract = replace(world.adapter.contract, system=None)  # type: ignore[type-var]
+    for name, adapter in (("trl", found), ("bare", replace(found, contract=contract))):
+        publish(tracking, adapter, name=name, card="# card")
+    film = DIALOGUE_SYSTEM
+    cases = [  # the name that servers know, a comparison's, and what it is asked with: nothing said, films, rows' own
+        ("trl/1", VariantDesign(adapter=str(folder), base=world.base.source), (None, film, "Be brief.")),
+        ("bare/1", VariantDesign(adapter="bare/1"), (None, None, "Be brief.")),
+        ("tiny-sft@candidate", VariantDesign(adapter="tiny-sft/1"), (SYSTEM, SYSTEM, "Be brief.")),
+        ("base", VariantDesign(model=world.base.source), (None, film, "Be brief.")),
+    ]
+
+    def compared(design: VariantDesign, data: str | None) -> str | None:
+        found = {"tracking": tracking, "shots_from": list, "seed": 0, "probe": Spending().prober}
+        return resolve_variant("it", design, system=data, **found).system  # type: ignore[arg-type]
+
+    chat = LocalSpeakers(tracking, base=world.base.source)
+    with running(LocalModel.load(world.base), Variants(tracking, world.base)) as server:
+        there = ServedSpeakers(f"{server.url}/v1")
+        there.names()
+        for name, here, expected in cases:
+            behind = VariantDesign(endpoint=f"{server.url}/v1", endpoint_model=name)
+            for data, said in zip((None, film, "Be brief."), expected, strict=True):
+                assert compared(here, data) == chat.system_of(name, data) == there.system_of(name, data) == said
+            assert compared(behind, film) == expected[1]
+        asked = {"model": "trl/1", "max_tokens": 8, "temperature": 0}
+        answers = [server.post(messages=[{"role": "user", "content": text}], **asked).json() for text in world.asked]
+    plain = world.replies(None)
+    assert [answer["choices"][0]["message"]["content"].strip() for answer in answers] == plain
+    model = mlflow.pyfunc.load_model(str(model_folder(tracking, tracking.client.get_model_version("trl", "1"))))
+    assert (
+        model.predict(pd.DataFrame({"prompt": world.asked}), params={"max_new_tokens": 8, "temperature": 0.0}) == plain
+    )
+    assert not (export(tracking, "trl/1", tmp_path / "plain") / "chat_template.jinja").exists()
+    merged = load_tokenizer(resolve_base(str(export(tracking, "trl/1", tmp_path / "merged", merge=True))))
+    assert merged.chat_template == load_tokenizer(world.base).chat_template
+    assert shared_template(world.base, {"trl/1": resolve(tracking, "trl/1")}, folder=tmp_path) is None
 
 
 def test_a_contract_that_is_none_is_refused_and_one_that_is_not_there_is_said(world: World, tmp_path: Path) -> None:

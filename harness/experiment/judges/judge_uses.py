@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.build import build_judge, judge_id, resolve_mode
-from harness.judging.mlflow_rows import log_prompt, log_table, log_traces, score_table
+from harness.judging.mlflow_rows import log_table, log_traces, score_table
 from harness.judging.qualification import is_self_judging
 from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
@@ -18,6 +18,7 @@ from harness.models.encoder import resolve_encoder
 from harness.models.endpoint import base_url
 from harness.reporting.record import JudgeRow
 from harness.store.artifacts import write_parquet
+from harness.store.prompt_registry import log_prompt
 from harness.store.tracking import Stage, StageResult
 from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
 
@@ -160,7 +161,7 @@ def score_stage(
             log_table(client, stage.run_id, score_table(items, scores, variants=variants))
             stage.set_tag("traces", log_traces(client, stage.run_id, items, scores, variants=variants, most=most))
             if use.spec.prompt is not None:
-                log_prompt(client, stage.run_id, use.spec.prompt, judge=use.spec.name, judge_id=use.judge_id)
+                log_prompt(client, stage.run_id, use.spec.prompt, name=use.spec.name, judge_id=use.judge_id)
 
     return session.stage(
         "judge",

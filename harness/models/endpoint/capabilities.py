@@ -6,13 +6,16 @@ in the middle of a count, and log-probabilities must hold the tokens that were a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from harness.doors.answers import closes_unopened, listed_tokens, raw_text, read_answer, token_positions
+from harness.errors import UnavailableError
 from harness.models.endpoint.calls import ChatCall, ChatResult
+from harness.models.endpoint.connecting import list_models
 from harness.models.endpoint.parameters import CAP, NEW_CAP, OPTIONAL, PREFILLS, Prefill, begun
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.artifacts import digest_json
@@ -105,6 +108,13 @@ class Prober:
     def opens_thinking(self) -> bool:
         """Whether the server's template opens a block of thinking before the reply."""
         return bool(self.find("decoding").value["opens_thinking"])
+
+    def listed(self) -> Mapping[str, Any]:
+        """What the server's list says of the model; nothing where there is none, or nobody may ask."""
+        if self._may_ask:
+            with contextlib.suppress(UnavailableError):
+                return list_models(self._client.url, key_variable=self._client.key_variable).get(self._client.model, {})
+        return {}
 
     def _kept(self, topic: Topic) -> Finding | None:
         key = self._key(topic)

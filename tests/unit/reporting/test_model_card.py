@@ -6,18 +6,26 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import tiny_adapter, tiny_checkpoint
 from huggingface_hub import ModelCard
 from report_example import example_record
+from stories import fresh_home, spawned
 
 from harness.errors import InputError, UnavailableError
+from harness.models.bases import resolve_base
 from harness.models.hub import push_folder
-from harness.registry import model_card
+from harness.registry import model_card, publish
 from harness.reporting.model_card import Proof, proven_card
+from harness.reporting.render import write_report
+from harness.reporting.runs import ANALYSIS
+from harness.settings import Settings
+from harness.store.tracking import Stage, Tracking
 from harness.types import Adapter, BaseModel, Contract
 
 BASE = BaseModel(source="Qwen/Qwen2.5-0.5B", revision="abc", digest="b" * 64, family="qwen2.5")
@@ -61,6 +69,8 @@ class Hub(BaseHTTPRequestHandler):
 
     files: dict[str, bytes]
     made: list[dict[str, Any]]
+    large: dict[str, bytes]  # by digest, as Git LFS has them
+    is_gone = is_full = False
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -71,15 +81,28 @@ class Hub(BaseHTTPRequestHandler):
             Hub.made.append(json.loads(body))
             return self._say(200, {"url": f"{url}/me/film"})
         if "/preupload/" in self.path:
-            asked = json.loads(body)["files"]
-            told = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None} for f in asked]
+            if Hub.is_gone:
+                return self._say(404, {"error": "Repository not found"})
+            asked = [f["path"] for f in json.loads(body)["files"]]
+            modes = {path: "lfs" if path.endswith(".safetensors") else "regular" for path in asked}
+            told = [{"path": p, "uploadMode": mode, "shouldIgnore": False, "oid": None} for p, mode in modes.items()]
             return self._say(200, {"files": told})
+        if self.path.endswith("/info/lfs/objects/batch"):
+            (each,) = json.loads(body)["objects"]
+            return self._say(200, {"objects": [each | {"actions": {"upload": {"href": f"{url}/{each['oid']}"}}}]})
         if "/commit/" in self.path:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     Hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                elif line["key"] == "lfsFile":
+                    Hub.files[line["value"]["path"]] = Hub.large[line["value"]["oid"]]
             return self._say(200, {"commitUrl": f"{url}/me/film/commit/0123", "commitOid": "0123"})
         return self._say(200, {"errors": [], "warnings": []})  # of a card's front matter
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        Hub.large[self.path.removeprefix("/")] = body
+        self._say(400 if Hub.is_full else 200, {"error": "No room left for hf_right"})
 
     def _say(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode()
@@ -96,7 +119,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # tests are kept off the real one
-    Hub.files, Hub.made = {}, []
+    Hub.files, Hub.made, Hub.large, Hub.is_gone, Hub.is_full = {}, [], {}, False, False
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -113,6 +136,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+_OWN = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # httpx, of the hub's client
+
+
+@_OWN
 def test_a_folder_is_pushed_whole_with_the_token_of_the_environment(
     hub: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +150,7 @@ def test_a_folder_is_pushed_whole_with_the_token_of_the_environment(
     assert Hub.made[0]["visibility"] == "private"
 
 
+@_OWN
 def test_no_token_a_wrong_one_a_wrong_name_and_a_hub_that_is_silent_are_sentences(
     hub: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -137,4 +165,44 @@ def test_no_token_a_wrong_one_a_wrong_name_and_a_hub_that_is_silent_are_sentence
             push_folder(folder, name, private=False, message="", endpoint=hub)
     with pytest.raises(UnavailableError, match="a hub that answers"):
         push_folder(folder, "me/film", private=False, message="", endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_right")
+    for trouble, said in (("is_gone", "the hub says 404: Repository not found"), ("is_full", "says 400: No room left")):
+        setattr(Hub, trouble, True)
+        with pytest.raises(UnavailableError, match=said) as caught:
+            push_folder(folder, "me/film", private=False, message="", endpoint=hub)
+        assert "hf_right" not in str(caught.value)
+        setattr(Hub, trouble, False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_schlüssel")
+    with pytest.raises(InputError, match="printable ASCII"):
+        push_folder(folder, "me/film", private=False, message="", endpoint=hub)
     assert Hub.files == {}
+
+
+def test_the_command_pushes_an_adapter_whose_card_the_hub_s_own_client_reads(hub: str, tmp_path: Path) -> None:
+    home, record = fresh_home(tmp_path / "home"), example_record()
+    base = resolve_base(str(tiny_checkpoint(tmp_path / "base")))
+    tracking = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)}))
+    publish(tracking, tiny_adapter(tmp_path / "adapter", base), name="film", card=PUBLISHED)
+    variants = [replace(v, adapter="film/1") if v.name == "sft" else v for v in record.variants]
+
+    def work(stage: Stage) -> None:
+        write_report(replace(record, variants=tuple(variants)), stage.folder)
+
+    tracking.stage(ANALYSIS, revision=1, config={}, inputs={}, work=work)
+    env = {"HF_TOKEN": "hf_right", "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
+    ran = spawned("adapters", "push", "film@candidate", "me/film", "--private", home=home, env=env)
+    assert (ran.code, ran.stdout) == (0, ""), ran.stderr
+    assert f"pushed: {hub}/me/film/commit/0123" in ran.stderr
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors"} <= set(Hub.files)
+    assert Hub.files["adapter_model.safetensors"] == (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+    card: Any = ModelCard(Hub.files["README.md"].decode())
+    assert {r.metric_args["verdict"] for r in card.data.eval_results if " − " in r.metric_name} >= {"better"}
+    refused = spawned("adapters", "push", "film/1", "me/film", home=home, env=env | {"HF_TOKEN": "hf_wrong_token"})
+    away = spawned("adapters", "push", "film/1", "me/film", home=home, env=env | {"HF_ENDPOINT": "http://127.0.0.1:9"})
+    for failed, said in ((refused, "the hub says 401: Invalid credentials"), (away, "a hub that answers")):
+        assert failed.code != 0
+        assert said in failed.stderr
+        assert "Traceback" not in failed.stderr
+    for shown in (ran, refused, away):
+        assert "hf_right" not in shown.stderr
+        assert "hf_wrong_token" not in shown.stderr

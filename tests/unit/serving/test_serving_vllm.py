@@ -55,6 +55,14 @@ def test_the_command_line_prints_it_and_refuses_what_makes_no_sense(base: BaseMo
     assert shown.code == 0, shown.stderr
     assert shown.stdout.startswith(f"vllm serve {base.source} --served-model-name base")
     assert '"name": "film/1"' in shown.stdout
+    wide = ("--dtype", "float32", "--cors", "http://a", "--max-tokens", 9)
+    shown = screentest("serve", "base", "--base", base.source, "--engine", "vllm", "--print", *wide, home=home)
+    for said in ("--dtype float32", """--allowed-origins '["http://a"]'""", """'{"max_new_tokens": 9}'"""):
+        assert said in shown.stdout
+    for unheard in ("--queue=3", "--quantization=nf4", "--log-text"):
+        refused = screentest("serve", "--base", base.source, "--engine", "vllm", "--print", unheard, home=home)
+        assert (refused.code, refused.stdout) == (2, "")
+        assert f"`{unheard.partition('=')[0]}` must be left out with `--engine vllm`" in refused.stderr
     without = screentest("serve", "--base", base.source, "--print", home=home)
     assert (without.code, without.stdout) == (2, "")
     assert "`--engine vllm`" in without.stderr
