@@ -41,7 +41,7 @@ PACE = 3.5  # seconds
 N_KILLS = 5
 LIMIT = 300  # milliseconds from key press to next item, 95 % of the time
 
-# Notes when a key went down and when another item stood on the page.
+# Notes when a key went down and when another item stood on the page; listens before the page, which keeps its presses.
 STOPWATCH = """() => { window.told = []; let pressed = null;
   const item = () => document.querySelector('h1[data-item]')?.dataset.item;
   let shown = item();
@@ -52,7 +52,7 @@ STOPWATCH = """() => { window.told = []; let pressed = null;
     if (pressed && pressed.slot === shown)
       window.told.push({ slot: shown, wall: pressed.wall, ms: performance.now() - pressed.at });
     shown = now; pressed = null;
-  }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['data-item'] }); }"""
+  }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ['data-item'] }); }"""
 TOLD = "() => ({ told: window.told, item: document.querySelector('h1[data-item]')?.dataset.item ?? '' })"
 
 
@@ -95,11 +95,11 @@ def seated(browser: Browser, site: Site, links: list[Link]) -> list[Reader]:
     for number, link in enumerate(links):
         page = browser.new_context().new_page()
         page.set_default_timeout(60_000)
+        page.add_init_script(f"({STOPWATCH})()")
         page.goto(link.url(site.url))
         page.wait_for_selector("[data-item=guide]")
         page.get_by_role("button", name="Begin").click()
         page.wait_for_selector(".reply")
-        page.evaluate(STOPWATCH)
         readers.append(Reader(page=page, chance=random.Random(number), due=time.monotonic() + number * PACE / BROWSERS))
     return readers
 
