@@ -360,11 +360,7 @@ def expected(adapter: Adapter) -> list[str]:
 
     model = LocalModel.load(adapter.base)
     name = model.add_adapter(adapter)
-    requests = [
-        ReplyRequest(
-            key=str(row), draw=0, messages=tuple(chat_messages((Message(role="user", content=text),))), adapter=name
-        )
-        for row, text in enumerate(("Is the boat in?", "Since noon."))
-    ]
+    asked = [chat_messages((Message(role="user", content=t),), system=None) for t in ("Is the boat in?", "Since noon.")]
+    requests = [ReplyRequest(key=str(n), draw=0, messages=tuple(m), adapter=name) for n, m in enumerate(asked)]
     decoding = Decoding(max_new_tokens=5, temperature=0.0)
     return [reply.text for reply in model.generate(requests, decoding=decoding)]
