@@ -81,6 +81,7 @@ def test_a_skip_too_many_is_told_and_the_item_can_be_rated(engine: Engine, site:
         before = item(page)
         page.keyboard.press("s")
         page.get_by_role("button", name="I cannot follow this conversation").wait_for()
+        page.wait_for_timeout(UNREAD)  # nobody has read the reasons sooner; the page has none of its presses open
         page.keyboard.press("1")
         if n < 3:
             await_other(page, before)
