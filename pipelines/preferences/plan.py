@@ -30,6 +30,12 @@ class PairPlan:
     n_too_long: int  # left out for `max_tokens`
 
     @property
+    def longest_row(self) -> int:
+        """Tokens of the longest pack, prompts counted once."""
+        each = [len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in self.train]
+        return max(sum(each[row] for row in pack) for pack in self.packs)
+
+    @property
     def n_tokens(self) -> int:
         """Tokens of all packs, prompts counted once for each reply."""
         return sum(self.train[row].n_tokens for pack in self.packs for row in pack)

@@ -23,7 +23,9 @@ class AdapterTrainer:
     """Mixed in before a TRL trainer: nothing is computed, written or sent that nobody reads."""
 
     # What the method's own trainer adds, beside its loss.
-    collate: Callable[[int], dict[str, Any]]  # a pack's tensors: under `model` what the model is given; `targets`, …
+    collate: Callable[
+        [Sequence[int]], dict[str, Any]
+    ]  # tensors of packs as one row: under `model` what the model is given; `targets`, …
     n_items: Callable[[dict[str, Any]], int]  # what the loss is a mean over
     measured: Callable[[], dict[str, float]]  # figures on held-out rows, exact means
 
@@ -52,6 +54,7 @@ class AdapterTrainer:
         callbacks: Sequence[Any],
     ) -> None:
         self.meter, self.processes = meter, processes
+        self.packs_per_pass: int = args.per_device_train_batch_size
         # TRL rounds the adapter of a 4-bit base to bfloat16.
         trainable = {name: value.data for name, value in model.named_parameters() if value.requires_grad}
         trainer: Any = super()
@@ -75,8 +78,10 @@ class AdapterTrainer:
         return 0.0
 
     def _collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        (row,) = rows  # one pack is one micro-batch
-        return {**self.collate(row["pack"]), "place": row["place"], "counts": row["counts"]}
+        """The packs of one pass as one row; those that only keep step go through alone."""
+        first = rows[0]
+        packs = [row["pack"] for row in rows if row["counts"]] or [first["pack"]]
+        return {**self.collate(packs), "place": first["place"], "counts": first["counts"]}
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
         own = sum(self.n_items(inputs) for inputs in batch_samples if inputs["counts"])
@@ -119,8 +124,9 @@ class AdapterTrainer:
         return n_items / self.processes.n if counts else torch.full_like(n_items, torch.inf, dtype=torch.float32)
 
     def _rows(self, n: int) -> list[dict[str, Any]]:
-        """The training rows in order, filled up to a multiple of the processes with rows that count for nothing."""
-        filled = -(-n // self.processes.n) * self.processes.n
+        """The training rows in order, filled up with rows that count for nothing so that all processes have as many."""
+        at_once = self.processes.n * self.packs_per_pass
+        filled = -(-n // at_once) * at_once if self.processes.n > 1 else n
         return [{"pack": min(i, n - 1), "place": i, "counts": i < n} for i in range(filled)]
 
     def floating_point_ops(self, inputs: Any) -> int:

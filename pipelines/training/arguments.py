@@ -87,13 +87,19 @@ def _loop(recipe: TrainingRecipe | PretrainRecipe, *, folder: Path, every_steps:
 
 
 def _shared(
-    recipe: SftRecipe | DpoRecipe, *, runtime: Runtime, folder: Path, is_resumed: bool, processes: Processes
+    recipe: SftRecipe | DpoRecipe,
+    *,
+    runtime: Runtime,
+    folder: Path,
+    is_resumed: bool,
+    processes: Processes,
+    packs_per_pass: int,
 ) -> dict[str, Any]:
     """What every training of an adapter is told."""
     return dict(
         **_loop(recipe, folder=folder, every_steps=recipe.validation.every_steps),
-        per_device_train_batch_size=1,  # one pack is one row
-        gradient_accumulation_steps=processes.divide(recipe.optimizer.packs_per_step),
+        per_device_train_batch_size=packs_per_pass,
+        gradient_accumulation_steps=processes.divide(recipe.optimizer.packs_per_step) // packs_per_pass,
         lr_scheduler_type=_SCHEDULES[recipe.optimizer.schedule],
         optim=resolve_optimizer(recipe, runtime),
         gradient_checkpointing=recipe.gradient_checkpointing,

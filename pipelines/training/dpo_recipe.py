@@ -1,4 +1,4 @@
-"""The recipe of a preference training: every setting, none with a default but `loss.sft_weight`."""
+"""The recipe of a preference training: every setting; only younger ones than recipes that people have have defaults."""
 
 from __future__ import annotations
 

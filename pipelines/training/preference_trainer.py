@@ -71,12 +71,16 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def collate(self, pack: int) -> dict[str, Any]:
-        """The pairs of a pack, and what the reference gives them."""
-        chosen = list(self.packs[pack])
+    def collate(self, packs: Sequence[int]) -> dict[str, Any]:
+        """The pairs of packs, and what the reference gives them."""
+        chosen = [pair for pack in packs for pair in self.packs[pack]]
         if self.reference is None:
             raise RuntimeError("`reference` must be set before training")
         return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[chosen]}
+
+    @property
+    def _pairs_per_pass(self) -> int:
+        return self.recipe.data.pairs_per_pack * self.packs_per_pass
 
     def _inputs(self, pairs: Sequence[PairIds], *, is_weighted: bool = True) -> dict[str, Any]:
         row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha if is_weighted else None)
@@ -137,7 +141,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def log_probabilities(self, pairs: Sequence[PairIds], *, adapter: str) -> torch.Tensor:
         """Log-probabilities of chosen and rejected replies under one adapter, (pairs, 2), without gradient."""
-        groups = _groups(pairs, self.recipe.data.pairs_per_pack)
+        groups = _groups(pairs, self._pairs_per_pass)
         found = torch.zeros(len(pairs), 2)
         with self._asking(adapter):
             for turn in self.processes.turns(len(groups)):
@@ -174,7 +178,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def heldout_pairs(self) -> HeldoutPairs:
         """Loss, margins and divergence on the held-out pairs; exact means over pairs and tokens."""
-        groups = _groups(self.validation, self.recipe.data.pairs_per_pack)
+        groups = _groups(self.validation, self._pairs_per_pass)
         sums = torch.zeros(len(self.validation), 2)
         divergence = torch.zeros(len(groups), dtype=torch.float64)
         for turn in self.processes.turns(len(groups)):

@@ -80,6 +80,16 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def least(self, value: int) -> int:
+        """The smallest of what the processes have."""
+        import torch
+
+        if self.n == 1:
+            return value
+        values = torch.zeros(self.n, dtype=torch.long)
+        values[self.rank] = value
+        return int(self.total(values).min())
+
     def wait(self) -> None:
         """Go on when all have come here."""
         if self.n > 1:

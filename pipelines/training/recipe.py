@@ -1,6 +1,6 @@
 """The recipe of a supervised fine-tuning: every setting, so that one file tells the whole run.
 
-None has a default but `neftune_by`, which is younger than recipes that people have.
+None has a default but `neftune_by` and `optimizer.packs_per_pass`, which are younger than recipes that people have.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class OptimizerSettings(StrictConfig):
     schedule: Literal["constant", "linear", "cosine"]  # after the warm-up
     warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
     packs_per_step: Positive  # gradient accumulation
+    # packs that go through the model at once; auto: 1 on a CPU, on a GPU what its memory holds
+    packs_per_pass: Positive | Literal["auto"] = Field(default="auto", exclude_if=lambda value: value == "auto")
     weight_decay: Annotated[float, Field(ge=0, le=100)]
     max_grad_norm: Annotated[float, Field(gt=0, le=1e9)]
 

@@ -50,7 +50,7 @@ _SFTTrainer: Any = SFTTrainer  # loosely typed upstream
 
 
 class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
-    """Trains on packs in the given order, one a micro-batch; the loss is the mean over trained tokens of the step."""
+    """Trains on packs in the given order, some to a pass; the loss is the mean over trained tokens of the step."""
 
     def __init__(
         self,
@@ -71,18 +71,25 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         super().__init__(model, n_packs=len(packs), **shared)
         self.width = self.model.get_input_embeddings().embedding_dim
 
-    def collate(self, pack: int) -> dict[str, Any]:
-        """The examples of a pack, end to end."""
-        return self._inputs(_take(self.examples, self.packs[pack], split="train"))
+    def collate(self, packs: Sequence[int]) -> dict[str, Any]:
+        """The examples of packs, end to end."""
+        return self._inputs([_take(self.examples, self.packs[pack], split="train") for pack in packs])
 
-    def _inputs(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def _inputs(self, packs: Sequence[Sequence[Example]]) -> dict[str, Any]:
+        examples = [example for pack in packs for example in pack]
         flat = flatten(examples)
         asked = flat.model_inputs(is_variable_length=self.is_variable_length)
         asked["logits_to_keep"] = flat.loss_positions
-        lengths = [len(example.input_ids) for example in examples]
+        n_tokens = sum(len(example.input_ids) for example in examples)
+        return {"model": asked, "targets": flat.targets, "n_tokens": n_tokens, "noise": self._bounds(packs)}
+
+    def _bounds(self, packs: Sequence[Sequence[Example]]) -> torch.Tensor | None:
+        """Half-width of each token's noise; None without NEFTune."""
         alpha = self.neftune_alpha
-        noise = None if alpha is None else noise_bounds(alpha, lengths, width=self.width, by=self.neftune_by)
-        return {"model": asked, "targets": flat.targets, "n_tokens": sum(lengths), "noise": noise}
+        if alpha is None:
+            return None
+        lengths = [[len(example.input_ids) for example in pack] for pack in packs]
+        return torch.cat([noise_bounds(alpha, own, width=self.width, by=self.neftune_by) for own in lengths])
 
     def n_items(self, inputs: dict[str, Any]) -> int:
         """Trained tokens."""
@@ -104,13 +111,15 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
     def heldout_loss(self) -> HeldoutLoss:
         """Loss on the fixed validation packs; no noise, no dropout."""
         self.model.eval()
-        found = torch.zeros(len(self.validation_packs), 3, dtype=torch.float64)  # nats, tokens, bytes
+        size = self.packs_per_pass
+        passes = [self.validation_packs[i : i + size] for i in range(0, len(self.validation_packs), size)]
+        found = torch.zeros(len(passes), 3, dtype=torch.float64)  # nats, tokens, bytes
         with torch.no_grad(), self.compute_loss_context_manager():
             for turn in self.processes.turns(len(found)):
-                examples = _take(self.validation, self.validation_packs[turn.item], split="validation")
-                inputs = self._prepare_inputs(self._inputs(examples))
+                packs = [_take(self.validation, pack, split="validation") for pack in passes[turn.item]]
+                inputs = self._prepare_inputs(self._inputs(packs))
                 nats = float(self.compute_loss(self.model, inputs, num_items_in_batch=1))
-                n_bytes = sum(example.n_completion_bytes for example in examples)
+                n_bytes = sum(example.n_completion_bytes for pack in packs for example in pack)
                 if turn.counts:
                     found[turn.item] = torch.tensor([nats, self.n_items(inputs), n_bytes], dtype=torch.float64)
         nats, n_tokens, n_bytes = self.processes.total(found).sum(dim=0).tolist()
@@ -124,7 +133,7 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         both = _take(self.validation, replace(pack, rows=pack.rows[:2]), split="validation")
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            asked = [self._prepare_inputs(self._inputs(examples)) for examples in (both, both[:1], both[1:])]
+            asked = [self._prepare_inputs(self._inputs([examples])) for examples in (both, both[:1], both[1:])]
             together, *alone = (float(self.compute_loss(self.model, one, num_items_in_batch=1)) for one in asked)
         apart = abs(together - sum(alone)) / self.n_items(asked[0])
         if not apart <= LAYOUT_TOLERANCE["bf16" if self.args.bf16 else "fp32"]:

@@ -41,6 +41,7 @@ class TrainingSummary:
     attention: str
     quantization: str
     optimizer: str  # as resolved
+    packs_per_pass: int = 1  # as resolved; older summaries have none
     seed: int
     peak_memory_bytes: int  # resident set of the process, its whole life
     peak_device_bytes: int | None  # CUDA allocator; None on a CPU
@@ -97,6 +98,7 @@ def shared_facts(
         attention=runtime.attention,
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
+        packs_per_pass=trainer.packs_per_pass,
         seed=recipe.seed,
         peak_memory_bytes=peak_bytes(),
         peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,

@@ -154,6 +154,14 @@ def test_rows_of_many_pairs_train_as_rows_of_one(lesson: Lesson, tmp_path: Path)
     assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
 
 
+def test_packs_that_share_a_pass_train_as_packs_by_themselves(lesson: Lesson, tmp_path: Path) -> None:
+    for at_once in (1, 2):
+        changes = {"optimizer__packs_per_step": 2, "optimizer__packs_per_pass": at_once, "data__epochs": 1}
+        assert lesson.train(tmp_path / str(at_once), **changes).packs_per_pass == at_once
+    one, two = (weights(tmp_path / name / "adapter") for name in ("1", "2"))
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-3
+
+
 def test_a_base_whose_attention_follows_no_tree_is_refused(lesson: Lesson, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "base", kind="qwen2")
     config = json.loads((folder / "config.json").read_text())

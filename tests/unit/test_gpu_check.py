@@ -11,10 +11,12 @@ import torch
 from benchmarks.gpu import preferences, supervised
 from benchmarks.gpu.__main__ import PARTS, main
 from benchmarks.gpu.inference import case_of
-from benchmarks.gpu.measuring import Clock, Found, Job, PackClock, read_results, tell
+from benchmarks.gpu.measuring import Clock, Found, Job, StepClock, read_results, tell
 from benchmarks.gpu.page import TARGETS, page, verdict
 from benchmarks.gpu.shapes import SHAPES, TINY
 from stories import REPOSITORY
+
+from harness.types import Progress
 
 CARD = Found(part="environment", shape="0.5B", case="device", figures={"name": "H100", "gib": 79.2})
 SFT, BESIDE_BARE, SFT_MEMORY, DPO, DPO_MEMORY, REPLIES = TARGETS
@@ -81,10 +83,10 @@ def test_what_goes_wrong_in_a_case_is_its_result_and_a_torn_line_is_none(tmp_pat
     assert (well.figures, well.missing) == ({"tokens_per_s": 1.0}, "")
 
 
-def test_a_pack_clock_ticks_at_the_beginning_and_after_each_whole_step() -> None:
-    clock = PackClock("cpu", packs_per_step=2)
-    for _ in range(1 + 5):
-        clock(None)
+def test_a_step_clock_ticks_at_the_beginning_and_after_each_whole_step() -> None:
+    clock = StepClock("cpu", tokens=[30, 20])
+    for done in (0, 10, 30, 45, 50, 50):
+        clock(Progress(done=done, total=50, unit="tokens"))
     assert len(clock.moments) == 3
 
 
@@ -140,7 +142,9 @@ def test_a_part_that_outlives_its_time_is_cut_the_next_left_out(
 
     monkeypatch.setattr(check, "_LEAST", 0.2)
     monkeypatch.setattr(check, "PARTS", dict.fromkeys(("environment", "data")))
-    found = check.run_parts(tmp_path / "results.jsonl", is_tiny=True, limit=0.3)
+    found = check.run_parts(
+        tmp_path / "results.jsonl", plan=[("environment", "tiny"), ("data", "tiny")], is_tiny=True, limit=0.3
+    )
     assert [result.missing for result in found] == ["cut after 0 s", "no time was left"]
     tell(tmp_path / "results.jsonl", CARD)
     assert read_results(tmp_path / "results.jsonl")[-1] == CARD

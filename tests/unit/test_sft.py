@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ from harness.store.artifacts import digest_folder
 from pipelines import sft
 from pipelines.corpus.windows import read_examples
 from pipelines.training.checkpoints import MARK, open_checkpoints
+from pipelines.training.modeling import Runtime
 from pipelines.training.neftune import noise_bound, noise_bounds, noisy
+from pipelines.training.passes import packs_per_pass
+from pipelines.training.processes import Processes
 from pipelines.training.recipe import SftRecipe
 from pipelines.training.summary import SftSummary
 
@@ -116,6 +120,65 @@ def test_accumulated_packs_count_by_their_trained_tokens(lesson: Lesson, tmp_pat
         chosen = lesson.recipe(**shared, data__pack_tokens=pack_tokens, optimizer__packs_per_step=packs)
         assert sft.run(chosen, prepared=data, folder=tmp_path / name).n_steps == 1
     assert largest_difference(tmp_path / "apart", tmp_path / "together") < 1e-6
+
+
+@pytest.mark.parametrize("by", ["example", "pack"])
+def test_packs_that_share_a_pass_train_as_packs_by_themselves(lesson: Lesson, tmp_path: Path, by: str) -> None:
+    """Four packs a step in four passes, two or one: one gradient, and the same tallies; the last step has too few."""
+    data = windows_folder(
+        tmp_path / "data", [counting(i, split="train", length=20 + 7 * i) for i in range(6)],
+        [counting(9 + i, split="validation", length=30) for i in range(3)],
+    )  # fmt: skip
+    shared = {"neftune_alpha": None, "lora__dropout": 0.0, "data__train_tokens": None, "data__epochs": 1}
+    found = {}
+    for at_once in (1, 2, 4):
+        recipe = lesson.recipe(
+            **shared,
+            neftune_by=by,
+            data__pack_tokens=60,
+            optimizer__packs_per_step=4,
+            optimizer__packs_per_pass=at_once,
+        )
+        found[at_once] = sft.run(recipe, prepared=data, folder=tmp_path / str(at_once))
+        assert found[at_once].packs_per_pass == at_once
+    told = [(s.n_steps, s.n_tokens, s.n_loss_tokens, s.n_examples, round(s.validation_loss, 4)) for s in found.values()]
+    assert told[0] == told[1] == told[2]
+    assert largest_difference(tmp_path / "1", tmp_path / "4") < 1e-6
+    assert largest_difference(tmp_path / "1", tmp_path / "2") < 1e-6
+
+
+def test_passes_that_do_not_divide_a_step_are_refused(lesson: Lesson, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`optimizer.packs_per_pass` must divide the 4 packs .* got 3"):
+        lesson.train(tmp_path, optimizer__packs_per_step=4, optimizer__packs_per_pass=3)
+
+
+def test_noise_of_packs_that_share_a_pass_is_that_of_each_pack(lesson: Lesson, tmp_path: Path) -> None:
+    noises = []
+    for at_once in (1, 2):
+        changes = {"neftune_by": "pack", "optimizer__packs_per_step": 2, "optimizer__packs_per_pass": at_once}
+        noise = lesson.train(tmp_path / str(at_once), **changes).neftune
+        assert noise is not None
+        noises.append(noise.applied)
+    assert noises[0] == pytest.approx(noises[1])
+
+
+@pytest.mark.parametrize(("gib", "attention", "expected"), [(6, "sdpa", 4), (80, "sdpa", 8), (80, "eager", 1)])
+def test_a_card_takes_as_many_packs_at_once_as_it_holds(
+    gib: int, attention: Any, expected: int, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 3B in 4 bits with packs of 512 tokens, 16 a step."""
+    shape = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151_936}
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(**shape))
+    weights = [torch.empty(int(2.1e9), dtype=torch.uint8, device="meta")]
+    model = SimpleNamespace(config=config, parameters=lambda: weights)
+    card = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
+    recipe = lesson.recipe(optimizer__packs_per_step=16, gradient_checkpointing=True)
+    runtime = Runtime(device="cuda", precision="bf16", attention=attention)
+    asked = packs_per_pass(recipe, model=model, runtime=runtime, processes=Processes(), longest=512)
+    assert asked == expected
 
 
 def test_packed_examples_see_not_each_other(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

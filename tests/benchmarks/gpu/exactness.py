@@ -33,7 +33,9 @@ def exact(job: Job) -> None:
     if job.device == "cuda":
         for n_tokens in _TOKENS:
             with job.case(f"attention, {n_tokens} tokens, forward and backward") as figures:
-                figures |= _kernels(n_tokens)
+                figures |= _masked_kernels(n_tokens)
+            with job.case(f"attention, {n_tokens} tokens, forward and backward, variable length") as figures:
+                figures |= _variable_length_kernels(n_tokens)
 
 
 def _differences(job: Job, dtype: str, attention: str) -> dict[str, Any]:
@@ -101,30 +103,48 @@ def _tree(model: Any, job: Job, windows: Sequence[Example]) -> float:
     return float(((tree - torch.stack(alone)).abs() / row.lengths).max())
 
 
-def _kernels(n_tokens: int) -> dict[str, Any]:
-    """Milliseconds a layer: packs isolated by a mask, the plain causal kernel, and the variable-length one."""
+def _heads(n_tokens: int) -> tuple[list[Tensor], Tensor]:
+    """Queries, keys and values with the 3B's heads, and which pack each position belongs to."""
     import torch
-    from torch.nn.functional import scaled_dot_product_attention
 
-    attend: Any = scaled_dot_product_attention
     heads = [
         torch.randn(1, 16, n_tokens, 128, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
     ]
-    sizes = [64 + 37 * (i % 4) for i in range(n_tokens // 64)]
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[:n_tokens].cuda()
+    sizes = torch.tensor([64 + 37 * (i % 4) for i in range(n_tokens // 64)])
+    return heads, torch.repeat_interleave(torch.arange(len(sizes)), sizes)[:n_tokens].cuda()
+
+
+def _masked_kernels(n_tokens: int) -> dict[str, Any]:
+    """Milliseconds a layer: packs isolated by a mask, and the plain causal kernel."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    attend: Any = scaled_dot_product_attention
+    heads, owner = _heads(n_tokens)
     mask = (owner[:, None] == owner[None]).tril()
-    found = {
+    return {
         "block_mask_ms": _milliseconds(lambda: attend(*heads, attn_mask=mask[None, None])),
         "causal_ms": _milliseconds(lambda: attend(*heads, is_causal=True)),
+    }
+
+
+def _variable_length_kernels(n_tokens: int) -> dict[str, Any]:
+    """Milliseconds a layer of kernels that take packs without a mask: torch's own, and FlashAttention."""
+    import torch
+    from torch.nn.attention.varlen import varlen_attn
+
+    heads, owner = _heads(n_tokens)
+    flat = [head.detach()[0].transpose(0, 1).contiguous().requires_grad_() for head in heads]
+    counts = torch.bincount(owner)
+    ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(torch.int32)
+    longest = int(counts.max())
+    attend: Any = varlen_attn
+    found = {
+        "torch_ms": _milliseconds(lambda: attend(*flat, ends, ends, longest, longest, window_size=(-1, 0))),
     }
     if has("flash_attn"):
         from flash_attn import flash_attn_varlen_func
 
-        flat = [head.detach()[0].transpose(0, 1).contiguous().requires_grad_() for head in heads]
-        counts = torch.bincount(owner)
-        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(torch.int32)
-        longest = int(counts.max())
-        found["flash_varlen_ms"] = _milliseconds(
+        found["flash_ms"] = _milliseconds(
             lambda: flash_attn_varlen_func(*flat, ends, ends, longest, longest, causal=True)
         )
     return found

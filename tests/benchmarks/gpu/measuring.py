@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.shapes import Shape
+
+from harness.types import Progress
 
 GIB = 1024**3
 CAP = int(7.5 * GIB)  # what a card of 8 GB leaves to torch beside CUDA's own
@@ -129,17 +132,16 @@ class Clock:
         }
 
 
-class PackClock(Clock):
-    """A clock that the product's `on_progress` drives: told once at the beginning, then after each pack."""
+class StepClock(Clock):
+    """A clock that the product's `on_progress` drives: it is told of tokens, at the beginning and after each pass."""
 
-    def __init__(self, device: str, *, packs_per_step: int) -> None:
+    def __init__(self, device: str, *, tokens: Sequence[int]) -> None:
         super().__init__(device)
-        self._packs_per_step, self._n_told = packs_per_step, 0
+        self._ends = [0, *itertools.accumulate(tokens)]
 
-    def __call__(self, _: object) -> None:
-        if self._n_told % self._packs_per_step == 0:
+    def __call__(self, progress: Progress) -> None:
+        if len(self.moments) < len(self._ends) and progress.done >= self._ends[len(self.moments)]:
             self.tick()
-        self._n_told += 1
 
 
 def step_callback(clock: Clock) -> Any:

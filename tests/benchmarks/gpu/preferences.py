@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.data import RECIPES, checkpoint, pairs_folder, prepared
-from benchmarks.gpu.measuring import Clock, Job, PackClock, step_callback
+from benchmarks.gpu.measuring import Clock, Job, StepClock, step_callback
 from benchmarks.gpu.settings import has_capped, small, trl_options
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ def dpo(job: Job) -> None:
     """Both; the product's also with the memory of an 8 GB card."""
     recipe, parent = _recipe(job), _parent(job)
     plan = _plan(job, recipe)
-    for case in (PRODUCT, CAPPED) if has_capped(job) else (PRODUCT,):
+    for case, run in ((PRODUCT, _product), (TRL, _trl), (CAPPED, _product)):
+        if case == CAPPED and not has_capped(job):
+            continue
         with job.case(case, is_capped=case == CAPPED) as figures:
-            figures |= {"quantization": recipe.quantization, **_product(job, recipe, parent, plan)}
-    with job.case(TRL) as figures:
-        figures |= {"quantization": recipe.quantization, **_trl(job, recipe, parent, plan)}
+            figures |= {"quantization": recipe.quantization, **run(job, recipe, parent, plan)}
 
 
 def _recipe(job: Job) -> DpoRecipe:
@@ -36,7 +36,7 @@ def _recipe(job: Job) -> DpoRecipe:
     held = {"every_steps": 1000, "n_pairs": 2, "n_replies": 0}
     changes = small(recipe, job) | {
         "base": BaseSettings(source=str(checkpoint(job).resolve()), revision=None),
-        "data": recipe.data.model_copy(update={"n_pairs": 12 if job.is_tiny else 64}),
+        "data": recipe.data.model_copy(update={"n_pairs": 12 if job.is_tiny else 48}),
         "validation": recipe.validation.model_copy(update=held),
     }
     return recipe.model_copy(update=changes)
@@ -69,12 +69,14 @@ def _product(job: Job, recipe: DpoRecipe, parent: Adapter, plan: PairPlan) -> di
         sum(plan.train[row].n_tokens for pack in plan.packs[begin : begin + n] for row in pack)
         for begin in range(0, len(plan.packs), n)
     ]
-    clock = PackClock(job.device, packs_per_step=n)
+    clock = StepClock(job.device, tokens=tokens)
     folder = job.folder / f"{job.shape.name}-dpo"
     summary = product.run(
         recipe, prepared=prepared(job), pairs=pairs_folder(job), parent=parent, folder=folder, on_progress=clock
     )
-    return clock.rates(tokens) | {name: getattr(summary, name) for name in ("attention", "precision", "n_pairs")}
+    return clock.rates(tokens) | {
+        name: getattr(summary, name) for name in ("attention", "precision", "packs_per_pass", "n_pairs")
+    }
 
 
 def _trl(job: Job, recipe: DpoRecipe, parent: Adapter, plan: PairPlan) -> dict[str, Any]:

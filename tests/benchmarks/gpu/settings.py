@@ -7,6 +7,8 @@ from typing import Any
 from benchmarks.gpu.machine import quantization
 from benchmarks.gpu.measuring import Job
 
+PACKS_PER_STEP = 8
+
 
 def has_capped(job: Job) -> bool:
     """Whether the shape is tried with the memory of a small card: the largest, for which it is close."""
@@ -16,7 +18,9 @@ def has_capped(job: Job) -> bool:
 def small(recipe: Any, job: Job) -> dict[str, Any]:
     """The changes to any shipped recipe: so few steps that a lent card suffices, no checkpoint, each step logged."""
     return {
-        "optimizer": recipe.optimizer.model_copy(update={"packs_per_step": 2 if job.is_tiny else 8, "warmup_steps": 1}),
+        "optimizer": recipe.optimizer.model_copy(
+            update={"packs_per_step": 2 if job.is_tiny else PACKS_PER_STEP, "warmup_steps": 1}
+        ),
         "quantization": quantization(),
         "checkpoint_steps": 1000,
         "log_steps": 1,

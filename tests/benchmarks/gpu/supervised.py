@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.data import RECIPES, checkpoint, examples, prepared
 from benchmarks.gpu.machine import quantization
-from benchmarks.gpu.measuring import Clock, Job, PackClock, step_callback
+from benchmarks.gpu.measuring import Clock, Job, StepClock, step_callback
 from benchmarks.gpu.settings import has_capped, small, trl_options
 
 from harness.types import BaseModel, Example
@@ -67,10 +67,10 @@ def sft(job: Job) -> None:
     asked = _asked(job)
     runs: tuple[tuple[str, Callable[[Sft], dict[str, Any]]], ...] = (
         (PRODUCT, _product),
-        (CAPPED, _product),
         (BARE, _bare),
-        (PADDED, _bare_padded),
         (TRL, _trl),
+        (CAPPED, _product),
+        (PADDED, _bare_padded),
     )
     for case, run in runs:
         if case == CAPPED and not has_capped(job):
@@ -89,7 +89,7 @@ def _asked(job: Job) -> Sft:
     windows: Any = examples(job)
     changes = small(recipe, job)
     row = max(windows.lengths.tolist()) if job.is_tiny else recipe.data.pack_tokens
-    budget = (3 if job.is_tiny else 5) * row * changes["optimizer"].packs_per_step
+    budget = 3 * row * changes["optimizer"].packs_per_step
     data = recipe.data.model_copy(update={"train_tokens": budget, "epochs": None, "pack_tokens": row})
     validation = recipe.validation.model_copy(update={"every_steps": 1000, "max_tokens": 2 * row, "patience": None})
     packs = plan_packs(windows.lengths.tolist(), pack_tokens=row, train_tokens=budget, epochs=None, seed=recipe.seed)
@@ -101,10 +101,10 @@ def _asked(job: Job) -> Sft:
 def _product(asked: Sft) -> dict[str, Any]:
     from pipelines import sft as product
 
-    clock = PackClock(asked.job.device, packs_per_step=asked.packs_per_step)
+    clock = StepClock(asked.job.device, tokens=asked.tokens)
     folder = asked.job.folder / f"{asked.job.shape.name}-sft"  # where DPO looks for its parent
     summary = product.run(asked.recipe, prepared=prepared(asked.job), folder=folder, on_progress=clock)
-    facts = ("attention", "precision", "optimizer", "n_tokens", "n_loss_tokens")
+    facts = ("attention", "precision", "optimizer", "packs_per_pass", "n_tokens", "n_loss_tokens")
     return clock.rates(asked.tokens) | {name: getattr(summary, name) for name in facts}
 
 
