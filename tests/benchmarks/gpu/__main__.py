@@ -21,17 +21,26 @@ from benchmarks.gpu.page import page, table, verdicts
 from benchmarks.gpu.preferences import dpo
 from benchmarks.gpu.shapes import SHAPES, TINY
 from benchmarks.gpu.supervised import sft
+from benchmarks.gpu.where import profile
 
-PARTS = {"environment": environment, "data": make_data, "exact": exact, "sft": sft, "dpo": dpo, "infer": infer}
+PARTS = {
+    "environment": environment,
+    "data": make_data,
+    "exact": exact,
+    "sft": sft,
+    "dpo": dpo,
+    "infer": infer,
+    "profile": profile,
+}
 # What a part may take on a card.
-SECONDS = {"environment": 60, "data": 90, "exact": 90, "sft": 200, "dpo": 150, "infer": 120}
+SECONDS = {"environment": 60, "data": 90, "exact": 90, "sft": 200, "dpo": 150, "infer": 120, "profile": 120}
 _LEAST = 20  # seconds in which a part is worth beginning
 _TINY_FACTOR = 5  # on a busy CPU
 # Targets are for the 3B, so it comes first after what tells whether anything is right. On an H100 its three parts take
 # the nine minutes: the others come with `--shapes`, in another run.
 _ON_A_CARD = (
     ("environment", "0.5B"), ("data", "0.5B"), ("exact", "0.5B"),
-    *((part, shape) for shape in ("3B", "0.5B", "1.5B") for part in ("sft", "dpo", "infer")),
+    *((part, shape) for shape in ("3B", "0.5B", "1.5B") for part in ("sft", "dpo", "infer", "profile")),
 )  # fmt: skip
 
 

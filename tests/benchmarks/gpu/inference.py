@@ -41,7 +41,8 @@ def _chats(n: int) -> list[list[dict[str, str]]]:
     return [[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": said}] for said in lines()[:n]]
 
 
-def _requests(n: int) -> list[Any]:
+def requests(n: int) -> list[Any]:
+    """As many prompts of the sample, each a line to answer."""
     from harness.models.protocol import ReplyRequest
 
     return [ReplyRequest(key=str(place), messages=chat) for place, chat in enumerate(_chats(n))]
@@ -66,7 +67,7 @@ def _ours(job: Job, local: Any, n: int, n_new: int) -> dict[str, Any]:
     decoding = Decoding(max_new_tokens=n_new, temperature=1.0, top_p=1.0, seed=1)
 
     def run() -> int:
-        replies = local.generate(_requests(n), decoding=decoding)
+        replies = local.generate(requests(n), decoding=decoding)
         return sum(reply.n_tokens for reply in replies)
 
     return {"new_tokens_per_s": _best(job, run)}
@@ -117,7 +118,7 @@ def _agreement(local: Any, n_new: int) -> dict[str, Any]:
     """Random weights have many near ties: a lower bound of what trained ones give."""
     from harness.types import Decoding
 
-    asked, decoding = _requests(16), Decoding(max_new_tokens=n_new, temperature=0.0, seed=1)
+    asked, decoding = requests(16), Decoding(max_new_tokens=n_new, temperature=0.0, seed=1)
     batch = [reply.text for reply in local.generate(asked, decoding=decoding)]
     again = [reply.text for reply in local.generate(asked, decoding=decoding)]
     agreement = local.agreement_rate(asked, batch, decoding=decoding, n=16)

@@ -64,7 +64,7 @@ class Sft:
 
 def sft(job: Job) -> None:
     """Every loop; the product's also with the memory of an 8 GB card."""
-    asked = _asked(job)
+    asked = asked_of(job)
     runs: tuple[tuple[str, Callable[[Sft], dict[str, Any]]], ...] = (
         (PRODUCT, _product),
         (BARE, _bare),
@@ -79,7 +79,8 @@ def sft(job: Job) -> None:
             figures |= {"quantization": asked.recipe.quantization, **run(asked)}
 
 
-def _asked(job: Job) -> Sft:
+def asked_of(job: Job) -> Sft:
+    """What every loop of a shape is given: the shipped recipe on so few tokens that a lent card suffices."""
     from harness.config import load_yaml
     from harness.models.bases import resolve_base
     from pipelines.training.packing import plan_packs
