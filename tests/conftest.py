@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -27,6 +28,11 @@ settings.register_profile("screentest", deadline=None, derandomize=True)
 settings.load_profile("screentest")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are looked through by no collection that a training asks for."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

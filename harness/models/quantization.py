@@ -38,22 +38,34 @@ def never_repacked(model: Any) -> Any:
 
 
 def import_bitsandbytes() -> None:
-    """Import it without its download: on processors with AVX512-BF16 it fetches compiled code from a hub at import.
+    """Import it without its download and its compiler.
 
-    Nothing that can execute is loaded here, so the package it would fetch with is hidden for the moment; its own
-    kernel serves instead, and its warning about that says nothing a user could act on.
+    On processors with AVX512-BF16 it fetches compiled code from a hub at import. Nothing that can execute is loaded
+    here, so the package it would fetch with is hidden for the moment; its own kernel serves instead, and its warning
+    about that says nothing a user could act on. It also has torch compile what serves devices that it has no kernels
+    for: the compiler's import alone takes 1.5 s of every start, so that this code runs as it is written.
     """
     if "bitsandbytes" in sys.modules:
         return
+    import torch
+
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     level, fetcher = logger.level, sys.modules.get("kernels")
     logger.setLevel(logging.ERROR)
     sys.modules["kernels"] = None  # type: ignore[assignment]
+    compiler = torch.compile
+    torch.compile = _as_written  # type: ignore[assignment]
     try:
         import bitsandbytes  # noqa: F401
     finally:
+        torch.compile = compiler
         logger.setLevel(level)
         if fetcher is None:
             del sys.modules["kernels"]
         else:
             sys.modules["kernels"] = fetcher
+
+
+def _as_written(function: Any = None, **_: Any) -> Any:
+    """`torch.compile` without compiling, as a decorator with and without options."""
+    return function if function is not None else _as_written

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, InputError, UnavailableError
 from harness.models.bases import base_folder
+from harness.models.memory import settle
 from harness.models.quantization import never_repacked, nf4_config
 from harness.seeding import derive
 from harness.types import Adapter, BaseModel
@@ -75,6 +76,7 @@ def load_base(base: BaseModel, *, runtime: Runtime, quantization: Literal["nf4",
     """The base model, frozen, on its device; safetensors only, no remote code."""
     import transformers
 
+    settle()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         base_folder(base),
         dtype=runtime.dtype,

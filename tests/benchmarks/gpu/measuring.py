@@ -170,10 +170,10 @@ def release(device: str) -> None:
     """Give back what nobody holds any more, and begin a new peak."""
     import gc
 
-    gc.collect()
     if device == "cuda":
         import torch
 
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
