@@ -30,8 +30,10 @@ settings.load_profile("screentest")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_finish() -> None:
-    """Thousands of tests are looked through by no collection that a training asks for."""
+@pytest.fixture(autouse=True, scope="module")
+def settled() -> None:
+    """What earlier modules have left is looked through once, and by no collection that a training asks for."""
+    gc.collect()
     gc.freeze()
 
 

@@ -43,6 +43,13 @@ def await_other(page: Page, before: str) -> None:
     page.wait_for_function("s => (document.querySelector('h1[data-item]')?.dataset.item ?? s) !== s", arg=before)
 
 
+def ask_why(page: Page) -> None:
+    """Ask to skip, and read the reasons: a press before that does not count."""
+    page.keyboard.press("s")
+    page.get_by_role("button", name="I cannot follow this conversation").wait_for()
+    page.wait_for_timeout(UNREAD)
+
+
 def press(page: Page, key: str) -> None:
     """Read, press a key, and wait for what comes next; the press is sent at once, and not by being sent again."""
     before = item(page)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from certain import sure
 from e2e.looks import CONTRAST
-from e2e.rating_pages import UNREAD, await_other, begin, item, notice, opened, press, undo
+from e2e.rating_pages import UNREAD, ask_why, await_other, begin, item, notice, opened, press, undo
 from panels import a_study
 from rating_server import CHROMIUM, Site
 from sqlalchemy import Engine, select
@@ -49,8 +49,7 @@ def test_undo_skip_and_a_refresh_lose_nothing(engine: Engine, site: Site, browse
     page.keyboard.press("u")  # before the vote has arrived
     page.wait_for_function("() => (document.querySelector('.notice')?.innerText ?? '').includes('Taken back')")
     page.wait_for_function("s => document.querySelector('h1[data-item]')?.dataset.item === s", arg=second)
-    page.keyboard.press("s")
-    page.get_by_role("button", name="I cannot follow this conversation").wait_for()
+    ask_why(page)
     page.keyboard.press("1")
     await_other(page, second)
     third = item(page)
@@ -79,9 +78,7 @@ def test_a_skip_too_many_is_told_and_the_item_can_be_rated(engine: Engine, site:
     begin(page)
     for n in range(4):
         before = item(page)
-        page.keyboard.press("s")
-        page.get_by_role("button", name="I cannot follow this conversation").wait_for()
-        page.wait_for_timeout(UNREAD)  # nobody has read the reasons sooner; the page has none of its presses open
+        ask_why(page)
         page.keyboard.press("1")
         if n < 3:
             await_other(page, before)
