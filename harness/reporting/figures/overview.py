@@ -36,7 +36,7 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
     seeds = " The thin lines are the same contrast in each training seed." if n_seeds else ""
     caption = (
         "Effect in units of the smallest that was declared to matter, with its interval; the band holds effects too "
-        f"small to matter, and right of it is better.{seeds}{more}"
+        f"small to matter, and right of it is better.{seeds}{_together(shown)}{more}"
     )
     description = " ".join(f"{s.claim} {s.number.text}." for s in shown)
     return Figure(
@@ -53,6 +53,17 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
         ),
         caption=caption,
         title="All declared contrasts",
+    )
+
+
+def _together(shown: Sequence[Statement]) -> str:
+    """Why a line that stays on one side of 0 is called inconclusive; empty where none is."""
+    ends = [_ends(s.named.finding.estimate) for s in shown if s.label == "inconclusive"]
+    if not any(low > 0 or high < 0 for low, _, high in ends):
+        return ""
+    return (
+        " Verdicts have to hold for all declared contrasts together, so a line that stays on one side of 0 by itself "
+        "may still be inconclusive."
     )
 
 

@@ -121,3 +121,18 @@ def test_ticks_are_inside_the_axis_rising_and_not_too_many(low: float, width: fl
     assert 1 <= len(ticks) <= 13
     assert list(ticks) == sorted(ticks)
     assert all(axis.low - step * 1e-6 <= t <= axis.high + step * 1e-6 for t in ticks)
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(0.01, True), (-0.3, False)])
+def test_a_line_that_excludes_0_and_is_inconclusive_is_explained(low: float, is_said: bool) -> None:
+    """Alone it excludes 0, together with the other declared contrasts it does not."""
+    record = example_record()
+    findings = tuple(
+        replace(f, estimate=estimate(0.4, low, 0.8), verdict=replace(f.verdict, label="inconclusive"))
+        if f.verdict is not None and f.verdict.in_family
+        else f
+        for f in record.findings
+    )
+    overview = page(replace(record, findings=findings)).overview
+    assert overview is not None
+    assert ("hold for all declared contrasts together" in overview.caption) == is_said
