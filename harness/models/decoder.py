@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.models.batch import Batch, Job, Line
+from harness.models.devices import card_bytes
 from harness.models.memory import is_out_of_memory, release
 
 
@@ -29,20 +30,21 @@ class Limits:
 _ON_CPU = Limits(n_rows=32, n_tokens=8_192)
 _LEAST_ROWS, _MOST_ROWS, _ROW_BYTES = 64, 256, 256 * 2**20  # a row's logits and their drawing, with room to spare
 _CACHE_SHARE = 0.25  # of the card's memory
+_TOKENS_OF_STATES = 32_768
 
 
 def limits_on(kind: Literal["cpu", "cuda"], config: Any) -> Limits:
     """What a model decodes at once: on a GPU the rows whose logits its memory holds, and the tokens of their cache."""
     if kind == "cpu":
         return _ON_CPU
-    import torch
-
-    card = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    text = config.get_text_config()
-    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    token = 2 * 2 * text.num_hidden_layers * kv_heads * head  # keys and values in 16 bits
+    card, text = card_bytes(), config.get_text_config()
     n_rows = min(_MOST_ROWS, max(_LEAST_ROWS, card // _ROW_BYTES))
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None:  # layers that keep a state in the place of keys and values
+        return Limits(n_rows=n_rows, n_tokens=_TOKENS_OF_STATES)
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    token = 2 * 2 * text.num_hidden_layers * kv_heads * head  # keys and values in 16 bits
     return Limits(n_rows=n_rows, n_tokens=int(_CACHE_SHARE * card // token))
 
 

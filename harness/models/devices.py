@@ -75,6 +75,14 @@ def resolve_device(device: Device) -> str:
     return device
 
 
+def card_bytes() -> int:
+    """Memory of this process's card that torch may take."""
+    import torch
+
+    share: float = torch.cuda.get_per_process_memory_fraction()
+    return int(share * torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+
+
 def resolve_attention(attention: Attention, device: str) -> str:
     """The attention implementation; `auto` takes FlashAttention on CUDA when it is installed, else SDPA.
 

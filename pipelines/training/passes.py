@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError
+from harness.models.devices import card_bytes
 from pipelines.training.modeling import Attention, Runtime
 
 if TYPE_CHECKING:
@@ -47,14 +48,11 @@ def packs_per_pass(recipe: TrainingRecipe, *, model: Any, runtime: Runtime, proc
 
 def _tokens_in_memory(model: Any, runtime: Runtime, recipe: TrainingRecipe) -> int:
     """Tokens whose activations fit beside the weights, were all of them under loss: estimated, on the safe side."""
-    import torch
-
     width = runtime.dtype.itemsize
     config = model.config.get_text_config()
-    layer = width * (_WIDTHS * config.hidden_size + _INNER_WIDTHS * config.intermediate_size)
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size  # GPT-2 has no name for it
+    layer = width * (_WIDTHS * config.hidden_size + _INNER_WIDTHS * inner)
     kept = width * config.hidden_size if recipe.gradient_checkpointing else layer
     logits = 2 * width * config.vocab_size  # and their gradient
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    share: float = torch.cuda.get_per_process_memory_fraction()
-    card = share * torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return int((_USABLE * card - weights) // (config.num_hidden_layers * kept + layer + logits))
+    return int((_USABLE * card_bytes() - weights) // (config.num_hidden_layers * kept + layer + logits))

@@ -12,12 +12,15 @@ import torch
 from certain import sure
 from fakes import tiny_checkpoint, tiny_model
 from training_data import counting, sft_settings, windows_folder
+from transformers import AutoConfig
 
 from harness.config import parse
 from harness.errors import ConfigError, IntegrityError, SplitError
+from harness.models import decoder
 from harness.store.artifacts import digest_folder
 from pipelines import sft
 from pipelines.corpus.windows import read_examples
+from pipelines.training import passes
 from pipelines.training.checkpoints import MARK, open_checkpoints
 from pipelines.training.modeling import Runtime
 from pipelines.training.neftune import noise_bound, noise_bounds, noisy
@@ -171,14 +174,27 @@ def test_a_card_takes_as_many_packs_at_once_as_it_holds(
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(**shape))
     weights = [torch.empty(int(2.1e9), dtype=torch.uint8, device="meta")]
     model = SimpleNamespace(config=config, parameters=lambda: weights)
-    card = SimpleNamespace(total_memory=gib * 2**30)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
+    monkeypatch.setattr(passes, "card_bytes", lambda: gib * 2**30)
     recipe = lesson.recipe(optimizer__packs_per_step=16, gradient_checkpointing=True)
     runtime = Runtime(device="cuda", precision="bf16", attention=attention)
     asked = packs_per_pass(recipe, model=model, runtime=runtime, processes=Processes(), longest=512)
     assert asked == expected
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen3", "gpt_neox", "mamba", "falcon", "gemma2"])
+def test_a_card_is_asked_for_room_whatever_the_architecture_calls_its_sizes(
+    kind: str, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AutoConfig.for_model(kind)
+    model = SimpleNamespace(config=config, parameters=list)
+    for module in (passes, decoder):
+        monkeypatch.setattr(module, "card_bytes", lambda: 80 * 2**30)
+    runtime = Runtime(device="cuda", precision="bf16", attention="sdpa")
+    recipe = lesson.recipe(optimizer__packs_per_step=16)
+    assert packs_per_pass(recipe, model=model, runtime=runtime, processes=Processes(), longest=512) > 1
+    limits = decoder.limits_on("cuda", config)
+    assert limits.n_rows == 256
+    assert limits.n_tokens > 1000
 
 
 def test_packed_examples_see_not_each_other(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
