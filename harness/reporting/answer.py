@@ -23,6 +23,7 @@ from harness.types import Estimate
 Strength = Literal["clear", "plain", "slight"]
 CLEAR = 3.0  # times the smallest effect that matters
 INSTEAD = "{own} instead of {others}"
+NO_DIFFERENT = "is no different by an amount that matters"
 MOST_UNSETTLED = 3  # named; more are counted
 
 
@@ -45,7 +46,16 @@ def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
         if arms:  # contrasts of one variant that say the same are said once
             key = (arms[0], tuple((s.named.finding.name, s.label) for s in of_contrast))
             groups.setdefault(key, []).append(of_contrast)
-    said = [_sentence(found, treatment, same) for (treatment, _), same in groups.items()]
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for (treatment, _), same in groups.items():
+        references, does = _says(found, same)  # variants that differ from one reference by nothing are said together
+        told.setdefault((references, does, "" if does.startswith(NO_DIFFERENT) else treatment), []).append(treatment)
+    said = []
+    for (references, does, _), variants in told.items():
+        said.append(
+            f"Compared with {references}, {_listed(variants)} "
+            f"{does if len(variants) == 1 else does.replace('is', 'are', 1)}."
+        )
     open_ = [s for s in family if s.label == "inconclusive"]
     if open_:
         said.append(_unsettled(found, open_, others=bool(said)))
@@ -57,8 +67,8 @@ def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _sentence(found: Index, treatment: str, contrasts: list[list[Statement]]) -> str:
-    """`Compared with base, sft clearly fits what people wrote better (1.44 instead of 1.68 bits per byte).`"""
+def _says(found: Index, contrasts: list[list[Statement]]) -> tuple[str, str]:
+    """The references, and what a variant does beside them: `clearly fits what people wrote better (1.44 …)`."""
     references = [arms[1] for c in contrasts if (arms := found.arms(c[0].named.finding))]
     told, same = [], []
     for of_measure in zip(*contrasts, strict=True):
@@ -67,8 +77,8 @@ def _sentence(found: Index, treatment: str, contrasts: list[list[Statement]]) ->
             same.append(in_sentence(measure.label))
         else:
             told.append(_told(found, measure, of_measure))
-    told += [f"is no different by an amount that matters on {_listed(same)}"] if same else []
-    return f"Compared with {_listed(references)}, {treatment} {_listed(told)}."
+    told += [f"{NO_DIFFERENT} on {_listed(same)}"] if same else []
+    return _listed(references), _listed(told)
 
 
 def _told(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
@@ -95,6 +105,8 @@ def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -
         return "; ".join(s.number.effect for s in statements)
     known = [arms for arms in sides if arms is not None]
     *values, last = [own[reference] for _, reference in known]
+    if {v.value for v in (*values, last)} == {own[known[0][0]].value}:  # alike as written: the effect tells them apart
+        return "; ".join(s.number.effect for s in statements)
     others = _listed([*(v.value for v in values), last.amount])
     return (measure.meaning or INSTEAD).format(own=own[known[0][0]].value, others=others)
 

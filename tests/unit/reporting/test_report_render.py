@@ -230,6 +230,22 @@ def test_the_answer_is_said_from_verdicts_and_as_loud_as_their_size() -> None:
     assert len(said) < 2500
 
 
+def test_variants_that_differ_by_nothing_are_said_together_and_values_alike_by_their_effect() -> None:
+    """As the ablation of NEFTune reads: two strengths equivalent to none, a third open with the same 1.70."""
+    record = example_record()
+    labels = {"sft-base": "equivalent", "shots-base": "equivalent", "sft-shots": "inconclusive"}
+    findings = [
+        replace(f, estimate=replace(f.estimate, value=1.7))
+        if f.variant
+        else replace(f, verdict=replace(f.verdict, label=labels[f.contrast or ""]))
+        for f in record.findings
+        if f.name == "heldout_loss" and (f.variant or f.verdict)
+    ]
+    said = plain_again(render_comment(replace(record, findings=tuple(findings))))
+    assert "Compared with base, sft and base-shots are no different by an amount that matters on held-out loss." in said
+    assert "sft against base-shots on held-out loss (−0.119 bits per byte [−0.181, −0.057])." in said
+
+
 def test_a_number_says_what_its_measure_means_by_it_and_remarks_stand_beside_the_measure() -> None:
     record = example_record()
     meant = "a classifier finds it in {own} instead of {others} of pairs"
