@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,6 +280,28 @@ def study(file: _PathLike, *, name: str | None = None) -> Created:
         return create(open_session(), open_database(Settings.from_environment().database_url), Path(file), name=name)
 
 
+@overload
+def measure(
+    function: Callable[..., Any],
+    *,
+    better: Literal["higher", "lower"] | None = ...,
+    unit: str = ...,
+    is_rate: bool = ...,
+    smallest_effect: float | None = ...,
+    per: Literal["reply", "pair", "variant"] = ...,
+    name: str | None = ...,
+) -> Measure: ...
+@overload
+def measure(
+    function: None = None,
+    *,
+    better: Literal["higher", "lower"] | None = ...,
+    unit: str = ...,
+    is_rate: bool = ...,
+    smallest_effect: float | None = ...,
+    per: Literal["reply", "pair", "variant"] = ...,
+    name: str | None = ...,
+) -> Callable[[Callable[..., Any]], Measure]: ...
 def measure(
     function: Callable[..., Any] | None = None,
     *,
@@ -289,7 +311,7 @@ def measure(
     smallest_effect: float | None = None,
     per: Literal["reply", "pair", "variant"] = "reply",
     name: str | None = None,
-) -> Any:
+) -> Measure | Callable[[Callable[..., Any]], Measure]:
     """A function as a measure: `@measure(better="higher", unit="share", is_rate=True)` above it.
 
     Args:

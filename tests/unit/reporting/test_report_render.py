@@ -235,11 +235,11 @@ def test_variants_that_differ_by_nothing_are_said_together_and_values_alike_by_t
     record = example_record()
     labels = {"sft-base": "equivalent", "shots-base": "equivalent", "sft-shots": "inconclusive"}
     findings = [
-        replace(f, estimate=replace(f.estimate, value=1.7))
-        if f.variant
-        else replace(f, verdict=replace(f.verdict, label=labels[f.contrast or ""]))
+        replace(f, verdict=replace(f.verdict, label=labels[f.contrast or ""]))
+        if f.verdict
+        else replace(f, estimate=replace(f.estimate, value=1.7))
         for f in record.findings
-        if f.name == "heldout_loss" and (f.variant or f.verdict)
+        if f.name == "heldout_loss"
     ]
     said = plain_again(render_comment(replace(record, findings=tuple(findings))))
     assert "Compared with base, sft and base-shots are no different by an amount that matters on held-out loss." in said
