@@ -31,6 +31,7 @@ from harness.reporting.render import (
     write_report,
 )
 from harness.types import Absence
+from harness.types.findings import VerdictLabel
 
 
 class Outline(HTMLParser):
@@ -233,7 +234,11 @@ def test_the_answer_is_said_from_verdicts_and_as_loud_as_their_size() -> None:
 def test_variants_that_differ_by_nothing_are_said_together_and_values_alike_by_their_effect() -> None:
     """As the ablation of NEFTune reads: two strengths equivalent to none, a third open with the same 1.70."""
     record = example_record()
-    labels = {"sft-base": "equivalent", "shots-base": "equivalent", "sft-shots": "inconclusive"}
+    labels: dict[str, VerdictLabel] = {
+        "sft-base": "equivalent",
+        "shots-base": "equivalent",
+        "sft-shots": "inconclusive",
+    }
     findings = [
         replace(f, verdict=replace(f.verdict, label=labels[f.contrast or ""]))
         if f.verdict
