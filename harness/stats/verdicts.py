@@ -169,7 +169,11 @@ def _doubt(question: _Question) -> str:
         return "The difference excludes 0 alone, but not after adjusting for the other declared contrasts."
     if question.smallest_effect is None:
         return "The difference does not exclude 0."
-    return f"The difference excludes neither 0 nor {question.smallest_effect:g}, the smallest that matters."
+    estimate, margin = question.test.estimate, question.smallest_effect
+    if estimate.low is not None and estimate.high is not None and -margin < estimate.low and estimate.high < margin:
+        within = f"The interval lies within {margin:g}, the smallest that matters"  # `equivalence_ends` reach further
+        return f"{within}, but does not once it is widened for skewed clusters."
+    return f"The difference excludes neither 0 nor {margin:g}, the smallest that matters."
 
 
 def _settle(question: _Question) -> str:

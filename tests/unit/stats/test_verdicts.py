@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_clusters_without_any_difference_are_no_proof_of_equivalence() -> None:
     assert said.label == "inconclusive"
     assert "how far others would scatter is not known" in said.reason
     assert said.settle == "More clusters would show whether any of them differs."
+
+
+def test_an_interval_within_the_smallest_effect_that_is_not_equivalent_says_why() -> None:
+    """Three seeds, skewed films: [−0.018, +0.019] against 0.02, the ends of the two tests at −0.012 and +0.031."""
+    test = effect(0.0005, se=0.009)
+    skewed = replace(test, estimate=replace(test.estimate, equivalence=(-0.012, 0.031)))
+    said = judge(skewed, smallest=0.02)
+    assert said.label == "inconclusive"
+    assert said.reason.startswith("The interval lies within 0.02")
+    assert "skewed" in said.reason
 
 
 def test_equivalence_against_statsmodels_tost() -> None:
