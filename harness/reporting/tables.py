@@ -150,7 +150,7 @@ def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Tab
 def judge_standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
     """What this judge's scores may support, and what the controls found against it."""
     qualifications = tuple(qualifications)
-    against = "".join(f" On {q.criterion}: {q.reason}" for q in qualifications if q.reason)
+    against = "".join(f" On {q.criterion}: {q.reason.rstrip('.')}." for q in qualifications if q.reason)
     return f"{_standing(judge, qualifications)}{against}"
 
 

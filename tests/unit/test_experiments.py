@@ -92,7 +92,7 @@ def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_
 
 def test_the_declarations_that_ship_have_the_digests_that_stores_know() -> None:
     digests = {
-        "inference_comparison": "3f33680bc6ae", "quickstart": "d91cb8e99af1", "components": "22e5b39d8409",
+        "inference_comparison": "3f33680bc6ae", "quickstart": "4f8427ddfc83", "components": "22e5b39d8409",
         "dpo": "d7fc5c0c5118", "extended_length": "c4d31a018bcc", "neftune": "10801e07af39", "scale": "c020e3be247f",
     }  # fmt: skip
     designs = [*map(load_design, DESIGNS), *map(load_ablation, ABLATIONS)]
