@@ -67,3 +67,18 @@ def test_a_wrong_line_would_be_found() -> None:
     for wrong in (["serve", "--prot", "80"], ["plan", "--prompts", "many", "--variants", "2"], ["serv"]):
         with pytest.raises(Exception, match=r"(?i)no such option|valid integer|there is no"):
             parse(wrong)
+
+
+def test_files_and_tests_that_pages_name_are_there() -> None:
+    """`hostile.md` names a file of tests once in a row, and its tests after it."""
+    tests = {file.name: file.read_text() for file in (REPOSITORY / "tests").rglob("test_*.py")}
+    for page in PAGES:
+        lines = page.read_text().splitlines()
+        named = [name for line in lines for name in re.findall(r"`((?:harness|pipelines|tests)/[\w/]+\.py)", line)]
+        assert [name for name in named if not (REPOSITORY / name).exists()] == []
+        for row in lines:
+            file = ""
+            for new, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?…?`", row):
+                file = new or file
+                assert not file or file in tests, f"{page.name}: {file}"
+                assert not (file and test) or f"def {test}" in tests[file], f"{page.name}: {file}::{test}"
