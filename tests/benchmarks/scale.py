@@ -77,7 +77,7 @@ def make(folder: Path) -> None:
     summary: dict[str, Any] = {
         "corpus": "synthetic", "corpus_digest": "0" * 64, "cluster_unit": "film", "verdict_limit": None, "notes": [],
         "splits": dict.fromkeys(("train", "validation", "test"), counts),
-        "left_out": {}, "repaired": {}, "skipped": {},
+        "left_out": {}, "repaired": {}, "skipped": {}, "seen": {},
     }  # fmt: skip
     write_json(prepared / "summary.json", summary)
     write_json(prepared / "clusters.json", [{"id": f"m{i}", "title": f"Film {i}"} for i in range(N_FILMS)])
