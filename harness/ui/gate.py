@@ -25,6 +25,8 @@ _SHUT = re.compile(r"/_stcore/(metrics|upload_file|agent|script-health-check)|/c
 _MEDIA = "/media/"  # files to take home, which the owner's pages alone have
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _HOST = "/_stcore/host-config"
+OWNERS = ("browse", "reports", "chat")  # pages with a path; Results, and what raters see, have none
+_STREAMLITS = re.compile(r"/(_stcore|static|media|app)/")
 # What the front end needs to hear to go on without a host: nobody may embed it, nobody may message it.
 _NO_HOST = {"allowedOrigins": [], "useExternalAuthToken": False, "enableCustomParentMessages": False}
 _PATH = "app.py"  # in place of the file that the server runs
@@ -47,6 +49,7 @@ class Gate:
     def __init__(self, app: ASGIApp, *, base: str, folder: Path, is_secure: bool, arrive: Arrive | None = None) -> None:
         self.app, self.base, self.is_secure, self.arrive = app, base.rstrip("/"), is_secure, arrive
         self.folder = str(folder).encode()
+        self.pages = {"", "/", *(f"/{page}{slash}" for page in OWNERS if arrive is None for slash in ("", "/"))}
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers().items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +80,12 @@ class Gate:
         elif self.arrive is not None and given.get(JOIN):
             came = await run_in_threadpool(self.arrive, given, Request(scope).cookies)
             await self._sent_on(came.query, came.cookies)(scope, receive, send)
+        elif (
+            path not in self.pages
+            and _STREAMLITS.match(path) is None
+            and "text/html" in Request(scope).headers.get("accept", "")
+        ):  # somebody's address bar: Streamlit would speak of the app's main page
+            await self._sent_on(given, {})(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

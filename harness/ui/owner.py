@@ -11,6 +11,7 @@ import streamlit as st
 from harness.errors import ConfigError
 from harness.studies.links import is_owner
 from harness.ui.frame import dress
+from harness.ui.gate import OWNERS
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -22,12 +23,9 @@ def pages() -> list[StreamlitPage]:
     """What the owner may open."""
     from harness.ui import browse, chat, reports, results
 
-    return [
-        st.Page(_behind(results.show), title="Results", default=True),
-        st.Page(_behind(browse.show), title="Browse", url_path="browse"),
-        st.Page(_behind(reports.show), title="Reports", url_path="reports"),
-        st.Page(_behind(chat.show), title="Chat", url_path="chat"),
-    ]
+    shown = {"browse": browse.show, "reports": reports.show, "chat": chat.show}
+    paged = [st.Page(_behind(shown[path]), title=path.capitalize(), url_path=path) for path in OWNERS]
+    return [st.Page(_behind(results.show), title="Results", default=True), *paged]
 
 
 def _behind(show: Callable[[], None]) -> Callable[[], None]:

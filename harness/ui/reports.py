@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from streamlit.components.v1 import html
 
 from harness.errors import ScreentestError
 from harness.reporting.runs import analyses, record_of
@@ -27,7 +26,7 @@ def show() -> None:
     chosen = st.selectbox("Evaluation", runs, format_func=lambda info: label_of(tracking, info))
     page = (tracking.folder(chosen.run_id) / "report.html").read_text(encoding="utf-8")
     st.download_button("Download this report", page, file_name="report.html", mime="text/html")
-    html(page, height=PAGE_HEIGHT, scrolling=True)
+    st.iframe(page, height=PAGE_HEIGHT)
 
 
 @st.cache_data(show_spinner=False)

@@ -36,9 +36,10 @@ async def stream(websocket: Any) -> None:
     await websocket.close()
 
 
-def browser(*, base: str = "", is_secure: bool = True) -> TestClient:
+def browser(*, base: str = "", is_secure: bool = True, is_owners: bool = False) -> TestClient:
     routes = [WebSocketRoute(f"{base}/_stcore/stream", stream), Route("/{rest:path}", page)]
-    gate = Gate(Starlette(routes=routes), base=base, folder=FOLDER, is_secure=is_secure, arrive=arrivals.arrive)
+    arrive = None if is_owners else arrivals.arrive
+    gate = Gate(Starlette(routes=routes), base=base, folder=FOLDER, is_secure=is_secure, arrive=arrive)
     return TestClient(gate, base_url="https://rate.example.org", follow_redirects=False)
 
 
@@ -92,6 +93,19 @@ def test_people_of_a_crowd_are_sent_on_known_again_and_told_why_not(engine: Engi
         close_study(engine, created.study.name)
         assert client.get(address.replace("p1", "p4")).headers["location"] == "/?why=over&lang=de"
         assert client.get("/?join=nothing").headers["location"] == "/?"
+
+
+def test_an_address_without_a_page_leads_to_the_first_and_files_stay_where_they_are() -> None:
+    typed = {"accept": "text/html,application/xhtml+xml"}
+    with browser(base="/rate") as client:
+        for path in ("/rate/results", "/rate/browse", "/rate/x/y"):
+            assert client.get(f"{path}?lang=de", headers=typed).headers["location"] == "/rate/?lang=de"
+        assert client.get("/rate/static/x.js", headers=typed).status_code == 200
+        assert client.get("/rate/x.js").status_code == 200
+        assert client.get("/rate/", headers=typed).status_code == 200
+    with browser(is_owners=True) as client:
+        assert client.get("/browse", headers=typed).status_code == 200
+        assert client.get("/results", headers=typed).headers["location"] == "/?"
 
 
 @settings(max_examples=30, deadline=None)
