@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from ablations import untrained
@@ -7,7 +9,12 @@ from certain import ends, sure
 
 from harness.config import parse
 from harness.errors import ConfigError, InputError
-from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule, smallest_effect_in_units
+from harness.experiment.analysis.contrasts import (
+    MeasuredArm,
+    MeasureRule,
+    label_clusters,
+    smallest_effect_in_units,
+)
 from harness.experiment.analysis.seeds import analyse_seeds
 from harness.experiment.analysis.values import Row, Rows
 from harness.experiment.design import ContrastDesign, EffectDesign, EvaluationDesign, FamilyDesign
@@ -60,6 +67,18 @@ def test_a_judge_that_may_not_claim_is_exploratory_whatever_it_shows() -> None:
     *_, contrast = run(an_arm("sft", -1.0), an_arm("base", 0.0), reason="It judges its own family.")
     assert contrast.verdict is not None
     assert (contrast.verdict.label, contrast.verdict.reason) == ("exploratory", "It judges its own family.")
+
+
+def test_a_verdict_speaks_of_what_was_resampled_by_its_own_name() -> None:
+    found = run(an_arm("sft", 0.02), an_arm("base", 0.0))
+    few = run(an_arm("sft", -1.0, n_films=4), an_arm("base", 0.0, n_films=4))
+    for noun in ("film", "prompt", "cluster"):
+        (open_,) = [f.verdict for f in label_clusters(found, (), noun=noun) if f.verdict]
+        (lacking,) = [f.verdict for f in label_clusters(few, (), noun=noun) if f.verdict]
+        assert re.search(rf"[\d,]+ more {noun}s", open_.settle)
+        assert ("more prompts)" in open_.settle) == (noun != "prompt")  # there a prompt more is a cluster more
+        assert lacking.reason.startswith(f"Too few {noun}s")
+        assert lacking.settle == f"At least 6 more {noun}s."
 
 
 def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:

@@ -224,6 +224,10 @@ def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_cl
     )
 
 
+_CLUSTERS = re.compile(r"\bcluster(s?)\b")
+_TWICE = re.compile(r"(more (\w+)) \([\d,]+ more \2\)")  # a prompt may be its own cluster
+
+
 def label_clusters(findings: Sequence[Finding], notes: tuple[str, ...], *, noun: str) -> tuple[Finding, ...]:
     """Add notes to every estimate, e.g. that it speaks of these films only, and call clusters what they are."""
 
@@ -232,7 +236,10 @@ def label_clusters(findings: Sequence[Finding], notes: tuple[str, ...], *, noun:
         return replace(known, notes=(*estimate.notes, *notes)) if estimate.n else known
 
     def told(verdict: Verdict | None) -> Verdict | None:
-        return None if verdict is None else replace(verdict, settle=called(verdict.settle, noun))
+        if verdict is None:
+            return None
+        reason, settle = (_CLUSTERS.sub(rf"{noun}\1", text) for text in (verdict.reason, verdict.settle))
+        return replace(verdict, reason=called(reason, noun), settle=_TWICE.sub(r"\1", called(settle, noun)))
 
     return tuple(replace(f, estimate=noted(f.estimate), verdict=told(f.verdict)) for f in findings)
 
