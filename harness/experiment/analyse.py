@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from harness.reporting.ablation_record import Work
     from harness.reporting.record import ReportRecord
 
-REVISION = 8
+REVISION = 9
 # Variants and data enter the fingerprint by their digests, not by where they lie.
 _ELSEWHERE: Any = {"profiles": True, "variants": True, "data": {"corpus", "file"}}
 
