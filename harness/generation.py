@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.composing import compose
 from harness.errors import InputError, SplitError
-from harness.models.chat import chat_messages
+from harness.models.chat_templates import chat_messages
 from harness.models.protocol import (
     Agreement,
     Drawn,

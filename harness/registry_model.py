@@ -34,7 +34,7 @@ class AdapterModel(PythonModel):
     # MLflow makes a schema of `model_input`'s type, and warns where it cannot; a frame is left to the signature.
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> list[str]:
         """Reply to each prompt; `params`, a mapping, may set what the signature lists."""
-        from harness.models.chat import chat_messages
+        from harness.models.chat_templates import chat_messages
         from harness.models.protocol import ReplyRequest
 
         asked = dict(params or {})

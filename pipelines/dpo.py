@@ -13,8 +13,8 @@ from harness.models.bases import load_tokenizer, resolve_base
 from harness.models.quiet import quiet
 from harness.store.artifacts import digest_file, digest_json, write_json
 from harness.types import Adapter, Progress
-from pipelines.preferences.files import PAIRS, read_pairs
-from pipelines.preferences.plan import plan_pairs
+from pipelines.preferences.pair_files import PAIRS, read_pairs
+from pipelines.preferences.training_order import plan_pairs
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter

@@ -26,7 +26,7 @@ from harness.experiment.design import Name
 from harness.experiment.engine import Finished
 from harness.experiment.judges.spending import Spending
 from harness.experiment.plan import plan_ablation
-from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import look, require_affordable
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
@@ -35,10 +35,10 @@ from harness.experiment.workers.here import run_here
 from harness.models.endpoint.prices import Budget
 from harness.store.tracking import Tracking
 from harness.studies.create import draw_declared
-from harness.studies.design import StudyDesign
 from harness.studies.studies import Created, create_study, list_studies
-from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.files import PAIRS
+from harness.studies.study_design import StudyDesign
+from pipelines.preferences.pair_builder import PairsConfig
+from pipelines.preferences.pair_files import PAIRS
 from pipelines.preferences.preflight import pair_calls
 
 DESIGN_FILE = "paper.yaml"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
 from harness.experiment.kinds import BASE_FOLDER
-from harness.models.chat import chat_messages, render
+from harness.models.chat_templates import chat_messages, render
 from harness.models.quiet import quiet
 from harness.seeding import derive, stream
 from harness.store.artifacts import digest_file, digest_json, write_json

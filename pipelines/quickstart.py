@@ -12,8 +12,8 @@ from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign, VariantDesign
 from harness.experiment.engine import Finished
 from harness.experiment.evaluate import evaluate_prepared
-from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import say_data
 from harness.experiment.preparing import draw_prompts, prompts_of
 from harness.experiment.published import published_adapter
@@ -25,11 +25,11 @@ from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
-from pipelines.preferences.build import PairsConfig
-from pipelines.preferences.stages import pairs_stage
+from pipelines.preferences.pair_builder import PairsConfig
+from pipelines.preferences.pair_stages import pairs_stage
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
-from pipelines.training.stages import training_stage
+from pipelines.training.training_stage import training_stage
 
 DESIGN_FILE = "quickstart.yaml"
 RECIPE_FILE = Path("recipes") / "sft" / "embedded.yaml"

@@ -11,8 +11,8 @@ from harness.config import parse, read_yaml
 from harness.errors import InputError, ScreentestError
 from harness.experiment.design import DecodingDesign
 from harness.experiment.kinds import stage_kind
-from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_pace, say_effort
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import trained_before
 from harness.experiment.preparing import prompts_of
 from harness.experiment.published import published_adapter
@@ -22,10 +22,10 @@ from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
-from pipelines.preferences.stages import named_pairs, parent_of, prepared_for
+from pipelines.preferences.pair_stages import named_pairs, parent_of, prepared_for
 from pipelines.quickstart import quick_pairs
 from pipelines.training.methods import METHODS
-from pipelines.training.stages import training_stage
+from pipelines.training.training_stage import training_stage
 
 SPLIT_SEED = 7
 

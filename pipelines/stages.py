@@ -21,10 +21,10 @@ from harness.store.prepared import SplitSummary
 from harness.store.tracking import Stage, StageResult, Tracking
 from harness.types import PreferencePair, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
-from pipelines.preferences.build import PairsConfig
+from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe
-from pipelines.training.stages import training_stage
+from pipelines.training.training_stage import training_stage
 
 Settings = Mapping[str, Any]
 
@@ -90,7 +90,7 @@ def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> 
 
 
 def _pairs(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
-    from pipelines.preferences.stages import pairs_stage
+    from pipelines.preferences.pair_stages import pairs_stage
 
     config = PairsConfig.model_validate(dict(settings))
     parent = adapter_of(session, needed["parent"])
@@ -165,6 +165,6 @@ def look_at(corpus: str) -> DataLook:
 
 def pairs_of_file(file: Path) -> Sequence[PreferencePair]:
     """The preference pairs in a file of a known form."""
-    from pipelines.preferences.files import import_file
+    from pipelines.preferences.pair_files import import_file
 
     return import_file(file).pairs

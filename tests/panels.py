@@ -10,11 +10,11 @@ from sqlalchemy import Engine, select
 
 from harness.config import parse
 from harness.studies.casting import Cast, Receipt, cast_rating
-from harness.studies.design import StudyDesign
 from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
-from harness.studies.schema import items, slots
 from harness.studies.serving import RatingTask, next_task
+from harness.studies.sql_schema import items, slots
 from harness.studies.studies import Created, NewStudy, create_study
+from harness.studies.study_design import StudyDesign
 from harness.types import Criterion, Message, VoteVerdict
 
 CRITERIA = tuple(

@@ -14,7 +14,7 @@ from harness.models.bases import resolve_base
 from harness.types import Adapter, Message, PreferencePair, Prompt, Split
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
-from pipelines.preferences.files import write_pairs
+from pipelines.preferences.pair_files import write_pairs
 from pipelines.training.dpo_recipe import DpoRecipe
 
 SYSTEM = "Reply."

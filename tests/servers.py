@@ -20,8 +20,8 @@ from harness.models.local import LocalModel
 from harness.serving.app import Service
 from harness.serving.limits import ServingLimits
 from harness.serving.logs import RequestLog
+from harness.serving.model_names import Variants
 from harness.serving.server import Server, bind
-from harness.serving.variants import Variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from harness.experiment.session import Session
 from harness.generation import reply_request
 from harness.measures.heldout import as_mean
 from harness.measures.realism import detectability_rows
-from harness.models.chat import chat_messages
+from harness.models.chat_templates import chat_messages
 from harness.models.encoder import load_encoder
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest
@@ -39,13 +39,13 @@ from harness.store.prepared import read_prompts, read_summary
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Decoding, Generation, Prompt, Split, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
-from pipelines.preferences.files import PAIRS
+from pipelines.preferences.pair_files import PAIRS
+from pipelines.preferences.pair_stages import import_stage, pairs_stage
 from pipelines.preferences.ranking import OtherReplyRanker
-from pipelines.preferences.stages import import_stage, pairs_stage
 from pipelines.quickstart import quick_pairs
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
-from pipelines.training.stages import training_stage
+from pipelines.training.training_stage import training_stage
 
 RECIPES = Path("experiments/recipes")
 SEEDS = (11, 12, 13)

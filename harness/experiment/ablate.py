@@ -20,7 +20,7 @@ from harness.experiment.arms import AblationDesign
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.evaluate import resolved
 from harness.experiment.plan import plan_ablation
-from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import look, require_affordable
 from harness.experiment.session import Session
 from harness.experiment.workers.schedule import Ran, Workers
@@ -192,7 +192,7 @@ def _workers(executor: Executor, settings: Settings) -> Workers:
         from harness.experiment.workers.ray_workers import RayWorkers
 
         return RayWorkers(executor.n_workers, environment=shared, address=executor.address, gpus=executor.gpus)
-    from harness.experiment.workers.local import LocalWorkers
+    from harness.experiment.workers.local_workers import LocalWorkers
 
     inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"}
     return LocalWorkers(executor.n_workers, environment={**inherited, **shared}, logs=settings.work / "ablate-logs")

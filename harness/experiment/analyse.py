@@ -22,9 +22,9 @@ from harness.experiment.session import OnProgress, Session
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import WEIGHINGS
 from harness.measures.measure import Measure
+from harness.reporting.finished_reports import ANALYSIS, RECORD
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, looks_at
 from harness.reporting.render import read_record, write_report
-from harness.reporting.runs import ANALYSIS, RECORD
 from harness.store.artifacts import read_json
 from harness.store.prompt_registry import log_prompts
 from harness.store.stage_log import Stage

@@ -13,7 +13,7 @@ from harness.experiment.design import EvaluationDesign, VariantDesign, directed
 from harness.experiment.task_choice import Chosen, choose_task, with_task
 from harness.experiment.variants import has_weights, parse_variant
 from harness.measures.heldout import WEIGHINGS
-from harness.reporting.text import slug
+from harness.reporting.safe_text import slug
 from harness.task_kinds import require_fit
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks, stage_result
 from harness.judging.spec import load_judge_spec
 from harness.reporting.ablation_record import Work
+from harness.reporting.finished_reports import export_report
 from harness.reporting.render import ReportFiles
-from harness.reporting.runs import export_report
 from harness.store.artifacts import digest_json
 from harness.store.tracking import StageResult
 from harness.types import Variant

@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.experiment.design import EvaluationDesign, directed
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.plan import plan_evaluation
-from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import look
 from harness.experiment.preparing import prepare_settings
 from harness.experiment.task_choice import of_design, with_task

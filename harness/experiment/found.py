@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.composing import compose
 from harness.errors import InputError
 from harness.experiment.measured_arms import DIVERSITY, value_column
-from harness.reporting.findings import findings_json, index
+from harness.reporting.finding_index import findings_json, index
 from harness.reporting.markdown import plain, table
 from harness.reporting.page import Page, page
 from harness.reporting.render import render_answer

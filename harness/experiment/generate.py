@@ -12,8 +12,8 @@ from harness.experiment.design import DataDesign, DecodingDesign
 from harness.experiment.graph import Builder, Task
 from harness.experiment.judges.costing import plan_replies
 from harness.experiment.kinds import stage_kind
-from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import of_variant, served
 from harness.experiment.preparing import prepare_settings
 from harness.experiment.session import NotStanding, Session

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import parse
-from harness.doors.peers.catalogue import peer, read_peer
+from harness.doors.peers.formats import peer, read_peer
 from harness.doors.peers.peer import Asked, PeerRow, PeerRun
 from harness.doors.text import is_absent, repair_text
 from harness.errors import InputError
@@ -22,7 +22,7 @@ from harness.experiment.matching import By, Matched, match
 from harness.experiment.session import Session
 from harness.experiment.sources import data_file
 from harness.experiment.task_choice import choose_task, with_task
-from harness.reporting.text import slug
+from harness.reporting.safe_text import slug
 from harness.settings import Settings
 from harness.types import Direction
 

@@ -17,8 +17,8 @@ from harness.errors import InputError, ScreentestError, UnavailableError
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.judges.costing import plan_design
 from harness.experiment.kinds import StageKind, stage_kind
-from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import HOUR, Pace, measure_speed, say_effort
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session

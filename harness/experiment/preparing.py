@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, SplitError
 from harness.experiment.kinds import stage_kind
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.seeding import stream
 from harness.store.prepared import read_prompts
 from harness.types import Prompt, Split

@@ -14,8 +14,8 @@ from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.kinds import stage_kind
 from harness.experiment.lineage import OTHER, REFERENCE, Training, pairs_behind, training_of
 from harness.experiment.questions import Question
-from harness.judging.results import ScoredGeneration
-from harness.measures.replies import reply_status
+from harness.judging.scored import ScoredGeneration
+from harness.measures.reply_metrics import reply_status
 from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.record import (
     DataCard,

@@ -12,7 +12,7 @@ from harness.doors import functions
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.experiment.design import VariantDesign
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.models.contracts import asked_system, asked_system_there, kept
 from harness.models.metering import Usage
 from harness.models.quiet import quiet

@@ -5,13 +5,13 @@
 worked example. A judge that compares two replies scores items with an opponent, made by `judged_pairs`.
 """
 
-from harness.judging.build import build_judge, judge_id
 from harness.judging.controls import make_control_set, make_controls, read_controls
 from harness.judging.criterion_files import load_criterion, shipped_criteria
+from harness.judging.judge_builder import build_judge, judge_id
+from harness.judging.judge_protocol import Judge
 from harness.judging.preferences import judged_pairs, pairwise_estimates
-from harness.judging.protocol import Judge
 from harness.judging.qualification import is_self_judging, qualify
-from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
+from harness.judging.scored import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import JudgeSpec, load_judge_spec
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Judges that put a question of their own and read a closed set of answers: what G-Eval and pairwise judges share.
 
-Four steps, each tested by itself: render → call → parse (the reader, `harness.judging.reading`) → aggregate.
+Four steps, each tested by itself: render → call → parse (the reader, `harness.judging.choice_reading`) → aggregate.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging import reasoned, reasoned_reading, remote_reading
+from harness.judging.choice_reading import ExactReader, OptionReader, Reading
 from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
-from harness.judging.protocol import OnProgress
-from harness.judging.reading import ExactReader, OptionReader, Reading
+from harness.judging.judge_protocol import OnProgress
 from harness.judging.reasoned_reading import ExplainingReader, ReasonedReader
 from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
 from harness.models.endpoint.calls import ChatCall

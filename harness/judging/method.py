@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.declarations import declared
 
 if TYPE_CHECKING:
-    from harness.judging.protocol import Judge
+    from harness.judging.judge_protocol import Judge
     from harness.judging.spec import JudgeSpec
     from harness.models.protocol import Capability
 

@@ -15,8 +15,8 @@ from typing import Any, cast, get_args
 
 from harness.doors.answers import part_thinking
 from harness.errors import InputError
+from harness.judging.judge_protocol import Judge
 from harness.judging.preferences import item_values
-from harness.judging.protocol import Judge
 from harness.store.artifacts import digest_json
 from harness.types import JudgedItem, Message, Role, Score
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness import stats
 from harness.composing import compose
 from harness.errors import InputError
-from harness.judging.results import item_id, judged_items
+from harness.judging.scored import item_id, judged_items
 from harness.store.artifacts import digest_json
 from harness.types import NO_REPLY, Estimate, Generation, JudgedItem, Place, PreferredReply, Prompt, Score, ScoreStatus
 

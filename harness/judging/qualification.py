@@ -30,8 +30,8 @@ from harness import stats
 from harness.composing import compose
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
+from harness.judging.judge_protocol import Judge, OnProgress, TaughtJudge
 from harness.judging.preferences import first_position, item_values, position_consistency
-from harness.judging.protocol import Judge, OnProgress, TaughtJudge
 from harness.seeding import stream_of_rows
 from harness.types import ControlItem, ControlResult, Estimate, JudgedItem, Message, Qualification, Score
 

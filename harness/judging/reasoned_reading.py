@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.doors.answers import read_answer, reply_start, token_positions
-from harness.judging.protocol import OnProgress
-from harness.judging.reading import ExactReader, Reading, call_isolating
+from harness.judging.choice_reading import ExactReader, Reading, call_isolating
+from harness.judging.judge_protocol import OnProgress
 from harness.judging.reasoned import AnswerForm, SaidScore, read_said, schema_of
 from harness.judging.remote_reading import (
     PLAIN,

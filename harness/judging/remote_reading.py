@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.doors.answers import listed_tokens, may_think, part_thinking, read_answer, reply_start, token_positions
-from harness.judging.protocol import OnProgress
-from harness.judging.reading import Reading
+from harness.judging.choice_reading import Reading
+from harness.judging.judge_protocol import OnProgress
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.parameters import Prefill, begun
 from harness.models.endpoint.queue import RequestQueue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.measures.measure import Measure
-from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
+from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress, require
 from harness.stats.rows import Floats
 from harness.types import Message, Prompt

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
-from harness.models.rows import Rows, join, select, shared_cache
+from harness.models.cache_rows import Rows, join, select, shared_cache
 from harness.models.sampling import chance, pick
 from harness.types import Decoding, FinishReason
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.doors.templates import bring_system, template_digest
 from harness.errors import InputError
-from harness.models.chat import DIALOGUE_SYSTEM, render
+from harness.models.chat_templates import DIALOGUE_SYSTEM, render
 from harness.types import Adapter, Contract, Quantization
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from harness.errors import ConfigError, InputError
 from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
 from harness.models.batch import Batch, Job, Line, OnToken
-from harness.models.chat import chat_format, render, reply_ids
+from harness.models.cache_rows import is_plain
+from harness.models.chat_templates import chat_format, render, reply_ids
 from harness.models.contracts import render_as_trained, require_template
 from harness.models.decoder import Decoder, Limits, limits_on
 from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
@@ -32,7 +33,6 @@ from harness.models.protocol import (
     as_reply,
 )
 from harness.models.quantization import never_repacked, nf4_config
-from harness.models.rows import is_plain
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
 from harness.models.stops import read_reply, stop_test

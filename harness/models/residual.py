@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.doors.adapters import AdapterFiles
-from harness.doors.adapters.settings import CONVERSION
+from harness.doors.adapters.allowed_settings import CONVERSION
 from harness.errors import InputError
 
 if TYPE_CHECKING:

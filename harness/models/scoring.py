@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
+from harness.models.cache_rows import shared_cache
 from harness.models.protocol import Continuation, ContinuationRequest, OptionProbabilities, OptionRequest
-from harness.models.rows import shared_cache
 from harness.models.tree import Group, Pack, additive, build_groups, build_packs, pack_limit, visibility
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.reporting.ablation_record import AblationRecord, TailRow, TrendRow
 from harness.reporting.figures.curves import band_figures, quantile_figure
 from harness.reporting.figures.svg import Figure
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.numbers import write_count, write_estimate, write_seconds
 from harness.reporting.parts import Heading, Section, Settings, pictures, words
 from harness.reporting.parts import rows as rows_of

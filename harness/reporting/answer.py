@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from harness.reporting.findings import CLAIMS, Index
+from harness.reporting.finding_index import CLAIMS, Index
 from harness.reporting.numbers import write_estimate
 from harness.reporting.record import Measure
+from harness.reporting.safe_text import in_sentence
 from harness.reporting.tables import Cell, Group, Row, Table
-from harness.reporting.text import in_sentence
 from harness.reporting.wording import Statement
 from harness.types import Estimate
 

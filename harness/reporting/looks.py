@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
+from harness.reporting.finished_reports import ANALYSIS
 from harness.reporting.numbers import write_times
-from harness.reporting.runs import ANALYSIS
 from harness.store.artifacts import digest_json
 
 if TYPE_CHECKING:

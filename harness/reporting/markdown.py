@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.reporting.page import Page, observations
 from harness.reporting.record import Sample
+from harness.reporting.safe_text import printable
 from harness.reporting.tables import Cell, Table
-from harness.reporting.text import printable
 from harness.reporting.wording import VERDICT_WORDS, Statement
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.reporting.findings import Index, Named, index
+from harness.reporting.finding_index import Index, Named, index
+from harness.reporting.finished_reports import RECORD, analyses, record_of
 from harness.reporting.markdown import plain
 from harness.reporting.render import read_record
-from harness.reporting.runs import RECORD, analyses, record_of
 from harness.reporting.wording import VERDICT_WORDS, declaration_note, seeds_note, statement
 from harness.types import Adapter, Contract
 

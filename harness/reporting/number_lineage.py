@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.reporting.findings import find, index
-from harness.reporting.runs import record_of
+from harness.reporting.finding_index import find, index
+from harness.reporting.finished_reports import record_of
 from harness.store.artifacts import digest_file
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.reporting import provenance as origins
+from harness.reporting import provenance_tables as origins
 from harness.reporting.ablation_page import ablation_sections, training_bands
 from harness.reporting.answer import answer, claims_line, overview_table
 from harness.reporting.figures.controls import controls_plot
@@ -16,7 +16,7 @@ from harness.reporting.figures.forest import forest_plot
 from harness.reporting.figures.overview import overview
 from harness.reporting.figures.strips import strip_plot
 from harness.reporting.figures.svg import Figure
-from harness.reporting.findings import Index, index
+from harness.reporting.finding_index import Index, index
 from harness.reporting.numbers import write_count, write_date, write_observation
 from harness.reporting.parts import (
     Claims,

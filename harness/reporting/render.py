@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.reporting.findings import absences_json, findings_json
+from harness.reporting.finding_index import absences_json, findings_json
 from harness.reporting.markdown import comment, markdown
 from harness.reporting.page import N_OPEN_SAMPLES, Page, observations, page
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
-from harness.reporting.text import printable
+from harness.reporting.safe_text import printable
 from harness.store.artifacts import from_json, read_json, to_json
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.reporting.findings import Index, Named
+from harness.reporting.finding_index import Index, Named
 from harness.reporting.numbers import Written, write_estimate, write_level, write_smallest_effect
 from harness.reporting.record import JudgeRow, Measure
-from harness.reporting.text import slug
+from harness.reporting.safe_text import slug
 from harness.reporting.wording import VERDICT_WORDS, statement
 from harness.types import Estimate, Grain, Qualification, QualificationStatus, VerdictLabel
 

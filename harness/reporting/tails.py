@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from harness.reporting.ablation_record import TailRow
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.numbers import write_estimate
-from harness.reporting.text import in_sentence
+from harness.reporting.safe_text import in_sentence
 
 MORE = {  # by whether the asymmetry is above 0, and the low tail falls or the peak rises at all
     (True, True): "cuts the low tail more than it lifts the peak",

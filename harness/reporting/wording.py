@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.reporting.findings import CLAIMS, Index, Named
+from harness.reporting.finding_index import CLAIMS, Index, Named
 from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect, write_times
-from harness.reporting.text import in_sentence
+from harness.reporting.safe_text import in_sentence
 from harness.types import Absence, Finding, VerdictLabel
 
 VERDICT_WORDS: dict[VerdictLabel, str] = {

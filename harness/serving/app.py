@@ -18,22 +18,22 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from harness.errors import InputError
-from harness.models.chat import reply_ids
+from harness.models.chat_templates import reply_ids
 from harness.models.contracts import own_system, render_as_trained
 from harness.models.local import LocalModel
 from harness.models.stops import decode
+from harness.serving.api_schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList, Sampling, Strict
+from harness.serving.batching import Ask, Engine
 from harness.serving.completions import Completion, CompletionRequest, TextAnswer, prompt_tokens
 from harness.serving.completions import whole as whole_text
-from harness.serving.engine import Ask, Engine
-from harness.serving.errors import ApiError, bad_request, internal, of_validation, unknown_model
+from harness.serving.error_answers import ApiError, bad_request, internal, of_validation, unknown_model
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog
+from harness.serving.model_names import Served, Variants
 from harness.serving.openapi import CHAT, COMPLETIONS, KNOWN_ERRORS, RESPONSES, describe
-from harness.serving.replies import Answer
+from harness.serving.reply_chunks import Answer
 from harness.serving.responses import ResponseAnswer, ResponsesRequest
-from harness.serving.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList, Sampling, Strict
 from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
-from harness.serving.variants import Served, Variants
 from harness.store.artifacts import digest_json
 from harness.types import Adapter, Decoding
 

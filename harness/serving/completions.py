@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from harness.models.batch import Likelihood
-from harness.serving.engine import Piece
-from harness.serving.errors import ApiError, bad_request
-from harness.serving.replies import Answer, Ended
-from harness.serving.schema import MAX_REPLIES, MAX_TOP_LOGPROBS, Sampling, Usage
-from harness.serving.text import token_bytes
+from harness.serving.api_schema import MAX_REPLIES, MAX_TOP_LOGPROBS, Sampling, Usage
+from harness.serving.batching import Piece
+from harness.serving.detokenizing import token_bytes
+from harness.serving.error_answers import ApiError, bad_request
+from harness.serving.reply_chunks import Answer, Ended
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

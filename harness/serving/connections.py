@@ -20,7 +20,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from harness.serving.errors import ApiError, crowded, not_http, timed_out
+from harness.serving.error_answers import ApiError, crowded, not_http, timed_out
 from harness.serving.limits import ServingLimits
 from harness.serving.logs import Refusals
 

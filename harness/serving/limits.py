@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
-from harness.serving.errors import too_many, wrong_key
+from harness.serving.error_answers import too_many, wrong_key
 
 KEY_VARIABLE = "SCREENTEST_API_KEY"
 _MOST_CLIENTS = 10_000  # whose requests are counted at once

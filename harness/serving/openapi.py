@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from harness.serving.api_schema import ChatChunk, ChatRequest, ErrorBody
 from harness.serving.completions import CompletionRequest
 from harness.serving.responses import ResponsesRequest
-from harness.serving.schema import ChatChunk, ChatRequest, ErrorBody
 
 _REF = "#/components/schemas/{model}"
 _ERRORS: dict[int | str, dict[str, Any]] = {

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.serving.engine import Piece
-from harness.serving.errors import ApiError
-from harness.serving.replies import Answer
-from harness.serving.schema import ChatRequest, ChatTurn, Label, NoItems, StreamOptions, Strict, TextPart
+from harness.serving.api_schema import ChatRequest, ChatTurn, Label, NoItems, StreamOptions, Strict, TextPart
+from harness.serving.batching import Piece
+from harness.serving.error_answers import ApiError
+from harness.serving.reply_chunks import Answer
 
 
 class InputPart(Strict):

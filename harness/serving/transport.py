@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from harness.serving.errors import ApiError, bad_request, too_large
+from harness.serving.error_answers import ApiError, bad_request, too_large
 from harness.serving.logs import ID_HEADER, RequestLog, RequestRecord, request_id
 
 Result = TypeVar("Result")

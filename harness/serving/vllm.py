@@ -18,7 +18,7 @@ from harness.models.bases import base_folder, load_tokenizer
 from harness.models.contracts import own_template
 from harness.models.embedded import EMBEDDED
 from harness.serving.limits import KEY_VARIABLE, ServingLimits
-from harness.serving.variants import BASE
+from harness.serving.model_names import BASE
 from harness.store.artifacts import digest_json
 from harness.types import Adapter, BaseModel
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from harness.stats.ppi import PoweredMean, powered_mean
     from harness.stats.proportions import proportion_estimate, wilson_interval, within_range
     from harness.stats.quantiles import quantile_estimate
-    from harness.stats.results import TestResult
+    from harness.stats.outcomes import TestResult
     from harness.stats.sequential import Advice, BettingSequence, Look
     from harness.stats.signflip import is_reachable, require_reachable, sign_flip
     from harness.stats.tail import QuantileContrast, TailAsymmetry, quantile_contrasts, tail_asymmetry

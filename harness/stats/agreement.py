@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.results import fisher_estimate
+from harness.stats.outcomes import fisher_estimate
 from harness.stats.rows import (
     Coded,
     Floats,

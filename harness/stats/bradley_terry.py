@@ -27,7 +27,7 @@ from harness.errors import InputError
 from harness.stats.crossed import panel_claim, parts_of_cells, spread_of
 from harness.stats.davidson import Cells, design_matrix, information_matrix, maximise, outcome_probabilities, tabulate
 from harness.stats.intervals import t_interval
-from harness.stats.results import ONE_CLUSTER, TestResult, t_test
+from harness.stats.outcomes import ONE_CLUSTER, TestResult, t_test
 from harness.stats.rows import Coded, Floats, check_level
 from harness.stats.votes import RIGHT, TIE, Votes
 from harness.types import Estimate

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
+from harness.stats.outcomes import fisher_estimate
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
-from harness.stats.results import fisher_estimate
 from harness.stats.rows import (
     Coded,
     Floats,

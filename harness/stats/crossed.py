@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.stats.intervals import t_interval, t_p_value, t_quantile
+from harness.stats.outcomes import TestResult
 from harness.stats.paired import contrast_of_differences, cr2_variance
 from harness.stats.proportions import share_estimate
-from harness.stats.results import TestResult
 from harness.stats.rows import (
     ClusterSums,
     Coded,

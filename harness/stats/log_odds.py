@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import t_interval
-from harness.stats.results import ONE_CLUSTER
+from harness.stats.outcomes import ONE_CLUSTER
 from harness.stats.rows import Labels, check_level, check_same_length, check_values, code_labels, join_notes
 from harness.types import Estimate
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.stats.intervals import t_interval
+from harness.stats.outcomes import ONE_CLUSTER
 from harness.stats.paired import cr2_variance, is_constant
-from harness.stats.results import ONE_CLUSTER
 from harness.stats.rows import (
     ClusterSums,
     Floats,

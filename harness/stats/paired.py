@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.stats.intervals import t_interval, t_p_value
-from harness.stats.results import ONE_CLUSTER, TestResult
+from harness.stats.outcomes import ONE_CLUSTER, TestResult
 from harness.stats.rows import (
     ClusterSums,
     Labels,

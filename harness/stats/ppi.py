@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import t_interval
-from harness.stats.results import ONE_CLUSTER, TestResult, t_test
+from harness.stats.outcomes import ONE_CLUSTER, TestResult, t_test
 from harness.stats.rows import (
     Coded,
     Codes,

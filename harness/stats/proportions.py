@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import Interval, share_interval, t_quantile
+from harness.stats.outcomes import ONE_CLUSTER
 from harness.stats.paired import cr2_variance, is_constant
-from harness.stats.results import ONE_CLUSTER
 from harness.stats.rows import (
     Labels,
     check_level,

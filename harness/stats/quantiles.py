@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import share_interval
+from harness.stats.outcomes import ONE_CLUSTER
 from harness.stats.paired import cr2_variance
-from harness.stats.results import ONE_CLUSTER
 from harness.stats.rows import (
     Floats,
     Labels,

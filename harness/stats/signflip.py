@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import InputError
+from harness.stats.outcomes import TestResult
 from harness.stats.paired import paired_contrast
-from harness.stats.results import TestResult
 from harness.stats.rows import (
     Floats,
     Labels,

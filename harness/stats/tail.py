@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from harness.errors import InputError
+from harness.stats.outcomes import TestResult
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
 from harness.stats.quantiles import check_probability, quantile_of_sorted
-from harness.stats.results import TestResult
 from harness.stats.rows import (
     Codes,
     Floats,

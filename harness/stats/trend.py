@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from harness.errors import InputError
+from harness.stats.outcomes import TestResult
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
-from harness.stats.results import TestResult
 from harness.stats.rows import Floats, Labels, check_count, check_level, check_same_length, check_values, code_labels
 from harness.types import Estimate
 

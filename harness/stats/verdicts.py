@@ -27,8 +27,8 @@ from numpy.typing import ArrayLike
 
 from harness.errors import InputError
 from harness.stats.intervals import Interval, t_interval, t_quantile
+from harness.stats.outcomes import TestResult
 from harness.stats.quantiles import quantile_of_sorted
-from harness.stats.results import TestResult
 from harness.stats.rows import Floats, check_level, check_positive, check_values
 from harness.types import Direction, Estimate, SmallestEffect, Verdict, VerdictLabel
 

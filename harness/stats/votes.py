@@ -14,8 +14,8 @@ from scipy import special
 from harness.errors import InputError
 from harness.stats.crossed import crossed_share, panel_claim
 from harness.stats.intervals import t_p_value
+from harness.stats.outcomes import TestResult
 from harness.stats.proportions import proportion_estimate, wilson_interval
-from harness.stats.results import TestResult
 from harness.stats.rows import (
     Coded,
     Codes,

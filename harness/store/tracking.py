@@ -20,9 +20,9 @@ from typing import Any
 from harness.errors import InputError, UnavailableError
 from harness.settings import Settings
 from harness.store.artifacts import digest_json, flatten, write_manifest
-from harness.store.experiments import experiment_id, inherited_run
 from harness.store.fetching import fetch_once, local_folder, locked, reaching
 from harness.store.intact import what_changed
+from harness.store.mlflow_experiments import experiment_id, inherited_run
 from harness.store.opening import open_mlflow
 from harness.store.provenance import git_commit, maker, versions
 from harness.store.runs import RunInfo as RunInfo

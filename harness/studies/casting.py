@@ -30,7 +30,7 @@ from harness.studies.refusals import (
     TakenOverError,
     TooManySkipsError,
 )
-from harness.studies.schema import items, ratings, shows, slots, studies
+from harness.studies.sql_schema import items, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import VoteVerdict
 

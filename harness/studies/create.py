@@ -19,10 +19,10 @@ from harness.judging.criterion_files import load_criterion
 from harness.seeding import stream
 from harness.stats import votes_power, votes_sample_size
 from harness.studies.corrected import POPULATION
-from harness.studies.design import StudyDesign, TargetDesign
 from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
-from harness.studies.sources import Source, load_source
+from harness.studies.reply_sources import Source, load_source
 from harness.studies.studies import LEFT_OUT, SILENT, Created, NewStudy, create_study
+from harness.studies.study_design import StudyDesign, TargetDesign
 from harness.types import Prompt
 
 CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read

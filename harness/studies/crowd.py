@@ -16,11 +16,11 @@ from sqlalchemy import Connection, Engine, case, func, insert, select, update
 from harness.doors.text import repair_text
 from harness.seeding import derive, stream
 from harness.store.database import writing
-from harness.studies.design import CrowdDesign
 from harness.studies.links import Entrant, OpenLink, enter, hash_token
 from harness.studies.refusals import CrowdFullError, InvalidRatingError, StudyClosedError, UnknownLinkError
-from harness.studies.schema import items, raters, ratings, slots, studies
+from harness.studies.sql_schema import items, raters, ratings, slots, studies
 from harness.studies.studies import Clock, new_slot_id
+from harness.studies.study_design import CrowdDesign
 
 STEP = 10  # between the places of two main items: checks stand between them
 MAX_WORDS = 500  # of what a person or the site that sent them says

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.stats import proportion_estimate, repeatability
-from harness.studies.design import ExclusionDesign
 from harness.studies.items import HUMAN
 from harness.studies.rating_rows import RatedSlot
 from harness.studies.studies import Study
+from harness.studies.study_design import ExclusionDesign
 from harness.types import Estimate
 
 

@@ -17,11 +17,11 @@ from harness.seeding import derive
 from harness.store.database import writing
 from harness.studies.corrected import POPULATION
 from harness.studies.create import main_items, sample_order
-from harness.studies.design import StudyDesign
 from harness.studies.items import StudyItem
-from harness.studies.schema import items, raters, ratings, slots, studies
-from harness.studies.sources import load_source
+from harness.studies.reply_sources import load_source
+from harness.studies.sql_schema import items, raters, ratings, slots, studies
 from harness.studies.studies import Clock, Study, append_items, find_study
+from harness.studies.study_design import StudyDesign
 
 ADDED = "added"  # in a study's provenance
 

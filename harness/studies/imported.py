@@ -20,10 +20,9 @@ from harness.errors import CorpusError, InputError
 from harness.store.artifacts import digest_file
 from harness.store.database import writing
 from harness.studies.corrected import POPULATION
-from harness.studies.design import ExclusionDesign, PanelDesign, SourceDesign, StudyDesign, TargetDesign
 from harness.studies.items import ItemReply, StudyItem, check_items
 from harness.studies.links import mint
-from harness.studies.schema import ratings, slots
+from harness.studies.sql_schema import ratings, slots
 from harness.studies.studies import (
     LABELS,
     Clock,
@@ -36,6 +35,7 @@ from harness.studies.studies import (
     list_studies,
     new_slot_id,
 )
+from harness.studies.study_design import ExclusionDesign, PanelDesign, SourceDesign, StudyDesign, TargetDesign
 from harness.types import Criterion, Message
 
 ITEMS = "items"  # in an imported study's provenance: item id -> prompt id, variant

@@ -15,7 +15,7 @@ from harness.errors import CorpusError, InputError
 from harness.experiment.measured_arms import SCORES
 from harness.experiment.session import OnProgress, Session
 from harness.judging.reasoned import AnswerForm, read_said
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.store.artifacts import digest_file, digest_json, write_parquet
 from harness.store.tracking import Stage, StageResult
 from harness.studies.imported import ITEMS, REPLY

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.errors import InputError
 from harness.seeding import derive, stream
-from harness.studies.design import StudyKind
+from harness.studies.study_design import StudyKind
 from harness.types import Message
 
 Purpose = Literal["main", "attention", "practice"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from harness.studies.links import Entrant
-from harness.studies.schema import raters, slots
+from harness.studies.sql_schema import raters, slots
 from harness.studies.studies import new_slot_id
 
 # A part of queries: the id of the first slot in the order of `rater` that still waits.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Executable, bindparam, select, update
 
 from harness.errors import ConfigError
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
-from harness.studies.schema import raters, studies
+from harness.studies.sql_schema import raters, studies
 
 JOIN = "join"  # of a crowd's open link
 OWNER_VARIABLE = "SCREENTEST_OWNER_SECRET"

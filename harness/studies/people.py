@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from harness.errors import InputError
-from harness.studies.design import CrowdDesign
 from harness.studies.exclusion import rater_qualities
 from harness.studies.rating_rows import read_rows
-from harness.studies.schema import raters
+from harness.studies.sql_schema import raters
 from harness.studies.studies import Study
+from harness.studies.study_design import CrowdDesign
 
 SITES = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID", "workerId", "assignmentId", "hitId")
 _COLUMNS = (

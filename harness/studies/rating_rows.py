@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, select
 
 from harness.composing import compose
+from harness.studies.item_schedule import SlotKind
 from harness.studies.items import ItemReply, shown_order
-from harness.studies.schedule import SlotKind
-from harness.studies.schema import items, raters, ratings, slots
+from harness.studies.sql_schema import items, raters, ratings, slots
 from harness.studies.studies import Study, stored_item
 from harness.types import Message, Rating
 

@@ -32,7 +32,7 @@ from harness.studies.exclusion import RaterQuality, excluded_raters, left_share,
 from harness.studies.marks import Agreement, MarkResult, mark_agreement, mark_results, vote_agreement
 from harness.studies.rankings import as_pairs
 from harness.studies.rating_rows import RatedSlot, counted, panel, read_rows
-from harness.studies.schema import items
+from harness.studies.sql_schema import items
 from harness.studies.studies import Study
 from harness.studies.tally import Tally, tally
 from harness.types import Estimate

@@ -17,14 +17,14 @@ from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func,
 from harness.store.artifacts import from_json
 from harness.store.database import writing
 from harness.studies.crowd import draw_next, standing
-from harness.studies.design import CrowdDesign, StudyDesign, StudyKind
 from harness.studies.items import shown_order
 from harness.studies.leases import DUE, lease, take_over
 from harness.studies.links import Entrant, enter, hash_token
 from harness.studies.rankings import ranks_asked
 from harness.studies.refusals import NotAssignedError
-from harness.studies.schema import items, raters, ratings, shows, slots, studies
+from harness.studies.sql_schema import items, raters, ratings, shows, slots, studies
 from harness.studies.studies import Clock
+from harness.studies.study_design import CrowdDesign, StudyDesign, StudyKind
 from harness.types import Criterion
 
 MIN_TIMED = 3  # ratings before a time left is told

@@ -17,12 +17,12 @@ from harness.errors import InputError
 from harness.seeding import derive
 from harness.store.artifacts import from_json, to_json
 from harness.store.database import writing
-from harness.studies.design import StudyDesign, StudyKind
+from harness.studies.item_schedule import PlannedItem, Schedule, draw_schedule
 from harness.studies.items import StudyItem, check_items
 from harness.studies.links import TOKEN_BYTES, Link, OpenLink, hash_token, mint
-from harness.studies.schedule import PlannedItem, Schedule, draw_schedule
-from harness.studies.schema import items as items_table
-from harness.studies.schema import raters, slots, studies
+from harness.studies.sql_schema import items as items_table
+from harness.studies.sql_schema import raters, slots, studies
+from harness.studies.study_design import StudyDesign, StudyKind
 from harness.types import Criterion, Split
 
 Clock = Callable[[], float]  # seconds since 1970, UTC

@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from harness.errors import InputError
 from harness.experiment.measured_arms import SCORES
 from harness.experiment.session import OnProgress, Session
-from harness.judging.results import ScoredGeneration
-from harness.reporting.runs import record_of
+from harness.judging.scored import ScoredGeneration
+from harness.reporting.finished_reports import record_of
 from harness.store.artifacts import digest_json, from_json, read_json, read_manifest, read_parquet, to_json, write_json
 from harness.store.tracking import Stage, StageResult
 from harness.studies.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts

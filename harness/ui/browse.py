@@ -8,9 +8,9 @@ from types import MappingProxyType
 import streamlit as st
 
 from harness.errors import ScreentestError
+from harness.reporting.finished_reports import analyses, record_of
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
-from harness.reporting.runs import analyses, record_of
 from harness.store.tracking import Tracking
 from harness.studies.serving import SceneLine
 from harness.ui.drawing import draw_scene, inert

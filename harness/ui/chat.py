@@ -19,9 +19,9 @@ from harness.reporting.numbers import write_count
 from harness.store.tracking import Tracking
 from harness.studies.serving import SceneLine
 from harness.types import Message, Prompt
+from harness.ui.chat_pairs import Pair, make_pair, study_of
 from harness.ui.drawing import draw_line, draw_scene, inert
 from harness.ui.frame import store
-from harness.ui.pairs import Pair, make_pair, study_of
 from harness.ui.scenes import SCENE, Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
 

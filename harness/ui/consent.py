@@ -7,7 +7,7 @@ import streamlit as st
 from harness.studies.crowd import MAX_WORDS, agree
 from harness.studies.serving import CrowdWelcome
 from harness.ui.frame import accompany, letter, store
-from harness.ui.words import speak, spoken_language, t
+from harness.ui.translations import speak, spoken_language, t
 
 NOT_SAID = "I would rather not say"
 TITLE = "Before you begin"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from harness.studies.serving import RatingTask, Scale, SceneLine, TaskProgress
-from harness.ui.words import t
+from harness.ui.translations import t
 
 # Bidirectional embeddings, overrides and isolates: they could turn the words around them. Letters of any script stay.
 _TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])

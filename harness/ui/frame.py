@@ -11,7 +11,7 @@ import streamlit as st
 
 from harness.settings import Settings
 from harness.store.database import open_database
-from harness.ui.words import spoken_language, t
+from harness.ui.translations import spoken_language, t
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.reporting.record import SampleScore
 from harness.store.artifacts import read_parquet
 from harness.studies.exclusion import excluded_raters, rater_qualities
 from harness.studies.rankings import as_pairs
 from harness.studies.rating_rows import counted, read_rows
-from harness.studies.schema import items, studies
+from harness.studies.sql_schema import items, studies
 from harness.studies.studies import find_study
 from harness.types import Generation, Message, Prompt
 

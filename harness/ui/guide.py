@@ -7,7 +7,7 @@ from html import escape
 
 from harness.studies.serving import Welcome
 from harness.ui.drawing import ENDS, inert
-from harness.ui.words import t
+from harness.ui.translations import t
 
 _VOTE_KEYS = (
     ("1", "reply 1 is better"),

@@ -14,8 +14,8 @@ from harness.ui.consent import choose_language, show_consent, show_instructions
 from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, inert, spoken
 from harness.ui.frame import accompany, dress, letter, store
 from harness.ui.guide import draw_guide
-from harness.ui.verdicts import ask_marks, ask_ranking, ask_reason, ask_verdict
-from harness.ui.words import speak, spoken_language, t
+from harness.ui.translations import speak, spoken_language, t
+from harness.ui.vote_buttons import ask_marks, ask_ranking, ask_reason, ask_verdict
 
 THANKS = (
     "What it was for: computer programs wrote most of these replies. Together with what others said, your ratings show "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from harness.errors import ScreentestError
-from harness.reporting.runs import analyses, record_of
+from harness.reporting.finished_reports import analyses, record_of
 from harness.store.tracking import RunInfo, Tracking
 
 PAGE_HEIGHT = 1400  # pixels; the report scrolls inside

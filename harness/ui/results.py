@@ -19,8 +19,8 @@ from harness.studies.tally import PromptVotes
 from harness.types import Estimate, Grain
 from harness.ui.drawing import inert
 from harness.ui.frame import store
+from harness.ui.html_tables import draw_table
 from harness.ui.picture import draw_votes
-from harness.ui.tables import draw_table
 
 REFRESH_SECONDS = 15
 NONE_YET = "none yet"

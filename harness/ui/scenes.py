@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.reporting.runs import analyses, record_of
+from harness.reporting.finished_reports import analyses, record_of
 from harness.store.artifacts import read_parquet
 from harness.store.prepared import read_summary
 from harness.task_kinds import DIALOGUE, TASKS

@@ -11,7 +11,7 @@ import httpx
 
 from harness.doors.answers import OPENING, content_text
 from harness.errors import UnavailableError
-from harness.models.chat import chat_messages, render
+from harness.models.chat_templates import chat_messages, render
 from harness.models.contracts import asked_system, asked_system_there
 from harness.models.endpoint.connecting import list_models, open_client, read_key, told
 from harness.types import Adapter, Decoding, Message
@@ -142,7 +142,7 @@ class LocalSpeakers:
         """The next line, piece by piece."""
         from harness.models.protocol import ReplyRequest
         from harness.models.stops import begins_thinking
-        from harness.serving.text import ReplyText
+        from harness.serving.detokenizing import ReplyText
 
         decoding = Decoding(max_new_tokens=n_tokens, seed=seed)
         text = ReplyText(self._model.tokenizer, decoding.stop)

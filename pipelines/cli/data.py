@@ -95,7 +95,7 @@ def _account(made: Conversion) -> list[str]:
 def _seen_by(base: str, made: Conversion) -> Iterator[str]:
     """The first row through the base's chat template, which is loaded only to be shown."""
     from harness.models.bases import load_tokenizer, resolve_base
-    from harness.models.chat import chat_messages, render
+    from harness.models.chat_templates import chat_messages, render
 
     tokenizer = load_tokenizer(resolve_base(base))
     own = [m.content for m in made.first if m.role == "system"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from harness.doors.peers.catalogue import FORMATS
+from harness.doors.peers.formats import FORMATS
 from pipelines.cli.options import ForceOption, SeedOption, TaskOption
 from pipelines.cli.outcome import GateOption
 from pipelines.cli.presenter import Result, Table, presented

@@ -90,7 +90,7 @@ def experiment(
     besides: dict[str, Any],
 ) -> Result:
     """Any finished experiment; the keys are an interface that others script against."""
-    from harness.reporting.findings import absences_json, findings_json
+    from harness.reporting.finding_index import absences_json, findings_json
 
     return Result(
         data={
@@ -127,7 +127,7 @@ def verdicts(record: ReportRecord) -> Table:
 
 
 def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
-    from harness.reporting.findings import index
+    from harness.reporting.finding_index import index
 
     indexed = index(record)
     for named in indexed.of_contrasts():

@@ -68,9 +68,9 @@ def build(
     """
     from harness.config import parse
     from pipelines.cli.session import checks, open_session, say_spent
-    from pipelines.preferences.build import PairsConfig
+    from pipelines.preferences.pair_builder import PairsConfig
+    from pipelines.preferences.pair_stages import pairs_stage, parent_of_name, prepared_for
     from pipelines.preferences.preflight import look_at_pairs
-    from pipelines.preferences.stages import pairs_stage, parent_of_name, prepared_for
 
     said: dict[str, Any] = {
         "method": method, "n_pairs": n, "n_candidates": candidates if method == "judge" else 1,
@@ -103,7 +103,7 @@ def import_(
 ) -> Result:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
     from pipelines.cli.session import open_session
-    from pipelines.preferences.stages import import_stage, parent_of_name, prepared_for
+    from pipelines.preferences.pair_stages import import_stage, parent_of_name, prepared_for
 
     session = open_session(force=force)
     prepared = prepared_for(session, parent_of_name(session, parent), corpus=corpus, seed=split_seed, limit=limit)
@@ -119,7 +119,7 @@ def audit(
 ) -> Result:
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
     from pipelines.cli.session import open_session
-    from pipelines.preferences.stages import audit_of
+    from pipelines.preferences.pair_stages import audit_of
 
     found = audit_of(open_session(), pairs)
     return Result(data=found, shown=_shown(found))
@@ -128,8 +128,8 @@ def audit(
 def _made(stage: StageResult, *, out: Path | None) -> Result:
     from harness.store.artifacts import from_json, read_json
     from pipelines.preferences.audit import PairAudit
-    from pipelines.preferences.build import read_pairs_summary
-    from pipelines.preferences.files import PAIRS
+    from pipelines.preferences.pair_builder import read_pairs_summary
+    from pipelines.preferences.pair_files import PAIRS
 
     summary = read_pairs_summary(stage.folder)
     found = from_json(PairAudit, read_json(stage.folder / "audit.json"))

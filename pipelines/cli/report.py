@@ -37,8 +37,8 @@ def report(
 
         screentest report latest --format github | gh pr comment --body-file -
     """
+    from harness.reporting.finished_reports import export_report, record_of
     from harness.reporting.render import render_comment
-    from harness.reporting.runs import export_report, record_of
     from harness.store.tracking import Tracking
 
     tracking = Tracking()

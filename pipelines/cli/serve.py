@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.serving.limits import ServingLimits
-    from harness.serving.variants import Variants
+    from harness.serving.model_names import Variants
 
 # What vLLM has no setting for, or one of its own that means something else.
 _LOCAL_ONLY = ("queue", "per_minute", "max_connections", "timeout", "grace", "quantization", "log_text")
@@ -79,7 +79,7 @@ def serve(
     from harness.models.contracts import told
     from harness.serving.limits import ServingLimits
     from harness.serving.logs import RequestLog
-    from harness.serving.variants import BASE, Variants
+    from harness.serving.model_names import BASE, Variants
     from harness.store.tracking import Tracking
 
     if show and engine != "vllm":

@@ -16,7 +16,7 @@ from pipelines.cli.presenter import UNKNOWN, Result, Table
 
 if TYPE_CHECKING:
     from harness.experiment.judges.spending import Planned
-    from harness.experiment.planning.checks import Preflight
+    from harness.experiment.planning.preflight_table import Preflight
 
 
 def say_gpu_trouble() -> None:

@@ -14,7 +14,7 @@ from pipelines.cli.presenter import Result, presented
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from harness.experiment.planning.checks import Preflight
+    from harness.experiment.planning.preflight_table import Preflight
     from harness.studies.links import Link
     from harness.studies.studies import NewStudy
 
@@ -76,7 +76,7 @@ def add(
 
 def _checked(study: NewStudy) -> Preflight:
     """What a study would ask of people."""
-    from harness.experiment.planning.checks import Preflight
+    from harness.experiment.planning.preflight_table import Preflight
     from harness.studies.studies import require_free
 
     found, panel = Preflight(), study.design.panel

@@ -3,8 +3,8 @@
 A chat template writes a conversation as fixed pieces around the texts: what stands before the first turn, openings and
 closings of turns, what stands before the reply. Control tokens in these pieces keep the tokenizer from merging across
 them, so a window is pieces and texts put side by side. Whether that holds for a tokenizer is not assumed: `fit_windows`
-compares every kind of seam in the corpus with `harness.models.chat.render`, and where anything differs the slow exact
-way (`RenderedWindows`) takes over.
+compares every kind of seam in the corpus with `harness.models.chat_templates.render`, and where anything differs the
+slow exact way (`RenderedWindows`) takes over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.doors.templates import control, write
 from harness.errors import InputError
-from harness.models.chat import chat_format, chat_messages, neutralise, render, reply_ids
+from harness.models.chat_templates import chat_format, chat_messages, neutralise, render, reply_ids
 from harness.types import Message, Progress
 from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows, roles_of
 

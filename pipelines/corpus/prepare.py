@@ -26,16 +26,16 @@ from harness.doors.templates import chat_format
 from harness.errors import InputError
 from harness.experiment.session import OnProgress, Session
 from harness.models.bases import adaptation_of, asked_digest, load_tokenizer, resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.store.artifacts import write_json
 from harness.store.prepared import PrepareSummary, SplitSummary, Written
 from harness.store.tracking import Stage, StageResult
 from harness.types import SPLITS, Progress, Split
 from pipelines.corpus.blocks import Fitted, fit_windows
 from pipelines.corpus.corpus import Corpus, ReplyRule
+from pipelines.corpus.cut_scenes import with_scenes_joined
 from pipelines.corpus.duplicates import Duplicate, Rule, describe, find_duplicates
 from pipelines.corpus.reading import read_corpus
-from pipelines.corpus.scenes import with_scenes_joined
 from pipelines.corpus.splits import Splits, split_corpus, whole_corpus, with_clusters_to_resample
 from pipelines.corpus.turns import NO_REPLY, Turns, Windows, limited, turns_of, windows_of
 from pipelines.corpus.windows import WindowWriter

@@ -19,7 +19,7 @@ from harness.seeding import uniform
 from harness.store.prepared import ClusterUnit
 from harness.types import SPLITS, Split
 from pipelines.corpus.corpus import Corpus
-from pipelines.corpus.scenes import scenes
+from pipelines.corpus.cut_scenes import scenes
 
 MIN_FILMS = 6  # below it a film is too coarse a cluster: conversations take its place
 MIN_VERDICT_CLUSTERS = 10  # below it TEST supports no verdict

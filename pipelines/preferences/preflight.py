@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.experiment.judges.costing import CHARACTERS_PER_TOKEN, plan_scores
 from harness.experiment.judges.spending import Planned
-from harness.experiment.planning.checks import Preflight
 from harness.experiment.planning.pace import measure_speed
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import NotStanding, Session
 from harness.judging.spec import load_judge_spec
@@ -16,8 +16,8 @@ from harness.reporting.numbers import write_count
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Adapter, JudgedItem, Prompt
-from pipelines.preferences.build import PairsConfig, candidates_of
-from pipelines.preferences.stages import pairs_stage
+from pipelines.preferences.pair_builder import PairsConfig, candidates_of
+from pipelines.preferences.pair_stages import pairs_stage
 
 
 def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResult, parent: Adapter) -> Preflight:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from harness.errors import ConfigError
 from harness.experiment.lineage import OTHER, REFERENCE
 from harness.judging.preferences import item_values
-from harness.judging.results import item_id, judged_items
+from harness.judging.scored import item_id, judged_items
 from harness.seeding import derive
 from harness.store.artifacts import digest_json
 from harness.types import Candidate, Generation, JudgedItem, Progress, Prompt
 from pipelines.corpus.duplicates import words
 
 if TYPE_CHECKING:
-    from harness.judging.protocol import Judge
+    from harness.judging.judge_protocol import Judge
 
 
 Ranked = tuple[float, Generation]  # in the ranker's units

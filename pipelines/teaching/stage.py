@@ -10,7 +10,7 @@ from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.judging.learned import features
 from harness.judging.learned.head import save
-from harness.judging.learned.registry import HEAD_FOLDER, publish_head
+from harness.judging.learned.head_registry import HEAD_FOLDER, publish_head
 from harness.store.artifacts import write_json
 from harness.store.prepared import read_summary
 from harness.store.tracking import Stage, StageResult

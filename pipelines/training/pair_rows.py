@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.models.chat import ChatMessage, chat_messages, render, reply_ids
+from harness.models.chat_templates import ChatMessage, chat_messages, render, reply_ids
 from harness.models.tree import additive, build_packs, visibility
 from harness.types import PreferencePair
 from pipelines.training.preference_loss import token_weights

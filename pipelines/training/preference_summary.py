@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.types import Adapter
-from pipelines.preferences.plan import PairPlan
+from pipelines.preferences.training_order import PairPlan
 from pipelines.training.history import best_step, validations
 from pipelines.training.preference_trainer import HeldoutPairs
 from pipelines.training.reference import ReferenceIdentity

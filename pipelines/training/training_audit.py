@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.experiment.lineage import Training, pairs_behind, training_of, windows_behind
 from harness.models.bases import load_tokenizer
-from harness.models.chat import chat_messages, render
+from harness.models.chat_templates import chat_messages, render
 from harness.models.contracts import kept, own_system
 from harness.reporting.record import AuditRow
 from harness.store.artifacts import digest_json, read_json
@@ -18,8 +18,8 @@ from harness.store.prepared import iter_prompts
 from harness.store.tracking import StageResult, Tracking
 from harness.types import Adapter, Variant
 from pipelines.corpus.windows import read_examples
-from pipelines.preferences.files import read_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out
+from pipelines.preferences.pair_files import read_pairs
 from pipelines.training.adapter_files import WEIGHTS
 
 N_ASKED = 32  # training windows whose prompts are rendered again

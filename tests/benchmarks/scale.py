@@ -35,7 +35,7 @@ def make(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from harness.judging.results import ScoredGeneration
+    from harness.judging.scored import ScoredGeneration
     from harness.store.artifacts import _arrow_schema, write_json, write_manifest
     from harness.types import Generation
 
@@ -133,7 +133,7 @@ def analyse(folder: Path) -> dict[str, Any]:
     from harness.experiment.session import Session
     from harness.models.memory import peak_bytes
     from harness.reporting.ablation_record import Work
-    from harness.reporting.runs import RECORD
+    from harness.reporting.finished_reports import RECORD
     from harness.settings import Settings
     from harness.store.tracking import Tracking
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.judging import build_judge, load_judge_spec
 from harness.judging.controls import reviewed_contradictions
-from harness.judging.protocol import Judge
+from harness.judging.judge_protocol import Judge
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.types import JudgedItem

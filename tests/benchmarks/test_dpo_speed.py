@@ -26,7 +26,7 @@ from harness.types import Adapter, PreferencePair
 from pipelines import dpo
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
-from pipelines.preferences.plan import PairPlan, plan_pairs
+from pipelines.preferences.training_order import PairPlan, plan_pairs
 from pipelines.training.adapter_files import save_adapter
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.modeling import attach_adapter, attach_lora, load_base, resolve_runtime

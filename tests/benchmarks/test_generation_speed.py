@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harness.models.bases import base_folder, resolve_base
-from harness.models.chat import chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_messages, render, reply_ids
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, ReplyRequest
 from harness.types import Decoding, Message

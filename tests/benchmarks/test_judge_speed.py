@@ -19,7 +19,7 @@ from harness.judging.controls import reviewed_contradictions
 from harness.judging.methods.geval import GEvalJudge
 from harness.judging.methods.likelihood import NO_HISTORY
 from harness.models.bases import base_folder, resolve_base
-from harness.models.chat import chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_messages, render, reply_ids
 from harness.models.local import LocalModel
 from harness.types import Generation, JudgedItem, Prompt
 

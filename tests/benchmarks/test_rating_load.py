@@ -17,7 +17,7 @@ from postgres import running
 from sqlalchemy import Engine, select
 
 from harness.store.database import open_database
-from harness.studies.schema import ratings
+from harness.studies.sql_schema import ratings
 
 pytestmark = pytest.mark.slow
 

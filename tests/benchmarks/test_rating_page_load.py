@@ -28,7 +28,7 @@ from sqlalchemy import Engine, select
 
 from harness.store.database import open_database
 from harness.studies.links import Link
-from harness.studies.schema import ratings
+from harness.studies.sql_schema import ratings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

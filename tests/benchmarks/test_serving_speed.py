@@ -25,7 +25,7 @@ from servers import wait_until_it_answers
 from stories import command, environment, fresh_home
 
 from harness.models.bases import base_folder, load_tokenizer, resolve_base
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.registry import publish
 from harness.settings import Settings
 from harness.store.tracking import Tracking

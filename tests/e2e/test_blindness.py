@@ -14,8 +14,8 @@ from sqlalchemy import Engine, select, update
 
 from harness.studies.items import CHOSEN, REJECTED
 from harness.studies.rating_rows import read_rows
-from harness.studies.schema import items, ratings, slots
-from harness.studies.schema import raters as raters_table
+from harness.studies.sql_schema import items, ratings, slots
+from harness.studies.sql_schema import raters as raters_table
 from harness.ui.drawing import inert
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import yaml
 from sqlalchemy import create_engine, text
 from stories import EXPERIMENTS, command, environment, fresh_home, screentest
 
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.store.artifacts import read_parquet
 from harness.store.tracking import Tracking
 

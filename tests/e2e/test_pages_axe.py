@@ -15,9 +15,9 @@ from panels import Clock, a_study, favouring, rate_all
 from rating_server import CHROMIUM, SECRET, browsing, serving
 from report_example import example_record
 
+from harness.reporting.finished_reports import ANALYSIS
 from harness.reporting.record import StageLine
 from harness.reporting.render import write_report
-from harness.reporting.runs import ANALYSIS
 from harness.settings import Settings
 from harness.store.artifacts import write_json, write_parquet
 from harness.store.database import open_database
@@ -26,7 +26,7 @@ from harness.studies.studies import close_study, revoke_link
 from harness.types import Generation, Message, Prompt
 from harness.ui.frame import LINE
 from harness.ui.gallery import GENERATIONS, PROMPTS
-from harness.ui.words import words_of
+from harness.ui.translations import words_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

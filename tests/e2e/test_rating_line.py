@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from harness.store.database import open_database
 from harness.studies.rating_rows import read_rows
-from harness.studies.schema import ratings
+from harness.studies.sql_schema import ratings
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"), pytest.mark.slow]
 

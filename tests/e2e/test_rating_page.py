@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import StudyItem
 from harness.studies.rating_rows import read_rows
-from harness.studies.schema import ratings
+from harness.studies.sql_schema import ratings
 from harness.studies.studies import close_study, renew_link, revoke_link
 
 if TYPE_CHECKING:

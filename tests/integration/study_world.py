@@ -18,7 +18,7 @@ from stories import Ran, fresh_home, screentest
 import pipelines  # noqa: F401  # declares the stages
 from harness.experiment.measured_arms import SCORES
 from harness.experiment.session import OnProgress, Session
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.settings import Settings
 from harness.store.artifacts import write_parquet
 from harness.store.database import open_database

@@ -10,8 +10,8 @@ from report_example import example_record
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
+from harness.reporting.finished_reports import ANALYSIS
 from harness.reporting.render import write_report
-from harness.reporting.runs import ANALYSIS
 from harness.settings import Settings
 from harness.store.database import open_database
 from harness.store.tracking import Stage, Tracking

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import chat_format, chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_format, chat_messages, render, reply_ids
 from harness.store.prepared import read_prompts
 from harness.types import SPLITS
 from pipelines.corpus.prepare import PrepareConfig, run

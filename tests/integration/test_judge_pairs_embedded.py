@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.judging import load_judge_spec
-from harness.judging.build import build_judge
 from harness.judging.controls import reviewed_contradictions
+from harness.judging.judge_builder import build_judge
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.types import JudgedItem

@@ -14,7 +14,7 @@ import pytest
 from harness.judging import Judge, build_judge, load_judge_spec, make_control_set, qualify
 from harness.judging.controls import reviewed_contradictions
 from harness.models.bases import resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.models.local import LocalModel
 from harness.seeding import stream
 from harness.types import JudgedItem, Prompt, Qualification, Score

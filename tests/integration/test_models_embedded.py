@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import chat_format, chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_format, chat_messages, render, reply_ids
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, OptionRequest, ReplyRequest
 from harness.types import Decoding, Message

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_messages, render, reply_ids
 from harness.types import Example, Message
 from pipelines.training.modeling import load_base, resolve_runtime
 from pipelines.training.packing import FlatPack, flatten

@@ -24,8 +24,8 @@ from stories import EXPERIMENTS, fresh_home, screentest
 from harness.models.bases import resolve_base
 from harness.models.cache import AnswerCache
 from harness.models.local import LocalModel
-from harness.reporting.runs import record_of
-from harness.serving.variants import Variants
+from harness.reporting.finished_reports import record_of
+from harness.serving.model_names import Variants
 from harness.settings import Settings
 from harness.store.database import open_database
 from harness.store.tracking import Tracking

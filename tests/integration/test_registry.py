@@ -353,7 +353,7 @@ def test_mlflow_itself_answers_with_it(home: Path, tracking: Tracking, folders: 
 
 def expected(adapter: Adapter) -> list[str]:
     """The same replies by the adapter's own road, without MLflow."""
-    from harness.models.chat import chat_messages
+    from harness.models.chat_templates import chat_messages
     from harness.models.local import LocalModel
     from harness.models.protocol import ReplyRequest
     from harness.types import Decoding, Message

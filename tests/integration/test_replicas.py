@@ -18,7 +18,7 @@ from harness.experiment.measured_arms import GENERATIONS
 from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.registry import publish
-from harness.serving.variants import Variants
+from harness.serving.model_names import Variants
 from harness.settings import Settings
 from harness.store.artifacts import read_parquet
 from harness.store.tracking import Tracking

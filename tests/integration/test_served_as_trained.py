@@ -26,13 +26,13 @@ from harness.experiment.variants import ModelPool, resolve_variant
 from harness.generation import reply_request
 from harness.measures.heldout import heldout_losses
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM, chat_messages, render
+from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages, render
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest, adapter_name
 from harness.registry import export, model_folder, open_adapter, publish, resolve
+from harness.serving.api_schema import ChatRequest
 from harness.serving.app import Service
-from harness.serving.schema import ChatRequest
-from harness.serving.variants import Variants
+from harness.serving.model_names import Variants
 from harness.serving.vllm import shared_template
 from harness.settings import Settings
 from harness.store.artifacts import read_json
@@ -42,8 +42,8 @@ from harness.types import Adapter, Decoding, Message, Prompt, Quantization
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.training.recipe import SftRecipe
-from pipelines.training.stages import training_stage
 from pipelines.training.training_audit import adapter_audit, training_audit
+from pipelines.training.training_stage import training_stage
 
 SYSTEM = 'You keep the light.\nSay "so" — 灯台 {{ no }} %}'
 GREEDY = Decoding(max_new_tokens=8, temperature=0.0)

@@ -30,7 +30,7 @@ from stories import REPOSITORY, screentest, spawned
 from harness.errors import IntegrityError
 from harness.experiment.session import OnProgress, Session
 from harness.models.bases import resolve_base
-from harness.models.chat import chat_messages
+from harness.models.chat_templates import chat_messages
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest
 from harness.registry import promote, publish, resolve

@@ -16,7 +16,7 @@ from stories import EXPERIMENTS
 
 from harness.studies.studies import find_study
 from harness.types import Message, PreferencePair, Prompt
-from pipelines.preferences.files import write_pairs
+from pipelines.preferences.pair_files import write_pairs
 
 CRITERIA = ["coherence", "consistency", "fluency", "relevance"]
 

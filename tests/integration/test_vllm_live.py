@@ -14,7 +14,7 @@ from servers import wait_until_it_answers
 from stories import command, environment, fresh_home
 
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.models.contracts import contract_of
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest

@@ -14,7 +14,7 @@ import pytest
 import typer
 from stories import EXPERIMENTS, environment, screentest, spawned
 
-from harness.doors.peers.catalogue import FORMATS
+from harness.doors.peers.formats import FORMATS
 
 HEAVY = ("torch", "mlflow", "transformers", "pandas", "numpy", "pyarrow", "scipy", "pydantic", "streamlit", "datasets")
 

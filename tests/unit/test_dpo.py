@@ -17,7 +17,7 @@ from harness.models.bases import load_tokenizer, resolve_base
 from harness.store.prepared import read_prompts
 from harness.types import Adapter, PreferencePair, Split
 from pipelines import dpo
-from pipelines.preferences.plan import PairPlan, plan_pairs
+from pipelines.preferences.training_order import PairPlan, plan_pairs
 from pipelines.training.preference_summary import DpoSummary
 
 
@@ -100,7 +100,7 @@ def test_held_out_figures_are_those_of_the_saved_adapter(trained: Path, lesson: 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from pipelines.preferences.files import read_pairs
+    from pipelines.preferences.pair_files import read_pairs
 
     plan = lesson.plan(read_pairs(lesson.pairs))
 

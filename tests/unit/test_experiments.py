@@ -21,7 +21,7 @@ from harness.experiment.evaluate import load_design
 from harness.experiment.plan import plan_ablation, plan_evaluation
 from harness.experiment.variants import parse_variant
 from harness.judging.criterion_files import shipped_criteria
-from harness.studies.design import StudyDesign
+from harness.studies.study_design import StudyDesign
 from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.recipe import SftRecipe
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stories import fresh_home, screentest
 
-from harness.doors.peers.catalogue import read_peer
+from harness.doors.peers.formats import read_peer
 from harness.doors.peers.peer import PeerRow, PeerRun
 from harness.errors import InputError
 from harness.experiment.imports import read_files

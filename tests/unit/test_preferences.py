@@ -16,9 +16,9 @@ from harness.models.bases import resolve_base
 from harness.models.protocol import LanguageModel, Reply, ReplyRequest
 from harness.store.prepared import read_prompts
 from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
-from pipelines.preferences import build as preferences
-from pipelines.preferences.build import PairsConfig, read_pairs_summary
-from pipelines.preferences.files import PAIRS, import_file, read_pairs
+from pipelines.preferences import pair_builder as preferences
+from pipelines.preferences.pair_builder import PairsConfig, read_pairs_summary
+from pipelines.preferences.pair_files import PAIRS, import_file, read_pairs
 from pipelines.preferences.ranking import Choice, JudgeRanker, Ranker, ReferenceRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())

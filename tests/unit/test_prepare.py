@@ -13,7 +13,7 @@ from corpora import cornell_files, films, jsonl
 from fakes import tiny_tokenizer
 
 from harness.errors import CorpusError, InputError
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.store.artifacts import digest_folder
 from harness.store.prepared import PrepareSummary, read_prompts, read_summary
 from harness.types import SPLITS, Progress

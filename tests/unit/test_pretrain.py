@@ -15,7 +15,7 @@ from harness.config import load_yaml, parse
 from harness.errors import ConfigError, InputError
 from harness.experiment.kinds import BASE_FOLDER
 from harness.models.bases import load_tokenizer, resolve_base
-from harness.models.chat import chat_format
+from harness.models.chat_templates import chat_format
 from pipelines import pretrain
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig

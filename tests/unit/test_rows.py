@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
 from harness.experiment.record_parts import LostScores, lost_scores, scores_of
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.measures.heldout import HeldoutLoss
 from harness.store.artifacts import read_parquet, write_parquet
 

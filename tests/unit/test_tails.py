@@ -17,7 +17,7 @@ from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows
 from harness.experiment.analysis.values import Row, Rows
 from harness.reporting.ablation_record import TailRow
-from harness.reporting.findings import index
+from harness.reporting.finding_index import index
 from harness.reporting.tails import MORE, _sentence
 from harness.stats import tail_asymmetry
 from harness.types import Estimate

@@ -18,9 +18,9 @@ from harness.experiment.compare import build_design
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import read_design
 from harness.experiment.task_choice import of_design, with_task
-from harness.judging.build import judge_id
 from harness.judging.controls import FAMILIES, make_control_set
 from harness.judging.controls.faults import wrong_number
+from harness.judging.judge_builder import judge_id
 from harness.judging.methods import geval, pairwise
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import CATALOGUE

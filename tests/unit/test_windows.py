@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
-from harness.models.chat import chat_format, chat_messages, render, reply_ids
+from harness.models.chat_templates import chat_format, chat_messages, render, reply_ids
 from harness.store.prepared import read_prompts
 from harness.types import SPLITS, Example, Message, Prompt
 from pipelines.corpus.blocks import Fitted, RenderedWindows, fit_windows, ragged_range

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.doors.adapters.settings import AdapterSettings, read_settings
+from harness.doors.adapters.allowed_settings import AdapterSettings, read_settings
 from harness.doors.text import decode_text, parse_json
 from harness.errors import InputError
 from harness.store.artifacts import digest_bytes, digest_file, from_json, read_json, write_json

@@ -27,7 +27,7 @@ from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
 
 if TYPE_CHECKING:
     from harness.experiment.analysis.seeded import SeededArm
-    from harness.stats.results import TestResult
+    from harness.stats.outcomes import TestResult
     from harness.stats.rows import Floats
 
 

@@ -42,7 +42,7 @@ from harness.stats.rows import Coded
 from harness.types import Absence, Estimate, Finding
 
 if TYPE_CHECKING:
-    from harness.stats.results import TestResult
+    from harness.stats.outcomes import TestResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

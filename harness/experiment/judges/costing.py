@@ -14,10 +14,10 @@ from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
 from harness.experiment.tasks import variant_of
 from harness.generation import reply_request
-from harness.judging.build import build_judge, fit_to_server
 from harness.judging.controls.planting import make_control_set
-from harness.judging.deepeval.judge import STEPPED
-from harness.judging.protocol import RemoteJudge
+from harness.judging.deepeval.metric_judge import STEPPED
+from harness.judging.judge_builder import build_judge, fit_to_server
+from harness.judging.judge_protocol import RemoteJudge
 from harness.judging.qualification import control_items, repeated_items
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.replicas import served_name

@@ -16,7 +16,7 @@ from harness.experiment.session import Session
 from harness.experiment.task_choice import told_judge
 from harness.judging.matrix import JudgeAgreement, JudgedRows, judge_matrix, preference_warnings
 from harness.judging.preferences import ComparedGenerations, item_values
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.judging.spec import SPEC_FILE, JudgeSpec, load_judge_spec
 from harness.seeding import stream
 from harness.store.artifacts import read_parquet

@@ -19,7 +19,7 @@ from harness.experiment.judges.pairwise_stages import PREFERENCES, compare_stage
 from harness.experiment.judges.qualifications import hosts_of, qualify_stage, read_own_controls
 from harness.experiment.judges.teaching import taught_on
 from harness.experiment.measured_arms import Replies
-from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preparing import prepare, prepare_settings
 from harness.experiment.record_parts import called_as, cluster_noun
 from harness.experiment.session import Session
@@ -35,7 +35,7 @@ from harness.judging.preferences import (
     judged_pairs,
     pairwise_estimates,
 )
-from harness.judging.results import judged_items
+from harness.judging.scored import judged_items
 from harness.judging.spec import JudgeSpec, LocalChoice, load_judge_spec
 from harness.models.embedded import EMBEDDED
 from harness.seeding import stream

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
-from harness.judging.build import build_judge, judge_id, resolve_mode
+from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
 from harness.judging.mlflow_rows import log_table, log_traces, score_table
 from harness.judging.qualification import is_self_judging
-from harness.judging.results import ScoredGeneration, item_id, join_scores, judged_items
+from harness.judging.scored import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
 from harness.models.bases import resolve_base
 from harness.models.encoder import resolve_encoder
@@ -23,7 +23,7 @@ from harness.store.tracking import Stage, StageResult
 from harness.types import BaseModel, Generation, Prompt, Qualification, QualificationStatus, Variant
 
 if TYPE_CHECKING:
-    from harness.judging.protocol import Judge
+    from harness.judging.judge_protocol import Judge
 
 SCORE_REVISION = 1
 

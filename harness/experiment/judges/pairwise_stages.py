@@ -10,13 +10,13 @@ from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.preferences import ComparedGenerations, item_values, join_preferences, judged_pairs
-from harness.judging.results import ScoredGeneration, item_id, join_scores
+from harness.judging.scored import ScoredGeneration, item_id, join_scores
 from harness.store.artifacts import write_parquet
 from harness.store.tracking import Stage, StageResult
 from harness.types import Generation, Prompt, Score
 
 if TYPE_CHECKING:
-    from harness.judging.protocol import Judge
+    from harness.judging.judge_protocol import Judge
 
 COMPARE_REVISION = 1
 VERSUS_REVISION = 1

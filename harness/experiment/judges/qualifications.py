@@ -10,7 +10,7 @@ from harness.experiment.judges.judge_uses import JudgeUse, judge_of
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
 from harness.judging.controls import make_control_set, read_controls
-from harness.judging.protocol import TaughtJudge
+from harness.judging.judge_protocol import TaughtJudge
 from harness.judging.qualification import qualify, without_controls
 from harness.judging.spec import JudgeSpec
 from harness.seeding import stream

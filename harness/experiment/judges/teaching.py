@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.experiment.kinds import stage_kind
 from harness.experiment.session import Session
-from harness.judging.learned.registry import HEAD_FOLDER, head_folder
+from harness.judging.learned.head_registry import HEAD_FOLDER, head_folder
 from harness.judging.spec import JudgeSpec, TaughtHead
 from harness.store.artifacts import digest_folder
 from harness.store.tracking import StageResult

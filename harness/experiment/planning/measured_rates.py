@@ -12,8 +12,8 @@ from harness.experiment.measured_arms import GENERATIONS, SCORES
 from harness.experiment.planning.costs import CallRates
 from harness.experiment.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
 from harness.judging.mlflow_rows import TABLE
+from harness.reporting.finished_reports import record_of
 from harness.reporting.record import JudgeRow, ReportRecord, StageLine
-from harness.reporting.runs import record_of
 from harness.store.tracking import Tracking
 
 _JUDGING = ("judge", "judge-versus")

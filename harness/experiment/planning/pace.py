@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.experiment.planning.checks import Preflight
+from harness.experiment.planning.preflight_table import Preflight
 from harness.generation import reply_request
 from harness.models.protocol import ReplyRequest
 from harness.types import Decoding, Prompt, Variant

@@ -17,7 +17,7 @@ from harness.experiment.analysis.seeded import Differences, SeededArm, paired_ro
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
 from harness.experiment.imported_scores import read_imported
 from harness.experiment.measured_arms import rows_of_source
-from harness.reporting.runs import record_of
+from harness.reporting.finished_reports import record_of
 from harness.stats import read_votes
 from harness.store.artifacts import from_json
 from harness.studies.exports import RatingRow

@@ -19,7 +19,7 @@ from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from harness.doors.answers import listed_tokens, read_answer, token_positions
 from harness.errors import InputError
 from harness.judging.deepeval.model import DIGITS, Bridge, WeightedText, WrittenScore, score_place
-from harness.judging.protocol import OnProgress
+from harness.judging.judge_protocol import OnProgress
 from harness.judging.remote_reading import distribution, option_weights
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.queue import RequestQueue

@@ -10,13 +10,13 @@ from harness.models.endpoint.capabilities import MOST_LOGPROBS
 from harness.models.endpoint.queue import RequestQueue
 
 if TYPE_CHECKING:
-    from harness.judging.deepeval.judge import DeepevalJudge
+    from harness.judging.deepeval.metric_judge import DeepevalJudge
     from harness.judging.spec import JudgeSpec
     from harness.models.protocol import LanguageModel
 
 
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> DeepevalJudge:
-    from harness.judging.deepeval.judge import EndpointWriter, make_judge
+    from harness.judging.deepeval.metric_judge import EndpointWriter, make_judge
 
     if spec.deepeval is None:
         raise JudgeError(f"`deepeval` must be given for {spec.name}, got none")
@@ -35,7 +35,7 @@ def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> 
 
 
 def _decides(spec: JudgeSpec) -> dict[str, Any]:
-    from harness.judging.deepeval import judge
+    from harness.judging.deepeval import metric_judge as judge
 
     found: dict[str, Any] = {"code": judge.REVISION, "version": judge.version()}  # its prompts change with it
     found |= {"deepeval": spec.deepeval.model_dump(mode="json")} if spec.deepeval else {}

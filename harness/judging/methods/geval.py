@@ -5,11 +5,11 @@ After Liu et al. 2023 (arXiv 2303.16634): frozen evaluation steps, a form to fil
     score = Σ_s p(s) · s        over the scores s of the scale.
 
 Deviations. The paper samples 20 replies to estimate p(s), and its code counts an unreadable reply as 0. Here p(s) comes
-from a reader (`harness.judging.reading`) in a recorded mode: exact, the softmax over the score tokens of a local model;
-logprobs, an endpoint's most likely tokens; sampled, the paper's draws; explain and rate-explain, any of these beside a
-reason (`harness.judging.reasoned_reading`). The probability that the whole
-scale captures (mass) is kept, and where it is less than `min_mass` the model was not answering the question: the score
-is missing (`low_mass`), never 0 and never the middle.
+from a reader (`harness.judging.choice_reading`) in a recorded mode: exact, the softmax over the score tokens of a local
+model; logprobs, an endpoint's most likely tokens; sampled, the paper's draws; explain and rate-explain, any of these
+beside a reason (`harness.judging.reasoned_reading`). The probability that the whole scale captures (mass) is kept, and
+where it is less than `min_mass` the model was not answering the question: the score is missing (`low_mass`), never 0
+and never the middle.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import InputError, JudgeError
 from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.judge_protocol import OnProgress
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
 from harness.judging.learned.head import ALL, CRITERIA, NEED_MEANING, Head, load
 from harness.judging.method import Method
-from harness.judging.protocol import OnProgress
 from harness.models.encoder import Encoder
 from harness.types import Criterion, JudgedItem, Score, ScoreStatus
 

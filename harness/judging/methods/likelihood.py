@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import JudgeError
+from harness.judging.choice_reading import Outcome, call_isolating
 from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.judge_protocol import OnProgress
 from harness.judging.method import Method
-from harness.judging.protocol import OnProgress
-from harness.judging.reading import Outcome, call_isolating
-from harness.models.chat import DIALOGUE_SYSTEM, chat_messages
+from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel
 from harness.types import Criterion, JudgedItem, Message, Score

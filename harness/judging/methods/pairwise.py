@@ -1,7 +1,8 @@
 """The pairwise judge: which of two replies is better, asked in both orders, tie allowed.
 
 The question names the replies A and B and offers three answers, A, B and C for a tie, each one token at a forced
-position; the verdict is the most likely of the three, read by the same readers as a score (`harness.judging.reading`).
+position; the verdict is the most likely of the three, read by the same readers as a score
+(`harness.judging.choice_reading`).
 Every pair is asked twice with its replies exchanged, since judges favour a position (Zheng et al. 2023, arXiv
 2306.05685, section 3.3; Wang et al. 2023, arXiv 2305.17926, which call it balanced position calibration). Deviation:
 the first counts a pair whose two verdicts differ as a tie; here both verdicts stay, each with its order, and

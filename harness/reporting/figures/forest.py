@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.reporting.figures.axis import Axis, Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure, fit
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
 from harness.reporting.tables import measure_note
 from harness.reporting.wording import VERDICT_WORDS, Statement

@@ -9,7 +9,7 @@ from harness.reporting.answer import strength
 from harness.reporting.figures.axis import Axis, Lane, tick_label
 from harness.reporting.figures.forest import mark
 from harness.reporting.figures.svg import Canvas, Figure, fit
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
 from harness.reporting.wording import VERDICT_WORDS, Statement
 from harness.types import Estimate

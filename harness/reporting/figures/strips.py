@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.reporting.figures.axis import Axis, Lane, spanning
 from harness.reporting.figures.svg import Canvas, Figure, fit
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.numbers import write_count
 from harness.reporting.record import Distribution, Measure
 from harness.types import Estimate, Finding

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
-from harness.reporting.text import printable
+from harness.reporting.safe_text import printable
 
 Anchor = Literal["start", "middle", "end"]
 

@@ -18,7 +18,7 @@ from pipelines.corpus.containers import FileSet
 from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
 from pipelines.corpus.formats.cornell import clean_title, count_oddities
 from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
-from pipelines.corpus.text import clean_line
+from pipelines.corpus.text_repairs import clean_line
 
 UTTERANCES = "utterances.jsonl"
 CONVERSATIONS = "conversations.json"

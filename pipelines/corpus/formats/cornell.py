@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
 from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
-from pipelines.corpus.scenes import continues
-from pipelines.corpus.text import clean_line, lines_of
+from pipelines.corpus.cut_scenes import continues
+from pipelines.corpus.text_repairs import clean_line, lines_of
 
 LINES = "movie_lines.txt"
 CONVERSATIONS = "movie_conversations.txt"

@@ -20,7 +20,7 @@ from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys
 from harness.errors import CorpusError, InputError
 from harness.types import SPLITS, Conversation, Split, Utterance
 from pipelines.corpus.corpus import Corpus, Format, Tally, in_order, require_conversations
-from pipelines.corpus.text import lines_of
+from pipelines.corpus.text_repairs import lines_of
 
 _SPLIT_NAMES: Mapping[str, Split] = {
     **{split: split for split in SPLITS},

@@ -86,8 +86,8 @@ def _pairs(job: Job, *, n: int) -> int:
     """The human reply against that to another prompt; none near a held-out row."""
     from harness.store.prepared import read_prompts, read_summary
     from harness.types import PreferencePair
-    from pipelines.preferences.files import write_pairs
     from pipelines.preferences.held_out import held_out_prompts, near_held_out
+    from pipelines.preferences.pair_files import write_pairs
 
     asked = [prompt for prompt in read_prompts(prepared(job), "train") if prompt.reference]
     drawn = asked[:: max(1, len(asked) // (2 * n))]

@@ -77,7 +77,7 @@ def _theirs(job: Job, local: Any, n: int, n_new: int) -> dict[str, Any]:
     """One padded batch, each row to its full length, drawn from the whole vocabulary."""
     import torch
 
-    from harness.models.chat import render
+    from harness.models.chat_templates import render
 
     tokenizer, model = local.tokenizer, local.bank._bare
     rows = [render(tokenizer, chat) for chat in _chats(n)]

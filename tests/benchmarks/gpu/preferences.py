@@ -10,7 +10,7 @@ from benchmarks.gpu.settings import has_capped, small, trl_options
 
 if TYPE_CHECKING:
     from harness.types import Adapter
-    from pipelines.preferences.plan import PairPlan
+    from pipelines.preferences.training_order import PairPlan
     from pipelines.training.dpo_recipe import DpoRecipe
 
 PRODUCT, CAPPED, TRL = "DPO, Screentest", "DPO, Screentest, 8 GB", "DPO, TRL"
@@ -51,8 +51,8 @@ def _parent(job: Job) -> Adapter:
 
 def _plan(job: Job, recipe: DpoRecipe) -> PairPlan:
     from harness.models.bases import load_tokenizer, resolve_base
-    from pipelines.preferences.files import read_pairs
-    from pipelines.preferences.plan import plan_pairs
+    from pipelines.preferences.pair_files import read_pairs
+    from pipelines.preferences.training_order import plan_pairs
 
     return plan_pairs(
         read_pairs(pairs_folder(job)), tokenizer=load_tokenizer(resolve_base(recipe.base.source)),

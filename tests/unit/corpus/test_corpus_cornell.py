@@ -10,8 +10,8 @@ from corpora import CONVERSATIONS, LINES, TITLES, cornell_files, zipped
 
 from harness.errors import CorpusError
 from pipelines.corpus.corpus import Corpus
+from pipelines.corpus.cut_scenes import scenes, with_scenes_joined
 from pipelines.corpus.reading import read_corpus
-from pipelines.corpus.scenes import scenes, with_scenes_joined
 
 
 def texts(corpus: Corpus) -> list[str]:

@@ -19,7 +19,7 @@ from harness.experiment.imported_scores import read_imported
 from harness.experiment.planning.pilot_data import read_pilot_file
 from harness.models.recorded import RecordedModel
 from pipelines.corpus.reading import read_corpus
-from pipelines.preferences.files import import_file
+from pipelines.preferences.pair_files import import_file
 
 GOOD: dict[str, dict[str, object]] = {
     "corpus": {"prompt": "a", "completion": "b"},

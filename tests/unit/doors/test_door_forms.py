@@ -19,7 +19,7 @@ from harness.errors import CorpusError, InputError
 from harness.models.recorded import RecordedModel
 from pipelines.corpus.convert import Conversion, convert, write
 from pipelines.corpus.reading import read_corpus
-from pipelines.preferences.files import import_file
+from pipelines.preferences.pair_files import import_file
 
 
 def said(role: str, content: Any, **more: Any) -> dict[str, Any]:

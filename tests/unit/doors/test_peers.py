@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.doors.peers.catalogue import FORMATS, peer, read_peer
+from harness.doors.peers.formats import FORMATS, peer, read_peer
 from harness.doors.peers.peer import PeerRun, as_score
 from harness.errors import InputError
 

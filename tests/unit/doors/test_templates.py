@@ -20,7 +20,7 @@ from harness.errors import ConfigError, InputError
 from harness.experiment.record_parts import describe_variant
 from harness.experiment.variants import parse_variant, resolve_variant
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
-from harness.models.chat import chat_messages, neutralise, render, reply_ids
+from harness.models.chat_templates import chat_messages, neutralise, render, reply_ids
 from harness.store.tracking import Tracking
 from pipelines.corpus.blocks import fit_windows
 from pipelines.corpus.prepare import PrepareConfig, run

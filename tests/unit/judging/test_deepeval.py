@@ -18,10 +18,10 @@ from hostile import HOSTILE
 
 from harness.errors import ConfigError, UnavailableError
 from harness.judging import build_judge, load_criterion, load_judge_spec
+from harness.judging.choice_reading import ExactReader
 from harness.judging.deepeval import bridge_model
-from harness.judging.deepeval.judge import DeepevalJudge, make_judge
+from harness.judging.deepeval.metric_judge import DeepevalJudge, make_judge
 from harness.judging.neutralise import neutralise
-from harness.judging.reading import ExactReader
 from harness.models.protocol import LanguageModel, OptionRequest
 from harness.types import JudgedItem, Message
 
@@ -233,7 +233,7 @@ sys.addaudithook(watch)
 import os
 from fakes import WritingModel
 from harness.judging import load_criterion
-from harness.judging.deepeval.judge import make_judge
+from harness.judging.deepeval.metric_judge import make_judge
 from harness.types import JudgedItem, Message
 model = WritingModel(text=lambda chat: '{"reason": "x", "score": 4}', weights={"4": 1.0})
 judge = make_judge(id="d", family="fake", criteria=(load_criterion("coherence"),), metric="GEval",

@@ -16,8 +16,8 @@ from faulty_server import SHARE, Fault, FaultyServer, digit_of
 
 from harness.errors import ConfigError, JudgeError
 from harness.judging import build_judge, judge_id, load_judge_spec
-from harness.judging.build import resolve_mode
-from harness.judging.deepeval.judge import DeepevalJudge
+from harness.judging.deepeval.metric_judge import DeepevalJudge
+from harness.judging.judge_builder import resolve_mode
 from harness.judging.spec import JudgeSpec
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.chat_client import ChatClient

@@ -13,11 +13,12 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging import asking, load_criterion, reading, shipped_criteria
+from harness.judging import asking, load_criterion, shipped_criteria
+from harness.judging import choice_reading as reading
+from harness.judging.choice_reading import ExactReader, Outcome
 from harness.judging.fitting import FittedItem, fit
 from harness.judging.methods import geval
 from harness.judging.methods.geval import GEvalJudge
-from harness.judging.reading import ExactReader, Outcome
 from harness.models.protocol import LanguageModel, OptionProbabilities
 from harness.types import JudgedItem, Message
 

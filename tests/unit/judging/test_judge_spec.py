@@ -13,9 +13,9 @@ from fakes import FAKE_BASE, FakeServer, UniformModel, WordModel
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
 from harness.judging import JudgeSpec, build_judge, load_judge_spec
-from harness.judging.build import judge_id, resolve_mode
+from harness.judging.judge_builder import judge_id, resolve_mode
+from harness.judging.judge_protocol import Judge
 from harness.judging.methods.geval import GEvalJudge
-from harness.judging.protocol import Judge
 from harness.judging.remote_reading import LogprobsReader
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, InputError, IntegrityError, JudgeError
 from harness.experiment.judges.teaching import needs_teaching, with_head
 from harness.experiment.session import Session
 from harness.judging import build_judge
-from harness.judging.learned.registry import head_folder, publish_head
+from harness.judging.learned.head_registry import head_folder, publish_head
 from harness.judging.spec import SPEC_FILE, JudgeSpec, load_judge_spec
 from harness.models.encoder import load_encoder
 from harness.registry import records

@@ -14,7 +14,7 @@ from harness.errors import UnavailableError
 from harness.judging import load_criterion
 from harness.judging.methods.likelihood import LikelihoodJudge
 from harness.judging.neutralise import neutralise
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel
 from harness.types import JudgedItem, Message, Role, Score
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import screentest
 from harness.doors import functions
 from harness.errors import ConfigError, InputError, JudgeError
-from harness.judging.build import build_judge, judge_id
 from harness.judging.controls import make_control_set
+from harness.judging.judge_builder import build_judge, judge_id
 from harness.judging.qualification import without_controls
 from harness.judging.spec import load_judge_spec
 from harness.types import JudgedItem, Message

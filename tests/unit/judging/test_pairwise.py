@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from harness.errors import JudgeError
 from harness.judging import asking, load_criterion
+from harness.judging.choice_reading import ExactReader
 from harness.judging.fitting import fit
 from harness.judging.methods import pairwise
 from harness.judging.methods.pairwise import PairwiseJudge
 from harness.judging.neutralise import neutralise
-from harness.judging.reading import ExactReader
 from harness.models.protocol import LanguageModel, OptionProbabilities
 from harness.types import JudgedItem, Message, Place, Score
 

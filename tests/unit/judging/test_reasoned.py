@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from stories import REPOSITORY
 
-from harness.judging.build import build_judge, judge_id, resolve_mode
+from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
 from harness.judging.reasoned import ANSWER_FORMS, read_said, schema_of
 from harness.judging.reasoned_reading import (
     ExplainingReader,

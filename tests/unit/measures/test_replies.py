@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.measures.replies import echo, repetition, reply_metrics
-from harness.measures.words import spoken_words, words
+from harness.measures.ngrams import spoken_words, words
+from harness.measures.reply_metrics import echo, repetition, reply_metrics
 from harness.types import FinishReason, Generation, Message, Prompt
 
 

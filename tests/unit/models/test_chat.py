@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
-from harness.models.chat import DIALOGUE_SYSTEM, chat_format, chat_messages, render, reply_ids
+from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_format, chat_messages, render, reply_ids
 from harness.types import Message
 
 TOKENIZER = tiny_tokenizer()

@@ -9,7 +9,7 @@ from fakes import tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.models.contracts import contract_of, render_as_trained, told
 from harness.types import Quantization
 

@@ -12,7 +12,7 @@ from fakes import tiny_adapter
 
 from harness.errors import InputError
 from harness.models.batch import Job, Line
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.models.decoder import Decoder, Limits
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest, adapter_name

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, InputError
 from harness.models import local as local_module
-from harness.models.chat import render, reply_ids
+from harness.models.chat_templates import render, reply_ids
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest, OptionRequest, adapter_name
 from harness.models.tree import build_groups, build_packs, visibility

@@ -14,9 +14,9 @@ from faulty_server import Fault, FaultyServer
 from harness.generation import count, decoding_json, generate
 from harness.judging.fitting import fit
 from harness.judging.preferences import judged_pairs
-from harness.judging.results import judged_items
+from harness.judging.scored import judged_items
 from harness.measures.diversity import film_diversity
-from harness.measures.replies import reply_metrics
+from harness.measures.reply_metrics import reply_metrics
 from harness.models.endpoint import EndpointModel
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue

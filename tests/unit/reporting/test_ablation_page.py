@@ -26,7 +26,7 @@ from harness.reporting.ablation_record import (
     Work,
 )
 from harness.reporting.figures.curves import band_points
-from harness.reporting.findings import index
+from harness.reporting.finding_index import index
 from harness.reporting.page import page
 from harness.reporting.record import ReportRecord
 from harness.reporting.render import read_record, render_html, render_markdown, write_report

@@ -6,8 +6,8 @@ import pytest
 
 from harness.experiment.questions import Question
 from harness.experiment.record_parts import declaration
+from harness.reporting.finished_reports import ANALYSIS
 from harness.reporting.looks import PROMPTS_TAG, QUESTIONS_TAG, log_look, looks_at
-from harness.reporting.runs import ANALYSIS
 from harness.store.tracking import Stage, StageResult, Tracking
 
 

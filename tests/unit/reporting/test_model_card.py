@@ -21,9 +21,9 @@ from harness.errors import InputError, UnavailableError
 from harness.models.bases import resolve_base
 from harness.models.hub import push_folder
 from harness.registry import model_card, publish
+from harness.reporting.finished_reports import ANALYSIS
 from harness.reporting.model_card import Proof, proven_card
 from harness.reporting.render import write_report
-from harness.reporting.runs import ANALYSIS
 from harness.settings import Settings
 from harness.store.tracking import Stage, Tracking
 from harness.types import Adapter, BaseModel, Contract

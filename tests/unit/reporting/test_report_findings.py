@@ -10,7 +10,7 @@ import pytest
 from report_example import GEVAL, LIKELIHOOD, VARIANTS, estimate, example_record
 
 from harness.errors import InputError
-from harness.reporting.findings import find, findings_json, index
+from harness.reporting.finding_index import find, findings_json, index
 from harness.reporting.record import Declaration, ReportRecord, distribution
 from harness.reporting.wording import declaration_note, seeds_note, statement, summary
 from harness.types import Finding, Verdict

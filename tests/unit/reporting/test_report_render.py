@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from report_example import as_stored, estimate, example_record
 
 from harness.errors import InputError
-from harness.reporting.findings import index
+from harness.reporting.finding_index import index
 from harness.reporting.markdown import fenced, plain
 from harness.reporting.record import Line, ReportRecord, Sample, SampleReply
 from harness.reporting.render import (

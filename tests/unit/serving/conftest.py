@@ -14,7 +14,7 @@ from harness.models.bases import resolve_base
 from harness.models.local import LocalModel
 from harness.registry import publish
 from harness.serving.limits import ServingLimits
-from harness.serving.variants import Variants
+from harness.serving.model_names import Variants
 from harness.settings import Settings
 from harness.store.tracking import Tracking
 from harness.types import BaseModel

@@ -15,7 +15,7 @@ import openai
 import pytest
 from servers import Running, alter, running, wait_until_idle
 
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.models.endpoint import EndpointModel
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
@@ -23,7 +23,7 @@ from harness.models.local import LocalModel
 from harness.models.protocol import OptionRequest, ReplyRequest
 from harness.registry import resolve
 from harness.serving.limits import ServingLimits
-from harness.serving.variants import Variants
+from harness.serving.model_names import Variants
 from harness.store.tracking import Tracking
 from harness.types import BaseModel, Decoding
 

@@ -22,8 +22,8 @@ from harness.models.local import LocalModel
 from harness.serving import logs
 from harness.serving.connections import Crowd, _OneRequest
 from harness.serving.limits import ServingLimits
+from harness.serving.model_names import Variants
 from harness.serving.server import Server
-from harness.serving.variants import Variants
 from harness.store.tracking import Tracking
 from harness.types import BaseModel
 

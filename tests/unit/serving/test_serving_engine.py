@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.models.chat import render
+from harness.models.chat_templates import render
 from harness.models.local import LocalModel
 from harness.models.memory import is_out_of_memory
 from harness.registry import resolve
-from harness.serving.engine import Ask, Engine, Piece, Ticket
-from harness.serving.errors import ApiError
+from harness.serving.batching import Ask, Engine, Piece, Ticket
+from harness.serving.error_answers import ApiError
 from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Decoding
 
@@ -143,7 +143,7 @@ def test_a_batch_that_is_too_large_is_made_smaller_and_loses_nothing(model: Loca
 
 
 def test_a_shrunk_batch_grows_again(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.serving.engine._TURNS_BEFORE_GROWTH", 5)
+    monkeypatch.setattr("harness.serving.batching._TURNS_BEFORE_GROWTH", 5)
 
     async def run() -> None:
         async with _engine(model) as engine:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from harness.errors import ConfigError
-from harness.serving.errors import ApiError
+from harness.serving.error_answers import ApiError
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog, RequestRecord, request_id
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.models.stops import decode
-from harness.serving.text import ReplyText, token_bytes
+from harness.serving.detokenizing import ReplyText, token_bytes
 
 TOKENIZER = tiny_tokenizer()
 TEXTS = st.text(alphabet="abcSTOP é€🎬\n", max_size=40)

@@ -24,8 +24,8 @@ from harness.studies.refusals import (
     TooManySkipsError,
     UnknownLinkError,
 )
-from harness.studies.schema import ratings, shows
 from harness.studies.serving import Finished, RatingTask, next_task, welcome
+from harness.studies.sql_schema import ratings, shows
 from harness.studies.studies import close_study, renew_link, revoke_link
 
 

@@ -30,8 +30,8 @@ from harness.studies.refusals import (
     UnknownLinkError,
 )
 from harness.studies.results import study_results
-from harness.studies.schema import raters
 from harness.studies.serving import Finished, RatingTask, next_task, welcome
+from harness.studies.sql_schema import raters
 from harness.studies.studies import Created, close_study, find_study
 
 

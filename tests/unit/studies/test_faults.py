@@ -23,7 +23,7 @@ from harness.studies.crowd import agree, enrol
 from harness.studies.rating_rows import read_rows
 from harness.studies.refusals import CrowdFullError
 from harness.studies.results import study_results
-from harness.studies.schema import metadata, ratings, slots
+from harness.studies.sql_schema import metadata, ratings, slots
 from harness.studies.studies import Created, close_study, find_study
 
 FIRST = Path(__file__).resolve().parents[2] / "golden" / "ratings" / "first_schema.sql"

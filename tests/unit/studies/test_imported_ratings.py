@@ -15,7 +15,7 @@ from harness.studies.imported import Imported, import_ratings, study_name
 from harness.studies.marks import mark_table
 from harness.studies.rating_rows import counted, read_rows
 from harness.studies.results import study_results
-from harness.studies.schema import items, ratings, slots, studies
+from harness.studies.sql_schema import items, ratings, slots, studies
 from harness.studies.studies import list_studies
 
 GOOD = {"item": "p1", "rater": "ann", "criterion": "coherence", "value": 2, "scale": "1-5", "cluster": "f1"}

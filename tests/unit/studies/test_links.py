@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from harness.errors import ConfigError, InputError
 from harness.studies.links import hash_token, is_owner, mint
-from harness.studies.schema import raters
+from harness.studies.sql_schema import raters
 from harness.studies.studies import add_rehearsal, find_study, list_studies, renew_link
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.studies.schedule import PlannedItem, PlannedSlot, Schedule, draw_schedule
+from harness.studies.item_schedule import PlannedItem, PlannedSlot, Schedule, draw_schedule
 
 
 def drawn(n_prompts: int = 20, groups: tuple[str, ...] = ("a b",), **changes: Any) -> Schedule:

@@ -15,8 +15,8 @@ from harness.reporting.publication import publish
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import ItemReply
 from harness.studies.results import StudyResults, study_results
-from harness.studies.schema import studies
 from harness.studies.serving import RatingTask, next_task
+from harness.studies.sql_schema import studies
 from harness.studies.studies import Created, close_study, find_study
 from harness.studies.tally import OUTCOMES, PromptVotes
 from harness.ui.results import draw_answer, draw_disputes, draw_folded

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, func, select
 from harness.errors import UnavailableError
 from harness.store.database import open_database
 from harness.studies.casting import cast_rating
-from harness.studies.schema import ratings
 from harness.studies.serving import RatingTask
+from harness.studies.sql_schema import ratings
 from harness.ui import ballot as module
 from harness.ui.ballot import NOT_SAVED, TOO_SOON, Ballot
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from panels import Clock, a_study, favouring, rate_all
 
-from harness.judging.results import ScoredGeneration
+from harness.judging.scored import ScoredGeneration
 from harness.store.database import open_database
 from harness.studies.studies import close_study
 from harness.types import Generation, Message, Prompt

@@ -12,7 +12,7 @@ from harness.store.artifacts import read_jsonl
 from harness.store.database import open_database
 from harness.studies.results import study_results
 from harness.types import Message
-from harness.ui.pairs import Pair, make_pair, study_of
+from harness.ui.chat_pairs import Pair, make_pair, study_of
 from harness.ui.scenes import own_scene
 
 SCENE = (Message(role="user", content="Where were you?", name="BEN"),)

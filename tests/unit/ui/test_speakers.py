@@ -11,7 +11,7 @@ from chat_endpoint import PIECES, Endpoint, speaking
 from harness.doors.answers import part_thinking
 from harness.errors import UnavailableError
 from harness.models.bases import resolve_base
-from harness.models.chat import DIALOGUE_SYSTEM
+from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.types import Decoding, Message
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, find_endpoint
 
@@ -64,7 +64,7 @@ def test_without_an_endpoint_a_line_comes_in_pieces_too(tmp_path: Path) -> None:
     """The pieces are the reply that the model gives as a whole, and one who stops listening holds nobody up."""
     from fakes import tiny_checkpoint
 
-    from harness.models.chat import chat_messages
+    from harness.models.chat_templates import chat_messages
     from harness.models.local import LocalModel
     from harness.models.protocol import ReplyRequest
     from harness.store.tracking import Tracking

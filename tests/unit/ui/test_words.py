@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.ui import words
-from harness.ui.words import speak, spoken_language, t
+from harness.ui import translations as words
+from harness.ui.translations import speak, spoken_language, t
 
 UI = Path(words.__file__).parent
 TABLES = sorted((UI / "assets" / "words").glob("*.json"))

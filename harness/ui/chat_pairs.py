@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.config import parse
 from harness.store.artifacts import digest_file, digest_json, to_json, write_jsonl
-from harness.studies.design import StudyDesign
 from harness.studies.items import ItemReply, StudyItem, practice_items
 from harness.studies.studies import Created, NewStudy, create_study
+from harness.studies.study_design import StudyDesign
 from harness.types import Message
 
 if TYPE_CHECKING:

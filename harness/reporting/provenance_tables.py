@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.reporting.findings import Index
+from harness.reporting.finding_index import Index
 from harness.reporting.numbers import write_bytes, write_count, write_seconds
 from harness.reporting.record import Cost, DataCard, ReportRecord
 from harness.reporting.tables import Cell, Table, code, number, row, table

@@ -15,7 +15,7 @@ from harness.doors.files import Row, read_rows
 from harness.doors.forms import advice, join_sides
 from harness.doors.text import is_absent, read_id, shown, shown_keys, unused
 from harness.errors import CorpusError, InputError, SplitError
-from harness.models.chat import chat_messages
+from harness.models.chat_templates import chat_messages
 from harness.store.artifacts import to_json, write_jsonl
 from harness.types import Candidate, Message, PreferencePair, Prompt, Role
 

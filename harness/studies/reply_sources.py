@@ -17,12 +17,12 @@ from harness.experiment.task_choice import choose_task
 from harness.experiment.variants import TokenizerSource
 from harness.models.protocol import ReplyRequest
 from harness.models.recorded import RecordedModel
-from harness.reporting.runs import record_of
+from harness.reporting.finished_reports import record_of
 from harness.store.artifacts import digest_file, read_parquet, verify_manifest
 from harness.store.prepared import read_prompts
 from harness.store.tracking import StageResult
-from harness.studies.design import SourceDesign, StudyDesign
 from harness.studies.items import CHOSEN, REJECTED, ItemReply
+from harness.studies.study_design import SourceDesign, StudyDesign
 from harness.task_kinds import DIALOGUE, TASKS, TaskKind
 from harness.types import NO_REPLY, Decoding, Generation, Prompt, Split
 

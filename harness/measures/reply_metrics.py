@@ -9,7 +9,7 @@ from harness.composing import compose
 from harness.doors.text import is_absent
 from harness.errors import InputError
 from harness.measures.measure import Measure, MeasuredReply
-from harness.measures.words import grams, spoken_words, words
+from harness.measures.ngrams import grams, spoken_words, words
 from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from harness.errors import InputError
-from harness.judging.protocol import OnProgress
+from harness.judging.judge_protocol import OnProgress
 from harness.models.endpoint.calls import ChatCall
 from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
 from harness.types import ScoreStatus

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging.deepeval.quiet import import_deepeval
 from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.protocol import OnProgress
+from harness.judging.judge_protocol import OnProgress
 from harness.models.metering import Meter
 from harness.types import Criterion, JudgedItem, Score, ScoreStatus
 

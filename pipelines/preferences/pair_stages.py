@@ -17,7 +17,7 @@ from harness.store.artifacts import digest_file, from_json, read_json
 from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
-from pipelines.preferences.build import PairsConfig
+from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.preferences.ranking import JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
 from pipelines.training.dpo_recipe import DpoRecipe
 
@@ -74,7 +74,7 @@ def named_pairs(
 def audit_of(session: Session, named: str) -> PairAudit:
     """The audit of a run's pairs, or of a JSONL file that was not imported."""
     from pipelines.preferences.audit import PairAudit, audit_pairs
-    from pipelines.preferences.files import import_file
+    from pipelines.preferences.pair_files import import_file
 
     if named.endswith(".jsonl"):
         return audit_pairs(import_file(Path(named)).pairs, seed=0)
@@ -95,7 +95,7 @@ def pairs_stage(
     session: Session, config: PairsConfig, *, prepared: StageResult, parent: Adapter, adopt: bool = False
 ) -> StageResult:
     """TRAIN prompts + the SFT adapter (+ a judge) → preference pairs with their audit."""
-    from pipelines.preferences import build
+    from pipelines.preferences import pair_builder as build
 
     use = _judge_of_pairs(session, config, prepared)
 
@@ -143,7 +143,7 @@ def _judge_of_pairs(session: Session, config: PairsConfig, prepared: StageResult
 
 def import_stage(session: Session, file: Path, *, prepared: StageResult, adopt: bool = False) -> StageResult:
     """Preferences made elsewhere → pairs with their audit; refused when one is near a held-out row."""
-    from pipelines.preferences import build
+    from pipelines.preferences import pair_builder as build
 
     if not file.is_file():
         raise InputError(f"`{file}` must be an existing JSONL file of preferences; there is none")

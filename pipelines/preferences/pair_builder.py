@@ -22,12 +22,12 @@ from harness.config import Seed, StrictConfig
 from harness.errors import InputError
 from harness.experiment.preparing import draw_prompts
 from harness.generation import generate
-from harness.models.chat import chat_messages, render
+from harness.models.chat_templates import chat_messages, render
 from harness.store.artifacts import from_json, read_json, write_json
 from harness.store.prepared import read_prompts, read_summary
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
-from pipelines.preferences.files import import_file, write_pairs
 from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
+from pipelines.preferences.pair_files import import_file, write_pairs
 from pipelines.preferences.ranking import Choice, Ranker
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness.errors import InputError
 from harness.reporting.numbers import Written, write_estimate
 from harness.reporting.record import Measure, ReportRecord
-from harness.reporting.text import slug
+from harness.reporting.safe_text import slug
 from harness.types import Contrast, Finding, JsonObject
 
 CLAIMS = ("better", "worse", "equivalent")

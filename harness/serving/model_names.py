@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import InputError, ScreentestError
 from harness.registry import AdapterRecord, is_registry_name, records, resolve
-from harness.serving.errors import bad_request, of_screentest, unknown_model
+from harness.serving.error_answers import bad_request, of_screentest, unknown_model
 from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Contract
 

@@ -21,8 +21,8 @@ from harness.models.local import LocalModel
 from harness.models.memory import is_out_of_memory, release
 from harness.models.protocol import adapter_name
 from harness.models.stops import stop_test
-from harness.serving.adapters import LoadedAdapters
-from harness.serving.errors import ApiError, internal, of_screentest, out_of_memory, stopping, too_many
+from harness.serving.adapter_cache import LoadedAdapters
+from harness.serving.error_answers import ApiError, internal, of_screentest, out_of_memory, stopping, too_many
 from harness.types import Adapter, Decoding, FinishReason
 
 _TURNS_BEFORE_GROWTH = 256  # turns without trouble until a shrunk batch may grow again

@@ -11,7 +11,7 @@ from harness.studies.serving import RatingTask
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
 from harness.ui.drawing import REPLY, draw_ranking, draw_scale
-from harness.ui.words import t
+from harness.ui.translations import t
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import ConfigError, JudgeError
-from harness.judging.protocol import Judge
+from harness.judging.judge_protocol import Judge
 from harness.judging.spec import EndpointChoice, FunctionChoice, JudgeSpec, TaughtHead
 from harness.models.bases import asked_digest
 from harness.models.encoder import Encoder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.reporting.render import ReportFiles, read_record, write_report
-from harness.reporting.text import slug
+from harness.reporting.safe_text import slug
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
-from harness.models.chat import chat_format
+from harness.models.chat_templates import chat_format
 from harness.seeding import stream
 from harness.store.prepared import read_summary
 from harness.types import PreferencePair

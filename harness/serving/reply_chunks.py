@@ -8,9 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.models.batch import Likelihood
-from harness.serving.engine import Piece, Ticket
-from harness.serving.errors import ApiError, internal
-from harness.serving.schema import (
+from harness.serving.api_schema import (
     ChatChunk,
     ChatCompletion,
     Choice,
@@ -22,7 +20,9 @@ from harness.serving.schema import (
     TokenLogprob,
     Usage,
 )
-from harness.serving.text import ReplyText, token_bytes
+from harness.serving.batching import Piece, Ticket
+from harness.serving.detokenizing import ReplyText, token_bytes
+from harness.serving.error_answers import ApiError, internal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
