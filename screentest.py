@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
+from typing import overload as _overload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,7 +281,7 @@ def study(file: _PathLike, *, name: str | None = None) -> Created:
         return create(open_session(), open_database(Settings.from_environment().database_url), Path(file), name=name)
 
 
-@overload
+@_overload
 def measure(
     function: Callable[..., Any],
     *,
@@ -291,7 +292,7 @@ def measure(
     per: Literal["reply", "pair", "variant"] = ...,
     name: str | None = ...,
 ) -> Measure: ...
-@overload
+@_overload
 def measure(
     function: None = None,
     *,

@@ -33,7 +33,7 @@ from harness.store.stage_log import log_datasets
 
 EXPERIMENT = "screentest"
 DATA_EXPERIMENT = f"{EXPERIMENT}-data"  # MLflow counts every run that logs no model among the evaluations of its own
-DATA_STAGES = ("prepare", "pairs")
+DATA_STAGES = ("prepare", "pairs", "teach")
 _REUSED = "reused."  # how tags begin that name a finished stage in place of a run of one's own
 _PAGE = 1000  # runs that MLflow is asked for at a time
 

@@ -42,7 +42,7 @@ def trains(machine: Machine) -> bool:
 
 def test_two_machines_run_an_ablation_and_one_of_them_is_lost(tmp_path: Path) -> None:
     base = tiny_checkpoint(tmp_path / "base")
-    file = tiny_ablation(tmp_path / "a", base, seeds=[1, 2, 3], train_tokens=3000, measures={"heldout_loss": {}})
+    file = tiny_ablation(tmp_path / "a", base, seeds=[1], train_tokens=3000, measures={"heldout_loss": {}})
     variable, _, token = line("export RAY_AUTH").removeprefix("export ").partition("=")
     ray = {variable: token, "RAY_USAGE_STATS_ENABLED": "0"}
     node = " --num-cpus 1 --block"
@@ -72,5 +72,5 @@ def test_two_machines_run_an_ablation_and_one_of_them_is_lost(tmp_path: Path) ->
         assert driver.wait(900) == 0, logs["driver"].read_text()
     found = json.loads(result.read_text())
     assert found["missing"] == {}
-    assert found["stage_counts"] == {"prepare": 1, "sft": 6, "heldout": 6}
+    assert found["stage_counts"] == {"prepare": 1, "sft": 2, "heldout": 2}
     assert "node it was running on is dead" in " ".join(logs["driver"].read_text().split())
