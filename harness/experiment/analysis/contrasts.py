@@ -224,7 +224,6 @@ def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_cl
     )
 
 
-_CLUSTERS = re.compile(r"\bcluster(s?)\b")
 _TWICE = re.compile(r"(more (\w+)) \([\d,]+ more \2\)")  # a prompt may be its own cluster
 
 
@@ -238,12 +237,12 @@ def label_clusters(findings: Sequence[Finding], notes: tuple[str, ...], *, noun:
     def told(verdict: Verdict | None) -> Verdict | None:
         if verdict is None:
             return None
-        reason, settle = (_CLUSTERS.sub(rf"{noun}\1", text) for text in (verdict.reason, verdict.settle))
-        return replace(verdict, reason=called(reason, noun), settle=_TWICE.sub(r"\1", called(settle, noun)))
+        reason, settle = (called(text, noun, words="film|cluster") for text in (verdict.reason, verdict.settle))
+        return replace(verdict, reason=reason, settle=_TWICE.sub(r"\1", settle))
 
     return tuple(replace(f, estimate=noted(f.estimate), verdict=told(f.verdict)) for f in findings)
 
 
-def called(text: str, noun: str) -> str:
-    """A sentence of ours about films, for data whose clusters are called otherwise."""
-    return text if noun == "film" else re.sub(r"\bfilm(s?)\b", rf"{noun}\1", text)
+def called(text: str, noun: str, *, words: str = "film") -> str:
+    """A sentence of ours about films, for data whose clusters are called otherwise; `words` mean them."""
+    return re.sub(rf"\b(?:{words})(s?)\b", rf"{noun}\1", text)
