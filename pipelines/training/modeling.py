@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ConfigError, InputError, UnavailableError
 from harness.models.bases import base_folder
+from harness.models.devices import resolve_device
 from harness.models.memory import settle
 from harness.models.quantization import never_repacked, nf4_config
 from harness.seeding import derive
@@ -49,7 +50,7 @@ def resolve_runtime(*, precision: str, attention: str) -> Runtime:
     """Fill in `auto`: bf16 on CUDA and fp32 elsewhere (bf16 is 25 times slower on AVX2); FlashAttention where it is."""
     import torch
 
-    device: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")
     if device == "cuda" and torch.cuda.device_count() > 1 and launched().n == 1:
         raise UnavailableError(
             f"a training that one process does uses one GPU, got {torch.cuda.device_count()} visible: start it with "
