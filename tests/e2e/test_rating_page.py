@@ -20,7 +20,7 @@ from harness.studies.sql_schema import ratings
 from harness.studies.studies import close_study, renew_link, revoke_link
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs an installed Chromium"),
@@ -150,6 +150,24 @@ def test_links_that_lead_nowhere_say_so(engine: Engine, site: Site, browser: Bro
     assert n_rows(engine, first) == 0
     page.goto(created.links[1].url(site.url))
     page.wait_for_selector("text=This study is closed")
+    page.context.close()
+
+
+def test_a_key_pressed_before_its_button_is_drawn_counts(engine: Engine, site: Site, browser: Browser) -> None:
+    """Streamlit fetches the code of its buttons when the first is to be drawn: on a slow line, long after the text."""
+    created = a_study(engine, name="early", n_prompts=2, rehearsal=True)
+    page = opened(browser, site, None)
+    held: list[Route] = []
+    page.route("**/Button.*.js", lambda route: held.append(route))  # a plain method has no room for playwright
+    page.goto(created.links[0].url(site.url))
+    page.wait_for_function("() => window.screentestPage?.data?.item === 'guide'")
+    page.wait_for_timeout(1000)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(1000)
+    assert held and not page.locator(".st-key-page button").count()
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(".reply")
     page.context.close()
 
 

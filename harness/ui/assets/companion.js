@@ -17,7 +17,8 @@ const buttonOf = (name) => document.querySelector(`.st-key-page .${CSS.escape(na
 const keyOf = (button) => button.querySelector("kbd")?.textContent.trim().toLowerCase();
 const buttonFor = (key) => [...document.querySelectorAll('.st-key-page [class*="st-key-do-"] button')].find((b) => keyOf(b) === key);
 const isDrawing = () => (shell()?.dataset.testScriptState ?? "notRunning") !== "notRunning"
-  || document.querySelector("h1[data-item]")?.dataset.item !== page.data?.item;
+  || document.querySelector("h1[data-item]")?.dataset.item !== page.data?.item
+  || document.querySelector('.st-key-page [class*="st-key-do-"]:not(:has(button))') !== null; // its code is still on its way
 
 function keep() {
   const kept = { item: page.data?.item, given: page.given, pending: page.pending?.name };
