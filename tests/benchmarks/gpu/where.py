@@ -50,12 +50,16 @@ class _Profiled:
 
     def figures(self) -> dict[str, Any]:
         """Seconds in all and on the device, kernels launched, and what took longest on each side."""
+        from torch.autograd import DeviceType
+
         means: list[Any] = list(self._profiler.key_averages())
-        device = sorted(means, key=lambda op: -op.self_device_time_total)[:_N_SHOWN]
+        # An operation's time on the device is that of its kernels, which are listed beside it.
+        kernels = [op for op in means if op.device_type == DeviceType.CUDA and not op.is_user_annotation]
+        device = sorted(kernels, key=lambda op: -op.self_device_time_total)[:_N_SHOWN]
         python = sorted(means, key=lambda op: -op.self_cpu_time_total)[:_N_SHOWN]
         return {
             "seconds": self.seconds,
-            "device_seconds": round(sum(op.self_device_time_total for op in means) / 1e6, 3),
+            "device_seconds": round(sum(op.self_device_time_total for op in kernels) / 1e6, 3),
             "n_launches": sum(op.count for op in means if "LaunchKernel" in op.key),
             "on_device": [f"{op.key[:60]} {op.self_device_time_total / 1e3:.1f} ms in {op.count}" for op in device],
             "on_cpu": [f"{op.key[:60]} {op.self_cpu_time_total / 1e3:.1f} ms in {op.count}" for op in python],
