@@ -59,7 +59,7 @@ def build_record(
     training = arms.trainings(session.tracking, plan, collected)
     n_seeds = len(design.training_seeds)
     noun = parts.cluster_noun(collected.prepared, design.kind)
-    chosen, how = _examples(design, collected, noun)
+    chosen, how, leading = _examples(design, collected, noun)
     is_decoding_shared = all(decoding_of(design, arm) == design.decoding for arm in design.arm_names)
     return records.ReportRecord(
         title=design.name,
@@ -83,7 +83,7 @@ def build_record(
             records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms if arm.measure != TOTAL
         ),
         curves=training.own_curves,
-        samples=_samples(design, collected, chosen),
+        samples=_samples(design, collected, chosen, leading),
         sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
         missing=_missing(collected),
         stages=parts.stage_lines(session.done, arms=_replying(collected)),
@@ -191,8 +191,8 @@ def _values(arm: SeededArm) -> list[float | None]:
     return [value for each in arm.speaking for value in each.rows.as_list()]
 
 
-def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tuple[dict[str, str], str]:
-    """Prompts to show → why, and how they were chosen: by the first declared contrast, else as they were drawn."""
+def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tuple[dict[str, str], str, tuple[str, ...]]:
+    """Prompts to show → why, how they were chosen, and whose replies come first: by the first declared contrast."""
     asked = [prompt.id for prompt in collected.prompts]
     for measure in design.family.measures:
         better = design.better(measure)
@@ -202,14 +202,18 @@ def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tupl
             rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
             chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
             if chosen:
-                return chosen, f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"
+                how = f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"
+                return chosen, how, tuple(arm for side in reversed(contrast.sides) for arm in side)
     drawn = f"The first {N_EXAMPLES} prompts of a draw that takes {noun}s in turn, seed {design.seed}"
-    return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn
+    return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn, ()
 
 
-def _samples(design: ExperimentDesign, collected: Collected, chosen: Mapping[str, str]) -> tuple[records.Sample, ...]:
+def _samples(
+    design: ExperimentDesign, collected: Collected, chosen: Mapping[str, str], leading: tuple[str, ...]
+) -> tuple[records.Sample, ...]:
     """The chosen prompts with the replies of each arm's first seed."""
-    first = [cells[0] for arm in design.arm_names if (cells := collected.of_arm(arm)) and cells[0].generations]
+    arms = dict.fromkeys((*leading, *design.arm_names))
+    first = [cells[0] for arm in arms if (cells := collected.of_arm(arm)) and cells[0].generations]
     shown = {found.cell.name: found.generations for found in first}
     scores = [
         replace(score, variant=cell.arm)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
-from harness.reporting.page import Page, observations
+from harness.reporting.page import Page, observations, takes
 from harness.reporting.record import Sample
 from harness.reporting.safe_text import printable
 from harness.reporting.tables import Cell, Table
@@ -103,11 +103,13 @@ def _sample(page: Page, sample: Sample) -> list[str]:
     parts = [f"### {plain(sample.title)} ({plain(sample.prompt_id)})", fenced(history)]
     if sample.reference is not None:
         parts += [f"**{page.index.reference_label}**", fenced(sample.reference.text)]
-    for reply in sample.replies:
+    shown, others = takes(sample)
+    for take in (*shown, *others):
+        reply = take.reply
         cut = ", cut off" if reply.finish_reason == "length" else ""
         scores = "; ".join(f"{label} {value}" for label, value in observations(reply, page.index))
         reasons = [plain(f"{score.measure}: {score.reason}") for score in reply.scores if score.reason]
-        parts += [f"**{plain(reply.variant)}**{cut}", fenced(reply.text), plain(scores), *reasons]
+        parts += [f"**{plain(take.variants)}**{cut}", fenced(reply.text), plain(scores), *reasons]
     return parts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.reporting import provenance_tables as origins
@@ -31,7 +31,7 @@ from harness.reporting.parts import (
     rows,
     words,
 )
-from harness.reporting.record import Distribution, JudgeRow, ReportRecord, SampleReply
+from harness.reporting.record import Distribution, JudgeRow, ReportRecord, Sample, SampleReply
 from harness.reporting.tables import (
     Table,
     contrasts_table,
@@ -46,6 +46,7 @@ from harness.store.artifacts import to_json
 from harness.types import Qualification
 
 N_OPEN_SAMPLES = 2  # the rest are folded
+_MOST_TAKES, _LEADING_TAKES = 3, 2  # replies side by side; of more, those of the contrast that chose the prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +93,31 @@ def page(record: ReportRecord) -> Page:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """A reply, and every variant that gave it with the same scores."""
+
+    variants: str
+    reply: SampleReply
+
+
+def takes(sample: Sample) -> tuple[tuple[Take, ...], tuple[Take, ...]]:
+    """The different replies to a prompt, in the order of their first variants: those in the open, and the others."""
+    alike: dict[SampleReply, list[str]] = {}
+    for reply in sample.replies:
+        alike.setdefault(replace(reply, variant=""), []).append(reply.variant)
+    told = tuple(Take(variants=", ".join(names), reply=reply) for reply, names in alike.items())
+    n_open = len(told) if len(told) <= _MOST_TAKES else _LEADING_TAKES
+    return told[:n_open], told[n_open:]
+
+
 def observations(reply: SampleReply, found: Index) -> tuple[tuple[str, str], ...]:
     """Label and value of each of one reply's own scores."""
     shown = []
     for score in reply.scores:
         measure = found.measures.get(score.measure)
         label, unit = (measure.label, measure.unit) if measure else (score.measure, "")
-        shown.append((label, write_observation(score, unit=unit)))
+        shown.append((label[:1].upper() + label[1:], write_observation(score, unit=unit)))
     return tuple(shown)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import InputError
 from harness.reporting.finding_index import absences_json, findings_json
 from harness.reporting.markdown import comment, markdown
-from harness.reporting.page import N_OPEN_SAMPLES, Page, observations, page
+from harness.reporting.page import N_OPEN_SAMPLES, Page, observations, page, takes
 from harness.reporting.record import SCHEMA_VERSION, ReportRecord
 from harness.reporting.safe_text import printable
 from harness.store.artifacts import from_json, read_json, to_json
@@ -56,6 +56,7 @@ def render_html(record: ReportRecord) -> str:
             style=Markup(style),
             style_digest=digest,
             observations=observations,
+            takes=takes,
             n_open=N_OPEN_SAMPLES,
         )
     )

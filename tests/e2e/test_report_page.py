@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from e2e.looks import CONTRAST
 from report_example import example_record
 
+from harness.reporting.record import Sample
 from harness.reporting.render import write_report
 
 if TYPE_CHECKING:
@@ -54,6 +56,25 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two arms more, each with a reply of its own to every prompt."""
+    record = example_record()
+    last = record.variants[-1]
+
+    def with_more(sample: Sample) -> Sample:
+        said = sample.replies[-1]
+        more = [replace(said, variant=name, text=f"{said.text} So says {name}.") for name in ("neftune", "chosen-sft")]
+        return replace(sample, replies=(*sample.replies, *more))
+
+    wider = replace(
+        record,
+        samples=tuple(map(with_more, record.samples)),
+        variants=(*record.variants, replace(last, name="neftune"), replace(last, name="chosen-sft")),
+    )
+    return write_report(wider, tmp_path_factory.mktemp("ablation")).html
+
+
 def opened(browser: Browser, report: Path, *, width: int, scheme: str = "light") -> Page:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(report.as_uri())
@@ -74,6 +95,20 @@ def test_the_first_screen_holds_question_answer_and_picture(
     assert page.evaluate("document.documentElement.scrollHeight") <= screens * height
     page.check("#show-all")
     assert page.locator("#config pre").bounding_box()["height"] > 50  # type: ignore[index]
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "height", "screens"), [(1280, 900, 4), (390, 844, 7)])
+def test_of_many_replies_to_a_prompt_those_of_its_contrast_stand_open(
+    browser: Browser, ablation: Path, width: int, height: int, screens: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(ablation.as_uri())
+    shown = page.locator(".sample[open] >> nth=0")
+    assert shown.locator(".take >> visible=true").count() == 3  # what people wrote, and the two
+    assert page.evaluate("document.documentElement.scrollHeight") <= screens * height
+    shown.locator(".others summary").click()
+    assert shown.get_by_text("So says neftune.").is_visible()
     page.close()
 
 
