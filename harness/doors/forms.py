@@ -211,6 +211,8 @@ def _history(reader: _Reader) -> list[Message]:
 
 def _reply(reader: _Reader) -> str | None:
     value = reader.first(REPLIES, "reply")
+    if value is None:  # what a reply is held against is the reply that people wrote
+        value = reader.first([key for key in REFERENCES if isinstance(reader.row.get(key), str)], "reply")
     if value is None or isinstance(value, str):
         return value.strip() if value else None
     messages = reader.messages(value)

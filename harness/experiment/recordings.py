@@ -31,7 +31,10 @@ def asked_prompts(
         if shared := [p for p in test if all(p.id in ids for ids in answers)]:
             return shared
         named = ", ".join(f"`{file}`" for file in common)
-        raise InputError(f"{named} must hold replies to TEST prompts of this data; none of the ids is one")
+        raise InputError(
+            f"{named} must hold replies to TEST prompts of this data; none of the ids is one: replies to "
+            f"{named_few(sorted(set().union(*answers)))}, prompts {named_few(sorted(p.id for p in test))}"
+        )
     if n is not None:
         return draw_prompts(test, n=n, seed=seed)
     answered = {key for file in files for key in RecordedModel.load(Path(file)).prompt_ids}

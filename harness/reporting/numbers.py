@@ -70,7 +70,7 @@ def write_estimate(
     unit: str,
     is_difference: bool = False,
     grain: Grain = Grain.REPLY,
-    cluster_noun: str = "film",
+    cluster_noun: str = "cluster",
 ) -> Written:
     """Write an estimate. Shares are written in per cent, their differences in percentage points.
 
@@ -105,7 +105,7 @@ def write_estimate(
     )
 
 
-def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun: str = "film") -> str:
+def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun: str = "cluster") -> str:
     """What the number rests on: "n = 60 replies, 12 films, 0 missing"."""
     known = _require_estimate(estimate)
     return f"n = {', '.join(_counts(known, grain, cluster_noun))}, {known.n_missing:,} missing"

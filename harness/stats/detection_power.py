@@ -1,8 +1,8 @@
-"""How many prompts show that replies are told from people's, by the AUC of a classifier fitted on other films.
+"""How many prompts show that replies are told from people's, by the AUC of a classifier fitted on other clusters.
 
 One reply of each kind a prompt. The variance of placements is Hanley & McNeil's (1982), (Q₁ − A²) + (Q₂ − A²) over n
-with Q₁ = A / (2 − A) and Q₂ = 2A² / (1 + A), times 1 + 2 (1 − A) for what one film's fit owes the others: 2 at 0.5, 1
-at 1. On real film dialogue that makes standard errors up to 12 % too wide (docs/statistics.md).
+with Q₁ = A / (2 − A) and Q₂ = 2A² / (1 + A), times 1 + 2 (1 − A) for what one cluster's fit owes the others: 2 at 0.5,
+1 at 1. On real film dialogue that makes standard errors up to 12 % too wide (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.stats.power import BISECTIONS, PairedDesign, PowerAnswer, check_pow
 class DetectionDesign:
     """What is known before the replies are made."""
 
-    prompts_per_film: float = 1.0
+    prompts_per_cluster: float = 1.0
     level: float = 0.95
     n_tests: int = 1
 
@@ -29,7 +29,7 @@ class DetectionDesign:
         twins = auc / (2 - auc) + 2 * auc**2 / (1 + auc) - 2 * auc**2
         return PairedDesign(
             sd_difference=math.sqrt((3 - 2 * auc) * twins),
-            prompts_per_film=self.prompts_per_film,
+            prompts_per_cluster=self.prompts_per_cluster,
             level=self.level,
             n_tests=self.n_tests,
         )
@@ -39,8 +39,8 @@ def detection_power(design: DetectionDesign, *, auc: float, n_prompts: int) -> P
     """Probability that replies which are told with this AUC are shown to be told."""
     found = paired_power(design.of(auc), effect=auc - 0.5, n_prompts=n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {found.n_films:,} films show that replies told {auc:.0%} of the time are told "
-        f"from people's with power {found.power:.0%}."
+        f"{n_prompts:,} prompts from {found.n_clusters:,} clusters show that replies told {auc:.0%} of the time are "
+        f"told from people's with power {found.power:.0%}."
     )
     return replace(found, effect=auc, sentence=sentence)
 
@@ -50,7 +50,7 @@ def detection_sample_size(design: DetectionDesign, *, auc: float, power: float =
     found = paired_sample_size(design.of(auc), effect=auc - 0.5, power=power)
     sentence = (
         f"To show with power {power:.0%} that replies told {auc:.0%} of the time are told from people's, take "
-        f"{found.n:,} prompts from {found.n_films:,} films."
+        f"{found.n:,} prompts from {found.n_clusters:,} clusters."
     )
     return replace(found, effect=auc, sentence=sentence)
 
@@ -67,7 +67,7 @@ def detection_detectable(design: DetectionDesign, *, n_prompts: int, power: floa
         low, high = (low, middle) if reached else (middle, high)
     found = detection_power(design, auc=high, n_prompts=n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {found.n_films:,} films show replies told {high:.0%} of the time or more "
+        f"{n_prompts:,} prompts from {found.n_clusters:,} clusters show replies told {high:.0%} of the time or more "
         f"with power {power:.0%}."
     )
     return replace(found, power=power, sentence=sentence)

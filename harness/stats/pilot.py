@@ -1,6 +1,6 @@
-"""Power by simulation from a pilot: films drawn from it, the CR2-t test on every draw.
+"""Power by simulation from a pilot: clusters drawn from it, the CR2-t test on every draw.
 
-Assumes nothing about the shape of the differences, but a pilot of few films knows little about films. The pilot's own
+Assumes nothing about the shape of the differences, but a pilot of few clusters knows little about them. The pilot's own
 mean is taken out and replaced by the difference asked for.
 """
 
@@ -26,8 +26,8 @@ from harness.stats.rows import (
     sum_clusters,
 )
 
-MAX_FILMS = 20_000
-BLOCK = 2_000_000  # drawn films held at a time
+MAX_CLUSTERS = 20_000
+BLOCK = 2_000_000  # drawn clusters held at a time
 BISECTIONS = 30
 
 
@@ -42,7 +42,7 @@ def pilot_power(
     n_tests: int = 1,
     n_draws: int = 2_000,
 ) -> PowerAnswer:
-    """Probability that a true difference of `effect` is called with `n_clusters` films like the pilot's."""
+    """Probability that a true difference of `effect` is called with `n_clusters` clusters like the pilot's."""
     pilot = _checked_pilot(differences, clusters, n_draws=n_draws)
     check_positive("effect", effect)
     check_count("n_clusters", n_clusters, minimum=2)
@@ -50,11 +50,11 @@ def pilot_power(
     power = draws.power(effect, threshold=_threshold(level, n_tests))
     return PowerAnswer(
         n=draws.n_prompts,
-        n_films=n_clusters,
+        n_clusters=n_clusters,
         effect=effect,
         power=power,
         sentence=(
-            f"{n_clusters:,} films like the pilot's (about {draws.n_prompts:,} prompts) show a true difference of "
+            f"{n_clusters:,} clusters like the pilot's (about {draws.n_prompts:,} prompts) show a true difference of "
             f"{effect:g} with power {power:.0%}."
         ),
     )
@@ -71,23 +71,23 @@ def pilot_sample_size(
     n_tests: int = 1,
     n_draws: int = 2_000,
 ) -> PowerAnswer:
-    """Films like the pilot's that show a true difference of `effect` with `power`.
+    """Clusters like the pilot's that show a true difference of `effect` with `power`.
 
-    Raises InputError when 20,000 films would not do.
+    Raises InputError when 20,000 clusters would not do.
     """
     pilot = _checked_pilot(differences, clusters, n_draws=n_draws)
     check_positive("effect", effect)
     check_power(power)
     threshold = _threshold(level, n_tests)
 
-    def drawn(n_films: int) -> _Draws:
-        return _draw(pilot, n_films, n_draws=n_draws, rng=rng)
+    def drawn(n_clusters: int) -> _Draws:
+        return _draw(pilot, n_clusters, n_draws=n_draws, rng=rng)
 
     low, high = 1, 2
     while (draws := drawn(high)).power(effect, threshold=threshold) < power:
         low, high = high, high * 2
-        if high > MAX_FILMS:
-            raise InputError(f"`effect` of {effect:g} would take over {MAX_FILMS:,} films: ask for a larger one")
+        if high > MAX_CLUSTERS:
+            raise InputError(f"`effect` of {effect:g} would take over {MAX_CLUSTERS:,} clusters: ask for a larger one")
     while high - low > 1:
         middle = (low + high) // 2
         tried = drawn(middle)
@@ -97,12 +97,12 @@ def pilot_sample_size(
             low = middle
     return PowerAnswer(
         n=draws.n_prompts,
-        n_films=high,
+        n_clusters=high,
         effect=effect,
         power=draws.power(effect, threshold=threshold),
         sentence=(
             f"To show a true difference of {effect:g} with power {power:.0%}, judge about {draws.n_prompts:,} prompts "
-            f"from {high:,} films like the pilot's."
+            f"from {high:,} clusters like the pilot's."
         ),
     )
 
@@ -118,7 +118,7 @@ def pilot_detectable(
     n_tests: int = 1,
     n_draws: int = 2_000,
 ) -> PowerAnswer:
-    """Smallest true difference that `n_clusters` films like the pilot's show with `power`."""
+    """Smallest true difference that `n_clusters` clusters like the pilot's show with `power`."""
     pilot = _checked_pilot(differences, clusters, n_draws=n_draws)
     check_count("n_clusters", n_clusters, minimum=2)
     check_power(power)
@@ -132,18 +132,18 @@ def pilot_detectable(
         low, high = (low, middle) if draws.power(middle, threshold=threshold) >= power else (middle, high)
     return PowerAnswer(
         n=draws.n_prompts,
-        n_films=n_clusters,
+        n_clusters=n_clusters,
         effect=high,
         power=draws.power(high, threshold=threshold),
         sentence=(
-            f"{n_clusters:,} films like the pilot's (about {draws.n_prompts:,} prompts) show a true difference of "
+            f"{n_clusters:,} clusters like the pilot's (about {draws.n_prompts:,} prompts) show a true difference of "
             f"{high:.3g} or more with power {power:.0%}."
         ),
     )
 
 
 class _Draws:
-    """What the CR2-t test needs of every draw of films: the mean without effect, its standard error, its df."""
+    """What the CR2-t test needs of every draw of clusters: the mean without effect, its standard error, its df."""
 
     def __init__(self, blocks: list[Floats], n_prompts: int) -> None:
         self.mean, self.se, self.df = np.concatenate(blocks, axis=1)
@@ -156,11 +156,11 @@ class _Draws:
         return float(np.mean(p_values < threshold))
 
 
-def _draw(pilot: ClusterSums, n_films: int, *, n_draws: int, rng: np.random.Generator) -> _Draws:
-    rows = max(1, BLOCK // n_films)
+def _draw(pilot: ClusterSums, n_clusters: int, *, n_draws: int, rng: np.random.Generator) -> _Draws:
+    rows = max(1, BLOCK // n_clusters)
     blocks, n_prompts = [], 0.0
     for start in range(0, n_draws, rows):
-        drawn = rng.integers(pilot.n_clusters, size=(min(rows, n_draws - start), n_films))
+        drawn = rng.integers(pilot.n_clusters, size=(min(rows, n_draws - start), n_clusters))
         sizes = pilot.sizes[drawn]
         blocks.append(_cr2(pilot.residual_sums[drawn], sizes))
         n_prompts += float(sizes.sum())
@@ -168,7 +168,7 @@ def _draw(pilot: ClusterSums, n_films: int, *, n_draws: int, rng: np.random.Gene
 
 
 def _cr2(sums: Floats, sizes: Floats) -> Floats:
-    """[3, draws] mean, CR2 standard error and Satterthwaite df of cluster sums and sizes [draws, films]; see `paired`.
+    """[3, draws] mean, CR2 standard error, Satterthwaite df of cluster sums and sizes [draws, clusters]; see `paired`.
 
     An effect that is added to every row moves the mean alone.
     """
@@ -187,10 +187,11 @@ def _checked_pilot(differences: ArrayLike, clusters: Labels, *, n_draws: int) ->
     check_count("n_draws", n_draws, minimum=100)
     pilot = sum_clusters(values, code_labels("clusters", clusters))
     if pilot.n_clusters < 3:
-        raise InputError(f"`clusters` must be at least 3 in a pilot, got {pilot.n_clusters}: pilot more films")
+        raise InputError(f"`clusters` must be at least 3 in a pilot, got {pilot.n_clusters}: pilot more clusters")
     if is_constant(pilot, scale=float(np.abs(values).max())):
         raise InputError(
-            f"`differences` must vary between films, got {pilot.mean:g} in each: a pilot without variance plans nothing"
+            f"`differences` must vary between clusters, got {pilot.mean:g} in each: a pilot without variance plans "
+            "nothing"
         )
     return pilot
 

@@ -1,14 +1,14 @@
 """How many prompts, what can be seen, how surely: planning before anything is run.
 
 Paired scores: variance of a prompt's difference between arms as in Miller (arXiv 2411.00640, on paired differences and
-resampling), with films as clusters:
+resampling), for clusters such as films:
 
     Var(d̄) = [ω² (1 + (m − 1) ICC) + σ_A²/K + σ_B²/K] / n
 
 ω: standard deviation of the true difference over prompts, σ: of repeats (draws) within a prompt, K draws, m prompts a
-film. Tests are t tests with films − 1 degrees of freedom, power by the noncentral t, not the normal: with few films
-that matters. Votes: the sign test's normal formula over decisive votes, divided by the share of decisive votes,
-multiplied by 1 + (m − 1) ICC for m votes a rater. From pilot data without a formula: `pilot`.
+cluster. Tests are t tests with clusters − 1 degrees of freedom, power by the noncentral t, not the normal: with few
+clusters that matters. Votes: the sign test's normal formula over decisive votes, divided by the share of decisive
+votes, multiplied by 1 + (m − 1) ICC for m votes a rater. From pilot data without a formula: `pilot`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class PairedDesign:
     sd_difference: float  # ω: of the true difference over prompts
     sd_repeat: float = 0.0  # of one arm's score over draws of the same prompt
     n_draws: int = 1  # draws per prompt and arm
-    prompts_per_film: float = 1.0
-    icc: float = 0.0  # intraclass correlation of differences within a film
+    prompts_per_cluster: float = 1.0
+    icc: float = 0.0  # intraclass correlation of differences within a cluster
     level: float = 0.95
     n_tests: int = 1  # size of the declared family: the first step of Holm
 
@@ -48,16 +48,16 @@ class PairedDesign:
                 f"`sd_difference` and `sd_repeat` must be 0 or more and not both 0, got {self.sd_difference} and "
                 f"{self.sd_repeat}: take them from a pilot"
             )
-        if self.prompts_per_film < 1 or not 0 <= self.icc <= 1:
+        if self.prompts_per_cluster < 1 or not 0 <= self.icc <= 1:
             raise InputError(
-                f"`prompts_per_film` must be at least 1 and `icc` lie in [0, 1], got {self.prompts_per_film} and "
+                f"`prompts_per_cluster` must be at least 1 and `icc` lie in [0, 1], got {self.prompts_per_cluster} and "
                 f"{self.icc}: take them from a pilot"
             )
 
     @property
     def variance_per_prompt(self) -> float:
         """n · Var(mean difference)."""
-        inflated = self.sd_difference**2 * (1 + (self.prompts_per_film - 1) * self.icc)
+        inflated = self.sd_difference**2 * (1 + (self.prompts_per_cluster - 1) * self.icc)
         return inflated + 2 * self.sd_repeat**2 / self.n_draws
 
 
@@ -66,7 +66,7 @@ class PowerAnswer:
     """One planning question, answered."""
 
     n: int  # prompts, votes, or seeds
-    n_films: int | None
+    n_clusters: int | None
     effect: float  # true difference, or win share among decisive votes
     power: float
     sentence: str
@@ -77,11 +77,11 @@ def paired_power(design: PairedDesign, *, effect: float, n_prompts: int) -> Powe
     check_positive("effect", effect)
     check_count("n_prompts", n_prompts, minimum=2)
     power = _power(design, effect, n_prompts)
-    films = _films(design, n_prompts)
+    clusters = _clusters(design, n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {films:,} films show a true difference of {effect:g} with power {power:.0%}."
+        f"{n_prompts:,} prompts from {clusters:,} clusters show a true difference of {effect:g} with power {power:.0%}."
     )
-    return PowerAnswer(n=n_prompts, n_films=films, effect=effect, power=power, sentence=sentence)
+    return PowerAnswer(n=n_prompts, n_clusters=clusters, effect=effect, power=power, sentence=sentence)
 
 
 def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.8) -> PowerAnswer:
@@ -96,11 +96,14 @@ def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if _power(design, effect, middle) >= power else (middle, high)
-    films = _films(design, high)
+    clusters = _clusters(design, high)
     sentence = (
-        f"To show a true difference of {effect:g} with power {power:.0%}, judge {high:,} prompts from {films:,} films."
+        f"To show a true difference of {effect:g} with power {power:.0%}, judge {high:,} prompts from {clusters:,} "
+        "clusters."
     )
-    return PowerAnswer(n=high, n_films=films, effect=effect, power=_power(design, effect, high), sentence=sentence)
+    return PowerAnswer(
+        n=high, n_clusters=clusters, effect=effect, power=_power(design, effect, high), sentence=sentence
+    )
 
 
 def paired_detectable(design: PairedDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
@@ -113,12 +116,12 @@ def paired_detectable(design: PairedDesign, *, n_prompts: int, power: float = 0.
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if _power(design, middle, n_prompts) >= power else (middle, high)
-    films = _films(design, n_prompts)
+    clusters = _clusters(design, n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {films:,} films show a true difference of {high:.3g} or more "
+        f"{n_prompts:,} prompts from {clusters:,} clusters show a true difference of {high:.3g} or more "
         f"with power {power:.0%}."
     )
-    return PowerAnswer(n=n_prompts, n_films=films, effect=high, power=power, sentence=sentence)
+    return PowerAnswer(n=n_prompts, n_clusters=clusters, effect=high, power=power, sentence=sentence)
 
 
 def votes_sample_size(
@@ -140,7 +143,7 @@ def votes_sample_size(
     n = math.ceil(decisive / (1 - tie_share) * (1 + (votes_per_rater - 1) * icc) - 1e-9)
     sentence = f"To show that {win_share:.0%} of decisive votes are won, with power {power:.0%}, collect {n:,} votes"
     sentence += f" ({tie_share:.0%} of them ties)." if tie_share else "."
-    return PowerAnswer(n=n, n_films=None, effect=win_share, power=power, sentence=sentence)
+    return PowerAnswer(n=n, n_clusters=None, effect=win_share, power=power, sentence=sentence)
 
 
 def votes_power(
@@ -161,7 +164,7 @@ def votes_power(
     reach = math.sqrt(decisive) * abs(win_share - 0.5) - z / 2
     power = float(special.ndtr(reach / math.sqrt(win_share * (1 - win_share))))
     sentence = f"{n_votes:,} votes show a true win share of {win_share:.0%} with power {power:.0%}."
-    return PowerAnswer(n=n_votes, n_films=None, effect=win_share, power=power, sentence=sentence)
+    return PowerAnswer(n=n_votes, n_clusters=None, effect=win_share, power=power, sentence=sentence)
 
 
 def votes_detectable(
@@ -203,11 +206,11 @@ def votes_detectable(
         f"{n_votes:,} votes show a true win share of {high:.1%} or more (or of {1 - high:.1%} or less) with power "
         f"{power:.0%}."
     )
-    return PowerAnswer(n=n_votes, n_films=None, effect=high, power=power, sentence=sentence)
+    return PowerAnswer(n=n_votes, n_clusters=None, effect=high, power=power, sentence=sentence)
 
 
 def _power(design: PairedDesign, effect: float, n_prompts: int) -> float:
-    df = max(1, _films(design, n_prompts) - 1)
+    df = max(1, _clusters(design, n_prompts) - 1)
     critical = t_quantile(1 - (1 - design.level) / (2 * design.n_tests), df)
     shift = effect / math.sqrt(design.variance_per_prompt / n_prompts)
     if shift > BEYOND:
@@ -217,8 +220,8 @@ def _power(design: PairedDesign, effect: float, n_prompts: int) -> float:
     return above + below
 
 
-def _films(design: PairedDesign, n_prompts: int) -> int:
-    return max(2, math.floor(n_prompts / design.prompts_per_film))
+def _clusters(design: PairedDesign, n_prompts: int) -> int:
+    return max(2, math.floor(n_prompts / design.prompts_per_cluster))
 
 
 def check_power(power: float) -> None:

@@ -1,4 +1,4 @@
-"""`screentest power`: how many prompts, votes, films or seeds; what can be seen with those there are; how surely."""
+"""`screentest power`: how many prompts, votes, clusters or seeds; what can be seen with those there are; how surely."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def paired(
     power: PowerOption = None,
     repeat_sd: Annotated[float, typer.Option(help="Standard deviation of one arm over draws of the same prompt.")] = 0,
     draws: Annotated[int, typer.Option(help="Replies per prompt and arm.", min=1)] = 1,
-    prompts_per_film: Annotated[float, typer.Option(help="Prompts from one film, on average.")] = 1,
+    prompts_per_cluster: Annotated[
+        float, typer.Option("--prompts-per-cluster", "--prompts-per-film", help="Prompts from one cluster, on average.")
+    ] = 1,
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
@@ -66,15 +68,15 @@ def paired(
 
     How many prompts show half a point?
 
-        screentest power paired --sd 1.2 --effect 0.5 --prompts-per-film 5 --icc 0.1
+        screentest power paired --sd 1.2 --effect 0.5 --prompts-per-cluster 5 --icc 0.1
 
     What do 200 prompts show? Give `--prompts 200` instead of `--effect`. How surely? Give both.
     """
     from harness import stats
 
     design = stats.PairedDesign(
-        sd_difference=sd, sd_repeat=repeat_sd, n_draws=draws, prompts_per_film=prompts_per_film, icc=icc, level=level,
-        n_tests=tests,
+        sd_difference=sd, sd_repeat=repeat_sd, n_draws=draws, prompts_per_cluster=prompts_per_cluster, icc=icc,
+        level=level, n_tests=tests,
     )  # fmt: skip
     return _answer(
         _Asked("--effect", effect, "--prompts", prompts, power),
@@ -129,7 +131,9 @@ def detectability(
         int | None, typer.Option(help="Held-out prompts with human replies.", show_default=False)
     ] = None,
     power: PowerOption = None,
-    prompts_per_film: Annotated[float, typer.Option(help="Prompts from one film, on average.")] = 4,
+    prompts_per_cluster: Annotated[
+        float, typer.Option("--prompts-per-cluster", "--prompts-per-film", help="Prompts from one cluster, on average.")
+    ] = 4,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
 ) -> Result:
@@ -143,7 +147,7 @@ def detectability(
     """
     from harness.stats import detection_power as told
 
-    design = told.DetectionDesign(prompts_per_film=prompts_per_film, level=level, n_tests=tests)
+    design = told.DetectionDesign(prompts_per_cluster=prompts_per_cluster, level=level, n_tests=tests)
     found = _answer(
         _Asked("--auc", auc, "--prompts", prompts, power),
         how_many=lambda auc, power: told.detection_sample_size(design, auc=auc, power=power),
@@ -168,7 +172,15 @@ def simulate(
         ),
     ],
     effect: EffectOption = None,
-    films: Annotated[int | None, typer.Option(help="Films of the experiment to come.", show_default=False)] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            "--clusters",
+            "--films",
+            help="Clusters of the experiment to come: films, customers, documents.",
+            show_default=False,
+        ),
+    ] = None,
     power: PowerOption = None,
     treatment: TreatmentOption = None,
     control: ControlOption = None,
@@ -178,19 +190,19 @@ def simulate(
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
     seed: SeedOption = 7,
 ) -> Result:
-    """From a pilot instead of a formula: its films are drawn again and again, and the test is made on each draw.
+    """From a pilot instead of a formula: its clusters are drawn again and again, and the test is made on each draw.
 
-    How many films show a difference of 0.02 bits per byte, going by the last evaluation?
+    How many clusters show a difference of 0.02 bits per byte, going by the last evaluation?
 
         screentest power simulate latest --measure heldout_loss --treatment sft --control base --effect 0.02
 
-    What do 60 films show? Give `--films 60` instead of `--effect`. How surely? Give both. With votes a difference is
-    the share above one half, ties half: 0.1 is 60 %. A row without `cluster` counts as a film of its own.
+    What do 60 clusters show? Give `--clusters 60` instead of `--effect`. How surely? Give both. With votes a
+    difference is the share above one half, ties half: 0.1 is 60 %. A row without `cluster` counts as one of its own.
     """
     from harness import stats
     from harness.seeding import stream
 
-    asked = _Asked("--effect", effect, "--films", films, power)
+    asked = _Asked("--effect", effect, "--clusters", clusters, power)
     read = _read_pilot(pilot, measure=measure, treatment=treatment, control=control)
     rows, rng = read.differences, stream(seed, "power simulate")
     how: dict[str, Any] = {"clusters": read.clusters, "level": level, "n_tests": tests, "n_draws": draws}
@@ -215,8 +227,11 @@ def seeds(
     ] = None,
     effect: EffectOption = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each arm, a seed each.", show_default=False)] = None,
-    films: Annotated[
-        int | None, typer.Option(help="Films they are judged on; the pilot's unless given.", show_default=False)
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            "--clusters", "--films", help="Clusters they are judged on; the pilot's unless given.", show_default=False
+        ),
     ] = None,
     power: PowerOption = None,
     treatment: TreatmentOption = None,
@@ -225,7 +240,7 @@ def seeds(
     sd: Annotated[
         float | None,
         typer.Option(
-            help="Without a pilot: standard deviation over films of the difference of two trainings.",
+            help="Without a pilot: standard deviation over clusters of the difference of two trainings.",
             show_default=False,
         ),
     ] = None,
@@ -241,9 +256,9 @@ def seeds(
 
         screentest power seeds latest --measure heldout_loss --treatment neftune --control qlora --effect 0.02
 
-    Without an ablation, from the spread over films and what the seed adds to it:
+    Without an ablation, from the spread over clusters and what the seed adds to it:
 
-        screentest power seeds --sd 0.2 --seed-share 0.5 --films 20 --effect 0.2
+        screentest power seeds --sd 0.2 --seed-share 0.5 --clusters 20 --effect 0.2
 
     What do five seeds show? Give `--seeds 5` instead of `--effect`. How surely? Give both.
     """
@@ -251,20 +266,20 @@ def seeds(
 
     asked = _Asked("--effect", effect, "--seeds", seeds, power)
     design = _seed_design(
-        pilot, measure=measure, treatment=treatment, control=control, sd=sd, seed_share=seed_share, films=films,
+        pilot, measure=measure, treatment=treatment, control=control, sd=sd, seed_share=seed_share, clusters=clusters,
         level=level, n_tests=tests,
     )  # fmt: skip
     return _answer(
         asked,
-        how_many=lambda effect, power: stats.seeds_sample_size(design, effect=effect, n_films=films, power=power),
-        what_shows=lambda n, power: stats.seeds_detectable(design, n_seeds=n, n_films=films, power=power),
-        how_surely=lambda effect, n: stats.seeds_power(design, effect=effect, n_seeds=n, n_films=films),
+        how_many=lambda effect, power: stats.seeds_sample_size(design, effect=effect, n_clusters=clusters, power=power),
+        what_shows=lambda n, power: stats.seeds_detectable(design, n_seeds=n, n_clusters=clusters, power=power),
+        how_surely=lambda effect, n: stats.seeds_power(design, effect=effect, n_seeds=n, n_clusters=clusters),
     )
 
 
 def _seed_design(
     pilot: str | None, *, measure: str | None, treatment: str | None, control: str | None, sd: float | None,
-    seed_share: float, films: int | None, level: float, n_tests: int,
+    seed_share: float, clusters: int | None, level: float, n_tests: int,
 ) -> SeedDesign:  # fmt: skip
     """From a finished ablation, or from what is given instead."""
     from harness import stats
@@ -273,9 +288,11 @@ def _seed_design(
     if (pilot is None) == (sd is None):
         raise ConfigError("`PILOT` or `--sd` must be given, got both or neither: name a finished ablation, or a spread")
     if sd is not None:
-        if films is None:
-            raise ConfigError("`--films` must be given with `--sd`, got none: on how many films are trainings judged?")
-        return stats.seed_shares(sd, seed_share=seed_share, n_films=films, level=level, n_tests=n_tests)
+        if clusters is None:
+            raise ConfigError(
+                "`--clusters` must be given with `--sd`, got none: on how many clusters are trainings judged?"
+            )
+        return stats.seed_shares(sd, seed_share=seed_share, n_clusters=clusters, level=level, n_tests=n_tests)
     from harness.experiment.planning.pilot_data import read_seed_pilot
     from harness.store.tracking import Tracking
 
@@ -283,7 +300,7 @@ def _seed_design(
     rows = read.rows
     design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level, n_tests=n_tests)
     say(
-        f"pilot: {rows.n_prompts:,} prompts, {design.n_films:,} films, {design.n_seeds} seeds"
+        f"pilot: {rows.n_prompts:,} prompts, {design.n_clusters:,} clusters, {design.n_seeds} seeds"
         f"{f', {rows.n_missing:,} missing' if rows.n_missing else ''}; {read.treatment} − {read.control}"
         f"{f', in {read.unit}' if read.unit else ''}; seeds make {design.seed_share:.0%} of the variance of one "
         "training's mean"
@@ -304,10 +321,9 @@ def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, contr
 def _basis(pilot: Pilot) -> str:
     lost = f", {pilot.n_missing:,} missing" if pilot.n_missing else ""
     unit = f", in {pilot.unit}" if pilot.unit else ""
-    n_films = len(set(pilot.clusters))
-    return (
-        f"pilot: {len(pilot.differences):,} prompts, {n_films:,} films{lost}; {pilot.treatment} − {pilot.control}{unit}"
-    )
+    n_clusters = len(set(pilot.clusters))
+    sides = f"{pilot.treatment} − {pilot.control}"
+    return f"pilot: {len(pilot.differences):,} prompts, {n_clusters:,} clusters{lost}; {sides}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

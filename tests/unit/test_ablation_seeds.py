@@ -201,10 +201,10 @@ def test_more_seeds_settle_what_seeds_scatter_and_more_films_what_films_scatter(
     scattered = crossed_plan(seed_pilot(by_seed, seeds=seeds, clusters=films), effect=0.2)
     assert scattered.n_seeds is not None
     assert scattered.n_seeds > 4
-    assert scattered.n_films is None
+    assert scattered.n_clusters is None
     filmed = crossed_plan(seed_pilot(by_film, seeds=seeds, clusters=films), effect=0.3)
-    assert filmed.n_films is not None
-    assert filmed.n_films > 20
+    assert filmed.n_clusters is not None
+    assert filmed.n_clusters > 20
 
 
 @pytest.mark.parametrize(("seeds", "films"), [([1, 1], ["a", "b"]), ([1, 2], ["a", "a"])])
@@ -263,11 +263,11 @@ def test_a_side_with_a_hole_in_one_arm_has_no_value_there() -> None:
 
 def test_advice_that_nobody_can_follow_is_not_given() -> None:
     def said(**numbers: Any) -> str:
-        plan = CrossedPlan(**{"n_seeds": None, "n_films": None, "n_times": None} | numbers, effect=0.02)
+        plan = CrossedPlan(**{"n_seeds": None, "n_clusters": None, "n_times": None} | numbers, effect=0.02)
         return settling_sentence(plan, n_seeds=3, n_films=10, prompts_per_film=8, is_declared=True)
 
-    assert said(n_seeds=12, n_films=11_490) == (
+    assert said(n_seeds=12, n_clusters=11_490) == (
         "About 9 more seeds on these 10 films would show a difference of 0.02 80% of the time."
     )
-    assert "6 more seeds together with 20 more films (160 more prompts)" in said(n_films=11_490, n_times=3)
-    assert "ask for a larger difference" in said(n_films=11_490, n_times=90)
+    assert "6 more seeds together with 20 more films (160 more prompts)" in said(n_clusters=11_490, n_times=3)
+    assert "ask for a larger difference" in said(n_clusters=11_490, n_times=90)

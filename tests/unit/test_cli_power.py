@@ -43,10 +43,10 @@ def scores(tmp_path: Path) -> Path:
 def test_prompts_effect_and_power_of_paired_scores_fit_together(tmp_path: Path) -> None:
     film = ("--prompts-per-film", 5, "--icc", 0.1)
     ran = power(tmp_path, "paired", "--sd", 1.2, "--effect", 0.5, *film)
-    assert ran.stdout == "To show a true difference of 0.5 with power 80%, judge 75 prompts from 15 films.\n"
+    assert ran.stdout == "To show a true difference of 0.5 with power 80%, judge 75 prompts from 15 clusters.\n"
     assert ran.stderr == ""
     size = power(tmp_path, "paired", "--sd", 1.2, "--effect", 0.5, *film, "--json").json
-    assert (size["n"], size["n_films"]) == (75, 15)
+    assert (size["n"], size["n_clusters"]) == (75, 15)
     seen = power(tmp_path, "paired", "--sd", 1.2, "--prompts", 75, *film, "--json").json
     assert seen["effect"] == pytest.approx(0.5, rel=0.02)
     surely = power(tmp_path, "paired", "--sd", 1.2, "--prompts", 75, "--effect", 0.5, *film, "--json").json
@@ -85,26 +85,26 @@ def test_seeds_are_planned_from_what_is_known_of_their_scatter(tmp_path: Path) -
     known = ("seeds", "--sd", 0.2, "--seed-share", 0.5, "--films", 20)
     ran = power(tmp_path, *known, "--effect", 0.15)
     assert ran.stdout == (
-        "To show a true difference of 0.15 with power 80%, train 4 seeds and judge them on 20 films.\n"
+        "To show a true difference of 0.15 with power 80%, train 4 seeds and judge them on 20 clusters.\n"
     )
     assert power(tmp_path, *known, "--seeds", 5, "--json").json["effect"] == pytest.approx(0.143, abs=0.001)
 
 
 def test_films_effect_and_power_of_a_pilot_fit_together(tmp_path: Path, scores: Path) -> None:
     size = power(tmp_path, "simulate", scores, "--effect", 0.4, "--json").json
-    surely = power(tmp_path, "simulate", scores, "--effect", 0.4, "--films", size["n_films"], "--json").json
+    surely = power(tmp_path, "simulate", scores, "--effect", 0.4, "--films", size["n_clusters"], "--json").json
     assert surely["power"] == pytest.approx(0.8, abs=0.04)
-    seen = power(tmp_path, "simulate", scores, "--films", size["n_films"], "--json").json
+    seen = power(tmp_path, "simulate", scores, "--films", size["n_clusters"], "--json").json
     assert seen["effect"] == pytest.approx(0.4, rel=0.05)
-    assert size["n"] == pytest.approx(4 * size["n_films"], abs=1)
+    assert size["n"] == pytest.approx(4 * size["n_clusters"], abs=1)
     again = power(tmp_path, "simulate", scores, "--effect", 0.4, "--json").json
     assert again == size
 
 
 def test_a_pilot_is_described_beside_the_answer(tmp_path: Path, scores: Path) -> None:
     ran = power(tmp_path, "simulate", scores, "--films", 40)
-    assert ran.stdout.startswith("40 films like the pilot's (about 160 prompts) show a true difference of ")
-    assert "pilot: 80 prompts, 20 films; sft − base" in ran.stderr
+    assert ran.stdout.startswith("40 clusters like the pilot's (about 160 prompts) show a true difference of ")
+    assert "pilot: 80 prompts, 20 clusters; sft − base" in ran.stderr
 
 
 # ── pilots ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -275,7 +275,7 @@ def settling_sentence(
 ) -> str:
     """How many more seeds, films or both would show the difference 80 % of the time."""
     target = f"a difference of {plan.effect:.3g}" + ("" if is_declared else ", the one seen,")
-    if plan.n_seeds == n_seeds or plan.n_films == n_films:
+    if plan.n_seeds == n_seeds or plan.n_clusters == n_films:
         return (
             f"{n_seeds} seeds on {n_films} films show {target} 80% of the time: this was one of the other times, or "
             "the true difference is smaller."
@@ -283,8 +283,8 @@ def settling_sentence(
     ways = []
     if plan.n_seeds is not None and plan.n_seeds <= MOST_TIMES * n_seeds:
         ways.append(f"{plan.n_seeds - n_seeds} more seeds on these {n_films} films")
-    if plan.n_films is not None and plan.n_films <= MOST_TIMES * n_films:
-        ways.append(f"{_more_films(plan.n_films - n_films, prompts_per_film)} with these {n_seeds} seeds")
+    if plan.n_clusters is not None and plan.n_clusters <= MOST_TIMES * n_films:
+        ways.append(f"{_more_films(plan.n_clusters - n_films, prompts_per_film)} with these {n_seeds} seeds")
     if not ways and plan.n_times is not None and plan.n_times <= MOST_TIMES:
         seeds, films = (plan.n_times - 1) * n_seeds, (plan.n_times - 1) * n_films
         ways.append(f"{seeds} more seeds together with {_more_films(films, prompts_per_film)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,17 +106,18 @@ def score_file(session: Session, judge: Path, files: Files) -> Scored:
     use = judge_use(session, taught_on(session, spec, prepared=recorded.prepared, judge=judge, seed=files.seed))
     scored = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
     measures = {c.name: judge_use(session, use.spec, criterion=c.name) for c in use.spec.criteria}
-    estimates = {}
+    estimates, noun = {}, cluster_noun(recorded.prepared, use.spec.kind)
     for arm in rows.score_arms(scored, measures=measures, variants=(REPLIES,)):
         merged = per_prompt(arm.rows)
         there = merged.there()
         if len(there):
-            films, n = there.clusters.codes, merged.n_missing
-            estimates[arm.measure] = (
-                proportion_estimate(there.values, clusters=films, n_missing=n)
+            clusters, n = there.clusters.codes, merged.n_missing
+            estimate = (
+                proportion_estimate(there.values, clusters=clusters, n_missing=n)
                 if use.spec.declared.is_share
-                else mean_estimate(there.values, clusters=films, rng=stream(files.seed, "judge run"), n_missing=n)
+                else mean_estimate(there.values, clusters=clusters, rng=stream(files.seed, "judge run"), n_missing=n)
             )
+            estimates[arm.measure] = replace(estimate, cluster=noun)
     return Scored(stage=scored, judge_id=use.judge_id, unit=use.spec.declared.unit, estimates=estimates)
 
 

@@ -28,7 +28,7 @@ _SPLIT_NAMES: Mapping[str, Split] = {
 }  # fmt: skip
 SUFFIXES = (".jsonl", ".ndjson")
 _ROLES = ("system", "user", "assistant")
-_KEYS = {"messages", "prompt", "completion", "id", "cluster", "split"}
+_KEYS = {"messages", "prompt", "completion", "id", "prompt_id", "cluster", "split"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ def _entry(row: Row, file: str, tally: Tally) -> _Entry:
     _tell_of_unread(row.value, spoken, file, tally)
     tally.see("characters lost before reading (U+FFFD)", sum(text.count("\ufffd") for text in texts))
     tally.see("turns with nothing to read, passed over", sum(not turn.text for turn in spoken))
-    given = read_id(row.value.get("id"), "id")
+    key = "id" if row.value.get("id") is not None else "prompt_id"  # as files of replies call it
+    given = read_id(row.value.get(key), key)
     return _Entry(
         id=_content_id(turns) if given is None else given,
         is_named=given is not None,

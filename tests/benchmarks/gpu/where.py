@@ -50,7 +50,7 @@ class _Profiled:
 
     def figures(self) -> dict[str, Any]:
         """Seconds in all and on the device, kernels launched, and what took longest on each side."""
-        from torch.autograd import DeviceType
+        from torch._C._autograd import DeviceType
 
         means: list[Any] = list(self._profiler.key_averages())
         # An operation's time on the device is that of its kernels, which are listed beside it.

@@ -19,8 +19,9 @@ def chat(*texts: str, **fields: object) -> dict[str, object]:
 
 
 class TestFormats:
-    def test_prompt_and_completion(self, tmp_path: Path) -> None:
-        corpus = read_corpus(jsonl(tmp_path / "mine.jsonl", {"prompt": "Hi?", "completion": "Ho.", "id": 7}))
+    @pytest.mark.parametrize("key", ["id", "prompt_id"])
+    def test_prompt_and_completion(self, tmp_path: Path, key: str) -> None:
+        corpus = read_corpus(jsonl(tmp_path / "mine.jsonl", {"prompt": "Hi?", "completion": "Ho.", key: 7}))
         assert (corpus.name, corpus.source, corpus.reply_rule) == ("mine", "jsonl", "assistant_turns")
         (conversation,) = corpus.conversations
         assert [(u.speaker_id, u.text) for u in conversation.utterances] == [("user", "Hi?"), ("assistant", "Ho.")]

@@ -54,6 +54,7 @@ def converted(row: dict[str, Any], folder: Path, to: Any) -> Conversion:
         ({**ALPACA, "instruction": "Q?"}, "Alpaca"), (SHAREGPT, "ShareGPT"), (OPENAI, "OpenAI's messages"),
         (ULTRA, "UltraFeedback"), (HH, "hh-rlhf"), (RESPONSE, "rows of `prompt` and `response`"),
         ({"question": "Q?", "answer": "A."}, "rows of `question` and `answer`"),
+        ({"prompt": "Q?", "reference": "A."}, "rows of prompts"),
     ],
 )  # fmt: skip
 def test_rows_of_every_form_can_be_learned(row: dict[str, Any], form: str, tmp_path: Path) -> None:

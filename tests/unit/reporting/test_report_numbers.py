@@ -40,8 +40,8 @@ def number(text: str) -> float:
 
 def test_what_a_number_rests_on_names_seeds_and_raters() -> None:
     given = estimate(0.5, 0.4, 0.6, n_crossed=3, crossed="seed")
-    assert write_estimate(given, unit="", grain=Grain.PROMPT).rows == "60 prompts / 12 films / 3 seeds"
-    assert write_estimate(given, unit="", grain=Grain.PROMPT).basis == "n = 60 prompts, 12 films, 3 seeds, 0 missing"
+    assert write_estimate(given, unit="", grain=Grain.PROMPT).rows == "60 prompts / 12 clusters / 3 seeds"
+    assert write_estimate(given, unit="", grain=Grain.PROMPT).basis == "n = 60 prompts, 12 clusters, 3 seeds, 0 missing"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_effect_is_written_as_by_hand(given: Estimate, unit: str, is_difference:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"n_clusters": 1}, "no interval: 1 film, and the film is what is resampled"),
+        ({"n_clusters": 1}, "no interval: 1 cluster, and the cluster is what is resampled"),
         ({"n": 0, "n_clusters": 0}, "no interval: no rows"),
         ({"notes": ("one film: these replies only",)}, "no interval: one film: these replies only"),
         ({}, "no interval: none given by cluster bootstrap-t"),
@@ -83,7 +83,7 @@ def test_absent_interval_says_why(changes: dict[str, object], expected: str) -> 
 
 def test_nan_is_no_value_not_a_number() -> None:
     written = write_estimate(estimate(math.nan, None, None, n=0, n_clusters=0, n_missing=60), unit="nats")
-    assert written.text == "no value, no interval: no rows; n = 0 replies, 0 films, 60 missing"
+    assert written.text == "no value, no interval: no rows; n = 0 replies, 0 clusters, 60 missing"
 
 
 @pytest.mark.parametrize("bare", [0.5, 3, "0.5", None, (0.5, 0.4, 0.6)])

@@ -83,15 +83,15 @@ def test_planned_power_against_a_t_test_of_the_components_of_lme4(case: dict[str
     plain = design.parts.columns / (1 + design.parts.columns_skewness**2) ** 2
     design = replace(design, parts=replace(design.parts, columns=plain))
     for n_seeds, theirs in zip((3, 6, 12), case["lme4"]["power"], strict=True):
-        ours = seeds_power(design, effect=1.0, n_seeds=n_seeds, n_films=40).power
-        is_guarded = case["lme4"]["rows_variance"] / n_seeds > plain * design.n_films / 40
+        ours = seeds_power(design, effect=1.0, n_seeds=n_seeds, n_clusters=40).power
+        is_guarded = case["lme4"]["rows_variance"] / n_seeds > plain * design.n_clusters / 40
         assert ours <= theirs + 5e-3 if is_guarded else ours == pytest.approx(theirs, abs=5e-3)
 
 
 @settings(max_examples=25, deadline=None)
-@given(sd=st.floats(1e-3, 1e3), share=st.floats(0, 0.99), n_films=st.integers(2, 200), n_seeds=st.integers(3, 50))
-def test_seeds_effect_and_power_fit_together(sd: float, share: float, n_films: int, n_seeds: int) -> None:
-    design = seed_shares(sd, seed_share=share, n_films=n_films)
+@given(sd=st.floats(1e-3, 1e3), share=st.floats(0, 0.99), n_clusters=st.integers(2, 200), n_seeds=st.integers(3, 50))
+def test_seeds_effect_and_power_fit_together(sd: float, share: float, n_clusters: int, n_seeds: int) -> None:
+    design = seed_shares(sd, seed_share=share, n_clusters=n_clusters)
     assert design.seed_share == pytest.approx(share)
     seen = seeds_detectable(design, n_seeds=n_seeds)
     assert seeds_power(design, effect=seen.effect, n_seeds=n_seeds).power == pytest.approx(0.8, abs=0.01)
@@ -99,13 +99,13 @@ def test_seeds_effect_and_power_fit_together(sd: float, share: float, n_films: i
 
 
 def test_unusable_plans_over_seeds_are_refused() -> None:
-    design = seed_shares(0.2, seed_share=0.5, n_films=20)
-    with pytest.raises(InputError, match="take more films"):
+    design = seed_shares(0.2, seed_share=0.5, n_clusters=20)
+    with pytest.raises(InputError, match="take more of these"):
         seeds_sample_size(design, effect=0.01)
     with pytest.raises(InputError, match="at least 3, got 2"):
         seeds_detectable(design, n_seeds=2)
     with pytest.raises(InputError, match="lie in"):
-        seed_shares(0.2, seed_share=1.0, n_films=20)
+        seed_shares(0.2, seed_share=1.0, n_clusters=20)
 
 
 def test_seeds_that_hardly_scatter_leave_the_interval_to_the_films() -> None:

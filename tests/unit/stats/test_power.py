@@ -38,17 +38,17 @@ def test_sample_size_against_statsmodels_and_back() -> None:
     theirs = TTestPower().solve_power(effect_size=0.25, power=0.8, alpha=0.05)
     assert answer.n == int(np.ceil(theirs))
     assert paired_detectable(design, n_prompts=answer.n).effect == pytest.approx(0.2, rel=0.01)
-    assert answer.sentence == "To show a true difference of 0.2 with power 80%, judge 128 prompts from 128 films."
+    assert answer.sentence == "To show a true difference of 0.2 with power 80%, judge 128 prompts from 128 clusters."
 
 
 def test_variance_of_the_design_by_hand() -> None:
     # ω² (1 + 9 · 0.2) + 2 σ² / K = 1 · 2.8 + 2 · 0.5 / 4
-    design = PairedDesign(sd_difference=1, sd_repeat=np.sqrt(0.5), n_draws=4, prompts_per_film=10, icc=0.2)
+    design = PairedDesign(sd_difference=1, sd_repeat=np.sqrt(0.5), n_draws=4, prompts_per_cluster=10, icc=0.2)
     assert design.variance_per_prompt == pytest.approx(3.05)
 
 
 def test_planned_power_is_reached_in_simulation_with_films() -> None:
-    design = PairedDesign(sd_difference=1, sd_repeat=0.5, n_draws=2, prompts_per_film=5, icc=0.3)
+    design = PairedDesign(sd_difference=1, sd_repeat=0.5, n_draws=2, prompts_per_cluster=5, icc=0.3)
     n = paired_sample_size(design, effect=0.3).n // 5 * 5 + 5
     rng = np.random.default_rng(0)
     films, hits = np.arange(n) // 5, 0
@@ -80,7 +80,7 @@ def test_pilot_power_agrees_with_the_formula_for_normal_differences() -> None:
     answer = pilot_power(pilot, clusters=range(2_000), effect=0.4, n_clusters=50, rng=rng)
     formula = paired_power(PairedDesign(sd_difference=1), effect=0.4, n_prompts=50)
     assert answer.power == pytest.approx(formula.power, abs=0.05)
-    assert answer.n_films == 50
+    assert answer.n_clusters == 50
 
 
 def test_unusable_plans_are_refused() -> None:
@@ -94,7 +94,7 @@ def test_unusable_plans_are_refused() -> None:
         paired_sample_size(PairedDesign(sd_difference=1), effect=1e-6)
     with pytest.raises(InputError, match="differ from 0"):
         votes_sample_size(0.5)
-    with pytest.raises(InputError, match="pilot more films"):
+    with pytest.raises(InputError, match="pilot more clusters"):
         pilot_power([1, 2], clusters=[1, 2], effect=1, n_clusters=5, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="collect more"):
         votes_detectable(n_votes=3)
@@ -116,11 +116,11 @@ def test_a_pilots_three_answers_fit_together() -> None:
     films = np.repeat(np.arange(30), 5)
     pilot = 3.0 + 0.6 * rng.normal(size=30)[films] + rng.normal(size=150)  # its own mean must not matter
     size = pilot_sample_size(pilot, clusters=films, effect=0.4, rng=rng)
-    assert size.n_films is not None
-    assert size.n == pytest.approx(5 * size.n_films, abs=1)
-    power = pilot_power(pilot, clusters=films, effect=0.4, n_clusters=size.n_films, rng=rng).power
+    assert size.n_clusters is not None
+    assert size.n == pytest.approx(5 * size.n_clusters, abs=1)
+    power = pilot_power(pilot, clusters=films, effect=0.4, n_clusters=size.n_clusters, rng=rng).power
     assert power == pytest.approx(0.8, abs=0.04)
-    detectable = pilot_detectable(pilot, clusters=films, n_clusters=size.n_films, rng=rng)
+    detectable = pilot_detectable(pilot, clusters=films, n_clusters=size.n_clusters, rng=rng)
     assert detectable.effect == pytest.approx(0.4, rel=0.06)
     assert detectable.power >= 0.8
     # Rescaling the pilot rescales what it shows; the same stream gives the same draws.
