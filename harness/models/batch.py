@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.models.adapters import AdapterBank
 from harness.models.cache_rows import Rows, join, select, shared_cache
 from harness.models.graphs import Stay
-from harness.models.sampling import chance, pick
+from harness.models.sampling import chance, is_greedy, pick
 from harness.types import Decoding, FinishReason
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class Batch:
             self.compact()
         if self._stay is None and self._rows is not None and self._can_replay:
             self._enter(self._rows)
+        if self._stay is None and self._rows is None:
+            return
         lines = self.lines
         last = [line.tokens[-1] for line in lines]
         at = [len(line.job.ids) + len(line.tokens) - 1 for line in lines]
@@ -323,7 +325,7 @@ def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:
     tokens = [0] * len(lines)
     for (temperature, top_p), rows in groups.items():
         chosen = logits if len(groups) == 1 else logits[rows]
-        chances = [_chance(lines[row]) for row in rows]
+        chances = [0 if is_greedy(temperature) else _chance(lines[row]) for row in rows]
         drawn = pick(chosen, torch.tensor(chances, device=chosen.device), temperature=temperature, top_p=top_p)
         for row, token in zip(rows, drawn.tolist(), strict=True):
             tokens[row] = token

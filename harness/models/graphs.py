@@ -194,9 +194,9 @@ class StepGraphs:
         """Take rows in that have at most `n_left` tokens before them; None where they must take plain steps."""
         if self.is_unfit or self.resident or len(set(adapters)) != 1:
             return None
-        n_rows, n_columns = rows.mask.shape
+        n_columns = rows.mask.shape[1]
         capacity = _up(n_columns + min(n_left, max(_COLUMNS, n_columns // 2)), _COLUMNS)
-        key = Key(adapter=adapters[0], n_rows=_bucket(n_rows), capacity=capacity)
+        key = Key(adapter=adapters[0], n_rows=_bucket(len(adapters)), capacity=capacity)
         step = self._steps.pop(key, None)
         if step is None and n_left >= _WORTH_CAPTURING:
             self._n_plain += 1
@@ -227,8 +227,7 @@ class StepGraphs:
         """Zeros for keys and values, in the memory of the last step's where they fit; None where they are too much."""
         import torch
 
-        layers = layers_of(rows.cache)
-        like = layers[0][0]
+        layers, like = rows.cache.layers, layers_of(rows.cache)[0][0]
         shape = torch.Size((len(layers), 2, key.n_rows, like.shape[1], key.capacity, like.shape[3]))
         n = shape.numel()
         if like.is_cuda and n * like.itemsize > _MOST_SHARE * card_bytes():
