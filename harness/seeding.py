@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 
 def derive(seed: int, *names: str | int) -> int:
     """A 63-bit seed that depends on `seed` and on every name; stable across processes and versions."""
-    text = "\x1f".join([str(seed), *(f"{type(name).__name__}:{name}" for name in names)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return derive_from(begin(seed, *names))
+
+
+def begin(seed: int, *names: str | int) -> hashlib._Hash:
+    """What `derive_from` goes on from: read once for many names that come last."""
+    return hashlib.sha256("\x1f".join([str(seed), *map(_told, names)]).encode())
+
+
+def derive_from(begun: hashlib._Hash, *names: str | int) -> int:
+    """`derive` of what was begun with, followed by these names."""
+    told = begun.copy()
+    for name in names:
+        told.update(b"\x1f" + _told(name).encode())
+    return int.from_bytes(told.digest()[:8], "big") >> 1
+
+
+def _told(name: str | int) -> str:
+    return f"{type(name).__name__}:{name}"
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:

@@ -12,6 +12,7 @@ from harness.doors.adapters import adapter_digest as adapter_digest  # where scr
 from harness.errors import InputError, IntegrityError, UnavailableError
 from harness.models.attaching import attach
 from harness.models.bases import resolve_base
+from harness.models.graphs import StepGraphs
 from harness.models.protocol import adapter_name
 from harness.models.quantization import import_bitsandbytes
 from harness.types import Adapter, BaseModel
@@ -37,6 +38,8 @@ class AdapterBank:
         from peft import PeftModel
 
         self._peft: Any = model if isinstance(model, PeftModel) else None
+        self.graphs = StepGraphs()
+        self._addresses: list[int] = []  # of the weights when the model was last let go
         self._bare: Any = model.get_base_model() if self._peft is not None else model  # type: ignore[operator]
         self._internal: dict[str, str] = {}
         self._digests: dict[str, str] = {}
@@ -74,6 +77,7 @@ class AdapterBank:
         files = open_verified(adapter, base=base)
         internal = f"adapter_{self._n_loaded}"
         self._n_loaded += 1
+        self.graphs.drop()
         self._unmix()  # the layers that come have no hook
         try:
             self._peft = attach(self._bare if self._peft is None else self._peft, files, name=internal)
@@ -97,6 +101,7 @@ class AdapterBank:
         Raises InputError: no such adapter was added.
         """
         internal = self._internal[self.require(name)]
+        self.graphs.drop()
         self._unmix()
         others = [other for other in self._internal.values() if other != internal]
         if others:  # PEFT warns when it has to choose another active one itself
@@ -137,15 +142,22 @@ class AdapterBank:
 
         root = self._bare if self._peft is None else self._peft
         modules = [m for m in root.modules() if m.training]
-        trainable = [p for p in root.parameters() if p.requires_grad]
+        weights = list(root.parameters())
+        trainable = [p for p in weights if p.requires_grad]
         active = None if self._peft is None else self._peft.active_adapter
         self._current = _UNKNOWN  # its owner may have switched since
+        if self.graphs.has_steps and self._addresses != [p.data_ptr() for p in weights]:
+            self.graphs.drop()
         for module in modules:
             module.training = False
         try:
             with torch.no_grad() if modules or trainable else torch.inference_mode():
                 yield
         finally:
+            if modules:  # its owner trains it, and needs the memory
+                self.graphs.drop()
+            self.graphs.rest()
+            self._addresses = [p.data_ptr() for p in weights] if self.graphs.has_steps else []
             self._unmix()
             if self._peft is not None:
                 self._peft.base_model.enable_adapter_layers()

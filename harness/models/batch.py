@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.models.adapters import AdapterBank
 from harness.models.cache_rows import Rows, join, select, shared_cache
-from harness.models.sampling import chance, pick
+from harness.models.graphs import Stay
+from harness.models.sampling import chance, is_greedy, pick
 from harness.types import Decoding, FinishReason
 
 if TYPE_CHECKING:
@@ -102,17 +103,23 @@ class Batch:
         pad_id: int,
         device: str,
         can_join: bool,
+        can_replay: bool,
         on_token: OnToken,
     ) -> None:
-        """`on_token` gets a line after each of its tokens; `can_join` says whether caches can be put together."""
+        """`on_token` gets a line after each of its tokens; `can_join` says whether caches can be put together.
+
+        `can_replay` says whether steps may be captured and replayed (see `graphs`).
+        """
         self.lines: list[Line] = []
         self._rows: Rows | None = None
+        self._stay: Stay | None = None  # in the place of `_rows`, while steps are replayed
         self._bank = bank
         self._config = config
         self._end_ids = end_ids
         self._pad_id = pad_id
         self._device = device
         self._can_join = can_join
+        self._can_replay = can_replay
         self._on_token = on_token
         self._prefixes: dict[str | None, _Prefix] = {}
 
@@ -130,6 +137,7 @@ class Batch:
 
         Lines that have tokens already are encoded with them and go on where they were.
         """
+        self._leave()
         kept = [i for i, line in enumerate(self.lines) if line.finish is None]
         parts = [] if self._rows is None or not kept else [select(self._rows, kept, trim=self._can_join)]
         lines = [self.lines[i] for i in kept]
@@ -151,6 +159,7 @@ class Batch:
 
     def compact(self) -> None:
         """Drop finished rows; it copies the cache."""
+        self._leave()
         kept = [i for i, line in enumerate(self.lines) if line.finish is None]
         if self._rows is not None and kept:
             self._rows = select(self._rows, kept, trim=self._can_join)
@@ -160,30 +169,58 @@ class Batch:
 
     def step(self) -> None:
         """Feed every row its last token and draw the next; finished rows ride along unread."""
+        if self._stay is not None and not (self._bank.graphs.resident is self._stay and self._stay.has_room):
+            self.compact()
+        if self._stay is None and self._rows is not None and self._can_replay:
+            self._enter(self._rows)
+        if self._stay is None and self._rows is None:
+            return
+        lines = self.lines
+        last = [line.tokens[-1] for line in lines]
+        at = [len(line.job.ids) + len(line.tokens) - 1 for line in lines]
+        if self._stay is not None:
+            self._take(lines, self._stay.next_logits(last, at))
+        elif self._rows is not None:
+            self._take(lines, self._plain_logits(self._rows, last, at))
+        if not self.running:
+            self._rows = self._stay = None
+
+    def _plain_logits(self, rows: Rows, last: list[int], at: list[int]) -> Tensor:
         import torch
 
-        if self._rows is None:
-            return
-        lines, rows = self.lines, self._rows
-        mask = torch.cat([rows.mask, rows.mask.new_ones(len(lines), 1)], dim=1)
-        last = torch.tensor([[line.tokens[-1]] for line in lines], device=self._device)
-        at = torch.tensor([[len(line.job.ids) + len(line.tokens) - 1] for line in lines], device=self._device)
+        mask = torch.cat([rows.mask, rows.mask.new_ones(len(last), 1)], dim=1)
+        ids, positions = torch.tensor([last, at], device=self._device)[..., None]
         output = self._bank.forward(
-            [line.job.adapter for line in lines],
-            input_ids=last,
+            [line.job.adapter for line in self.lines],
+            input_ids=ids,
             attention_mask=mask,
-            position_ids=at,
+            position_ids=positions,
             past_key_values=rows.cache,
             use_cache=True,
             logits_to_keep=1,
         )
         self._rows = Rows(cache=rows.cache, mask=mask)
-        self._take(lines, output.logits[:, -1])
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _enter(self, rows: Rows) -> None:
+        """Replay from here on, where it can be done and enough steps are to come."""
+        n_left = max((line.job.decoding.max_new_tokens - len(line.tokens) for line in self.running), default=0)
+        adapters = [line.job.adapter for line in self.lines]
+        self._stay = self._bank.graphs.enter(rows, adapters, n_left=n_left, forward=self._bank.forward)
+        if self._stay is not None:
+            self._rows = None
+
+    def _leave(self) -> None:
+        """Take the rows out of the buffers; they must be copied before anyone enters again."""
+        if self._stay is not None:
+            self._rows, self._stay = self._stay.rows(), None
 
     def clear(self) -> list[Line]:
         """Forget every row and give back the lines that are not finished, in their order."""
         unfinished = self.running
-        self.lines, self._rows = [], None
+        self.lines, self._rows, self._stay = [], None, None
+        self._bank.graphs.drop()
         return unfinished
 
     def _portions(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
@@ -288,7 +325,7 @@ def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:
     tokens = [0] * len(lines)
     for (temperature, top_p), rows in groups.items():
         chosen = logits if len(groups) == 1 else logits[rows]
-        chances = [_chance(lines[row]) for row in rows]
+        chances = [0 if is_greedy(temperature) else _chance(lines[row]) for row in rows]
         drawn = pick(chosen, torch.tensor(chances, device=chosen.device), temperature=temperature, top_p=top_p)
         for row, token in zip(rows, drawn.tolist(), strict=True):
             tokens[row] = token

@@ -38,7 +38,7 @@ def shared_cache(config: Any, prefix: DynamicCache | None, n_rows: int) -> Dynam
 
     if prefix is None:
         return DynamicCache(config=config)
-    return _from_layers([(k.expand(n_rows, -1, -1, -1), v.expand(n_rows, -1, -1, -1)) for k, v in _layers(prefix)])
+    return from_layers([(k.expand(n_rows, -1, -1, -1), v.expand(n_rows, -1, -1, -1)) for k, v in layers_of(prefix)])
 
 
 def select(rows: Rows, kept: Sequence[int], *, trim: bool) -> Rows:
@@ -53,9 +53,9 @@ def select(rows: Rows, kept: Sequence[int], *, trim: bool) -> Rows:
     first = int(mask.any(dim=0).int().argmax())
     layers = [
         (k[:, :, first:].index_select(0, indices), v[:, :, first:].index_select(0, indices))
-        for k, v in _layers(rows.cache)
+        for k, v in layers_of(rows.cache)
     ]
-    return Rows(cache=_from_layers(layers), mask=mask[:, first:])
+    return Rows(cache=from_layers(layers), mask=mask[:, first:])
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -67,7 +67,7 @@ def join(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     n_columns = max(part.mask.shape[1] for part in parts)
     lacking = [n_columns - part.mask.shape[1] for part in parts]
-    per_part = [_layers(part.cache) for part in parts]
+    per_part = [layers_of(part.cache) for part in parts]
     layers = []
     for layer in range(len(per_part[0])):
         keys, values = (
@@ -77,18 +77,24 @@ def join(parts: Sequence[Rows]) -> Rows:
         for p in per_part:  # free each part's layer as soon as it is copied: halves the peak
             p[layer] = (keys[:0], values[:0])
     mask = torch.cat([pad(part.mask, (n, 0)) for part, n in zip(parts, lacking, strict=True)])
-    return Rows(cache=_from_layers(layers), mask=mask)
+    return Rows(cache=from_layers(layers), mask=mask)
 
 
-def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+def layers_of(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of each layer."""
     layers: list[Any] = cache.layers
     return [(layer.keys, layer.values) for layer in layers]
 
 
-def _from_layers(layers: Sequence[tuple[Tensor, Tensor]]) -> DynamicCache:
+def from_layers(layers: Sequence[tuple[Tensor, Tensor]]) -> DynamicCache:
+    """A cache of these keys and values; they are not copied, and what comes to them is."""
     from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
 
     cache: DynamicCache = DynamicCache()
-    for index, (keys, values) in enumerate(layers):
-        cache.update(keys, values, index)
+    for keys, values in layers:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
     return cache

@@ -15,7 +15,15 @@ from harness.models.cache_rows import is_plain
 from harness.models.chat_templates import chat_format, render, reply_ids
 from harness.models.contracts import render_as_trained, require_template
 from harness.models.decoder import Decoder, Limits, limits_on
-from harness.models.devices import Attention, Device, free_mask, resolve_attention, resolve_device, without_bars
+from harness.models.devices import (
+    ADDS_MASKS,
+    Attention,
+    Device,
+    free_mask,
+    resolve_attention,
+    resolve_device,
+    without_bars,
+)
 from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
     Agreement,
@@ -46,7 +54,7 @@ if TYPE_CHECKING:
 _Request = TypeVar("_Request", ContinuationRequest, OptionRequest)
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Architectures whose packed scores are tested against each sequence alone; others are scored in padded batches.
+# Architectures that are tested with free masks, which packed scores and replayed steps need; others do without both.
 _PACKABLE = frozenset({"llama", "qwen2", "qwen3", "mistral"})
 _PACK_NODES = {"cpu": 384, "cuda": 2048}
 
@@ -72,6 +80,8 @@ class LocalModel:
         kind: Literal["cpu", "cuda"] = "cuda" if self._device.startswith("cuda") else "cpu"
         self.limits = limits_on(kind, self._config)
         self._is_plain = is_plain(self._config)
+        # Whether decoding steps may be replayed as CUDA graphs; to be set before decoding.
+        self.can_replay = kind == "cuda" and self._takes_masks and self._config._attn_implementation in ADDS_MASKS
         self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
         self._pad_id: int = pad_id
@@ -137,6 +147,10 @@ class LocalModel:
     def adapters(self) -> tuple[str, ...]:
         """Names that requests may use."""
         return self.bank.names
+
+    @property
+    def _takes_masks(self) -> bool:
+        return self._is_plain and self._config.model_type in _PACKABLE
 
     @property
     def n_positions(self) -> int | None:
@@ -252,6 +266,7 @@ class LocalModel:
             pad_id=self._pad_id,
             device=self._device,
             can_join=self._is_plain,
+            can_replay=self.can_replay,
             on_token=on_token,
         )
         return Decoder(batch, limits=limits or self.limits, can_join=self._is_plain)
@@ -343,7 +358,7 @@ class LocalModel:
         for index, name in enumerate(request.adapter for request in requests):
             by_adapter.setdefault(name if name is None else self.bank.require(name), []).append(index)
         found: dict[int, Answered] = {}
-        is_packable = self._is_plain and self._config.model_type in _PACKABLE
+        is_packable = self._takes_masks
         with self.bank.borrowed(), free_mask(self._config, is_needed=is_packable):
             for name, indices in by_adapter.items():
                 chosen = [questions[i] for i in indices]

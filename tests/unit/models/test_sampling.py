@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import ConfigError
+from harness.models import sampling
 from harness.models.sampling import chance, pick, validate_decoding
+from harness.seeding import derive
 from harness.types import Decoding
 
 MASK = (1 << 64) - 1
@@ -131,6 +134,18 @@ def test_chance_hangs_on_seed_prompt_draw_and_step_alone() -> None:
     assert here == chance(Decoding(seed=3, temperature=0.1), "p", 0, 0)
     others = {chance(Decoding(seed=4), "p", 0, 0), chance(decoding, "q", 0, 0), chance(decoding, "p", 1, 0)}
     assert len({here, chance(decoding, "p", 0, 1), *others}) == 5
+    assert here == derive(3, "reply", "p", 0, 0)
+    assert derive(3, "reply") == int(hashlib.sha256(b"3\x1fstr:reply").hexdigest()[:16], 16) >> 1
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_rows_drawn_in_parts_are_drawn_as_a_whole(monkeypatch: pytest.MonkeyPatch, top_p: float) -> None:
+    logits = torch.randn(50, 3_000, generator=torch.Generator().manual_seed(2))
+    drawn = []
+    for n in (10**9, 7 * 3_000, 1):
+        monkeypatch.setattr(sampling, "_AT_ONCE", n)
+        drawn.append(pick(logits, chances(50), temperature=0.9, top_p=top_p).tolist())
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 @pytest.mark.parametrize(
