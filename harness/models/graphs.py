@@ -101,7 +101,6 @@ class Step:
         self.mask.fill_(-torch.inf)
         self.mask[:n_rows, 0, 0, :n_columns].masked_fill_(rows.mask.bool(), 0.0)
         self.column.fill_(n_columns)
-        self.inputs.zero_()
 
 
 class Stay:
