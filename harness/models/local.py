@@ -80,8 +80,9 @@ class LocalModel:
         kind: Literal["cpu", "cuda"] = "cuda" if self._device.startswith("cuda") else "cpu"
         self.limits = limits_on(kind, self._config)
         self._is_plain = is_plain(self._config)
-        # Whether decoding steps may be replayed as CUDA graphs; to be set before decoding.
-        self.can_replay = kind == "cuda" and self._takes_masks and self._config._attn_implementation in ADDS_MASKS
+        # Whether decoding steps may be replayed as CUDA graphs; set before decoding. Tried on whole weights alone.
+        is_tried = self._takes_masks and getattr(self._config, "quantization_config", None) is None
+        self.can_replay = kind == "cuda" and is_tried and self._config._attn_implementation in ADDS_MASKS
         self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
         self._pad_id: int = pad_id
