@@ -139,10 +139,9 @@ def test_two_processes_killed_and_gone_on_with_in_other_layouts_reach_the_adapte
     home, file = fresh_home(tmp_path / "home"), recipe(tmp_path, base)
     kill_at_a_checkpoint(begin(DDP, "sft", file, home=home), home)
     kill_at_a_checkpoint(begin(SHARDED, "sft", file, home=home), home, step=4)
-    done = run(DDP, "sft", file, home=home)
+    done = run(ALONE, "sft", file, home=home)
     assert done.code == 0, done.stderr[-3000:]
-    assert done.stdout.count("Training audit") == 1, "the second process prints nothing"
-    resumed = trained(home, "sft", "2 ddp")
+    resumed = trained(home, "sft", "1 none")
     assert resumed.training["resumed_from"] >= 4
     assert_same(trained(alone, "sft", "1 none"), resumed)
 
@@ -173,6 +172,7 @@ def test_two_processes_killed_and_gone_on_with_prefer_as_one(alone: Path, prefer
     for start, more in ((ALONE, []), (SHARDED, ["--force"])):
         done = run(start, *preferring, *more, home=alone)
         assert done.code == 0, done.stderr[-3000:]
+        assert done.stdout.count("Training audit") == 1, "the second process prints nothing"
     resumed, whole = (trained(alone, "dpo", kind) for kind in ("1 none", "2 fsdp"))
     assert resumed.training["resumed_from"] >= 2
     assert whole.training["reference"]["largest_log_ratio"] <= 1e-4

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from ablations import OWN, tiny_ablation
 from fakes import tiny_adapter, tiny_checkpoint
-from stories import fresh_home, screentest, spawned
+from stories import fresh_home, screentest
 
 import screentest as st
 from harness.doors import functions
@@ -140,17 +140,15 @@ def test_workers_take_them_from_their_modules_or_it_is_refused(world: World, mon
         world.folder, Path(world.base), measures=measures, seeds=[1], controls=4,
         family={"measures": ["heldout_loss", "asks_back"]},
     )  # fmt: skip
-    ran = spawned("ablate", file, "--workers", 2, "--limit", 60, "--json", home=world.home)
-    shown = {e["name"]: e for e in ran.json["estimates"] if e.get("contrast")}
-    assert shown["asks_back"]["unit"] == "share"
-    assert shown["politeness"]["verdict"] == "exploratory"
-    assert ran.json["missing"] == {}
     (world.folder / "elsewhere").mkdir()
     counts = 'import screentest as st\n@st.measure(better="lower")\ndef letters(reply): return len(reply)\n'
     (world.folder / "elsewhere" / "own_counts.py").write_text(counts)
     monkeypatch.syspath_prepend(world.folder / "elsewhere")  # of this process alone
     found = st.ablate(file, limit=60, measures=[importlib.import_module("own_counts").letters])
     assert {found.rows(measure).variant.nunique() for measure in ("asks_back", "letters")} == {2}
+    verdicts = {claim.measure: claim for claim in found.verdicts}
+    assert verdicts["politeness"].verdict == "exploratory"
+    assert verdicts["asks_back"].unit == "share"
 
     local = st.measure(lambda reply: 0, better="lower", name="local")
     for executor in ("local", "ray"):
