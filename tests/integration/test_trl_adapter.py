@@ -47,8 +47,8 @@ def trained_by_trl(folder: Path, rows: list[dict[str, Any]]) -> Path:
     trainer = SFTTrainer(
         model=str(base_folder(resolve_base("embedded"))),
         args=SFTConfig(
-            output_dir=str(folder), per_device_train_batch_size=8, max_steps=15, learning_rate=2e-3,
-            save_steps=10, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True,
+            output_dir=str(folder), per_device_train_batch_size=8, num_train_epochs=1, learning_rate=2e-3,
+            save_steps=20, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True,
         ),
         train_dataset=Dataset.from_list(chats),
         peft_config=LoraConfig(
