@@ -90,12 +90,12 @@ def test_an_adapter_against_its_base_gives_a_verdict_and_a_report(world: World) 
 def test_a_finished_comparison_is_a_pilot_for_the_next(world: World) -> None:
     run = world.compare(world.base, world.adapter, "--json").json["run_id"]
     for measure in ("heldout_loss", "length", "distinct_2"):  # a file of rows each
-        asked = ("power", "simulate", run, "--measure", measure, "--films", 40)
+        asked = ("power", "simulate", run, "--measure", measure, "--clusters", 40)
         ran = screentest(*asked, "--json", home=world.home)
-        assert ran.json["n_films"] == 40
+        assert ran.json["n_clusters"] == 40
         assert ran.json["effect"] > 0
-        assert "12 films; base − adapter" in ran.stderr
-    said = screentest("power", "simulate", run, "--measure", "charm", "--films", 40, home=world.home)
+        assert "12 clusters; base − adapter" in ran.stderr
+    said = screentest("power", "simulate", run, "--measure", "charm", "--clusters", 40, home=world.home)
     assert said.code == 2
     assert "heldout_loss" in said.stderr
 

@@ -107,8 +107,8 @@ def test_its_seeds_are_a_pilot_for_the_next(first: Any, home: Path) -> None:
     (contrast,) = [e for e in first["estimates"] if e["key"] == "heldout_loss/a5-none"]
     asked = ("power", "seeds", first["run_id"], "--measure", "heldout_loss", "--treatment", "a5", "--control", "none")
     ran = screentest(*asked, "--seeds", 3, home=home)
-    assert f"pilot: 20 prompts, {contrast['n_clusters']} films, 3 seeds; a5 − none, in bits per byte" in ran.stderr
-    assert ran.stdout.startswith(f"3 seeds on {contrast['n_clusters']} films show a true difference of ")
+    assert f"pilot: 20 prompts, {contrast['n_clusters']} clusters, 3 seeds; a5 − none, in bits per byte" in ran.stderr
+    assert ran.stdout.startswith(f"3 seeds on {contrast['n_clusters']} clusters show a true difference of ")
     assert screentest("power", "simulate", first["run_id"], *asked[3:], "--films", 9, home=home).code == 2
 
 

@@ -73,7 +73,7 @@ def test_an_estimate_is_shown_with_interval_level_and_what_it_rests_on(capsys: p
     out = capsys.readouterr().out
     assert re.search(r"Value, 90.% interval", out)
     assert "2.0 nats [1.0, 3.0]" in out
-    assert "60 replies / 12 films, 3 missing" in out
+    assert "60 replies / 12 clusters, 3 missing" in out
     assert "12,000" in out
     assert "not measured" in out
     assert "empty" not in out

@@ -81,16 +81,16 @@ def over_seeds() -> Estimate:
     ("make", "said"),
     [
         (seed_variance, "12 means, 3 seeds"),
-        (lambda: people("panel"), "12 ratings, 4 films, 3 raters"),
-        (lambda: people("people"), "12 ratings, 4 films, 3 raters"),
+        (lambda: people("panel"), "12 ratings, 4 clusters, 3 raters"),
+        (lambda: people("people"), "12 ratings, 4 clusters, 3 raters"),
         (over_runs, "4 runs"),
-        (over_films, "4 films"),
-        (over_seeds, "8 ratings, 4 films, 2 seeds"),
+        (over_films, "4 clusters"),
+        (over_seeds, "8 ratings, 4 clusters, 2 seeds"),
         (sequence, "2 prompts"),
         (naive, "3 votes"),
-        *((lambda name=name: of_pairs(name), "2 pairs, 2 films") for name in ("win_share", "position_consistency")),
-        *((lambda name=name: of_pairs(name), "4 verdicts, 2 films") for name in ("ties", "strength")),
-        *((lambda name=name: of_pairs(name), "3 verdicts, 2 films") for name in ("decisive", "first_position")),
+        *((lambda name=name: of_pairs(name), "2 pairs, 2 clusters") for name in ("win_share", "position_consistency")),
+        *((lambda name=name: of_pairs(name), "4 verdicts, 2 clusters") for name in ("ties", "strength")),
+        *((lambda name=name: of_pairs(name), "3 verdicts, 2 clusters") for name in ("decisive", "first_position")),
     ],
 )  # fmt: skip
 def test_counts_are_of_what_they_say(make: Callable[[], Estimate], said: str) -> None:
