@@ -23,6 +23,7 @@ from harness.stats.rows import check_level
 from harness.types import Estimate
 
 TOO_EARLY = "Too early, or too even, to foresee a decision."
+MOST_TIMES = 20  # a plan for more than this many times the prompts is arithmetic, not advice
 GRID = 1_001  # candidate means 0, 0.001, …, 1; ends are rounded outwards
 CAP = 0.5  # share of the capital that one prompt may cost
 
@@ -131,8 +132,9 @@ class BettingSequence:
         gap = mean - self.null
         variance = (0.25 + self._squares) / (self._n + 1)
         growth = gap**2 / (2 * (variance + gap**2))
-        if self._n < 5 or growth < 1e-4:
+        more = max(1.0, (goal - log_e) / growth) if growth else math.inf
+        if self._n < 5 or more > MOST_TIMES * self._n:
             return Advice(action="continue", reason=TOO_EARLY, expected_more=None)
-        more = max(1, math.ceil((goal - log_e) / growth))
-        reason = f"About {more} more prompts like these would decide it."
-        return Advice(action="continue", reason=reason, expected_more=more)
+        n_more = math.ceil(more)
+        reason = f"About {n_more:,} more prompts like these would decide it."
+        return Advice(action="continue", reason=reason, expected_more=n_more)

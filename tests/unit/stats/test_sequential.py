@@ -86,3 +86,11 @@ def test_values_outside_the_unit_interval_are_refused(value: float) -> None:
 def test_options_are_checked() -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         BettingSequence(null=1.0)
+
+
+def test_what_no_sensible_number_of_prompts_would_decide_gets_no_number() -> None:
+    race = BettingSequence()
+    for value in [0.0, 1.0] * 50 + [1.0]:
+        look = race.update(value)
+    assert look.advice.expected_more is None
+    assert "too even" in look.advice.reason
