@@ -263,6 +263,12 @@ def test_judge_run_estimates_a_files_replies_and_counts_what_it_could_not_score(
     (fluency,) = ran.json["estimates"]
     assert (fluency["name"], fluency["n"], fluency["n_clusters"], fluency["n_missing"]) == ("fluency", 35, 12, 1)
     assert fluency["low"] < fluency["value"] < fluency["high"] < 0
+    named = [{"prompt_id": p["id"], "prompt": p["prompt"], "reference": p["completion"]} for p in prompts]
+    data = tmp_path / "named.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in named))
+    ran = screentest(*words, "--data", data, home=world.home)
+    assert f"{len(prompts)} × `reference` looks like a reference and was not taken" in ran.stderr
+    assert "35 replies / 35 prompts, 1 missing" in " ".join(ran.stdout.split())
 
 
 def test_a_judge_of_the_same_family_is_shown_and_claims_nothing(world: World, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from harness.experiment.judges.qualifications import hosts_of, qualify_stage, re
 from harness.experiment.judges.teaching import taught_on
 from harness.experiment.measured_arms import Replies
 from harness.experiment.planning.preflight_table import Preflight
-from harness.experiment.preparing import prepare, prepare_settings
+from harness.experiment.preparing import prepare, prepare_settings, row_notes
 from harness.experiment.record_parts import called_as, cluster_noun
 from harness.experiment.session import Session
 from harness.experiment.task_choice import told_judge
@@ -183,6 +183,8 @@ def read_files(session: Session, spec: JudgeSpec, files: Files) -> Recorded:
         settings = {**asked, "variant": variant, "name": name, "decoding": decoding}
         keys[name] = builder.add("generate", settings, {"prepared": prepared}, f"Generate {name}")
     results = run_here(session, builder.tasks)
+    for said in row_notes(results[prepared]) if files.data else ():
+        session.say(f"data: {said}")
     return Recorded(
         prompts=test_prompts(session, asked, results[prepared]),
         replies={name: rows.read_replies(name, results[key]) for name, key in keys.items()},
