@@ -19,7 +19,7 @@ from harness.experiment.judges.costing import plan_design
 from harness.experiment.kinds import StageKind, stage_kind
 from harness.experiment.planning.pace import HOUR, Pace, measure_speed, say_effort
 from harness.experiment.planning.preflight_table import Preflight
-from harness.experiment.preparing import prompts_of, row_notes
+from harness.experiment.preparing import prompts_of
 from harness.experiment.record_parts import cluster_noun, describe_variant
 from harness.experiment.session import NotStanding, Session
 from harness.experiment.tasks import test_prompts, variant_of
@@ -113,7 +113,7 @@ def say_data(found: Preflight, design: ExperimentDesign, prepared: StageResult, 
     found.say("system", f"“{summary.system}”" if summary.system else "none: what the model's template says")
     if summary.verdict_limit:
         found.say("verdicts", summary.verdict_limit)
-    for said in row_notes(prepared):
+    for said in summary.row_notes:
         found.say("rows", said)
 
 

@@ -9,7 +9,7 @@ from harness.errors import InputError, SplitError
 from harness.experiment.kinds import stage_kind
 from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.seeding import stream
-from harness.store.prepared import read_prompts, read_summary
+from harness.store.prepared import read_prompts
 from harness.types import Prompt, Split
 
 if TYPE_CHECKING:
@@ -84,10 +84,3 @@ def draw_prompts(prompts: Sequence[Prompt], *, n: int, seed: int, allowed: Itera
         drawn += [queue[depth] for queue in queues if depth < len(queue)][: n - len(drawn)]
         depth += 1
     return drawn
-
-
-def row_notes(prepared: StageResult) -> list[str]:
-    """What of the data's rows was left out, repaired, skipped or not taken, each with its count."""
-    summary = read_summary(prepared.folder)
-    told = (summary.left_out, summary.repaired, summary.skipped, summary.seen)
-    return [f"{n:,} × {what}" for counts in told for what, n in counts.items()]

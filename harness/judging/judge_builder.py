@@ -135,5 +135,5 @@ def _weights(spec: JudgeSpec, base: BaseModel | None) -> dict[str, Any]:
 def require_taught(spec: JudgeSpec) -> TaughtHead:
     """The head of a learned judge. Raises JudgeError: it was not taught yet."""
     if spec.taught is None:
-        raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head; teach it on TRAIN films")
+        raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head; teach it on TRAIN replies")
     return spec.taught

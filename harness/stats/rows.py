@@ -14,6 +14,7 @@ from harness.errors import InputError
 Labels = Sequence[Hashable] | NDArray[Any]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
+MOST_TIMES = 20  # a plan for more than this many times the prompts, clusters or seeds is arithmetic, not advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

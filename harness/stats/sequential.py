@@ -19,11 +19,10 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import InputError
-from harness.stats.rows import check_level
+from harness.stats.rows import MOST_TIMES, check_level
 from harness.types import Estimate
 
 TOO_EARLY = "Too early, or too even, to foresee a decision."
-MOST_TIMES = 20  # a plan for more than this many times the prompts is arithmetic, not advice
 GRID = 1_001  # candidate means 0, 0.001, …, 1; ends are rounded outwards
 CAP = 0.5  # share of the capital that one prompt may cost
 

@@ -64,6 +64,12 @@ class PrepareSummary:
     skipped: Mapping[str, int]
     seen: Mapping[str, int]
 
+    @property
+    def row_notes(self) -> list[str]:
+        """What of the rows was left out, repaired, skipped or not taken, each with its count."""
+        told = (self.left_out, self.repaired, self.skipped, self.seen)
+        return [f"{n:,} × {what}" for counts in told for what, n in counts.items()]
+
 
 def read_summary(folder: Path) -> PrepareSummary:
     """What `run` recorded in a prepared folder.

@@ -38,7 +38,7 @@ from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
 from harness.seeding import stream_of_rows
 from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
-from harness.stats.rows import Coded
+from harness.stats.rows import MOST_TIMES, Coded
 from harness.types import Absence, Estimate, Finding
 
 if TYPE_CHECKING:
@@ -265,9 +265,6 @@ def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: f
         is_declared=smallest >= seen,
     )
     return replace(finding, verdict=replace(verdict, settle=sentence))
-
-
-MOST_TIMES = 20  # a plan for more than this many times the films or seeds is arithmetic, not advice
 
 
 def settling_sentence(

@@ -20,7 +20,7 @@ from harness.experiment.judges.qualifications import hosts_of, qualify_stage, re
 from harness.experiment.judges.teaching import taught_on
 from harness.experiment.measured_arms import Replies
 from harness.experiment.planning.preflight_table import Preflight
-from harness.experiment.preparing import prepare, prepare_settings, row_notes
+from harness.experiment.preparing import prepare, prepare_settings
 from harness.experiment.record_parts import called_as, cluster_noun
 from harness.experiment.session import Session
 from harness.experiment.task_choice import told_judge
@@ -41,6 +41,7 @@ from harness.models.embedded import EMBEDDED
 from harness.seeding import stream
 from harness.stats import mean_estimate, proportion_estimate
 from harness.store.artifacts import read_parquet
+from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
 from harness.types import Estimate, Prompt, Qualification
 
@@ -183,7 +184,7 @@ def read_files(session: Session, spec: JudgeSpec, files: Files) -> Recorded:
         settings = {**asked, "variant": variant, "name": name, "decoding": decoding}
         keys[name] = builder.add("generate", settings, {"prepared": prepared}, f"Generate {name}")
     results = run_here(session, builder.tasks)
-    for said in row_notes(results[prepared]) if files.data else ():
+    for said in read_summary(results[prepared].folder).row_notes if files.data else ():
         session.say(f"data: {said}")
     return Recorded(
         prompts=test_prompts(session, asked, results[prepared]),
@@ -203,7 +204,7 @@ def qualify_judge(
     use = judge_use(session, taught_on(session, spec, prepared=prepared, judge=judge, seed=seed))
     n = use.spec.qualification.n_controls if n is None else n
     found = qualify_stage(session, use, prepared=prepared, n=n, seed=seed, own_controls=own_controls)
-    return found if spec.kind.is_dialogue else tuple(called_as(q, cluster_noun(prepared, spec.kind)) for q in found)
+    return tuple(called_as(q, cluster_noun(prepared, spec.kind)) for q in found)
 
 
 def check_qualification(
