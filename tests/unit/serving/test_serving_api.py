@@ -104,7 +104,8 @@ def test_without_a_seed_replies_differ_and_length_defaults_to_64(server: Running
     lengths = [one["usage"]["completion_tokens"] for one in found]
     assert max(lengths) <= 64
     for one, length in zip(found, lengths, strict=True):
-        assert (length == 64) == (one["choices"][0]["finish_reason"] == "length")
+        ends = {"stop"} if length < 64 else {"stop", "length"}  # an end token may come as the 64th
+        assert one["choices"][0]["finish_reason"] in ends
 
 
 @pytest.mark.parametrize("as_list", [True, False])
