@@ -204,8 +204,8 @@ def simulate(
 
     asked = _Asked("--effect", effect, "--clusters", clusters, power)
     read = _read_pilot(pilot, measure=measure, treatment=treatment, control=control)
-    rows, rng = read.differences, stream(seed, "power simulate")
-    how: dict[str, Any] = {"clusters": read.clusters, "level": level, "n_tests": tests, "n_draws": draws}
+    rows, rng = read.rows.values, stream(seed, "power simulate")
+    how: dict[str, Any] = {"clusters": read.rows.clusters.codes, "level": level, "n_tests": tests, "n_draws": draws}
     found = _answer(
         asked,
         how_many=lambda effect, power: stats.pilot_sample_size(rows, effect=effect, power=power, rng=rng, **how),
@@ -299,12 +299,8 @@ def _seed_design(
     read = read_seed_pilot(Tracking(), pilot or "", measure=measure, treatment=treatment, control=control)
     rows = read.rows
     design = stats.seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level, n_tests=n_tests)
-    say(
-        f"pilot: {rows.n_prompts:,} prompts, {design.n_clusters:,} clusters, {design.n_seeds} seeds"
-        f"{f', {rows.n_missing:,} missing' if rows.n_missing else ''}; {read.treatment} − {read.control}"
-        f"{f', in {read.unit}' if read.unit else ''}; seeds make {design.seed_share:.0%} of the variance of one "
-        "training's mean"
-    )
+    share = f"; seeds make {design.seed_share:.0%} of the variance of one training's mean"
+    say(_basis(read, seeds=f", {design.n_seeds} seeds") + share)
     return design
 
 
@@ -318,12 +314,12 @@ def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, contr
     return read_pilot_run(Tracking(), pilot, measure=measure, treatment=treatment, control=control)
 
 
-def _basis(pilot: Pilot) -> str:
-    lost = f", {pilot.n_missing:,} missing" if pilot.n_missing else ""
+def _basis(pilot: Pilot, *, seeds: str = "") -> str:
+    rows = pilot.rows
+    lost = f", {rows.n_missing:,} missing" if rows.n_missing else ""
     unit = f", in {pilot.unit}" if pilot.unit else ""
-    n_clusters = len(set(pilot.clusters))
     sides = f"{pilot.treatment} − {pilot.control}"
-    return f"pilot: {len(pilot.differences):,} prompts, {n_clusters:,} clusters{lost}; {sides}{unit}"
+    return f"pilot: {rows.n_prompts:,} prompts, {rows.n_clusters:,} clusters{seeds}{lost}; {sides}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

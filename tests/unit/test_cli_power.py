@@ -123,8 +123,8 @@ def test_votes_become_prompt_means_around_one_half(tmp_path: Path) -> None:
         ],
     )
     pilot = read_pilot_file(file, treatment="a", control="b")
-    assert pilot.differences.tolist() == pytest.approx([(1 + 1 + 0 + 0.5) / 4 - 0.5, 0.0])
-    assert len(set(pilot.clusters)) == 2
+    assert pilot.rows.values.tolist() == pytest.approx([(1 + 1 + 0 + 0.5) / 4 - 0.5, 0.0])
+    assert pilot.rows.n_clusters == 2
 
 
 def test_the_examples_of_the_help_run(tmp_path: Path) -> None:

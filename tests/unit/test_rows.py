@@ -62,10 +62,10 @@ def test_arms_are_joined_by_prompt_and_what_lacks_is_missing(first: list[Row], s
     both = [p for p in sorted(a.keys() & b.keys()) if a[p] is not None and b[p] is not None]
     found = pair(per_prompt(Rows.of(first)), per_prompt(Rows.of(second)))
     assert found.treatment.tolist() == pytest.approx([a[p] for p in both])
-    assert found.control.tolist() == pytest.approx([b[p] for p in both])
+    assert found.reference.tolist() == pytest.approx([b[p] for p in both])
     assert found.lacking.n == len(a.keys() | b.keys()) - len(both)
     again = pair(per_prompt(Rows.of(second)), per_prompt(Rows.of(first)))
-    assert again.treatment.tolist() == found.control.tolist()
+    assert again.treatment.tolist() == found.reference.tolist()
 
 
 def a_score(prompt: str, variant: str, draw: int, value: float | None, **changes: object) -> ScoredGeneration:
@@ -112,7 +112,8 @@ def test_a_file_read_in_columns_says_what_its_nouns_say(scores: Path) -> None:
     assert len(columns.rows("value")) == len(nouns)
     assert len(columns.rows("value", variant="nobody")) == 0
     # Labels stand in order, so that clusters are drawn in the same order whatever the order of the rows.
-    assert list(columns.prompts.labels) == sorted(map(str, columns.prompts.labels))
+    labels = [str(label) for label in columns.rows("value").prompts.labels]
+    assert labels == sorted(labels)
 
 
 def test_missing_scores_are_counted_by_reason(scores: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import stats
-from harness.experiment.analysis.seeded import counted
+from harness.experiment.analysis.values import counted
 from harness.judging.preferences import ComparedGenerations, pairwise_estimates
 from harness.reporting.numbers import write_basis
 from harness.types import Estimate, Grain

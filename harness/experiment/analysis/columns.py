@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.experiment.analysis.values import Rows
-from harness.stats.rows import Coded, Codes, Floats
+from harness.stats.rows import Coded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,36 +20,20 @@ FILTERS = ("variant", "criterion", "judge_id")  # text by which rows are picked,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Column:
-    """Numbers, and which of them are there."""
-
-    values: Floats  # NaN where missing
-    present: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Columns:
     """A file of rows."""
 
-    prompts: Coded
-    clusters: Coded
-    draws: Codes
     texts: Mapping[str, Coded]  # those of FILTERS that the file has
-    values: Mapping[str, Column]
+    values: Mapping[str, Rows]  # by the column that they are read from
 
     def rows(self, value: str, **where: str) -> Rows:
         """The rows whose texts are as asked, with `value` under them."""
-        column = self.values[value]
-        everything = Rows(
-            prompts=self.prompts, clusters=self.clusters, draws=self.draws, values=column.values, present=column.present
-        )
-        if not where:
-            return everything
-        picked = np.ones(len(everything), dtype=bool)
+        rows = self.values[value]
+        picked = np.ones(len(rows), dtype=bool)
         for name, wanted in where.items():
             text = self.texts[name]
             picked &= text.codes == (text.labels.index(wanted) if wanted in text.labels else -1)
-        return everything.taken(np.flatnonzero(picked))
+        return rows.taken(picked) if where else rows
 
 
 def read_columns(path: Path, *, values: Sequence[str], prompt: str = "prompt_id") -> Columns:
@@ -69,12 +52,19 @@ def read_columns(path: Path, *, values: Sequence[str], prompt: str = "prompt_id"
     numbers = [*values, *(["draw"] if "draw" in known else [])]
     table = pq.read_table(path, columns=texts + numbers, read_dictionary=texts)
     coded = {name: _coded(table[name], name=name, path=path) for name in texts}
+    draws = table["draw"].to_numpy() if "draw" in known else np.zeros(len(table), dtype=np.intp)
     return Columns(
-        prompts=coded[prompt],
-        clusters=coded["cluster"],
-        draws=table["draw"].to_numpy() if "draw" in known else np.zeros(len(table), dtype=np.intp),
         texts={name: coded[name] for name in FILTERS if name in coded},
-        values={name: _column(table[name]) for name in values},
+        values={
+            name: Rows(
+                prompts=coded[prompt],
+                clusters=coded["cluster"],
+                draws=draws,
+                values=table[name].cast("double").to_numpy(),  # NaN for null
+                present=table[name].is_valid().to_numpy(),
+            )
+            for name in values
+        },
     )
 
 
@@ -88,11 +78,3 @@ def _coded(column: pa.ChunkedArray, *, name: str, path: Path) -> Coded:
     rank = np.empty(len(labels), dtype=np.intp)
     rank[order] = np.arange(len(labels))
     return Coded(codes=rank[whole.indices.to_numpy()], labels=tuple(labels[i] for i in order))
-
-
-def _column(column: pa.ChunkedArray) -> Column:
-    import pyarrow as pa
-
-    present = column.is_valid().to_numpy()
-    values = column.cast(pa.float64()).to_numpy()  # NaN for null
-    return Column(values=values, present=present)

@@ -21,7 +21,7 @@ from harness.experiment.analysis.absence import (
     why_missing_pairs_forbid,
     withheld,
 )
-from harness.experiment.analysis.values import Lacking, Rows, per_prompt
+from harness.experiment.analysis.values import Differences, Rows, per_prompt
 from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
 from harness.types import Absence, Direction, Estimate, Finding, Source, Verdict
 
@@ -66,7 +66,7 @@ class Pending:
     smallest_effect: float | None  # in the measure's own unit
     in_family: bool
     contrast: ContrastDesign
-    lacking: Lacking
+    rows: Differences
 
 
 def measures_of(
@@ -150,11 +150,6 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
     return stats.smallest_effect_in_units(effect.noun(), values)
 
 
-def asked(lacking: Lacking, rule: MeasureRule) -> Lacking:
-    """What is lacking of the pairs that could have had values."""
-    return lacking.only(lacking.is_asked) if rule.needs_reference else lacking
-
-
 def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:
     """An interval inside what a share can be; a difference of shares has `low` −1."""
     return stats.within_range(estimate, low=low, high=1) if rule.is_rate or rule.is_share else estimate
@@ -193,13 +188,11 @@ def with_verdicts(
 
 
 def _doubt(pending: Pending, verdict: Verdict) -> str:
-    return why_missing_pairs_forbid(
-        verdict,
-        pending.finding.estimate.value,
-        pending.lacking,
-        is_rate=pending.rule.is_rate,
-        margin=pending.smallest_effect,
-    )
+    rule, lacking = pending.rule, pending.rows.lacking
+    if rule.needs_reference:
+        lacking = lacking.only(lacking.is_asked)  # pairs that could have had values
+    value = pending.finding.estimate.value
+    return why_missing_pairs_forbid(verdict, value, lacking, is_rate=rule.is_rate, margin=pending.smallest_effect)
 
 
 def _verdict(pending: Pending, p_adjusted: float | None, *, level: float, min_clusters: int) -> Verdict:

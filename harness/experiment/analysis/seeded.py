@@ -8,11 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.experiment.analysis.contrasts import MeasuredArm, sources_of
-from harness.experiment.analysis.values import Lacking, joined, mean_rows, pair, per_prompt, recoded
-from harness.stats.rows import Coded, Codes, Floats
-from harness.types import Estimate, Source
-
-MIN_SEEDS_CROSSED = 2
+from harness.experiment.analysis.values import (
+    MIN_SEEDS_CROSSED,
+    Differences,
+    Lacking,
+    joined,
+    mean_rows,
+    pair,
+    per_prompt,
+    recoded,
+)
+from harness.types import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,52 +50,6 @@ class SeededArm:
         """The same with one row a prompt in each seed: the mean of its draws."""
         rows = {seed: replace(arm, rows=per_prompt(arm.rows)) for seed, arm in self.by_seed.items()}
         return replace(self, by_seed=rows)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Differences:
-    """Paired differences of one contrast, a row per seed and prompt."""
-
-    treatment: Floats  # [n]
-    reference: Floats  # [n]
-    seeds: Codes  # [n]
-    prompts: Coded  # [n]
-    clusters: Coded  # [n]
-    n_missing: int
-    lacking: Lacking  # of the seeds that came through
-    is_crossed: bool  # whether seeds are a level: several, and at least one arm is trained
-
-    def __len__(self) -> int:
-        return len(self.treatment)
-
-    @property
-    def values(self) -> Floats:
-        """[n] treatment − reference."""
-        difference: Floats = self.treatment - self.reference
-        return difference
-
-    @property
-    def n_prompts(self) -> int:
-        """Prompts, however many seeds answered each."""
-        return len(np.unique(self.prompts.codes))
-
-    @property
-    def n_clusters(self) -> int:
-        """Clusters, e.g. films."""
-        return len(np.unique(self.clusters.codes))
-
-    @property
-    def n_seeds(self) -> int:
-        """Seeds with a pair."""
-        return len(np.unique(self.seeds))
-
-
-def counted(estimate: Estimate, *, n_prompts: int, n_seeds: int) -> Estimate:
-    """A prompt counts once however many seeds answered it."""
-    if n_seeds < MIN_SEEDS_CROSSED:
-        return estimate
-    notes = (*estimate.notes, "each prompt once a seed")
-    return replace(estimate, n=n_prompts, n_crossed=n_seeds, crossed="seed", notes=notes)
 
 
 def side_of(members: Sequence[SeededArm | None]) -> SeededArm | None:
@@ -133,11 +93,18 @@ def paired_rows(treatment: SeededArm, reference: SeededArm) -> Differences | Non
     n_per_seed = max(len(measured.rows) for measured in first.values())
     return Differences(
         treatment=np.concatenate([found.treatment for found in pairs]),
-        reference=np.concatenate([found.control for found in pairs]),
+        reference=np.concatenate([found.reference for found in pairs]),
         seeds=np.repeat(np.array(both, dtype=np.intp), [len(found.treatment) for found in pairs]),
         prompts=recoded([(found.prompts.codes, found.prompts.labels) for found in pairs]),
         clusters=recoded([(found.clusters.codes, found.clusters.labels) for found in pairs]),
         n_missing=lacking.n + n_per_seed * max(treatment.n_seeds_lost, reference.n_seeds_lost),
         lacking=lacking,
         is_crossed=len(both) >= MIN_SEEDS_CROSSED and is_trained,
+        sources=treatment.sources + reference.sources,
     )
+
+
+def paired_sides(by_arm: Mapping[str, SeededArm], sides: Sequence[Sequence[str]]) -> Differences | None:
+    """Pair the two sides of a contrast; None where an arm is lost or no seed is shared."""
+    treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in sides)
+    return None if treatment is None or reference is None else paired_rows(treatment, reference)

@@ -8,7 +8,7 @@ With one seed, or where seeds change nothing, the contrast is clustered by film 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from harness.experiment.analysis.absence import absent_rows, arms_of, not_measur
 from harness.experiment.analysis.contrasts import (
     MeasureRule,
     Pending,
-    asked,
     finding_of,
     is_sampled_rate,
     measures_of,
@@ -32,8 +31,8 @@ from harness.experiment.analysis.contrasts import (
     within_share,
     without_pairs,
 )
-from harness.experiment.analysis.seeded import MIN_SEEDS_CROSSED, Differences, SeededArm, counted, paired_rows, side_of
-from harness.experiment.analysis.values import recoded
+from harness.experiment.analysis.seeded import SeededArm, paired_sides
+from harness.experiment.analysis.values import MIN_SEEDS_CROSSED, Differences, counted, recoded
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.reporting.ablation_record import SeedEstimate, SeedSpread
 from harness.seeding import stream_of_rows
@@ -85,57 +84,43 @@ def analyse_seeds(
     findings += unmeasured_findings(counts, rules, variants, level=family.level)
     untested: list[Finding] = []
     pending: list[Pending] = []
-    by_seed: list[SeedEstimate] = []
-    spreads: list[SeedSpread] = []
-    plans: list[Differences] = []
     n_tests = len(family.measures) * len(contrasts)
     for measure, judge_id in measures_of(arms, rules):
+        rule, by_arm = rules[measure], {a.arm: a for a in arms if (a.measure, a.judge_id) == (measure, judge_id)}
+        of_control = by_arm[control].pooled() if control in by_arm else None
+        effect = smallest_effect_in_units(rule.smallest_effect, of_control)
         for contrast in contrasts:
-            treatment, reference = (
-                side_of([by_key.get((measure, name, judge_id)) for name in side]) for side in contrast.sides
-            )
-            rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
-            if treatment is None or reference is None or rows is None or not len(rows):
+            rows = paired_sides(by_arm, contrast.sides)
+            if rows is None or not len(rows):
                 n = _n_asked(arms, measure, contrast) if rows is None else rows.n_missing
-                lost = untested_finding(
-                    rules[measure], contrast, judge_id, family=family, absences=absences, n_missing=n
-                )
+                lost = untested_finding(rule, contrast, judge_id, family=family, absences=absences, n_missing=n)
                 untested.append(lost)
                 continue
-            of_control = by_key.get((measure, control, judge_id))
-            effect = smallest_effect_in_units(
-                rules[measure].smallest_effect, None if of_control is None else of_control.pooled()
-            )
             test = _test(rows, measure=measure, family=family, n_tests=n_tests, seed=seed)
-            test = replace(test, estimate=within_share(test.estimate, rules[measure], low=-1))
-            sources = treatment.sources + reference.sources
+            test = replace(test, estimate=within_share(test.estimate, rule, low=-1))
+            of: dict[str, Any] = {"contrast": contrast.name, "judge_id": judge_id, "sources": rows.sources}
             pending.append(
                 Pending(
-                    finding=finding_of(
-                        rules[measure], test.estimate, contrast=contrast.name, judge_id=judge_id, sources=sources
-                    ),
+                    finding=finding_of(rule, test.estimate, **of),
                     test=test,
-                    rule=rules[measure],
+                    rule=rule,
                     smallest_effect=effect,
                     in_family=measure in family.measures,
                     contrast=contrast,
-                    lacking=asked(rows.lacking, rules[measure]),
+                    rows=rows,
                 )
             )
-            plans.append(rows)
-            by_seed += _each_seed(rows, rules[measure], contrast.name, judge_id, level=family.level)
-            spreads += _spread(rows, measure, contrast.name, judge_id, level=family.level)
     judged, absences = with_verdicts(
         pending, family=family, n_declared=n_tests, min_clusters=min_clusters, absences=absences
     )
     settled = [
-        _with_plan(finding, before, rows, level=family.level, n_tests=n_tests)
-        for finding, before, rows in zip(judged, pending, plans, strict=True)
+        _with_plan(finding, before, level=family.level, n_tests=n_tests)
+        for finding, before in zip(judged, pending, strict=True)
     ]
     return Analysis(
         findings=(*findings, *settled, *untested),
-        by_seed=tuple(by_seed),
-        spreads=tuple(spreads),
+        by_seed=tuple(each for tested in pending for each in _each_seed(tested, level=family.level)),
+        spreads=tuple(spread for tested in pending for spread in _spread(tested, level=family.level)),
         absences=(*absences, *without_pairs(untested, contrasts, known=absences)),
     )
 
@@ -167,7 +152,7 @@ def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int
         test = stats.paired_contrast(
             rows.treatment, rows.reference, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
         )
-    return replace(test, estimate=counted(test.estimate, n_prompts=rows.n_prompts, n_seeds=rows.n_seeds))
+    return replace(test, estimate=rows.counted(test.estimate))
 
 
 def _labels(coded: Coded) -> list[Hashable]:
@@ -206,54 +191,45 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
     return finding_of(rule, within_share(estimate, rule), **told)
 
 
-def _each_seed(
-    rows: Differences, rule: MeasureRule, contrast: str, judge_id: str | None, *, level: float
-) -> list[SeedEstimate]:
+def _each_seed(tested: Pending, *, level: float) -> Iterator[SeedEstimate]:
     """The contrast of each seed by itself, clustered by film."""
-    if not rows.is_crossed:
-        return []
-    found = []
-    for seed in dict.fromkeys(rows.seeds.tolist()):
+    rows = tested.rows
+    for seed in dict.fromkeys(rows.seeds.tolist()) if rows.is_crossed else ():
         of_seed = rows.seeds == seed
         test = stats.paired_contrast(
             rows.treatment[of_seed], rows.reference[of_seed], clusters=rows.clusters.codes[of_seed], level=level
         )
-        found.append(
-            SeedEstimate(
-                measure=rule.name,
-                contrast=contrast,
-                seed=seed,
-                estimate=within_share(test.estimate, rule, low=-1),
-                judge_id=judge_id,
-            )
+        yield SeedEstimate(
+            measure=tested.rule.name,
+            contrast=tested.contrast.name,
+            seed=seed,
+            estimate=within_share(test.estimate, tested.rule, low=-1),
+            judge_id=tested.finding.judge_id,
         )
-    return found
 
 
-def _spread(rows: Differences, measure: str, contrast: str, judge_id: str | None, *, level: float) -> list[SeedSpread]:
-    if not rows.is_crossed or rows.n_clusters < 2:
-        return []
-    found = stats.seed_components(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level)
-    spread = SeedSpread(
-        measure=measure, contrast=contrast, variance=found.seed, share=found.seed_share, judge_id=judge_id
-    )
-    return [spread]
+def _spread(tested: Pending, *, level: float) -> Iterator[SeedSpread]:
+    """How much of a contrast's variance its seeds make."""
+    rows = tested.rows
+    if rows.is_crossed and rows.n_clusters >= 2:
+        found = stats.seed_components(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level)
+        yield SeedSpread(
+            measure=tested.rule.name,
+            contrast=tested.contrast.name,
+            variance=found.seed,
+            share=found.seed_share,
+            judge_id=tested.finding.judge_id,
+        )
 
 
-def _with_plan(finding: Finding, before: Pending, rows: Differences, *, level: float, n_tests: int) -> Finding:
+def _with_plan(finding: Finding, before: Pending, *, level: float, n_tests: int) -> Finding:
     """Over seeds, what would settle a contrast is more seeds or more films, not more films alone."""
-    verdict = finding.verdict
-    if (
-        verdict is None
-        or verdict.label != "inconclusive"
-        or verdict.withheld
-        or not rows.is_crossed
-        or not finding.estimate.has_interval
-    ):
+    verdict, rows = finding.verdict, before.rows
+    if verdict is None or verdict.label != "inconclusive" or verdict.withheld:
         return finding
     smallest, seen = before.smallest_effect or 0.0, abs(finding.estimate.value)
     effect = max(smallest, seen)
-    if effect == 0 or not math.isfinite(effect):
+    if not rows.is_crossed or not finding.estimate.has_interval or effect == 0 or not math.isfinite(effect):
         return finding
     size = max(1, n_tests) if before.in_family else 1
     pilot = seed_pilot(rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=level, n_tests=size)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
+from harness.composing import compose
 from harness.experiment.analysis.absence import not_measured
 from harness.experiment.analysis.contrasts import MeasureRule
-from harness.experiment.analysis.seeded import Differences, SeededArm, counted, paired_rows, side_of
-from harness.experiment.analysis.values import per_prompt
+from harness.experiment.analysis.seeded import SeededArm, paired_sides
+from harness.experiment.analysis.values import Differences, per_prompt
 from harness.experiment.design import ExperimentDesign, TailDesign
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import TOTAL
 from harness.reporting.ablation_record import QuantileRow, TailRow, TrendRow
 from harness.seeding import stream
 from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
-from harness.types import Estimate
 
 PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 MIN_DISTINCT = 20  # as `harness.stats.tail` asks
@@ -60,7 +59,7 @@ def quantile_rows(
                     contrast=contrast.name,
                     unit=rules[measure].unit,
                     probabilities=result.probabilities,
-                    simultaneous=tuple(map(_by_prompt(rows), result.simultaneous)),
+                    simultaneous=tuple(map(rows.counted, result.simultaneous)),
                     judge_id=judge_id,
                     label=label,
                 )
@@ -107,17 +106,16 @@ def _tail_row(asked: TailDesign, rows: Differences, *, level: float, reason: str
         )
     else:
         notes.append("not tested: the cuts do not leave replies of both arms on both sides")
-    by_prompt = _by_prompt(rows)
     return TailRow(
         measure=asked.measure,
         contrast=asked.contrast,
         low=low,
         high=high,
-        asymmetry=by_prompt(result.test.estimate) if result else none,
+        asymmetry=rows.counted(result.test.estimate) if result else none,
         p_value=result.test.p_value if result else None,
-        sensitivity=by_prompt(result.sensitivity.estimate) if result else none,
-        low_change=by_prompt(result.low_change) if result else none,
-        high_change=by_prompt(result.high_change) if result else none,
+        sensitivity=rows.counted(result.sensitivity.estimate) if result else none,
+        low_change=rows.counted(result.low_change) if result else none,
+        high_change=rows.counted(result.high_change) if result else none,
         note="; ".join(part for part in notes if part),
     )
 
@@ -131,20 +129,14 @@ def trend_rows(design: ExperimentDesign, arms: Sequence[SeededArm]) -> tuple[Tre
         ordered = [arm for name in design.trend for arm in arms if arm.measure == measure and arm.arm == name]
         if len(ordered) < len(design.trend):
             continue  # an arm is lost: the order has a gap
-        values, names, clusters = _film_values(ordered)
+        rows = [(arm.arm, row) for arm in ordered for of in arm.by_seed.values() for row in per_prompt(of.rows).there()]
         page = page_trend(
-            values, names, design.trend, clusters=clusters, rng=stream(design.seed, "trend", measure),
+            [row.value for _, row in rows if row.value is not None], [name for name, _ in rows], design.trend,
+            clusters=[row.cluster for _, row in rows], rng=stream(design.seed, "trend", measure),
             level=design.family.level,
         )  # fmt: skip
         found.append(
-            TrendRow(
-                measure=measure,
-                order=design.trend,
-                estimate=page.estimate,
-                p_value=page.p_value,
-                basis="films, over the mean of the seeds",
-                note=page.note,
-            )
+            compose(TrendRow, page, measure=measure, order=design.trend, basis="films, over the mean of the seeds")
         )
         if any(arm.is_trained for arm in ordered):
             found.append(_over_runs(design, measure, ordered))
@@ -154,47 +146,22 @@ def trend_rows(design: ExperimentDesign, arms: Sequence[SeededArm]) -> tuple[Tre
 def _over_runs(design: ExperimentDesign, measure: str, ordered: Sequence[SeededArm]) -> TrendRow:
     values, names, runs = [], [], []
     for arm in ordered:
-        for seed in arm.by_seed if arm.is_trained else list(arm.by_seed)[:1]:
-            there = per_prompt(arm.by_seed[seed].rows).there()
+        for seed, measured in zip(arm.by_seed, arm.speaking, strict=False):
+            there = per_prompt(measured.rows).there()
             values.append(float(there.values.mean()))
             names.append(arm.arm)
             runs.append(f"{arm.arm} {seed}")
     test = jonckheere(
         values, names, design.trend, runs=runs, rng=stream(design.seed, "runs", measure), level=design.family.level
     )
-    return TrendRow(
-        measure=measure,
-        order=design.trend,
-        estimate=test.estimate,
-        p_value=test.p_value,
-        basis="training runs, one value a run",
-        note=test.note,
-    )
-
-
-def _film_values(ordered: Sequence[SeededArm]) -> tuple[list[float], list[str], list[str]]:
-    """Rows of every arm and seed with their arm and film."""
-    values, names, clusters = [], [], []
-    for arm in ordered:
-        for measured in arm.by_seed.values():
-            for row in per_prompt(measured.rows):
-                if row.value is not None:
-                    values.append(row.value)
-                    names.append(arm.arm)
-                    clusters.append(row.cluster)
-    return values, names, clusters
+    return compose(TrendRow, test, measure=measure, order=design.trend, basis="training runs, one value a run")
 
 
 def _rows(
-    arms: Sequence[SeededArm], measure: str, judge_id: str | None, sides: tuple[tuple[str, ...], tuple[str, ...]]
+    arms: Sequence[SeededArm], measure: str, judge_id: str | None, sides: Sequence[Sequence[str]]
 ) -> Differences | None:
     by_arm = {arm.arm: arm for arm in arms if arm.measure == measure and arm.judge_id == judge_id}
-    treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in sides)
-    return None if treatment is None or reference is None else paired_rows(treatment, reference)
-
-
-def _by_prompt(rows: Differences) -> Callable[[Estimate], Estimate]:
-    return partial(counted, n_prompts=rows.n_prompts, n_seeds=rows.n_seeds)
+    return paired_sides(by_arm, sides)
 
 
 def _is_continuous(rows: Differences) -> bool:

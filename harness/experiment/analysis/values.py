@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.rows import Coded, Codes, Floats, code_labels, mean_per_label
+from harness.types import Estimate, Source
+
+MIN_SEEDS_CROSSED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +152,54 @@ def lacking_of(values: Floats, lost: Floats) -> Lacking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PairedRows:
-    """The prompts for which two arms both have a value."""
+class Differences:
+    """Paired differences of two arms: a row for each prompt, in each seed, that both have a value for."""
 
     treatment: Floats  # [n]
-    control: Floats  # [n]
+    reference: Floats  # [n]
+    seeds: Codes  # [n]
     prompts: Coded  # [n]
     clusters: Coded  # [n]
-    lacking: Lacking
+    n_missing: int
+    lacking: Lacking  # of the seeds that came through
+    is_crossed: bool = False  # whether seeds are a level: several, and at least one arm is trained
+    sources: tuple[Source, ...] = ()  # where the rows of both arms stand
+
+    def __len__(self) -> int:
+        return len(self.treatment)
+
+    @property
+    def values(self) -> Floats:
+        """[n] treatment − reference."""
+        difference: Floats = self.treatment - self.reference
+        return difference
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts, however many seeds answered each."""
+        return len(np.unique(self.prompts.codes))
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters, e.g. films."""
+        return len(np.unique(self.clusters.codes))
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds with a pair."""
+        return len(np.unique(self.seeds))
+
+    def counted(self, estimate: Estimate) -> Estimate:
+        """An estimate of these rows, in which a prompt counts once however many seeds answered it."""
+        return counted(estimate, n_prompts=self.n_prompts, n_seeds=self.n_seeds)
+
+
+def counted(estimate: Estimate, *, n_prompts: int, n_seeds: int) -> Estimate:
+    """A prompt counts once however many seeds answered it."""
+    if n_seeds < MIN_SEEDS_CROSSED:
+        return estimate
+    notes = (*estimate.notes, "each prompt once a seed")
+    return replace(estimate, n=n_prompts, n_crossed=n_seeds, crossed="seed", notes=notes)
 
 
 def per_prompt(rows: Rows) -> Rows:
@@ -222,7 +265,7 @@ def mean_rows(members: Sequence[Rows]) -> Rows:
     return Rows.of(mean(key) for key in everywhere)
 
 
-def pair(treatment: Rows, control: Rows) -> PairedRows:
+def pair(treatment: Rows, control: Rows) -> Differences:
     """Join two arms by prompt; each must hold a prompt once (see `per_prompt`)."""
     place = {label: i for i, label in enumerate(treatment.prompts.labels)}
     known = np.array([place.get(label, -1) for label in control.prompts.labels], dtype=np.intp)
@@ -237,10 +280,13 @@ def pair(treatment: Rows, control: Rows) -> PairedRows:
     ours[:, 0], lost_ours[:, 0] = treatment.values, treatment.share_lost
     ours[shared, 1], lost_ours[shared, 1] = control.values[partner[shared]], control.share_lost[partner[shared]]
     theirs[:, 1], lost_theirs[:, 1] = control.values[strangers], control.share_lost[strangers]
-    return PairedRows(
+    lacking = lacking_of(np.concatenate([ours, theirs]), np.concatenate([lost_ours, lost_theirs]))
+    return Differences(
         treatment=treatment.values[both],
-        control=control.values[partner[both]],
+        reference=control.values[partner[both]],
+        seeds=np.zeros(len(both), dtype=np.intp),
         prompts=Coded(codes=treatment.prompts.codes[both], labels=treatment.prompts.labels),
         clusters=Coded(codes=treatment.clusters.codes[both], labels=treatment.clusters.labels),
-        lacking=lacking_of(np.concatenate([ours, theirs]), np.concatenate([lost_ours, lost_theirs])),
+        n_missing=lacking.n,
+        lacking=lacking,
     )

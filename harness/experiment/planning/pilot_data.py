@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from harness.doors.files import read_rows
 from harness.doors.text import read_id, require_id, shown_keys
 from harness.errors import CorpusError, InputError
 from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.analysis.seeded import Differences, SeededArm, paired_rows
-from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
+from harness.experiment.analysis.seeded import SeededArm, paired_rows
+from harness.experiment.analysis.values import Differences, Row, Rows, pair, per_prompt
 from harness.experiment.imported_scores import read_imported
 from harness.experiment.measured_arms import rows_of_source
 from harness.reporting.finished_reports import record_of
@@ -24,7 +24,6 @@ from harness.studies.exports import RatingRow
 
 if TYPE_CHECKING:
     from harness.reporting.record import ReportRecord
-    from harness.stats.rows import Codes, Floats
     from harness.store.tracking import Tracking
     from harness.types import Source
 
@@ -35,24 +34,12 @@ POINTS = (1.0, 0.0, 0.5, 0.5)  # of the left side for left, right, tie, both bad
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pilot:
-    """Differences treatment − control, one a prompt, with the films that they come from."""
-
-    differences: Floats  # [n]
-    clusters: Codes | Sequence[Hashable]  # [n]
-    treatment: str
-    control: str
-    n_missing: int  # prompts without a difference
-    unit: str  # what a difference is in, as said to a person
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedPilot:
-    """Differences treatment − control, one per seed and prompt."""
+    """Differences treatment − control with the films that they come from: one a prompt, or one a seed and prompt."""
 
     rows: Differences
     treatment: str
     control: str
-    unit: str
+    unit: str  # what a difference is in, as said to a person
 
 
 def read_pilot_file(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
@@ -80,16 +67,17 @@ def read_pilot_run(
 
     Raises InputError: no such run, measure or variant; the message lists those there are.
     """
-    found = _sides(record_of(tracking, run), measure=measure, treatment=treatment, control=control)
-    if any(len(sources) > 1 for sources in found.sources):
+    record = record_of(tracking, run)
+    sides = _sides(record, measure=measure, treatment=treatment, control=control)
+    if any(len(side.sources) > 1 for side in sides):
         raise InputError(f"`{run}` must have one training an arm, got several seeds: use `screentest power seeds`")
-    arms = [rows_of_source(tracking.folder(s.run_id), s, measure=found.measure) for (s,) in found.sources]
-    return _paired(arms[0], arms[1], treatment=found.names[0], control=found.names[1], unit=found.unit)
+    rows = paired_rows(*(_arm(tracking, side, seeds=(0,)) for side in sides))
+    return _pilot(rows, sides[0].variant, sides[1].variant, unit=_unit(record, sides[0].measure))
 
 
 def read_seed_pilot(
     tracking: Tracking, run: str, *, measure: str | None, treatment: str | None, control: str | None
-) -> SeedPilot:
+) -> Pilot:
     """One measure of two arms of a finished ablation over seeds, paired within each seed.
 
     Raises InputError: no such run, measure or arm, no ablation over seeds, or an arm that lost a training.
@@ -100,48 +88,59 @@ def read_seed_pilot(
         raise InputError(
             f"`{run}` must be an ablation over several seeds, got {len(seeds) or 'none'}: give another run"
         )
-    found = _sides(record, measure=measure, treatment=treatment, control=control)
-    arms = []
-    for name, sources in zip(found.names, found.sources, strict=True):
-        row = next(arm for arm in record.ablation.arms if arm.name == name)
-        if row.n_lost or len(sources) not in (1, len(seeds)):
-            raise InputError(f"`{name}` must have come through with every seed, {row.n_lost} failed: take another arm")
-        measured = [
-            MeasuredArm(
-                measure=found.measure,
-                variant=name,
-                rows=rows_of_source(tracking.folder(source.run_id), source, measure=found.measure),
-                sources=(source,),
-            )
-            for source in sources
-        ]
-        by_seed = dict(zip(seeds, measured * (len(seeds) // len(measured)), strict=True))
-        arms.append(SeededArm(measure=found.measure, arm=name, by_seed=by_seed, is_trained=len(sources) > 1))
-    rows = paired_rows(*arms)
+    sides = _sides(record, measure=measure, treatment=treatment, control=control)
+    n_lost = {arm.name: arm.n_lost for arm in record.ablation.arms}
+    for side in sides:
+        n = n_lost[side.variant]
+        if n or len(side.sources) not in (1, len(seeds)):
+            raise InputError(f"`{side.variant}` must have come through with every seed, {n} failed: take another arm")
+    rows = paired_rows(*(_arm(tracking, side, seeds=seeds) for side in sides))
     if rows is None or not rows.is_crossed or not len(rows):
-        raise InputError(f"`{found.names[0]}` and `{found.names[1]}` must differ in a training and share prompts")
-    return SeedPilot(rows=rows, treatment=found.names[0], control=found.names[1], unit=found.unit)
+        raise InputError(f"`{sides[0].variant}` and `{sides[1].variant}` must differ in a training and share prompts")
+    return _pilot(rows, sides[0].variant, sides[1].variant, unit=_unit(record, sides[0].measure))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sides:
-    """Two variants of a record, and where the rows of one measure of them stand."""
+class _Side:
+    """Where the rows of one measure of a variant stand: a place for each training."""
 
     measure: str
-    names: tuple[str, str]
-    sources: tuple[tuple[Source, ...], tuple[Source, ...]]
-    unit: str
+    variant: str
+    sources: tuple[Source, ...]
 
 
-def _sides(record: ReportRecord, *, measure: str | None, treatment: str | None, control: str | None) -> _Sides:
+def _sides(
+    record: ReportRecord, *, measure: str | None, treatment: str | None, control: str | None
+) -> tuple[_Side, _Side]:
     sources = {(f.name, f.variant): f.sources for f in record.findings if f.variant is not None and f.sources}
     names = list(dict.fromkeys(name for name, _ in sources))
     if measure is None or measure not in names:
         raise InputError(f"`--measure` must be one of {', '.join(names)}, got {measure}")
     variants = [variant for name, variant in sources if name == measure and variant is not None]
-    a, b = _two_of(variants, treatment, control)
-    unit = next((m.unit for m in record.measures if m.name == measure), "")
-    return _Sides(measure=measure, names=(a, b), sources=(sources[measure, a], sources[measure, b]), unit=unit)
+    first, second = (
+        _Side(measure=measure, variant=variant, sources=sources[measure, variant])
+        for variant in _two_of(variants, treatment, control)
+    )
+    return first, second
+
+
+def _arm(tracking: Tracking, side: _Side, *, seeds: Sequence[int]) -> SeededArm:
+    """The rows of a side; those of an arm without a training are the same with every seed."""
+    measured = [
+        MeasuredArm(
+            measure=side.measure,
+            variant=side.variant,
+            rows=rows_of_source(tracking.folder(source.run_id), source, measure=side.measure),
+            sources=(source,),
+        )
+        for source in side.sources
+    ]
+    by_seed = dict(zip(seeds, measured * (len(seeds) // len(measured)), strict=True))
+    return SeededArm(measure=side.measure, arm=side.variant, by_seed=by_seed, is_trained=len(measured) > 1)
+
+
+def _unit(record: ReportRecord, measure: str) -> str:
+    return next((m.unit for m in record.measures if m.name == measure), "")
 
 
 def _from_scores(path: Path, *, treatment: str | None, control: str | None) -> Pilot:
@@ -155,21 +154,13 @@ def _from_scores(path: Path, *, treatment: str | None, control: str | None) -> P
         )
         for variant in (a, b)
     ]
-    return _paired(arms[0], arms[1], treatment=a, control=b, unit="")
+    return _pilot(pair(*map(per_prompt, arms)), a, b, unit="")
 
 
-def _paired(first: Rows, second: Rows, *, treatment: str, control: str, unit: str) -> Pilot:
-    pairs = pair(per_prompt(first), per_prompt(second))
-    if not len(pairs.treatment):
+def _pilot(rows: Differences | None, treatment: str, control: str, *, unit: str) -> Pilot:
+    if rows is None or not len(rows):
         raise InputError(f"`{treatment}` and `{control}` must share prompts with a value; they share none")
-    return Pilot(
-        differences=pairs.treatment - pairs.control,
-        clusters=pairs.clusters.codes,
-        treatment=treatment,
-        control=control,
-        n_missing=pairs.lacking.n,
-        unit=unit,
-    )
+    return Pilot(rows=rows, treatment=treatment, control=control, unit=unit)
 
 
 def _from_votes(
@@ -198,14 +189,9 @@ def _from_votes(
             for row, value in zip(met, points.tolist(), strict=True)
         )
     )
-    return Pilot(
-        differences=merged.values,
-        clusters=merged.clusters.codes,
-        treatment=a,
-        control=b,
-        n_missing=len({prompt for prompt, names in asked if names == {a, b}} - {row["prompt_id"] for row in met}),
-        unit="share of votes above one half",
-    )
+    n_missing = len({prompt for prompt, names in asked if names == {a, b}} - {row["prompt_id"] for row in met})
+    above = pair(merged, replace(merged, values=np.zeros(len(merged))))
+    return _pilot(replace(above, n_missing=n_missing), a, b, unit="share of votes above one half")
 
 
 def _exported_rows(path: Path) -> tuple[list[Mapping[str, Any]], list[tuple[str, frozenset[str]]]]:

@@ -163,8 +163,8 @@ def test_planning_reads_exported_ratings_as_the_votes_that_they_are(sqlite: Engi
     file = tmp_path / "ratings.jsonl"
     assert export(sqlite, created.study, "ratings", file) > 18
     pilot = read_pilot_file(file, treatment="sft", control="base")
-    assert pilot.differences.tolist() == [0.5] * 5
-    assert pilot.n_missing == 1
+    assert pilot.rows.values.tolist() == [0.5] * 5
+    assert pilot.rows.n_missing == 1
     rows = [json.loads(line) | {"right": None} for line in file.read_text().splitlines()]
     (tmp_path / "marks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match="votes between two replies"):
