@@ -22,12 +22,14 @@ from harness.doors.text import decode_text, parse_json, repair_text
 from harness.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 _MAX_FILE = 1 << 30  # characters of a JSON file
+_ROWS_AT_ONCE = 8192  # of a Parquet file, that are Python objects besides the nouns
 
 
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,7 +172,7 @@ def write_parquet(path: Path, nouns: Iterable[object], kind: type) -> int:
 
     rows = _codec(kind, in_rows=True).dump_python(list(nouns), mode="json", warnings=False, fallback=_plain)
     temporary = path.with_name(path.name + ".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_arrow_schema(kind)), temporary, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(kind)), temporary, compression="zstd")
     os.replace(temporary, path)
     return len(rows)
 
@@ -182,13 +184,14 @@ def read_parquet(path: Path, kind: type[T], *, where: Mapping[str, Collection[st
 
     filters = [(column, "in", list(wanted)) for column, wanted in (where or {}).items()]
     table = pq.read_table(path, filters=filters or None)
-    names = table.column_names
-    # By column, and dictionaries only where there are mappings: `Table.to_pylist` takes five times as long.
-    columns = [
-        column.to_pylist(maps_as_pydicts="strict" if pa.types.is_map(column.type) else None) for column in table.columns
-    ]
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    return cast(list[T], _decoded(kind, rows, in_rows=True, place=f"`{path}`: "))
+    nouns: list[T] = []
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        # By column, and dictionaries only where there are mappings: `Table.to_pylist` takes five times as long.
+        columns = [c.to_pylist(maps_as_pydicts="strict" if pa.types.is_map(c.type) else None) for c in batch.columns]
+        rows = [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+        after = f" after {len(nouns):,} rows" if nouns else ""
+        nouns += _decoded(kind, rows, in_rows=True, place=f"`{path}`{after}: ")
+    return nouns
 
 
 def _is_mapping(hint: Any) -> bool:
@@ -196,7 +199,8 @@ def _is_mapping(hint: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def _arrow_schema(kind: type) -> Any:
+def arrow_schema(kind: type) -> pa.Schema:
+    """The Parquet schema of a noun."""
     import pyarrow as pa
 
     hints = typing.get_type_hints(kind)
@@ -210,7 +214,7 @@ def _arrow_type(hint: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _arrow_type(next(a for a in args if a is not type(None)))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return pa.struct(list(_arrow_schema(hint)))
+        return pa.struct(list(arrow_schema(hint)))
     if origin in (tuple, list):
         return pa.list_(_arrow_type(args[0]))
     if _is_mapping(hint):

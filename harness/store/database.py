@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UnavailableError
-from harness.store.opening import CONNECT_SECONDS, connect
+from harness.store.opening import connect, patience
 from harness.store.sentences import telling, unavailable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BUSY_SECONDS = 30
 
 IDLE_SECONDS = 5.0  # a connection out of use for longer is asked whether it lives before it is used
 # Few connections, kept open, the last one used first: starting one costs the server a process.
-_SQLITE = {"connect_args": {"timeout": BUSY_SECONDS}}
+_SQLITE: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}}
 _POOL = {"pool_size": 10, "max_overflow": 10, "pool_use_lifo": True}
 
 _migrating = threading.Lock()  # Alembic keeps the current migration in module state
@@ -54,7 +54,7 @@ def open_database(url: str) -> Engine:
             _require_room(address)
         elif not is_sqlite and address.get_backend_name() != "postgresql":
             raise NoSuchModuleError(address.drivername)
-        engine = create_engine(address, **(_SQLITE if is_sqlite else _options(address)))
+        engine = create_engine(address, **(_SQLITE if is_sqlite else {**_POOL, **patience(address)}))
     except (ArgumentError, NoSuchModuleError) as err:
         raise UnavailableError(
             f"`SCREENTEST_DATABASE_URL` must be an address such as sqlite:///mlruns/screentest.db or "
@@ -73,12 +73,6 @@ def open_database(url: str) -> Engine:
     with telling(shown, rule="a reachable database"):
         migrate(engine)
     return engine
-
-
-def _options(address: URL) -> dict[str, Any]:
-    """Of a server: a pool, and seconds instead of minutes to find that nobody answers."""
-    timeout = {} if "connect_timeout" in address.query else {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
-    return {**_POOL, **timeout}
 
 
 def _require_room(address: URL) -> None:

@@ -102,12 +102,15 @@ def connect(url: str | URL) -> Engine:
     from sqlalchemy.pool import NullPool
 
     address = make_url(url)
-    options: dict[str, Any] = {}
     if (file := _file_of(address)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-    elif address.get_backend_name() == "postgresql" and "connect_timeout" not in address.query:
-        options = {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
-    return create_engine(address, poolclass=NullPool, **options)
+    return create_engine(address, poolclass=NullPool, **patience(address))
+
+
+def patience(address: URL) -> dict[str, Any]:
+    """Options of an engine: seconds instead of minutes to find that no server answers, unless the address says more."""
+    is_own = address.get_backend_name() == "postgresql" and "connect_timeout" not in address.query
+    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if is_own else {}
 
 
 def _file_of(address: URL) -> Path | None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from harness.errors import InputError
-from harness.store.artifacts import from_json, read_json
-from harness.types import Message, Prompt, Split
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-ROWS_AT_ONCE = 8192  # windows per row group: about a million tokens
+from harness.store.artifacts import from_json, read_json, read_parquet
+from harness.types import Prompt, Split
 
 ClusterUnit = Literal["film", "cluster", "conversation", "row"]
 
@@ -91,53 +86,11 @@ def read_prompts(folder: Path, split: Split) -> list[Prompt]:
     Raises:
         InputError: the folder was not written by `prepare`.
     """
-    return list(iter_prompts(folder, split))
+    return read_parquet(written(prompts_file(folder, split)), Prompt)
 
 
-def iter_prompts(folder: Path, split: Split) -> Iterator[Prompt]:
-    """The prompts of a split one at a time.
-
-    Raises:
-        InputError: the folder was not written by `prepare`.
-    """
-    for batch in read_table(prompts_file(folder, split)).to_batches(max_chunksize=ROWS_AT_ONCE):
-        columns = batch.to_pydict()
-        for i, prompt_id in enumerate(columns["id"]):
-            yield Prompt(
-                id=prompt_id,
-                messages=tuple(Message(**message) for message in columns["messages"][i]),
-                split=columns["split"][i],
-                cluster=columns["cluster"][i],
-                reference=columns["reference"][i],
-            )
-
-
-def message_type() -> pa.StructType:
-    """Parquet type of a `Message`."""
-    import pyarrow as pa
-
-    return pa.struct([("role", pa.string()), ("content", pa.string()), ("name", pa.string())])
-
-
-def prompt_schema() -> pa.Schema:
-    """Parquet schema of `Prompt`s."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("messages", pa.list_(message_type())),
-            ("split", pa.string()),
-            ("cluster", pa.string()),
-            ("reference", pa.string()),
-        ]
-    )
-
-
-def read_table(path: Path) -> pa.Table:
+def written(path: Path) -> Path:
     """A Parquet file of a prepared folder, or one sentence that it is not there."""
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         raise InputError(f"`{path}` must be a file that `screentest prepare` wrote, got none; run it first")
-    return pq.read_table(path)
+    return path

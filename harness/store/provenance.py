@@ -34,19 +34,13 @@ def maker() -> dict[str, str]:
 @functools.cache
 def git_commit() -> str | None:
     """The commit of the working tree this code runs from, with `+dirty` when it differs; None outside git."""
-    here = Path(__file__).resolve().parent
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
+        return _git("rev-parse", "HEAD") + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+dirty" if changed else "")
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    said = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+    return said.stdout.strip()

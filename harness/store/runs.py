@@ -37,6 +37,7 @@ class RunInfo:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]  # the last value of each
     experiment_id: str
+    artifact_uri: str
 
 
 def info_of(run: Any) -> RunInfo:
@@ -49,6 +50,7 @@ def info_of(run: Any) -> RunInfo:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         experiment_id=run.info.experiment_id,
+        artifact_uri=run.info.artifact_uri,
     )
 
 

@@ -243,9 +243,7 @@ class Tracking:
         """The finished run that `stage` would reuse; nothing is made, changed or waited for."""
         identity = {"stage": name, "revision": revision, "config": dict(config), "inputs": dict(inputs)}
         info = self._finished(name, digest_json(identity), lambda why: None)
-        if info is None:
-            return None
-        return self.result(info)
+        return None if info is None else self.result(info)
 
     def result(self, info: RunInfo, *, run_id: str | None = None, reused: bool = True) -> StageResult:
         """What a finished stage's run left behind; `run_id` is that of a light run which points at it.
@@ -262,7 +260,7 @@ class Tracking:
             run_id=run_id or info.run_id,
             source_run_id=info.run_id,
             reused=reused,
-            folder=self.folder(info.run_id),
+            folder=self.fetched(info.run_id, info.artifact_uri),
             digest=info.tags["output_digest"],
             fingerprint=info.tags["fingerprint"],
             seconds=float(info.tags.get("seconds", 0.0)),
@@ -289,23 +287,13 @@ class Tracking:
         with self._closing(stage):
             work(stage)
             digest = digest_json(write_manifest(folder))
-            seconds = time.perf_counter() - started
+            seconds = f"{time.perf_counter() - started:.3f}"
             with reaching(self.settings.store_name):
                 self.client.log_artifacts(run_id, str(folder))
                 self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
-            stage.set_tags({"output_digest": digest, "seconds": f"{seconds:.3f}"})
+            stage.set_tags({"output_digest": digest, "seconds": seconds})
         shutil.rmtree(folder)
-        return StageResult(
-            name=name,
-            run_id=run_id,
-            source_run_id=run_id,
-            reused=False,
-            folder=self.folder(run_id),
-            digest=digest,
-            fingerprint=fingerprint,
-            seconds=seconds,
-            inputs=dict(identity["inputs"]),
-        )
+        return self.result(self.run(run_id), reused=False)
 
     def _finished(self, name: str, fingerprint: str, on_change: Callable[[str], None]) -> RunInfo | None:
         """The newest finished run of a fingerprint whose files are what they were."""

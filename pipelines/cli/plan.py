@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from harness.experiment.planning.costs import Need, Scale
     from harness.experiment.planning.measured_rates import MeasuredRates
     from harness.judging.spec import JudgeSpec
-    from harness.models.endpoint.prices import Price
 
 _ROWS = {
     "n_calls": "calls",
@@ -27,6 +26,7 @@ _ROWS = {
     "store_megabytes": "MB of store",
     "usd": "US$ to endpoints",
 }
+_SAID = ("tokens_read", "tokens_generated", "tokens_per_second")
 _ON_TOP = "A judge's planted controls come on top: `screentest evaluate FILE --dry-run` counts those of an endpoint."
 
 
@@ -90,10 +90,11 @@ def plan(
     n_criteria = criteria or (len(spec.criteria) if spec else 0)
     scale = Scale(n_prompts=prompts, n_variants=variants, n_draws=seeds, n_criteria=n_criteria)
     rates = measured.reply if measured else CallRates()
-    needs = [reply_need(scale, rates.said(read=prompt_tokens, generated=reply_tokens, per_second=tokens_per_second))]
+    of_replies = dict(zip(_SAID, (prompt_tokens, reply_tokens, tokens_per_second), strict=True))
+    needs = [reply_need(scale, rates.said(of_replies))]
     if scale.n_criteria:
-        said = {"read": question_tokens, "generated": answer_tokens, "per_second": judge_tokens_per_second}
-        needs.append(_scores(scale, spec, measured, mode=mode, said=said))
+        of_scores = dict(zip(_SAID, (question_tokens, answer_tokens, judge_tokens_per_second), strict=True))
+        needs.append(_scores(scale, spec, measured, mode=mode, said=of_scores))
     needs.append(total(needs))
     basis = "Counts alone: no run was given to measure by (--from)."
     if measured:
@@ -113,6 +114,7 @@ def _scores(
 ) -> Need:
     """What a judge's scores need, by its folder, the run that was measured, and what the caller says."""
     from harness.errors import ConfigError
+    from harness.experiment.judges.spending import price_of
     from harness.experiment.planning.costs import CallRates, calls_per_score, score_need
     from harness.judging.asking import ENDPOINT_MODES
 
@@ -122,30 +124,16 @@ def _scores(
         each = calls_per_score(spec, scale, mode=mode)
     if each is None:
         raise ConfigError("`--criteria` need a judge that scores them: give --judge, or --from a run with a judge")
-    rates = (measured.rates if measured else CallRates()).said(**said)
+    rates = (measured.rates if measured else CallRates()).said(said)
     # A judge that only a run names is remote where its mode says so, at a price that its folder would tell.
     is_remote = spec.is_remote if spec else measured is not None and measured.judge.mode in ENDPOINT_MODES
     if is_remote:
-        rates = replace(rates, is_remote=True, price=_price(spec) if spec else None)
+        rates = replace(rates, is_remote=True, price=price_of(spec) if spec else None)
     elif rates.tokens_generated is None:
         rates = replace(rates, tokens_generated=0.0)  # what is local reads, and generates nothing
     rates = replace(rates, call_bytes=_stored(is_remote=rates.is_remote))
     name = spec.name if spec else measured.judge.name if measured else "a judge"
     return score_need(scale, rates, calls_per_score=each, what=f"scores of {name}")
-
-
-def _price(spec: JudgeSpec) -> Price | None:
-    """The judge's own price, else the list's; None where neither knows it."""
-    from harness.judging.spec import EndpointChoice
-    from harness.models.endpoint import base_url
-    from harness.models.endpoint.prices import Price, listed_price
-
-    own = spec.runtime.usd_per_million_tokens
-    if own is not None:
-        return Price(input=own.input, output=own.output)
-    return (
-        listed_price(base_url(spec.model.endpoint), spec.model.name) if isinstance(spec.model, EndpointChoice) else None
-    )
 
 
 def _stored(*, is_remote: bool) -> float | None:

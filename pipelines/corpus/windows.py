@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.store.prepared import ROWS_AT_ONCE as _BATCH
-from harness.store.prepared import Written, message_type, prompt_schema, prompts_file, read_table
-from harness.types import Example, Split
+from harness.store.artifacts import arrow_schema
+from harness.store.prepared import Written, prompts_file, written
+from harness.types import Example, Message, Prompt, Split
 from pipelines.corpus.blocks import TokenIds, WindowIds, WindowRenderer, ragged_range
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_BATCH = 8192  # windows per row group: about a million tokens
 # Dictionaries pay where few values repeat; tried on token ids they take three times as long and give larger files.
 _COMPRESSION: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["cluster", "split"]}
 
@@ -61,7 +62,7 @@ class WindowWriter:
 
         n_examples = n_tokens = n_completion_tokens = n_completion_bytes = 0
         with (
-            pq.ParquetWriter(prompts_file(self._folder, split), prompt_schema(), **_COMPRESSION) as prompts,
+            pq.ParquetWriter(prompts_file(self._folder, split), arrow_schema(Prompt), **_COMPRESSION) as prompts,
             pq.ParquetWriter(examples_file(self._folder, split), _example_schema(), **_COMPRESSION) as examples,
         ):
             for begin in range(0, len(windows), _BATCH):
@@ -94,7 +95,7 @@ class WindowWriter:
         is_own = self._turns.speakers[history] == np.repeat(batch.speakers, n_history)
         roles = pa.array(["user", "assistant"], pa.string()).take(pa.array(is_own.astype(np.int8)))
         contents, names = (column.take(pa.array(history)) for column in (self._texts, self._names))
-        messages = pa.StructArray.from_arrays([roles, contents, names], fields=list(message_type()))
+        messages = pa.StructArray.from_arrays([roles, contents, names], fields=list(arrow_schema(Message)))
         offsets = pa.array(np.concatenate([[0], np.cumsum(n_history)]), pa.int32())
         replies = pa.array(batch.replies, mask=batch.replies == NO_REPLY)
         columns = {
@@ -104,7 +105,7 @@ class WindowWriter:
             "cluster": self._clusters.take(pa.array(batch.conversations)),
             "reference": self._texts.take(replies),
         }
-        return pa.record_batch(columns, schema=prompt_schema())
+        return pa.record_batch(columns, schema=arrow_schema(Prompt))
 
     def _example_batch(self, split: Split, batch: Windows, ids: WindowIds) -> pa.RecordBatch:
         import pyarrow as pa
@@ -188,7 +189,9 @@ class ExampleTable(Sequence[Example]):
 
 def read_examples(folder: Path, split: Split) -> ExampleTable:
     """The training windows of a split. Raises InputError: the folder was not written by `prepare`."""
-    table = read_table(examples_file(folder, split)).combine_chunks()
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(written(examples_file(folder, split))).combine_chunks()
     column = {name: _one_chunk(table.column(name)) for name in table.column_names}
     ids = column["input_ids"]
     return ExampleTable(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from harness.models.bases import load_tokenizer
 from harness.models.chat_templates import chat_messages, render
 from harness.models.contracts import kept, own_system
 from harness.reporting.record import AuditRow
-from harness.store.artifacts import digest_json, read_json
-from harness.store.prepared import iter_prompts
+from harness.store.artifacts import digest_json, read_json, read_parquet
+from harness.store.prepared import prompts_file
 from harness.store.tracking import StageResult, Tracking
-from harness.types import Adapter, Variant
+from harness.types import Adapter, Prompt, Variant
 from pipelines.corpus.windows import read_examples
 from pipelines.preferences.held_out import held_out_prompts, near_held_out
 from pipelines.preferences.pair_files import read_pairs
@@ -242,11 +241,12 @@ class Skew:
 def skewed_prompts(tokenizer: Any, folder: Path, *, system: str | None, n: int) -> Skew:
     """Render the first prompts of TRAIN as generation does, and compare them with the windows that were trained on."""
     examples = read_examples(folder, "train")
-    prompts = {p.id: p for p in itertools.islice(iter_prompts(folder, "train"), 4 * n)}
-    rows = [(row, prompts[key]) for row, key in enumerate(examples.prompt_ids[: 4 * n].to_pylist()) if key in prompts]
-    asked = [(examples[row], render(tokenizer, chat_messages(prompt.messages, system=system))) for row, prompt in rows]
-    n_skewed = sum(ids != example.input_ids[: example.n_prompt_tokens] for example, ids in asked[:n])
-    return Skew(n=len(asked[:n]), n_skewed=n_skewed)
+    keys = examples.prompt_ids[:n].to_pylist()
+    prompts = {p.id: p for p in read_parquet(prompts_file(folder, "train"), Prompt, where={"id": keys})}
+    asked = [render(tokenizer, chat_messages(prompts[key].messages, system=system)) for key in keys]
+    trained = [example.input_ids[: example.n_prompt_tokens] for example in map(examples.__getitem__, range(len(keys)))]
+    n_skewed = sum(ids != known for ids, known in zip(asked, trained, strict=True))
+    return Skew(n=len(asked), n_skewed=n_skewed)
 
 
 # ── rows and what is held out ────────────────────────────────────────────────────────────────────────────────────────

@@ -91,15 +91,14 @@ class Spending:
         choice, runtime = _choice(spec), spec.runtime
         known = f"{spec.name} {choice!r} {runtime!r} {repetition}"
         if known not in self._queues:
-            url = base_url(choice.endpoint)
             client = ChatClient(
-                url=url,
+                url=base_url(choice.endpoint),
                 model=choice.name,
                 key_variable=choice.key_variable,
                 timeout_s=runtime.timeout_s,
                 n_parallel=runtime.n_parallel,
                 max_retries=runtime.max_retries,
-                price=_own_price(spec) or listed_price(url, choice.name),
+                price=price_of(spec),
                 budget=self.budget,
             )
             self._queues[known] = self._to(client, spec.name, repetition=repetition)
@@ -109,7 +108,7 @@ class Spending:
         """What the server of a judge can do."""
         choice = _choice(spec)
         return self.prober(
-            choice.endpoint, choice.name, key_variable=choice.key_variable, price=_own_price(spec), may_ask=may_ask
+            choice.endpoint, choice.name, key_variable=choice.key_variable, price=price_of(spec), may_ask=may_ask
         )
 
     def prober(
@@ -147,6 +146,7 @@ def _choice(spec: JudgeSpec) -> EndpointChoice:
     return spec.model
 
 
-def _own_price(spec: JudgeSpec) -> Price | None:
-    own = spec.runtime.usd_per_million_tokens
-    return None if own is None else Price(input=own.input, output=own.output)
+def price_of(spec: JudgeSpec) -> Price | None:
+    """The own price of a judge behind an endpoint, else the list's; None where neither knows it."""
+    own, choice = spec.runtime.usd_per_million_tokens, _choice(spec)
+    return listed_price(base_url(choice.endpoint), choice.name) if own is None else Price(**own.model_dump())

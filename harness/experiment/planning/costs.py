@@ -7,7 +7,7 @@ the caller says; what neither knows stays None.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,16 +58,10 @@ class CallRates:
     is_remote: bool = False  # asked of an endpoint: costs dollars, and no hours of one's own device
     price: Price | None = None  # of an endpoint; None is unknown
 
-    def said(
-        self, *, read: float | None = None, generated: float | None = None, per_second: float | None = None
-    ) -> CallRates:
-        """These rates where the caller says nothing else."""
-        return replace(
-            self,
-            tokens_read=self.tokens_read if read is None else read,
-            tokens_generated=self.tokens_generated if generated is None else generated,
-            tokens_per_second=self.tokens_per_second if per_second is None else per_second,
-        )
+    def said(self, told: Mapping[str, float | None]) -> CallRates:
+        """These rates where the caller says nothing else of the same name."""
+        given: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+        return replace(self, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,25 +101,20 @@ def _duration(seconds: float) -> str:
 
 def _memory(variant: Variant) -> str:
     import psutil
+    import torch
 
     from harness.models.bases import base_folder
 
     if variant.base is None:
         return "none of its own"
     size = sum(file.stat().st_size for file in base_folder(variant.base).glob("*.safetensors"))
-    free = _free_bytes() or psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
     if size > free:
         raise InputError(
             f"`{variant.base.source}` must fit in memory: its weights take {size / GIGABYTE:.1f} GB, and "
             f"{free / GIGABYTE:.1f} GB are free; take a smaller base, or a server"
         )
     return f"{size / GIGABYTE:.1f} GB of weights, {free / GIGABYTE:.1f} GB free"
-
-
-def _free_bytes() -> int:
-    import torch
-
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
 
 
 def _pace(session: Session, variant: Variant, prompts: Sequence[Prompt], decoding: Decoding) -> Pace:
