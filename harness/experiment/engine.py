@@ -110,9 +110,7 @@ def conclude(
     n_workers: int = 1,
 ) -> Finished:
     """Collect, analyse, report."""
-    results = {
-        key: stage_result(session.tracking, run_id, is_reused=key in ran.reused) for key, run_id in ran.runs.items()
-    }
+    results = ran.results(session.tracking)
     done = {stage.run_id for stage in session.done}
     session.done += [results[key] for key in plan.tasks if key in results and results[key].run_id not in done]
     work = Work(

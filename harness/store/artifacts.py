@@ -51,13 +51,12 @@ def digest_json(value: object) -> str:
     return digest_bytes(_dumped(value, sort_keys=True, separators=(",", ":")).encode())
 
 
-def digest_folder(folder: Path, *, leave_out: Iterable[str] = (MANIFEST,)) -> str:
-    """sha256 over the sorted relative names and contents of every file below a folder."""
-    left_out = set(leave_out)
+def digest_folder(folder: Path) -> str:
+    """sha256 over the sorted relative names and contents of every file below a folder, but for its own manifest."""
     hasher = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name not in left_out:
+        if name != MANIFEST:
             hasher.update(f"{name}\0{digest_file(path)}\n".encode())
     return hasher.hexdigest()
 

@@ -142,11 +142,9 @@ class Tracking:
         return fetch_once(uri, self.settings.work / "downloads" / name, settings=self.settings)
 
     @contextlib.contextmanager
-    def command(
-        self, name: str, *, experiment: str = EXPERIMENT, tags: Mapping[str, str] | None = None
-    ) -> Iterator[Stage]:
+    def command(self, name: str, *, tags: Mapping[str, str] | None = None) -> Iterator[Stage]:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
-        run_id = inherited_run(self.client) or self.create(name, experiment=experiment, tags={"stage": name})
+        run_id = inherited_run(self.client) or self.create(name, tags={"stage": name})
         stage = Stage(self, run_id, self.settings.work)
         stage.set_tags({"stage": name, **_provenance(), **(tags or {})})
         with self._closing(stage):

@@ -1,61 +1,40 @@
-"""Verdicts over seeds: by hand, by law, and what a lost training does to them."""
+"""Verdicts over seeds and of one: by hand, by law, and what lost rows and trainings do to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from ablations import design_of
+from ablations import A_B, Values, analysed, design_of, seeded
 from certain import ends, sure
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
+from harness.experiment.analysis.contrasts import MeasureRule, label_clusters, smallest_effect_in_units
 from harness.experiment.analysis.seeded import SeededArm, paired_rows, side_of
-from harness.experiment.analysis.seeds import Analysis, analyse_seeds, settling_sentence
-from harness.experiment.analysis.values import Row, Rows
-from harness.experiment.design import ContrastDesign, EffectDesign, FamilyDesign
+from harness.experiment.analysis.seeds import Analysis, settling_sentence
+from harness.experiment.design import ContrastDesign, EffectDesign
 from harness.stats import seed_contrast
 from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
-from harness.types import Finding, Source, Verdict
+from harness.types import Finding, Verdict
 
-RULES = {
-    "loss": MeasureRule(
-        name="loss", unit="bits per byte", better="lower", smallest_effect=EffectDesign(value=0.1, unit="bits_per_byte")
-    )
-}
-Values = Sequence[float | None]
-CONTRAST = ContrastDesign(name="a-b", arms=("a", "b"))
+LOSS = MeasureRule(
+    name="loss", unit="bits per byte", better="lower", smallest_effect=EffectDesign(value=0.1, unit="bits_per_byte")
+)
+NATS = MeasureRule(name="loss", unit="nats", better="lower")
+RATE = MeasureRule(name="loss", unit="share", better="lower", is_rate=True)
 
 
-def arm(name: str, by_seed: Mapping[int, Values], *, is_trained: bool = True, n_lost: int = 0) -> SeededArm:
-    """Two prompts a film, in order."""
-    measured = {
-        seed: MeasuredArm(
-            measure="loss",
-            variant=f"{name}{seed}",
-            rows=Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 2}", value=v) for i, v in enumerate(values)),
-            sources=(Source(run_id=name, artifact="rows.parquet", where={"variant": f"{name}{seed}"}, digest="0"),),
-        )
-        for seed, values in by_seed.items()
-    }
-    return SeededArm(measure="loss", arm=name, by_seed=measured, is_trained=is_trained, n_seeds_lost=n_lost)
+def analyse(*arms: SeededArm, rule: MeasureRule = LOSS, **how: Any) -> Analysis:
+    return analysed(*arms, rule=rule, **{"test": "crossed_t", **how})
 
 
-def analyse(first: SeededArm, second: SeededArm, *, test: Any = "crossed_t", min_clusters: int = 3) -> Analysis:
-    return analyse_seeds(
-        [first, second],
-        rules=RULES,
-        contrasts=[CONTRAST],
-        control="b",
-        family=FamilyDesign(measures=("loss",), test=test),
-        min_clusters=min_clusters,
-        seed=1,
-        variants=("a", "b"),
-    )
+def untrained(name: str, values: Values, **how: Any) -> SeededArm:
+    return seeded(name, {0: values}, is_trained=False, **how)
 
 
 def contrast_of(analysis: Analysis) -> Finding:
@@ -74,7 +53,7 @@ def noisy(shift: float, *, seed: int, n: int = 12) -> list[float | None]:
 def test_a_contrast_over_seeds_is_the_crossed_mean() -> None:
     a = {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}
     b = {s: noisy(0.0, seed=10 + s) for s in (1, 2, 3)}
-    finding = contrast_of(analyse(arm("a", a), arm("b", b)))
+    finding = contrast_of(analyse(seeded("a", a), seeded("b", b)))
     differences = [x - y for s in (1, 2, 3) for x, y in zip(a[s], b[s], strict=True)]  # type: ignore[operator]
     expected = seed_contrast(
         differences,
@@ -90,7 +69,7 @@ def test_a_contrast_over_seeds_is_the_crossed_mean() -> None:
 def test_three_seeds_that_disagree_settle_nothing_though_each_alone_would() -> None:
     a = {s: noisy(shift, seed=s) for s, shift in ((1, -0.6), (2, 0.5), (3, -0.1))}
     b = {s: noisy(0.0, seed=10 + s) for s in (1, 2, 3)}
-    analysis = analyse(arm("a", a), arm("b", b))
+    analysis = analyse(seeded("a", a), seeded("b", b))
     assert verdict_of(analysis).label == "inconclusive"
     assert "seeds" in verdict_of(analysis).settle
     alone = {e.seed: e.estimate for e in analysis.by_seed}
@@ -101,15 +80,16 @@ def test_three_seeds_that_disagree_settle_nothing_though_each_alone_would() -> N
 
 
 def test_one_seed_is_clustered_by_film_alone() -> None:
-    finding = contrast_of(analyse(arm("a", {1: noisy(-0.5, seed=1)}), arm("b", {1: noisy(0, seed=2)})))
+    finding = contrast_of(analyse(untrained("a", noisy(-0.5, seed=1)), untrained("b", noisy(0, seed=2))))
+    assert sure(finding.verdict).label == "better"
     assert finding.estimate.df == pytest.approx(5)  # six films of equal size
     assert finding.estimate.n == 12
 
 
 def test_an_untrained_arm_counts_once_and_its_copies_add_nothing() -> None:
     same = noisy(0, seed=4)
-    base = arm("b", {1: same, 2: same, 3: same}, is_trained=False)
-    analysis = analyse(arm("a", {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}), base)
+    base = seeded("b", {1: same, 2: same, 3: same}, is_trained=False)
+    analysis = analyse(seeded("a", {s: noisy(-0.5, seed=s) for s in (1, 2, 3)}), base)
     (of_base,) = [f for f in analysis.findings if f.variant == "b"]
     assert of_base.estimate.n == 12
     assert contrast_of(analysis).estimate.n == 12
@@ -119,18 +99,8 @@ def test_an_untrained_arm_counts_once_and_its_copies_add_nothing() -> None:
 def test_a_rate_has_an_interval_within_what_a_rate_can_be(kind: str) -> None:
     rare = {seed: [1.0 if i == seed else 0.0 for i in range(12)] for seed in (1, 2, 3)}
     torn = {1: [1.0] * 11 + [0.0], 2: [0.0] * 11 + [1.0], 3: [0.0, 1.0] * 6}  # its contrast reaches beyond ± 1
-    sides = [arm("a", {"rare": rare, "torn": torn}[kind]), arm("b", {s: [0.0] * 12 for s in (1, 2, 3)})]
-    rules = {"loss": MeasureRule(name="loss", unit="share", better="lower", is_rate=True)}
-    found = analyse_seeds(
-        sides,
-        rules=rules,
-        contrasts=[CONTRAST],
-        control="b",
-        family=FamilyDesign(measures=("loss",), test="crossed_t"),
-        min_clusters=3,
-        seed=1,
-        variants=("a", "b"),
-    ).findings
+    sides = [seeded("a", {"rare": rare, "torn": torn}[kind]), seeded("b", {s: [0.0] * 12 for s in (1, 2, 3)})]
+    found = analyse(*sides, rule=RATE).findings
     (of_rare,) = [f for f in found if f.variant == "a"]
     (difference,) = [f for f in found if f.contrast is not None]
     low, high = ends(of_rare.estimate)
@@ -141,24 +111,14 @@ def test_a_rate_has_an_interval_within_what_a_rate_can_be(kind: str) -> None:
 
 
 def test_a_lost_seed_is_counted_as_missing_and_the_rest_is_paired() -> None:
-    a = arm("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
-    finding = contrast_of(analyse(a, arm("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
+    a = seeded("a", {1: noisy(-0.5, seed=1), 3: noisy(-0.5, seed=3)}, n_lost=1)
+    finding = contrast_of(analyse(a, seeded("b", {s: noisy(0, seed=10 + s) for s in (1, 2, 3)})))
     assert (finding.estimate.n, finding.estimate.n_missing, finding.estimate.df) == pytest.approx((12, 12, 1))
 
 
 def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_easier() -> None:
-    design = design_of()
-    family = FamilyDesign(measures=("loss",))
-    only = analyse_seeds(
-        [arm("b", {1: noisy(0, seed=1), 2: noisy(0, seed=2)})],
-        rules=RULES,
-        contrasts=[CONTRAST, *design.contrasts],
-        control="b",
-        family=family,
-        min_clusters=3,
-        seed=1,
-        variants=("a", "b"),
-    )
+    b = seeded("b", {1: noisy(0, seed=1), 2: noisy(0, seed=2)})
+    only = analyse(b, contrasts=[A_B, *design_of().contrasts])
     assert [f.variant for f in only.findings if f.estimate.n] == ["b"]
     assert only.absences[0].variants == ("a",)
     assert "has no value for `a`" in verdict_of(only).reason
@@ -166,23 +126,23 @@ def test_an_arm_that_is_lost_altogether_leaves_no_contrast_and_makes_no_other_ea
 
 def test_an_arms_interval_is_a_function_of_its_rows() -> None:
     """Twenty prompts by ten films and one seed: bootstrapped, and the same under two names and beside another arm."""
-    rows = noisy(0, seed=1, n=20)
-    first, second, _ = (f.estimate for f in analyse(arm("a", {1: rows}), arm("b", {1: rows})).findings)
-    other, third, _ = (f.estimate for f in analyse(arm("a", {1: noisy(1, seed=2, n=20)}), arm("b", {1: rows})).findings)
+    rows, others = noisy(0, seed=1, n=20), noisy(1, seed=2, n=20)
+    first, second, _ = (f.estimate for f in analyse(seeded("a", {1: rows}), seeded("b", {1: rows})).findings)
+    other, third, _ = (f.estimate for f in analyse(seeded("a", {1: others}), seeded("b", {1: rows})).findings)
     assert "bootstrap" in first.method
     assert first == second == third != other
 
 
 def test_sign_flip_is_exact_by_film() -> None:
     a, b = [-1.0] * 12, [0.0] * 12
-    finding = contrast_of(analyse(arm("a", {1: a, 2: a}), arm("b", {1: b, 2: b}), test="sign_flip"))
+    finding = contrast_of(analyse(seeded("a", {1: a, 2: a}), seeded("b", {1: b, 2: b}), test="sign_flip"))
     assert sure(finding.verdict).p_value == pytest.approx(2 / 2**6)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=36, max_size=36))
 def test_swapping_the_arms_turns_the_sign_and_nothing_else(values: list[float]) -> None:
-    a = arm("a", {s: list(values[12 * s : 12 * s + 12]) for s in range(3)})
-    b = arm("b", {s: list(values[::-1][12 * s : 12 * s + 12]) for s in range(3)})
+    a = seeded("a", {s: list(values[12 * s : 12 * s + 12]) for s in range(3)})
+    b = seeded("b", {s: list(values[::-1][12 * s : 12 * s + 12]) for s in range(3)})
     forth, back = paired_rows(a, b), paired_rows(b, a)
     assert forth is not None
     assert back is not None
@@ -236,16 +196,7 @@ def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squar
         ContrastDesign(name="b", arms=(("lo_on", "hi_on"), ("lo_off", "hi_off"))),
         ContrastDesign(name="a.b", arms=(("hi_on", "lo_off"), ("hi_off", "lo_on"))),
     ]
-    found = analyse_seeds(
-        [arm(name, seeds) for name, seeds in values.items()],
-        rules=RULES,
-        contrasts=contrasts,
-        control="lo_off",
-        family=FamilyDesign(measures=("loss",)),
-        min_clusters=3,
-        seed=1,
-        variants=tuple(values),
-    )
+    found = analyse(*(seeded(*each) for each in values.items()), contrasts=contrasts, variants=tuple(values))
     effects = {f.contrast: f.estimate for f in found.findings if f.contrast is not None}
     for name, term in (("a", "a"), ("b", "b"), ("a.b", "a:b")):
         assert effects[name].value == pytest.approx(2 * fitted[term])  # coded -1 and 1: a coefficient is half an effect
@@ -254,11 +205,11 @@ def test_a_factorial_gives_the_main_effects_and_the_interaction_that_least_squar
 
 def test_a_side_with_a_hole_in_one_arm_has_no_value_there() -> None:
     full, holed = noisy(0, seed=1), [None, *noisy(0, seed=2)[1:]]
-    side = side_of([arm("a", {1: full}), arm("b", {1: holed})])
+    side = side_of([seeded("a", {1: full}), seeded("b", {1: holed})])
     assert side is not None
     assert side.by_seed[1].rows.n_missing == 1
     assert [source.run_id for source in side.sources] == ["a", "b"]
-    assert side_of([arm("a", {1: full}), None]) is None
+    assert side_of([seeded("a", {1: full}), None]) is None
 
 
 def test_advice_that_nobody_can_follow_is_not_given() -> None:
@@ -271,3 +222,70 @@ def test_advice_that_nobody_can_follow_is_not_given() -> None:
     )
     assert "6 more seeds together with 20 more films (160 more prompts)" in said(n_clusters=11_490, n_times=3)
     assert "ask for a larger difference" in said(n_clusters=11_490, n_times=90)
+
+
+def test_pairs_that_one_arm_lacks_are_counted_as_missing_never_filled() -> None:
+    a, b = noisy(-1, seed=1, n=60), noisy(0, seed=2, n=60)
+    a[6] = b[0] = None
+    found = [f.estimate for f in analyse(untrained("a", a), untrained("b", b)).findings]
+    assert [(estimate.n, estimate.n_missing) for estimate in found] == [(59, 1), (59, 1), (58, 2)]
+
+
+def test_a_judge_that_may_not_claim_is_exploratory_whatever_it_shows() -> None:
+    rule = replace(LOSS, exploratory_reason="It judges its own family.")
+    told = verdict_of(analyse(untrained("a", noisy(-1, seed=1)), untrained("b", noisy(0, seed=2)), rule=rule))
+    assert (told.label, told.reason) == ("exploratory", "It judges its own family.")
+
+
+def test_a_verdict_speaks_of_what_was_resampled_by_its_own_name() -> None:
+    def found(shift: float, n_films: int) -> tuple[Finding, ...]:
+        arms = (("a", shift, 1), ("b", 0, 2))
+        sides = [untrained(n, noisy(by, seed=seed, n=5 * n_films), per_film=5) for n, by, seed in arms]
+        return analyse(*sides, rule=NATS, min_clusters=10).findings
+
+    for noun in ("film", "prompt", "cluster"):
+        (open_,) = [f.verdict for f in label_clusters(found(0.02, 12), (), noun=noun) if f.verdict]
+        (lacking,) = [f.verdict for f in label_clusters(found(-1, 4), (), noun=noun) if f.verdict]
+        assert re.search(rf"[\d,]+ more {noun}s", open_.settle)
+        assert ("more prompts)" in open_.settle) == (noun != "prompt")  # there a prompt more is a cluster more
+        assert lacking.reason.startswith(f"Too few {noun}s")
+        assert lacking.settle == f"At least 6 more {noun}s."
+
+
+def test_a_rate_has_a_rates_interval_and_its_warning_in_few_films() -> None:
+    """One reply in 60 is cut off: the interval stays inside [0, 1], and 12 films are too few for its coverage."""
+    hits = untrained("b", [float(i == 7) for i in range(60)], per_film=5)
+    (finding,) = analyse(hits, rule=RATE, contrasts=(), variants=("b",)).findings
+    assert 0 < ends(finding.estimate)[0] < finding.estimate.value == pytest.approx(1 / 60)
+    assert "logit" in finding.estimate.method
+    assert finding.estimate.notes == ("rare in 12 clusters: clusters without a hit say little",)
+
+
+def test_shares_of_wins_are_a_rate_that_stays_a_share_and_the_controls_half_is_known() -> None:
+    won, half = untrained("a", (1.0, 1.0, 0.5, 1.0, 1.0, 0.0)), untrained("b", (0.5,) * 6)
+    a, b, contrast = (f.estimate for f in analyse(won, half, rule=replace(RATE, better="higher")).findings)
+    assert "logit" in a.method
+    assert 0 < ends(a)[0] < a.value == 0.75 < ends(a)[1] < 1
+    assert ends(b) == (0.5, 0.5)
+    assert -1 <= ends(contrast)[0] < ends(contrast)[1] <= 1
+
+
+def test_one_arm_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="stands twice"):
+        analyse(*[untrained("a", noisy(0, seed=1))] * 2)
+
+
+def test_a_contrast_that_could_not_be_tested_still_costs_its_place_in_the_family() -> None:
+    arms = [untrained("a", noisy(-0.02, seed=1)), untrained("b", noisy(0, seed=2))]
+    declared = (A_B, ContrastDesign(name="dpo-b", arms=("dpo", "b")))
+    alone, both = (verdict_of(analyse(*arms, rule=NATS, contrasts=declared[:n])) for n in (1, 2))
+    assert alone.p_value == both.p_value
+    assert both.p_adjusted == pytest.approx(min(1.0, 2 * sure(alone.p_adjusted)))
+
+
+def test_an_effect_in_units_of_the_control_uses_its_spread() -> None:
+    control = untrained("b", noisy(0, seed=2)).pooled()
+    deviation = np.std([sure(row.value) for row in control.rows], ddof=1)
+    effect = smallest_effect_in_units(EffectDesign(value=0.2, unit="sd_of_control"), control)
+    assert effect == pytest.approx(0.2 * deviation)
+    assert smallest_effect_in_units(EffectDesign(value=0.2, unit="points"), control) == 0.2

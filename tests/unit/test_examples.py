@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unit.test_ablation_seeds import arm
+from ablations import seeded
 
 from harness.experiment.analysis.seeded import paired_rows
 from harness.experiment.record_builder import choose_examples
@@ -11,7 +11,7 @@ from harness.experiment.record_builder import choose_examples
 def test_gains_losses_typical_and_worst_take_turns_and_no_prompt_stands_twice() -> None:
     """Lower is better. Gains by prompt: 5, −4, 1, 0, 0.9, 2; the treatment's own values: 1, 9, 3, 8, 3, 2."""
     treatment, reference = [1.0, 9.0, 3.0, 8.0, 3.1, 2.0], [6.0, 5.0, 4.0, 8.0, 4.0, 4.0]
-    rows = paired_rows(arm("a", {1: treatment}), arm("b", {1: reference}))
+    rows = paired_rows(seeded("a", {1: treatment}), seeded("b", {1: reference}))
     assert rows is not None
     ids = [str(label) for label in rows.prompts.labels]
     chosen = choose_examples(rows, better="lower", among=ids)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from ablations import PLAIN, design_of
+from ablations import PLAIN, Values, design_of, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_example import example_record
 
-from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
+from harness.experiment.analysis.contrasts import MeasureRule
 from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows
-from harness.experiment.analysis.values import Row, Rows
 from harness.reporting.ablation_record import TailRow
 from harness.reporting.finding_index import index
 from harness.reporting.tails import MORE, _sentence
 from harness.stats import tail_asymmetry
 from harness.types import Estimate
 
-Values = Sequence[float] | np.ndarray
 TAIL = {"measure": "detectability", "contrast": "a5-none"}
 RULES = {name: MeasureRule(name=name, unit="share", better="lower") for name in ("detectability", "heldout_loss")}
 
@@ -33,9 +30,7 @@ def declared(**changes: Any) -> Any:
 
 
 def arm(name: str, values: Values) -> SeededArm:
-    rows = Rows.of(Row(prompt_id=f"p{i}", cluster=f"m{i // 4}", value=float(v)) for i, v in enumerate(values))
-    measured = MeasuredArm(measure="detectability", variant=name, rows=rows, sources=())
-    return SeededArm(measure="detectability", arm=name, by_seed={1: measured}, is_trained=True)
+    return seeded(name, {1: values}, measure="detectability", per_film=4)
 
 
 def read(tuned: Values, control: Values, **changes: Any) -> tuple[TailRow, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import ConfigError, InputError
 from harness.experiment import measured_arms as rows
@@ -61,48 +62,33 @@ def require_cross(specs: Sequence[JudgeSpec], *, against: Path | None) -> None:
         raise InputError("`--against` must be given with a pairwise judge, which compares two files")
 
 
-def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:
-    if use.spec.declared.compares:
-        return _compared(session, use, recorded)
-    stage = score_stage(session, use, replies=recorded.replies, prompts=recorded.prompts)
-    scored = read_parquet(stage.folder / rows.SCORES, ScoredGeneration)
-    found = []
+def _judged(session: Session, use: JudgeUse, recorded: Recorded) -> Iterator[JudgedRows]:
+    """What a judge made of each of its criteria: scores of replies, or verdicts on pairs of them."""
+    compares, prompts, replies = use.spec.declared.compares, recorded.prompts, recorded.replies
+    said: Sequence[ScoredGeneration] | Sequence[ComparedGenerations]
+    if compares:
+        stage = compare_stage(session, use, first=replies[REPLIES], second=replies[AGAINST], prompts=prompts)
+        said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations)
+    else:
+        stage = score_stage(session, use, replies=replies, prompts=prompts)
+        said = read_parquet(stage.folder / rows.SCORES, ScoredGeneration)
     for criterion in use.spec.criteria:
-        of = [row for row in scored if row.criterion == criterion.name]
-        clusters = {row.item_id: row.cluster for row in of} | {_pair(row): row.cluster for row in of}
-        found.append(
-            JudgedRows(
-                judge_id=use.judge_id,
-                family=use.spec.family,
-                criterion=criterion.name,
-                scores={row.item_id: row.value for row in of},
-                differences=_differences(of) if AGAINST in recorded.replies else {},
-                clusters=clusters,
-            )
+        of: list[Any] = [row for row in said if row.criterion == criterion.name]
+        differences = _shares(of) if compares else _differences(of) if AGAINST in replies else {}
+        yield JudgedRows(
+            judge_id=use.judge_id,
+            family=use.spec.family,
+            criterion=criterion.name,
+            scores={} if compares else {row.item_id: row.value for row in of},
+            differences=differences,
+            clusters={key: row.cluster for row in of for key in (row.item_id, _pair(row))},
         )
-    return found
 
 
-def _compared(session: Session, use: JudgeUse, recorded: Recorded) -> list[JudgedRows]:
-    first, second = recorded.replies[REPLIES], recorded.replies[AGAINST]
-    stage = compare_stage(session, use, first=first, second=second, prompts=recorded.prompts)
-    said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations)
-    found = []
-    for criterion in use.spec.criteria:
-        of = [row for row in said if row.criterion == criterion.name]
-        by_pair = {row.pair_id: row for row in of}
-        shares = {_pair(by_pair[pair]): share for (pair, _), share in item_values(of).items()}
-        found.append(
-            JudgedRows(
-                judge_id=use.judge_id,
-                family=use.spec.family,
-                criterion=criterion.name,
-                scores={},
-                differences={key: None if share is None else share - 0.5 for key, share in shares.items()},
-                clusters={_pair(row): row.cluster for row in of},
-            )
-        )
-    return found
+def _shares(compared: Sequence[ComparedGenerations]) -> Mapping[str, float | None]:
+    pairs = {row.pair_id: _pair(row) for row in compared}
+    shares = {pairs[pair]: share for (pair, _), share in item_values(compared).items()}
+    return {key: None if share is None else share - 0.5 for key, share in shares.items()}
 
 
 def _differences(scored: Sequence[ScoredGeneration]) -> Mapping[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.experiment.tasks import run_ticket
-from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,11 +43,5 @@ class ThisProcess:
 def run_here(session: Session, tasks: Mapping[str, Task]) -> dict[str, StageResult]:
     """Run tasks in this process, in their order; their stages by key."""
     ran = Ran()
-
-    def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
-        return Ticket(task=task, needs=needs, parent=session.parent or "")
-
-    run_tasks(tasks, ThisProcess(session), ran=ran, ticket=ticket)
-    return {
-        key: stage_result(session.tracking, run_id, is_reused=key in ran.reused) for key, run_id in ran.runs.items()
-    }
+    run_tasks(tasks, ThisProcess(session), ran=ran)
+    return ran.results(session.tracking)

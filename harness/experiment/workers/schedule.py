@@ -18,7 +18,7 @@ class Ticket:
 
     task: Task
     needs: Mapping[str, str]  # role → run of the finished stage
-    parent: str  # run that the stage nests under
+    parent: str = ""  # run that the stage nests under
     declaration: str = ""
     is_forced: bool = False
     providers: tuple[str, ...] = ()  # modules that declare kinds of stages, for a process that has not imported them
@@ -63,13 +63,17 @@ class Ran:
     n_retries: int = 0
     seconds: float = 0.0
 
+    def results(self, tracking: Tracking) -> dict[str, StageResult]:
+        """What the finished stages left behind, by task."""
+        return {key: stage_result(tracking, run, is_reused=key in self.reused) for key, run in self.runs.items()}
+
 
 def run_tasks(
     tasks: Mapping[str, Task],
     workers: Workers,
     *,
     ran: Ran,
-    ticket: Callable[[Task, Mapping[str, str]], Ticket],
+    ticket: Callable[..., Ticket] = Ticket,
     on_event: Callable[[Event], None] = lambda event: None,
     n_attempts: int = 2,
 ) -> None:
@@ -79,7 +83,7 @@ def run_tasks(
 
     Args:
         ran: what is done so far; filled.
-        ticket: makes the attempt from a task and the runs of what it needs.
+        ticket: makes the attempt from a `task` and the runs of what it `needs`.
     """
     began = time.perf_counter()
     road = _road(tasks)
@@ -93,7 +97,7 @@ def run_tasks(
                 needs = {role: ran.runs[need] for role, need in tasks[key].needs.items() if need in ran.runs}
                 attempts[key] = attempts.get(key, 0) + 1
                 running.add(key)
-                workers.start(ticket(tasks[key], needs))
+                workers.start(ticket(task=tasks[key], needs=needs))
         if not running:
             break
         for event in workers.wait():
