@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from harness.store.runs import NOT_IN_NAMES
 
 if TYPE_CHECKING:
-    import contextlib
-    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.store.tracking import Tracking

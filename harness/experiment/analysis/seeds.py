@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from harness.reporting.ablation_record import SeedEstimate, SeedSpread
 from harness.seeding import stream_of_rows
 from harness.stats.crossed_power import CrossedPlan, crossed_plan, seed_pilot
 from harness.stats.rows import MOST_TIMES, Coded
-from harness.types import Absence, Estimate, Finding
+from harness.types import Absence, Finding
 
 if TYPE_CHECKING:
     from harness.stats.outcomes import TestResult
@@ -132,26 +131,21 @@ def _n_asked(arms: Sequence[SeededArm], measure: str, contrast: ContrastDesign) 
 
 
 def _test(rows: Differences, *, measure: str, family: FamilyDesign, n_tests: int, seed: int) -> TestResult:
+    clustered: dict[str, Any] = {"clusters": rows.clusters.codes, "level": family.level, "n_missing": rows.n_missing}
     if family.test == "sign_flip":
         films, prompts = _labels(rows.clusters), _labels(rows.prompts)
         told = zip(rows.seeds.tolist(), films, prompts, rows.values.tolist(), strict=True)
         test = stats.sign_flip(
             rows.treatment,
             rows.reference,
-            clusters=rows.clusters.codes,
             rng=stream_of_rows(seed, "sign flip", measure, rows=told),
             family_size=max(1, n_tests),
-            level=family.level,
-            n_missing=rows.n_missing,
+            **clustered,
         )
     elif rows.is_crossed:
-        test = stats.seed_contrast(
-            rows.values, seeds=rows.seeds, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
-        )
+        test = stats.seed_contrast(rows.values, seeds=rows.seeds, **clustered)
     else:
-        test = stats.paired_contrast(
-            rows.treatment, rows.reference, clusters=rows.clusters.codes, level=family.level, n_missing=rows.n_missing
-        )
+        test = stats.paired_contrast(rows.treatment, rows.reference, **clustered)
     return replace(test, estimate=rows.counted(test.estimate))
 
 
@@ -166,29 +160,25 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
     clusters = recoded([(rows.clusters.codes, rows.clusters.labels) for rows in there])
     n_asked = sum(len(measured.rows) for measured in seeds)
     n_missing = n_asked - len(values) + arm.n_seeds_lost * (n_asked // len(seeds))
+    how: dict[str, Any] = {"level": level, "n_missing": n_missing}
     if not len(values):
-        estimate = not_measured(n_missing=n_missing, level=level)
+        estimate = not_measured(**how)
     elif len(seeds) >= MIN_SEEDS_CROSSED:
-        crossed = partial(
-            stats.crossed_share if is_sampled_rate(values, rule) else stats.crossed_mean,
-            first=np.repeat(np.arange(len(there)), [len(rows) for rows in there]),
-            second=clusters.codes,
-            names=("seed", "film"),
-            level=level,
-            n_missing=n_missing,
-        )
-        found = crossed(values)
-        estimate = found if isinstance(found, Estimate) else found.estimate
+        first = np.repeat(np.arange(len(there)), [len(rows) for rows in there])
+        names = ("seed", "film")
+        crossed: dict[str, Any] = {"first": first, "second": clusters.codes, "names": names, **how}
+        is_rate = is_sampled_rate(values, rule)
+        estimate = stats.crossed_share(values, **crossed) if is_rate else stats.crossed_mean(values, **crossed).estimate
         n_prompts = len({label for rows in there for label in _labels(rows.prompts)})
         estimate = counted(estimate, n_prompts=n_prompts, n_seeds=sum(len(rows) > 0 for rows in there))
     elif is_sampled_rate(values, rule):
-        estimate = stats.proportion_estimate(values, clusters=clusters.codes, level=level, n_missing=n_missing)
+        estimate = stats.proportion_estimate(values, clusters=clusters.codes, **how)
     else:
         rows_of = zip(_labels(clusters), values.tolist(), strict=True)
         rng = stream_of_rows(seed, "estimates", arm.measure, rows=rows_of)
-        estimate = stats.mean_estimate(values, clusters=clusters.codes, rng=rng, level=level, n_missing=n_missing)
-    told: dict[str, Any] = {"variant": arm.arm, "judge_id": arm.judge_id, "sources": arm.sources}
-    return finding_of(rule, within_share(estimate, rule), **told)
+        estimate = stats.mean_estimate(values, clusters=clusters.codes, rng=rng, **how)
+    of: dict[str, Any] = {"variant": arm.arm, "judge_id": arm.judge_id, "sources": arm.sources}
+    return finding_of(rule, within_share(estimate, rule), **of)
 
 
 def _each_seed(tested: Pending, *, level: float) -> Iterator[SeedEstimate]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import JudgeError
 from harness.experiment.design import ExperimentDesign
+from harness.experiment.judges.qualifications import hosts_of
 from harness.experiment.judges.spending import Planned
-from harness.experiment.preparing import prompts_of
 from harness.experiment.session import Session
 from harness.experiment.tasks import variant_of
 from harness.generation import reply_request
@@ -118,10 +118,8 @@ def plan_scores(
             raise JudgeError(f"what `{spec.name}` would ask is not known: it is of method {spec.method}")
         plan = queue.plan(judge.calls(items))
         label = f"{what} of {spec.name}, {'if ' if len(modes) > 1 else ''}{mode}"
-        if goes_on:
-            planned.append(Planned(what=label, plan=replace(plan, usd_at_most=None), note=FIRST_ONLY))
-        else:
-            planned.append(Planned(what=label, plan=plan))
+        plan = replace(plan, usd_at_most=None) if goes_on else plan
+        planned.append(Planned(what=label, plan=plan, note=FIRST_ONLY if goes_on else ""))
     return planned
 
 
@@ -135,9 +133,8 @@ def plan_controls(
     own_controls: Sequence[ControlItem] = (),
 ) -> list[Planned]:
     """What a judge's planted controls, and a user's own, would take."""
-    prompts = prompts_of(prepared, "train") + prompts_of(prepared, "validation")
     names = [c.name for c in spec.criteria]
-    planted = make_control_set(prompts, seed=seed, n=n, criteria=names, kind=spec.kind)
+    planted = make_control_set(hosts_of(prepared), seed=seed, n=n, criteria=names, kind=spec.kind)
     controls = [*planted, *(c for c in own_controls if c.criterion in names)]
     compares = spec.declared.compares
     once, twice = control_items(controls, compares=compares), repeated_items(controls, compares=compares)

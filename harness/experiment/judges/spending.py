@@ -66,8 +66,7 @@ class Spending:
         opens_thinking: bool = False,
     ) -> EndpointModel:
         """A model behind an endpoint, its charges in the ledger and within the budget; see `EndpointModel`."""
-        price = listed_price(base_url(endpoint), name)
-        client = ChatClient(url=endpoint, model=name, timeout_s=REPLY_S, price=price, budget=self.budget)
+        client = self._client(endpoint, name, timeout_s=REPLY_S)
         return EndpointModel(self._to(client, purpose, reuses=False), without=without, opens_thinking=opens_thinking)
 
     def served(self, endpoint: str, name: str) -> EndpointModel:
@@ -91,15 +90,12 @@ class Spending:
         choice, runtime = _choice(spec), spec.runtime
         known = f"{spec.name} {choice!r} {runtime!r} {repetition}"
         if known not in self._queues:
-            client = ChatClient(
-                url=base_url(choice.endpoint),
-                model=choice.name,
-                key_variable=choice.key_variable,
-                timeout_s=runtime.timeout_s,
-                n_parallel=runtime.n_parallel,
-                max_retries=runtime.max_retries,
+            client = self._client(
+                choice.endpoint,
+                choice.name,
                 price=price_of(spec),
-                budget=self.budget,
+                key_variable=choice.key_variable,
+                **runtime.model_dump(include={"timeout_s", "n_parallel", "max_retries"}),
             )
             self._queues[known] = self._to(client, spec.name, repetition=repetition)
         return self._queues[known]
@@ -121,20 +117,17 @@ class Spending:
         may_ask: bool = True,
     ) -> Prober:
         """What a model at an endpoint can do, found out once; without `may_ask`, only what is known counts."""
-        url = base_url(endpoint)
-        known = f"{url} {name} {key_variable} {may_ask and self.may_ask}"
+        known = f"{base_url(endpoint)} {name} {key_variable} {may_ask and self.may_ask}"
         if known not in self._probers:
-            client = ChatClient(
-                url=url,
-                model=name,
-                key_variable=key_variable,
-                max_retries=PROBE_RETRIES,
-                price=price or listed_price(url, name),
-                budget=self.budget,
-            )
+            client = self._client(endpoint, name, price=price, key_variable=key_variable, max_retries=PROBE_RETRIES)
             queue = RequestQueue(client, purpose="probe", cache=self.cache, reuses=False)  # no usage: nobody's answers
             self._probers[known] = Prober(queue, may_ask=may_ask and self.may_ask)
         return self._probers[known]
+
+    def _client(self, endpoint: str | None, name: str, *, price: Price | None = None, **how: Any) -> ChatClient:
+        """Asks a model within the budget, at a price of its own or the list's."""
+        url = base_url(endpoint)
+        return ChatClient(url=url, model=name, price=price or listed_price(url, name), budget=self.budget, **how)
 
     def _to(self, client: ChatClient, purpose: str, **how: Any) -> RequestQueue:
         return RequestQueue(client, purpose=purpose, cache=self.cache, usage=self.usage, **how)

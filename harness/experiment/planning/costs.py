@@ -114,8 +114,14 @@ def total(needs: Sequence[Need]) -> Need:
     """All together; a sum is unknown where a part of it is."""
     parts = [asdict(need) for need in needs]
     columns = {key: [part[key] for part in parts] for key in parts[0] if key != "what"}
-    sums: dict[str, Any] = {key: None if None in column else sum(column) for key, column in columns.items()}
+    sums: dict[str, Any] = {key: sum_known(column) for key, column in columns.items()}
     return Need(what="total", **sums)
+
+
+def sum_known(parts: Sequence[float | None]) -> float | None:
+    """A sum; unknown where a part of it is."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def calls_per_score(spec: JudgeSpec, scale: Scale, *, mode: str | None = None) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.experiment.judges.pairwise_stages import PREFERENCES
 from harness.experiment.measured_arms import GENERATIONS, SCORES
-from harness.experiment.planning.costs import CallRates
+from harness.experiment.planning.costs import CallRates, sum_known
 from harness.experiment.session import CALLS_METRIC, INPUT_METRIC, OUTPUT_METRIC
 from harness.judging.mlflow_rows import TABLE
 from harness.reporting.finished_reports import record_of
@@ -68,7 +68,7 @@ def measured_rates(tracking: Tracking, run: str) -> MeasuredRates:
     Raises InputError: there is no such run, or nothing was generated in it.
     """
     record = record_of(tracking, run)
-    replies = [t for t in (_taken(tracking, line, (GENERATIONS,)) for line in _lines(record, ("generate",))) if t]
+    replies = _taken(tracking, _lines(record, ("generate",)), (GENERATIONS,))
     if not replies:
         raise InputError(f"`{run}` must be a run that generated replies; its stages hold none")
     return MeasuredRates(
@@ -84,18 +84,10 @@ def _judges(tracking: Tracking, record: ReportRecord) -> list[JudgeRates]:
             for line in _lines(record, _JUDGING)
             if tracking.run(line.run_id).tags.get("judge_id") == judge.judge_id
         ]
-        taken = [t for t in (_taken(tracking, line, (SCORES, TABLE, PREFERENCES)) for line in lines) if t]
-        if not taken:
-            continue
-        n_calls = _sum([t.n_calls for t in taken])
-        n_rows = sum(t.n_rows for t in taken)
-        found.append(
-            JudgeRates(
-                judge=judge,
-                rates=_rates(taken, is_slow_reading=True),
-                calls_per_score=None if n_calls is None else n_calls / n_rows,
-            )
-        )
+        if taken := _taken(tracking, lines, (SCORES, TABLE, PREFERENCES)):
+            n_calls = sum_known([t.n_calls for t in taken])
+            each = None if n_calls is None else n_calls / sum(t.n_rows for t in taken)
+            found.append(JudgeRates(judge=judge, rates=_rates(taken, is_slow_reading=True), calls_per_score=each))
     return found
 
 
@@ -103,34 +95,32 @@ def _lines(record: ReportRecord, names: Sequence[str]) -> list[StageLine]:
     return list({line.run_id: line for line in record.stages if line.name in names}.values())
 
 
-def _taken(tracking: Tracking, line: StageLine, files: Sequence[str]) -> _Taken | None:
-    """What a stage took; None where it left no rows. The first of `files` holds them."""
+def _taken(tracking: Tracking, lines: Sequence[StageLine], files: Sequence[str]) -> list[_Taken]:
+    """What stages took that left rows. The first of `files` holds them."""
     import pyarrow.parquet as pq
 
-    folder: Path = tracking.folder(line.run_id)
-    n_rows = pq.read_metadata(folder / files[0]).num_rows
-    if n_rows == 0:
-        return None
-    metrics = tracking.client.get_run(line.run_id).data.metrics
-    present = [folder / file for file in files if (folder / file).is_file()]
-    return _Taken(
-        n_rows=n_rows,
-        n_bytes=sum(path.stat().st_size for path in present),
-        row_bytes=sum(
-            _row_bytes(path) * pq.read_metadata(path).num_rows / n_rows
-            if path.suffix == ".parquet"
-            else path.stat().st_size / n_rows
-            for path in present
-        ),
-        seconds=line.seconds,
-        n_calls=metrics.get(CALLS_METRIC),
-        n_read=metrics.get(INPUT_METRIC),
-        n_generated=metrics.get(OUTPUT_METRIC),
-    )
+    found = []
+    for line in lines:
+        run = tracking.run(line.run_id)
+        folder = tracking.folder(line.run_id)
+        present = [folder / file for file in files if (folder / file).is_file()]
+        if (n_rows := pq.read_metadata(folder / files[0]).num_rows) > 0:
+            found.append(
+                _Taken(
+                    n_rows=n_rows,
+                    n_bytes=sum(path.stat().st_size for path in present),
+                    row_bytes=sum(_rows_bytes(path) / n_rows for path in present),
+                    seconds=line.seconds,
+                    n_calls=run.metrics.get(CALLS_METRIC),
+                    n_read=run.metrics.get(INPUT_METRIC),
+                    n_generated=run.metrics.get(OUTPUT_METRIC),
+                )
+            )
+    return found
 
 
-def _row_bytes(file: Path) -> float:
-    """Bytes that one more row adds to a file, by what the second half of its rows adds to the first.
+def _rows_bytes(file: Path) -> float:
+    """Bytes that the rows of a file add to it; of Parquet by what the second half of them adds to the first.
 
     A small Parquet file is mostly footer and dictionaries: its size divided by its rows would foretell too much.
     """
@@ -138,6 +128,8 @@ def _row_bytes(file: Path) -> float:
 
     import pyarrow.parquet as pq
 
+    if file.suffix != ".parquet":
+        return file.stat().st_size
     rows = pq.read_table(file)
     half = len(rows) // 2
     sizes = []
@@ -145,12 +137,12 @@ def _row_bytes(file: Path) -> float:
         stream = io.BytesIO()
         pq.write_table(part, stream, compression="zstd")
         sizes.append(len(stream.getvalue()))
-    return (sizes[0] - sizes[1]) / (len(rows) - half)
+    return (sizes[0] - sizes[1]) / (len(rows) - half) * len(rows)
 
 
 def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:
-    n_calls = _sum([t.n_calls for t in taken])
-    read, generated = _sum([t.n_read for t in taken]), _sum([t.n_generated for t in taken])
+    n_calls = sum_known([t.n_calls for t in taken])
+    read, generated = sum_known([t.n_read for t in taken]), sum_known([t.n_generated for t in taken])
     seconds, slow = sum(t.seconds for t in taken), read if is_slow_reading else generated
     return CallRates(
         tokens_read=read / n_calls if read is not None and n_calls else None,
@@ -159,8 +151,3 @@ def _rates(taken: Sequence[_Taken], *, is_slow_reading: bool) -> CallRates:
         row_bytes=sum(t.row_bytes * t.n_rows for t in taken) / sum(t.n_rows for t in taken),
         stage_bytes=max(0.0, sum(t.n_bytes - t.row_bytes * t.n_rows for t in taken) / len(taken)),
     )
-
-
-def _sum(parts: Sequence[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
