@@ -18,7 +18,7 @@ from harness.experiment.kinds import provider_names
 from harness.experiment.lineage import refuse_seen
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
-from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks, stage_result
+from harness.experiment.workers.schedule import Event, Ran, Ticket, Workers, run_tasks
 from harness.judging.spec import load_judge_spec
 from harness.reporting.ablation_record import Work
 from harness.reporting.finished_reports import export_report
@@ -83,7 +83,7 @@ def run_plan(
     first = {key: task for key, task in plan.tasks.items() if key in prepares}
     run_tasks(first, workers, ran=ran, ticket=ticket, on_event=on_event, n_attempts=n_attempts)
     prepared = {
-        cell.prepared: stage_result(session.tracking, ran.runs[cell.prepared])
+        cell.prepared: session.tracking.stage_of(ran.runs[cell.prepared])
         for cell in plan.cells
         if cell.prepared in ran.runs
     }

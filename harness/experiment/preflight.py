@@ -25,7 +25,7 @@ from harness.experiment.session import NotStanding, Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.variants import has_weights
 from harness.experiment.workers.here import ThisProcess
-from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks, stage_result
+from harness.experiment.workers.schedule import Event, Ran, Ticket, run_tasks
 from harness.models.recorded import RecordedModel
 from harness.store.artifacts import read_json
 from harness.store.prepared import read_summary
@@ -53,7 +53,7 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     if cell is None:
         found.say("data", "prepared with the base that is trained first")
         return found
-    prepared = stage_result(session.tracking, ran.runs[cell.prepared])
+    prepared = session.tracking.stage_of(ran.runs[cell.prepared])
     prompts = test_prompts(session, cell.settings, prepared)
     say_data(found, design, prepared, prompts)
     if design.family.test == "sign_flip":

@@ -25,7 +25,7 @@ from harness.experiment.recordings import asked_prompts, shared_draws
 from harness.experiment.reply_measures import metrics_stage, own_stage
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
-from harness.experiment.workers.schedule import Ticket, stage_result
+from harness.experiment.workers.schedule import Ticket
 from harness.judging.spec import load_judge_spec
 from harness.measures.catalogue import find_measure
 from harness.store.artifacts import digest_json, from_json
@@ -40,7 +40,7 @@ NAME_LENGTH = 12  # characters of a variant's digest that name it in its rows
 def run_ticket(session: Session, ticket: Ticket) -> StageResult:
     """Run a ticket's stage, or reuse it where its fingerprint stands; its run nests under the session's `parent`."""
     session.declaration = ticket.declaration
-    needed = {role: stage_result(session.tracking, run_id) for role, run_id in ticket.needs.items()}
+    needed = {role: session.tracking.stage_of(run_id) for role, run_id in ticket.needs.items()}
     return stage_kind(ticket.task.kind).run(session, ticket.task.settings, needed)
 
 

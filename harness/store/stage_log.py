@@ -55,9 +55,19 @@ class Stage:
             self._points = []
         self._written = time.monotonic()
 
-    def system_metrics(self) -> contextlib.AbstractContextManager[None]:
-        """Record what the machine does while a training runs."""
-        return system_metrics(self.run_id, tracking_uri=self._tracking_uri)
+    @contextlib.contextmanager
+    def system_metrics(self) -> Iterator[None]:
+        """Sample this machine every ten seconds while a training runs, which may go on after a kill."""
+        from mlflow.system_metrics import system_metrics_monitor
+
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it announces its start and end
+        untyped: Any = system_metrics_monitor
+        monitor = untyped.SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=self._tracking_uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def set_tag(self, key: str, value: object) -> None:
         """Record a tag."""
@@ -68,21 +78,6 @@ class Stage:
         from mlflow.entities import RunTag
 
         self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
-
-
-@contextlib.contextmanager
-def system_metrics(run_id: str, *, tracking_uri: str) -> Iterator[None]:
-    """Sample this machine every ten seconds until the work ends; a run that goes on after a kill goes on here too."""
-    from mlflow.system_metrics import system_metrics_monitor
-
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it announces its start and end
-    untyped: Any = system_metrics_monitor
-    monitor = untyped.SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=tracking_uri)
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
 
 
 _NOT_DATA = ("variant", "tokenizer", "base", "parent")  # models: they have pages of their own

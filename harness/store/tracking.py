@@ -243,6 +243,11 @@ class Tracking:
         info = self._finished(name, digest_json(identity), lambda why: None)
         return None if info is None else self.result(info)
 
+    def stage_of(self, run_id: str, *, is_reused: bool = False) -> StageResult:
+        """What the finished stage of a run left behind. Raises InputError: the run is none."""
+        source = self.source_of(self.run(run_id))
+        return self.result(source, run_id=run_id, reused=is_reused or source.run_id != run_id)
+
     def result(self, info: RunInfo, *, run_id: str | None = None, reused: bool = True) -> StageResult:
         """What a finished stage's run left behind; `run_id` is that of a light run which points at it.
 
@@ -291,7 +296,7 @@ class Tracking:
                 self.client.log_dict(run_id, {**identity, "versions": versions()}, "stage.json")
             stage.set_tags({"output_digest": digest, "seconds": seconds})
         shutil.rmtree(folder)
-        return self.result(self.run(run_id), reused=False)
+        return self.stage_of(run_id)
 
     def _finished(self, name: str, fingerprint: str, on_change: Callable[[str], None]) -> RunInfo | None:
         """The newest finished run of a fingerprint whose files are what they were."""

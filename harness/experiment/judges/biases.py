@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.experiment.judges.pairwise_stages import PREFERENCES
+from harness.experiment.measured_arms import source_of
 from harness.judging.preferences import ComparedGenerations, item_values, pairwise_estimates
 from harness.reporting.record import Measure
 from harness.seeding import stream
-from harness.store.artifacts import read_manifest, read_parquet
-from harness.types import Finding, Grain, Source
+from harness.store.artifacts import read_parquet
+from harness.types import Finding, Grain
 
 if TYPE_CHECKING:
     from harness.experiment.judges.judge_uses import JudgeUse
@@ -103,15 +104,13 @@ def bias_findings(
 def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int, level: float) -> list[Finding]:
     stage = compared.stage
     said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations, where={"criterion": [use.criterion]})
-    digest = read_manifest(stage.folder)[PREFERENCES]
     found = []
     for variant in dict.fromkeys(row.first for row in said):
         of = [row for row in said if row.first == variant]
         if all(share is None for share in item_values(of).values()):
             continue
         estimates = pairwise_estimates(of, rng=stream(seed, "biases", measure, variant), level=level)
-        where = {"first": variant, "criterion": use.criterion}
-        source = Source(run_id=stage.source_run_id, artifact=PREFERENCES, where=where, digest=digest)
+        source = source_of(stage, PREFERENCES, first=variant, criterion=use.criterion)
         for bias in BIASES:
             estimate = getattr(estimates, bias.key)
             if estimate is not None:

@@ -65,7 +65,7 @@ class Ran:
 
     def results(self, tracking: Tracking) -> dict[str, StageResult]:
         """What the finished stages left behind, by task."""
-        return {key: stage_result(tracking, run, is_reused=key in self.reused) for key, run in self.runs.items()}
+        return {key: tracking.stage_of(run, is_reused=key in self.reused) for key, run in self.runs.items()}
 
 
 def run_tasks(
@@ -152,10 +152,3 @@ def _road(tasks: Mapping[str, Task]) -> dict[str, float]:
     for key in tasks:
         length(key)
     return road
-
-
-def stage_result(tracking: Tracking, run_id: str, *, is_reused: bool = False) -> StageResult:
-    """What a stage of another process left behind. Raises InputError: the run is no finished stage."""
-    info = tracking.run(run_id)
-    source = tracking.source_of(info)
-    return tracking.result(source, run_id=run_id, reused=is_reused or source.run_id != run_id)
