@@ -94,13 +94,6 @@ def not_measured(*, n_missing: int, level: float) -> Estimate:
     )
 
 
-def not_tested(said: str, *, in_family: bool) -> Verdict:
-    """The verdict of a contrast without a pair."""
-    return Verdict(
-        label="inconclusive" if in_family else "exploratory", reason=f"Not tested: {said}", in_family=in_family
-    )
-
-
 def withheld(verdict: Verdict, reason: str) -> Verdict:
     """The verdict without its claim, which the reason forbids."""
     return replace(verdict, label="inconclusive", reason=f"Not tested: {reason}", settle="", withheld=verdict.label)

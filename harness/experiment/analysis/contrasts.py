@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness import stats
 from harness.experiment.analysis.absence import (
     arms_of,
     not_measured,
-    not_tested,
     touching,
     why_missing_pairs_forbid,
     withheld,
@@ -106,12 +105,14 @@ def untested_finding(
     """A declared contrast of which no prompt has a value on both sides."""
     absence = touching(absences, measure=rule.name, variants=arms_of(contrast))
     said = absence.said if absence else "no prompt has a value on both sides."
+    in_family = rule.name in family.measures and not rule.exploratory_reason
+    label: Literal["inconclusive", "exploratory"] = "inconclusive" if in_family else "exploratory"
     return finding_of(
         rule,
         not_measured(n_missing=n_missing, level=family.level),
         contrast=contrast.name,
         judge_id=judge_id,
-        verdict=not_tested(said, in_family=rule.name in family.measures and not rule.exploratory_reason),
+        verdict=Verdict(label=label, reason=f"Not tested: {said}", in_family=in_family),
     )
 
 
@@ -167,14 +168,12 @@ def with_verdicts(
 
     A declared contrast that could not be tested still counts: leaving it out would make the others easier to claim.
     """
-    declared = [p for p in pending if p.in_family]
-    p_values = [1.0 if p.test.p_value is None else p.test.p_value for p in declared]
-    p_values += [1.0] * max(0, n_declared - len(declared))
-    adjusted = stats.adjust(p_values, method=family.correction) if p_values else []
-    by_place = dict(zip((id(p) for p in declared), adjusted, strict=False))
+    p_values = [1.0 if p.test.p_value is None else p.test.p_value for p in pending if p.in_family]
+    p_values += [1.0] * max(0, n_declared - len(p_values))
+    adjusted = iter(stats.adjust(p_values, method=family.correction) if p_values else ())
     findings, found = [], list(absences)
     for p in pending:
-        verdict = _verdict(p, by_place.get(id(p)), level=family.level, min_clusters=min_clusters)
+        verdict = _verdict(p, next(adjusted) if p.in_family else None, level=family.level, min_clusters=min_clusters)
         if verdict.label in ("better", "worse", "equivalent"):
             sides = p.contrast.sides if verdict.label != "worse" else p.contrast.sides[1:]
             known = touching(absences, measure=p.rule.name, variants=[name for side in sides for name in side])

@@ -170,11 +170,7 @@ def _perform(text: str, told: Any, folder: str) -> str:
         tracking = Tracking()
         refuse_sqlite(tracking.settings.tracking_uri)
         session = _SESSIONS.setdefault("session", Session(tracking=tracking))
-
-    def tell(event: Event) -> None:
-        told.put.remote(json.dumps(to_json(event)))
-
-    return json.dumps(to_json(perform(session, from_json(Ticket, json.loads(text)), tell)))
+    return perform(session, text, told.put.remote)
 
 
 _SESSIONS: dict[str, Any] = {}

@@ -28,8 +28,9 @@ from harness.types import Progress
 PROGRESS_SECONDS = 1.0  # between two reports of one stage
 
 
-def perform(session: Session, ticket: Ticket, tell: Callable[[Event], None]) -> Event:
-    """Run one ticket to its end; an error of ours is an event, any other is raised."""
+def perform(session: Session, text: str, tell: Callable[[str], object]) -> str:
+    """Run one ticket to its end, as JSON in and event out; an error of ours is an event, any other is raised."""
+    ticket = from_json(Ticket, json.loads(text))
     task = ticket.task
     for module in ticket.providers:
         provide(module)
@@ -40,9 +41,15 @@ def perform(session: Session, ticket: Ticket, tell: Callable[[Event], None]) -> 
     try:
         result = run_ticket(session, ticket)
     except ScreentestError as err:
-        return Event(key=task.key, kind="failed", message=str(err), is_final=isinstance(err, InputError))
+        return _text(Event(key=task.key, kind="failed", message=str(err), is_final=isinstance(err, InputError)))
     session.done.clear()
-    return Event(key=task.key, kind="done", run_id=result.run_id, seconds=result.seconds, is_reused=result.reused)
+    return _text(
+        Event(key=task.key, kind="done", run_id=result.run_id, seconds=result.seconds, is_reused=result.reused)
+    )
+
+
+def _text(event: Event) -> str:
+    return json.dumps(to_json(event))
 
 
 def _has_cuda() -> bool:
@@ -51,7 +58,7 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _reporting(key: str, tell: Callable[[Event], None]) -> ShowProgress:
+def _reporting(key: str, tell: Callable[[str], object]) -> ShowProgress:
     @contextlib.contextmanager
     def show(label: str) -> Iterator[OnProgress]:
         last = 0.0
@@ -61,7 +68,7 @@ def _reporting(key: str, tell: Callable[[Event], None]) -> ShowProgress:
             if time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
                 share = state.done / state.total if state.total else 0.0
-                tell(Event(key=key, kind="progress", share=share, message=state.note))
+                tell(_text(Event(key=key, kind="progress", share=share, message=state.note)))
 
         yield on_progress
 
@@ -83,13 +90,12 @@ def main() -> None:
     threading.Thread(target=_lines_or_death, args=(sys.stdin, tickets), daemon=True).start()
     session = Session(tracking=Tracking())
 
-    def tell(event: Event) -> None:
-        channel.write(json.dumps(to_json(event)) + "\n")
+    def tell(text: str) -> None:
+        channel.write(text + "\n")
         channel.flush()
 
     while True:
-        ticket = from_json(Ticket, json.loads(tickets.get()))
-        tell(perform(session, ticket, tell))
+        tell(perform(session, tickets.get(), tell))
 
 
 if __name__ == "__main__":
