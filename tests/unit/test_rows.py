@@ -16,7 +16,6 @@ from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
 from harness.experiment.record_parts import LostScores, lost_scores, scores_of
 from harness.judging.scored import ScoredGeneration
-from harness.measures.heldout import HeldoutLoss
 from harness.store.artifacts import read_parquet, write_parquet
 
 
@@ -138,9 +137,8 @@ def test_a_file_without_draws_reads_as_one_draw(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [name for name in HeldoutLoss.__dataclass_fields__ if name == "bits_per_byte"]
-    pq.write_table(pa.table({"prompt_id": ["b", "a"], "cluster": ["m", "m"], names[0]: [1.0, None]}), path)
-    assert list(read_columns(path, values=names).rows(names[0])) == [
+    pq.write_table(pa.table({"prompt_id": ["b", "a"], "cluster": ["m", "m"], "bits_per_byte": [1.0, None]}), path)
+    assert list(read_columns(path, values=("bits_per_byte",)).rows("bits_per_byte")) == [
         Row(prompt_id="b", cluster="m", value=1.0),
         Row(prompt_id="a", cluster="m", value=None),
     ]

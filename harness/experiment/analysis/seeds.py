@@ -157,7 +157,7 @@ def _of_arm(arm: SeededArm, rule: MeasureRule, *, level: float, seed: int) -> Fi
     seeds = arm.speaking
     there = [measured.rows.there() for measured in seeds]
     values = np.concatenate([rows.values for rows in there])
-    clusters = recoded([(rows.clusters.codes, rows.clusters.labels) for rows in there])
+    clusters = recoded([rows.clusters for rows in there])
     n_asked = sum(len(measured.rows) for measured in seeds)
     n_missing = n_asked - len(values) + arm.n_seeds_lost * (n_asked // len(seeds))
     how: dict[str, Any] = {"level": level, "n_missing": n_missing}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -227,10 +227,13 @@ def joined(members: Sequence[Rows]) -> Rows:
     """The rows of several members one after another; a prompt of two members counts as two."""
     if len(members) == 1:
         return members[0]
-    prompts = [[f"{place}:{label}" for label in rows.prompts.labels] for place, rows in enumerate(members)]
+    own = [
+        replace(rows.prompts, labels=tuple(f"{place}:{label}" for label in rows.prompts.labels))
+        for place, rows in enumerate(members)
+    ]
     return Rows(
-        prompts=recoded([(rows.prompts.codes, labels) for rows, labels in zip(members, prompts, strict=True)]),
-        clusters=recoded([(rows.clusters.codes, rows.clusters.labels) for rows in members]),
+        prompts=recoded(own),
+        clusters=recoded([rows.clusters for rows in members]),
         draws=np.concatenate([rows.draws for rows in members]),
         values=np.concatenate([rows.values for rows in members]),
         present=np.concatenate([rows.present for rows in members]),
@@ -238,14 +241,14 @@ def joined(members: Sequence[Rows]) -> Rows:
     )
 
 
-def recoded(parts: Sequence[tuple[Codes, Sequence[Hashable]]]) -> Coded:
+def recoded(parts: Sequence[Coded]) -> Coded:
     """Codes of several lists of labels as codes of one sorted list."""
     if len(parts) == 1:
-        return Coded(codes=parts[0][0], labels=tuple(parts[0][1]))
-    every = code_labels("label", [label for _, labels in parts for label in labels])
+        return parts[0]
+    every = code_labels("label", [label for part in parts for label in part.labels])
     place = {label: i for i, label in enumerate(every.labels)}
-    tables = [np.array([place[label] for label in labels], dtype=np.intp) for _, labels in parts]
-    codes = [table[codes] for table, (codes, _) in zip(tables, parts, strict=True)]
+    tables = [np.array([place[label] for label in part.labels], dtype=np.intp) for part in parts]
+    codes = [table[part.codes] for table, part in zip(tables, parts, strict=True)]
     return Coded(codes=np.concatenate(codes), labels=every.labels)
 
 
