@@ -50,7 +50,6 @@ def open_database(url: str) -> Engine:
         if address.drivername == "postgresql":
             address = address.set(drivername="postgresql+psycopg")
         if is_sqlite and address.database:
-            _make_folder(Path(address.database).parent)
             _require_room(address)
         elif not is_sqlite and address.get_backend_name() != "postgresql":
             raise NoSuchModuleError(address.drivername)
@@ -76,7 +75,7 @@ def open_database(url: str) -> Engine:
 
 
 def _require_room(address: URL) -> None:
-    """Refuse a file of another program before anything in it is changed."""
+    """Make the folder of a file, and refuse another program's before anything in it is changed."""
     from sqlalchemy import inspect
 
     shown = address.render_as_string()
@@ -127,13 +126,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.connect().execution_options(is_write=True) as connection, connection.begin():
         yield connection
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UnavailableError(f"`{folder}` must be a folder that can be made for the store: {err.strerror}") from err
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:
