@@ -12,9 +12,8 @@ import numpy as np
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import called, smallest_effect_in_units
-from harness.experiment.analysis.seeded import paired_sides
+from harness.experiment.analysis.seeded import Differences, paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows, trend_rows
-from harness.experiment.analysis.values import Differences
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign, MeasureDesign
@@ -199,7 +198,8 @@ def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tupl
         better = design.better(measure)
         by_arm = {arm.arm: arm for arm in collected.arms if arm.measure == measure}
         for contrast in design.contrasts:
-            rows = paired_sides(by_arm, contrast.sides)
+            treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in contrast.sides)
+            rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
             chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
             if chosen:
                 how = f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"

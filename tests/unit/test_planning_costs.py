@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import EXPERIMENTS, screentest
 
-from harness.errors import ConfigError, InputError
+from harness.errors import ConfigError
 from harness.experiment.planning.costs import CallRates, Scale, calls_per_score, reply_need, score_need, total
 from harness.judging.spec import load_judge_spec
 from harness.models.endpoint.prices import Price
@@ -85,12 +85,6 @@ def test_calls_per_score_by_method() -> None:
         calls_per_score(load_judge_spec(JUDGES / "self-hosted"), six)
     with pytest.raises(ConfigError, match="deepeval asks"):
         calls_per_score(load_judge_spec(JUDGES / "embedded-deepeval"), six)
-
-
-@pytest.mark.parametrize("wrong", [{"n_prompts": 0}, {"n_variants": -1}, {"n_draws": 0}, {"n_criteria": -1}])
-def test_a_size_without_meaning_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="must be"):
-        Scale(**{"n_prompts": 1, "n_variants": 1, "n_draws": 1, **wrong})
 
 
 SIZE = ("plan", "--prompts", 10_000, "--variants", 6, "--seeds", 5)

@@ -8,16 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.experiment.analysis.contrasts import MeasuredArm, sources_of
-from harness.experiment.analysis.values import (
-    MIN_SEEDS_CROSSED,
-    Differences,
-    Lacking,
-    joined,
-    mean_rows,
-    pair,
-    per_prompt,
-    recoded,
-)
+from harness.experiment.analysis.values import MIN_SEEDS_CROSSED, Lacking, joined, mean_rows, pair, per_prompt, recoded
+from harness.experiment.analysis.values import Differences as Differences
 from harness.types import Source
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.errors import ConfigError, InputError
+from harness.errors import ConfigError
 from harness.judging.spec import JudgeSpec
 from harness.models.endpoint.prices import Price
 
@@ -26,13 +26,6 @@ class Scale:
     n_variants: int
     n_draws: int  # replies per prompt and variant: seeds
     n_criteria: int = 0  # 0: nothing is judged
-
-    def __post_init__(self) -> None:
-        for name in ("n_prompts", "n_variants", "n_draws"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
-        if self.n_criteria < 0:
-            raise InputError(f"`n_criteria` must be 0 or more, got {self.n_criteria}")
 
     @property
     def n_replies(self) -> int:

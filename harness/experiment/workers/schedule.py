@@ -18,7 +18,7 @@ class Ticket:
 
     task: Task
     needs: Mapping[str, str]  # role → run of the finished stage
-    parent: str = ""  # run that the stage nests under
+    parent: str = ""  # run that the stage nests under; in this process it is the session's
     declaration: str = ""
     is_forced: bool = False
     providers: tuple[str, ...] = ()  # modules that declare kinds of stages, for a process that has not imported them
@@ -36,6 +36,11 @@ class Event:
     message: str = ""  # failed, or a note beside the progress
     is_final: bool = False  # failed: would fail again
     share: float = 0.0  # progress: 0 … 1
+
+
+def plain_ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
+    """An attempt in this process, with nothing declared."""
+    return Ticket(task=task, needs=needs)
 
 
 class Workers(Protocol):
@@ -73,7 +78,7 @@ def run_tasks(
     workers: Workers,
     *,
     ran: Ran,
-    ticket: Callable[..., Ticket] = Ticket,
+    ticket: Callable[[Task, Mapping[str, str]], Ticket] = plain_ticket,
     on_event: Callable[[Event], None] = lambda event: None,
     n_attempts: int = 2,
 ) -> None:
@@ -83,7 +88,7 @@ def run_tasks(
 
     Args:
         ran: what is done so far; filled.
-        ticket: makes the attempt from a `task` and the runs of what it `needs`.
+        ticket: makes the attempt from a task and the runs of what it needs.
     """
     began = time.perf_counter()
     road = _road(tasks)
@@ -97,7 +102,7 @@ def run_tasks(
                 needs = {role: ran.runs[need] for role, need in tasks[key].needs.items() if need in ran.runs}
                 attempts[key] = attempts.get(key, 0) + 1
                 running.add(key)
-                workers.start(ticket(task=tasks[key], needs=needs))
+                workers.start(ticket(tasks[key], needs))
         if not running:
             break
         for event in workers.wait():
