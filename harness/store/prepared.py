@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InputError
 from harness.store.artifacts import from_json, read_json, read_parquet
 from harness.types import Prompt, Split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ClusterUnit = Literal["film", "cluster", "conversation", "row"]
 
@@ -86,11 +89,17 @@ def read_prompts(folder: Path, split: Split) -> list[Prompt]:
     Raises:
         InputError: the folder was not written by `prepare`.
     """
-    return read_parquet(written(prompts_file(folder, split)), Prompt)
+    return read_parquet(_written(prompts_file(folder, split)), Prompt)
 
 
-def written(path: Path) -> Path:
+def read_table(path: Path) -> pa.Table:
     """A Parquet file of a prepared folder, or one sentence that it is not there."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(_written(path))
+
+
+def _written(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"`{path}` must be a file that `screentest prepare` wrote, got none; run it first")
     return path

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.store.artifacts import arrow_schema
-from harness.store.prepared import Written, prompts_file, written
+from harness.store.prepared import Written, prompts_file, read_table
 from harness.types import Example, Message, Prompt, Split
 from pipelines.corpus.blocks import TokenIds, WindowIds, WindowRenderer, ragged_range
 from pipelines.corpus.corpus import Corpus
@@ -189,9 +189,7 @@ class ExampleTable(Sequence[Example]):
 
 def read_examples(folder: Path, split: Split) -> ExampleTable:
     """The training windows of a split. Raises InputError: the folder was not written by `prepare`."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(written(examples_file(folder, split))).combine_chunks()
+    table = read_table(examples_file(folder, split)).combine_chunks()
     column = {name: _one_chunk(table.column(name)) for name in table.column_names}
     ids = column["input_ids"]
     return ExampleTable(

@@ -90,12 +90,16 @@ class Spending:
         choice, runtime = _choice(spec), spec.runtime
         known = f"{spec.name} {choice!r} {runtime!r} {repetition}"
         if known not in self._queues:
-            client = self._client(
-                choice.endpoint,
-                choice.name,
-                price=price_of(spec),
+            url = base_url(choice.endpoint)
+            client = ChatClient(
+                url=url,
+                model=choice.name,
                 key_variable=choice.key_variable,
-                **runtime.model_dump(include={"timeout_s", "n_parallel", "max_retries"}),
+                timeout_s=runtime.timeout_s,
+                n_parallel=runtime.n_parallel,
+                max_retries=runtime.max_retries,
+                price=price_of(spec),
+                budget=self.budget,
             )
             self._queues[known] = self._to(client, spec.name, repetition=repetition)
         return self._queues[known]
@@ -140,6 +144,8 @@ def _choice(spec: JudgeSpec) -> EndpointChoice:
 
 
 def price_of(spec: JudgeSpec) -> Price | None:
-    """The own price of a judge behind an endpoint, else the list's; None where neither knows it."""
-    own, choice = spec.runtime.usd_per_million_tokens, _choice(spec)
-    return listed_price(base_url(choice.endpoint), choice.name) if own is None else Price(**own.model_dump())
+    """A judge's own price, else the list's; None where neither knows it."""
+    own, model = spec.runtime.usd_per_million_tokens, spec.model
+    if own is not None:
+        return Price(input=own.input, output=own.output)
+    return listed_price(base_url(model.endpoint), model.name) if isinstance(model, EndpointChoice) else None
