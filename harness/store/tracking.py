@@ -310,23 +310,18 @@ class Tracking:
 
     def _what_changed(self, info: RunInfo) -> str | None:
         """What is no more as the run left it; a fetched copy that was altered here is thrown away and fetched again."""
+        recorded = {key: info.tags[key] for key in ("output_digest", "fingerprint")}
+        remembered = self.settings.work / "intact" / f"{info.run_id}.json"
         try:
-            folder = self.folder(info.run_id)
-            why = self._changed_in(folder, info)
+            folder = self.fetched(info.run_id, info.artifact_uri)
+            why = what_changed(folder, **recorded, remembered=remembered)
             if why is not None and folder.is_relative_to(self.settings.work):
                 shutil.rmtree(folder)
-                why = self._changed_in(self.folder(info.run_id), info)
+                folder = self.fetched(info.run_id, info.artifact_uri)
+                why = what_changed(folder, **recorded, remembered=remembered)
             return why
         except UnavailableError as err:
             return f"its files are out of reach ({err})"
-
-    def _changed_in(self, folder: Path, info: RunInfo) -> str | None:
-        return what_changed(
-            folder,
-            output_digest=info.tags["output_digest"],
-            fingerprint=info.tags["fingerprint"],
-            remembered=self.settings.work / "intact" / f"{info.run_id}.json",
-        )
 
     def _unfinished(self, name: str, fingerprint: str) -> str | None:
         """The newest run of a fingerprint that a kill or an error has left open; the caller holds the stage's lock.

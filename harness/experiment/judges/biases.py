@@ -5,8 +5,8 @@ A win share means little while a judge prefers a position or a length, so neithe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.experiment.judges.pairwise_stages import PREFERENCES
@@ -15,7 +15,7 @@ from harness.judging.preferences import ComparedGenerations, item_values, pairwi
 from harness.reporting.record import Measure
 from harness.seeding import stream
 from harness.store.artifacts import read_parquet
-from harness.types import Finding, Grain
+from harness.types import Finding
 
 if TYPE_CHECKING:
     from harness.experiment.judges.judge_uses import JudgeUse
@@ -24,34 +24,28 @@ if TYPE_CHECKING:
 REVISION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bias:
-    """One figure of `PairwiseEstimates` as a measure of a report."""
-
-    key: str  # its name there, and after the measure's own
-    label: str
-    unit: str
-    description: str
-
-
+# Figures of `PairwiseEstimates`, by their names there.
 BIASES = (
-    Bias(
-        key="position_consistency",
+    Measure(
+        name="position_consistency",
         label="same verdict in both orders",
         unit="share",
+        better=None,
         description="Share of pairs on which the judge says the same with the replies exchanged. Near 0 it looks at "
         "the position alone, and every share of wins is one half.",
     ),
-    Bias(
-        key="first_position",
+    Measure(
+        name="first_position",
         label="verdicts for the first position",
         unit="share",
+        better=None,
         description="Share of decisive verdicts for the reply that was shown first; one half is no preference.",
     ),
-    Bias(
-        key="length_correlation",
+    Measure(
+        name="length_correlation",
         label="wins and length",
         unit="",
+        better=None,
         description="Rank correlation of the share of wins with how much longer the reply is than the control's.",
     ),
 )
@@ -60,13 +54,10 @@ BIASES = (
 def bias_measures(uses: Mapping[str, JudgeUse]) -> tuple[Measure, ...]:
     """What the findings' names mean, for each measure with a pairwise judge."""
     return tuple(
-        Measure(
-            name=_name(measure, bias),
+        replace(
+            bias,
+            name=f"{measure}_{bias.name}",
             label=f"{measure.replace('_', ' ').capitalize()}: {bias.label}",
-            unit=bias.unit,
-            better=None,
-            description=bias.description,
-            grain=Grain.REPLY,
             criterion=use.criterion,
         )
         for measure, use in uses.items()
@@ -101,10 +92,9 @@ def bias_findings(
     return tuple(found.values())
 
 
-def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int, level: float) -> list[Finding]:
+def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int, level: float) -> Iterator[Finding]:
     stage = compared.stage
     said = read_parquet(stage.folder / PREFERENCES, ComparedGenerations, where={"criterion": [use.criterion]})
-    found = []
     for variant in dict.fromkeys(row.first for row in said):
         of = [row for row in said if row.first == variant]
         if all(share is None for share in item_values(of).values()):
@@ -112,21 +102,13 @@ def _of_measure(measure: str, use: JudgeUse, compared: Comparison, *, seed: int,
         estimates = pairwise_estimates(of, rng=stream(seed, "biases", measure, variant), level=level)
         source = source_of(stage, PREFERENCES, first=variant, criterion=use.criterion)
         for bias in BIASES:
-            estimate = getattr(estimates, bias.key)
-            if estimate is not None:
-                found.append(
-                    Finding(
-                        name=_name(measure, bias),
-                        estimate=estimate,
-                        unit=bias.unit,
-                        better=None,
-                        variant=compared.arms[variant],
-                        judge_id=use.judge_id,
-                        sources=(source,),
-                    )
+            if (estimate := getattr(estimates, bias.name)) is not None:
+                yield Finding(
+                    name=f"{measure}_{bias.name}",
+                    estimate=estimate,
+                    unit=bias.unit,
+                    better=None,
+                    variant=compared.arms[variant],
+                    judge_id=use.judge_id,
+                    sources=(source,),
                 )
-    return found
-
-
-def _name(measure: str, bias: Bias) -> str:
-    return f"{measure}_{bias.key}"
