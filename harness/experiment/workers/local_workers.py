@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from harness.child_processes import child_command
 from harness.experiment.workers.schedule import Event, Ticket
@@ -25,6 +26,7 @@ class _Slot:
 
     number: int
     process: subprocess.Popen[str]
+    stdin: IO[str]
     listener: threading.Thread
     log: Path
     ticket: Ticket | None = None
@@ -45,37 +47,31 @@ class LocalWorkers:
         """Give a ticket to an idle process."""
         slot = next(slot for slot in self._slots if slot.ticket is None)
         slot.ticket = ticket
-        if slot.process.stdin is not None:
-            # A process that has died is in the queue already, and its ticket fails with it.
-            with contextlib.suppress(BrokenPipeError):
-                slot.process.stdin.write(json.dumps(to_json(ticket)) + "\n")
-                slot.process.stdin.flush()
+        # A process that has died is in the queue already, and its ticket fails with it.
+        with contextlib.suppress(BrokenPipeError):
+            slot.stdin.write(json.dumps(to_json(ticket)) + "\n")
+            slot.stdin.flush()
 
     def wait(self) -> list[Event]:
         """Events of every process; a death is the failure of its ticket."""
         found: list[Event] = []
-        try:
-            number, event = self._events.get(timeout=WAIT_SECONDS)
-        except queue.Empty:
-            return found
-        while True:
-            slot = self._slots[number]
-            if event is None:
-                found += self._buried(slot)
-            else:
+        seconds = WAIT_SECONDS
+        with contextlib.suppress(queue.Empty):
+            while True:
+                number, event = self._events.get(timeout=seconds)
+                seconds = 0.0  # for the others that are there already
+                if event is None:
+                    found += self._buried(self._slots[number])
+                    continue
                 found.append(event)
                 if event.kind != "progress":
-                    slot.ticket = None
-            try:
-                number, event = self._events.get_nowait()
-            except queue.Empty:
-                return found
+                    self._slots[number].ticket = None
+        return found
 
     def close(self) -> None:
         """Close every stdin, which ends its process."""
         for slot in self._slots:
-            if slot.process.stdin is not None:
-                slot.process.stdin.close()
+            slot.stdin.close()
         for slot in self._slots:
             try:
                 slot.process.wait(timeout=10)
@@ -96,22 +92,21 @@ class LocalWorkers:
                 text=True,
                 env=environment,
             )
-        listener = threading.Thread(target=self._listen, args=(number, process), daemon=True)
+        stdin, stdout = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+        listener = threading.Thread(target=self._listen, args=(number, stdout), daemon=True)
         listener.start()
-        return _Slot(number=number, process=process, listener=listener, log=log)
+        return _Slot(number=number, process=process, stdin=stdin, listener=listener, log=log)
 
-    def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
-        if process.stdout is not None:
-            with process.stdout as lines:
-                for line in lines:
-                    self._events.put((number, from_json(Event, json.loads(line))))
+    def _listen(self, number: int, stdout: IO[str]) -> None:
+        with stdout as lines:
+            for line in lines:
+                self._events.put((number, from_json(Event, json.loads(line))))
         self._events.put((number, None))
 
     def _buried(self, slot: _Slot) -> list[Event]:
         code = slot.process.wait()
-        if slot.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                slot.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            slot.stdin.close()
         ticket = slot.ticket
         self._slots[slot.number] = self._open(slot.number)
         if ticket is None:
