@@ -11,6 +11,7 @@ import enum
 import functools
 import hashlib
 import json
+import operator
 import os
 import types
 import typing
@@ -179,10 +180,11 @@ def write_parquet(path: Path, nouns: Iterable[object], kind: type) -> int:
 def read_parquet(path: Path, kind: type[T], *, where: Mapping[str, Collection[str]] | None = None) -> list[T]:
     """Every noun of a Parquet file that `write_parquet` wrote; with `where`, those whose texts are among the given."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    filters = [(column, "in", list(wanted)) for column, wanted in (where or {}).items()]
-    table = pq.read_table(path, filters=filters or None)
+    asked = [pc.field(name).isin(pa.array(list(wanted), pa.string())) for name, wanted in (where or {}).items()]
+    table = pq.read_table(path, filters=functools.reduce(operator.and_, asked) if asked else None)
     nouns: list[T] = []
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         # By column, and dictionaries only where there are mappings: `Table.to_pylist` takes five times as long.

@@ -243,10 +243,11 @@ def skewed_prompts(tokenizer: Any, folder: Path, *, system: str | None, n: int) 
     examples = read_examples(folder, "train")
     keys = examples.prompt_ids[:n].to_pylist()
     prompts = {p.id: p for p in read_parquet(prompts_file(folder, "train"), Prompt, where={"id": keys})}
-    asked = [render(tokenizer, chat_messages(prompts[key].messages, system=system)) for key in keys]
-    trained = [example.input_ids[: example.n_prompt_tokens] for example in map(examples.__getitem__, range(len(keys)))]
-    n_skewed = sum(ids != known for ids, known in zip(asked, trained, strict=True))
-    return Skew(n=len(asked), n_skewed=n_skewed)
+    n_skewed = 0
+    for key, example in zip(keys, examples, strict=False):
+        asked = render(tokenizer, chat_messages(prompts[key].messages, system=system))
+        n_skewed += asked != example.input_ids[: example.n_prompt_tokens]
+    return Skew(n=len(keys), n_skewed=n_skewed)
 
 
 # ── rows and what is held out ────────────────────────────────────────────────────────────────────────────────────────

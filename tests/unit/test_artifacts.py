@@ -50,8 +50,11 @@ def test_parquet_keeps_missing_apart_from_zero(tmp_path: Path) -> None:
         Score(item_id="a", criterion="fluency", judge_id="j", value=0.0, status="ok", probabilities=(0.5, 0.5)),
         Score(item_id="b", criterion="fluency", judge_id="j", value=None, status="empty"),
     ]
-    artifacts.write_parquet(tmp_path / "s.parquet", scores, Score)
-    assert artifacts.read_parquet(tmp_path / "s.parquet", Score) == scores
+    file = tmp_path / "s.parquet"
+    artifacts.write_parquet(file, scores, Score)
+    assert artifacts.read_parquet(file, Score) == scores
+    assert artifacts.read_parquet(file, Score, where={"item_id": ["b"], "criterion": ["fluency"]}) == scores[1:]
+    assert artifacts.read_parquet(file, Score, where={"item_id": []}) == []
 
 
 def test_parquet_keeps_mappings(tmp_path: Path) -> None:
