@@ -14,7 +14,6 @@ from harness.experiment.measured_arms import GENERATIONS
 from harness.experiment.preparing import prepare, prompts_of
 from harness.experiment.session import Session
 from harness.experiment.task_choice import choose_task
-from harness.experiment.variants import TokenizerSource
 from harness.models.protocol import ReplyRequest
 from harness.models.recorded import RecordedModel
 from harness.reporting.finished_reports import record_of
@@ -123,8 +122,7 @@ def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
 
 
 def _prepared(session: Session, declared: SourceDesign, data: DataDesign) -> StageResult:
-    base = TokenizerSource(base=declared.base, revision=None)
-    return prepare(session, data, base=base)
+    return prepare(session, data, base={"source": declared.base, "revision": None})
 
 
 def _chosen(replies: Mapping[str, dict[str, ItemReply]], wanted: Sequence[str]) -> dict[str, dict[str, ItemReply]]:

@@ -56,10 +56,9 @@ class World:
     def prompt_ids(self, source: dict[str, Any]) -> list[str]:
         from harness.experiment.design import DataDesign
         from harness.experiment.preparing import prepare, prompts_of
-        from harness.experiment.variants import TokenizerSource
 
         data = DataDesign(file=str(self.folder / source["data"]))
-        base = TokenizerSource(base=source["base"], revision=None)
+        base = {"source": source["base"], "revision": None}
         return [p.id for p in prompts_of(prepare(self.session(), data, base=base), "test")]
 
     def session(self) -> Session:

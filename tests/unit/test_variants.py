@@ -102,7 +102,7 @@ def test_an_adapter_brings_its_base(folder: Path, tracking: Tracking) -> None:
     assert variant.adapter is not None
     assert variant.base == variant.adapter.base == resolve_base(str(folder / "base"))
     source = tokenizer_source([VariantDesign(adapter=str(folder / "adapter"))], tracking)
-    assert source.base == str((folder / "base").resolve())
+    assert source["source"] == str((folder / "base").resolve())
 
 
 def test_a_file_is_digested_by_its_content(folder: Path, tracking: Tracking, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_the_tokenizer_is_that_of_the_first_variant_with_a_model(folder: Path, t
     file = VariantDesign(generations="replies.jsonl")
     hub = VariantDesign(model="Qwen/Qwen2.5-0.5B", revision="abc")
     found = tokenizer_source([file, hub, VariantDesign(model="embedded")], tracking)
-    assert (found.base, found.revision) == ("Qwen/Qwen2.5-0.5B", "abc")
-    assert tokenizer_source([file], tracking).base == "embedded"
+    assert found == {"source": "Qwen/Qwen2.5-0.5B", "revision": "abc"}
+    assert tokenizer_source([file], tracking)["source"] == "embedded"
 
 
 def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder: Path, tracking: Tracking) -> None:
