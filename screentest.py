@@ -179,8 +179,9 @@ def ablate(
     Raises:
         InputError: the file breaks a rule, or a function is one that only this process has.
     """
-    from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.experiment.ablate import Executor, run
     from harness.experiment.arms import AblationDesign
+    from harness.experiment.evaluate import load_design
     from harness.experiment.sources import declared_measures, require_importable
     from harness.store.tracking import Tracking
     from harness.terminal import say, stderr
@@ -188,7 +189,8 @@ def ablate(
     path, tracking = Path(file), Tracking()
     with _lending():
         more = declared_measures(measures, beside=path.parent)
-        design: AblationDesign = load_ablation(path, profile=profile, corpus=corpus, seeds=tuple(seeds), measures=more)
+        own = list(seeds) or None
+        design = load_design(path, AblationDesign, profile=profile, corpus=corpus, measures=more, seeds=own)
         require_importable({n: m.model_dump() for n, m in design.measures.items()}, who="ablate")
         ablated = run(
             tracking, design, file=path, profile=profile, executor=Executor(name=executor, n_workers=workers),

@@ -78,14 +78,15 @@ def ablate(
     What two arms share is done once. Killed at any moment, the same command goes on from there; an arm that fails twice
     is reported as missing and the rest is analysed.
     """
-    from harness.experiment.ablate import Executor, load_ablation, preflight, run
+    from harness.experiment.ablate import Executor, preflight, run
     from harness.experiment.arms import AblationDesign
+    from harness.experiment.evaluate import load_design
     from harness.store.tracking import Tracking
     from pipelines.cli.outcome import ablation
     from pipelines.cli.session import checks
 
     use_endpoints(endpoint)
-    design: AblationDesign = load_ablation(file, profile=profile, corpus=corpus, seeds=tuple(seed or ()), task=task)
+    design = load_design(file, AblationDesign, profile=profile, corpus=corpus, seeds=seed or None, task=task)
     if dry_run:
         return checks(preflight(Tracking(), design, file=file, limit=limit, is_forced=force, budget_usd=budget_usd))
     ablated = run(

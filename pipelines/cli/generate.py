@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -49,7 +49,7 @@ def generate(
     The JSONL can be a variant elsewhere: `screentest compare base replies.jsonl --corpus sample`.
     """
     from harness.experiment.design import DataDesign, DecodingDesign
-    from harness.experiment.generate import look, recorded, run
+    from harness.experiment.generate import Asked, look, recorded, run
     from harness.experiment.measured_arms import GENERATIONS
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
@@ -60,10 +60,10 @@ def generate(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, keep_thinking=keep_thinking
     )
     session = open_session(force=force, budget_usd=budget_usd)
-    asked: dict[str, Any] = {"data": source, "decoding": decoding, "seed": seed, "shots": shots, "limit": limit}
+    asked = Asked(variant=variant, data=source, decoding=decoding, seed=seed, shots=shots, limit=limit)
     if dry_run:
-        return checks(look(session, variant, **asked))
-    result = run(session, variant, **asked)
+        return checks(look(session, asked))
+    result = run(session, asked)
     generations = read_parquet(result.folder / GENERATIONS, Generation)
     if out is not None:
         write_jsonl(out, [recorded(generation) for generation in generations])

@@ -13,7 +13,8 @@ from ablations import design_of, tiny_ablation
 from stories import EXPERIMENTS
 
 from harness.errors import ConfigError
-from harness.experiment.ablate import load_ablation
+from harness.experiment.arms import AblationDesign
+from harness.experiment.evaluate import load_design
 from harness.experiment.graph import Plan
 from harness.experiment.kinds import stage_kind
 from harness.experiment.plan import plan_ablation
@@ -36,7 +37,7 @@ def counts(plan: Plan) -> dict[str, int]:
 
 def shipped(name: str, profile: str = "quick") -> Plan:
     file = EXPERIMENTS / "ablations" / f"{name}.yaml"
-    return plan_ablation(load_ablation(file, profile=profile), folder=file.parent)
+    return plan_ablation(load_design(file, AblationDesign, profile=profile), folder=file.parent)
 
 
 def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path) -> None:

@@ -14,7 +14,6 @@ import yaml
 from stories import EXPERIMENTS, REPOSITORY
 
 from harness.config import load_yaml
-from harness.experiment.ablate import load_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import load_design
@@ -79,10 +78,10 @@ def test_a_profile_cannot_change_what_was_declared(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
 def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
-    plain: AblationDesign = load_ablation(path)
+    plain = load_design(path, AblationDesign)
     assert set(plain.profiles) == {"quick", "full"}
     for profile in plain.profiles:
-        design: AblationDesign = load_ablation(path, profile=profile)
+        design = load_design(path, AblationDesign, profile=profile)
         assert design.declaration_digest() == plain.declaration_digest()
         assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
         assert len(design.seeds) >= 3
@@ -95,7 +94,7 @@ def test_the_declarations_that_ship_have_the_digests_that_stores_know() -> None:
         "inference_comparison": "3f33680bc6ae", "quickstart": "4f8427ddfc83", "components": "22e5b39d8409",
         "dpo": "d7fc5c0c5118", "extended_length": "c4d31a018bcc", "neftune": "10801e07af39", "scale": "c020e3be247f",
     }  # fmt: skip
-    designs = [*map(load_design, DESIGNS), *map(load_ablation, ABLATIONS)]
+    designs = [*map(load_design, DESIGNS), *(load_design(file, AblationDesign) for file in ABLATIONS)]
     files = [file.stem for file in (*DESIGNS, *ABLATIONS)]
     assert {f: d.declaration_digest()[:12] for f, d in zip(files, designs, strict=True)} == digests
 
