@@ -145,6 +145,7 @@ def evaluate(
     Raises:
         InputError: the file breaks a rule; it says which.
     """
+    from harness.experiment.design import EvaluationDesign
     from harness.experiment.evaluate import load_design, run
     from harness.experiment.sources import declared_measures
     from pipelines.cli.session import open_command
@@ -152,7 +153,7 @@ def evaluate(
     path = Path(file)
     with _lending():
         design = load_design(
-            path, profile=profile, corpus=corpus, seed=seed, task=task,
+            path, EvaluationDesign, profile=profile, corpus=corpus, seed=seed, task=task,
             measures=declared_measures(measures, beside=path.parent),
         )  # fmt: skip
         with open_command("evaluate", force=force, budget_usd=budget_usd) as session:

@@ -33,7 +33,7 @@ Design = TypeVar("Design", bound=ExperimentDesign)
 
 def load_design(
     file: Path,
-    kind: type[Design] = EvaluationDesign,  # type: ignore[assignment]
+    kind: type[Design],
     *,
     profile: str | None = None,
     corpus: str | None = None,

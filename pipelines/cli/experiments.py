@@ -39,12 +39,13 @@ def evaluate(
 
     What is compared, which contrasts count and how large a difference matters stand in the file, before the run.
     """
+    from harness.experiment.design import EvaluationDesign
     from harness.experiment.evaluate import load_design, preflight, run
     from pipelines.cli.outcome import evaluation
     from pipelines.cli.session import checks, open_command, open_session
 
     use_endpoints(endpoint)
-    design = load_design(file, profile=profile, corpus=corpus, seed=seed, task=task)
+    design = load_design(file, EvaluationDesign, profile=profile, corpus=corpus, seed=seed, task=task)
     folder = file.resolve().parent
     if dry_run:
         session = open_session(force=force, budget_usd=budget_usd)
