@@ -59,19 +59,18 @@ def test_every_study_loads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_every_experiment_loads_with_each_of_its_profiles(path: Path) -> None:
-    profiles = yaml.safe_load(path.read_text()).get("profiles") or {}
-    for profile in (None, *profiles):
-        design = load_design(path, EvaluationDesign, profile=profile)
-        plan_evaluation(design, folder=path.parent, prepare={})  # judges score what they are asked for
-
-
-@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_a_profile_cannot_change_what_was_declared(path: Path) -> None:
+def test_every_experiment_loads_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
     """Profiles are sizes and models; a contrast that exists in one of them only would be chosen after the data."""
     plain = load_design(path, EvaluationDesign)
-    for profile in plain.profiles:
-        assert load_design(path, EvaluationDesign, profile=profile).declaration_digest() == plain.declaration_digest()
+    recipes = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
+    recipes |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
+    for profile in (None, *plain.profiles):
+        design = load_design(path, EvaluationDesign, profile=profile)
+        assert design.declaration_digest() == plain.declaration_digest()
+        plan_evaluation(design, folder=path.parent, prepare={})  # judges score what they are asked for
+        for adapter in (variant.adapter for variant in design.variants.values() if variant.adapter is not None):
+            assert parse_variant(adapter).adapter == adapter
+            assert adapter.partition("@")[0] in recipes
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
@@ -98,18 +97,6 @@ def test_the_declarations_that_ship_have_the_digests_that_stores_know() -> None:
     ]
     files = [file.stem for file in (*DESIGNS, *ABLATIONS)]
     assert {f: d.declaration_digest()[:12] for f, d in zip(files, designs, strict=True)} == digests
-
-
-@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_the_registered_adapters_of_an_experiment_have_a_recipe(path: Path) -> None:
-    names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
-    names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
-    plain = load_design(path, EvaluationDesign)
-    for design in (plain, *(load_design(path, EvaluationDesign, profile=profile) for profile in plain.profiles)):
-        for variant in design.variants.values():
-            if variant.adapter is not None:
-                assert parse_variant(variant.adapter).adapter == variant.adapter
-                assert variant.adapter.partition("@")[0] in names
 
 
 COMMANDED = [
