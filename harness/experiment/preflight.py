@@ -90,11 +90,8 @@ class _Dry(ThisProcess):
 
 
 def _run_dry(session: Session, tasks: Mapping[str, Task], ran: Ran) -> list[ScreentestError]:
-    def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
-        return Ticket(task=task, needs=needs, parent="")
-
     workers = _Dry(session)
-    run_tasks(tasks, workers, ran=ran, ticket=ticket)
+    run_tasks(tasks, workers, ran=ran)
     return workers.errors
 
 

@@ -43,11 +43,7 @@ class ThisProcess:
 def run_here(session: Session, tasks: Mapping[str, Task]) -> dict[str, StageResult]:
     """Run tasks in this process, in their order; their stages by key."""
     ran = Ran()
-
-    def ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
-        return Ticket(task=task, needs=needs, parent=session.parent or "")
-
-    run_tasks(tasks, ThisProcess(session), ran=ran, ticket=ticket)
+    run_tasks(tasks, ThisProcess(session), ran=ran)
     return {
         key: stage_result(session.tracking, run_id, is_reused=key in ran.reused) for key, run_id in ran.runs.items()
     }

@@ -18,7 +18,7 @@ class Ticket:
 
     task: Task
     needs: Mapping[str, str]  # role → run of the finished stage
-    parent: str  # run that the stage nests under
+    parent: str = ""  # run that the stage nests under; in this process it is the session's
     declaration: str = ""
     is_forced: bool = False
     providers: tuple[str, ...] = ()  # modules that declare kinds of stages, for a process that has not imported them
@@ -36,6 +36,11 @@ class Event:
     message: str = ""  # failed, or a note beside the progress
     is_final: bool = False  # failed: would fail again
     share: float = 0.0  # progress: 0 … 1
+
+
+def plain_ticket(task: Task, needs: Mapping[str, str]) -> Ticket:
+    """An attempt in this process, with nothing declared."""
+    return Ticket(task=task, needs=needs)
 
 
 class Workers(Protocol):
@@ -69,7 +74,7 @@ def run_tasks(
     workers: Workers,
     *,
     ran: Ran,
-    ticket: Callable[[Task, Mapping[str, str]], Ticket],
+    ticket: Callable[[Task, Mapping[str, str]], Ticket] = plain_ticket,
     on_event: Callable[[Event], None] = lambda event: None,
     n_attempts: int = 2,
 ) -> None:
