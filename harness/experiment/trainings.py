@@ -127,7 +127,8 @@ def refuse_unknown(design: AblationDesign) -> None:
         raise ConfigError(f"`recipes` must name one of {', '.join(sections)}, got `{strangers[0]}`")
     sections = (*sections, "pairs", "decoding")
     for key in (key for settings in (design.fixed, *design.arms.values()) for key in settings):
-        if key not in PLAIN_KEYS and key.partition(".")[0] not in sections:
+        section, _, path = key.partition(".")
+        if key not in PLAIN_KEYS and not (section in sections and path):
             known = ", ".join(f"{section}.…" for section in sections)
             raise ConfigError(f"an arm overrides {', '.join(PLAIN_KEYS)} or {known}; nothing reads {key!r}")
 

@@ -31,7 +31,7 @@ AB = [{"name": "b-a", "arms": ["b", "a"]}]
         ({"factor": None}, "declare `factor`"),
         ({"factor": None, "factors": ["sft.neftune_alpha", "sft.lora.rank"]}, "'sft.lora.rank' is the same in every"),
         ({"arms": {"none": {"sft.neftune_alpha": 5}, "a5": {"sft.neftune_alpha": 5}}}, "is the same in every arm"),
-        ({"arms": {"none": {"learning_rate": 1}, "a5": {"learning_rate": 2}}}, "nothing reads 'learning_rate'"),
+        ({"arms": {"none": {"learning_rate": 1}, "a5": {"learning_rate": 2}}}, "also differ in learning_rate"),
         ({"arms": THREE | {"d": THREE["c"]}, "control": "a", "contrasts": AB}, "'c' and 'd' are the same"),
         ({"control": "base"}, "`control` must be one of"),
         ({"seeds": [3, 3]}, "must all differ"),
