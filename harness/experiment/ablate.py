@@ -133,25 +133,15 @@ def standing_declarations(file: Path) -> tuple[str, ...]:
     return tuple(digests)
 
 
-@contextlib.contextmanager
-def _only_results_on_stdout(executor: Executor) -> Iterator[None]:
+def _only_results_on_stdout(executor: Executor) -> contextlib.AbstractContextManager[object]:
     """Ray prints of workers that died to stdout, whatever its logging is set to; a script reads JSON there."""
-    if executor.name != "ray":
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    return contextlib.redirect_stdout(sys.stderr) if executor.name == "ray" else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def _store(settings: Settings, executor: Executor) -> Iterator[Settings]:
+def _store(settings: Settings, executor: Executor) -> contextlib.AbstractContextManager[Settings]:
     """The store that workers log to: parallel writers go through a server."""
     is_lone = executor.name == "local" and executor.n_workers == 1
-    if is_lone or not settings.is_sqlite:
-        yield settings
-        return
-    with served(settings) as behind:
-        yield behind
+    return contextlib.nullcontext(settings) if is_lone or not settings.is_sqlite else served(settings)
 
 
 def _workers(executor: Executor, settings: Settings) -> Workers:
