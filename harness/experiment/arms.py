@@ -6,6 +6,7 @@ a factor is held still, and a file that varies more than it declares is refused 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -166,8 +167,6 @@ def _check_factors(design: AblationDesign) -> None:
     still = [key for key in declared if key not in found]
     if still:
         raise ValueError(f"factor {still[0]!r} is the same in every arm: there is nothing to compare")
-    names = list(design.arms)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            if design.settings_of(first) == design.settings_of(second):
-                raise ValueError(f"arms {first!r} and {second!r} are the same; drop one")
+    for first, second in itertools.combinations(design.arms, 2):
+        if design.settings_of(first) == design.settings_of(second):
+            raise ValueError(f"arms {first!r} and {second!r} are the same; drop one")

@@ -208,12 +208,10 @@ class _Reader:
         of_judge = {self.design.measures[name].judge: use for name, use in uses.items()}
         found: list[Qualification] = []
         for judge, key in self.plan.qualify.items():
-            is_done = key in self.results
-            found += (
-                read_qualifications(self.results[key].folder)
-                if is_done
-                else qualifications_on_record(self.session, of_judge[judge])
-            )
+            if key in self.results:
+                found += read_qualifications(self.results[key].folder)
+            else:
+                found += qualifications_on_record(self.session, of_judge[judge])
         return tuple(found)
 
     def unused(self) -> list[Absence]:
@@ -248,11 +246,8 @@ class _Reader:
             made = rows.score_arms(self.results[task.key], measures=served, variants=tuple(owners))
             _place(by_measure, made, owners)
         is_pairwise = any(use.spec.declared.compares for use in served.values())
-        return [
-            arm
-            for name, found in by_measure.items()
-            for arm in self.seeded(name, found, judge_id=served[name].judge_id, is_against_control=is_pairwise)
-        ]
+        every = by_measure.items()
+        return [arm for name, of in every for arm in self.seeded(name, of, is_against_control=is_pairwise)]
 
     def given(self, imported: ImportedRun) -> dict[str, Scored]:
         """By cell, what scores made elsewhere are of: under its arm's name, its own or that of its rows."""
@@ -296,12 +291,7 @@ class _Reader:
         return {digest: role.removeprefix(f"{REPLIES} ") for role, digest in inputs.items()}
 
     def seeded(
-        self,
-        measure: str,
-        found: Mapping[str, MeasuredArm],
-        *,
-        judge_id: str | None = None,
-        is_against_control: bool = False,
+        self, measure: str, found: Mapping[str, MeasuredArm], *, is_against_control: bool = False
     ) -> list[SeededArm]:
         """Arms of one measure in the declared order; one of which no seed came through is left out.
 
@@ -321,7 +311,7 @@ class _Reader:
                         by_seed=by_seed,
                         is_trained=is_trained,
                         n_seeds_lost=len(cells) - len(by_seed),
-                        judge_id=judge_id,
+                        judge_id=next(iter(by_seed.values())).judge_id,
                     )
                 )
         return seeded
@@ -337,9 +327,9 @@ def _place(
 
 def _loss(plan: Plan, cell: Cell, ran: Ran) -> str:
     """Why a cell is missing; empty where it came through."""
-    failed = [task for task in plan.of_cell(cell).values() if task.key in ran.failures]
+    own = plan.of_cell(cell)
     # The first in the plan's order is where it began; what stood on it failed with it.
-    first = next((task for key, task in plan.tasks.items() if any(f.key == key for f in failed)), None)
+    first = next((task for key, task in plan.tasks.items() if key in own and key in ran.failures), None)
     return "" if first is None else f"{first.label}: {ran.failures[first.key]}"
 
 

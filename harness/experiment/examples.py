@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,24 +68,18 @@ def choose_examples(
     if not known:
         return {}
     middle = float(np.median([gains[prompt] for prompt in known]))
-    orders = (
-        ("largest gain", sorted(known, key=lambda p: (-gains[p], p))),
-        ("largest loss", sorted(known, key=lambda p: (gains[p], p))),
-        ("typical", sorted(known, key=lambda p: (abs(gains[p] - middle), p))),
-        ("worst of the treatment", sorted(known, key=lambda p: (levels[p], p))),
-    )
+    orders = {
+        "largest gain": sorted(known, key=lambda p: (-gains[p], p)),
+        "largest loss": sorted(known, key=lambda p: (gains[p], p)),
+        "typical": sorted(known, key=lambda p: (abs(gains[p] - middle), p)),
+        "worst of the treatment": sorted(known, key=lambda p: (levels[p], p)),
+    }
     chosen: dict[str, str] = {}
-    for prompt, why in _in_turns(orders):
-        if len(chosen) == min(n, len(known)):
-            break
-        chosen.setdefault(prompt, why)
+    for turn in zip(*orders.values(), strict=True):
+        for why, prompt in zip(orders, turn, strict=True):
+            if len(chosen) < n:
+                chosen.setdefault(prompt, why)
     return chosen
-
-
-def _in_turns(orders: tuple[tuple[str, list[str]], ...]) -> Iterator[tuple[str, str]]:
-    for place in range(len(orders[0][1])):
-        for why, prompts in orders:
-            yield prompts[place], why
 
 
 def _by_prompt(rows: Differences, values: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,5 @@ def draw_prompts(prompts: Sequence[Prompt], *, n: int, seed: int, allowed: Itera
     order = sorted(films)
     order = [order[i] for i in rng.permutation(len(order))]
     queues = [[films[name][i] for i in rng.permutation(len(films[name]))] for name in order]
-    drawn: list[Prompt] = []
-    depth = 0
-    while len(drawn) < n and depth < max(map(len, queues)):
-        drawn += [queue[depth] for queue in queues if depth < len(queue)][: n - len(drawn)]
-        depth += 1
-    return drawn
+    turns = itertools.zip_longest(*queues)
+    return [prompt for turn in turns for prompt in turn if prompt is not None][:n]
