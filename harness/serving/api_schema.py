@@ -109,6 +109,11 @@ class Sampling(Strict):
         return self
 
     @property
+    def streams_usage(self) -> bool:
+        """Whether a stream ends with what was used."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -164,6 +169,11 @@ class ChatRequest(Sampling):
     def n_new_tokens(self) -> int | None:
         """The reply's length cap, where one is given."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def n_top(self) -> int | None:
+        """Likeliest tokens to report per step; None reports no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -86,50 +86,45 @@ class ResponsesRequest(Strict):
 
 
 class ResponseAnswer(Answer):
-    """The answer as a response object."""
+    """The answer as a response object, or as the events that OpenAI's own client knows."""
 
-    def asks(self, request: ResponsesRequest) -> ResponseAnswer:
-        """Told what was asked."""
-        self._request = request
-        return self
+    asked: ResponsesRequest
+    _n_events = 0
 
-    async def response(self) -> dict[str, Any]:
-        """Wait for the reply."""
-        while not self.is_done:
-            piece = await self._next()
-            self.replies[piece.draw].add(piece)
-        return self._object()
+    @classmethod
+    def whole(cls, answers: Sequence[ResponseAnswer]) -> dict[str, Any]:
+        """The only one's response object."""
+        (answer,) = answers
+        return answer._object()
 
-    async def stream(self, first: Piece, *, has_usage: bool) -> AsyncIterator[bytes]:
-        """The events that OpenAI's own client knows; usage comes with the last one."""
-        number = 0
+    def _event(self, kind: str, **more: Any) -> bytes:
+        data = {"type": kind, "sequence_number": self._n_events, **more}
+        self._n_events += 1
+        return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
-        def event(kind: str, **more: Any) -> bytes:
-            nonlocal number
-            data = {"type": kind, "sequence_number": number, **more}
-            number += 1
-            return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    def _text_event(self, kind: str, **more: Any) -> bytes:
+        return self._event(kind, output_index=0, item_id=self._item_id, content_index=0, **more)
 
-        at = {"output_index": 0, "item_id": self._item_id}
-        yield event("response.created", response=self._object())
-        yield event("response.in_progress", response=self._object())
-        yield event("response.output_item.added", output_index=0, item=self._item() | {"content": []})
-        yield event("response.content_part.added", **at, content_index=0, part=_part(""))
-        piece: Piece | None = first
-        try:
-            while piece is not None:
-                if text := self.replies[0].add(piece):
-                    yield event("response.output_text.delta", **at, content_index=0, delta=text, logprobs=[])
-                piece = None if self.is_done else await self._next()
-        except ApiError as err:  # the status is sent already
-            yield event("error", code=err.code, message=err.message, param=err.param)
-            return
+    def _opening(self) -> Iterable[bytes]:
+        yield self._event("response.created", response=self._object())
+        yield self._event("response.in_progress", response=self._object())
+        yield self._event("response.output_item.added", output_index=0, item=self._item() | {"content": []})
+        yield self._text_event("response.content_part.added", part=_part(""))
+
+    def _events(self, piece: Piece, text: str) -> Iterable[bytes]:
+        return [self._text_event("response.output_text.delta", delta=text, logprobs=[])] if text else []
+
+    def _broken(self, err: ApiError) -> bytes:
+        return self._event("error", code=err.code, message=err.message, param=err.param)
+
+    def _closing(self) -> Iterable[bytes]:
+        """Usage comes with the last one."""
         said = self.replies[0].text
-        yield event("response.output_text.done", **at, content_index=0, text=said, logprobs=[])
-        yield event("response.content_part.done", **at, content_index=0, part=_part(said))
-        yield event("response.output_item.done", output_index=0, item=self._item())
+        yield self._text_event("response.output_text.done", text=said, logprobs=[])
+        yield self._text_event("response.content_part.done", part=_part(said))
+        yield self._event("response.output_item.done", output_index=0, item=self._item())
         done = self._object()
-        yield event(f"response.{done['status']}", response=done)
+        yield self._event(f"response.{done['status']}", response=done)
 
     @property
     def _item_id(self) -> str:
@@ -147,13 +142,13 @@ class ResponseAnswer(Answer):
         }  # fmt: skip
 
     def _object(self) -> dict[str, Any]:
-        request, status = self._request, self._status
+        request, status, used = self.asked, self._status, self.used([self])
         usage = {
-            "input_tokens": self.usage.prompt_tokens,
+            "input_tokens": used.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": self.usage.completion_tokens,
+            "output_tokens": used.completion_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": self.usage.total_tokens,
+            "total_tokens": used.total_tokens,
         }
         return {
             "id": self.id,
@@ -165,7 +160,7 @@ class ResponseAnswer(Answer):
             "instructions": request.instructions,
             "max_output_tokens": request.max_output_tokens,
             "metadata": request.metadata or {},
-            "model": self.model,
+            "model": request.model,
             "output": [] if status == "in_progress" else [self._item()],
             "parallel_tool_calls": False,
             "previous_response_id": None,

@@ -192,7 +192,7 @@ def test_a_stopping_engine_finishes_what_it_accepted_and_refuses_the_rest(model:
             accepted = [asyncio.create_task(_tokens(engine.submit(_ask(model, f"p{i}")))) for i in range(3)]
             await asyncio.sleep(0)
             stopping = asyncio.create_task(asyncio.to_thread(engine.stop))
-            while not engine.load.is_stopping:
+            while engine.load.status != "stopping":
                 await asyncio.sleep(0.001)
             with pytest.raises(ApiError, match="stopping"):
                 engine.submit(_ask(model))
