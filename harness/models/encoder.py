@@ -15,10 +15,11 @@ import numpy as np
 
 from harness.errors import InputError, IntegrityError, UnavailableError
 from harness.models.bases import base_folder, resolve_base
-from harness.models.devices import resolve_device, without_bars
+from harness.models.devices import resolve_device
 from harness.models.embedded import EMBEDDED, wheel_files
 from harness.models.metering import Meter
 from harness.models.protocol import OnProgress
+from harness.models.quiet import without_bars
 from harness.stats.rows import Floats
 from harness.store.artifacts import digest_file
 from harness.types import BaseModel

@@ -15,6 +15,7 @@ from harness.models.batch import Batch, Job, Line, OnToken
 from harness.models.chat_templates import chat_format, render, reply_ids
 from harness.models.contracts import render_as_trained, require_template
 from harness.models.decoder import Decoder, Limits, limits_on
+from harness.models.detokenizing import read_reply, stop_test
 from harness.models.devices import (
     ADDS_MASKS,
     Attention,
@@ -22,7 +23,6 @@ from harness.models.devices import (
     free_mask,
     resolve_attention,
     resolve_device,
-    without_bars,
 )
 from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
@@ -41,9 +41,9 @@ from harness.models.protocol import (
     as_reply,
 )
 from harness.models.quantization import never_repacked, nf4_config
+from harness.models.quiet import without_bars
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
-from harness.models.stops import read_reply, stop_test
 from harness.seeding import derive
 from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Contract, Decoding, Quantization

@@ -19,8 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 from harness.errors import InputError
 from harness.models.chat_templates import reply_ids
 from harness.models.contracts import own_system, render_as_trained
+from harness.models.detokenizing import decode
 from harness.models.local import LocalModel
-from harness.models.stops import decode
 from harness.serving.api_schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
 from harness.serving.batching import Ask, Engine
 from harness.serving.completions import Completion, CompletionRequest, TextAnswer, prompt_tokens

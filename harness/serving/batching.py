@@ -19,10 +19,10 @@ from harness.composing import compose
 from harness.errors import InputError, ScreentestError
 from harness.models.batch import Job, Likelihood, Line
 from harness.models.decoder import Limits
+from harness.models.detokenizing import stop_test
 from harness.models.local import LocalModel
 from harness.models.memory import is_out_of_memory, release
 from harness.models.protocol import adapter_name
-from harness.models.stops import stop_test
 from harness.serving.error_answers import DO_NOT_RETRY, ApiError, internal, of_screentest, too_many
 from harness.types import Adapter, Decoding, FinishReason
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from harness.models.batch import Likelihood
+from harness.models.detokenizing import token_bytes
 from harness.serving.api_schema import MAX_REPLIES, MAX_TOP_LOGPROBS, Sampling, Usage
 from harness.serving.batching import Piece
-from harness.serving.detokenizing import token_bytes
 from harness.serving.error_answers import bad_request
 from harness.serving.reply_chunks import Answer, Ended, data_event
 

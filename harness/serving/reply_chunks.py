@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from harness.models.batch import Likelihood
+from harness.models.detokenizing import ReplyText, token_bytes
 from harness.models.local import LocalModel
 from harness.serving.api_schema import (
     ChatChunk,
@@ -25,7 +26,6 @@ from harness.serving.api_schema import (
     Usage,
 )
 from harness.serving.batching import Piece, Ticket
-from harness.serving.detokenizing import ReplyText, token_bytes
 from harness.serving.error_answers import ApiError, internal
 
 if TYPE_CHECKING:
