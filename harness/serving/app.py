@@ -27,7 +27,7 @@ from harness.serving.completions import Completion, CompletionRequest, TextAnswe
 from harness.serving.error_answers import ApiError, bad_request, internal, of_validation, unknown_model
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog
-from harness.serving.model_names import Served, Variants
+from harness.serving.model_names import Variants
 from harness.serving.openapi import CHAT, COMPLETIONS, KNOWN_ERRORS, RESPONSES, describe
 from harness.serving.reply_chunks import Answer, ChatAnswer
 from harness.serving.responses import ResponseAnswer, ResponsesRequest
@@ -128,6 +128,18 @@ class Service:
             is_streamed=bool(request.stream),
         )
 
+    def begin(self, kind: type[Answer], asks: Sequence[Ask], *, asked: Body, answer_id: str) -> list[Answer]:
+        """Queue every prompt of a request, or none; raises `ApiError`."""
+        answers: list[Answer] = []
+        try:
+            for ask in asks:
+                answers.append(kind(self.engine.submit(ask), self.model, answer_id=answer_id, asked=asked))
+        except ApiError:
+            for answer in answers:
+                self.engine.cancel(answer.ticket)
+            raise
+        return answers
+
     def _n_new_tokens(self, wanted: int | None, n_prompt: int) -> int:
         """How long a reply may be: what is wanted, within the server's cap and the room that the prompt leaves."""
         most, room = self.limits.max_tokens, self.model.n_positions
@@ -182,15 +194,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", **KNOWN_ERRORS)
     async def models(request: Request) -> ModelList:
         service.admit(request)
-        served = await asyncio.to_thread(service.variants.list)
-        return ModelList(data=[_card(service, one) for one in served])
+        return ModelList(data=await asyncio.to_thread(service.variants.list, as_trained=service.as_trained))
 
     @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
     async def model(request: Request, name: str) -> ModelCard:
         service.admit(request)
-        for one in await asyncio.to_thread(service.variants.list):
-            if one.name == name:
-                return _card(service, one)
+        for card in await asyncio.to_thread(service.variants.list, as_trained=service.as_trained):
+            if card.id == name:
+                return card
         raise unknown_model("the model must be one that GET /v1/models lists; it is not")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})
@@ -198,19 +209,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         load = service.engine.load
         response.status_code = 200 if load.status == "ok" else 503
         return Health(base=service.variants.base.source, **asdict(load))
-
-
-def _card(service: Service, served: Served) -> ModelCard:
-    root = service.variants.base.source
-    own = served.contract if service.as_trained else None
-    return ModelCard(
-        id=served.name,
-        created=served.created,
-        root=root,
-        digest=served.digest,
-        system=None if own is None else own.system,
-        as_trained=own is not None,
-    )
 
 
 async def _answered(service: Service, http: Request, body: type[Body], kind: type[Answer], *, prefix: str) -> Response:
@@ -227,16 +225,8 @@ async def _answered(service: Service, http: Request, body: type[Body], kind: typ
     prompts = await asyncio.to_thread(service.prompts, request, adapter)
     if service.log.with_text:
         record.note(**_said(service, request, prompts))
-    answers: list[Answer] = []
-    try:
-        for ids in prompts:
-            ticket = service.engine.submit(service.ask(request, ids, adapter))
-            name = f"{prefix}{record.request_id}"
-            answers.append(kind(ticket, service.model, answer_id=name, asked=asked))
-    except ApiError:
-        for answer in answers:
-            service.engine.cancel(answer.ticket)
-        raise
+    asks = [service.ask(request, ids, adapter) for ids in prompts]
+    answers = service.begin(kind, asks, asked=asked, answer_id=f"{prefix}{record.request_id}")
     return await _deliver(service, http, kind, answers, is_streamed=bool(asked.stream))
 
 

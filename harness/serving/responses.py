@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.serving.api_schema import ChatRequest, ChatTurn, Label, NoItems, StreamOptions, Strict, TextPart
+from harness.serving.api_schema import ChatRequest, ChatTurn, Conversing, Label, NoItems, Strict, TextPart
 from harness.serving.batching import Piece
 from harness.serving.error_answers import ApiError
 from harness.serving.reply_chunks import Answer
@@ -33,31 +33,17 @@ class InputItem(Strict):
     status: Label | None = None
 
 
-class ResponsesRequest(Strict):
+class ResponsesRequest(Conversing):
     """Body of `/v1/responses`."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Annotated[str, Field(min_length=1)] | Annotated[list[InputItem], Field(min_length=1, max_length=4096)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     text: dict[str, Any] | None = None
-    tools: NoItems | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     include: NoItems | None = None
-    parallel_tool_calls: bool | None = None
     truncation: Literal["disabled", "auto"] | None = None
     background: Literal[False] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
-    store: bool | None = None
-    metadata: dict[str, Any] | None = None
-    service_tier: Label | None = None
-    user: Label | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
 
     @field_validator("text")
     @classmethod

@@ -66,12 +66,12 @@ class World:
             identity=[FAKE_BASE.digest, *identity],
             cache=self.cache,
             on_recall=lambda known, asked: self.recalled.append((known, asked)),
-            commit_s=0.0,
         )
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("harness.models.cached._COMMIT_S", 0.0)
     return World(tmp_path)
 
 
