@@ -82,15 +82,6 @@ class Line:
 OnToken = Callable[[Line], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prefix:
-    n_tokens: int
-    cache: DynamicCache | None  # one row
-
-
-_NO_PREFIX = _Prefix(n_tokens=0, cache=None)
-
-
 class Batch:
     """The rows of one stream, and what the model remembers of them."""
 
@@ -116,7 +107,7 @@ class Batch:
         self.can_join = bank.is_plain  # whether caches can be put together, so that lines may enter while others run
         self._can_replay = can_replay
         self._on_token = on_token
-        self._prefixes: dict[str | None, _Prefix] = {}
+        self._prefixes: dict[str | None, DynamicCache | None] = {}  # of one row each
 
     @property
     def running(self) -> list[Line]:
@@ -229,19 +220,20 @@ class Batch:
         """
         import torch
 
-        prefix = self._prefixes.get(name, _NO_PREFIX)
+        prefix = self._prefixes.get(name)
+        n_prefix = 0 if prefix is None else prefix.get_seq_length()
         distinct = list(dict.fromkeys(line.ids for line in lines))
-        rests = [ids[prefix.n_tokens :] for ids in distinct]
+        rests = [ids[n_prefix:] for ids in distinct]
         width = max(map(len, rests))
         ids = torch.tensor([[self._pad_id] * (width - len(r)) + list(r) for r in rests], device=self._bank.device)
         own = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=self._bank.device)
-        mask = torch.cat([own.new_ones(len(rests), prefix.n_tokens), own], dim=1)
-        cache = shared_cache(self._bank.config, prefix.cache, len(rests))
+        mask = torch.cat([own.new_ones(len(rests), n_prefix), own], dim=1)
+        cache = shared_cache(self._bank.config, prefix, len(rests))
         output = self._bank.forward(
             [name] * len(rests),
             input_ids=ids,
             attention_mask=mask,
-            position_ids=(own.cumsum(dim=1) - 1).clamp(min=0) + prefix.n_tokens,
+            position_ids=(own.cumsum(dim=1) - 1).clamp(min=0) + n_prefix,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -293,18 +285,18 @@ class Batch:
                 line.finish = "length"
             self._on_token(line)
 
-    def _encode_prefix(self, name: str | None, jobs: Sequence[Job]) -> _Prefix:
+    def _encode_prefix(self, name: str | None, jobs: Sequence[Job]) -> DynamicCache | None:
         import torch
 
         prompts = {job.ids for job in jobs if job.adapter == name}
         n_shared = common_length(min(prompts), max(prompts))
         n_shared = min(n_shared, min(map(len, prompts)) - 1)
         if len(prompts) < 2 or n_shared < _WORTH_SHARING:
-            return _NO_PREFIX
+            return None
         cache = shared_cache(self._bank.config, None, 1)
         ids = torch.tensor([min(prompts)[:n_shared]], device=self._bank.device)
         self._bank.forward([name], input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return _Prefix(n_tokens=n_shared, cache=cache)
+        return cache
 
 
 def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:

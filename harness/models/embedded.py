@@ -53,16 +53,14 @@ def gguf_file() -> Path:
     return files[0]
 
 
-def embedded_folder(settings: Settings | None = None) -> Path:
+def embedded_folder() -> Path:
     """Folder with the embedded model as float32 safetensors; converts it on the first call.
 
     Two processes convert once: the second waits for the first. A folder appears under its name only when whole.
     """
     from filelock import FileLock
 
-    settings = settings or Settings.from_environment()
-    source = gguf_file()
-    models = settings.cache / "models"
+    source, models = gguf_file(), Settings.from_environment().cache / "models"
     folder = models / f"{source.stem.lower()}-{embedded_digest(source)[:12]}"
     if (folder / _RECORD).is_file():
         return folder

@@ -18,7 +18,6 @@ from harness.models.decoder import Decoder, Limits, limits_on
 from harness.models.detokenizing import read_reply, stop_test
 from harness.models.devices import (
     ADDS_MASKS,
-    Attention,
     Device,
     free_mask,
     resolve_attention,
@@ -45,7 +44,6 @@ from harness.models.quiet import without_bars
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
 from harness.seeding import derive
-from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Contract, Decoding, Quantization
 
 if TYPE_CHECKING:
@@ -96,8 +94,6 @@ class LocalModel:
         dtype: Dtype = "auto",
         device: Device = "auto",
         quantization: Quantization = "none",
-        attention: Attention = "auto",
-        settings: Settings | None = None,
     ) -> LocalModel:
         """Load a base: float32 on the CPU, bfloat16 on CUDA, FlashAttention where it is installed, else SDPA.
 
@@ -107,25 +103,23 @@ class LocalModel:
             quantization: `nf4` holds the weights in 4 bits with double quantisation (QLoRA, 2305.14314).
 
         Raises:
-            UnavailableError: the device, the attention or the weights are not there.
+            UnavailableError: the device or the weights are not there.
         """
         import torch
         from transformers import AutoModelForCausalLM
 
         where = resolve_device(device)
         kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where == "cuda" else torch.float32
-        options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention(attention, where)}
+        options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention("auto", where)}
         if quantization == "nf4":
             options["quantization_config"] = nf4_config(kind)
             options["device_map"] = {"": where}
-        folder = base_folder(base, settings=settings)
+        folder, safe = base_folder(base), {"trust_remote_code": False, "use_safetensors": True}
         with without_bars():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, **options
-            )
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, **safe, **options)
         if quantization == "none":
             model.to(where)
-        return cls(never_repacked(model.eval()), load_tokenizer(base, settings=settings), base=base)
+        return cls(never_repacked(model.eval()), load_tokenizer(base), base=base)
 
     @property
     def adapters(self) -> tuple[str, ...]:

@@ -239,7 +239,7 @@ class Engine:
                     break
             except ScreentestError as err:
                 self._pop()
-                self._close(ticket, of_screentest(err, param="model"))
+                self._close(ticket, of_screentest(err))
             else:
                 self._begin(self._pop())
         self._publish()

@@ -67,12 +67,12 @@ def internal(message: str) -> ApiError:
     return ApiError(500, message, code="internal_error")
 
 
-def of_screentest(err: ScreentestError, *, param: str | None = None) -> ApiError:
-    """Our own errors: what the caller gave is 400, an altered file is 503 (and stays so), the rest is 503."""
+def of_screentest(err: ScreentestError) -> ApiError:
+    """Our own errors about a variant: what the caller gave is 400, the rest is 503, of altered files for good."""
     if isinstance(err, InputError):
-        return bad_request(str(err), param=param)
+        return bad_request(str(err), param="model")
     code = "adapter_altered" if isinstance(err, IntegrityError) else "unavailable"
-    return ApiError(503, str(err), code=code, param=param, headers=DO_NOT_RETRY)
+    return ApiError(503, str(err), code=code, param="model", headers=DO_NOT_RETRY)
 
 
 def of_validation(err: ValidationError) -> ApiError:

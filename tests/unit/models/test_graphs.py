@@ -128,7 +128,7 @@ def test_what_cannot_be_captured_takes_plain_steps_and_is_not_tried_again(
         tries.append(run())
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(local.bank.graphs, "_capture", refuse)
+    monkeypatch.setattr(graphs, "captured", refuse)
     assert _ask(local) == _ask(local, can_replay=False)
     assert _ask(local)
     assert (len(tries), local.bank.graphs.is_unfit) == (1, True)
