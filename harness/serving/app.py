@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +28,7 @@ from harness.serving.completions import Completion, CompletionRequest, TextAnswe
 from harness.serving.error_answers import ApiError, bad_request, internal, of_validation, unknown_model
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog
-from harness.serving.model_names import Variants
+from harness.serving.model_names import Served, Variants
 from harness.serving.openapi import CHAT, COMPLETIONS, KNOWN_ERRORS, RESPONSES, describe
 from harness.serving.reply_chunks import Answer, ChatAnswer
 from harness.serving.responses import ResponseAnswer, ResponsesRequest
@@ -76,6 +77,12 @@ class Service:
         """Check key and rate; raises `ApiError`."""
         self.key.require(request.headers.get("authorization"))
         self.rate.take(request.client.host if request.client else "")
+
+    def card(self, served: Served) -> ModelCard:
+        """What clients are told of a variant."""
+        root, own = self.variants.base.source, served.contract if self.as_trained else None
+        told: Any = {"system": None if own is None else own.system, "as_trained": own is not None}
+        return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, **told)
 
     def prompts(
         self, request: ChatRequest | CompletionRequest, adapter: Adapter | None = None
@@ -194,14 +201,15 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", **KNOWN_ERRORS)
     async def models(request: Request) -> ModelList:
         service.admit(request)
-        return ModelList(data=await asyncio.to_thread(service.variants.list, as_trained=service.as_trained))
+        served = await asyncio.to_thread(service.variants.list)
+        return ModelList(data=[service.card(one) for one in served])
 
     @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
     async def model(request: Request, name: str) -> ModelCard:
         service.admit(request)
-        for card in await asyncio.to_thread(service.variants.list, as_trained=service.as_trained):
-            if card.id == name:
-                return card
+        for one in await asyncio.to_thread(service.variants.list):
+            if one.name == name:
+                return service.card(one)
         raise unknown_model("the model must be one that GET /v1/models lists; it is not")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})

@@ -5,16 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import InputError, ScreentestError
 from harness.registry import AdapterRecord, is_registry_name, records, resolve
-from harness.serving.api_schema import ModelCard
 from harness.serving.error_answers import bad_request, of_screentest, unknown_model
 from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Contract
 
 BASE = "base"
 _FRESH = 10.0  # seconds for which a name keeps what it was found to mean: an alias may be moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A name that may be asked."""
+
+    name: str
+    created: int  # seconds since 1970
+    digest: str  # of the adapter, or of the bare base
+    contract: Contract | None = None  # of an adapter, where it is on record
 
 
 class Variants:
@@ -60,29 +71,21 @@ class Variants:
             raise bad_request(mismatch, code="base_mismatch", param="model")
         return adapter
 
-    def list(self, *, as_trained: bool = True) -> list[ModelCard]:
-        """Every name that may be asked, remembered as long as what a name means and until another is published.
-
-        `as_trained`: whether an adapter that is on record is asked as it was in training.
-        """
+    def list(self) -> list[Served]:
+        """Every name that may be asked, remembered as long as what a name means and until another is published."""
         with self._lock:
             expires, published, found = self._records
             newest = self._last_published()
             if expires <= time.monotonic() or published != newest:
                 found = records(self._tracking)
                 self._records = (time.monotonic() + _FRESH, newest, found)
-        cards = [self._card(BASE, created=self._started, digest=self.base.digest, contract=None)]
+        served = [Served(name=BASE, created=self._started, digest=self.base.digest)]
         for record in found:
             if self._fits(record):
                 names = [f"{record.name}@{alias}" for alias in record.aliases] + [f"{record.name}/{record.version}"]
-                contract, created = record.contract if as_trained else None, record.created // 1000
-                cards += [self._card(name, created=created, digest=record.digest, contract=contract) for name in names]
-        return [card for card in cards if card.id in self._names] if self._names else cards
-
-    def _card(self, name: str, *, created: int, digest: str, contract: Contract | None) -> ModelCard:
-        system, is_known = None if contract is None else contract.system, contract is not None
-        root = self.base.source
-        return ModelCard(id=name, created=created, root=root, digest=digest, system=system, as_trained=is_known)
+                known: Any = {"created": record.created // 1000, "digest": record.digest, "contract": record.contract}
+                served += [Served(name=name, **known) for name in names]
+        return [one for one in served if one.name in self._names] if self._names else served
 
     def adapters(self) -> dict[str, Adapter]:
         """Every served name with its adapter, the base left out; digests checked.
@@ -90,7 +93,7 @@ class Variants:
         Raises:
             InputError: an adapter was made for a base of this name with other weights.
         """
-        found = {card.id: self._find(card.id) for card in self.list() if card.id != BASE}
+        found = {served.name: self._find(served.name) for served in self.list() if served.name != BASE}
         for name, adapter in found.items():
             if mismatch := self._mismatch(name, adapter):
                 raise InputError(mismatch)
