@@ -140,9 +140,8 @@ class LocalSpeakers:
         self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
     ) -> Generator[str]:
         """The next line, piece by piece."""
+        from harness.models.detokenizing import ReplyText, begins_thinking
         from harness.models.protocol import ReplyRequest
-        from harness.models.stops import begins_thinking
-        from harness.serving.detokenizing import ReplyText
 
         decoding = Decoding(max_new_tokens=n_tokens, seed=seed)
         text = ReplyText(self._model.tokenizer, decoding.stop)
