@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.stats.intervals import t_interval, t_p_value, t_quantile
-from harness.stats.outcomes import TestResult
+from harness.stats.intervals import t_interval, t_quantile
+from harness.stats.outcomes import TestResult, t_test
 from harness.stats.paired import contrast_of_differences, cr2_variance
 from harness.stats.proportions import share_estimate
 from harness.stats.rows import (
@@ -155,24 +155,21 @@ def crossed_mean(
     )
     if min(rows.n_labels, columns.n_labels) < 2:
         lone = f"one {names[0] if rows.n_labels == 1 else names[1]}: no interval can be given"
-        return _untested(replace(bare, notes=join_notes([lone, note])), None)
+        return t_test(replace(bare, notes=join_notes([lone, note])))
     parts = crossed_parts(array - mean, rows, columns)
     spread = spread_of(parts, level=level)
     if spread.se <= 1e-12 * float(np.abs(array).max()):
-        flat = replace(bare, low=mean, high=mean, se=0.0, df=spread.df)
-        return _untested(replace(flat, notes=(*bare.notes, "no variance between levels")), 1.0 if mean == 0 else None)
+        notes = (*bare.notes, "no variance between levels")
+        flat = t_test(replace(bare, low=mean, high=mean, se=0.0, df=spread.df, notes=notes))
+        return replace(flat, p_value=1.0 if mean == 0 else None)
     ends = t_interval(mean, spread.se, spread.df, level=level)
     notes = join_notes([*bare.notes, "" if parts.is_connected else UNCONNECTED])
     gamma = parts.columns_skewness * min(1.0, parts.columns / spread.se**2) ** 1.5  # of the mean, by what films add
     ends_of_tests = equivalence_ends(mean, spread.se, spread.df, gamma=gamma, n_clusters=columns.n_labels, level=level)
-    return TestResult(
-        estimate=replace(
-            bare, low=ends.low, high=ends.high, se=spread.se, df=spread.df, notes=notes, equivalence=ends_of_tests
-        ),
-        p_value=t_p_value(mean / spread.se, spread.df),
-        statistic=mean / spread.se,
-        note="; ".join(notes),
+    estimate = replace(
+        bare, low=ends.low, high=ends.high, se=spread.se, df=spread.df, notes=notes, equivalence=ends_of_tests
     )
+    return replace(t_test(estimate), note="; ".join(notes))
 
 
 def crossed_share(
@@ -283,7 +280,3 @@ def _cell_noise(w: Floats, total: Floats, share: Floats, by_column: Floats, effe
     reach = np.diag(inverse)[:, None] - 2 * turned + np.sum(share * turned, axis=0)
     left = 1 - w * (1 / by_column + reach)
     return float(np.sum(residual**2 / np.where(left > 1e-9, left, np.inf)))
-
-
-def _untested(estimate: Estimate, p_value: float | None) -> TestResult:
-    return TestResult(estimate=estimate, p_value=p_value, statistic=None, note="; ".join(estimate.notes))

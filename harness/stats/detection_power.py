@@ -11,7 +11,16 @@ import math
 from dataclasses import dataclass, replace
 
 from harness.errors import InputError
-from harness.stats.power import BISECTIONS, PairedDesign, PowerAnswer, check_power, paired_power, paired_sample_size
+from harness.stats.power import (
+    PairedDesign,
+    PowerAnswer,
+    check_power,
+    paired_power,
+    paired_sample_size,
+    smallest_effect,
+)
+
+ALWAYS_TOLD = 0.995
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +67,16 @@ def detection_sample_size(design: DetectionDesign, *, auc: float, power: float =
 def detection_detectable(design: DetectionDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
     """Smallest AUC that so many prompts show. Raises InputError: they are so few that nothing shows."""
     check_power(power)
-    low, high = 0.5, 0.995
-    if detection_power(design, auc=high, n_prompts=n_prompts).power < power:
+
+    def is_shown(auc: float) -> bool:
+        return detection_power(design, auc=auc, n_prompts=n_prompts).power >= power
+
+    if not is_shown(ALWAYS_TOLD):
         raise InputError(f"`n_prompts` must be enough to show replies that are always told, got {n_prompts}: take more")
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        reached = middle > 0.5 and detection_power(design, auc=middle, n_prompts=n_prompts).power >= power
-        low, high = (low, middle) if reached else (middle, high)
-    found = detection_power(design, auc=high, n_prompts=n_prompts)
+    auc = smallest_effect(is_shown, low=0.5, high=ALWAYS_TOLD)
+    found = detection_power(design, auc=auc, n_prompts=n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {found.n_clusters:,} clusters show replies told {high:.0%} of the time or more "
+        f"{n_prompts:,} prompts from {found.n_clusters:,} clusters show replies told {auc:.0%} of the time or more "
         f"with power {power:.0%}."
     )
     return replace(found, power=power, sentence=sentence)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import InputError
-from harness.stats.intervals import t_interval
-from harness.stats.outcomes import ONE_CLUSTER
+from harness.stats.outcomes import t_estimate
 from harness.stats.rows import Labels, check_level, check_same_length, check_values, code_labels, join_notes
 from harness.types import Estimate
 
@@ -38,27 +37,8 @@ def log_odds_ratio(first: ArrayLike, second: ArrayLike, *, clusters: Labels, lev
     value = float(np.log(shares[0] / (1 - shares[0])) - np.log(shares[1] / (1 - shares[1])))
     pulls = [(side - p) / (p * (1 - p)) / n for side, p in zip((one, two), shares, strict=True)]
     sums = np.bincount(coded.codes, weights=pulls[0] - pulls[1])
-    if n_clusters == 1:
-        return _estimate(value, None, None, n, 1, level, (ONE_CLUSTER,))
-    se = math.sqrt(n_clusters / (n_clusters - 1) * float(np.sum(sums**2)))
-    notes = join_notes([CORRECTED if is_bare else "", NO_SPREAD if se == 0 else ""])
-    return _estimate(value, se, n_clusters - 1.0, n, n_clusters, level, notes)
-
-
-def _estimate(
-    value: float, se: float | None, df: float | None, n: int, n_clusters: int, level: float, notes: tuple[str, ...]
-) -> Estimate:
-    ends = None if se is None or df is None else t_interval(value, se, df, level=level)
-    return Estimate(
-        value=value,
-        low=None if ends is None else ends.low,
-        high=None if ends is None else ends.high,
-        level=level,
-        n=n,
-        n_clusters=n_clusters,
-        n_missing=0,
-        method=METHOD,
-        df=df,
-        se=se,
-        notes=notes,
+    se = math.sqrt(n_clusters / (n_clusters - 1) * float(np.sum(sums**2))) if n_clusters > 1 else None
+    notes = [] if se is None else [CORRECTED if is_bare else "", NO_SPREAD if se == 0 else ""]
+    return t_estimate(
+        value, se, n_clusters - 1.0, n=n, n_clusters=n_clusters, level=level, method=METHOD, notes=join_notes(notes)
     )

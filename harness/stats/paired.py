@@ -14,22 +14,22 @@ n_g on its diagonal and −√(c_g c_h) n_g n_h / N off it. With one row a clust
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.stats.intervals import t_interval, t_p_value
-from harness.stats.outcomes import ONE_CLUSTER, TestResult
+from harness.stats.outcomes import TestResult, t_estimate, t_test
 from harness.stats.rows import (
     ClusterSums,
+    Floats,
     Labels,
     check_level,
     check_n_missing,
     check_same_length,
     check_values,
     code_labels,
-    join_notes,
     sum_clusters,
 )
 from harness.stats.skew import equivalence_ends, skewness
@@ -71,8 +71,8 @@ def paired_contrast(
     return contrast_of_differences(
         first - second,
         clusters=clusters,
-        level=check_level(level),
-        n_missing=check_n_missing(n_missing),
+        level=level,
+        n_missing=n_missing,
         scale=float(max(np.abs(first).max(), np.abs(second).max())),
     )
 
@@ -89,33 +89,41 @@ def contrast_of_differences(
     """`paired_contrast` for differences that were already taken; `scale` is the size of the numbers subtracted."""
     values = check_values("differences", differences)
     check_same_length(differences=values, clusters=clusters)
-    check_level(level)
-    check_n_missing(n_missing)
     sums = sum_clusters(values, code_labels("clusters", clusters))
     size = float(np.abs(values).max()) if scale is None else scale
-    if sums.n_clusters == 1:
-        return TestResult(
-            estimate=_estimate(sums, None, level, n_missing, method), p_value=None, statistic=None, note=ONE_CLUSTER
-        )
-    spread = cr2_variance(sums)
-    if is_constant(sums, scale=size):
-        return _without_variance(sums, level, n_missing, method, size)
-    statistic = sums.mean / spread.se
-    return TestResult(
-        estimate=_estimate(sums, spread, level, n_missing, method),
-        p_value=t_p_value(statistic, spread.df),
-        statistic=statistic,
+    about = partial(
+        t_estimate,
+        sums.mean,
+        n=sums.n,
+        n_clusters=sums.n_clusters,
+        level=check_level(level),
+        method=method,
+        n_missing=check_n_missing(n_missing),
     )
+    if sums.n_clusters == 1:
+        return t_test(about(None, None))
+    if is_constant(sums, scale=size):
+        flat = about(0.0, sums.n_clusters - 1.0, notes=("no variance between clusters",))
+        return _without_variance(flat, is_zero=abs(sums.mean) <= 1e-12 * size)
+    spread, gamma = cr2_variance(sums), skewness(sums.residual_sums)
+    ends = equivalence_ends(sums.mean, spread.se, spread.df, gamma=gamma, n_clusters=sums.n_clusters, level=level)
+    return t_test(replace(about(spread.se, spread.df), equivalence=ends))
 
 
 def cr2_variance(sums: ClusterSums) -> ClusterVariance:
     """CR2 variance of a clustered mean and its Satterthwaite degrees of freedom; needs two clusters."""
-    n, sizes = sums.sizes.sum(), sums.sizes
-    inflation = 1 / (1 - sizes / n)
-    variance = float(np.sum(inflation * sums.residual_sums**2) / n**2)
-    cross = np.sum(inflation * sizes**2) ** 2 - np.sum(inflation**2 * sizes**4)
-    df = float(n**2 / (np.sum(sizes**2) + cross / n**2))
-    return ClusterVariance(variance=variance, df=df)
+    variance, df = cr2(sums.residual_sums, sums.sizes)
+    return ClusterVariance(variance=float(variance), df=float(df))
+
+
+def cr2(residual_sums: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """Variances and degrees of freedom [...] from residual sums and sizes [..., clusters]; formulas: top of module."""
+    n = sizes.sum(axis=-1, keepdims=True)
+    c = 1 / (1 - sizes / n)
+    squared = n[..., 0] ** 2
+    variance = np.sum(c * residual_sums**2, axis=-1) / squared
+    cross = np.sum(c * sizes**2, axis=-1) ** 2 - np.sum(c**2 * sizes**4, axis=-1)
+    return variance, squared / (np.sum(sizes**2, axis=-1) + cross / squared)
 
 
 def is_constant(sums: ClusterSums, *, scale: float) -> bool:
@@ -123,37 +131,10 @@ def is_constant(sums: ClusterSums, *, scale: float) -> bool:
     return bool(np.all(np.abs(sums.residual_sums) <= 1e-12 * scale * sums.sizes))
 
 
-def _without_variance(sums: ClusterSums, level: float, n_missing: int, method: str, scale: float) -> TestResult:
-    flat = ClusterVariance(variance=0.0, df=float(sums.n_clusters - 1))
-    estimate = _estimate(sums, flat, level, n_missing, method)
-    if abs(sums.mean) <= 1e-12 * scale:
+def _without_variance(estimate: Estimate, *, is_zero: bool) -> TestResult:
+    if is_zero:
         return TestResult(
             estimate=estimate, p_value=1.0, statistic=0.0, note="the arms do not differ in any cluster: zero variance"
         )
     note = "every cluster shows the same difference: degenerate interval, sign-flip p value"
-    return TestResult(estimate=estimate, p_value=2.0 ** (1 - sums.n_clusters), statistic=None, note=note)
-
-
-def _estimate(sums: ClusterSums, spread: ClusterVariance | None, level: float, n_missing: int, method: str) -> Estimate:
-    ends = None if spread is None else t_interval(sums.mean, spread.se, spread.df, level=level)
-    is_flat = spread is not None and spread.variance == 0
-    equivalence = None
-    if spread is not None and not is_flat:
-        gamma = skewness(sums.residual_sums)
-        equivalence = equivalence_ends(
-            sums.mean, spread.se, spread.df, gamma=gamma, n_clusters=sums.n_clusters, level=level
-        )
-    return Estimate(
-        value=sums.mean,
-        low=None if ends is None else ends.low,
-        high=None if ends is None else ends.high,
-        level=level,
-        n=sums.n,
-        n_clusters=sums.n_clusters,
-        n_missing=n_missing,
-        method=method,
-        df=None if spread is None else spread.df,
-        se=None if spread is None else spread.se,
-        notes=join_notes([ONE_CLUSTER if spread is None else "", "no variance between clusters" if is_flat else ""]),
-        equivalence=equivalence,
-    )
+    return TestResult(estimate=estimate, p_value=2.0 ** (1 - estimate.n_clusters), statistic=None, note=note)

@@ -14,6 +14,7 @@ votes, multiplied by 1 + (m − 1) ICC for m votes a rater. From pilot data with
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy import special
@@ -88,40 +89,30 @@ def paired_sample_size(design: PairedDesign, *, effect: float, power: float = 0.
     """Smallest number of prompts that shows a true difference of `effect` with `power`."""
     check_positive("effect", effect)
     check_power(power)
-    low, high = 2, 4
-    while _power(design, effect, high) < power:
-        low, high = high, high * 2
-        if high > MAX_PROMPTS:
-            raise InputError(f"`effect` of {effect:g} would take over {MAX_PROMPTS:,} prompts: ask for a larger one")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power(design, effect, middle) >= power else (middle, high)
-    clusters = _clusters(design, high)
+    n = smallest_count(lambda n: _power(design, effect, n) >= power, above=2, limit=MAX_PROMPTS)
+    if n is None:
+        raise InputError(f"`effect` of {effect:g} would take over {MAX_PROMPTS:,} prompts: ask for a larger one")
+    clusters = _clusters(design, n)
     sentence = (
-        f"To show a true difference of {effect:g} with power {power:.0%}, judge {high:,} prompts from {clusters:,} "
+        f"To show a true difference of {effect:g} with power {power:.0%}, judge {n:,} prompts from {clusters:,} "
         "clusters."
     )
-    return PowerAnswer(
-        n=high, n_clusters=clusters, effect=effect, power=_power(design, effect, high), sentence=sentence
-    )
+    return PowerAnswer(n=n, n_clusters=clusters, effect=effect, power=_power(design, effect, n), sentence=sentence)
 
 
 def paired_detectable(design: PairedDesign, *, n_prompts: int, power: float = 0.8) -> PowerAnswer:
     """Smallest true difference that `n_prompts` prompts show with `power`."""
     check_count("n_prompts", n_prompts, minimum=2)
     check_power(power)
-    low, high = 0.0, math.sqrt(design.variance_per_prompt)
-    while _power(design, high, n_prompts) < power:
-        high *= 2
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _power(design, middle, n_prompts) >= power else (middle, high)
+    effect = smallest_effect(
+        lambda effect: _power(design, effect, n_prompts) >= power, high=math.sqrt(design.variance_per_prompt)
+    )
     clusters = _clusters(design, n_prompts)
     sentence = (
-        f"{n_prompts:,} prompts from {clusters:,} clusters show a true difference of {high:.3g} or more "
+        f"{n_prompts:,} prompts from {clusters:,} clusters show a true difference of {effect:.3g} or more "
         f"with power {power:.0%}."
     )
-    return PowerAnswer(n=n_prompts, n_clusters=clusters, effect=high, power=power, sentence=sentence)
+    return PowerAnswer(n=n_prompts, n_clusters=clusters, effect=effect, power=power, sentence=sentence)
 
 
 def votes_sample_size(
@@ -194,19 +185,45 @@ def votes_detectable(
             n_tests=n_tests,
         ).power
 
-    low, high = 0.5, 1 - 1e-9
-    if reached(high) < power:
+    all_won = 1 - 1e-9
+    if reached(all_won) < power:
         raise InputError(
             f"`n_votes` must be enough to show that all decisive votes are won, got {n_votes}: collect more"
         )
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if middle > low and reached(middle) >= power else (middle, high)
+    share = smallest_effect(lambda share: reached(share) >= power, low=0.5, high=all_won)
     sentence = (
-        f"{n_votes:,} votes show a true win share of {high:.1%} or more (or of {1 - high:.1%} or less) with power "
+        f"{n_votes:,} votes show a true win share of {share:.1%} or more (or of {1 - share:.1%} or less) with power "
         f"{power:.0%}."
     )
-    return PowerAnswer(n=n_votes, n_clusters=None, effect=high, power=power, sentence=sentence)
+    return PowerAnswer(n=n_votes, n_clusters=None, effect=share, power=power, sentence=sentence)
+
+
+def smallest_count(is_enough: Callable[[int], bool], *, above: int, limit: int) -> int | None:
+    """The smallest number over `above` that is enough, by doubling and halving; None: `limit` is not.
+
+    Enough must stay enough when more is added.
+    """
+    low, high = above, min(max(1, 2 * above), limit)
+    while not is_enough(high):
+        if high == limit:
+            return None
+        low, high = high, min(2 * high, limit)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def smallest_effect(
+    is_shown: Callable[[float], bool], *, high: float, low: float = 0.0, bisections: int = BISECTIONS
+) -> float:
+    """The smallest effect over `low` that is shown, by doubling `high` and halving the distance."""
+    while not is_shown(high):
+        high *= 2
+    for _ in range(bisections):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_shown(middle) else (middle, high)
+    return high
 
 
 def _power(design: PairedDesign, effect: float, n_prompts: int) -> float:
