@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.stats.intervals import t_interval, t_quantile
+from harness.stats.intervals import equivalence_ends, skewness, t_interval, t_quantile, widening
 from harness.stats.outcomes import TestResult, t_test
 from harness.stats.paired import contrast_of_differences, cr2_variance
 from harness.stats.proportions import share_estimate
@@ -38,7 +38,6 @@ from harness.stats.rows import (
     code_labels,
     join_notes,
 )
-from harness.stats.skew import equivalence_ends, skewness, widening
 from harness.types import Estimate
 
 SKEW_OF_ROWS = 0.8

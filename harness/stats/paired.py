@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from harness.stats.intervals import equivalence_ends, skewness
 from harness.stats.outcomes import TestResult, t_estimate, t_test
 from harness.stats.rows import (
     ClusterSums,
@@ -32,7 +33,6 @@ from harness.stats.rows import (
     code_labels,
     sum_clusters,
 )
-from harness.stats.skew import equivalence_ends, skewness
 from harness.types import Estimate
 
 METHOD = "paired difference, CR2 + Satterthwaite by cluster"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.stats import contrast_of_differences, verdict, within_range
-from harness.stats.skew import equivalence_ends, skewness
+from harness.stats.intervals import equivalence_ends, skewness
 from harness.stats.verdicts import equivalence_interval
 
 
