@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.outcomes import fisher_estimate
+from harness.stats.outcomes import bootstrap_se, fisher_estimate
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
 from harness.stats.rows import (
@@ -158,7 +158,6 @@ def _weighted_correlation(sides: list[_Side], weights: Floats) -> Floats:
 
 
 def _bootstrap_se(sides: list[_Side], coded: Coded, *, rng: np.random.Generator, n_resamples: int) -> float | None:
-    """Standard deviation over resamples; None when most of them have no spread."""
     rows = max(1, 1_000_000 // len(coded.codes))
     draws: list[Floats] = []
     for counts in cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng):
@@ -166,6 +165,4 @@ def _bootstrap_se(sides: list[_Side], coded: Coded, *, rng: np.random.Generator,
             _weighted_correlation(sides, counts[start : start + rows][:, coded.codes])
             for start in range(0, len(counts), rows)
         )
-    values = np.concatenate(draws)
-    usable = values[np.isfinite(values)]
-    return float(usable.std(ddof=1)) if len(usable) > n_resamples / 2 else None
+    return bootstrap_se(draws)

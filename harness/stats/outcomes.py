@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from harness.stats.intervals import fisher_interval, t_interval, t_p_value
+from harness.stats.rows import Floats
 from harness.types import Estimate
 
 ONE_CLUSTER = "one cluster: no interval can be given"
@@ -42,6 +46,13 @@ def t_estimate(
         return replace(bare, notes=(ONE_CLUSTER, *notes))
     ends = t_interval(value, se, df, level=level)
     return replace(bare, low=ends.low, high=ends.high, df=df, se=se, notes=notes)
+
+
+def bootstrap_se(drawn: Sequence[Floats]) -> float | None:
+    """Standard deviation of a statistic over blocks of resamples; None when most of them leave it undefined (NaN)."""
+    values = np.concatenate(drawn)
+    usable = values[np.isfinite(values)]
+    return float(usable.std(ddof=1)) if len(usable) > len(values) / 2 else None
 
 
 def fisher_estimate(

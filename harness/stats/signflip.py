@@ -16,16 +16,7 @@ from numpy.typing import ArrayLike
 from harness.errors import InputError
 from harness.stats.outcomes import TestResult
 from harness.stats.paired import paired_contrast
-from harness.stats.rows import (
-    Floats,
-    Labels,
-    check_count,
-    check_level,
-    check_same_length,
-    check_values,
-    code_labels,
-    sum_clusters,
-)
+from harness.stats.rows import Floats, Labels, check_count, check_level, check_values, code_labels, sum_clusters
 
 MAX_EXACT_CLUSTERS = 16  # 65,536 sign patterns; above that they are drawn at random
 TESTS_EXCHANGEABILITY = "tests exchangeability of the arms within clusters, not a mean under skew"
@@ -57,7 +48,6 @@ def sign_flip(
         note = f"{n_clusters} clusters cannot reach p ≤ {(1 - level) / family_size:.2g} by sign-flipping: CR2-t p value"
         return replace(base, note="; ".join(filter(None, [base.note, note])))
     differences = check_values("treatment", treatment) - check_values("control", control)
-    check_same_length(differences=differences, clusters=clusters)
     sums = sum_clusters(differences, code_labels("clusters", clusters)).sums
     p_value = _exact_p_value(sums) if len(sums) <= MAX_EXACT_CLUSTERS else _drawn_p_value(sums, rng, n_flips)
     return replace(base, p_value=p_value, note=TESTS_EXCHANGEABILITY)

@@ -98,12 +98,11 @@ def jonckheere(
         raise InputError("`runs` must name each training run once, got repeats: average a run's rows first")
     rank_of = _order(order)
     level_of = np.array([_rank(rank_of, arm) for arm in arms])
-    pairs = np.sign(level_of[:, None] - level_of[None, :])
     signs = np.sign(array[:, None] - array[None, :])
-    n_pairs = np.count_nonzero(pairs) / 2
+    n_pairs = np.count_nonzero(level_of[:, None] - level_of[None, :]) / 2
     if n_pairs == 0:
         raise InputError("`arms` must hold at least 2 of `order`, got one: a trend needs levels")
-    score = float(np.sum(pairs * signs)) / 2
+    score = _score(level_of, signs)
     permuted = np.array([_score(level_of[rng.permutation(len(array))], signs) for _ in range(n_permutations)])
     p_value = (1 + np.count_nonzero(np.abs(permuted) >= abs(score) - 1e-9)) / (1 + n_permutations)
     estimate = Estimate(
