@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.reporting.figures.svg import Canvas
+from harness.reporting.figures.svg import Canvas, Layout
 from harness.reporting.numbers import MINUS
 from harness.types import Estimate
 
@@ -17,6 +17,14 @@ class Lane:
 
     top: float
     bottom: float
+
+
+def lanes_of(layout: Layout, n_rows: int, *, top: float, inset: tuple[float, float]) -> tuple[Lane, ...]:
+    """One lane over all rows; on a phone one a row, `inset` from its top so that words stand above it."""
+    if not layout.is_narrow:
+        return (Lane(top=top, bottom=top + layout.row * n_rows),)
+    tops = (top + layout.row * place for place in range(n_rows))
+    return tuple(Lane(top=t + inset[0], bottom=t + inset[1]) for t in tops)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
