@@ -54,6 +54,14 @@ class Index:
         contrast = self.contrasts.get(finding.contrast or "")
         return contrast.arms if contrast else None
 
+    def between(self, finding: Finding) -> str:
+        """What is compared: "sft − base", or the name of a contrast that is not listed."""
+        return " − ".join(self.arms(finding) or (finding.contrast or "",))
+
+    def label(self, measure: str) -> str:
+        """What a measure is called; its name where nothing was found of it."""
+        return self.measures[measure].label if measure in self.measures else measure
+
     def judge(self, finding: Finding) -> str:
         """The name of the judge under a finding, or the start of its id; empty without a judge."""
         if finding.judge_id is None:

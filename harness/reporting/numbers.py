@@ -8,6 +8,7 @@ an interval that excludes zero looks like one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -136,6 +137,16 @@ def write_count(n: int, noun: str) -> str:
     is_vowel_y = noun.endswith("y") and noun[-2:-1] in tuple("aeiou")
     plural = f"{noun[:-1]}ies" if noun.endswith("y") and not is_vowel_y else f"{noun}s"
     return f"{n:,} {plural}"
+
+
+def write_list(parts: Sequence[str]) -> str:
+    """What is told one after another: "base", "base and sft", "base, sft and dpo"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def write_status(status: str) -> str:
+    """A status or a verdict in words: "Not qualified"."""
+    return status.replace("_", " ").capitalize()
 
 
 def write_p(verdict: Verdict) -> str:

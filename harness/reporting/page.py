@@ -40,8 +40,15 @@ from harness.reporting.tables import (
     variant_numbers_table,
     variants_table,
 )
-from harness.reporting.tails import tail_sentences
-from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
+from harness.reporting.wording import (
+    Statement,
+    absent,
+    declaration_note,
+    seeds_note,
+    statement,
+    summary,
+    tail_sentences,
+)
 from harness.store.artifacts import to_json
 from harness.types import Qualification
 
@@ -129,7 +136,7 @@ def _examples(found: Index) -> Section:
 
 
 def _verdicts(found: Index, statements: tuple[Statement, ...]) -> Section:
-    declared = tuple(s for s in statements if s.named.finding.verdict and s.named.finding.verdict.in_family)
+    declared = tuple(s for s in statements if s.is_declared)
     told = declared or statements[:1]
     parts: tuple[Part, ...] = (Claims(statements=told),) if told else ()
     notes = [*words(declaration_note(found), tone="quiet"), *words(seeds_note(found), tone="quiet")]
@@ -266,10 +273,10 @@ def _config(found: Index) -> Section:
 
 
 def _forests(found: Index, statements: tuple[Statement, ...]) -> tuple[Figure, ...]:
-    tested = [s for s in statements if s.named.finding.estimate.n]
+    tested = [s for s in statements if s.finding.estimate.n]
     return tuple(
         forest_plot(found, found.measures[name], tuple(members), id=f"forest-{place}")
-        for place, (name, members) in enumerate(groupby(tested, key=lambda s: s.named.finding.name))
+        for place, (name, members) in enumerate(groupby(tested, key=lambda s: s.finding.name))
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.reporting.numbers import Written, write_count, write_estimate, write_level
+from harness.reporting.numbers import Written, write_count, write_estimate, write_level, write_list
 from harness.stats import RaterClaims
 from harness.studies.results import PairResult, StudyResults
 from harness.studies.studies import LEFT_OUT, SILENT
@@ -33,7 +33,7 @@ def preferred(pair: PairResult) -> str:
     ]
     return (
         f"Most raters preferred {pair.variant} on {counts.n('variant')} of {write_count(share.n, 'prompt')} ({of}), "
-        f"{_listed(others)}."
+        f"{write_list(others)}."
     )
 
 
@@ -147,7 +147,3 @@ def figure_rows(pair: PairResult) -> list[tuple[str, Written, str]]:
             ("Both bad, of votes", pair.win.both_bad, Grain.RATING),
         ]
     return [(what, write_estimate(e, unit="share", grain=grain), write_level(e)) for what, e, grain in shown if e]
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -7,8 +7,7 @@ from functools import partial
 
 from harness.reporting.figures.axis import Axis, Lane
 from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
-from harness.reporting.numbers import write_estimate
-from harness.reporting.tables import STATUS_WORDS
+from harness.reporting.numbers import write_estimate, write_status
 from harness.types import ControlResult, Qualification
 
 QUALIFYING_AUC = 0.60  # the lower bound must lie above it on every family
@@ -23,7 +22,7 @@ def controls_plot(qualifications: tuple[Qualification, ...], *, id: str, cluster
     """Draw every control family of one judge; an adversarial control below the line disqualifies too."""
     said = [
         f"{q.criterion}, {c.label}: "
-        f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {STATUS_WORDS[c.status].lower()}."
+        f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {write_status(c.status).lower()}."
         for q in qualifications
         for c in q.families
     ]
@@ -52,7 +51,7 @@ def _draw(qualifications: tuple[Qualification, ...], layout: Layout) -> Canvas:
     canvas.text(axis.at(QUALIFYING_AUC), top - 7, f"qualifies above {QUALIFYING_AUC:.2f}", kind="t2", anchor="middle")
     y = top
     for qualification in qualifications:
-        words = f"{qualification.criterion}: {STATUS_WORDS[qualification.status].lower()}"
+        words = f"{qualification.criterion}: {write_status(qualification.status).lower()}"
         canvas.text(0, y + 22, fit(words, layout.end if layout.is_narrow else layout.start - 12), kind="t strong")
         y += heading
         for control in qualification.families:
@@ -79,7 +78,7 @@ def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: Layout, top
     kind = "" if control.kind == "discrimination" else f" ({control.kind})"
     number = write_estimate(control.auc, unit="")
     y = top + (50 if layout.is_narrow else layout.row / 2)
-    status = STATUS_WORDS[control.status]
+    status = write_status(control.status)
     verdict = _MARKS[control.status]
     if layout.is_narrow:
         canvas.text(0, top + 14, fit(name + kind, 235), kind="t")

@@ -10,7 +10,7 @@ from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
 from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
 from harness.reporting.tables import measure_note
-from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.reporting.wording import Statement
 
 _AXIS = 46  # height of ticks and directions
 
@@ -64,12 +64,11 @@ def _draw(index: Index, measure: Measure, statements: tuple[Statement, ...], lay
 
 
 def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: Layout, scale: float, top: float) -> None:
-    estimate = said.named.finding.estimate
-    arms = index.arms(said.named.finding)
-    judge = f", {index.judge(said.named.finding)}" if said.named.finding.judge_id else ""
-    name = f"{arms[0]} − {arms[1]}{judge}" if arms else f"{said.named.finding.contrast}{judge}"
+    estimate = said.finding.estimate
+    judge = f", {index.judge(said.finding)}" if said.finding.judge_id else ""
+    name = f"{index.between(said.finding)}{judge}"
     y = top + (52 if layout.is_narrow else layout.row / 2)
-    verdict = VERDICT_WORDS[said.label]
+    verdict = said.label.capitalize()
     if layout.is_narrow:
         canvas.text(0, top + 13, fit(name, 230), kind="t strong")
         canvas.text(layout.width, top + 13, verdict, kind=f"t verdict-{said.label}", anchor="end")
@@ -92,5 +91,5 @@ def _directions(canvas: Canvas, measure: Measure, layout: Layout, y: float) -> N
 
 
 def _ends(statements: tuple[Statement, ...], scale: float) -> list[float]:
-    estimates = [s.named.finding.estimate for s in statements]
+    estimates = [s.finding.estimate for s in statements]
     return [x * scale for e in estimates for x in (e.low, e.value, e.high) if x is not None]

@@ -13,7 +13,7 @@ from harness.reporting.figures.forest import mark
 from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
 from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
-from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.reporting.wording import Statement
 from harness.types import Estimate
 
 TICKS = (-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -55,7 +55,7 @@ def overview(found: Index, statements: Sequence[Statement]) -> Figure | None:
 
 def _together(shown: Sequence[Statement]) -> str:
     """Why a line that stays on one side of 0 is called inconclusive; empty where none is."""
-    ends = [_ends(s.named.finding.estimate) for s in shown if s.label == "inconclusive"]
+    ends = [_ends(s.finding.estimate) for s in shown if s.label == "inconclusive"]
     if not any(low > 0 or high < 0 for low, _, high in ends):
         return ""
     return (
@@ -65,10 +65,8 @@ def _together(shown: Sequence[Statement]) -> str:
 
 
 def _is_drawn(found: Index, said: Statement) -> bool:
-    finding = said.named.finding
-    measure = found.measures[finding.name]
-    is_declared = finding.verdict is not None and finding.verdict.in_family
-    return bool(is_declared and measure.band and measure.better and math.isfinite(finding.estimate.value))
+    measure = found.measures[said.finding.name]
+    return bool(said.is_declared and measure.band and measure.better and math.isfinite(said.finding.estimate.value))
 
 
 def _draw(found: Index, shown: Sequence[Statement], n_seeds: int, layout: Layout) -> Canvas:
@@ -97,17 +95,15 @@ def _draw(found: Index, shown: Sequence[Statement], n_seeds: int, layout: Layout
 
 
 def _row(canvas: Canvas, found: Index, said: Statement, axis: Axis, layout: Layout, top: float) -> None:
-    finding, measure = said.named.finding, found.measures[said.named.finding.name]
-    arms = found.arms(finding)
-    name = f"{arms[0]} − {arms[1]}" if arms else (finding.contrast or "")
-    text = f"{name}, {measure.label[:1].lower()}{measure.label[1:]}"
+    finding, measure = said.finding, found.measures[said.finding.name]
+    text = f"{found.between(finding)}, {measure.label[:1].lower()}{measure.label[1:]}"
     loud = strength(finding.estimate, measure.band)
     kind = "slight" if loud == "slight" and said.label in ("better", "worse") else said.label
     y, base, room = top + layout.row / 2, top + layout.row / 2 + 4.5, layout.start - 18
     if layout.is_narrow:
         y, base, room = top + 30, top + 13, 250
     canvas.text(0, base, fit(text, room), kind="t")
-    canvas.text(layout.width, base, VERDICT_WORDS[said.label], kind=f"t verdict-{kind}", anchor="end")
+    canvas.text(layout.width, base, said.label.capitalize(), kind=f"t verdict-{kind}", anchor="end")
     low, value, high = (_scaled(x, measure) for x in _ends(finding.estimate))
     if math.isfinite(low) and math.isfinite(high):
         canvas.line(axis.at(math.asinh(low)), y, axis.at(math.asinh(high)), y, kind=f"whisker w-{kind}")
@@ -123,7 +119,7 @@ def _row(canvas: Canvas, found: Index, said: Statement, axis: Axis, layout: Layo
 
 def _seeds(found: Index, said: Statement) -> list[Estimate]:
     """A contrast in each training seed by itself; none where it is not crossed with seeds."""
-    finding, record = said.named.finding, found.record.ablation
+    finding, record = said.finding, found.record.ablation
     key = (finding.name, finding.contrast, finding.judge_id)
     by_seed = () if record is None else record.by_seed
     return [each.estimate for each in by_seed if (each.measure, each.contrast, each.judge_id) == key]
@@ -140,7 +136,7 @@ def _scaled(value: float, measure: Measure) -> float:
 
 
 def _span(found: Index, said: Statement) -> list[float]:
-    measure = found.measures[said.named.finding.name]
+    measure = found.measures[said.finding.name]
     of_seeds = [e for seed in _seeds(found, said) for e in _ends(seed)]
-    ends = (_scaled(end, measure) for end in [*_ends(said.named.finding.estimate), *of_seeds])
+    ends = (_scaled(end, measure) for end in [*_ends(said.finding.estimate), *of_seeds])
     return [x for x in ends if math.isfinite(x)]
