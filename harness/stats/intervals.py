@@ -96,9 +96,8 @@ def equivalence_ends(
     """
     t = t_quantile(level, df)
     skew = min(LARGEST, max(-LARGEST, gamma * (1 + UNSEEN / n_clusters)))
-    plain = Interval(low=value - t * se, high=value + t * se)
     low, high = value - se * _untransformed(t, skew), value - se * _untransformed(-t, skew)
-    return min(plain.low, low), max(plain.high, high)
+    return min(value - t * se, low), max(value + t * se, high)
 
 
 def _untransformed(quantile: float, skew: float) -> float:
