@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import rng
 
 from harness import stats
 from harness.errors import InputError
 from harness.types import Estimate
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
 
 N = 180
 FILMS = [i // 3 for i in range(N)]  # 60 films: enough for every method

@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from certain import sure
+from certain import rng, sure
 from scipy.stats import permutation_test
 
 from harness.errors import InputError
 from harness.stats import is_reachable, paired_contrast, require_reachable, sign_flip
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
 
 
 def test_by_hand() -> None:

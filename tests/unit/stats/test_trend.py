@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from certain import holds
+from certain import holds, rng
 from scipy import stats
 
 from harness.errors import InputError
@@ -12,10 +12,6 @@ from harness.stats import jonckheere, page_trend, seed_components
 RATINGS = np.array(
     [[3, 4, 3], [2, 2, 4], [3, 3, 5], [1, 3, 2], [2, 3, 2], [2, 4, 5], [1, 2, 4], [3, 4, 4], [2, 4, 5], [1, 3, 4]]
 )
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
 
 
 def long(table: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
