@@ -18,6 +18,7 @@ from harness.stats.rows import (
     Codes,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
@@ -161,8 +162,7 @@ def bland_altman(
 
     Limits: bias ± 1.96 sd, normal differences; their intervals by the delta method with CR2 errors by cluster.
     """
-    a, b = check_values("first", first, minimum=3), check_values("second", second, minimum=3)
-    check_same_length(first=a, second=b, clusters=clusters)
+    a, b = check_columns(first=first, second=second, clusters=clusters, minimum=3)
     check_level(level)
     differences = a - b
     spread = float(differences.std(ddof=1))

@@ -13,11 +13,10 @@ from harness.stats.rows import (
     Coded,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     cluster_counts,
     code_labels,
 )
@@ -73,8 +72,7 @@ def kendall_within(
     """
     from scipy.stats import kendalltau
 
-    first, second = check_values("x", x, minimum=3), check_values("y", y, minimum=3)
-    check_same_length(x=first, y=second, clusters=clusters)
+    first, second = check_columns(x=x, y=y, clusters=clusters, minimum=3)
     check_level(level)
     codes = code_labels("clusters", clusters).codes
     taus = [float(kendalltau(first[codes == c], second[codes == c]).statistic) for c in np.unique(codes)
@@ -99,8 +97,7 @@ def _correlation(
     n_missing: int,
     n_resamples: int,
 ) -> Estimate:
-    first, second = check_values("x", x, minimum=3), check_values("y", y, minimum=3)
-    check_same_length(x=first, y=second, clusters=clusters)
+    first, second = check_columns(x=x, y=y, clusters=clusters, minimum=3)
     check_level(level)
     check_count("n_resamples", n_resamples, minimum=100)
     for name, values in (("x", first), ("y", second)):

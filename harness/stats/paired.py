@@ -26,10 +26,9 @@ from harness.stats.rows import (
     ClusterSums,
     Floats,
     Labels,
+    check_columns,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     code_labels,
     sum_clusters,
 )
@@ -66,8 +65,7 @@ def paired_contrast(
     difference there is no variance to test against: the interval is degenerate and, unless the difference is 0, the
     p value is the sign-flip one, 2 / 2^clusters. Raises InputError on NaN, unequal lengths or no rows.
     """
-    first, second = check_values("treatment", treatment), check_values("control", control)
-    check_same_length(treatment=first, control=second, clusters=clusters)
+    first, second = check_columns(treatment=treatment, control=control, clusters=clusters)
     return contrast_of_differences(
         first - second,
         clusters=clusters,
@@ -87,8 +85,7 @@ def contrast_of_differences(
     method: str = METHOD,
 ) -> TestResult:
     """`paired_contrast` for differences that were already taken; `scale` is the size of the numbers subtracted."""
-    values = check_values("differences", differences)
-    check_same_length(differences=values, clusters=clusters)
+    (values,) = check_columns(differences=differences, clusters=clusters)
     sums = sum_clusters(values, code_labels("clusters", clusters))
     size = float(np.abs(values).max()) if scale is None else scale
     about = partial(

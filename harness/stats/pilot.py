@@ -19,11 +19,10 @@ from harness.stats.rows import (
     ClusterSums,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_positive,
-    check_same_length,
-    check_values,
     code_labels,
     sum_clusters,
 )
@@ -172,8 +171,7 @@ def _cr2(sums: Floats, sizes: Floats) -> Floats:
 
 
 def _checked_pilot(differences: ArrayLike, clusters: Labels, *, n_draws: int) -> ClusterSums:
-    values = check_values("differences", differences, minimum=2)
-    check_same_length(differences=values, clusters=clusters)
+    (values,) = check_columns(differences=differences, clusters=clusters, minimum=2)
     check_count("n_draws", n_draws, minimum=100)
     pilot = sum_clusters(values, code_labels("clusters", clusters))
     if pilot.n_clusters < 3:

@@ -14,10 +14,9 @@ from harness.stats.outcomes import ONE_CLUSTER, t_estimate
 from harness.stats.paired import cr2_variance, is_constant
 from harness.stats.rows import (
     Labels,
+    check_columns,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     code_labels,
     join_notes,
     sum_clusters,
@@ -49,8 +48,7 @@ def proportion_estimate(
     the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in fewer than 20 clusters carries a warning.
     `row` and `cluster` name what one of each is, where that is not plain (`Estimate`).
     """
-    array = check_values("hits", hits)
-    check_same_length(hits=array, clusters=clusters)
+    (array,) = check_columns(hits=hits, clusters=clusters)
     if array.min() < 0 or array.max() > 1:
         raise InputError(f"`hits` must lie in [0, 1], got {array.min():g} to {array.max():g}: compare with a threshold")
     sums = sum_clusters(array, code_labels("clusters", clusters))
@@ -139,8 +137,7 @@ def log_odds_ratio(first: ArrayLike, second: ArrayLike, *, clusters: Labels, lev
     Where a side has the feature in no row or in all, half a row is added to each cell (Haldane 1956), and the note says
     so. Raises InputError on values other than 0 and 1, unequal lengths or no rows.
     """
-    one, two = check_values("first", first), check_values("second", second)
-    check_same_length(first=one, second=two, clusters=clusters)
+    one, two = check_columns(first=first, second=second, clusters=clusters)
     check_level(level)
     if not (np.isin(one, (0, 1)).all() and np.isin(two, (0, 1)).all()):
         raise InputError("`first` and `second` must be 0 or 1 in every row: whether a text has the feature")

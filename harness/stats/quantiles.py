@@ -21,11 +21,10 @@ from harness.stats.rows import (
     Codes,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     cluster_counts,
     code_labels,
     sum_clusters,
@@ -48,8 +47,7 @@ def quantile_estimate(
     the most extreme row, with a note. On 1–5 scores quantiles jump by whole points: report rates
     (`proportion_estimate`) there instead.
     """
-    array = check_values("values", values, minimum=2)
-    check_same_length(values=array, clusters=clusters)
+    (array,) = check_columns(values=values, clusters=clusters, minimum=2)
     check_probability(probability)
     check_level(level)
     ordered = np.sort(array)
@@ -138,8 +136,7 @@ def tail_asymmetry(
     of the shares are description only: a pure shift makes either tail look stronger, depending on where it starts.
     Raises InputError when a share is 0 or 1, where log-odds are not defined.
     """
-    first, second = check_values("treatment", treatment), check_values("control", control)
-    check_same_length(treatment=first, control=second, clusters=clusters)
+    first, second = check_columns(treatment=treatment, control=control, clusters=clusters)
     if low >= high:
         raise InputError(f"`low` must be below `high`, got {low:g} and {high:g}: on 1–5 scores take 2 and 4")
     arms = [((arm <= low).astype(np.float64), (arm >= high).astype(np.float64)) for arm in (first, second)]
@@ -181,8 +178,7 @@ def quantile_contrasts(
     clusters must be shared. Raises InputError under 20 different values, where quantiles jump by whole points and bands
     degenerate: use `proportion_estimate` of a cut.
     """
-    first, second = check_values("treatment", treatment), check_values("control", control)
-    check_same_length(treatment=first, control=second, clusters=clusters)
+    first, second = check_columns(treatment=treatment, control=control, clusters=clusters)
     check_level(level)
     check_count("n_resamples", n_resamples, minimum=200)
     wanted = tuple(check_probability(p) for p in probabilities)
