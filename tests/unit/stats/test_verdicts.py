@@ -22,27 +22,14 @@ from harness.stats import (
     verdict,
     within_range,
 )
-from harness.stats.intervals import equivalence_ends, skewness, t_interval, t_p_value
+from harness.stats.intervals import equivalence_ends, skewness, t_p_value
+from harness.stats.outcomes import t_estimate, t_test
 from harness.stats.verdicts import equivalence_interval
-from harness.types import Direction, Estimate, SmallestEffect, Verdict
+from harness.types import Direction, SmallestEffect, Verdict
 
 
 def effect(value: float, *, se: float = 0.1, n_clusters: int = 41) -> TestResult:
-    df = n_clusters - 1.0
-    ends = t_interval(value, se, df, level=0.95)
-    estimate = Estimate(
-        value=value,
-        low=ends.low,
-        high=ends.high,
-        level=0.95,
-        n=200,
-        n_clusters=n_clusters,
-        n_missing=0,
-        method="t",
-        df=df,
-        se=se,
-    )
-    return TestResult(estimate=estimate, p_value=t_p_value(value / se, df), statistic=value / se)
+    return t_test(t_estimate(value, se, n_clusters - 1.0, n=200, n_clusters=n_clusters, level=0.95, method="t"))
 
 
 def judge(
