@@ -55,7 +55,7 @@ def test_davidsons_puddings_against_the_published_fit_and_statsmodels() -> None:
     puddings = golden("pudding")
     published, theirs = puddings["published"], puddings["statsmodels"]
     fit = fitted(pudding(), with_position=False)
-    worth = np.exp(fit.parameters[:6]) / np.exp(fit.parameters[:6]).sum()
+    worth = np.exp(fit.parameters.values[:6]) / np.exp(fit.parameters.values[:6]).sum()
     assert worth == pytest.approx(published["worth"], abs=3e-5)  # printed after seven iterations
     assert np.exp(sure(fit.tie).value) == pytest.approx(published["tie"], abs=1e-4)
     assert worth == pytest.approx(theirs["worth"], rel=1e-8)
