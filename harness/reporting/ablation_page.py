@@ -17,19 +17,10 @@ from harness.reporting.wording import tail_sentences
 from harness.types import Estimate, Grain
 
 
-def ablation_sections(found: Index, *, contrasts: Section | None = None, is_cost: bool = False) -> tuple[Section, ...]:
-    """Design, contrasts, seeds and tails, or what each arm took; of an evaluation the contrasts alone."""
+def ablation_sections(found: Index) -> tuple[Section, ...]:
+    """Design, seeds, tails and trends, and what each arm took; none of an evaluation."""
     record = found.record.ablation
-    if record is None:
-        return (contrasts,) if contrasts is not None else ()
-    if is_cost:
-        return (_cost(record),)
-    return (
-        _design(record),
-        *((contrasts,) if contrasts is not None else ()),
-        _seeds(found, record),
-        _shapes(found, record),
-    )
+    return () if record is None else (_design(record), _seeds(found, record), _shapes(found, record), _cost(record))
 
 
 def training_bands(found: Index) -> tuple[Figure, ...]:

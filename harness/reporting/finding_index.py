@@ -79,6 +79,17 @@ class Index:
             cluster_noun=self.cluster_noun,
         )
 
+    def find(self, key: str) -> Finding:
+        """The finding of a key such as `heldout_loss/sft`.
+
+        Raises InputError: no finding has this key; the message lists those that are there.
+        """
+        known = {n.key: n.finding for n in self.named}
+        if key not in known:
+            has = ", ".join(known) or "none"
+            raise InputError(f"`NUMBER` must be a number of this report, got {key!r}; it has {has}")
+        return known[key]
+
     def trace(self, named: Named) -> str:
         """The command that walks from the number to its rows."""
         return f"screentest trace {shlex.quote(self.record.run_id)} {shlex.quote(named.key)}"
@@ -105,17 +116,6 @@ def index(record: ReportRecord) -> Index:
         contrasts={c.name: c for c in record.contrasts},
         cluster_noun=record.data.cluster_noun if record.data else "film",
     )
-
-
-def find(record: ReportRecord, key: str) -> Finding:
-    """The finding of a key such as `heldout_loss/sft`.
-
-    Raises InputError: no finding has this key; the message lists those that are there.
-    """
-    known = {n.key: n.finding for n in index(record).named}
-    if key not in known:
-        raise InputError(f"`NUMBER` must be a number of this report, got {key!r}; it has {', '.join(known) or 'none'}")
-    return known[key]
 
 
 def findings_json(record: ReportRecord) -> list[JsonObject]:

@@ -74,15 +74,18 @@ def page(record: ReportRecord) -> Page:
     """Lay out a record. Refuses claims that their judge cannot support (see `findings.index`)."""
     found = index(record)
     statements = tuple(statement(found, named) for named in found.of_contrasts())
+    of_ablation = ablation_sections(found)
     sections = (
         _examples(found),
         _verdicts(found, statements),
-        *ablation_sections(found, contrasts=_contrasts(found, statements)),
+        *of_ablation[:1],  # its design
+        _contrasts(found, statements),
+        *of_ablation[1:3],
         _variants(found),
         _distributions(found),
         _judges(found),
         _training(found),
-        *ablation_sections(found, is_cost=True),
+        *of_ablation[3:],
         _missing(found),
         _reach(found),
         _lineage(found),
