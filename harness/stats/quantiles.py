@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -81,11 +80,6 @@ def quantile_of_sorted(ordered: Floats, probability: float) -> float:
     """Inverse of the empirical distribution of sorted values (type 1)."""
     rank = math.ceil(round(probability * len(ordered), 9))
     return float(ordered[min(len(ordered), max(1, rank)) - 1])
-
-
-def interpolated_quantiles(ordered: Sequence[float], probabilities: Sequence[float]) -> tuple[float, ...]:
-    """Quantiles of sorted values, interpolated linearly (Hyndman & Fan 1996, type 7): for pictures of many rows."""
-    return tuple(np.quantile(np.asarray(ordered, dtype=np.float64), probabilities, method="linear").tolist())
 
 
 def check_probability(probability: float) -> float:

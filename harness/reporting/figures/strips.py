@@ -55,9 +55,9 @@ def dots(distribution: Distribution) -> tuple[float, ...]:
     source = distribution.values or distribution.quantiles
     if len(distribution.values) == distribution.n <= MAX_DOTS or not source:
         return source
-    from harness.stats.quantiles import interpolated_quantiles
+    import numpy as np
 
-    return interpolated_quantiles(source, [(i + 0.5) / _N_QUANTILE_DOTS for i in range(_N_QUANTILE_DOTS)])
+    return tuple(np.quantile(source, [(i + 0.5) / _N_QUANTILE_DOTS for i in range(_N_QUANTILE_DOTS)]).tolist())
 
 
 def _draw(index: Index, measure: Measure, rows: tuple[Distribution, ...], layout: _Layout) -> Canvas:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.stats import quantile_contrasts, quantile_estimate, tail_asymmetry
-from harness.stats.quantiles import interpolated_quantiles
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 60), probability=st.floats(0.05, 0.95))
@@ -39,15 +38,6 @@ def test_the_far_tail_of_few_rows_says_that_its_interval_is_cut() -> None:
 def test_impossible_probabilities_are_refused() -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         quantile_estimate([1, 2, 3], 10, clusters=[1, 2, 3])
-
-
-@given(values=st.lists(st.floats(-9, 9), min_size=2, max_size=30), q=st.floats(0, 1))
-def test_interpolated_quantiles_by_hand(values: list[float], q: float) -> None:
-    ordered = sorted(values)
-    position = q * (len(ordered) - 1)
-    below = min(int(position), len(ordered) - 2)
-    expected = ordered[below] + (position - below) * (ordered[below + 1] - ordered[below])
-    assert interpolated_quantiles(ordered, [q]) == pytest.approx((expected,), abs=1e-12)
 
 
 CUTS = np.array([-1.2, -0.3, 1.6, 2.6])
