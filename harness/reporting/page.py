@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -200,12 +199,13 @@ def _judges(found: Index) -> Section:
     parts: list[Part] = []
     for place, row in enumerate(judges.values()):
         of_judge = by_judge[row.judge_id]
-        drawn = _controls(found, of_judge, id=f"controls-{place}")
+        drawn = tuple(q for q in of_judge if q.families)
+        plot = controls_plot(drawn, id=f"controls-{place}", cluster_noun=found.cluster_noun) if drawn else None
         parts += [
             Heading(text=row.name, code=row.judge_id[:12]),
             *words(row.description, tone="quiet"),
             *words(judge_standing(row, of_judge)),
-            *pictures((drawn,) if drawn else ()),
+            *pictures((plot,) if plot else ()),
             *rows(controls_table(found, of_judge)),
         ]
     counts = Counter(q.status.replace("_", " ") for q in found.record.qualifications)
@@ -293,11 +293,6 @@ def _strips(found: Index) -> tuple[Figure, ...]:
         for place, (name, measure) in enumerate(found.measures.items())
         if name in by_measure
     )
-
-
-def _controls(found: Index, qualifications: Iterable[Qualification], *, id: str) -> Figure | None:
-    drawn = tuple(q for q in qualifications if q.families)
-    return controls_plot(drawn, id=id, cluster_noun=found.cluster_noun) if drawn else None
 
 
 def _yaml(config: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -142,9 +142,8 @@ def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Tab
     )
 
 
-def judge_standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+def judge_standing(judge: JudgeRow, qualifications: Sequence[Qualification]) -> str:
     """What this judge's scores may support, and what the controls found against it."""
-    qualifications = tuple(qualifications)
     against = "".join(f" On {q.criterion}: {q.reason.rstrip('.')}." for q in qualifications if q.reason)
     return f"{_standing(judge, qualifications)}{against}"
 
@@ -166,7 +165,7 @@ def interval_head(estimates: Iterable[Estimate]) -> str:
     return f"{levels.pop()} interval" if len(levels) == 1 else MIXED_LEVELS
 
 
-def _standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+def _standing(judge: JudgeRow, qualifications: Sequence[Qualification]) -> str:
     if judge.exploratory_reason or judge.is_self_family:
         why = judge.exploratory_reason or "It shares weights or family with a variant that it judges."
         return f"Exploratory: its scores are shown and support no verdict. {why}"
