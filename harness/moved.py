@@ -124,6 +124,7 @@ _MODULES = {
     "pipelines.corpus.scenes": "pipelines.corpus.cut_scenes",
     "harness.stats.results": "harness.stats.outcomes", "harness.stats.skew": "harness.stats.intervals",
     "harness.stats.davidson": "harness.stats.bradley_terry", "harness.stats.log_odds": "harness.stats.proportions",
+    "harness.stats.detection_power": "harness.stats.power", "harness.stats.signflip": "harness.stats.paired",
     "harness.stats.tail": "harness.stats.quantiles", "harness.reporting.tails": "harness.reporting.wording",
     "harness.judging.results": "harness.judging.scored",
     "harness.judging.reading": "harness.judging.choice_reading",

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     )
     from harness.stats.discrimination import concordance, roc_auc
     from harness.stats.means import mean_estimate
-    from harness.stats.paired import contrast_of_differences, paired_contrast
+    from harness.stats.paired import (
+        contrast_of_differences, is_reachable, paired_contrast, require_reachable, sign_flip,
+    )
     from harness.stats.pilot import pilot_detectable, pilot_power, pilot_sample_size
     from harness.stats.plackett_luce import RankingFit, fit_rankings
     from harness.stats.power import (
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     )
     from harness.stats.outcomes import TestResult
     from harness.stats.sequential import Advice, BettingSequence, Look
-    from harness.stats.signflip import is_reachable, require_reachable, sign_flip
     from harness.stats.trend import SeedComponents, jonckheere, page_trend, seed_components
     from harness.stats.verdicts import adjust, clusters_to_settle, smallest_effect_in_units, verdict
     from harness.stats.votes import Votes, WinRate, binomial_p_value, read_votes, win_rate
@@ -52,7 +53,7 @@ _NAMES = {  # by the module that is loaded when one of them is first used
     "crossed_power": "SeedDesign seed_pilot seed_shares seeds_detectable seeds_power seeds_sample_size",
     "discrimination": "concordance roc_auc",
     "means": "mean_estimate",
-    "paired": "contrast_of_differences paired_contrast",
+    "paired": "contrast_of_differences is_reachable paired_contrast require_reachable sign_flip",
     "pilot": "pilot_detectable pilot_power pilot_sample_size",
     "plackett_luce": "RankingFit fit_rankings",
     "power": (
@@ -64,7 +65,6 @@ _NAMES = {  # by the module that is loaded when one of them is first used
     "quantiles": "QuantileContrast TailAsymmetry quantile_contrasts quantile_estimate tail_asymmetry",
     "outcomes": "TestResult",
     "sequential": "Advice BettingSequence Look",
-    "signflip": "is_reachable require_reachable sign_flip",
     "trend": "SeedComponents jonckheere page_trend seed_components",
     "verdicts": "adjust clusters_to_settle smallest_effect_in_units verdict",
     "votes": "Votes WinRate binomial_p_value read_votes win_rate",
