@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -218,22 +219,19 @@ def parts_of_cells(sums: Floats, counts: Floats, *, n: int) -> CrossedParts:
     of_columns = ClusterSums(sums=total.sum(axis=0) * n, sizes=by_column * n, mean=0.0)
     second = cr2_variance(of_columns)
     gamma = skewness(of_columns.sums)
-    widened = second.variance * widening(gamma) ** 2
-    rows_df = cr2_variance(ClusterSums(sums=by_row, sizes=by_row * n, mean=0.0)).df
+    parts = partial(
+        CrossedParts,
+        columns=second.variance * widening(gamma) ** 2,
+        rows_df=cr2_variance(ClusterSums(sums=by_row, sizes=by_row * n, mean=0.0)).df,
+        columns_df=second.df,
+        columns_skewness=gamma,
+    )
     share = w / by_column  # [rows, columns] of a column's rows
     values, vectors = np.linalg.eigh(np.diag(by_row) - share @ w.T)
     known = values > 1e-9 * by_row.max()
     if np.count_nonzero(known) < len(w) - 1:
         plain = float(np.sum(total.sum(axis=1) ** 2 / (1 - by_row)))
-        return CrossedParts(
-            rows=plain,
-            columns=widened,
-            cells=0.0,
-            rows_df=rows_df,
-            columns_df=second.df,
-            columns_skewness=gamma,
-            is_connected=False,
-        )
+        return parts(rows=plain, cells=0.0, is_connected=False)
     inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T
     effect = inverse @ (total.sum(axis=1) - share @ total.sum(axis=0))
     cells = _cell_noise(w, total, share, by_column, effect, inverse)
@@ -242,14 +240,7 @@ def parts_of_cells(sums: Floats, counts: Floats, *, n: int) -> CrossedParts:
     noise = float(weight @ np.diag(centred @ inverse @ centred.T))  # κ: 1 with every cell alike
     scale = float(weight @ (1 - 2 * by_row + by_row @ by_row)) / float(by_row @ by_row)
     own = (float(weight @ (centred @ effect) ** 2) - noise * cells) / scale
-    return CrossedParts(
-        rows=max(0.0, own + cells),
-        columns=widened,
-        cells=cells,
-        rows_df=rows_df,
-        columns_df=second.df,
-        columns_skewness=gamma,
-    )
+    return parts(rows=max(0.0, own + cells), cells=cells)
 
 
 def spread_of(parts: CrossedParts, *, level: float) -> Spread:
