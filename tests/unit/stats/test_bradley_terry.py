@@ -48,7 +48,8 @@ def winners(eta: np.ndarray, tie: float, rng: np.random.Generator) -> np.ndarray
     """Drawn from Davidson's model."""
     weights = np.column_stack([np.exp(eta), np.exp(-eta), np.full(len(eta), tie)])
     shares = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
-    return np.array(["left", "right", "tie"])[(rng.random(len(eta))[:, None] > shares).sum(axis=1)]
+    drawn: np.ndarray = np.array(["left", "right", "tie"])[(rng.random(len(eta))[:, None] > shares).sum(axis=1)]
+    return drawn
 
 
 def test_davidsons_puddings_against_the_published_fit_and_statsmodels() -> None:
