@@ -145,7 +145,7 @@ def detectability(
 
     What do 40 prompts show? Give `--prompts 40` instead of `--auc`. How surely? Give both.
     """
-    from harness.stats import detection_power as told
+    from harness.stats import power as told
 
     design = told.DetectionDesign(prompts_per_cluster=prompts_per_cluster, level=level, n_tests=tests)
     found = _answer(
