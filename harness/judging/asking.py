@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
-from harness.judging import reasoned, reasoned_reading, remote_reading
-from harness.judging.choice_reading import ExactReader, OptionReader, Reading
+from harness.judging import reasoned, remote_reading
+from harness.judging.choice_reading import LocalReader, OptionReader, Reading
 from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
-from harness.judging.reasoned_reading import ExplainingReader, ReasonedReader
-from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
+from harness.judging.remote_reading import EndpointReader, Form
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
+from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
 from harness.types import Criterion, JudgedItem, Place, Score
 
 if TYPE_CHECKING:
@@ -130,36 +128,30 @@ def settings(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -
 def reader_of(spec: JudgeSpec, source: LanguageModel | RequestQueue) -> OptionReader:
     """How a judge reads its answers; JudgeError while its mode is `auto`."""
     if not isinstance(source, RequestQueue):
-        return ExplainingReader(model=source) if spec.thinks else ExactReader(model=source)
-    form = Form(prefill=spec.forced_by, without=spec.without)
-    if spec.thinks and spec.reads != "auto":
-        return ReasonedReader(
-            queue=source,
-            model=spec.source,
-            answer=spec.thinks,
-            is_typed=spec.typed == "json_schema",
-            top_logprobs=spec.top_logprobs if spec.reads == "logprobs" else 0,
-            n_draws=spec.n_draws,
-            temperature=spec.temperature,
-            form=form,
-        )
-    if spec.mode == "logprobs":
-        return LogprobsReader(queue=source, model=spec.source, top_logprobs=spec.top_logprobs, form=form)
-    if spec.mode == "sampled":
-        n, temperature = spec.n_draws, spec.temperature
-        return SampledReader(queue=source, model=spec.source, n_draws=n, temperature=temperature, form=form)
-    raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
+        return LocalReader(model=source, explains=spec.thinks is not None)
+    if spec.reading == "auto":
+        raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
+    return EndpointReader(
+        queue=source,
+        model=spec.source,
+        top_logprobs=spec.top_logprobs if spec.reading == "logprobs" else 0,
+        n_draws=spec.n_draws,
+        temperature=spec.temperature,
+        answer=spec.thinks or "score",
+        is_typed=spec.thinks is not None and spec.typed == "json_schema",
+        form=Form(prefill=spec.forced_by, without=spec.without),
+    )
 
 
 def decides(spec: JudgeSpec) -> dict[str, Any]:
     """What of an asking judge's file and mode decides a score."""
     found: dict[str, Any] = {"prompt": spec.prompt, "min_mass": spec.min_mass}
     if spec.thinks:
-        found |= {"thinks": reasoned_reading.REVISION, "instruction": said_instruction(spec)}
+        found |= {"thinks": reasoned.REVISION, "instruction": said_instruction(spec)}
     if spec.reading == "exact":
         return found
     if spec.thinks:
-        found |= {"reads": spec.reads, "typed": spec.typed, "reason_tokens": reasoned_reading.MAX_TOKENS}
+        found |= {"reads": spec.reads, "typed": spec.typed, "reason_tokens": reasoned.MAX_TOKENS}
     found |= {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
     found |= {"prefill": spec.forced_by} if spec.forced_by else {}
     found |= {"without": sorted(spec.without)} if spec.without else {}

@@ -33,6 +33,7 @@ class Method:
     capability: Capability | None  # that a model in this process must have
     local_modes: tuple[str, ...]
     endpoint_modes: tuple[str, ...] = ()  # best first, then what `auto` falls back to; none: no endpoint can serve it
+    criteria: tuple[str, ...] = ()  # all that it can score; none: whatever a judge's file says
     check: Callable[[JudgeSpec], None] = _nothing_more  # ValueError where a judge's file breaks a rule of the method's
     calls_per_score: Callable[[JudgeSpec], float] | None = None  # None: not known before it is asked
     asks: bool = False  # puts a question of its own and reads a closed set of answers (`harness.judging.asking`)

@@ -170,7 +170,9 @@ def pairwise_estimates(
         strength_note=fit.reason if isinstance(fit, stats.Unfitted) else "",
         position_consistency=position_consistency(said, clusters=clusters, level=level, n_missing=n_missing),
         first_position=first_position(said, clusters=clusters, level=level),
-        length_correlation=_length_correlation(said, whole, rng=rng, level=level, n_missing=n_missing),
+        length_correlation=rank_correlation(
+            _shares_and_lengths(said, whole), rng=rng, level=level, n_missing=n_missing, row="pair"
+        ),
     )
 
 
@@ -211,27 +213,23 @@ def first_position(
     )
 
 
-def _length_correlation(
-    rows: Sequence[ComparedGenerations],
-    shares: Mapping[str, float],
-    *,
-    rng: np.random.Generator,
-    level: float,
-    n_missing: int,
+def rank_correlation(
+    rows: Sequence[tuple[float, float, str]], *, rng: np.random.Generator, level: float, n_missing: int, row: str = ""
 ) -> Estimate | None:
-    by_pair = {row.pair_id: row for row in rows}
-    lengths = [by_pair[pair].length_difference for pair in shares]
-    if len(shares) < 3 or len(set(lengths)) == 1 or len(set(shares.values())) == 1:
+    """Spearman's, of rows of two figures and a cluster; None where it is not defined: few rows, or a constant."""
+    if len(rows) < 3 or any(len({figures[i] for figures in rows}) == 1 for i in (0, 1)):
         return None
-    found = stats.spearman(
-        list(shares.values()),
-        lengths,
-        clusters=[by_pair[pair].cluster for pair in shares],
-        rng=rng,
-        level=level,
-        n_missing=n_missing,
-    )
-    return replace(found, row="pair")
+    one, other, clusters = zip(*rows, strict=True)
+    found = stats.spearman(one, other, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
+    return replace(found, row=row)
+
+
+def _shares_and_lengths(
+    rows: Sequence[ComparedGenerations], shares: Mapping[str, float]
+) -> list[tuple[float, float, str]]:
+    """Of each pair its win share, its difference in length and its cluster."""
+    by_pair = {row.pair_id: row for row in rows}
+    return [(share, by_pair[pair].length_difference, by_pair[pair].cluster) for pair, share in shares.items()]
 
 
 def _against(item: JudgedItem, one: Generation, other: Generation) -> JudgedItem:

@@ -226,6 +226,10 @@ class JudgeSpec(StrictConfig):
             self._check_asking()
         else:
             self._check_own_form()
+        unknown = [name for name in names if method.criteria and name not in method.criteria]
+        _require(
+            not unknown, f"`criteria` of a {self.method} judge must be of {', '.join(method.criteria)}, got {unknown}"
+        )
         method.check(self)
         return self
 

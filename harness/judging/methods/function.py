@@ -11,10 +11,10 @@ from harness.doors import functions
 from harness.doors.text import is_absent, shown
 from harness.errors import JudgeError
 from harness.judging.fitting import CUT_OFF, NO_REPLY_WHY, missing_score
-from harness.judging.judge_protocol import OnProgress
 from harness.judging.method import Method
 from harness.judging.own import OwnJudge
 from harness.models.metering import Meter
+from harness.models.protocol import OnProgress
 from harness.types import Criterion, JudgedItem, Score
 
 if TYPE_CHECKING:

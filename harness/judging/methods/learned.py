@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import InputError, JudgeError
 from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
 from harness.judging.learned.head import ALL, CRITERIA, NEED_MEANING, Head, load
 from harness.judging.method import Method
 from harness.models.encoder import Encoder
+from harness.models.protocol import OnProgress
 from harness.types import Criterion, JudgedItem, Score, ScoreStatus
 
 if TYPE_CHECKING:
@@ -133,18 +133,13 @@ def _build(spec: JudgeSpec, name: str, source: Encoder) -> LearnedJudge:
     )
 
 
-def _check(spec: JudgeSpec) -> None:
-    if unknown := [c.name for c in spec.criteria if c.name not in CRITERIA]:
-        raise ValueError(f"`criteria` of a learned judge must be of {', '.join(CRITERIA)}, got {unknown}")
-
-
 METHOD = Method(
     name=MODE,
     build=_build,
     decides=lambda spec: {"code": features.REVISION, "criteria": [c.name for c in spec.criteria]},
     capability=None,
     local_modes=(MODE,),
-    check=_check,
+    criteria=CRITERIA,
     calls_per_score=lambda spec: 1 / len(spec.criteria),  # a reply is measured once for all criteria
     unit="probability",
     is_share=True,

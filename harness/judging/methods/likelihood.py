@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import JudgeError
 from harness.judging.choice_reading import Outcome, call_isolating
 from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
 from harness.judging.method import Method
 from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel
+from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress
 from harness.types import Criterion, JudgedItem, Message, Score
 
 if TYPE_CHECKING:
@@ -127,11 +126,6 @@ def _system(spec: JudgeSpec) -> str | None:
     return DIALOGUE_SYSTEM if spec.kind.is_dialogue else None
 
 
-def _check(spec: JudgeSpec) -> None:
-    if unknown := [c.name for c in spec.criteria if c.name not in CRITERIA]:
-        raise ValueError(f"`criteria` of a likelihood judge must be of {', '.join(CRITERIA)}, got {unknown}")
-
-
 def _decides(spec: JudgeSpec) -> dict[str, object]:
     names = [c.name for c in spec.criteria]  # their definitions are not shown to the model
     return {"code": REVISION, "system": _system(spec), "criteria": names}
@@ -149,7 +143,7 @@ METHOD = Method(
     decides=_decides,
     capability="continuation_logprobs",
     local_modes=(MODE,),
-    check=_check,
+    criteria=CRITERIA,
     calls_per_score=_calls_per_score,
     unit="nats per token",
 )

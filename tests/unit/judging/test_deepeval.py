@@ -18,10 +18,11 @@ from hostile import HOSTILE
 
 from harness.errors import ConfigError, UnavailableError
 from harness.judging import build_judge, load_criterion, load_judge_spec
-from harness.judging.choice_reading import ExactReader
+from harness.judging.choice_reading import LocalReader
 from harness.judging.deepeval import bridge_model
 from harness.judging.deepeval.metric_judge import DeepevalJudge, make_judge
 from harness.judging.neutralise import neutralise
+from harness.judging.spec import DeepevalChoice, JudgeSpec, LocalChoice
 from harness.models.protocol import LanguageModel, OptionRequest
 from harness.types import JudgedItem, Message
 
@@ -45,17 +46,18 @@ def written(score: object = 4) -> str:
 def judge(
     model: LanguageModel, *, metric: str = "GEval", criteria: Any = (COHERENCE,), **settings: Any
 ) -> DeepevalJudge:
-    if metric in ("GEval", "ConversationalGEval"):
-        settings = {"rubric": RUBRIC, **settings}
-    return make_judge(
-        id="d@0",
+    settings = {"rubric": RUBRIC, **settings} if "GEval" in metric else settings
+    spec = JudgeSpec(
+        schema=1,
+        name="d",
+        method="deepeval",
+        mode="deepeval",
+        model=LocalChoice(source="embedded"),
         family="fake",
         criteria=criteria,
-        metric=metric,
-        settings=settings,
-        model=model,
-        max_bytes=6000,
+        deepeval=DeepevalChoice(metric=metric, settings=settings),
     )
+    return make_judge(spec, "d@0", model)
 
 
 # ── where the two scores agree, and where they part ──────────────────────────────────────────────────────────────────
@@ -69,7 +71,7 @@ def test_the_weighted_score_is_ours_on_the_scale_of_the_rubric() -> None:
     assert score.value == pytest.approx(0.675)
     assert (score.status, score.mode, score.mass) == ("ok", "weighted", 0.8)
     request = OptionRequest(key="k", messages=[], prefix="Score: ", options=("1", "2", "3", "4", "5"))
-    ours = ExactReader(model=model).read([request])[0].answer
+    ours = LocalReader(model=model).read([request])[0].answer
     assert ours is not None
     expected = math.fsum(p * s for p, s in zip(ours.probabilities, range(1, 6), strict=True))
     assert score.value == pytest.approx((expected - 1) / 4)
@@ -234,10 +236,14 @@ import os
 from fakes import WritingModel
 from harness.judging import load_criterion
 from harness.judging.deepeval.metric_judge import make_judge
+from harness.judging.spec import JudgeSpec
 from harness.types import JudgedItem, Message
 model = WritingModel(text=lambda chat: '{"reason": "x", "score": 4}', weights={"4": 1.0})
-judge = make_judge(id="d", family="fake", criteria=(load_criterion("coherence"),), metric="GEval",
-                   settings={}, model=model, max_bytes=6000)
+spec = JudgeSpec.model_validate({
+    "schema": 1, "name": "d", "method": "deepeval", "mode": "deepeval", "model": {"source": "embedded"},
+    "family": "fake", "criteria": (load_criterion("coherence"),), "deepeval": {"metric": "GEval"},
+})
+judge = make_judge(spec, "d", model)
 item = JudgedItem(id="i", messages=(Message(role="user", content="a"),), reply="b", cluster="c")
 assert judge.score([item])[0].value == 0.4
 assert os.environ.get("SECRET_OF_DOTENV") is None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.judging import asking, load_criterion, shipped_criteria
 from harness.judging import choice_reading as reading
-from harness.judging.choice_reading import ExactReader, Outcome
+from harness.judging.choice_reading import LocalReader, Outcome
 from harness.judging.fitting import FittedItem, fit
 from harness.judging.methods import geval
 from harness.judging.methods.geval import GEvalJudge
@@ -42,7 +42,7 @@ def judge(model: LanguageModel) -> GEvalJudge:
         id="j@0",
         family="fake",
         criteria=CRITERIA,
-        reader=ExactReader(model=model),
+        reader=LocalReader(model=model),
         template=TEMPLATE,
         min_mass=0.2,
         max_bytes=6000,
@@ -100,10 +100,10 @@ def test_hostile_text_does_not_change_the_form(text: str) -> None:
 
 def test_a_request_that_cannot_be_taken_fails_alone() -> None:
     requests = [JUDGE.render(fitted(r), COHERENCE) for r in ("fine", "curse", "good", "also fine")]
-    outcomes = reading.call(WordModel(refuses="curse"), requests)
-    assert [o.answer is None for o in outcomes] == [False, True, False, False]
-    assert "curse" in outcomes[1].error
-    assert reading.call(WordModel(), []) == []
+    readings = LocalReader(model=WordModel(refuses="curse")).read(requests)
+    assert [r.status for r in readings] == ["ok", "failed", "ok", "ok"]
+    assert "curse" in readings[1].reason
+    assert LocalReader(model=WordModel()).read([]) == []
 
 
 # ── parse ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from harness.judging import JudgeSpec, build_judge, load_judge_spec
 from harness.judging.judge_builder import judge_id, resolve_mode
 from harness.judging.judge_protocol import Judge
 from harness.judging.methods.geval import GEvalJudge
-from harness.judging.remote_reading import LogprobsReader
+from harness.judging.remote_reading import EndpointReader
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
@@ -230,7 +230,7 @@ def test_what_the_server_decides_is_part_of_the_id_and_nothing_else_is(tmp_path:
     assert [spec.top_logprobs for spec in resolved[:2]] == [20, 5]
     asked = build_judge(resolved[2], queue=RequestQueue(ChatClient(url="http://x/v1", model="m"), purpose="t"))
     assert isinstance(asked, GEvalJudge)
-    assert isinstance(asked.reader, LogprobsReader)
+    assert isinstance(asked.reader, EndpointReader)
     (call,) = asked.reader.calls([OptionRequest(key="k", messages=[], prefix="Score: ", options=("1", "2"))])
     assert call.body["messages"] == [{"role": "assistant", "content": "Score:", "prefix": True}]
     own = resolve_mode(declared.model_copy(update={"prefill": "none"}), server=lambda: servers[2])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.errors import JudgeError
 from harness.judging import asking, load_criterion
-from harness.judging.choice_reading import ExactReader
+from harness.judging.choice_reading import LocalReader
 from harness.judging.fitting import fit
 from harness.judging.methods import pairwise
 from harness.judging.methods.pairwise import PairwiseJudge
@@ -38,7 +38,7 @@ def judge(model: LanguageModel, *, max_bytes: int = 6000) -> PairwiseJudge:
         id="j@0",
         family="fake",
         criteria=CRITERIA,
-        reader=ExactReader(model=model),
+        reader=LocalReader(model=model),
         template=TEMPLATE,
         min_mass=0.2,
         max_bytes=max_bytes,

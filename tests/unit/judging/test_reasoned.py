@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from stories import REPOSITORY
 
+from harness.judging.choice_reading import LocalReader
 from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
 from harness.judging.reasoned import ANSWER_FORMS, read_said, schema_of
-from harness.judging.reasoned_reading import (
-    ExplainingReader,
-    ReasonedReader,
-    parse_reasoned,
-    parse_reasoned_draws,
-)
-from harness.judging.remote_reading import Form
+from harness.judging.remote_reading import EndpointReader, Form, parse_draws, parse_reasoned
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.chat_client import ChatClient
@@ -110,7 +105,7 @@ def result(tokens: list[str], top: dict[str, float], place: int, **changed: Any)
 def test_the_distribution_is_that_at_the_scores_own_position(tokens: list[str], place: int, is_typed: bool) -> None:
     end = "}" if tokens[place].endswith("}") else ""
     top = {tokens[place]: 0.6, f" 3{end}": 0.3, "the": 0.1}
-    reading = parse_reasoned([result(tokens, top, place)], REQUEST, answer="explain", is_typed=is_typed)
+    reading = parse_reasoned(result(tokens, top, place), REQUEST, form="explain", is_typed=is_typed)
     assert reading.answer is not None
     assert reading.answer.probabilities == pytest.approx((0, 0, 1 / 3, 2 / 3, 0))
     assert reading.answer.mass == pytest.approx(0.9)
@@ -129,14 +124,14 @@ def test_the_distribution_is_that_at_the_scores_own_position(tokens: list[str], 
     ],
 )
 def test_what_is_no_such_answer_is_missing_with_a_status(found: ChatResult, status: str) -> None:
-    reading = parse_reasoned([found], REQUEST, answer="explain", is_typed=False)
+    reading = parse_reasoned(found, REQUEST, form="explain", is_typed=False)
     assert (reading.answer, reading.status) == (None, status)
     assert reading.reason
 
 
 def test_draws_that_are_not_of_the_form_count_against_the_mass() -> None:
     drawn = [result([text], {}, 0) for text in ("So.\nScore: 4", "So it is.\nScore: 2", "A 5, clearly", "Score: 4")]
-    reading = parse_reasoned_draws(drawn, REQUEST, answer="explain", is_typed=False)
+    reading = parse_draws(drawn, REQUEST, form="explain")
     assert reading.answer is not None
     assert (reading.answer.mass, reading.explanation) == (0.75, "So.")
     assert reading.answer.probabilities == pytest.approx((0, 1 / 3, 0, 2 / 3, 0))
@@ -153,9 +148,9 @@ class _Queue:
         return [self.answers.pop(0) for _ in calls]
 
 
-def reader(queue: _Queue, **changed: Any) -> ReasonedReader:
+def reader(queue: _Queue, **changed: Any) -> EndpointReader:
     how: dict[str, Any] = {"answer": "explain", "is_typed": False, "top_logprobs": 5, "n_draws": 2, "temperature": 1.0}
-    return ReasonedReader(queue=queue, model="m", **(how | changed))  # type: ignore[arg-type]
+    return EndpointReader(queue=queue, model="m", **(how | changed))  # type: ignore[arg-type]
 
 
 def test_where_a_turn_can_be_begun_the_score_is_forced_behind_the_reason() -> None:
@@ -179,7 +174,7 @@ def test_a_typed_judge_asks_for_its_schema_and_draws_for_each_draw() -> None:
 
 
 def test_a_local_model_writes_its_reason_and_is_read_behind_it() -> None:
-    (reading,) = ExplainingReader(model=UniformModel()).read([REQUEST])
+    (reading,) = LocalReader(model=UniformModel(), explains=True).read([REQUEST])
     assert reading.answer is not None
     assert reading.answer.probabilities == pytest.approx([0.2] * 5)
     assert reading.explanation

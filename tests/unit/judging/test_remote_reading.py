@@ -17,15 +17,7 @@ from harness.errors import UnavailableError
 from harness.judging import load_criterion
 from harness.judging.asking import read_template
 from harness.judging.methods.geval import PARTS, GEvalJudge
-from harness.judging.remote_reading import (
-    LogprobsReader,
-    SampledReader,
-    logprobs_call,
-    parse_draw,
-    parse_draws,
-    parse_logprobs,
-    sampled_call,
-)
+from harness.judging.remote_reading import EndpointReader, parse_draws, parse_logprobs
 from harness.models.cache import AnswerCache
 from harness.models.endpoint.calls import ChatResult
 from harness.models.endpoint.chat_client import ChatClient
@@ -45,6 +37,7 @@ REQUEST = OptionRequest(
     prefix="Score: ",
     options=("1", "2", "3", "4", "5"),
 )
+NO_QUEUE = RequestQueue(ChatClient(url="http://127.0.0.1:9", model="m"), purpose="test")  # where nothing is sent
 Serve = Callable[..., FaultyServer]
 
 
@@ -66,18 +59,18 @@ def queue(server: FaultyServer, *, cache: AnswerCache | None = None, **options: 
     return RequestQueue(ChatClient(url=server.url, model="m", **settings), purpose="test", cache=cache)
 
 
-def judge(reader: LogprobsReader | SampledReader) -> GEvalJudge:
+def judge(reader: EndpointReader) -> GEvalJudge:
     return GEvalJudge(
         id="j@0", family="f", criteria=(COHERENCE,), reader=reader, template=TEMPLATE, min_mass=0.2, max_bytes=6000
     )
 
 
 def by_logprobs(server: FaultyServer, **options: Any) -> GEvalJudge:
-    return judge(LogprobsReader(queue=queue(server, **options), model="m", top_logprobs=20))
+    return judge(EndpointReader(queue=queue(server, **options), model="m", top_logprobs=20))
 
 
 def by_draws(server: FaultyServer, *, n_draws: int = 3, **options: Any) -> GEvalJudge:
-    return judge(SampledReader(queue=queue(server, **options), model="m", n_draws=n_draws, temperature=1.0))
+    return judge(EndpointReader(queue=queue(server, **options), model="m", n_draws=n_draws, temperature=1.0))
 
 
 def items(*replies: str) -> list[JudgedItem]:
@@ -91,8 +84,8 @@ def text_of(scorer: GEvalJudge, item: JudgedItem) -> str:
 
 def result(kind: str = "", **changed: Any) -> ChatResult:
     """What a call gives when the server answers so."""
-    body = logprobs_call(REQUEST, model="m", top_logprobs=5).body
-    found = answer(dict(body), kind)
+    (call,) = EndpointReader(queue=NO_QUEUE, model="m", top_logprobs=5).calls([REQUEST])
+    found = answer(dict(call.body), kind)
     found["choices"][0] |= changed
     return ChatResult(answer=found)
 
@@ -101,10 +94,11 @@ def result(kind: str = "", **changed: Any) -> ChatResult:
 
 
 def test_draws_differ_in_seed_and_key_and_repeat_exactly() -> None:
-    calls = [sampled_call(REQUEST, model="m", temperature=0.7, draw=d) for d in range(3)]
+    reader = EndpointReader(queue=NO_QUEUE, model="m", n_draws=3, temperature=0.7)
+    calls = reader.calls([REQUEST])
     assert len({c.key("http://x") for c in calls}) == 3
     assert len({c.body["seed"] for c in calls}) == 3
-    assert calls[1] == sampled_call(REQUEST, model="m", temperature=0.7, draw=1)
+    assert calls == reader.calls([REQUEST])
     assert calls[0].key("http://x") != calls[0].key("http://y")
 
 
@@ -180,18 +174,16 @@ def drawn(text: object, **changed: Any) -> ChatResult:
 
 @pytest.mark.parametrize("text", ["4", " 4\n", "Score: 4", "Score:4"])
 def test_a_draw_is_a_score_and_nothing_else(text: str) -> None:
-    found = drawn(text).answer
+    found = parse_draws([drawn(text)], REQUEST).answer
     assert found is not None
-    assert parse_draw(found, REQUEST) == "4"
+    assert found.probabilities == (0, 0, 0, 1, 0)
 
 
 @pytest.mark.parametrize(
     "text", ["4.", "4/5", "The answer is 4", "44", "4 5", "６", "٤", "four", "", None, 4, "0", "-4", "Score: Score: 4"]
 )
 def test_anything_else_is_unreadable(text: object) -> None:
-    found = drawn(text).answer
-    assert found is not None
-    assert parse_draw(found, REQUEST) is None
+    assert parse_draws([drawn(text)], REQUEST).answer is None
 
 
 def test_unreadable_draws_count_against_the_mass() -> None:
