@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError, SplitError
-from harness.judging.controls import FAMILIES, make_controls, read_controls, reviewed_contradictions
+from harness.judging.controls import FAMILIES, make_control_set, read_controls, reviewed_contradictions
 from harness.judging.controls.faults import same_words, words
 from harness.judging.controls.foreign import ForeignReplies
 from harness.seeding import stream
@@ -42,7 +42,7 @@ def prompts() -> list[Prompt]:
 
 @pytest.mark.parametrize("criterion", FAMILIES)
 def test_every_family_is_planted_beside_the_true_reply(prompts: list[Prompt], criterion: str) -> None:
-    controls = make_controls(prompts, rng=stream(1, "t"), n=10, criterion=criterion)
+    controls = make_control_set(prompts, seed=1, n=10, criteria=[criterion])
     assert {c.family: c.kind for c in controls} == FAMILIES[criterion]
     for family in FAMILIES[criterion]:
         assert len([c for c in controls if c.family == family]) == 10
@@ -51,34 +51,33 @@ def test_every_family_is_planted_beside_the_true_reply(prompts: list[Prompt], cr
 
 
 def test_the_same_seed_gives_the_same_controls_and_another_seed_others(prompts: list[Prompt]) -> None:
-    one, two, three = (make_controls(prompts, rng=stream(s, "t"), n=10, criterion="fluency") for s in (1, 1, 2))
+    one, two, three = (make_control_set(prompts, seed=s, n=10, criteria=["fluency"]) for s in (1, 1, 2))
     assert one == two
     assert one != three
-    assert make_controls(prompts[::-1], rng=stream(1, "t"), n=10, criterion="fluency") == one
+    assert make_control_set(prompts[::-1], seed=1, n=10, criteria=["fluency"]) == one
 
 
 def test_every_film_is_used_before_any_is_used_twice(prompts: list[Prompt]) -> None:
-    controls = make_controls(prompts, rng=stream(1, "t"), n=8, criterion="fluency")
+    controls = make_control_set(prompts, seed=1, n=8, criteria=["fluency"])
     assert len({c.cluster for c in controls}) == 8
 
 
 def test_short_long_and_missing_references_host_nothing(prompts: list[Prompt]) -> None:
     poor = [prompt("p", 0, "Well?", "No."), prompt("p", 1, "Well?", None), prompt("p", 2, "Well?", "word " * 41)]
-    controls = make_controls([*prompts, *poor], rng=stream(1, "t"), n=99, criterion="fluency")
+    controls = make_control_set([*prompts, *poor], seed=1, n=99, criteria=["fluency"])
     assert "p" not in {c.cluster for c in controls}
 
 
 def test_test_prompts_are_refused_unless_told(prompts: list[Prompt]) -> None:
     leaked = [*prompts, prompt("t", 0, "Well?", "That is quite enough for tonight.", split="test")]
     with pytest.raises(SplitError, match="`t-0` is a TEST prompt"):
-        make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence")
-    assert make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence", allow_test=True)
+        make_control_set(leaked, seed=1, n=5, criteria=["coherence"])
+    assert make_control_set(leaked, seed=1, n=5, criteria=["coherence"], allow_test=True)
 
 
-@pytest.mark.parametrize(("criterion", "n"), [("beauty", 5), ("coherence", 0)])
-def test_wrong_requests_are_refused_in_a_sentence(prompts: list[Prompt], criterion: str, n: int) -> None:
-    with pytest.raises(InputError, match=r"^`(criterion|n)` must"):
-        make_controls(prompts, rng=stream(1, "t"), n=n, criterion=criterion)
+def test_no_controls_are_refused_in_a_sentence(prompts: list[Prompt]) -> None:
+    with pytest.raises(InputError, match=r"^`n` must"):
+        make_control_set(prompts, seed=1, n=0, criteria=["coherence"])
 
 
 # ── other films ──────────────────────────────────────────────────────────────────────────────────────────────────────
