@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.errors import InputError, JudgeError
+from harness.errors import InputError
 from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.judge_builder import require_taught
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
 from harness.judging.learned.head import ALL, CRITERIA, NEED_MEANING, Head, load
@@ -117,9 +118,7 @@ def _turn(item: FittedItem) -> Turn:
 
 
 def _build(spec: JudgeSpec, name: str, source: Encoder) -> LearnedJudge:
-    if spec.taught is None:
-        raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head")
-    head = load(Path(spec.taught.folder))
+    head = load(Path(require_taught(spec).folder))
     if head.encoder != source.base.digest:
         raise InputError(
             f"`{spec.name}` must judge on the encoder that its head was taught on, {head.encoder[:12]}, "

@@ -23,12 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.errors import JudgeError
 from harness.judging.choice_reading import Outcome, call_isolating
 from harness.judging.fitting import FittedItem, fit, missing_score
 from harness.judging.method import Method
 from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
-from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress
 from harness.types import Criterion, JudgedItem, Message, Score
 
@@ -109,9 +107,7 @@ def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, .
     return (item.messages, NO_HISTORY) if criterion.name == "coherence" else (NO_HISTORY,)
 
 
-def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> LikelihoodJudge:
-    if isinstance(source, RequestQueue):
-        raise JudgeError(f"`{spec.name}` reads the likelihood of replies, which endpoints do not give")
+def _build(spec: JudgeSpec, name: str, source: LanguageModel) -> LikelihoodJudge:
     return LikelihoodJudge(
         id=name,
         family=spec.family,

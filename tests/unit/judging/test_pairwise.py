@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import JudgeError
-from harness.judging import asking, load_criterion
+from harness.judging import asking, load_criterion, load_judge_spec
 from harness.judging.choice_reading import LocalReader
 from harness.judging.fitting import fit
 from harness.judging.methods import pairwise
@@ -159,6 +159,7 @@ def test_a_judge_that_reads_prefers_the_same_reply_in_both_orders() -> None:
 
 
 def test_verdicts_must_be_single_tokens() -> None:
-    pairwise.check_verdict_tokens(WordModel(score=lambda chat: "A"))
-    with pytest.raises(JudgeError, match="cannot be read from this model"):
-        pairwise.check_verdict_tokens(WordModel(refuses="Judge this."))
+    spec = load_judge_spec(PROMPT.parent)
+    assert pairwise.METHOD.build(spec, "j@0", WordModel(score=lambda chat: "A")).compares
+    with pytest.raises(JudgeError, match="the verdicts A, B and C cannot be read from this model"):
+        pairwise.METHOD.build(spec, "j@0", WordModel(refuses="Judge this."))
