@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nouns
 import pytest
 
 from harness.errors import InputError, SplitError
@@ -12,12 +13,11 @@ from harness.judging.controls import FAMILIES, make_control_set, read_controls, 
 from harness.judging.controls.faults import same_words, words
 from harness.judging.controls.foreign import ForeignReplies
 from harness.seeding import stream
-from harness.types import Message, Prompt, Split
+from harness.types import Prompt, Split
 
 
-def prompt(film: str, number: int, said: str, reply: str | None, *, split: Split = "validation") -> Prompt:
-    messages = (Message(role="user", content=said, name=film.upper()),)
-    return Prompt(id=f"{film}-{number}", messages=messages, split=split, cluster=film, reference=reply)
+def prompt(film: str, number: int, asked: str, reply: str | None, *, split: Split = "validation") -> Prompt:
+    return nouns.prompt(f"{film}-{number}", asked, cluster=film, reference=reply, split=split, name=film.upper())
 
 
 SAID = (

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import yaml
 from fakes import FAKE_BASE, FakeServer, UniformModel, WordModel
+from stories import EXPERIMENTS
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
-from harness.judging import JudgeSpec, build_judge, load_judge_spec
+from harness.judging import build_judge, load_judge_spec
 from harness.judging.judge_builder import judge_id, resolve_mode
-from harness.judging.judge_protocol import Judge
 from harness.judging.methods.geval import GEvalJudge
 from harness.judging.remote_reading import EndpointReader
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
 
-JUDGES = Path(__file__).resolve().parents[3] / "experiments" / "judges"
+JUDGES = EXPERIMENTS / "judges"
 PROMPT = (JUDGES / "embedded-geval" / "prompt.txt").read_text(encoding="utf-8")
 
 GEVAL: dict[str, Any] = {
@@ -38,14 +38,9 @@ GEVAL: dict[str, Any] = {
 }
 REMOTE = {"name": "judge-1", "endpoint": "http://localhost:1/v1"}
 ENDPOINT = GEVAL | {"mode": "logprobs", "model": REMOTE}
-LIKELIHOOD: dict[str, Any] = {
-    "schema": 1,
-    "name": "mine",
+LIKELIHOOD = {key: value for key, value in GEVAL.items() if key not in ("prompt", "scale", "min_mass")} | {
     "method": "likelihood",
     "mode": "likelihood",
-    "model": {"source": "embedded"},
-    "family": "fake",
-    "criteria": ["coherence", "fluency"],
 }
 
 
@@ -121,17 +116,19 @@ def test_a_wrong_key_is_refused_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_judge_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"must be a judge's file, there is none"):
-        load_judge_spec(tmp_path)
-    (tmp_path / "judge.yaml").write_text("a: [1\nb")
-    with pytest.raises(ConfigError, match=r"line 2: not YAML"):
-        load_judge_spec(tmp_path)
-    (tmp_path / "judge.yaml").write_text("!!python/object/apply:os.getcwd []")
-    with pytest.raises(ConfigError, match=r"not YAML"):
-        load_judge_spec(tmp_path)
-    (tmp_path / "judge.yaml").write_text("just text")
-    with pytest.raises(ConfigError, match=r"must hold keys and values, got str"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "must be a judge's file, there is none"),
+        ("a: [1\nb", "line 2: not YAML"),
+        ("!!python/object/apply:os.getcwd []", "not YAML"),
+        ("just text", "must hold keys and values, got str"),
+    ],
+)
+def test_files_that_are_no_judge_are_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "judge.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
         load_judge_spec(tmp_path)
 
 
@@ -215,13 +212,10 @@ def test_auto_is_resolved_before_the_id_is_hashed(tmp_path: Path) -> None:
 
 def test_what_the_server_decides_is_part_of_the_id_and_nothing_else_is(tmp_path: Path) -> None:
     declared = load_judge_spec(folder(tmp_path / "a", ENDPOINT | {"mode": "logprobs"}))
-    servers = [
-        FakeServer(),
-        FakeServer(n=5),
-        FakeServer(begun="prefix"),
-        FakeServer(begun="assistant_turn"),
-        FakeServer(refused={"temperature": "no"}),
-    ]
+    can: list[dict[str, Any]] = [
+        {}, {"n": 5}, {"begun": "prefix"}, {"begun": "assistant_turn"}, {"refused": {"temperature": "no"}},
+    ]  # fmt: skip
+    servers = [FakeServer(**each) for each in can]
     resolved = [resolve_mode(declared, server=partial(replace, server)) for server in servers]
     ids = [judge_id(spec) for spec in resolved]
     assert len(set(ids)) == len(ids)
@@ -253,10 +247,8 @@ def test_the_environment_names_the_server_where_the_judge_does_not(
 
 
 @pytest.mark.parametrize("data", [GEVAL, LIKELIHOOD])
-def test_a_built_judge_keeps_the_protocol(tmp_path: Path, data: dict[str, Any]) -> None:
+def test_a_built_judge_has_the_id_of_its_folder(tmp_path: Path, data: dict[str, Any]) -> None:
     judge = build_judge(load_judge_spec(folder(tmp_path / "j", data)), model=WordModel())
-    assert isinstance(judge, Judge)
-    assert judge.family == "fake"
     assert [c.name for c in judge.criteria] == ["coherence", "fluency"]
     assert judge.id == identity(tmp_path / "j", data)
 
@@ -282,18 +274,3 @@ def test_a_prompt_with_other_placeholders_is_refused(tmp_path: Path, text: str) 
     spec = load_judge_spec(folder(tmp_path / "j", GEVAL, prompt=text))
     with pytest.raises(ConfigError, match=r"`prompt` of a geval judge must use \$conversation"):
         build_judge(spec, model=WordModel())
-
-
-def test_a_likelihood_judge_is_local_a_deepeval_one_need_not_be_and_a_pairwise_one_needs_no_scale(
-    tmp_path: Path,
-) -> None:
-    def remote(name: str) -> JudgeSpec:
-        text = (JUDGES / name / "judge.yaml").read_text(encoding="utf-8")
-        changed = text.replace("{source: embedded, dtype: float32}", "{endpoint: null, name: gpt-4o-mini}")
-        (tmp_path / "judge.yaml").write_text(changed, encoding="utf-8")
-        return load_judge_spec(tmp_path)
-
-    with pytest.raises(ConfigError, match="`model` of a likelihood judge must be local"):
-        remote("embedded-likelihood")
-    assert remote("embedded-deepeval").is_remote
-    assert load_judge_spec(JUDGES / "embedded-pairwise").scale is None
