@@ -230,7 +230,8 @@ class JudgeSpec(StrictConfig):
         _require(
             not unknown, f"`criteria` of a {self.method} judge must be of {', '.join(method.criteria)}, got {unknown}"
         )
-        method.check(self)
+        if method.check is not None:
+            method.check(self)
         return self
 
     def _check_own_form(self) -> None:

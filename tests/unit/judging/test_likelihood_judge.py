@@ -17,13 +17,13 @@ from harness.judging.methods.likelihood import LikelihoodJudge
 from harness.judging.neutralise import neutralise
 from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel
-from harness.types import JudgedItem, Message, Score
+from harness.types import JudgedItem, Message
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
 
-def judge(model: LanguageModel, *, max_bytes: int = 6000) -> LikelihoodJudge:
-    return LikelihoodJudge(id="j@0", family="fake", criteria=(COHERENCE, FLUENCY), model=model, max_bytes=max_bytes)
+def judge(model: LanguageModel) -> LikelihoodJudge:
+    return LikelihoodJudge(id="j@0", family="fake", criteria=(COHERENCE, FLUENCY), model=model, max_bytes=6000)
 
 
 def item(reply: str, *texts: str, **more: Any) -> JudgedItem:
@@ -63,28 +63,6 @@ def test_an_item_can_ask_for_one_criterion_and_costs_no_more() -> None:
     assert len(model.seen) == 1
 
 
-def test_an_empty_reply_is_missing_and_not_zero() -> None:
-    scores = judge(WordModel()).score([item(reply) for reply in ("", "  \n", "\u200b\u202e\x00")])
-    assert {(score.value, score.status) for score in scores} == {(None, "empty")}
-
-
-def test_a_cut_reply_is_scored_as_far_as_it_goes_and_says_so() -> None:
-    coherence, _ = judge(WordModel()).score([item("the boat", is_truncated=True)])
-    assert coherence.status == "ok"
-    assert "cut off" in coherence.reason
-
-
-def test_oldest_turns_go_first_and_a_reply_is_never_shortened() -> None:
-    model = WordModel()
-    long, short = "x" * 300, "where is our boat"
-    dropped, _ = judge(model, max_bytes=320).score([item("the boat", long, "aye", short)])
-    assert dropped.status == "ok"
-    assert "oldest 1 turns" in dropped.reason
-    assert not any(long in chat for chat in model.seen)
-    for score in judge(model, max_bytes=320).score([item("y" * 400, short)]):
-        assert (score.value, score.status) == (None, "truncated")
-
-
 def test_one_bad_item_spoils_nothing() -> None:
     items = [item("the boat", id="a"), item("the curse", id="b"), item("a boat", id="c")]
     orphan = replace(item("yes", id="d"), messages=())
@@ -111,13 +89,10 @@ def test_a_missing_capability_is_not_an_items_fault() -> None:
 
 def test_hostile_text_gives_a_score_or_a_status_and_never_a_control_token() -> None:
     model = WordModel()
-    items = [item(text, text or "well", id=str(i)) for i, text in enumerate(HOSTILE)]
-    scores = judge(model).score(items)
-    assert len(scores) == 2 * len(HOSTILE)
-    by_item: dict[str, Score] = {s.item_id: s for s in scores if s.criterion == "fluency"}
-    for i, text in enumerate(HOSTILE):
-        score = by_item[str(i)]
-        assert score.status in ("ok", "empty", "truncated", "unsupported")
-        if len(neutralise(text)) >= 8_000:
-            assert score.status == "truncated"
+    scores = judge(model).score([item(text, text or "well", id=str(i)) for i, text in enumerate(HOSTILE)])
+    assert [s.item_id for s in scores[::2]] == [str(i) for i in range(len(HOSTILE))]
+    assert {s.status for s in scores} <= {"ok", "empty", "truncated", "unsupported"}
+    for score, text in zip(scores[::2], HOSTILE, strict=True):
+        assert score.status == "truncated" or len(neutralise(text)) < 8_000
+        assert score.status == "empty" or neutralise(text)
     assert not any("<" in chat or "[INST]" in chat for chat in model.seen)
