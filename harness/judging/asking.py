@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging import reasoned, remote_reading
 from harness.judging.choice_reading import LocalReader, OptionReader, Reading
-from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
+from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, score_of
 from harness.judging.remote_reading import EndpointReader, Form
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.queue import RequestQueue
@@ -45,6 +45,11 @@ class AskingJudge(ABC):
     compares: ClassVar[bool] = False
     places: ClassVar[tuple[Place | None, ...]] = (None,)
     answers: ClassVar[str] = "scores"
+
+    @property
+    def mode(self) -> str:
+        """How its reader reads."""
+        return self.reader.mode
 
     @abstractmethod
     def render(self, item: FittedItem, criterion: Criterion, place: Place | None) -> OptionRequest:
@@ -79,20 +84,11 @@ class AskingJudge(ABC):
     ) -> Score:
         """Step 4: the value, or missing with `low_mass`; probabilities and mass are kept either way."""
         value, probabilities = self.value(answer.probabilities, criterion, place)
-        is_missing = answer.mass < self.min_mass
+        evidence = {"probabilities": probabilities, "mass": answer.mass, "entropy": answer.entropy}
+        if answer.mass >= self.min_mass:
+            return score_of(self, item, criterion, value, "ok", item.reason, **evidence)
         lacking = f"{answer.mass:.3f} of the probability is on the {self.answers}, less than {self.min_mass:g}"
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=None if is_missing else value,
-            status="low_mass" if is_missing else "ok",
-            probabilities=probabilities,
-            mass=answer.mass,
-            entropy=answer.entropy,
-            mode=self.reader.mode,
-            reason=lacking if is_missing else item.reason,
-        )
+        return score_of(self, item, criterion, None, "low_mass", lacking, **evidence)
 
     def _asked(self, items: Sequence[JudgedItem]) -> list[_Asked]:
         if self.compares and any(item.opponent is None for item in items):
@@ -104,11 +100,10 @@ class AskingJudge(ABC):
         return [self.render(item, c, place) for item, c, place in asked if item.status == "ok"]
 
     def _score(self, item: FittedItem, criterion: Criterion, place: Place | None, reading: Reading | None) -> Score:
-        mode = self.reader.mode
         if reading is None:
-            return item.missing(criterion, judge_id=self.id, mode=mode)
+            return score_of(self, item, criterion, None, item.status, item.reason)
         if reading.answer is None:
-            return missing_score(item.id, criterion, reading.status, reading.reason, judge_id=self.id, mode=mode)
+            return score_of(self, item, criterion, None, reading.status, reading.reason)
         found = self.aggregate(reading.answer, item, criterion, place)
         return replace(found, reason=" ".join(filter(None, (found.reason, reading.explanation))))
 

@@ -89,7 +89,7 @@ class EndpointReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        results = self._ask(self.calls(requests), on_progress)
+        results = ask(self.queue, self.calls(requests), on_progress)
         if self.answer == "explain" and self.top_logprobs and self.form.prefill is not None:
             return self._forced(results, requests, on_progress)
         n = 1 if self.top_logprobs else self.n_draws
@@ -134,16 +134,17 @@ class EndpointReader:
         reasons = [_reason(result, request) for result, request in zip(results, requests, strict=True)]
         both = list(zip(reasons, requests, strict=True))
         calls = [self._greedy(behind(r, why), self.form, {}) for why, r in both if isinstance(why, str)]
-        scored = iter(self._ask(calls, on_progress))
+        scored = iter(ask(self.queue, calls, on_progress))
         return [
             replace(parse_logprobs(next(scored), request), explanation=why) if isinstance(why, str) else why
             for why, request in both
         ]
 
-    def _ask(self, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
-        """Send calls, counted."""
-        meter = Meter(len(calls), "calls", on_progress)
-        return self.queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+
+def ask(queue: RequestQueue, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> list[ChatResult]:
+    """Send calls through a queue, counted."""
+    meter = Meter(len(calls), "calls", on_progress)
+    return queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
 
 
 def parse_logprobs(result: ChatResult, request: OptionRequest) -> Reading:

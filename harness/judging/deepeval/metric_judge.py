@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging.deepeval.quiet import import_deepeval
-from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.fitting import FittedItem, fit, score_of
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.metering import Meter
-from harness.types import Criterion, JudgedItem, Score, ScoreStatus
+from harness.types import Criterion, JudgedItem, Score
 
 if TYPE_CHECKING:
     from harness.judging.deepeval.model import Bridge
@@ -85,43 +85,35 @@ class DeepevalJudge:
 
     def _score(self, item: FittedItem, criterion: Criterion) -> Score:
         if item.status != "ok":
-            return item.missing(criterion, judge_id=self.id, mode=self.mode)
+            return score_of(self, item, criterion, None, item.status, item.reason)
         metric = self.metrics[criterion.name]
         self.model.forget()
         try:
             metric.measure(_case(metric, item), _show_indicator=False)
         except InputError as err:
             is_refused = self.model.last is not None and self.model.last.is_refused
-            return self._missing(item, criterion, "refused" if is_refused else "failed", str(err))
+            return score_of(self, item, criterion, None, "refused" if is_refused else "failed", str(err))
         except (ValueError, KeyError, TypeError) as err:  # what deepeval raises on an answer that it cannot read
             is_cut = self.model.last is not None and self.model.last.is_cut
             reason = f"the model's answer {'was cut off' if is_cut else 'is not what the metric reads'}: {err}"
-            return self._missing(item, criterion, "truncated" if is_cut else "unparsable", reason)
+            return score_of(self, item, criterion, None, "truncated" if is_cut else "unparsable", reason)
         return self._read(metric.score, metric.reason, item, criterion)
 
     def _read(self, value: Any, reason: Any, item: FittedItem, criterion: Criterion) -> Score:
         if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
-            return self._missing(item, criterion, "unparsable", f"the metric's score is {value!r}, not from 0 to 1")
+            return score_of(
+                self, item, criterion, None, "unparsable", f"the metric's score is {value!r}, not from 0 to 1"
+            )
         last = self.model.last
         if self.mode == "weighted" and (last is None or not last.has_weights):
             said = f"the metric fell back to its unweighted score {value:g}, which is another measure"
-            return self._missing(item, criterion, "unparsable", said)
+            return score_of(self, item, criterion, None, "unparsable", said)
         digits = last.digits if last is not None else None
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=float(value),
-            status="ok",
-            probabilities=digits.probabilities if digits else None,
-            mass=digits.mass if digits else None,
-            entropy=digits.entropy if digits else None,
-            mode=self.mode,
-            reason="; ".join(part for part in (item.reason, str(reason or "")) if part),
+        evidence = (
+            {"probabilities": digits.probabilities, "mass": digits.mass, "entropy": digits.entropy} if digits else {}
         )
-
-    def _missing(self, item: FittedItem, criterion: Criterion, status: ScoreStatus, reason: str) -> Score:
-        return missing_score(item.id, criterion, status, reason, judge_id=self.id, mode=self.mode)
+        said = "; ".join(part for part in (item.reason, str(reason or "")) if part)
+        return score_of(self, item, criterion, float(value), "ok", said, **evidence)
 
 
 def make_judge(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> DeepevalJudge:

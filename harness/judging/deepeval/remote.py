@@ -20,10 +20,9 @@ from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from harness.doors.answers import listed_tokens, read_answer, token_positions
 from harness.errors import InputError
 from harness.judging.deepeval.model import DIGITS, Bridge, WrittenScore, score_place
-from harness.judging.remote_reading import distribution, option_weights
+from harness.judging.remote_reading import ask, distribution, option_weights
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.metering import Meter
 from harness.models.protocol import OnProgress, OptionProbabilities
 
 
@@ -64,8 +63,7 @@ class BridgedEndpoint(Bridge):
 
     def fetch(self, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> None:
         """Ask many things together; the metrics that ask them next are told without asking."""
-        meter = Meter(len(calls), "calls", on_progress)
-        results = self._queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+        results = ask(self._queue, calls, on_progress)
         self._fetched = {self._key(call): result for call, result in zip(calls, results, strict=True)}
 
     def write(self, prompt: str) -> WrittenScore:

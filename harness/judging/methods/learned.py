@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import InputError
-from harness.judging.fitting import FittedItem, fit, missing_score
+from harness.judging.fitting import FittedItem, fit, score_of
 from harness.judging.judge_builder import require_taught
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
@@ -45,6 +45,7 @@ class LearnedJudge:
     measured: dict[Turn, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     compares: ClassVar[bool] = False
+    mode: ClassVar[str] = MODE
 
     @property
     def films(self) -> frozenset[str]:
@@ -101,16 +102,8 @@ class LearnedJudge:
     def _score(self, item: FittedItem, criterion: Criterion, outside: str, mark: float | None) -> Score:
         if mark is None:
             status: ScoreStatus = "unsupported" if outside else item.status
-            return missing_score(item.id, criterion, status, outside or item.reason, judge_id=self.id, mode=MODE)
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=mark,
-            status="ok",
-            mode=MODE,
-            reason=item.reason,
-        )
+            return score_of(self, item, criterion, None, status, outside or item.reason)
+        return score_of(self, item, criterion, mark, "ok", item.reason)
 
 
 def _turn(item: FittedItem) -> Turn:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fakes import FAKE_BASE, FakeServer, UniformModel, WordModel
+from fakes import FAKE_BASE, FakeServer, WordModel
 from stories import EXPERIMENTS
 
 from harness.errors import ConfigError, JudgeError, UnavailableError
@@ -186,16 +186,12 @@ def test_what_decides_a_score_changes_the_id(tmp_path: Path, base: dict[str, Any
 
 
 def test_prompt_steps_and_weights_change_the_id(tmp_path: Path) -> None:
-    before = identity(tmp_path / "a", GEVAL)
-    assert identity(tmp_path / "b", GEVAL, prompt=PROMPT + "Be strict.\n") != before
+    ids = [identity(tmp_path / "a", GEVAL), identity(tmp_path / "b", GEVAL, prompt=PROMPT + "Be strict.\n")]
     own = folder(tmp_path / "c", GEVAL | {"criteria": ["./wit.yaml"]})
-    ids = set()
     for step in ("Laugh.", "Smile."):
         (own / "wit.yaml").write_text(f"name: wit\ndefinition: Is it funny?\nsteps: [{step}]\n")
-        spec = load_judge_spec(own)
-        ids |= {judge_id(spec, base=FAKE_BASE), judge_id(spec, base=UniformModel().base or FAKE_BASE)}
-        assert judge_id(spec, base=FAKE_BASE) == judge_id(spec, base=FAKE_BASE)
-    assert len(ids) == 2
+        ids += [judge_id(load_judge_spec(own), base=base) for base in (FAKE_BASE, replace(FAKE_BASE, digest="0" * 64))]
+    assert len(set(ids)) == len(ids) == 6
 
 
 def test_auto_is_resolved_before_the_id_is_hashed(tmp_path: Path) -> None:
