@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nouns import generation, prompt
 
-from harness.errors import InputError
 from harness.measures.ngrams import spoken_words, words
 from harness.measures.reply_metrics import echo, repetition, reply_metrics
 from harness.types import FinishReason
@@ -62,8 +61,3 @@ def test_a_row_per_generation_with_what_is_missing(
     [row] = reply_metrics([generation(text, finish=finish)], [prompt()])
     assert (row.length, row.cut_off, row.no_text) == (length, cut_off, float(is_missing))
     assert (row.repetition is None) == (row.echo is None) == is_missing
-
-
-def test_a_generation_of_an_unknown_prompt_is_refused() -> None:
-    with pytest.raises(InputError, match="`p` must be among the prompts"):
-        reply_metrics([generation("Me.")], [])
