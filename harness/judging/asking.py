@@ -15,7 +15,7 @@ from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging import reasoned, remote_reading
 from harness.judging.choice_reading import LocalReader, OptionReader, Reading
 from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, score_of
-from harness.judging.remote_reading import EndpointReader, Form
+from harness.judging.remote_reading import EndpointReader
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
@@ -134,7 +134,8 @@ def reader_of(spec: JudgeSpec, source: LanguageModel | RequestQueue) -> OptionRe
         temperature=spec.temperature,
         answer=spec.thinks or "score",
         is_typed=spec.thinks is not None and spec.typed == "json_schema",
-        form=Form(prefill=spec.forced_by, without=spec.without),
+        prefill=spec.forced_by,
+        without=spec.without,
     )
 
 

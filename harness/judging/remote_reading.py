@@ -45,26 +45,6 @@ REVISION = 1  # raise when a change of this file changes scores; part of the jud
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """How a server is asked so that its answer begins at the score."""
-
-    prefill: Prefill | None = None  # how the assistant's turn is begun for it; None: it is left to the model
-    without: tuple[str, ...] = ()  # fields that the server refuses
-
-    def body(self, request: OptionRequest, model: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole body of a call."""
-        messages = [dict(message) for message in request.messages]
-        body = {"model": model, "messages": messages, "max_tokens": MAX_TOKENS, **asked}
-        if self.prefill is not None:
-            # Without its last space, which templates strip and most vocabularies put before the next word.
-            body |= begun(messages, request.prefix.rstrip(), self.prefill)
-        return {key: value for key, value in body.items() if key not in self.without}
-
-
-PLAIN = Form()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointReader:
     """Reads an endpoint: the likeliest tokens of one greedy answer, or repeated draws; after a reason, or without."""
 
@@ -75,7 +55,8 @@ class EndpointReader:
     temperature: float = 1.0  # of draws
     answer: AnswerForm = "score"
     is_typed: bool = False  # whether reason and score are fields of an object
-    form: Form = PLAIN
+    prefill: Prefill | None = None  # how the assistant's turn is begun for it; None: it is left to the model
+    without: tuple[str, ...] = ()  # fields that the server refuses
 
     @property
     def mode(self) -> str:
@@ -90,35 +71,40 @@ class EndpointReader:
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
         results = ask(self.queue, self.calls(requests), on_progress)
-        if self.answer == "explain" and self.top_logprobs and self.form.prefill is not None:
+        if self.answer == "explain" and self.top_logprobs and self.prefill is not None:
             return self._forced(results, requests, on_progress)
         n = 1 if self.top_logprobs else self.n_draws
         return [self._parse(results[i * n : (i + 1) * n], request) for i, request in enumerate(requests)]
 
+    @property
+    def _greedy(self) -> dict[str, Any]:
+        """One greedy answer with the most likely tokens of each position."""
+        return {"temperature": 0, "logprobs": True, "top_logprobs": self.top_logprobs}
+
     def _calls(self, request: OptionRequest) -> list[ChatCall]:
-        form, more = self.form, dict[str, Any]()
-        if self.answer != "score":
-            if self.answer == "explain" or self.is_typed:  # the answer begins with something else than the score
-                form = replace(form, prefill=None)
-            more = {"max_tokens": reasoned.MAX_TOKENS}
+        more: dict[str, Any] = {} if self.answer == "score" else {"max_tokens": reasoned.MAX_TOKENS}
         if self.is_typed:
             more["response_format"] = reasoned.schema_of(request.options, form=self.answer)
+        is_first = self.answer != "explain" and not self.is_typed
         if self.top_logprobs:
-            return [self._greedy(request, form, more)]
+            return [self._call(request, self._greedy | more, is_first=is_first)]
+        text = "\n".join(str(message["content"]) for message in request.messages)
+        seeds = [derive(0, "draw", text, draw) % 2**31 for draw in range(self.n_draws)]  # that it may or may not honour
         return [
-            ChatCall(body=form.body(request, self.model, self._drawn(request, draw) | more), draw=draw)
-            for draw in range(self.n_draws)
+            self._call(request, {"temperature": self.temperature, "seed": seed} | more, is_first=is_first, draw=draw)
+            for draw, seed in enumerate(seeds)
         ]
 
-    def _greedy(self, request: OptionRequest, form: Form, more: Mapping[str, Any]) -> ChatCall:
-        """One greedy answer with the most likely tokens of each position."""
-        asked = {"temperature": 0, "logprobs": True, "top_logprobs": self.top_logprobs, **more}
-        return ChatCall(body=form.body(request, self.model, asked))
-
-    def _drawn(self, request: OptionRequest, draw: int) -> dict[str, Any]:
-        """One draw, with a seed that the endpoint may or may not honour."""
-        text = "\n".join(str(message["content"]) for message in request.messages)
-        return {"temperature": self.temperature, "seed": derive(0, "draw", text, draw) % 2**31}
+    def _call(
+        self, request: OptionRequest, asked: Mapping[str, Any], *, is_first: bool = True, draw: int = 0
+    ) -> ChatCall:
+        """One call; where the score comes first in its answer, the turn is begun for it."""
+        messages = [dict(message) for message in request.messages]
+        body = {"model": self.model, "messages": messages, "max_tokens": MAX_TOKENS, **asked}
+        if is_first and self.prefill is not None:
+            # Without its last space, which templates strip and most vocabularies put before the next word.
+            body |= begun(messages, request.prefix.rstrip(), self.prefill)
+        return ChatCall(body={key: value for key, value in body.items() if key not in self.without}, draw=draw)
 
     def _parse(self, results: Sequence[ChatResult], request: OptionRequest) -> Reading:
         if not self.top_logprobs:
@@ -133,7 +119,7 @@ class EndpointReader:
         """A second call each, begun with the reason: the score is the next token."""
         reasons = [_reason(result, request) for result, request in zip(results, requests, strict=True)]
         both = list(zip(reasons, requests, strict=True))
-        calls = [self._greedy(behind(r, why), self.form, {}) for why, r in both if isinstance(why, str)]
+        calls = [self._call(behind(r, why), self._greedy) for why, r in both if isinstance(why, str)]
         scored = iter(ask(self.queue, calls, on_progress))
         return [
             replace(parse_logprobs(next(scored), request), explanation=why) if isinstance(why, str) else why

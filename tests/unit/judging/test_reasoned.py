@@ -18,7 +18,7 @@ from stories import EXPERIMENTS
 from harness.judging.choice_reading import LocalReader
 from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
 from harness.judging.reasoned import ANSWER_FORMS, read_said, schema_of
-from harness.judging.remote_reading import EndpointReader, Form, parse_draws, parse_reasoned
+from harness.judging.remote_reading import EndpointReader, parse_draws, parse_reasoned
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.chat_client import ChatClient
@@ -156,7 +156,7 @@ def test_where_a_turn_can_be_begun_the_score_is_forced_behind_the_reason() -> No
     queue = _Queue(
         result(["It fits.\nScore: 2"], {}, 0), ChatResult(answer=None, error="gone"), result(["4"], {"4": 1.0}, 0)
     )
-    forced, failed = reader(queue, form=Form(prefill="assistant_turn")).read([REQUEST, REQUEST])
+    forced, failed = reader(queue, prefill="assistant_turn").read([REQUEST, REQUEST])
     assert (sure(forced.answer).probabilities[3], forced.explanation) == (1.0, "It fits.")
     assert failed.status == "failed"
     assert queue.asked[2].body["messages"][-1] == {"role": "assistant", "content": "It fits.\nScore:"}
