@@ -38,8 +38,8 @@ class Marked:
         """Half for people's replies, half for the families, each as much as the others."""
         kinds, kind, counts = np.unique(self.families, return_inverse=True, return_counts=True)
         n_families = max(1, int((kinds != "").sum()))
-        share: Floats = np.where(kinds == "", 1.0, 1 / n_families) / (2 * counts)
-        return share[kind]
+        share: Floats = (np.where(kinds == "", 1.0, 1 / n_families) / (2 * counts))[kind]
+        return share
 
     def kept(self, keep: NDArray[np.bool_]) -> Marked:
         """Some of the rows."""

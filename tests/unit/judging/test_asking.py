@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from certain import sure
@@ -42,7 +43,7 @@ def on(model: LanguageModel, judge: AskingJudge = ALONE) -> AskingJudge:
     return replace(judge, reader=LocalReader(model=model))
 
 
-def pair(first: str = "It sank.", second: str = "Bees.", *texts: str, **more: bool) -> JudgedItem:
+def pair(first: str = "It sank.", second: str = "Bees.", *texts: str, **more: Any) -> JudgedItem:
     return item(first, *texts, name="MARTA", opponent=second, **more)
 
 

@@ -123,7 +123,7 @@ def test_the_distribution_is_that_of_the_listed_score_tokens() -> None:
 
 def test_ways_to_write_one_score_are_added_up() -> None:
     found = sure(parse_logprobs(listed({"4": 0.3, " 4": 0.3, "4\n": 0.3}), REQUEST).answer)
-    assert (found.mass, found.entropy) == (pytest.approx(0.9), 0)
+    assert (found.mass, found.entropy) == pytest.approx((0.9, 0))
     assert found.probabilities == pytest.approx((0, 0, 0, 1, 0))
 
 
