@@ -31,7 +31,7 @@ class Marked:
     @property
     def is_human(self) -> Floats:
         """1 where a person wrote the reply, else 0."""
-        return (self.families == "").astype(float)
+        return np.where(self.families == "", 1.0, 0.0)
 
     @property
     def weights(self) -> Floats:
