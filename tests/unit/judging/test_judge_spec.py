@@ -60,11 +60,6 @@ def test_every_shipped_judge_loads() -> None:
     assert [s.name for s in specs.values()] == list(specs)
     assert [c.name for c in specs["embedded-geval"].criteria] == ["coherence", "consistency", "fluency", "relevance"]
     assert specs["embedded-geval"].family == specs["embedded-likelihood"].family == "smollm2"
-    assert {name: specs[name].mode for name in ("gpt-4o-mini", "self-hosted", "qwen2.5-7b-exact")} == {
-        "gpt-4o-mini": "rate-explain",
-        "self-hosted": "auto",
-        "qwen2.5-7b-exact": "exact",
-    }
     remote = ["gpt-4o-mini", "gpt-4o-mini-pairwise", "gpt-4o-pairs", "local-server", "self-hosted"]
     assert [name for name, spec in specs.items() if spec.is_remote] == remote
 

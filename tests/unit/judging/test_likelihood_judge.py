@@ -64,13 +64,15 @@ def test_an_item_can_ask_for_one_criterion_and_costs_no_more() -> None:
 
 
 def test_one_bad_item_spoils_nothing() -> None:
-    items = [item("the boat", id="a"), item("the curse", id="b"), item("a boat", id="c")]
+    items = [item("the boat", id="a"), item("the curse", id="b"), item("a boat", id="c", is_truncated=True)]
     orphan = replace(item("yes", id="d"), messages=())
     own = replace(item("yes", id="e"), messages=(Message(role="assistant", content="I spoke last"),))
     scores = judge(WordModel(refuses="curse")).score([*items, orphan, own])
     status = {(s.item_id): s.status for s in scores}
     assert status == {"a": "ok", "b": "failed", "c": "ok", "d": "unsupported", "e": "unsupported"}
-    assert "curse" in next(s.reason for s in scores if s.item_id == "b")
+    reasons = {s.item_id: s.reason for s in scores}
+    assert "curse" in reasons["b"]
+    assert "cut off" in reasons["c"]  # scored as far as it goes
 
 
 def test_a_number_that_is_none_is_missing() -> None:
