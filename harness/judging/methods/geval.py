@@ -7,7 +7,7 @@ After Liu et al. 2023 (arXiv 2303.16634): frozen evaluation steps, a form to fil
 Deviations. The paper samples 20 replies to estimate p(s), and its code counts an unreadable reply as 0. Here p(s) comes
 from a reader (`harness.judging.choice_reading`) in a recorded mode: exact, the softmax over the score tokens of a local
 model; logprobs, an endpoint's most likely tokens; sampled, the paper's draws; explain and rate-explain, any of these
-beside a reason (`harness.judging.reasoned_reading`). The probability that the whole scale captures (mass) is kept, and
+beside a reason (`harness.judging.reasoned`). The probability that the whole scale captures (mass) is kept, and
 where it is less than `min_mass` the model was not answering the question: the score is missing (`low_mass`), never 0
 and never the middle.
 """
