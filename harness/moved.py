@@ -133,6 +133,7 @@ _MODULES = {
     "harness.judging.reading": "harness.judging.choice_reading",
     "harness.judging.build": "harness.judging.judge_builder",
     "harness.judging.protocol": "harness.judging.judge_protocol",
+    "harness.judging.reasoned_reading": "harness.judging.remote_reading",
     "harness.judging.deepeval.judge": "harness.judging.deepeval.metric_judge",
     "harness.judging.learned.registry": "harness.judging.learned.head_registry",
     "harness.measures.words": "harness.measures.ngrams",
