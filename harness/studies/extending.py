@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from harness.config import load_yaml
 from harness.errors import InputError
@@ -20,7 +20,7 @@ from harness.studies.create import main_items, sample_order
 from harness.studies.items import StudyItem
 from harness.studies.reply_sources import load_source
 from harness.studies.sql_schema import items, raters, ratings, slots, studies
-from harness.studies.studies import Clock, Study, append_items, find_study
+from harness.studies.studies import Clock, Study, find_study, insert_items, insert_slots, schedule_of
 from harness.studies.study_design import StudyDesign
 
 ADDED = "added"  # in a study's provenance
@@ -70,9 +70,23 @@ def extend(engine: Engine, study: Study, new: Sequence[StudyItem], *, clock: Clo
         )
         rater_ids = connection.execute(select(raters.c.id).where(panel).order_by(raters.c.id)).scalars().all()
         added = list(study.provenance.get(ADDED, []))
-        append_items(connection, study, new, rater_ids=rater_ids, seed=derive(study.design.seed, ADDED, len(added)))
+        _append(connection, study, new, rater_ids=rater_ids, seed=derive(study.design.seed, ADDED, len(added)))
         what = f"{write_count(n, 'prompt')} {'was' if n == 1 else 'were'}"
         told = f"{study.plan} {what} added after {write_count(before, 'rating')}."
         provenance = {**study.provenance, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": clock()}]}
         connection.execute(update(studies).where(studies.c.id == study.id).values(plan=told, provenance=provenance))
     return replace(study, plan=told, provenance=provenance)
+
+
+def _append(
+    connection: Connection, study: Study, new: Sequence[StudyItem], *, rater_ids: Sequence[int], seed: int
+) -> None:
+    """Main items behind all that stand, with showings for these raters behind all of theirs."""
+    schedule = schedule_of(new, study.design, n_raters=len(rater_ids), seed=seed)
+    last = select(func.max(items.c.rank)).where(items.c.study_id == study.id)
+    first_rank = int(connection.execute(last).scalar() or 0) + 1
+    ranks = {prompt: rank + first_rank for prompt, rank in schedule.ranks.items()}
+    item_ids = insert_items(connection, study.id, new, ranks)
+    taken = select(slots.c.rater_id, func.max(slots.c.position) + 1).where(slots.c.study_id == study.id)
+    behind = {rater: place for rater, place in connection.execute(taken.group_by(slots.c.rater_id)).all()}
+    insert_slots(connection, study.id, schedule, item_ids=item_ids, rater_ids=rater_ids, behind=behind)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from harness.studies.links import Entrant
 from harness.studies.sql_schema import raters, slots
-from harness.studies.studies import new_slot_id
+from harness.studies.studies import new_slot
 
 # A part of queries: the id of the first slot in the order of `rater` that still waits.
 DUE = (
@@ -23,12 +23,7 @@ DUE = (
 )
 
 
-def lease(connection: Connection, slot_id: str, *, until: float) -> None:
-    """Hold a slot for its rater."""
-    connection.execute(update(slots).where(slots.c.id == slot_id).values(leased_until=until))
-
-
-def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_seconds: float) -> str | None:
+def take_over(connection: Connection, entrant: Entrant, *, now: float) -> str | None:
     """A waiting item of a rater who is away, as a new slot of this one on the same side; None when there is none.
 
     An item counts as waiting when its lease has run out (or never began), and its rater was not seen for as long as a
@@ -39,7 +34,7 @@ def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_sec
         return None
     own = select(slots.c.item_id).where(slots.c.rater_id == entrant.rater_id)
     last_seen = func.coalesce(raters.c.seen_at, raters.c.created_at)
-    away = or_(last_seen < now - lease_seconds, raters.c.revoked_at.is_not(None))
+    away = or_(last_seen < now - entrant.lease_seconds, raters.c.revoked_at.is_not(None))
     candidates = (
         select(slots)
         .join(raters, raters.c.id == slots.c.rater_id)
@@ -61,15 +56,13 @@ def take_over(connection: Connection, entrant: Entrant, *, now: float, lease_sec
         return None
     connection.execute(update(slots).where(slots.c.id == found.id).values(state="released"))
     last = select(func.max(slots.c.position)).where(slots.c.rater_id == entrant.rater_id)
-    taken = {
-        "id": new_slot_id(),
-        "study_id": entrant.study_id,
-        "item_id": found.item_id,
-        "rater_id": entrant.rater_id,
-        "kind": "main",
-        "position": int(connection.execute(last).scalar() or 0) + 1,
-        "is_flipped": found.is_flipped,
-        "state": "pending",
-    }
+    taken = new_slot(
+        study_id=entrant.study_id,
+        item_id=found.item_id,
+        rater_id=entrant.rater_id,
+        kind="main",
+        position=int(connection.execute(last).scalar() or 0) + 1,
+        is_flipped=found.is_flipped,
+    )
     connection.execute(insert(slots).values(**taken))
     return str(taken["id"])

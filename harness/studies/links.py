@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection, Executable, bindparam, select, update
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, Executable, bindparam, select, update
 from harness.errors import ConfigError
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
 from harness.studies.sql_schema import raters, studies
+from harness.studies.study_design import CrowdDesign
 
 JOIN = "join"  # of a crowd's open link
 OWNER_VARIABLE = "SCREENTEST_OWNER_SECRET"
@@ -28,8 +30,11 @@ QUERY, TAG = "rater", "link"  # of a link, and what stays in the address once it
 COOKIE = "screentest-"  # with the tag behind it: two links in one browser are two raters
 
 _ENTRANT = (
-    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at, raters.c.person),
-    select(studies.c.closed_at).where(studies.c.id == raters.c.study_id).scalar_subquery().label("closed_at"),
+    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at, raters.c.arrival),
+    *(
+        select(column).where(studies.c.id == raters.c.study_id).scalar_subquery().label(column.name)
+        for column in (studies.c.closed_at, studies.c.design)
+    ),
 )
 _MINE = raters.c.token_hash == bindparam("token")
 _READ: Executable = select(*_ENTRANT).where(_MINE)
@@ -82,7 +87,19 @@ class Entrant:
     name: str
     is_rehearsal: bool
     is_closed: bool  # the study
-    is_of_crowd: bool  # came by the open link
+    design: Mapping[str, Any]  # as it was stored: an earlier version's may lack keys
+    crowd: CrowdDesign | None  # came by the open link
+    arrival: Mapping[str, Any]  # of one of a crowd: language, consent, answers, what the site that sent them said
+
+    @property
+    def has_agreed(self) -> bool:
+        """Whether one of a crowd agreed to take part."""
+        return "agreed_at" in self.arrival
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long an item waits for them."""
+        return 60 * float(self.design["lease_minutes"])
 
 
 def mint(rater: str, *, is_rehearsal: bool) -> Link:
@@ -121,7 +138,9 @@ def enter(connection: Connection, token: str, *, now: float | None = None, needs
         name=row.name,
         is_rehearsal=row.is_rehearsal,
         is_closed=row.closed_at is not None,
-        is_of_crowd=row.person is not None,
+        design=row.design,
+        crowd=None if row.arrival is None else CrowdDesign.model_validate(row.design["crowd"]),
+        arrival=row.arrival or {},
     )
 
 

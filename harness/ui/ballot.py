@@ -95,7 +95,7 @@ class Ballot:
         if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
             return
         self.marks[criterion] = mark
-        if len(self.marks) == len(self.task.scales):
+        if len(self.marks) == len(self.task.criteria):
             self._cast_marks(engine, dict(self.marks), comment)
 
     def rank(self, engine: Engine, nonce: str, place: int, comment: str = "") -> None:

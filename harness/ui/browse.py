@@ -12,7 +12,6 @@ from harness.reporting.finished_reports import analyses, record_of
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
 from harness.store.tracking import Tracking
-from harness.studies.serving import SceneLine
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.gallery import (
@@ -111,15 +110,11 @@ def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
 
 def draw_exhibit(exhibit: Exhibit, votes: Mapping[tuple[str, str], int] = NONE) -> str:
     """One prompt with its replies."""
-    lines = [
-        SceneLine(speaker=m.name or "", text=m.content, is_answerer=m.role == "assistant") for m in exhibit.messages
-    ]
     cards = "".join(_card(reply, votes) for reply in exhibit.replies)
     if exhibit.reference:
         cards += _box("human", exhibit.reference, ())
-    return (
-        f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(lines)}<div class="read gallery">{cards}</div>'
-    )
+    scene = f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(exhibit.messages)}'
+    return f'{scene}<div class="read gallery">{cards}</div>'
 
 
 def _card(reply: ShownReply, votes: Mapping[tuple[str, str], int]) -> str:

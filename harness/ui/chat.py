@@ -17,12 +17,11 @@ from harness.errors import ScreentestError
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count
 from harness.store.tracking import Tracking
-from harness.studies.serving import SceneLine
 from harness.types import Message, Prompt
 from harness.ui.chat_pairs import Pair, make_pair, study_of
-from harness.ui.drawing import draw_line, draw_scene, inert
+from harness.ui.drawing import draw_line, draw_scene, inert, last_speaker
 from harness.ui.frame import store
-from harness.ui.scenes import SCENE, Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
+from harness.ui.scenes import SCENE, Scenes, own_scene, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
 
 DEFAULT_TOKENS, MAX_TOKENS = 64, 512
@@ -114,7 +113,8 @@ def _ask_scene(found: Scenes) -> Play | None:
     else:
         _look(found)
         if st.session_state.get("played") != scenes[chosen].id:
-            _begin(scenes[chosen], answerer=answerer_of(scenes[chosen]), partner=partner_of(scenes[chosen]))
+            spoken = scenes[chosen].messages
+            _begin(scenes[chosen], answerer=last_speaker(spoken, "assistant"), partner=last_speaker(spoken, "user"))
     play: Play | None = st.session_state.get("play")
     return play
 
@@ -154,7 +154,7 @@ def _begin(scene: Prompt, *, answerer: str, partner: str) -> None:
 
 
 def _play(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None:
-    st.html(draw_scene([_line(turn) for turn in play.turns]))
+    st.html(draw_scene(play.turns))
     if play.told:
         st.caption(play.told)
     if play.is_answer_due:
@@ -185,7 +185,7 @@ def _answer(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None
         with contextlib.closing(*streams.values()) as pieces:
             for piece in pieces:
                 text += piece
-                place.html(draw_line(_line(_said(play, part_thinking(text).text + CURSOR))))
+                place.html(draw_line(_said(play, part_thinking(text).text + CURSOR)))
         play.turns.append(_said(play, part_thinking(text).text))
     else:
         with st.spinner("Two variants are thinking"):
@@ -274,7 +274,3 @@ def _basket(question: str) -> None:
 
 def _said(play: Play, text: str) -> Message:
     return Message(role="assistant", content=text, name=play.answerer or None)
-
-
-def _line(turn: Message) -> SceneLine:
-    return SceneLine(speaker=turn.name or "", text=turn.content, is_answerer=turn.role == "assistant")

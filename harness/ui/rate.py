@@ -119,7 +119,7 @@ def _show_task(task: RatingTask, ballot: Ballot) -> None:
     st.html(draw_scene(task.scene) + draw_replies(task))
     if ballot.is_skipping:
         ask_reason(engine, ballot, task)
-    elif task.scales:
+    elif task.criteria:
         ask_marks(engine, ballot, task)
     elif task.ranks:
         ask_ranking(engine, ballot, task)

@@ -10,7 +10,7 @@ from harness.studies.casting import MAX_REASON
 from harness.studies.serving import RatingTask
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
-from harness.ui.drawing import REPLY, draw_ranking, draw_scale
+from harness.ui.drawing import REPLY, draw_criterion, draw_ranking
 from harness.ui.translations import t
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def ask_verdict(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
 def ask_marks(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
     """One criterion in view: its digits mark it and bring the next; what was given stands above."""
     comment = ask_comment(task)
-    current = next(scale for scale in task.scales if scale.name not in ballot.marks)
-    st.html(draw_scale(current, given=ballot.marks, n_scales=len(task.scales)))
+    current = next(c for c in task.criteria if c.name not in ballot.marks)
+    st.html(draw_criterion(current, given=ballot.marks, n=len(task.criteria)))
     with st.container(key="marks", horizontal=True):
-        for mark in range(current.low, current.high + 1):
+        for mark in range(current.scale[0], current.scale[1] + 1):
             st.button(
                 f"*{current.name}* {mark}",  # the style hides the name from the eye alone
-                key=f"do-mark-{task.scales.index(current)}-{mark}-{task.slot}",
+                key=f"do-mark-{task.criteria.index(current)}-{mark}-{task.slot}",
                 shortcut=str(mark) if mark <= 9 else None,
                 on_click=ballot.mark,
                 args=(engine, ballot.nonce, current.name, mark, comment),

@@ -198,7 +198,7 @@ def test_a_skipped_check_is_failed_and_so_is_one_with_marks_all_alike(engine: En
     def marking(low: int, usual: int) -> Rule:
         return lambda task, row: Cast(
             key=task.slot, action="vote", slot=task.slot,
-            marks={s.name: low if row.kind == "attention" else usual for s in task.scales},
+            marks={s.name: low if row.kind == "attention" else usual for s in task.criteria},
         )  # fmt: skip
 
     rate_all(engine, votes.links[0].token, skipping, clock=clock)

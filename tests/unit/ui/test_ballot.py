@@ -90,7 +90,7 @@ def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
     monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
     ballot = Ballot(token=a_study(engine, kind="likert", n_prompts=2, rehearsal=True).links[0].token)
     task = at_hand(engine, ballot)
-    one, two = (scale.name for scale in task.scales)
+    one, two = (scale.name for scale in task.criteria)
     ballot.mark(engine, ballot.nonce, one, 4)
     ballot.ask_reason(ballot.nonce, is_skipping=True)
     ballot.ask_reason("of the item before", is_skipping=False)
