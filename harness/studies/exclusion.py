@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.stats import proportion_estimate, repeatability
 from harness.studies.items import HUMAN
-from harness.studies.rating_rows import RatedSlot
+from harness.studies.rating_rows import RatedSlot, counted
 from harness.studies.studies import Study
 from harness.studies.study_design import ExclusionDesign
 from harness.types import Estimate
@@ -43,8 +43,13 @@ def rater_qualities(study: Study, rows: Sequence[RatedSlot]) -> tuple[RaterQuali
 
 
 def excluded_raters(qualities: Sequence[RaterQuality]) -> frozenset[str]:
-    """Names of those who do not count."""
-    return frozenset(q.rater for q in qualities if q.is_excluded)
+    """Names of those who do not count by the declared rules; who rehearses never does."""
+    return frozenset(q.rater for q in qualities if q.is_excluded and not q.is_rehearsal)
+
+
+def counting(study: Study, rows: Sequence[RatedSlot]) -> list[RatedSlot]:
+    """What a result may rest on: the ratings of raters who count."""
+    return counted(rows, excluded=excluded_raters(rater_qualities(study, rows)))
 
 
 def scale_middle(study: Study) -> float:

@@ -104,7 +104,7 @@ def study_results(engine: Engine, study: Study) -> StudyResults:
     """Everything that the ratings so far say."""
     rows = read_rows(engine, study)
     qualities = rater_qualities(study, rows)
-    excluded = excluded_raters([q for q in qualities if not q.is_rehearsal])
+    excluded = excluded_raters(qualities)
     due = panel(rows, excluded=excluded)
     rated = counted(rows, excluded=excluded)
     ranked = [row for row in rated if row.ranks]

@@ -61,7 +61,7 @@ def validate_judge(session: Session, engine: Engine, study: Study, scores: Seque
         InputError: no rating counts yet, a run without scores, or scores of other replies than those rated.
     """
     rows = read_rows(engine, study)
-    excluded = excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
+    excluded = excluded_raters(rater_qualities(study, rows))
     rated = counted(rows, excluded=excluded)
     if study.split != "test" or not rated:
         raise InputError(f"`{study.name}` must hold ratings of TEST prompts that count before a judge can be compared")

@@ -11,12 +11,13 @@ from harness.errors import ScreentestError
 from harness.reporting.finished_reports import analyses, record_of
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
+from harness.reporting.record import SampleScore
 from harness.store.tracking import Tracking
+from harness.types import Generation
 from harness.ui.drawing import draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.gallery import (
     Exhibit,
-    ShownReply,
     Votes,
     against_people,
     low_tail,
@@ -24,6 +25,7 @@ from harness.ui.gallery import (
     read_gallery,
     score_names,
     studies_in_the_way,
+    text_of,
     votes_on,
 )
 from harness.ui.reports import label_of
@@ -104,27 +106,28 @@ def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
     if not exhibits:
         st.info("No prompt is left. Empty the search, or choose another score, share or variant.")
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
-        st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt_id, {})))
+        st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt.id, {})))
         st.divider()
 
 
 def draw_exhibit(exhibit: Exhibit, votes: Mapping[tuple[str, str], int] = NONE) -> str:
     """One prompt with its replies."""
-    cards = "".join(_card(reply, votes) for reply in exhibit.replies)
-    if exhibit.reference:
-        cards += _box("human", exhibit.reference, ())
-    scene = f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(exhibit.messages)}'
+    prompt = exhibit.prompt
+    cards = "".join(_card(reply, exhibit.scores.get(reply.variant, {}), votes) for reply in exhibit.replies)
+    if prompt.reference:
+        cards += _box("human", prompt.reference, ())
+    scene = f'<p class="read quiet">{inert(prompt.cluster)}</p>{draw_scene(prompt.messages)}'
     return f'{scene}<div class="read gallery">{cards}</div>'
 
 
-def _card(reply: ShownReply, votes: Mapping[tuple[str, str], int]) -> str:
+def _card(reply: Generation, scores: Mapping[str, SampleScore], votes: Mapping[tuple[str, str], int]) -> str:
     n, won = (sum(k for pair, k in votes.items() if reply.variant in pair[:places]) for places in (2, 1))
     marks = [f"preferred in {won} of {write_count(n, 'vote')}"] if n else []
-    marks += [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
+    marks += [f"{name}: {write_observation(score)}" for name, score in sorted(scores.items())]
     ended = {"length": "cut off", "refused": "refused: no reply", "error": "failed: no reply"}
     marks += [ended[reply.finish_reason]] if reply.finish_reason in ended else []
-    reasons = {name: score.reason for name, score in sorted(reply.scores.items()) if score.reason}
-    return _box(reply.variant, reply.text, marks, thinking=reply.thinking, reasons=reasons)
+    reasons = {name: score.reason for name, score in sorted(scores.items()) if score.reason}
+    return _box(reply.variant, text_of(reply), marks, thinking=reply.thinking, reasons=reasons)
 
 
 def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "", reasons: Mapping[str, str] = EMPTY) -> str:

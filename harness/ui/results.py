@@ -17,7 +17,7 @@ from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import Study, find_study, list_studies
 from harness.studies.tally import PromptVotes
 from harness.types import Estimate, Grain
-from harness.ui.drawing import inert
+from harness.ui.drawing import draw_notice, inert
 from harness.ui.frame import store
 from harness.ui.html_tables import draw_table
 from harness.ui.picture import draw_votes
@@ -76,17 +76,13 @@ def draw_answer(found: StudyResults) -> str:
     """What a person who asked three friends wants to know: one sentence, one picture, what to do."""
     study = found.study
     parts = [f'<section class="read prose"><h2>Question</h2><p>{inert(study.design.question)}</p></section>']
-    parts += [_note(note) for note in found.notes]
+    parts += [draw_notice(note) for note in found.notes]
     parts += [_pair(pair) for pair in found.pairs]
     parts += [_marked(found)] if found.marks else []
     last = f"{study.plan} Declared before the first rating as {study.declaration[:12]}."
     texts = filter(None, (study_text.counted(found), study_text.dropped(found), last))
     told = "".join(f'<p class="quiet">{inert(text)}</p>' for text in texts)
     return "".join([*parts, f'<section class="read prose">{told}</section>'])
-
-
-def _note(text: str) -> str:
-    return f'<p class="read notice">{inert(text)}</p>'
 
 
 def _pair(pair: PairResult) -> str:
@@ -184,7 +180,7 @@ def _others(found: StudyResults) -> str:
         if not study_text.says_nothing(estimate, span=most)
     ]
     shown = draw_table("About raters like these", ("What", "Value", "Rests on"), rows) if rows else ""
-    return shown + (_note(study_text.too_few(found)) if len(rows) < len(claims) else "")
+    return shown + (draw_notice(study_text.too_few(found)) if len(rows) < len(claims) else "")
 
 
 def _figures(found: StudyResults) -> list[tuple[str, ...]]:

@@ -50,7 +50,7 @@ def create(
     if made.opened is not None and study.design.crowd is not None:
         from harness.studies.people import foretell
 
-        say(foretell(study.design.crowd, n_checks=study.design.attention).sentence)
+        say(foretell(study.design.crowd, n_checks=study.design.attention))
         say(dim("One link for everybody, shown once; on Prolific append PROLIFIC_PID, STUDY_ID and SESSION_ID."))
         return Result(data={**data, "open_link": made.opened.url(url)}, shown=[made.opened.url(url)])
     say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
@@ -85,7 +85,7 @@ def _checked(study: NewStudy) -> Preflight:
     if (crowd := study.design.crowd) is not None:
         from harness.studies.people import foretell
 
-        told = foretell(crowd, n_checks=study.design.attention).sentence
+        told = foretell(crowd, n_checks=study.design.attention)
         found.say("people", f"{crowd.people} people, {crowd.items} items each. {told}")
         return found
     n = len(study.items) * panel.per_prompt

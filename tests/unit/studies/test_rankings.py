@@ -57,23 +57,23 @@ def test_pressing_places_gives_a_whole_ranking_and_undo_goes_back_one_by_one(
 ) -> None:
     asked: dict[str, Any] = {"panel": {"raters": 1}, "best_worst": is_best_worst, "variants": ("a", "b", "c", "d")}
     created = a_study(engine, kind="ranking", n_prompts=1, clock=time.time, **asked)
-    ballot = Ballot(token=created.links[0].token)
-    task = ballot.current(engine)
+    ballot = Ballot(engine=engine, token=created.links[0].token)
+    task = ballot.current()
     assert isinstance(task, RatingTask)
     assert task.is_best_worst == is_best_worst
     ballot.served_at -= 10
     presses = [3, 1] if is_best_worst else [3, 1, 4]
     for place in presses:
-        ballot.rank(engine, ballot.nonce, place)
-    ballot.current(engine)
+        ballot.rank(ballot.nonce, place)
+    ballot.current()
     (row,) = read_rows(engine, created.study)
     assert row.rating is not None
     wanted = {"1": 4, "2": 2, "3": 1, "4": 2} if is_best_worst else {"1": 2, "2": 4, "3": 1, "4": 3}
     assert row.rating.marks == wanted
-    ballot.undo(engine, ballot.nonce)
-    assert isinstance(ballot.current(engine), RatingTask)
+    ballot.undo(ballot.nonce)
+    assert isinstance(ballot.current(), RatingTask)
     assert list(ballot.marks) == [str(place) for place in presses[:-1]]
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert list(ballot.marks) == [str(place) for place in presses[:-2]]
 
 

@@ -25,7 +25,7 @@ def engine(tmp_path: Path) -> Engine:
 @pytest.fixture
 def ballot(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Ballot:
     monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
-    return Ballot(token=a_study(engine, n_prompts=3, rehearsal=True).links[0].token)
+    return Ballot(engine=engine, token=a_study(engine, n_prompts=3, rehearsal=True).links[0].token)
 
 
 def n_rows(engine: Engine) -> int:
@@ -34,7 +34,7 @@ def n_rows(engine: Engine) -> int:
 
 
 def at_hand(engine: Engine, ballot: Ballot) -> RatingTask:
-    task = ballot.current(engine)
+    task = ballot.current()
     assert isinstance(task, RatingTask)
     return task
 
@@ -42,9 +42,9 @@ def at_hand(engine: Engine, ballot: Ballot) -> RatingTask:
 def test_a_press_for_the_item_before_does_nothing(engine: Engine, ballot: Ballot) -> None:
     at_hand(engine, ballot)
     old = ballot.nonce
-    ballot.vote(engine, old, "left")
+    ballot.vote(old, "left")
     second = at_hand(engine, ballot)
-    ballot.vote(engine, old, "right")
+    ballot.vote(old, "right")
     assert at_hand(engine, ballot) == second
     assert n_rows(engine) == 1
 
@@ -54,7 +54,7 @@ def test_a_press_before_the_item_can_have_been_read_is_told(
 ) -> None:
     monkeypatch.setattr(module, "UNREAD_SECONDS", 60.0)
     at_hand(engine, ballot)
-    ballot.vote(engine, ballot.nonce, "left")
+    ballot.vote(ballot.nonce, "left")
     assert ballot.notice == TOO_SOON
     assert n_rows(engine) == 0
 
@@ -70,11 +70,11 @@ def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
         raise UnavailableError("gone")
 
     monkeypatch.setattr(module, "cast_rating", lost)
-    ballot.vote(engine, nonce, "left")
+    ballot.vote(nonce, "left")
     assert ballot.notice == NOT_SAVED
     assert ballot.task == task
     monkeypatch.setattr(module, "cast_rating", cast)
-    ballot.vote(engine, nonce, "left")
+    ballot.vote(nonce, "left")
     assert n_rows(engine) == 1
     assert ballot.notice == ""
     assert at_hand(engine, ballot).slot != task.slot
@@ -88,23 +88,23 @@ def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
-    ballot = Ballot(token=a_study(engine, kind="likert", n_prompts=2, rehearsal=True).links[0].token)
+    ballot = Ballot(engine=engine, token=a_study(engine, kind="likert", n_prompts=2, rehearsal=True).links[0].token)
     task = at_hand(engine, ballot)
     one, two = (scale.name for scale in task.criteria)
-    ballot.mark(engine, ballot.nonce, one, 4)
+    ballot.mark(ballot.nonce, one, 4)
     ballot.ask_reason(ballot.nonce, is_skipping=True)
     ballot.ask_reason("of the item before", is_skipping=False)
     assert ballot.n_given == 2  # what the page gives again to a server that was started anew
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert (ballot.n_given, ballot.is_skipping) == (1, False)
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert ballot.marks == {}
-    ballot.mark(engine, ballot.nonce, one, 5)
+    ballot.mark(ballot.nonce, one, 5)
     assert n_rows(engine) == 0
     with monkeypatch.context() as away:
         away.setattr(module, "cast_rating", unreachable)
-        ballot.mark(engine, ballot.nonce, two, 2)
+        ballot.mark(ballot.nonce, two, 2)
     assert (ballot.notice, ballot.marks) == (NOT_SAVED, {one: 5})  # the last is asked for again
-    ballot.mark(engine, ballot.nonce, two, 2)
+    ballot.mark(ballot.nonce, two, 2)
     assert n_rows(engine) == 1
     assert at_hand(engine, ballot).slot != task.slot

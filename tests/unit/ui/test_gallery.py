@@ -49,8 +49,8 @@ def test_the_low_tail_is_the_lowest_share_and_a_missing_score_is_none_of_it() ->
     exhibits = the_exhibits()
     assert score_names(exhibits) == [NAME]
     # 7 scores; the lowest 25 % are 2 of them: base 0.1 of p1, then sft 0.2 of p2
-    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=0.25)] == ["p1", "p2"]
-    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
+    assert [e.prompt.id for e in low_tail(exhibits, score=NAME, share=0.25)] == ["p1", "p2"]
+    assert [e.prompt.id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
 
 
 def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_with_the_reason() -> None:
@@ -89,5 +89,5 @@ def test_prompts_are_found_on_which_people_prefer_what_the_judge_scores_lower(tm
     close_study(engine, created.study.name)
     votes = votes_on(engine, exhibits)
     assert votes["p0"] == {("base", "sft"): 2, ("sft", "base"): 1}
-    assert [e.prompt_id for e in against_people(exhibits, votes, score=NAME)] == ["p0", "p1"]  # 0.4 < 0.5, 0.1 < 0.8
+    assert [e.prompt.id for e in against_people(exhibits, votes, score=NAME)] == ["p0", "p1"]  # 0.4 < 0.5, 0.1 < 0.8
     assert "preferred in 2 of 3 votes" in draw_exhibit(exhibits[0], votes["p0"])
