@@ -25,7 +25,7 @@ from harness.stats import (
 )
 from harness.stats.rows import Floats
 from harness.studies.corrected import JudgedCriterion
-from harness.studies.marks import MarkTable, mark_table
+from harness.studies.marks import mark_table
 from harness.studies.rating_rows import RatedSlot
 from harness.studies.studies import Study
 from harness.types import Estimate
@@ -49,27 +49,19 @@ class MarkValidation:
     why_not: tuple[str, ...]  # what could not be computed, and why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Beside:
-    """Items that the judge scored, with the panel's marks."""
-
-    scores: Floats  # [items]
-    means: Floats  # [items]
-    marks: Floats  # [items, raters]
-    clusters: list[str]
-    n_missing: int  # items without a score
-
-
 def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterion) -> MarkValidation:
-    """Everything that marks of the same replies can say of a judge."""
+    """Everything that marks of the same replies can say of a judge, over the items that it scored."""
     marks = mark_table(rated, one.name)
-    beside = _beside(rated, one, marks)
+    reply = {r.item_id: (r.prompt_id, r.replies[0].variant, r.replies[0].draw) for r in rated}
+    every = np.array([one.values.get(reply[item], math.nan) for item in marks.items])
+    kept = np.flatnonzero(~np.isnan(every)).tolist()
+    scores, table, clusters = every[kept], marks.table[kept], [marks.clusters[i] for i in kept]
+    means = np.nanmean(table, axis=1)
     level, notes = study.design.level, list[str]()
     is_named = one.name in study.labels  # marks are words: none is higher than another
-    scores, means = beside.scores, beside.means
     scale: Literal["nominal", "ordinal"] = "nominal" if is_named else "ordinal"
     weights: Literal["none", "quadratic"] = "none" if is_named else "quadratic"
-    on: dict[str, Any] = {"clusters": beside.clusters, "level": level, "n_missing": beside.n_missing}
+    on: dict[str, Any] = {"clusters": clusters, "level": level, "n_missing": len(every) - len(kept)}
 
     def rng(what: str) -> Generator:
         return stream(study.design.seed, what, one.name)
@@ -104,7 +96,7 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
             "kappa",
             lambda: cohens_kappa(
                 np.rint(scores),
-                _majority(beside.marks) if is_named else np.rint(means),
+                _majority(table) if is_named else np.rint(means),
                 rng=rng("kappa"),
                 weights=weights,
                 **on,
@@ -115,8 +107,8 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
             "alternative-annotator test",
             lambda: alternative_annotator(
                 scores,
-                {rater: beside.marks[:, i] for i, rater in enumerate(marks.raters)},
-                clusters=beside.clusters,
+                {rater: table[:, i] for i, rater in enumerate(marks.raters)},
+                clusters=clusters,
                 epsilon=study.design.epsilon,
                 alignment="exact" if is_named else "distance",
                 level=level,
@@ -125,19 +117,6 @@ def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterio
         ),
         bias=attempt("bias", lambda: bland_altman(scores, means, **on), is_possible=one.is_mark and not is_named),
         why_not=tuple(notes),
-    )
-
-
-def _beside(rated: Sequence[RatedSlot], one: JudgedCriterion, marks: MarkTable) -> _Beside:
-    reply = {r.item_id: (r.prompt_id, r.replies[0].variant, r.replies[0].draw) for r in rated}
-    scores = np.array([one.values.get(reply[item], math.nan) for item in marks.items])
-    kept = np.flatnonzero(~np.isnan(scores)).tolist()
-    return _Beside(
-        scores=scores[kept],
-        means=np.nanmean(marks.table[kept], axis=1),
-        marks=marks.table[kept],
-        clusters=[marks.clusters[i] for i in kept],
-        n_missing=len(scores) - len(kept),
     )
 
 
