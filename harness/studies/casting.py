@@ -18,7 +18,6 @@ from sqlalchemy.exc import IntegrityError
 from harness.doors.text import is_absent, repair_text
 from harness.store.database import writing
 from harness.studies.crowd import practice_is_right
-from harness.studies.leases import DUE
 from harness.studies.links import Entrant, enter
 from harness.studies.rankings import is_ranking
 from harness.studies.refusals import (
@@ -30,6 +29,7 @@ from harness.studies.refusals import (
     TakenOverError,
     TooManySkipsError,
 )
+from harness.studies.serving import DUE
 from harness.studies.sql_schema import items, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import VoteVerdict

@@ -2,6 +2,9 @@
 
 `next_task` stores what it shows, and on which side, before it returns. Asking again before a rating is given (a
 refresh, another device, a second tab) gives the same task.
+
+Every slot belongs to one rater. Showing it leases it; while its rater is away past the lease, a rater who has nothing
+left to do may take over the item, where the study has more raters than an item needs.
 """
 
 from __future__ import annotations
@@ -32,18 +35,26 @@ from harness.store.artifacts import from_json
 from harness.store.database import writing
 from harness.studies.crowd import draw_next, standing
 from harness.studies.items import shown_order
-from harness.studies.leases import DUE, take_over
 from harness.studies.links import Entrant, enter, hash_token
 from harness.studies.rankings import ranks_asked
 from harness.studies.refusals import NotAssignedError
 from harness.studies.sql_schema import items, raters, ratings, shows, slots, studies
-from harness.studies.studies import Clock
+from harness.studies.studies import Clock, new_slot
 from harness.studies.study_design import CrowdDesign, StudyDesign, StudyKind
 from harness.types import Criterion, Message
 
 MIN_TIMED = 3  # ratings before a time left is told
 N_PACES = 25  # latest ratings that it is told from
 DONE = ("rated", "skipped")
+# A part of queries: the id of the first slot in the order of `rater` that still waits.
+DUE = (
+    select(slots.c.id)
+    .where(slots.c.rater_id == bindparam("rater"), slots.c.state == "pending")
+    .order_by(slots.c.position)
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
 
 
 def _slot(wanted: Any) -> Select[Any]:
@@ -205,7 +216,7 @@ def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> Rating
         if entrant.crowd is not None:
             slot = _drawn_slot(connection, entrant, entrant.crowd, slot, now=now)
         elif slot is None:
-            taken = take_over(connection, entrant, now=now)
+            taken = _take_over(connection, entrant, now=now)
             slot = connection.execute(_NAMED_SLOT, {"slot": taken}).one_or_none()
         progress = _progress(connection, entrant)
         if slot is None:
@@ -227,6 +238,51 @@ def _drawn_slot(connection: Connection, entrant: Entrant, crowd: CrowdDesign, du
         return None
     draw_next(connection, entrant, crowd, due=None if due is None else int(due.position), now=now)
     return connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
+
+
+def _take_over(connection: Connection, entrant: Entrant, *, now: float) -> str | None:
+    """A waiting item of a rater who is away, as a new slot of this one on the same side; None when there is none.
+
+    An item counts as waiting when its lease has run out (or never began), and its rater was not seen for as long as a
+    lease lasts (one who never came: since the link was made), or has lost the link. The old slot is released, never
+    deleted.
+    """
+    if entrant.is_rehearsal:
+        return None
+    own = select(slots.c.item_id).where(slots.c.rater_id == entrant.rater_id)
+    last_seen = func.coalesce(raters.c.seen_at, raters.c.created_at)
+    away = or_(last_seen < now - entrant.lease_seconds, raters.c.revoked_at.is_not(None))
+    candidates = (
+        select(slots)
+        .join(raters, raters.c.id == slots.c.rater_id)
+        .where(
+            slots.c.study_id == entrant.study_id,
+            slots.c.kind == "main",
+            slots.c.state == "pending",
+            or_(slots.c.leased_until.is_(None), slots.c.leased_until < now),
+            raters.c.is_rehearsal.is_(False),
+            away,
+            slots.c.item_id.not_in(own),
+        )
+        .order_by(slots.c.position, slots.c.id)
+        .limit(1)
+        .with_for_update(of=slots, skip_locked=True)
+    )
+    found = connection.execute(candidates).one_or_none()
+    if found is None:
+        return None
+    connection.execute(update(slots).where(slots.c.id == found.id).values(state="released"))
+    last = select(func.max(slots.c.position)).where(slots.c.rater_id == entrant.rater_id)
+    taken = new_slot(
+        study_id=entrant.study_id,
+        item_id=found.item_id,
+        rater_id=entrant.rater_id,
+        kind="main",
+        position=int(connection.execute(last).scalar() or 0) + 1,
+        is_flipped=found.is_flipped,
+    )
+    connection.execute(insert(slots).values(**taken))
+    return str(taken["id"])
 
 
 def _finished(connection: Connection, entrant: Entrant, progress: TaskProgress) -> Finished:

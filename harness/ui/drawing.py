@@ -142,3 +142,18 @@ def spoken(task: RatingTask, marks: Mapping[str, int]) -> str:
     place = f"{t(said, n=task.progress.n_done + 1, total=task.progress.n_total)}."
     due = next((c.name for c in task.criteria if c.name not in marks), "")
     return f"{place} {due.capitalize()}." if due else place
+
+
+def draw_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a caption; the first cell of a row is its heading. Wide tables scroll by themselves."""
+    head = "".join(f'<th scope="col">{inert(name)}</th>' for name in columns)
+    body = "".join(f"<tr>{_table_row(cells)}</tr>" for cells in rows)
+    return (
+        f'<div class="read scroll" tabindex="0" role="region" aria-label="{inert(caption)}"><table>'
+        f"<caption>{inert(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    first, *others = cells
+    return f'<th scope="row">{inert(first)}</th>' + "".join(f"<td>{inert(cell)}</td>" for cell in others)

@@ -17,9 +17,8 @@ from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import Study, find_study, list_studies
 from harness.studies.tally import PromptVotes
 from harness.types import Estimate, Grain
-from harness.ui.drawing import draw_notice, inert
+from harness.ui.drawing import draw_notice, draw_table, inert
 from harness.ui.frame import store
-from harness.ui.html_tables import draw_table
 from harness.ui.picture import draw_votes
 
 REFRESH_SECONDS = 15

@@ -37,13 +37,14 @@ def create(
     dry_run: DryRunOption = False,
 ) -> Result:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
-    from harness.studies.create import create as make
     from harness.studies.create import draw_study
+    from harness.studies.studies import create_study
     from pipelines.cli.session import checks, open_session
 
+    drawn = draw_study(open_session(), file, name=name)
     if dry_run:
-        return checks(_checked(draw_study(open_session(), file, name=name)))
-    made = make(open_session(), _store(), file, name=name)
+        return checks(_checked(drawn))
+    made = create_study(_store(), drawn)
     study = made.study
     say(f"{bold(study.name)}: {study.plan}")
     data = {"study": study.name, "declaration": study.declaration, "plan": study.plan}
@@ -66,7 +67,7 @@ def add(
     name: Annotated[str | None, typer.Option(help="The study's name, where it is not the file's.")] = None,
 ) -> Result:
     """More prompts for an open study, behind what raters have still to do; the study says that they were added."""
-    from harness.studies.extending import add_prompts
+    from harness.studies.create import add_prompts
     from pipelines.cli.session import open_session
 
     study = add_prompts(open_session(), _store(), file, prompts, name=name)

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 from harness.errors import ConfigError, InputError
 from harness.studies.casting import Cast, cast_rating
 from harness.studies.crowd import agree, enrol
-from harness.studies.extending import extend
+from harness.studies.create import extend
 from harness.studies.links import OpenLink
 from harness.studies.people import write_people
 from harness.studies.rating_rows import RatedSlot, read_rows
