@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from panels import Clock, a_study
+from panels import a_study
 from sqlalchemy import Engine, select
 
 from harness.errors import ConfigError, InputError
@@ -57,5 +57,5 @@ def test_studies_are_found_by_name_and_named_once(engine: Engine) -> None:
     with pytest.raises(InputError, match="rater-1"):
         renew_link(engine, created.study, "nobody")
     with pytest.raises(InputError, match="taken"):
-        add_rehearsal(engine, created.study, "rater-1", clock=Clock())
+        add_rehearsal(engine, created.study, "rater-1")
     assert [s.name for s in list_studies(engine)] == ["which-is-better"]
