@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from harness.config import parse
 from harness.studies.casting import Action, Cast, Receipt, cast_rating
-from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, n_replies, practice_items
 from harness.studies.links import Link
 from harness.studies.serving import Finished, RatingTask, next_task
 from harness.studies.sql_schema import items, ratings, slots
@@ -63,8 +63,7 @@ def the_items(
     design: StudyDesign, *, n_prompts: int = 4, variants: Sequence[str] = ("base", "sft"), films: int | None = None
 ) -> tuple[StudyItem, ...]:
     """Main items for every prompt, then attention checks and practice as the design asks."""
-    size = {"likert": 1, "ranking": len(variants)}.get(design.kind, 2)
-    groups = list(itertools.combinations(variants, size))
+    groups = list(itertools.combinations(variants, n_replies(design.kind, len(variants))))
     main = [
         _item("main", f"p{i}", f"film{i % (films or n_prompts)}", [(v, f"{v} says {i}") for v in group], 0.5)
         for i in range(n_prompts)
@@ -76,7 +75,7 @@ def the_items(
         _item("attention", f"a{i}", "film-a", [shuffled] if design.kind == "likert" else [human, shuffled], None)
         for i in range(design.attention)
     ]
-    return (*main, *checks, *(practice_items(design.kind, language=design.spoken) if design.practice else ()))
+    return (*main, *checks, *practice_items(design))
 
 
 def _item(

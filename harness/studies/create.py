@@ -25,7 +25,7 @@ from harness.seeding import derive, stream
 from harness.stats import votes_power, votes_sample_size
 from harness.store.database import writing
 from harness.studies.corrected import POPULATION
-from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, n_replies, practice_items
 from harness.studies.reply_sources import Source, load_source
 from harness.studies.sql_schema import items, raters, ratings, slots, studies
 from harness.studies.studies import (
@@ -79,11 +79,7 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
         items=(
             *main_items(design, sample.prompts, source, probability=sample.probability),
             *attention_items(design, spare, like=texts, n_variants=len(source.replies)),
-            *(
-                practice_items(design.kind, is_dialogue=source.kind.is_dialogue, language=design.spoken)
-                if design.practice
-                else ()
-            ),
+            *practice_items(design, is_dialogue=source.kind.is_dialogue),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
         provenance={
@@ -139,7 +135,6 @@ def main_items(
 ) -> list[StudyItem]:
     """Every pair of variants (or every single one, to be marked) on every prompt drawn."""
     names = list(source.replies)
-    size = {"likert": 1, "ranking": len(names)}.get(design.kind, 2)
     return [
         StudyItem(
             purpose="main",
@@ -150,7 +145,7 @@ def main_items(
             probability=probability,
         )
         for prompt in prompts
-        for group in itertools.combinations(names, size)
+        for group in itertools.combinations(names, n_replies(design.kind, len(names)))
     ]
 
 
@@ -164,7 +159,7 @@ def attention_items(
     Raises InputError: too few prompts are left with a human line long enough.
     """
     rng = stream(design.seed, "attention")
-    n_replies = {"likert": 1, "ranking": n_variants}.get(design.kind, 2)
+    n_shown = n_replies(design.kind, n_variants)
     low, high = CHECK_WORDS
     hosts = sorted((p for p in spare if low <= len((p.reference or "").split()) <= high), key=lambda p: p.id)
     if len(hosts) < design.attention:
@@ -182,13 +177,13 @@ def attention_items(
         if len(checks) == design.attention:
             break
         prompt, truth = hosts[i], hosts[i].reference or ""
-        shuffled = [faults.shuffled_words(truth, rng=rng) for _ in range(n_replies - 1 or 1)]
+        shuffled = [faults.shuffled_words(truth, rng=rng) for _ in range(n_shown - 1 or 1)]
         found = [
             ItemReply(variant=SHUFFLED if k == 0 else f"{SHUFFLED}-{k}", text=t) for k, t in enumerate(shuffled) if t
         ]
         if len(found) < len(shuffled):
             continue
-        replies = tuple(found) if n_replies == 1 else (ItemReply(variant=HUMAN, text=truth), *found)
+        replies = tuple(found) if n_shown == 1 else (ItemReply(variant=HUMAN, text=truth), *found)
         checks.append(
             StudyItem(
                 purpose="attention",

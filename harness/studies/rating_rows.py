@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -15,6 +17,7 @@ from harness.studies.studies import Study, stored_item
 from harness.types import Message, Rating
 
 UNDO = "undo"
+_NOTHING = SimpleNamespace(reason="", comment="", shown_at=None, cast_at=None)  # that a rater said of a slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
     with engine.begin() as connection:
         # Ids grow along the chain of a slot's ratings: the last one read says how it stands.
         of_study = select(ratings).join(slots, slots.c.id == ratings.c.slot_id).where(slots.c.study_id == study.id)
-        newest = {row.slot_id: row for row in connection.execute(of_study.order_by(ratings.c.id)).all()}
+        newest: dict[str, Any] = {row.slot_id: row for row in connection.execute(of_study.order_by(ratings.c.id)).all()}
         joined = (
             select(slots, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at)
             .join(raters, raters.c.id == slots.c.rater_id)
@@ -95,10 +98,12 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
     for row in found:
         item, rank = stored[row.item_id]
         last = newest.get(row.id)
-        stands = last is not None and last.action != UNDO
+        if last is None or last.action == UNDO:
+            last = _NOTHING
         rows.append(
             compose(
                 RatedSlot,
+                last,
                 item,
                 row,
                 slot=row.id,
@@ -112,12 +117,8 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
                     marks=last.marks,
                     is_rehearsal=last.is_rehearsal,
                 )
-                if last is not None and stands and row.state == "rated"
+                if last is not _NOTHING and row.state == "rated"
                 else None,
-                reason=last.reason if last is not None and stands else "",
-                comment=last.comment if last is not None and stands else "",
-                shown_at=last.shown_at if last is not None and stands else None,
-                cast_at=last.cast_at if last is not None and stands else None,
             )
         )
     return rows

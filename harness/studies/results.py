@@ -174,9 +174,8 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot], *, n_p
     settled = [rows for rows in by_prompt.values() if is_settled(rows, overlap=overlap)]
     settled.sort(key=lambda rows: (max(r.cast_at or 0.0 for r in rows), rows[0].rank))
     # Not the finite set: once all its prompts are rated its mean is known, and says nothing of the next prompt.
-    race, counted_up = BettingSequence(level=study.design.level), tally(settled, level=study.design.level)
-    for prompt in counted_up.prompts:
-        race.update(prompt.mean)
+    race = BettingSequence(level=study.design.level)
+    counted_up = tally(settled, race=race, level=study.design.level)
     rated = [r for r in due if r.winner is not None]
     n_missing = sum(r.state == "skipped" for r in due)
     win: WinRate | None = None

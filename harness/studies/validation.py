@@ -18,7 +18,7 @@ from harness.experiment.session import OnProgress, Session
 from harness.judging.scored import ScoredGeneration
 from harness.reporting.finished_reports import record_of
 from harness.store.artifacts import digest_json, from_json, read_json, read_manifest, read_parquet, to_json, write_json
-from harness.store.tracking import Stage, StageResult
+from harness.store.tracking import Stage
 from harness.studies.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts
 from harness.studies.exclusion import excluded_raters, rater_qualities
 from harness.studies.judge_marks import MarkValidation, validate_marks
@@ -83,7 +83,13 @@ def validate_judge(session: Session, engine: Engine, study: Study, scores: Seque
         inputs={"ratings": digest_json([(r.slot, to_json(r.rating)) for r in rated]), **digests},
         work=work,
     )
-    return _read(study, result)
+    rows = read_json(result.folder / VALIDATION)
+    return Validation(
+        study=study.name,
+        declaration=study.declaration,
+        run_id=result.run_id,
+        criteria=tuple(from_json(ValidatedCriterion, row) for row in rows),
+    )
 
 
 def _validated(
@@ -95,16 +101,6 @@ def _validated(
         judge_id=one.judge_id,
         marks=validate_marks(study, rated, one) if is_marked else None,
         contrasts=(mark_contrasts if is_marked else vote_contrasts)(study, rated, one, drawn=drawn),
-    )
-
-
-def _read(study: Study, result: StageResult) -> Validation:
-    rows = read_json(result.folder / VALIDATION)
-    return Validation(
-        study=study.name,
-        declaration=study.declaration,
-        run_id=result.run_id,
-        criteria=tuple(from_json(ValidatedCriterion, row) for row in rows),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certain import sure
 from panels import Rule, a_study, deed, favouring, saying, seats
 from sqlalchemy import Engine
 
@@ -49,9 +50,8 @@ def test_evalica_reads_the_votes_and_agrees_on_the_order(sqlite: Engine) -> None
     xs, ys, winners = read_csv(io.StringIO(text))
     assert len(xs) == len(ys) == len(winners) == 3 * 3 * 30  # it drops a row whose winner it does not know
     scores = bradley_terry(xs, ys, winners).scores
-    strengths = study_results(sqlite, created.study).strengths
-    assert strengths is not None
-    ours = {v: e.value for v, e in zip(strengths.variants, strengths.strengths, strict=True)}
+    fit = sure(study_results(sqlite, created.study).strengths)
+    ours = {v: e.value for v, e in zip(fit.variants, fit.strengths, strict=True)}
     assert sorted(ours, key=lambda v: ours[v]) == sorted(scores.index, key=lambda v: scores[v])
 
 

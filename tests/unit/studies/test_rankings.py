@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from certain import sure
 from panels import Rule, a_study, deed, seats
 from sqlalchemy import Engine
 
@@ -40,8 +41,8 @@ def test_orders_become_pairs_and_strengths(engine: Engine) -> None:
     means = {(p.variant, p.opponent): p.look.estimate.value for p in found.pairs}
     assert means == pytest.approx({("base", "dpo"): 2 / 3, ("base", "sft"): 1 / 3, ("dpo", "sft"): 0.0})
     assert (found.n_rated, found.pairs[0].n_prompts, found.pairs[0].n_waiting) == (18, 6, 0)
-    assert found.strengths is not None
-    strong = dict(zip(found.strengths.variants, found.strengths.strengths, strict=True))
+    fit = sure(found.strengths)
+    strong = dict(zip(fit.variants, fit.strengths, strict=True))
     assert max(strong, key=lambda name: strong[name].value) == "sft"
     lines = votes_csv(engine, created.study).splitlines()
     assert len(lines) == 1 + 18 * 3
@@ -65,9 +66,8 @@ def test_pressing_places_gives_a_whole_ranking_and_undo_goes_back_one_by_one(
         ballot.rank(ballot.nonce, place)
     ballot.current()
     (row,) = read_rows(engine, created.study)
-    assert row.rating is not None
     wanted = {"1": 4, "2": 2, "3": 1, "4": 2} if is_best_worst else {"1": 2, "2": 4, "3": 1, "4": 3}
-    assert row.rating.marks == wanted
+    assert sure(row.rating).marks == wanted
     ballot.undo(ballot.nonce)
     assert isinstance(ballot.current(), RatingTask)
     assert list(ballot.marks) == [str(place) for place in presses[:-1]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import ends, holds, sure
 from panels import Rule, a_study, deed, favouring, saying, seats, sides
 from sqlalchemy import Engine
 
@@ -46,14 +47,12 @@ def test_a_panel_of_one_mind_by_hand(engine: Engine) -> None:
     assert (pair.variant, pair.opponent, pair.n_prompts, pair.n_waiting) == ("base", "sft", 12, 0)
     assert (pair.look.estimate.value, pair.look.estimate.n) == (0.0, 12)
     assert pair.look.advice.action == "stop"
-    assert pair.win is not None
-    assert (pair.win.decisive.value, pair.win.decisive.n) == (0.0, 36)
+    decisive = sure(pair.win).decisive
+    assert (decisive.value, decisive.n) == (0.0, 36)
     assert (found.n_rated, found.n_waiting, found.n_rehearsal) == (36, 0, 0)
     # Sides are balanced, so who prefers a variant has no side: 18 of 36.
-    assert found.left_share is not None
-    assert found.left_share.value == pytest.approx(0.5, abs=1 / 12)
-    assert found.strengths is not None
-    assert "never lost" in found.strengths.why_not
+    assert sure(found.left_share).value == pytest.approx(0.5, abs=1 / 12)
+    assert "never lost" in sure(found.strengths).why_not
     (agreement,) = found.agreement
     assert "at least two categories" in agreement.why_not
     assert (agreement.krippendorff, agreement.fleiss) == (None, None)
@@ -80,8 +79,7 @@ def test_ties_are_half_and_both_bad_is_told_apart(engine: Engine) -> None:
     verdicts = iter(["tie", "both_bad", "both_bad", "left"])
     seats(engine, created)[0].rate(saying(lambda row: next(verdicts)))
     found = results(engine, created)
-    assert found.both_bad is not None
-    assert found.both_bad.value == 0.5
+    assert sure(found.both_bad).value == 0.5
     assert found.pairs[0].look.estimate.value in ((0.5 * 3) / 4, (0.5 * 3 + 1) / 4)
 
 
@@ -95,8 +93,8 @@ def test_an_undone_vote_and_a_skip_enter_nothing_and_a_change_counts_as_changed(
     rater.cast("undo")
     found = results(engine, created)
     assert (found.n_rated, found.n_skipped, found.n_waiting) == (1, 1, 1)
-    assert found.both_bad is not None
-    assert (found.both_bad.value, found.both_bad.n) == (1.0, 1)
+    both_bad = sure(found.both_bad)
+    assert (both_bad.value, both_bad.n) == (1.0, 1)
 
 
 def test_rehearsal_never_enters_a_result(engine: Engine) -> None:
@@ -121,14 +119,10 @@ def test_a_planted_position_bias_is_found_and_none_is_found_where_there_is_none(
         found.append(results(sqlite, created))
     biased, fair = found
     # Half the votes are for the left side whatever stands there: 75 % left.
-    assert biased.left_share is not None
-    assert biased.left_share.low is not None
-    assert 0.5 < biased.left_share.low < 0.75 < (biased.left_share.high or 0)
-    assert biased.strengths is not None
-    assert biased.strengths.position is not None
-    assert (biased.strengths.position.low or 0) > 0
-    assert fair.left_share is not None
-    assert (fair.left_share.low or 0) < 0.5 < (fair.left_share.high or 0)
+    low, high = ends(biased.left_share)
+    assert 0.5 < low < 0.75 < high
+    assert ends(sure(biased.strengths).position)[0] > 0
+    assert holds(fair.left_share, 0.5)
 
 
 def test_a_careless_rater_is_left_out_by_the_declared_rule(engine: Engine) -> None:
@@ -138,17 +132,14 @@ def test_a_careless_rater_is_left_out_by_the_declared_rule(engine: Engine) -> No
         rater.rate(rule)
     found = results(engine, created)
     good, _, bad = found.raters
-    assert good.attention is not None
-    assert (good.attention.value, good.attention.n, good.is_excluded) == (1.0, 4, False)
-    assert good.consistency is not None
-    bases = [write_basis(e) for e in (good.attention, good.consistency, good.left_share) if e is not None]
+    attention, consistency = sure(good.attention), sure(good.consistency)
+    assert (attention.value, attention.n, good.is_excluded) == (1.0, 4, False)
+    bases = [write_basis(e) for e in (attention, consistency, sure(good.left_share))]
     assert bases == [f"n = {n}, 0 missing" for n in ("4 checks", "2 ratings, 2 prompts", "8 votes, 8 prompts")]
-    assert (good.consistency.value, good.consistency.n) == (1.0, 2)
+    assert (consistency.value, consistency.n) == (1.0, 2)
     # Sides of the checks alternate, so who always votes left passes half; repeats are swapped, so never the same.
-    assert bad.attention is not None
-    assert bad.attention.value == 0.5
-    assert bad.consistency is not None
-    assert bad.consistency.value == 0.0
+    assert sure(bad.attention).value == 0.5
+    assert sure(bad.consistency).value == 0.0
     assert bad.excluded_for == ("attention checks passed: 50% of 4, the rule is at least 75%",)
     assert found.n_rated == 16
     assert found.pairs[0].look.estimate.value == 0.0
@@ -198,20 +189,17 @@ def test_three_variants_are_ranked_and_agree_with_each_pair(sqlite: Engine) -> N
         rater.rate(skilled(stream(0, "skilled", number)))
     found = results(sqlite, created)
     assert [(p.variant, p.opponent) for p in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert found.strengths is not None
-    values = [e.value for e in found.strengths.strengths]
+    values = [e.value for e in sure(found.strengths).strengths]
     assert values == sorted(values)
-    assert found.strengths.tie is not None
-    assert found.agreement[0].fleiss is not None
-    assert found.agreement[0].fleiss.n == 90
+    assert sure(found.strengths).tie is not None
+    assert sure(found.agreement[0].fleiss).n == 90
     codings = {
         "variant": lambda r: ("a", "b", "c", "tie").index(r.winner),
         "place": lambda r: {1.0: 0, 0.0: 1}.get(r.first_wins, 2),
         "side": lambda r: ("left", "right", "tie").index(r.rating.verdict),
     }
     alpha = {name: _alpha(read_rows(sqlite, created.study), code) for name, code in codings.items()}
-    assert found.agreement[0].krippendorff is not None
-    assert found.agreement[0].krippendorff.value == pytest.approx(alpha["variant"])
+    assert sure(found.agreement[0].krippendorff).value == pytest.approx(alpha["variant"])
     assert max(alpha["side"], alpha["place"]) < alpha["variant"] - 0.1  # neither has a winner as one category
 
 
@@ -245,10 +233,8 @@ def test_marks_give_means_contrasts_and_agreement(engine: Engine) -> None:
     assert (variant, opponent, contrast.estimate.value, contrast.estimate.n) == ("base", "sft", -2, 18)
     assert dict(relevant.means)["sft"].panel.estimate.value == pytest.approx(1.5 + 1 / 3)
     fluency, relevance = found.agreement
-    assert fluency.krippendorff is not None
-    assert fluency.krippendorff.value == 1.0
-    assert relevance.krippendorff is not None
-    assert relevance.krippendorff.value < 1.0
+    assert sure(fluency.krippendorff).value == 1.0
+    assert sure(relevance.krippendorff).value < 1.0
 
 
 def test_votes_on_train_prompts_compare_nobody(engine: Engine) -> None:
