@@ -63,9 +63,7 @@ def enrol(engine: Engine, link: OpenLink, person: str, sent: Mapping[str, str], 
             return token
         if study.closed_at is not None:
             raise StudyClosedError("the study is closed: every rating given before is kept, and no more are taken")
-        n = connection.execute(select(func.count()).select_from(raters).where(of_study)).scalar_one()
-        gone = of_study & raters.c.revoked_at.is_not(None)
-        n_gone = connection.execute(select(func.count()).select_from(raters).where(gone)).scalar_one()
+        n, n_gone = connection.execute(select(func.count(), func.count(raters.c.revoked_at)).where(of_study)).one()
         if n - n_gone >= study.design["crowd"]["people"]:
             raise CrowdFullError("the study has all the people that it asked for; nobody else can begin")
         kept = {repair_text(name[:40]).text: repair_text(value[:MAX_WORDS]).text for name, value in sent.items()}

@@ -189,10 +189,8 @@ def _take(reading: _Reading, answer: Answer) -> None:
     question = answer.question or reading.question or "mark"
     line = reading.lines.setdefault((rater, key, question), answer.line)
     if question in reading.given.setdefault((rater, key), {}):
-        raise InputError(
-            f"a rater must rate an item once, got {shown(rater)} again on {shown(key[0])} ({question}); first on line "
-            f"{line}"
-        )
+        again = f"got {shown(rater)} again on {shown(key[0])} ({question}); first on line {line}"
+        raise InputError(f"a rater must rate an item once, {again}")
     if answer.question != VOTE:
         value = _value(reading, question, value, answer.facts.get("scale"))
     reading.given[rater, key][question] = value

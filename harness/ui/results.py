@@ -211,14 +211,8 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
 
 
 RATER_COLUMNS = (
-    "Rater",
-    "Counts",
-    "Rated",
-    "Waiting",
-    "Checks passed",
-    "Same when repeated",
-    "Left side",
-    "Median time",
+    *("Rater", "Counts", "Rated", "Waiting"),
+    *("Checks passed", "Same when repeated", "Left side", "Median time"),
 )
 
 

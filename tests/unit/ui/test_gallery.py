@@ -31,7 +31,7 @@ def a_generation(number: int, variant: str, text: str = "") -> Generation:
 def a_score(number: int, variant: str, value: float | None) -> ScoredGeneration:
     return ScoredGeneration(
         prompt_id=f"p{number}", variant=variant, draw=0, cluster="film", criterion="coherence", judge_id="j1",
-        value=value, status="ok" if value is not None else "refused", mode="likelihood", item_id="i",
+        value=value, status="ok" if value is not None else "refused", mode="likelihood", reason="", item_id="i",
     )  # fmt: skip
 
 
