@@ -31,7 +31,6 @@ from harness.studies.sql_schema import items, raters, ratings, slots, studies
 from harness.studies.studies import (
     LEFT_OUT,
     SILENT,
-    Clock,
     NewStudy,
     Study,
     find_study,
@@ -220,7 +219,7 @@ def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: s
     return extend(engine, study, main_items(design, left[:n], source, probability=n_main / len(population)))
 
 
-def extend(engine: Engine, study: Study, new: Sequence[StudyItem], *, clock: Clock = time.time) -> Study:
+def extend(engine: Engine, study: Study, new: Sequence[StudyItem]) -> Study:
     """Append main items to an open study, behind what raters have still to do, declared with the ratings given before.
 
     Raises InputError: the study is closed.
@@ -243,7 +242,7 @@ def extend(engine: Engine, study: Study, new: Sequence[StudyItem], *, clock: Clo
         _append(connection, study, new, rater_ids=rater_ids, seed=derive(study.design.seed, ADDED, len(added)))
         what = f"{write_count(n, 'prompt')} {'was' if n == 1 else 'were'}"
         told = f"{study.plan} {what} added after {write_count(before, 'rating')}."
-        provenance = {**study.provenance, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": clock()}]}
+        provenance = {**study.provenance, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": time.time()}]}
         connection.execute(update(studies).where(studies.c.id == study.id).values(plan=told, provenance=provenance))
     return replace(study, plan=told, provenance=provenance)
 

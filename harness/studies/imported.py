@@ -25,7 +25,6 @@ from harness.studies.links import mint
 from harness.studies.sql_schema import ratings, slots
 from harness.studies.studies import (
     LABELS,
-    Clock,
     NewStudy,
     Study,
     find_study,
@@ -89,7 +88,6 @@ def import_ratings(
     scale: tuple[int, int] | None = None,
     criteria: Sequence[str] = (),
     epsilon: float = 0.15,
-    clock: Clock = time.time,
 ) -> Imported:
     """Store a file of ratings as a closed study; nothing of a file with a fault.
 
@@ -122,7 +120,7 @@ def import_ratings(
     new = _new_study(reading, answers, name=name, epsilon=epsilon)
     is_new = all(s.name != name or s.declaration != new.design.declaration_digest() for s in list_studies(engine))
     if is_new:
-        _store(engine, new, reading, now=clock())
+        _store(engine, new, reading, now=time.time())
     return Imported(
         study=find_study(engine, name),
         form=answers.form,

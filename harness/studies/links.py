@@ -117,12 +117,14 @@ def link_tag(token: str) -> str:
     return hash_token(token)[:12]
 
 
-def enter(connection: Connection, token: str, *, now: float | None = None, needs_open: bool = True) -> Entrant:
-    """The rater behind a token; with `now` noted as here, which makes their other requests wait for this transaction.
+def enter(connection: Connection, token: str, *, now: float | None) -> Entrant:
+    """The rater behind a token, noted as here at `now`, which makes their other requests wait for this transaction.
+
+    Without `now` they are only looked up, those of a closed study too.
 
     Raises:
         UnknownLinkError, RevokedLinkError: the link leads nowhere.
-        StudyClosedError: the study is closed and `needs_open`.
+        StudyClosedError: the study is closed, and there is a `now`.
     """
     query, values = (_READ, {}) if now is None else (_NOTE, {"now": now})
     row = connection.execute(query, {"token": hash_token(token), **values}).one_or_none()
@@ -130,7 +132,7 @@ def enter(connection: Connection, token: str, *, now: float | None = None, needs
         raise UnknownLinkError("`rater` must be a link of a study, got one that nobody has; ask its owner for yours")
     if row.revoked_at is not None:
         raise RevokedLinkError("`rater` must be a link in use, got one that was withdrawn; ask the owner for a new one")
-    if needs_open and row.closed_at is not None:
+    if now is not None and row.closed_at is not None:
         raise StudyClosedError("the study is closed: every rating given before is kept, and no more are taken")
     return Entrant(
         rater_id=row.id,

@@ -146,6 +146,7 @@ class CrowdWelcome:
     has_agreed: bool
     language: str
     minutes: int  # that it will take, at the pace that the study foretells
+    pay: float  # for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,7 @@ def welcome(engine: Engine, token: str) -> Welcome:
     Raises UnknownLinkError, RevokedLinkError: the link leads nowhere.
     """
     with engine.begin() as connection:
-        entrant = enter(connection, token, needs_open=False)
+        entrant = enter(connection, token, now=None)
         study = connection.execute(select(studies).where(studies.c.id == entrant.study_id)).one()
         seen = select(func.count()).select_from(shows).where(shows.c.rater_id == entrant.rater_id)
         return Welcome(
@@ -190,6 +191,7 @@ def welcome(engine: Engine, token: str) -> Welcome:
                 has_agreed=entrant.has_agreed,
                 language=entrant.arrival.get("language", ""),
                 minutes=entrant.crowd.minutes(study.design["attention"]),
+                pay=entrant.crowd.pay(study.design["attention"]),
             ),
         )
 

@@ -132,12 +132,12 @@ def list_studies(engine: Engine) -> list[Study]:
     return [_study(row) for row in rows]
 
 
-def close_study(engine: Engine, name: str, *, clock: Clock = time.time) -> Study:
+def close_study(engine: Engine, name: str) -> Study:
     """Take no more ratings; closing again changes nothing."""
     study = find_study(engine, name)
     with writing(engine) as connection:
         still_open = (studies.c.id == study.id) & studies.c.closed_at.is_(None)
-        connection.execute(update(studies).where(still_open).values(closed_at=clock()))
+        connection.execute(update(studies).where(still_open).values(closed_at=time.time()))
     return find_study(engine, name)
 
 
@@ -154,11 +154,11 @@ def renew_link(engine: Engine, study: Study, rater: str) -> Link:
     return link
 
 
-def revoke_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> None:
+def revoke_link(engine: Engine, study: Study, rater: str) -> None:
     """Withdraw a rater's link; the ratings they gave stay, and nobody waits for the rest."""
     with writing(engine) as connection:
         row = _rater(connection, study, rater)
-        connection.execute(update(raters).where(raters.c.id == row.id).values(revoked_at=clock()))
+        connection.execute(update(raters).where(raters.c.id == row.id).values(revoked_at=time.time()))
 
 
 def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = time.time) -> Link:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import streamlit as st
 
 from harness.errors import ScreentestError
-from harness.reporting.finished_reports import analyses, record_of
+from harness.reporting.finished_reports import record_of
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
 from harness.reporting.record import SampleScore
@@ -28,7 +28,7 @@ from harness.ui.gallery import (
     text_of,
     votes_on,
 )
-from harness.ui.reports import label_of
+from harness.ui.reports import choose_evaluation
 
 PER_PAGE = 10
 ALL = "all"
@@ -40,13 +40,11 @@ def show() -> None:
     """Choose an evaluation, search it, and read."""
     st.title("Browse")
     tracking = Tracking()
+    if (chosen := choose_evaluation(tracking)) is None:
+        return
+    home = str(tracking.settings.home)
     try:
-        runs = analyses(tracking)
-        if not runs:
-            st.info("Nothing has been evaluated yet. Run `screentest quickstart` and come back.")
-            return
-        chosen = st.selectbox("Evaluation", runs, format_func=lambda info: label_of(tracking, info))
-        exhibits = _exhibits(str(tracking.settings.home), chosen.run_id)
+        exhibits = _exhibits(home, chosen.run_id)
     except ScreentestError as err:
         st.error(str(err))
         return
@@ -56,9 +54,9 @@ def show() -> None:
             + " ".join(f"`screentest study close {name}`" for name in names)
         )
         return
-    if looked := _looked(str(tracking.settings.home), chosen.run_id):
+    if looked := _looked(home, chosen.run_id):
         st.caption(looked)
-    votes = _votes(str(tracking.settings.home), chosen.run_id)
+    votes = _votes(home, chosen.run_id)
     _show_exhibits(_narrowed(exhibits, votes), votes)
 
 
