@@ -124,7 +124,7 @@ def test_practice_tells_what_was_right_and_lets_on_who_got_it(engine: Engine) ->
         for _ in range(2):
             task = seat.due()
             shown = sides(hidden(engine, task.slot))
-            assert seat.vote(task.slot, ("left", "right")[shown.index(reply)]).is_right is is_right  # type: ignore[arg-type]
+            assert seat.vote(task.slot, ("left", "right")[shown.index(reply)]).is_right is is_right
         after = seat.task()
         assert isinstance(after, RatingTask) == is_right
         assert is_right or (isinstance(after, Finished) and after.is_screened_out)
