@@ -14,10 +14,9 @@ from harness.stats import PoweredMean, powered_mean, proportion_estimate, within
 from harness.stats.crossed import panel_claim
 from harness.stats.rows import Floats
 from harness.studies.rating_rows import RatedSlot
-from harness.studies.studies import Study
+from harness.studies.studies import POPULATION, Study
 from harness.types import Estimate
 
-POPULATION = "population"  # in a study's provenance: ids of the prompts that its sample was drawn from
 FIRST_DRAW = 0  # the one that people rate
 
 

@@ -24,13 +24,11 @@ from harness.reporting.numbers import write_count
 from harness.seeding import derive, stream
 from harness.stats import votes_power, votes_sample_size
 from harness.store.database import writing
-from harness.studies.corrected import POPULATION
 from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, n_replies, practice_items
 from harness.studies.reply_sources import Source, load_source
 from harness.studies.sql_schema import items, raters, ratings, slots, studies
 from harness.studies.studies import (
-    LEFT_OUT,
-    SILENT,
+    POPULATION,
     NewStudy,
     Study,
     find_study,
@@ -59,10 +57,13 @@ def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewS
 
     Raises InputError: its source, sample or checks cannot be had.
     """
+    return draw_declared(session, _declared(file, name), folder=file.resolve().parent)
+
+
+def _declared(file: Path, name: str | None) -> StudyDesign:
+    """What a file declares, under another name where one is given."""
     design = load_yaml(file, StudyDesign)
-    if name is not None:
-        design = design.model_copy(update={"name": name})
-    return draw_declared(session, design, folder=file.resolve().parent)
+    return design if name is None else design.model_copy(update={"name": name})
 
 
 def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> NewStudy:
@@ -81,12 +82,7 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
             *practice_items(design, is_dialogue=source.kind.is_dialogue),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
-        provenance={
-            **source.provenance,
-            LEFT_OUT: source.n_left_out,
-            SILENT: dict(source.silent),
-            POPULATION: [prompt.id for prompt in source.prompts],
-        },
+        provenance=source.provenance,
         plan=sample.plan,
         n_population=len(source.prompts),
     )
@@ -200,10 +196,9 @@ def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: s
 
     Raises InputError: the file is not the one that declared the study, or its source has no `n` prompts left.
     """
-    design = load_yaml(file, StudyDesign)
-    study = find_study(engine, name or design.name)
-    declared = design if name is None else design.model_copy(update={"name": name})
-    if declared.declaration_digest() != study.declaration:
+    design = _declared(file, name)
+    study = find_study(engine, design.name)
+    if design.declaration_digest() != study.declaration:
         raise InputError(
             f"`{file}` must be the file that declared {study.name}, got another; undo what was changed in it"
         )

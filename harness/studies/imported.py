@@ -19,12 +19,12 @@ from harness.doors.text import read_id, require_id, require_sound, shown
 from harness.errors import CorpusError, InputError
 from harness.store.artifacts import digest_file
 from harness.store.database import writing
-from harness.studies.corrected import POPULATION
 from harness.studies.items import ItemReply, StudyItem, check_items
 from harness.studies.links import mint
 from harness.studies.sql_schema import ratings, slots
 from harness.studies.studies import (
     LABELS,
+    POPULATION,
     NewStudy,
     Study,
     find_study,

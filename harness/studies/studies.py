@@ -29,6 +29,7 @@ Clock = Callable[[], float]  # seconds since 1970, UTC
 SLOT_BYTES = 12
 LABELS = "labels"  # in an imported study's provenance: criterion -> what was marked in words, numbered from 0
 LEFT_OUT, SILENT = "left_out", "silent"  # in a study's provenance: prompts not rated, and how many each variant left
+POPULATION = "population"  # there too: ids of the prompts that its sample was drawn from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

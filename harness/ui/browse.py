@@ -14,7 +14,7 @@ from harness.reporting.numbers import write_count, write_observation
 from harness.reporting.record import SampleScore
 from harness.store.tracking import Tracking
 from harness.types import Generation
-from harness.ui.drawing import draw_scene, inert
+from harness.ui.drawing import draw_card, draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.gallery import (
     Exhibit,
@@ -130,9 +130,6 @@ def _card(reply: Generation, scores: Mapping[str, SampleScore], votes: Mapping[t
 
 def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "", reasons: Mapping[str, str] = EMPTY) -> str:
     before = f"<details><summary>thinking</summary>{inert(thinking)}</details>" if thinking else ""
-    return (
-        f'<section class="reply"><h2>{inert(name)}</h2>{before}<div class="text" dir="auto">{inert(text)}</div>'
-        f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p>'
-        + "".join(f'<p class="quiet" dir="auto">{inert(name)}: {inert(said)}</p>' for name, said in reasons.items())
-        + "</section>"
-    )
+    after = f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p>'
+    after += "".join(f'<p class="quiet" dir="auto">{inert(of)}: {inert(said)}</p>' for of, said in reasons.items())
+    return draw_card(inert(name), inert(text), before=before, after=after)

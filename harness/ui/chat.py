@@ -19,7 +19,7 @@ from harness.reporting.numbers import write_count
 from harness.store.tracking import Tracking
 from harness.types import Message, Prompt
 from harness.ui.chat_pairs import Pair, make_pair, study_of
-from harness.ui.drawing import draw_line, draw_scene, inert, last_speaker
+from harness.ui.drawing import draw_card, draw_line, draw_scene, inert, last_speaker
 from harness.ui.frame import store
 from harness.ui.scenes import SCENE, Scenes, own_scene, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
@@ -197,11 +197,8 @@ def _answer(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None
 
 def _offer(play: Play, offered: Offered) -> None:
     """Two lines without their names; the chosen one goes on in the scene."""
-    cards = "".join(
-        f'<section class="reply"><h2>Reply {n}</h2><div class="text" dir="auto">{inert(text) or "(says nothing)"}</div>'
-        "</section>"
-        for n, (_, text) in enumerate(offered, start=1)
-    )
+    lines = enumerate((line for _, line in offered), start=1)
+    cards = "".join(draw_card(f"Reply {n}", inert(line) or "(says nothing)") for n, line in lines)
     st.html(f'<div class="read replies">{cards}</div>')
     with st.container(key="choices", horizontal=True):
         for n in (0, 1):

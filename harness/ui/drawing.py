@@ -103,11 +103,16 @@ def draw_replies(task: RatingTask) -> str:
 def _reply(name: str, whose: str, text: str) -> str:
     is_empty = not text.strip()
     shown = t("(says nothing)") if is_empty else inert(text)
-    return (
-        f'<section class="reply"><h2>{name}<bdi>{whose}</bdi></h2>'
-        f'<div class="text{" empty" if is_empty else ""}" dir="auto" tabindex="0" role="group" aria-label="{name}">'
-        f"{shown}</div></section>"
-    )
+    return draw_card(f"{name}<bdi>{whose}</bdi>", shown, label=name, look="text empty" if is_empty else "text")
+
+
+def draw_card(
+    title: str, shown: str, *, label: str = "", look: str = "text", level: int = 2, before: str = "", after: str = ""
+) -> str:
+    """A reply under its title, all of it HTML; with a label it is reached and scrolled by keys."""
+    reach = f' tabindex="0" role="group" aria-label="{label}"' if label else ""
+    body = f'{before}<div class="{look}" dir="auto"{reach}>{shown}</div>{after}'
+    return f'<section class="reply"><h{level}>{title}</h{level}>{body}</section>'
 
 
 def draw_criterion(criterion: Criterion, *, given: Mapping[str, int], n: int) -> str:

@@ -17,7 +17,7 @@ from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import Study, find_study, list_studies
 from harness.studies.tally import PromptVotes
 from harness.types import Estimate, Grain
-from harness.ui.drawing import draw_notice, draw_table, inert
+from harness.ui.drawing import draw_card, draw_notice, draw_table, inert
 from harness.ui.frame import store
 from harness.ui.picture import draw_votes
 
@@ -128,10 +128,9 @@ def _disputed(prompt: PromptVotes) -> str:
         f"{said[key]} {word}" for key, word in (("tie", "equally good"), ("both_bad", "both bad")) if said[key]
     )
     cards = "".join(
-        f'<section class="reply"><h3>{inert(reply.variant)}: {said[reply.variant]} of {len(prompt.votes)}</h3>'
-        f'<div class="text" dir="auto" tabindex="0" role="group" aria-label="{inert(reply.variant)}">'
-        f"{inert(reply.text)}</div></section>"
+        draw_card(f"{name}: {said[reply.variant]} of {len(prompt.votes)}", inert(reply.text), label=name, level=3)
         for reply in prompt.replies
+        for name in (inert(reply.variant),)
     )
     words = "".join(f"<p class='quiet'>“{inert(text)}”</p>" for text in prompt.comments)
     more = f'<p class="quiet">{inert(others)}</p>' if others else ""
