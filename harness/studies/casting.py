@@ -29,7 +29,7 @@ from harness.studies.refusals import (
     TakenOverError,
     TooManySkipsError,
 )
-from harness.studies.serving import DUE
+from harness.studies.serving import DONE, DUE
 from harness.studies.sql_schema import items, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import VoteVerdict
@@ -71,7 +71,7 @@ _NAMED = _standing(bindparam("slot"))
 _LAST_DONE = _standing(  # the slot of the newest deed that still stands
     select(slots.c.id)
     .join(ratings, ratings.c.slot_id == slots.c.id)
-    .where(slots.c.state.in_(("rated", "skipped")), slots.c.rater_id == bindparam("rater"))
+    .where(slots.c.state.in_(DONE), slots.c.rater_id == bindparam("rater"))
     .order_by(ratings.c.id.desc())
     .limit(1)
     .correlate(None)
@@ -176,7 +176,7 @@ def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
 
 
 def _check_order(cast: Cast, slot: Any) -> None:
-    is_done = slot.state in ("rated", "skipped")
+    is_done = slot.state in DONE
     if cast.action == "change" and not is_done:
         raise OutOfOrderError("a change needs a rating to change, and this slot has none; cast a vote instead")
     if cast.action in ("change", "undo"):

@@ -49,8 +49,8 @@ def mark_contrasts(
     """Differences of mean marks."""
     marks: dict[tuple[str, str], list[float]] = {}
     for row in rated:
-        if row.rating is not None and one.name in row.rating.marks:
-            marks.setdefault((row.prompt_id, row.replies[0].variant), []).append(float(row.rating.marks[one.name]))
+        if one.name in row.marks:
+            marks.setdefault((row.prompt_id, row.replies[0].variant), []).append(float(row.marks[one.name]))
     variants = list(dict.fromkeys(r.replies[0].variant for r in sorted(rated, key=lambda r: r.item_id)))
     contrasts = []
     for names in itertools.combinations(variants, 2):

@@ -75,8 +75,7 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
             left_draw=row.shown[0].draw,
             right=row.shown[1].variant if len(row.shown) > 1 else None,
             right_draw=row.shown[1].draw if len(row.shown) > 1 else None,
-            verdict=None if row.rating is None else row.rating.verdict,
-            marks={} if row.rating is None else dict(row.rating.marks),
+            marks=dict(row.marks),
             has_passed=passed.get(row.slot),
             shown_at=row.shown_at or 0.0,
             is_excluded=row.rater in excluded,
@@ -100,8 +99,7 @@ def votes_csv(engine: Engine, study: Study) -> str:
     rows = [r for r in as_pairs(counting(study, read_rows(engine, study))) if r.winner is not None]
     for row in sorted(rows, key=lambda r: (r.cast_at, r.slot)):
         left, right = (reply.variant for reply in row.shown)
-        verdict = "" if row.rating is None or row.rating.verdict is None else WINNERS[row.rating.verdict]
-        writer.writerow([left, right, verdict, row.rater, row.prompt_id, row.cluster])
+        writer.writerow([left, right, WINNERS[str(row.verdict)], row.rater, row.prompt_id, row.cluster])
     return out.getvalue()
 
 

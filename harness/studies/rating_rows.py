@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from harness.studies.item_schedule import SlotKind
 from harness.studies.items import ItemReply, shown_order
 from harness.studies.sql_schema import items, raters, ratings, slots
 from harness.studies.studies import Study, stored_item
-from harness.types import Message, Rating
+from harness.types import Message, Rating, VoteVerdict
 
 UNDO = "undo"
 _NOTHING = SimpleNamespace(reason="", comment="", shown_at=None, cast_at=None)  # that a rater said of a slot
@@ -51,11 +51,21 @@ class RatedSlot:
         return tuple(self.replies[i] for i in order)
 
     @property
+    def verdict(self) -> VoteVerdict | None:
+        """The vote as it was seen, by sides; None without one."""
+        return None if self.rating is None else self.rating.verdict
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Criterion -> mark, of a ranking place -> rank; empty of a vote, and before the rating."""
+        return {} if self.rating is None else self.rating.marks
+
+    @property
     def ranks(self) -> dict[str, int]:
         """Variant -> rank, of a ranking; empty of anything else."""
         if self.rating is None or len(self.replies) < 3:
             return {}
-        return {reply.variant: int(self.rating.marks[str(place)]) for place, reply in enumerate(self.shown, start=1)}
+        return {reply.variant: int(self.marks[str(place)]) for place, reply in enumerate(self.shown, start=1)}
 
     @property
     def seconds(self) -> float | None:
@@ -65,11 +75,9 @@ class RatedSlot:
     @property
     def winner(self) -> str | None:
         """The preferred variant, "tie" or "both_bad"; None without a vote."""
-        if self.rating is None or self.rating.verdict is None:
-            return None
-        sides = {"left": 0, "right": 1}
-        verdict = self.rating.verdict
-        return self.shown[sides[verdict]].variant if verdict in sides else verdict
+        if self.verdict not in ("left", "right"):
+            return self.verdict
+        return self.shown[self.verdict == "right"].variant
 
     @property
     def first_wins(self) -> float | None:

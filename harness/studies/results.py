@@ -203,7 +203,7 @@ def _votes(rows: Sequence[RatedSlot], *, n_missing: int = 0, with_length: bool =
     return read_votes(
         [r.shown[0].variant for r in rows],
         [r.shown[1].variant for r in rows],
-        [str(r.rating.verdict) for r in rows if r.rating is not None],
+        [str(r.verdict) for r in rows],
         clusters=[r.cluster for r in rows],
         raters=[r.rater for r in rows],
         length_difference=lengths if with_length else None,
