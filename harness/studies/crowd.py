@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Engine, case, func, insert, select, update
 from harness.doors.text import repair_text
 from harness.seeding import derive, stream
 from harness.store.database import writing
-from harness.studies.links import Entrant, OpenLink, enter, hash_token
+from harness.studies.links import Entrant, Link, OpenLink, enter, hash_token
 from harness.studies.refusals import CrowdFullError, InvalidRatingError, StudyClosedError, UnknownLinkError
 from harness.studies.sql_schema import items, raters, ratings, slots, studies
-from harness.studies.studies import Clock, new_slot
+from harness.studies.studies import Clock, insert_rater, new_slot
 from harness.studies.study_design import CrowdDesign
 
 STEP = 10  # between the places of two main items: checks stand between them
@@ -67,16 +67,8 @@ def enrol(engine: Engine, link: OpenLink, person: str, sent: Mapping[str, str], 
         if n - n_gone >= study.design["crowd"]["people"]:
             raise CrowdFullError("the study has all the people that it asked for; nobody else can begin")
         kept = {repair_text(name[:40]).text: repair_text(value[:MAX_WORDS]).text for name, value in sent.items()}
-        values = {
-            "study_id": study.id,
-            "name": f"person-{n + 1}",
-            "token_hash": hash_token(token),
-            "is_rehearsal": bool(study.design["rehearsal"]),
-            "created_at": clock(),
-            "person": digest,
-            "arrival": {"sent": kept},
-        }
-        connection.execute(insert(raters).values(**values))
+        key = Link(rater=f"person-{n + 1}", token=token, is_rehearsal=bool(study.design["rehearsal"]))
+        insert_rater(connection, study.id, key, now=clock(), person=digest, arrival={"sent": kept})
     return token
 
 

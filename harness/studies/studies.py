@@ -188,17 +188,8 @@ def new_slot(**placed: Any) -> dict[str, Any]:
 
 def stored_item(row: Any) -> StudyItem:
     """An item from its row."""
-    return from_json(
-        StudyItem,
-        {
-            "purpose": row.purpose,
-            "prompt_id": row.prompt_id,
-            "cluster": row.cluster,
-            "messages": row.scene,
-            "replies": row.replies,
-            "probability": row.probability,
-        },
-    )
+    alike = {name: getattr(row, name) for name in ("purpose", "prompt_id", "cluster", "replies", "probability")}
+    return from_json(StudyItem, {**alike, "messages": row.scene})
 
 
 def schedule_of(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int, seed: int) -> Schedule:
@@ -252,14 +243,15 @@ def insert_items(
     return [int(i) for i in connection.execute(returned, rows).scalars()]
 
 
-def insert_rater(connection: Connection, study_id: int, link: Link, *, now: float) -> int:
-    """A row for a rater."""
+def insert_rater(connection: Connection, study_id: int, link: Link, *, now: float, **of_crowd: Any) -> int:
+    """A row for a rater; of one of a crowd with who they are and what was said on coming."""
     values = {
         "study_id": study_id,
         "name": link.rater,
         "token_hash": hash_token(link.token),
         "is_rehearsal": link.is_rehearsal,
         "created_at": now,
+        **of_crowd,
     }
     return int(connection.execute(insert(raters).returning(raters.c.id), values).scalar_one())
 
