@@ -277,11 +277,13 @@ def study(file: _PathLike, *, name: str | None = None) -> Created:
     """Make the blind study that a file declares; its links are shown once: `created.links[0].url("http://…")`."""
     from harness.settings import Settings
     from harness.store.database import open_database
-    from harness.studies.create import create
+    from harness.studies.create import draw_study
+    from harness.studies.studies import create_study
     from pipelines.cli.session import open_session
 
     with _lending():
-        return create(open_session(), open_database(Settings.from_environment().database_url), Path(file), name=name)
+        drawn = draw_study(open_session(), Path(file), name=name)
+        return create_study(open_database(Settings.from_environment().database_url), drawn)
 
 
 @_overload

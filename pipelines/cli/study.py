@@ -37,20 +37,21 @@ def create(
     dry_run: DryRunOption = False,
 ) -> Result:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
-    from harness.studies.create import create as make
     from harness.studies.create import draw_study
+    from harness.studies.studies import create_study
     from pipelines.cli.session import checks, open_session
 
+    drawn = draw_study(open_session(), file, name=name)
     if dry_run:
-        return checks(_checked(draw_study(open_session(), file, name=name)))
-    made = make(open_session(), _store(), file, name=name)
+        return checks(_checked(drawn))
+    made = create_study(_store(), drawn)
     study = made.study
     say(f"{bold(study.name)}: {study.plan}")
     data = {"study": study.name, "declaration": study.declaration, "plan": study.plan}
     if made.opened is not None and study.design.crowd is not None:
         from harness.studies.people import foretell
 
-        say(foretell(study.design.crowd, n_checks=study.design.attention).sentence)
+        say(foretell(study.design.crowd, n_checks=study.design.attention))
         say(dim("One link for everybody, shown once; on Prolific append PROLIFIC_PID, STUDY_ID and SESSION_ID."))
         return Result(data={**data, "open_link": made.opened.url(url)}, shown=[made.opened.url(url)])
     say(dim("Links are shown once; `screentest study link` makes a new one for a rater."))
@@ -66,7 +67,7 @@ def add(
     name: Annotated[str | None, typer.Option(help="The study's name, where it is not the file's.")] = None,
 ) -> Result:
     """More prompts for an open study, behind what raters have still to do; the study says that they were added."""
-    from harness.studies.extending import add_prompts
+    from harness.studies.create import add_prompts
     from pipelines.cli.session import open_session
 
     study = add_prompts(open_session(), _store(), file, prompts, name=name)
@@ -85,7 +86,7 @@ def _checked(study: NewStudy) -> Preflight:
     if (crowd := study.design.crowd) is not None:
         from harness.studies.people import foretell
 
-        told = foretell(crowd, n_checks=study.design.attention).sentence
+        told = foretell(crowd, n_checks=study.design.attention)
         found.say("people", f"{crowd.people} people, {crowd.items} items each. {told}")
         return found
     n = len(study.items) * panel.per_prompt

@@ -130,5 +130,5 @@ def mark_all(store: Engine, tokens: list[str]) -> None:
             row = hidden(store, task.slot)
             variant = row.replies[0]["variant"]
             value = 1.0 if variant == SHUFFLED else quality(row.prompt_id, variant) + rng.normal(0, 0.4)
-            marks = {s.name: int(np.clip(np.rint(value), 1, 5)) for s in task.scales}
+            marks = {s.name: int(np.clip(np.rint(value), 1, 5)) for s in task.criteria}
             cast_rating(store, token, Cast(key=task.slot, action="vote", slot=task.slot, marks=marks), clock=clock)
