@@ -275,13 +275,11 @@ def qualify(
 
 def study(file: _PathLike, *, name: str | None = None) -> Created:
     """Make the blind study that a file declares; its links are shown once: `created.links[0].url("http://…")`."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.create import create
-    from pipelines.cli.session import open_session
+    from pipelines.cli.session import open_session, open_store
 
     with _lending():
-        return create(open_session(), open_database(Settings.from_environment().database_url), Path(file), name=name)
+        return create(open_session(), open_store(), Path(file), name=name)
 
 
 @_overload

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import bold, say
 from pipelines.cli.options import RevisionOption
 from pipelines.cli.presenter import Result, Table, presented
@@ -33,7 +34,6 @@ Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`."
 def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None) -> Result:
     """Every adapter of the registry, newest first."""
     from harness.registry import records
-    from harness.store.tracking import Tracking
 
     found = records(Tracking(), name=name)
     columns = ("Adapter", "Aliases", "Base", "Validation loss", "Digest", "Made")
@@ -67,7 +67,6 @@ def import_adapter(
     from harness.models.contracts import contract_of
     from harness.registry import model_card, open_adapter, publish
     from harness.store.artifacts import to_json
-    from harness.store.tracking import Tracking
 
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
@@ -88,7 +87,6 @@ def import_adapter(
 def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion") -> Result:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
-    from harness.store.tracking import Tracking
 
     adapter = point(Tracking(), reference, alias=to)
     say(f"{bold(f'{adapter.name}@{to}')} is now version {adapter.version}")
@@ -104,7 +102,6 @@ def export(
 ) -> Result:
     """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
     from harness.registry import export as write
-    from harness.store.tracking import Tracking
 
     folder = write(Tracking(), reference, target, merge=merge)
     say(f"written to {bold(folder)}")
@@ -117,7 +114,6 @@ def card(reference: Reference, run: RunOption = None, out: CardOption = None) ->
     """Write a model card that carries proof: base, recipe, data, audit, and a report's verdicts with intervals."""
     from harness.registry import card_of, resolve
     from harness.reporting.model_card import find_proof, proven_card
-    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     adapter = resolve(tracking, reference)
@@ -146,7 +142,6 @@ def push(
     from harness.registry import card_of, resolve
     from harness.registry import export as write
     from harness.reporting.model_card import find_proof, proven_card
-    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     adapter = resolve(tracking, reference)

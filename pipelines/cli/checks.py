@@ -14,6 +14,7 @@ from harness.models.endpoint.capabilities import TOPICS
 from harness.models.endpoint.parameters import OPTIONAL
 from harness.settings import Settings
 from harness.store.provenance import versions
+from harness.store.tracking import Tracking
 
 Status = Literal["ok", "lack", "fail"]
 _GIB = 2**30
@@ -169,7 +170,6 @@ def _encoder() -> Check:
 
 
 def _store(settings: Settings) -> Check:
-    from harness.store.tracking import Tracking
 
     try:
         runs = Tracking(settings).find(status=None, limit=1000)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption, TaskOption
-from pipelines.cli.outcome import GateOption
+from pipelines.cli.outcome import GateOption, evaluation, gated
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_command, open_session
 
 
 @presented
@@ -66,8 +67,6 @@ def compare(
     from harness.experiment.compare import build_design
     from harness.experiment.evaluate import preflight, run
     from harness.experiment.sources import declared_measures
-    from pipelines.cli.outcome import evaluation, gated
-    from pipelines.cli.session import checks, open_command, open_session
 
     design = build_design(
         control,

@@ -12,6 +12,7 @@ import typer
 from harness.terminal import bold, dim, progress, say, warning, yellow
 from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import open_session
 
 if TYPE_CHECKING:
     from pipelines.corpus.convert import Conversion
@@ -129,7 +130,6 @@ def prepare(
     """
     from harness.store.artifacts import to_json
     from harness.store.prepared import read_summary
-    from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 
     config = PrepareConfig(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import say, stderr
 from pipelines.cli.options import (
     BudgetOption,
@@ -19,7 +20,9 @@ from pipelines.cli.options import (
     TaskOption,
     use_endpoints,
 )
+from pipelines.cli.outcome import ablation, evaluation
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_command, open_session
 
 
 @presented
@@ -41,8 +44,6 @@ def evaluate(
     """
     from harness.experiment.design import EvaluationDesign
     from harness.experiment.evaluate import load_design, preflight, run
-    from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import checks, open_command, open_session
 
     use_endpoints(endpoint)
     design = load_design(file, EvaluationDesign, profile=profile, corpus=corpus, seed=seed, task=task)
@@ -82,9 +83,6 @@ def ablate(
     from harness.experiment.ablate import Executor, preflight, run
     from harness.experiment.arms import AblationDesign
     from harness.experiment.evaluate import load_design
-    from harness.store.tracking import Tracking
-    from pipelines.cli.outcome import ablation
-    from pipelines.cli.session import checks
 
     use_endpoints(endpoint)
     design = load_design(file, AblationDesign, profile=profile, corpus=corpus, seeds=seed or None, task=task)

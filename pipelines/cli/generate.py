@@ -20,6 +20,7 @@ from pipelines.cli.options import (
     TopPOption,
 )
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_session, say_spent
 
 N_SHOWN = 10
 
@@ -53,7 +54,6 @@ def generate(
     from harness.experiment.measured_arms import GENERATIONS
     from harness.store.artifacts import read_parquet, write_jsonl
     from harness.types import Generation
-    from pipelines.cli.session import checks, open_session, say_spent
 
     source = DataDesign(corpus=corpus, prompts=prompts) if data is None else DataDesign(file=str(data), prompts=prompts)
     decoding = DecodingDesign(

@@ -11,8 +11,9 @@ import typer
 
 from harness.doors.peers.formats import FORMATS
 from pipelines.cli.options import ForceOption, SeedOption, TaskOption
-from pipelines.cli.outcome import GateOption
+from pipelines.cli.outcome import GateOption, evaluation, gated
 from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli.session import open_command
 
 if TYPE_CHECKING:
     from harness.doors.peers.peer import PeerRun
@@ -36,8 +37,6 @@ def _import(
     force: bool,
 ) -> Result:  # fmt: skip
     from harness.experiment.imports import compare_imported
-    from pipelines.cli.outcome import evaluation, gated
-    from pipelines.cli.session import open_command
 
     with open_command("import", force=force) as session:
         done = compare_imported(

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from harness.errors import InputError
+from harness.terminal import bold, say
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_session, open_store, say_spent
 
 app = typer.Typer(help="Run and qualify judges.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -41,11 +44,9 @@ def run(
 
     A reply that cannot be scored is missing, with its reason.
     """
-    from harness.errors import InputError
     from harness.experiment.judges.judge_files import Files, check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
-    from pipelines.cli.session import checks, open_session, say_spent
 
     is_pairwise = load_judge_spec(judge).declared.compares
     if is_pairwise != (against is not None):
@@ -90,7 +91,6 @@ def qualify(
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import qualifications
-    from pipelines.cli.session import checks, open_session, say_spent
 
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
@@ -114,14 +114,11 @@ def validate(
     ],
 ) -> Result:
     """Does the judge agree with people? Agreement, stand-in test, bias, and contrasts corrected by people's ratings."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.studies import find_study
     from harness.studies.validation import validate_judge
     from pipelines.cli.judge_results import validation
-    from pipelines.cli.session import open_session
 
-    engine = open_database(Settings.from_environment().database_url)
+    engine = open_store()
     return validation(validate_judge(open_session(), engine, find_study(engine, study), scores))
 
 
@@ -147,15 +144,11 @@ def import_scores(
     force: ForceOption = False,
 ) -> Result:
     """Store a judge's scores or samples that were made elsewhere; `judge validate STUDY --scores RUN` reads them."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.imported import read_scale
     from harness.studies.imported_judge import import_judge
     from harness.studies.studies import find_study
-    from harness.terminal import bold, say
-    from pipelines.cli.session import open_session
 
-    known = None if study is None else find_study(open_database(Settings.from_environment().database_url), study)
+    known = None if study is None else find_study(open_store(), study)
     found = import_judge(
         open_session(force=force),
         file,
@@ -192,7 +185,6 @@ def steps(
 ) -> Result:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
     from harness.experiment.judges.criterion_steps import plan_steps, write_steps
-    from pipelines.cli.session import checks, open_session, say_spent
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
@@ -230,7 +222,6 @@ def matrix(
     from harness.experiment.judges.judge_files import Files, check_files
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import agreement
-    from pipelines.cli.session import checks, open_session, say_spent
 
     require_cross([load_judge_spec(folder) for folder in judges], against=against)
     session = open_session(force=force, budget_usd=budget_usd)

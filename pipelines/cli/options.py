@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
+from harness.settings import ENDPOINTS
+
 SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0, max=2**32 - 1)]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
 LimitOption = Annotated[
@@ -63,8 +66,6 @@ TopPOption = Annotated[float, typer.Option(help="Draw from the likeliest tokens 
 
 def use_endpoints(urls: Sequence[str] | None) -> None:
     """Have this command and its workers ask these servers for replies. Raises InputError: one of them is no address."""
-    from harness.errors import InputError
-    from harness.settings import ENDPOINTS
 
     for url in urls or ():
         if not url.startswith(("http://", "https://")) or "#" in url or "," in url:

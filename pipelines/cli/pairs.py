@@ -20,6 +20,7 @@ from pipelines.cli.options import (
     TopPOption,
 )
 from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, figure, presented, written
+from pipelines.cli.session import checks, open_session, say_spent
 
 if TYPE_CHECKING:
     from harness.store.tracking import StageResult
@@ -67,7 +68,6 @@ def build(
     A verdict counts when its margin is clear, and with a judge that compares two replies, when both orders agree.
     """
     from harness.config import parse
-    from pipelines.cli.session import checks, open_session, say_spent
     from pipelines.preferences.pair_builder import PairsConfig
     from pipelines.preferences.pair_stages import pairs_stage, parent_of_name, prepared_for
     from pipelines.preferences.preflight import look_at_pairs
@@ -102,7 +102,6 @@ def import_(
     force: ForceOption = False,
 ) -> Result:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
-    from pipelines.cli.session import open_session
     from pipelines.preferences.pair_stages import import_stage, parent_of_name, prepared_for
 
     session = open_session(force=force)
@@ -118,7 +117,6 @@ def audit(
     ],
 ) -> Result:
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
-    from pipelines.cli.session import open_session
     from pipelines.preferences.pair_stages import audit_of
 
     found = audit_of(open_session(), pairs)

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import bold, dim, say, stderr
 from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, LimitOption, OtherCorpusOption
+from pipelines.cli.outcome import ablation
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks
 from pipelines.cli.study import HERE, UrlOption
 
 
@@ -34,9 +37,6 @@ def paper(
     from rich.markup import escape
 
     from harness.experiment.ablate import Executor, run
-    from harness.store.tracking import Tracking
-    from pipelines.cli.outcome import ablation
-    from pipelines.cli.session import checks
     from pipelines.paper import load_paper, look_at_paper, make_studies, stand_in
 
     file, design = load_paper(profile=profile, corpus=corpus)

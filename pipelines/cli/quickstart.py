@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli.outcome import evaluation
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_command, open_session
 
 
 @presented
@@ -36,8 +38,6 @@ def quickstart(
     prepare → fine-tune with NEFTune → preference pairs → DPO → register → generate → judge with controls → report.
     A second call reuses every stage.
     """
-    from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import checks, open_command, open_session
     from pipelines.quickstart import preflight, run
 
     said: dict[str, Any] = {

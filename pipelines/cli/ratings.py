@@ -9,6 +9,7 @@ import typer
 
 from harness.terminal import bold, dim, say
 from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli.session import open_store
 
 app = typer.Typer(help="Bring ratings that people gave elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -44,11 +45,9 @@ def import_ratings(
     ] = 0.15,
 ) -> Result:
     """Store ratings collected elsewhere as a closed study, whole or not at all; `judge validate` holds judges to it."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies import imported
 
-    engine = open_database(Settings.from_environment().database_url)
+    engine = open_store()
     found = imported.import_ratings(
         engine,
         file,

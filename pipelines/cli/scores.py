@@ -10,6 +10,7 @@ import typer
 from harness.terminal import bold, say
 from pipelines.cli.options import ForceOption
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import open_session
 
 app = typer.Typer(help="Bring scores made elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -23,7 +24,6 @@ def import_scores(
 ) -> Result:
     """Store any metric's per-row values; an experiment then names them: `my_metric: {scores: RUN, better: higher}`."""
     from harness.experiment.imported_scores import import_stage, read_scores
-    from pipelines.cli.session import open_session
 
     result = import_stage(open_session(force=force), file, measure=measure)
     rows = read_scores(result.folder)

@@ -6,27 +6,39 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.experiment.judges.spending import Spending
-from harness.experiment.session import Session
-from harness.models.devices import gpu_trouble
-from harness.models.endpoint.prices import Budget
+from harness.settings import Settings
+from harness.store.database import open_database
 from harness.store.tracking import Tracking
 from harness.terminal import progress, say, warning, yellow
 from pipelines.cli.presenter import UNKNOWN, Result, Table
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from harness.experiment.judges.spending import Planned
     from harness.experiment.planning.preflight_table import Preflight
+    from harness.experiment.session import Session
+
+
+def open_store() -> Engine:
+    """The SQL store that the environment names: ratings, and what judges answered."""
+    return open_database(Settings.from_environment().database_url)
 
 
 def say_gpu_trouble() -> None:
     """Say why a card that is in this machine is not used."""
+    from harness.models.devices import gpu_trouble
+
     if (trouble := gpu_trouble()) is not None:
         say(f"{yellow('the CPU is used')}: {trouble}")
 
 
 def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:
     """A session on the store that the environment names, with progress on stderr."""
+    from harness.experiment.judges.spending import Spending
+    from harness.experiment.session import Session
+    from harness.models.endpoint.prices import Budget
+
     say_gpu_trouble()
     spending = Spending(budget=None if budget_usd is None else Budget(budget_usd))
     return Session(tracking=Tracking(), is_forced=force, show=progress, say=say, spending=spending)

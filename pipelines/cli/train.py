@@ -9,7 +9,9 @@ import typer
 
 from harness.terminal import bold, say
 from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SplitSeedOption
+from pipelines.cli.outcome import training
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_session
 
 RecipeSeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)]
 
@@ -65,8 +67,6 @@ def on_pairs(
 
 
 def _trained(method: str, recipe: Path, asked: dict[str, Any], *, dry_run: bool, force: bool) -> Result:
-    from pipelines.cli.outcome import training
-    from pipelines.cli.session import checks, open_session
     from pipelines.recipes import look_at_training, read_training, train
     from pipelines.stages import training_record
     from pipelines.training.training_audit import adapter_audit
