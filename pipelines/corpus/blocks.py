@@ -19,7 +19,7 @@ from harness.doors.templates import control, write
 from harness.errors import InputError
 from harness.models.chat_templates import chat_format, chat_messages, neutralise, render, reply_ids
 from harness.types import Message, Progress
-from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows, roles_of
+from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def fit_windows(
     *,
     system: str | None,
     max_tokens: int,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Fitted:
     """Drop the oldest turns until prompt, reply and end token fit; tokens are those of the model's chat template.
 
@@ -217,46 +217,33 @@ class RenderedWindows:
     def first_turns(self, turns: Turns, windows: Windows, *, max_tokens: int) -> Integers:
         """The oldest turn of each window with which it still fits; TOO_LONG where the turn to answer does not."""
         found = []
-        for i in range(len(windows)):
-            window = windows.take(np.array([i]))
-            first, last = int(window.first[0]), int(window.last[0])
-            while first <= last and self._n_tokens(turns, window.with_first(np.array([first]))) > max_tokens:
-                first += 1
-            found.append(first if first <= last else TOO_LONG)
+        for i, (oldest, last) in enumerate(zip(windows.first.tolist(), windows.last.tolist(), strict=True)):
+            left = max_tokens - len(self._reply(turns, windows, i))
+            fitting = (t for t in range(oldest, last + 1) if len(self._prompt(turns, windows, i, first=t)) <= left)
+            found.append(next(fitting, TOO_LONG))
         return np.array(found, dtype=np.int64)
 
     def ids(self, turns: Turns, windows: Windows) -> WindowIds:
         """Token ids of windows that have a reply."""
-        rows = [self._with_reply(turns, windows, i) for i in range(len(windows))]
-        lengths = [len(row.ids) for row in rows]
+        prompts = [self._prompt(turns, windows, i, first=int(first)) for i, first in enumerate(windows.first)]
+        rows = [(*prompt, *self._reply(turns, windows, i)) for i, prompt in enumerate(prompts)]
         return WindowIds(
-            flat=np.array([token for row in rows for token in row.ids], dtype=np.int32),
-            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-            n_prompt=np.array([row.n_prompt for row in rows], dtype=np.int32),
+            flat=np.array([token for row in rows for token in row], dtype=np.int32),
+            offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            n_prompt=np.array([len(prompt) for prompt in prompts], dtype=np.int32),
         )
 
-    def _n_tokens(self, turns: Turns, window: Windows) -> int:
-        if window.replies[0] == NO_REPLY:
-            return len(self._prompt(turns, window, 0))
-        return len(self._with_reply(turns, window, 0).ids)
-
-    def _with_reply(self, turns: Turns, windows: Windows, i: int) -> _Rendered:
+    def _reply(self, turns: Turns, windows: Windows, i: int) -> tuple[int, ...]:
         """The reply is tokenised by itself: a model that generates begins it after the prompt's last token, too."""
-        prompt = self._prompt(turns, windows, i)
-        reply = reply_ids(self._tokenizer, turns.texts[windows.replies[i]])
-        return _Rendered((*prompt, *reply, self._end_id), len(prompt))
+        reply = windows.replies[i]
+        return () if reply == NO_REPLY else (*reply_ids(self._tokenizer, turns.texts[reply]), self._end_id)
 
-    def _prompt(self, turns: Turns, windows: Windows, i: int) -> tuple[int, ...]:
-        history = range(int(windows.first[i]), int(windows.last[i]) + 1)
-        roles = roles_of(turns, windows, i)
-        messages = [Message(role=role, content=turns.texts[t]) for t, role in zip(history, roles, strict=True)]
+    def _prompt(self, turns: Turns, windows: Windows, i: int, *, first: int) -> tuple[int, ...]:
+        is_own = turns.speakers[first : windows.last[i] + 1] == windows.speakers[i]
+        messages = [
+            Message(role="assistant" if own else "user", content=turns.texts[t]) for t, own in enumerate(is_own, first)
+        ]
         return render(self._tokenizer, chat_messages(messages, system=self._system))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    ids: tuple[int, ...]
-    n_prompt: int
 
 
 def ragged_range(starts: Integers, lengths: Integers) -> Integers:
@@ -336,7 +323,7 @@ class _Contents:
 
 
 def _contents(
-    tokenizer: PreTrainedTokenizerBase, turns: Turns, windows: Windows, on_progress: Callable[[Progress], None] | None
+    tokenizer: PreTrainedTokenizerBase, turns: Turns, windows: Windows, on_progress: Callable[[Progress], None]
 ) -> _Contents:
     """Token ids of every turn that some window uses, and where each turn's begin; unused turns have none."""
     used = np.zeros(len(turns.texts), dtype=np.bool_)
@@ -352,8 +339,7 @@ def _contents(
         rows = encode([marks.break_up(turns.texts[t]) for t in chunk])
         lengths[chunk] = [len(row) for row in rows]
         flat.append(np.array([token for row in rows for token in row], dtype=np.int32))
-        if on_progress is not None:
-            on_progress(Progress(done=begin + len(chunk), total=len(indices), unit="turns", note="tokenised"))
+        on_progress(Progress(done=begin + len(chunk), total=len(indices), unit="turns", note="tokenised"))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return _Contents(np.concatenate(flat) if flat else np.zeros(0, dtype=np.int32), offsets)
 

@@ -14,7 +14,7 @@ from harness.errors import CorpusError, UnavailableError
 from harness.experiment.task_choice import DataLook
 from harness.settings import Settings
 from harness.types import Conversation
-from pipelines.corpus.containers import FileSet, open_folder, open_zip
+from pipelines.corpus.containers import FileSet, open_zip
 from pipelines.corpus.corpus import Corpus, Format, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
 from pipelines.corpus.formats.cornell import read_cornell
@@ -49,12 +49,12 @@ def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings |
                 f"`{spec}` must be fetched before it is read, got nothing at `{folder}`; "
                 f"run `screentest data fetch {spec}`, or name a folder or zip with `--corpus`"
             )
-        return _from_folder(open_folder(folder), spec, tally)
+        return _from_folder(FileSet.below(folder), spec, tally)
     path = Path(spec).expanduser()
     if not path.exists() and (address := functions.entry_point(GROUP, str(spec))) is not None:
         return read_corpus(Path(functions.load(address)()), lenient=lenient, settings=settings)
     if path.is_dir():
-        return _from_folder(open_folder(path), path.resolve().name, tally)
+        return _from_folder(FileSet.below(path), path.resolve().name, tally)
     if not path.is_file():
         raise CorpusError(
             path, "a corpus must be `sample`, `cornell`, a folder, a zip or a JSONL file, got no such file"

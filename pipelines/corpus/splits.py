@@ -84,7 +84,11 @@ def split_corpus(
         ConfigError: a share that leaves nothing for training.
         SplitError: fewer than three clusters to assign, which cannot fill three splits.
     """
-    _validate_shares(test_share, validation_share, min_test_clusters)
+    if not (0 < test_share < 1 and 0 < validation_share < 1 and test_share + validation_share < 1):
+        raise ConfigError(
+            "`test_share` and `validation_share` must be positive and together below 1 to leave films for training, "
+            f"got {test_share} and {validation_share}"
+        )
     explicit = corpus.explicit_splits
     free = [cluster for cluster in corpus.clusters if cluster not in explicit]
     drawn: dict[str, Split] = {}
@@ -139,13 +143,3 @@ def _by_threshold(place: float, test_share: float, validation_share: float) -> S
     if place < test_share:
         return "test"
     return "validation" if place >= 1 - validation_share else "train"
-
-
-def _validate_shares(test_share: float, validation_share: float, min_test_clusters: int) -> None:
-    if not (0 < test_share < 1 and 0 < validation_share < 1 and test_share + validation_share < 1):
-        raise ConfigError(
-            "`test_share` and `validation_share` must be positive and together below 1 to leave films for training, "
-            f"got {test_share} and {validation_share}"
-        )
-    if min_test_clusters < 1:
-        raise ConfigError(f"`min_test_clusters` must be at least 1, got {min_test_clusters}")

@@ -166,7 +166,8 @@ class TestLimits:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_token": 5}, {"max_tokens": 8}, {"limit": 0}, {"seed": "1"}, {"test_share": 1.0}]
+    "wrong",
+    [{"max_token": 5}, {"max_tokens": 8}, {"limit": 0}, {"seed": "1"}, {"test_share": 1.0}, {"min_test_films": 0}],
 )
 def test_the_config_is_strict(wrong: dict[str, object]) -> None:
     with pytest.raises(pydantic.ValidationError):

@@ -133,10 +133,6 @@ class TestFaults:
         with pytest.raises(ConfigError, match="together below 1"):
             split_corpus(films(20), seed=0, test_share=shares[0], validation_share=shares[1])
 
-    def test_no_test_films(self) -> None:
-        with pytest.raises(ConfigError, match="`min_test_clusters` must be at least 1, got 0"):
-            split_corpus(films(20), seed=0, min_test_clusters=0)
-
     @pytest.mark.parametrize("n", [1, 2])
     def test_too_few_to_split(self, n: int) -> None:
         with pytest.raises(SplitError, match=f"at least 3 clusters .* got {n}"):

@@ -15,7 +15,7 @@ from harness.doors.text import decode_text, is_absent, parse_json, read_id
 from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, Unusable, in_order, require_conversations
 from pipelines.corpus.formats.cornell import clean_title, count_oddities
 from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
 from pipelines.corpus.text_repairs import clean_line
@@ -47,17 +47,12 @@ def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
     threads: dict[str, list[_Line]] = {}
     seen: set[str] = set()
     for row in rows_of(files.read(UTTERANCES), file=path, tally=tally):
-        try:
+        with tally.skipping(path, row.number, unreadable="row that is not an utterance"):
             line = _line(row)
-        except InputError as err:
-            tally.skip("row that is not an utterance", path, str(err), line=row.number)
-            continue
-        if line.id in seen:
-            reason = f"an utterance id must be given once, got `{line.id}` again"
-            tally.skip("utterance id given twice", path, reason, line=row.number)
-            continue
-        seen.add(line.id)
-        threads.setdefault(line.thread, []).append(line)
+            if line.id in seen:
+                raise Unusable("utterance id given twice", f"an utterance id must be given once, got `{line.id}` again")
+            seen.add(line.id)
+            threads.setdefault(line.thread, []).append(line)
     films: dict[str, Film] = {}
     conversations = in_order(_conversations(threads, metadata, names, films, path, tally))
     require_conversations(conversations, path)
