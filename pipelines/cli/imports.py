@@ -32,39 +32,30 @@ app = typer.Typer(
 )
 
 
-def _import(
-    imported: Imported, *, judge: list[Path] | None, task: str | None, min_effect: float, gate: bool, seed: int,
-    force: bool,
-) -> Result:  # fmt: skip
-    from harness.experiment.imports import compare_imported
-
-    with open_command("import", force=force) as session:
-        done = compare_imported(
-            session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed, task=task
-        )
-    found = evaluation(session, done)
-    matched = f"{imported.matched.n_shared:,} questions in all runs, matched by {imported.matched.by}"
-    told = {
-        "tool": imported.tool,
-        "matched_by": imported.matched.by,
-        "n_shared": imported.matched.n_shared,
-        "cluster": imported.cluster,
-        "notes": list(imported.notes),
-        "runs": {name: _told(run) for name, run in imported.runs.items()},
-    }
-    result = replace(
-        found,
-        data={**cast(dict[str, object], found.data), "imported": told},
-        shown=(_table(imported.runs), matched, *found.shown),
-        notes=(*found.notes, *imported.notes),
-    )
-    return gated(result, done.record, control=next(iter(imported.runs)), treatment="a run") if gate else result
-
-
 def _named(text: str) -> tuple[str | None, Path]:
     """`name=file`, or a file."""
     name, is_named, file = text.partition("=")
     return (name, Path(file)) if is_named and name and not Path(text).exists() else (None, Path(text))
+
+
+def _with_files(found: Result, imported: Imported) -> Result:
+    """The result with what the files say themselves, and how their rows were matched."""
+    matched = imported.matched
+    told = {
+        "tool": imported.tool,
+        "matched_by": matched.by,
+        "n_shared": matched.n_shared,
+        "cluster": imported.cluster,
+        "notes": list(imported.notes),
+        "runs": {name: _told(run) for name, run in imported.runs.items()},
+    }
+    said = f"{matched.n_shared:,} questions in all runs, matched by {matched.by}"
+    return replace(
+        found,
+        data={**cast(dict[str, object], found.data), "imported": told},
+        shown=(_table(imported.runs), said, *found.shown),
+        notes=(*found.notes, *imported.notes),
+    )
 
 
 def _told(run: PeerRun) -> dict[str, object]:
@@ -126,13 +117,18 @@ def _add(tool: str, what: str) -> None:
         seed: SeedOption = 7,
         force: ForceOption = False,
     ) -> Result:
-        from harness.experiment.imports import read_files
+        from harness.experiment.imports import compare_imported, read_files
 
         imported = read_files(
             tool, [_named(text) for text in files], control=control, measures=tuple(measure or ()),
             lower=tuple(lower or ()), by=match, cluster=cluster, is_shared_only=shared,
         )  # fmt: skip
-        return _import(imported, judge=judge, task=task, min_effect=min_effect, gate=gate, seed=seed, force=force)
+        with open_command("import", force=force) as session:
+            done = compare_imported(
+                session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed, task=task
+            )
+            found = _with_files(evaluation(session, done), imported)
+        return gated(found, done.record, control=next(iter(imported.runs)), treatment="a run") if gate else found
 
     command.__doc__ = (
         f"{what}\n\n    Two or more runs on the same questions, compared in pairs: `screentest import {tool} A B`"

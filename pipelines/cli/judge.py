@@ -185,10 +185,12 @@ def steps(
 ) -> Result:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
     from harness.experiment.judges.criterion_steps import plan_steps, write_steps
+    from harness.experiment.planning.preflight_table import Preflight
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return checks(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
+        planned = plan_steps(session, criterion, model=model, revision=revision, task=task)
+        return checks(Preflight(planned=planned))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force, task=task)
     say_spent(session)
     return Result(

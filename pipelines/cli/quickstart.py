@@ -38,14 +38,14 @@ def quickstart(
     prepare → fine-tune with NEFTune → preference pairs → DPO → register → generate → judge with controls → report.
     A second call reuses every stage.
     """
-    from pipelines.quickstart import preflight, run
+    from pipelines.quickstart import begin, look, run
 
-    said: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "corpus": corpus, "recipe": recipe, "dpo_recipe": dpo_recipe, "experiment": experiment, "seed": seed,
         "limit": limit,
     }  # fmt: skip
     if dry_run:
-        return checks(preflight(open_session(force=force, budget_usd=budget_usd), **said))
+        session = open_session(force=force, budget_usd=budget_usd)
+        return checks(look(session, begin(session, **asked)))
     with open_command("quickstart", force=force, budget_usd=budget_usd) as session:
-        evaluated = run(session, **said)
-    return evaluation(session, evaluated)
+        return evaluation(session, run(session, begin(session, **asked)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.settings import Settings
@@ -15,7 +15,6 @@ from pipelines.cli.presenter import UNKNOWN, Result, Table
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from harness.experiment.judges.spending import Planned
     from harness.experiment.planning.preflight_table import Preflight
     from harness.experiment.session import Session
 
@@ -58,9 +57,8 @@ _COLUMNS = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out,
 _UPPER = "A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens."
 
 
-def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -> Result:
+def checks(found: Preflight) -> Result:
     """What was checked, then calls, tokens and price of what would be sent; an unknown price is said, never 0."""
-    looked, planned = ([], planned) if found is None else (found.checks, found.planned)
     calls = [
         {
             "what": p.what,
@@ -72,18 +70,17 @@ def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -
             "usd_at_most": p.plan.usd_at_most,
             "note": p.note,
         }
-        for p in planned
+        for p in found.planned
     ]
     keys = ("what", "calls", "known", "input_tokens_at_most", "output_tokens_at_most")
     rows = [
         (*(row[key] for key in keys), UNKNOWN if row["usd_at_most"] is None else f"{row['usd_at_most']:.4f}")
         for row in calls
     ]
-    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in looked]
-    lacking = "" if found is None else found.lacking
+    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in found.checks]
     return Result(
         data={
-            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in looked],
+            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in found.checks],
             "calls": calls,
         },
         shown=(
@@ -91,11 +88,11 @@ def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -
             Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),
         ),
         notes=(
-            *(warning(f"{p.what}: {p.note}") for p in planned if p.note),
-            _UPPER if planned else "No endpoint would be asked.",
+            *(warning(f"{p.what}: {p.note}") for p in found.planned if p.note),
+            _UPPER if found.planned else "No endpoint would be asked.",
         ),
-        failure=lacking,
-        exit_code=2 if lacking else 0,
+        failure=found.lacking,
+        exit_code=2 if found.lacking else 0,
     )
 
 
