@@ -41,12 +41,11 @@ class Check:
     advice: str = ""
 
 
-def examine(settings: Settings | None = None) -> list[Check]:
+def examine() -> list[Check]:
     """Every check, in the order a newcomer needs them; changes nothing but an empty state folder."""
-    settings = settings or Settings.from_environment()
-    checks = (_python, _device, _memory, lambda: _disk(settings), _attention, _four_bit, _embedded, _encoder)
-    found = [check() for check in checks]
-    return [*found, _store(settings), _corpus(settings), _judges()]
+    settings = Settings.from_environment()
+    machine = [_python(), _device(), _memory(), _disk(settings), _attention(), _four_bit()]
+    return [*machine, _embedded(), _encoder(), _store(settings), _corpus(settings), _judges()]
 
 
 def examine_endpoint(named: str) -> list[Check]:

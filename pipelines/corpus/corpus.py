@@ -138,15 +138,11 @@ def require_conversations(conversations: tuple[Conversation, ...], file: Path | 
         raise CorpusError(file, "a corpus must hold at least one conversation, got none")
 
 
-def _never(where: object, name: str, tally: Tally) -> None:
-    """A folder, or a file, is never of this format."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """Readers of a folder (or zip) and of a file, with the corpus's name; None where it is not of this format."""
 
-    from_folder: Callable[[FileSet, str, Tally], Corpus | None] = _never
-    from_file: Callable[[Path, str, Tally], Corpus | None] = _never
+    from_folder: Callable[[FileSet, str, Tally], Corpus | None] = lambda files, name, tally: None
+    from_file: Callable[[Path, str, Tally], Corpus | None] = lambda path, name, tally: None
     folder: str = ""  # what such a folder holds, for an error; empty: it is no folder
     is_last: bool = False  # takes whatever no other format knows

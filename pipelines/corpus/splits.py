@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 from harness.errors import ConfigError, SplitError
 from harness.seeding import uniform
-from harness.store.prepared import ClusterUnit
 from harness.types import SPLITS, Split
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.cut_scenes import scenes
@@ -33,7 +32,6 @@ class Splits:
     """The split of every cluster, and what follows from how many there are."""
 
     assigned: Mapping[str, Split]  # by cluster, in corpus order
-    unit: ClusterUnit
     notes: tuple[str, ...] = ()  # to be carried by every estimate, e.g. "these films only"
 
     def of(self, cluster: str) -> Split:
@@ -98,14 +96,12 @@ def split_corpus(
         # Rows with a split of their own have settled the sizes; the others follow the thresholds alone.
         drawn = {cluster: _by_threshold(_place(seed, cluster), test_share, validation_share) for cluster in free}
     assigned = {cluster: explicit.get(cluster) or drawn[cluster] for cluster in corpus.clusters}
-    notes = _notes(corpus)
-    return Splits(assigned=assigned, unit=corpus.cluster_unit, notes=notes)
+    return Splits(assigned=assigned, notes=_notes(corpus))
 
 
 def whole_corpus(corpus: Corpus, split: Split) -> Splits:
     """Every cluster in one split, e.g. a test file of the caller's own."""
-    notes = _notes(corpus)
-    return Splits(assigned=dict.fromkeys(corpus.clusters, split), unit=corpus.cluster_unit, notes=notes)
+    return Splits(assigned=dict.fromkeys(corpus.clusters, split), notes=_notes(corpus))
 
 
 def _notes(corpus: Corpus) -> tuple[str, ...]:

@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import ConfigError, SplitError
 from harness.types import Split
 from pipelines.corpus.corpus import Corpus
-from pipelines.corpus.splits import (
-    TOO_FEW_CLUSTERS,
-    split_corpus,
-    with_clusters_to_resample,
-)
+from pipelines.corpus.splits import TOO_FEW_CLUSTERS, split_corpus, with_clusters_to_resample
 
 seeds = st.integers(0, 10_000)
 

@@ -116,7 +116,15 @@ def _conversations(
         if film:
             year = str(about.get("release_year", ""))[:4]
             films.setdefault(film, Film(id=film, title=title, year=int(year) if year.isdecimal() else None))
-        lines = tuple(_utterance(line, names, tally) for line in chain)
+        lines = tuple(
+            Utterance(
+                id=line.id,
+                speaker_id=line.speaker,
+                speaker=names.get(line.speaker, line.speaker),
+                text=clean_line(line.text, tally),
+            )
+            for line in chain
+        )
         cluster = film or thread_id
         yield Conversation(id=f"{cluster}:{lines[0].id}", cluster=cluster, title=title, utterances=lines)
 
@@ -145,11 +153,6 @@ def _chain(lines: list[_Line], path: str, tally: Tally) -> list[_Line]:
         tally.skip("conversation without a beginning", path, reason, line=lines[0].number)
         return []
     return chain
-
-
-def _utterance(line: _Line, names: Mapping[str, str], tally: Tally) -> Utterance:
-    name = names.get(line.speaker, line.speaker)
-    return Utterance(id=line.id, speaker_id=line.speaker, speaker=name, text=clean_line(line.text, tally))
 
 
 def _speaker_names(files: FileSet) -> dict[str, str]:

@@ -16,7 +16,6 @@ import pytest
 from corpora import cornell_files, zipped
 
 from harness.errors import ConfigError, IntegrityError, UnavailableError
-from harness.settings import Settings
 from harness.types import Progress
 from pipelines.corpus import fetch as fetching
 from pipelines.corpus.fetch import DOWNLOADS, Download, fetch
@@ -28,7 +27,7 @@ class Shelf:
     """What the server has, how it behaves, and what it was asked; and the cache that is filled from it."""
 
     data: bytes
-    settings: Settings
+    cache: Path
     etag: str | None = '"v1"'
     cuts: list[int] = field(default_factory=list)  # bytes after which each of the next answers breaks off
     status: list[int] = field(default_factory=list)  # errors of the next answers
@@ -37,12 +36,12 @@ class Shelf:
     url: str = ""
 
     def fetch(self, corpus: str = "cornell", **more: Any) -> Path:
-        return fetch(corpus, url=self.url, settings=self.settings, **more)
+        return fetch(corpus, url=self.url, **more)
 
     @property
     def cached(self) -> list[str]:
         """What lies in the cache."""
-        return sorted(file.name for file in (self.settings.cache / "corpora").iterdir())
+        return sorted(file.name for file in (self.cache / "corpora").iterdir())
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -84,15 +83,16 @@ def archive(tmp_path: Path) -> bytes:
     return zipped(folder, tmp_path / "source.zip", inside="cornell movie-dialogs corpus").read_bytes()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path / "cache")})
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SCREENTEST_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
-def shelf(archive: bytes, settings: Settings) -> Iterator[Shelf]:
+def shelf(archive: bytes, cache: Path) -> Iterator[Shelf]:
     """A server that has the small archive."""
-    shelf = Shelf(archive, settings)
+    shelf = Shelf(archive, cache)
     with ThreadingHTTPServer(("127.0.0.1", 0), type("OneHandler", (Handler,), {"shelf": shelf})) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         shelf.url = f"http://127.0.0.1:{server.server_port}/corpus.zip"
@@ -114,7 +114,7 @@ class TestDownload:
     def test_the_corpus_arrives_and_can_be_read(self, shelf: Shelf, tmp_path: Path) -> None:
         heard = list[Progress]()
         folder = shelf.fetch(on_progress=heard.append)
-        assert read_corpus("cornell", settings=shelf.settings).digest == read_corpus(tmp_path / "source").digest
+        assert read_corpus("cornell").digest == read_corpus(tmp_path / "source").digest
         assert shelf.cached == [folder.name]
         assert heard[-1].done == heard[-1].total == len(shelf.data) / 1e6
         assert shelf.fetch() == folder
@@ -190,21 +190,17 @@ class TestWhatIsNotTheCorpus:
             shelf.fetch()
         assert len(shelf.asked) == 1
 
-    def test_offline(self, settings: Settings) -> None:
+    def test_offline(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}/corpus.zip"
         with pytest.raises(UnavailableError, match=r"must be reachable to fetch the corpus.*--corpus PATH"):
-            fetch("cornell", url=url, settings=settings)
+            fetch("cornell", url=url)
 
     @pytest.mark.parametrize("url", ["ftp://example.org/a.zip", "not a url"])
-    def test_no_address(self, settings: Settings, url: str) -> None:
+    def test_no_address(self, url: str) -> None:
         with pytest.raises(ConfigError, match="`url` must be"):
-            fetch("cornell", url=url, settings=settings)
-
-    def test_no_such_corpus(self, settings: Settings) -> None:
-        with pytest.raises(ConfigError, match="one of cornell, convokit, got `imdb`"):
-            fetch("imdb", settings=settings)
+            fetch("cornell", url=url)
 
 
 class TestUnpacking:
