@@ -193,8 +193,8 @@ class ExampleTable(Sequence[Example]):
 
 def read_examples(folder: Path, split: Split) -> ExampleTable:
     """The training windows of a split. Raises InputError: the folder was not written by `prepare`."""
-    table = read_table(examples_file(folder, split)).combine_chunks()
-    column = {name: _one_chunk(table.column(name)) for name in table.column_names}
+    table = read_table(examples_file(folder, split))
+    column: dict[str, Any] = {name: table.column(name).combine_chunks() for name in table.column_names}
     ids = column["input_ids"]
     return ExampleTable(
         split=split,
@@ -205,10 +205,3 @@ def read_examples(folder: Path, split: Split) -> ExampleTable:
         n_prompt_tokens=column["n_prompt_tokens"].to_numpy(),
         n_completion_bytes=column["n_completion_bytes"].to_numpy(),
     )
-
-
-def _one_chunk(column: pa.ChunkedArray) -> Any:
-    """The single array under a column of a table whose chunks were combined; an empty table has none."""
-    import pyarrow as pa
-
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
