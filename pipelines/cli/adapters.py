@@ -9,17 +9,13 @@ import typer
 
 from harness.store.tracking import Tracking
 from harness.terminal import bold, say
-from pipelines.cli.options import RevisionOption
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Table, Verbs
 
 if TYPE_CHECKING:
     from harness.registry import AdapterRecord
 
-app = typer.Typer(
-    help="List, import, promote, export and publish registered adapters.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+app = Verbs("List, import, promote, export and publish registered adapters.")
 
 RunOption = Annotated[
     str | None, typer.Option(help="Run whose report is the proof; the newest that tests it when left out.")
@@ -29,8 +25,7 @@ MergeOption = Annotated[bool, typer.Option("--merge", help="Fold the adapter int
 Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`.", metavar="ADAPTER")]
 
 
-@app.command("list")
-@presented
+@app.verb("list")
 def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None) -> Result:
     """Every adapter of the registry, newest first."""
     from harness.registry import records
@@ -45,8 +40,7 @@ def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this reg
     )
 
 
-@app.command("import")
-@presented
+@app.verb("import")
 def import_adapter(
     folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
     name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
@@ -54,7 +48,7 @@ def import_adapter(
         str | None,
         typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     system: Annotated[
         str | None, typer.Option(help="System message that it was trained under; it is asked with it from here on.")
     ] = None,
@@ -82,8 +76,7 @@ def import_adapter(
     return Result(data={"adapter": f"{published.name}/{published.version}", **to_json(published)})
 
 
-@app.command("promote")
-@presented
+@app.verb("promote")
 def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion") -> Result:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
@@ -93,8 +86,7 @@ def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to
     return Result(data={"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
 
 
-@app.command("export")
-@presented
+@app.verb("export")
 def export(
     reference: Reference,
     target: Annotated[Path, typer.Argument(help="New folder.")],
@@ -108,8 +100,7 @@ def export(
     return Result(data={"folder": str(folder), "merged": merge})
 
 
-@app.command("card")
-@presented
+@app.verb("card")
 def card(reference: Reference, run: RunOption = None, out: CardOption = None) -> Result:
     """Write a model card that carries proof: base, recipe, data, audit, and a report's verdicts with intervals."""
     from harness.registry import card_of, resolve
@@ -126,8 +117,7 @@ def card(reference: Reference, run: RunOption = None, out: CardOption = None) ->
     return Result(data={"card": text, "run": source}, shown=() if out else (text.rstrip("\n"),))
 
 
-@app.command("push")
-@presented
+@app.verb("push")
 def push(
     reference: Reference,
     repo: Annotated[str, typer.Argument(help="`owner/name` on the hub; made where it is not there.")],

@@ -10,26 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness.doors.peers.formats import FORMATS
-from pipelines.cli.options import ForceOption, SeedOption, TaskOption
+from pipelines.cli import options
 from pipelines.cli.outcome import GateOption, evaluation, gated
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli.presenter import Result, Table, Verbs
 from pipelines.cli.session import open_command
 
 if TYPE_CHECKING:
     from harness.doors.peers.peer import PeerRun
     from harness.experiment.imports import Imported
 
-app = typer.Typer(
-    help="""Compare evaluation files that you already have: paired intervals, verdicts and a report.
+app = Verbs("""Compare evaluation files that you already have: paired intervals, verdicts and a report.
 
     Other tools print each run's mean with an error bar of its own, or none. Whether one run is better than another is
     asked question by question: `screentest import inspect base.eval tuned.eval`
 
     What the tools' own figures leave out: docs/imports.md.
-    """,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+    """)
 
 
 def _named(text: str) -> tuple[str | None, Path]:
@@ -112,10 +108,10 @@ def _add(tool: str, what: str) -> None:
         min_effect: Annotated[
             float, typer.Option(help="Smallest difference that matters, of measures from 0 to 1.", min=0.0001, max=1)
         ] = 0.05,
-        task: TaskOption = None,
+        task: options.Task = None,
         gate: GateOption = False,
-        seed: SeedOption = 7,
-        force: ForceOption = False,
+        seed: options.Seed = 7,
+        force: options.Force = False,
     ) -> Result:
         from harness.experiment.imports import compare_imported, read_files
 
@@ -133,7 +129,7 @@ def _add(tool: str, what: str) -> None:
     command.__doc__ = (
         f"{what}\n\n    Two or more runs on the same questions, compared in pairs: `screentest import {tool} A B`"
     )
-    app.command(tool)(presented(command))
+    app.verb(tool)(command)
 
 
 for _tool, (_, _what) in FORMATS.items():

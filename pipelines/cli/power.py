@@ -12,21 +12,17 @@ import typer
 from harness.errors import ConfigError
 from harness.store.tracking import Tracking
 from harness.terminal import say
-from pipelines.cli.options import SeedOption
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Table, Verbs
 
 if TYPE_CHECKING:
     from harness.experiment.planning.pilot_data import Pilot, SeedPilot
     from harness.stats import PowerAnswer, SeedDesign
 
-app = typer.Typer(
-    help="""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
+app = Verbs("""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
 
     Every verb answers one question in a sentence: leave out what you want to know.
-    """,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+    """)
 
 PowerOption = Annotated[
     float | None,
@@ -45,8 +41,7 @@ IccOption = Annotated[float, typer.Option(help="How alike such rows are: intracl
 USUAL_POWER = 0.8
 
 
-@app.command("paired")
-@presented
+@app.verb("paired")
 def paired(
     sd: Annotated[float, typer.Option(help="Standard deviation over prompts of the true difference between two arms.")],
     effect: EffectOption = None,
@@ -83,8 +78,7 @@ def paired(
     )
 
 
-@app.command("votes")
-@presented
+@app.verb("votes")
 def votes(
     win_share: Annotated[
         float | None,
@@ -119,8 +113,7 @@ def votes(
     )
 
 
-@app.command("detectability")
-@presented
+@app.verb("detectability")
 def detectability(
     auc: Annotated[
         float | None,
@@ -157,8 +150,7 @@ def detectability(
     return replace(found, shown=(*found.shown, table))
 
 
-@app.command("simulate")
-@presented
+@app.verb("simulate")
 def simulate(
     pilot: Annotated[
         str,
@@ -180,7 +172,7 @@ def simulate(
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
-    seed: SeedOption = 7,
+    seed: options.Seed = 7,
 ) -> Result:
     """From a pilot instead of a formula: its clusters are drawn again and again, and the test is made on each draw.
 
@@ -210,8 +202,7 @@ def simulate(
     return found
 
 
-@app.command("seeds")
-@presented
+@app.verb("seeds")
 def seeds(
     pilot: Annotated[
         str | None,

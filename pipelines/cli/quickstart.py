@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli import options
 from pipelines.cli.outcome import evaluation
 from pipelines.cli.presenter import Result, presented
 from pipelines.cli.session import checks, open_command, open_session
@@ -15,7 +15,7 @@ from pipelines.cli.session import checks, open_command, open_session
 
 @presented
 def quickstart(
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
     dpo_recipe: Annotated[
         Path | None, typer.Option(help="Another preference recipe than the embedded model's.")
@@ -27,11 +27,11 @@ def quickstart(
             "`dpo` the one trained on preferences on top of it, `model: embedded` the recipe's base."
         ),
     ] = None,
-    seed: SeedOption = 7,
-    limit: LimitOption = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    seed: options.Seed = 7,
+    limit: options.Limit = None,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Train adapters, compare them with their base on held-out films, and write a report: minutes, no GPU, no key.
 

@@ -9,7 +9,7 @@ import typer
 from harness.errors import ConfigError
 from harness.store.tracking import Tracking
 from harness.terminal import bold, say
-from pipelines.cli.options import RevisionOption
+from pipelines.cli import options
 from pipelines.cli.session import say_gpu_trouble
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def serve(
         ),
     ] = None,
     base: Annotated[str, typer.Option(help="Base model: embedded, hub id or folder.")] = "embedded",
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,

@@ -10,8 +10,8 @@ import typer
 from harness.errors import ConfigError
 from harness.settings import Settings
 from harness.terminal import bold, dim, say
-from pipelines.cli.options import DryRunOption
-from pipelines.cli.presenter import Result, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Verbs
 from pipelines.cli.session import checks, open_session, open_store
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from harness.studies.links import Link
     from harness.studies.studies import NewStudy
 
-app = typer.Typer(
-    help="Blind ratings by people: studies, links, results, exports.", no_args_is_help=True, rich_markup_mode="markdown"
-)
+app = Verbs("Blind ratings by people: studies, links, results, exports.")
 
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study.", metavar="STUDY")]
 UrlOption = Annotated[str, typer.Option(help="Where the rating page runs; links begin with it.")]
@@ -29,13 +27,12 @@ HERE = "http://localhost:8501"
 SECONDS_A_SCREEN = 20
 
 
-@app.command("create")
-@presented
+@app.verb("create")
 def create(
     file: Annotated[Path, typer.Argument(help="A study, e.g. experiments/studies/which_is_better.yaml.")],
     name: Annotated[str | None, typer.Option(help="Instead of the file's name: one study a name.")] = None,
     url: UrlOption = HERE,
-    dry_run: DryRunOption = False,
+    dry_run: options.DryRun = False,
 ) -> Result:
     """Draw the prompts, plant the checks, fix order and sides, and print one link a rater: now or never."""
     from harness.studies.create import create as make
@@ -58,8 +55,7 @@ def create(
     return Result(data={**data, "links": links}, shown=[_line(link) for link in links])
 
 
-@app.command("add")
-@presented
+@app.verb("add")
 def add(
     file: Annotated[Path, typer.Argument(help="The file that declared the study, unchanged.")],
     prompts: Annotated[int, typer.Option(help="How many more.", min=1)],
@@ -92,8 +88,7 @@ def _checked(study: NewStudy) -> Preflight:
     return found
 
 
-@app.command("status")
-@presented
+@app.verb("status")
 def status(
     study: Annotated[str | None, typer.Argument(help="One study with its figures; all of them when left out.")] = None,
 ) -> Result:
@@ -103,8 +98,7 @@ def status(
     return studies_of(open_store()) if study is None else study_of(open_store(), study)
 
 
-@app.command("close")
-@presented
+@app.verb("close")
 def close(study: StudyArgument) -> Result:
     """Take no more ratings, for good. Then raters may browse, and the ratings may go to MLflow."""
     from harness.studies.studies import close_study
@@ -114,8 +108,7 @@ def close(study: StudyArgument) -> Result:
     return Result(data={"study": closed.name, "closed_at": closed.closed_at})
 
 
-@app.command("export")
-@presented
+@app.verb("export")
 def export(
     study: StudyArgument,
     format: Annotated[
@@ -154,8 +147,7 @@ def export(
     return Result(data={"study": study, "format": format, "file": str(out), "rows": n})
 
 
-@app.command("link")
-@presented
+@app.verb("link")
 def link(
     study: StudyArgument,
     rater: Annotated[str, typer.Argument(help="A rater of the study; with --rehearsal a new name.")],
@@ -173,8 +165,7 @@ def link(
     return Result(data={"study": study, **made}, shown=(_line(made),))
 
 
-@app.command("revoke")
-@presented
+@app.verb("revoke")
 def revoke(study: StudyArgument, rater: Annotated[str, typer.Argument(help="A rater of the study.")]) -> Result:
     """Withdraw a rater's link. Their ratings stay; nobody waits for the rest of them."""
     from harness.studies.studies import find_study, revoke_link
@@ -185,8 +176,7 @@ def revoke(study: StudyArgument, rater: Annotated[str, typer.Argument(help="A ra
     return Result(data={"study": study, "rater": rater})
 
 
-@app.command("backup")
-@presented
+@app.verb("backup")
 def backup(file: Annotated[Path, typer.Argument(help="New file for the copy.")]) -> Result:
     """Copy the store to a file while raters go on: SQLite page by page, PostgreSQL by `pg_dump`; checked either way."""
     from harness.studies.backup import back_up

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.terminal import bold, say
-from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SplitSeedOption
+from pipelines.cli import options
 from pipelines.cli.outcome import training
 from pipelines.cli.presenter import Result, presented
 from pipelines.cli.session import checks, open_session
@@ -20,12 +20,12 @@ RecipeSeedOption = Annotated[int | None, typer.Option(help="Instead of the recip
 def on_windows(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     seed: RecipeSeedOption = None,
     split_seed: Annotated[int, typer.Option(help="Seed of the split by cluster.", min=0)] = 7,
-    limit: LimitOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Fine-tune a base on a corpus and register the adapter as `<recipe>@candidate`.
 
@@ -39,7 +39,7 @@ def on_windows(
 def on_pairs(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/dpo/embedded.yaml.")],
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     pairs: Annotated[
         str | None,
         typer.Option(
@@ -52,10 +52,10 @@ def on_pairs(
         bool, typer.Option("--control", help="Further SFT on the chosen replies instead: same pairs, order and steps.")
     ] = False,
     seed: RecipeSeedOption = None,
-    split_seed: SplitSeedOption = 7,
-    limit: LimitOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    split_seed: options.SplitSeed = 7,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Train an SFT adapter on preferences and register it as `<recipe>@candidate`, the SFT adapter as its parent.
 
