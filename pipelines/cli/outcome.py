@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from harness.experiment.engine import Finished
     from harness.experiment.session import Session
     from harness.reporting.record import AuditRow, ReportRecord
-    from harness.store.tracking import StageResult
-    from harness.types import Adapter
 
 WORSE_EXIT = 3
 UNTESTED_EXIT = 4
@@ -117,24 +115,6 @@ def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
             counts(written),
             finding.verdict.label if finding.verdict else None,
         )
-
-
-def training(
-    trained: StageResult, adapter: Adapter, record: Mapping[str, Any], audit: Sequence[AuditRow], **besides: object
-) -> Result:
-    """A training with its audit, one line a check."""
-    return Result(
-        data={
-            "run_id": trained.run_id,
-            "reused": trained.reused,
-            "adapter": f"{adapter.name}/{adapter.version}",
-            "digest": adapter.digest,
-            **besides,
-            "training": {key: value for key, value in record.items() if key != "curves"},
-            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
-        },
-        shown=(audit_table(audit),),
-    )
 
 
 def audit_table(rows: Sequence[AuditRow]) -> Table:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from harness.experiment.planning.costs import Need, Scale
     from harness.experiment.planning.measured_rates import MeasuredRates
     from harness.judging.spec import JudgeSpec
-    from harness.models.endpoint.prices import Price
 
 _ROWS = {
     "n_calls": "calls",
@@ -107,6 +106,7 @@ def _scores(
     said: Mapping[str, float | None],
 ) -> Need:
     """What a judge's scores need, by its folder, the run that was measured, and what the caller says."""
+    from harness.experiment.judges.spending import price_of
     from harness.experiment.planning.costs import CallRates, calls_per_score, score_need
     from harness.judging.asking import ENDPOINT_MODES
 
@@ -120,26 +120,12 @@ def _scores(
     # A judge that only a run names is remote where its mode says so, at a price that its folder would tell.
     is_remote = spec.is_remote if spec else measured is not None and measured.judge.mode in ENDPOINT_MODES
     if is_remote:
-        rates = replace(rates, is_remote=True, price=_price(spec) if spec else None)
+        rates = replace(rates, is_remote=True, price=price_of(spec) if spec else None)
     elif rates.tokens_generated is None:
         rates = replace(rates, tokens_generated=0.0)  # what is local reads, and generates nothing
     rates = replace(rates, call_bytes=_stored(is_remote=rates.is_remote))
     name = spec.name if spec else measured.judge.name if measured else "a judge"
     return score_need(scale, rates, calls_per_score=each, what=f"scores of {name}")
-
-
-def _price(spec: JudgeSpec) -> Price | None:
-    """The judge's own price, else the list's; None where neither knows it."""
-    from harness.judging.spec import EndpointChoice
-    from harness.models.endpoint import base_url
-    from harness.models.endpoint.prices import Price, listed_price
-
-    own = spec.runtime.usd_per_million_tokens
-    if own is not None:
-        return Price(input=own.input, output=own.output)
-    return (
-        listed_price(base_url(spec.model.endpoint), spec.model.name) if isinstance(spec.model, EndpointChoice) else None
-    )
 
 
 def _stored(*, is_remote: bool) -> float | None:

@@ -9,7 +9,7 @@ import typer
 
 from harness.terminal import bold, say
 from pipelines.cli import options
-from pipelines.cli.outcome import training
+from pipelines.cli.outcome import audit_table
 from pipelines.cli.presenter import Result, presented
 from pipelines.cli.session import checks, open_session
 
@@ -83,7 +83,18 @@ def _trained(method: str, recipe: Path, asked: dict[str, Any], *, dry_run: bool,
     said = _learned(record, on_pairs=parent is not None)
     say(f"{bold(named)}: {said}\nnext: screentest compare {start} {named} --corpus {asked['corpus']}")
     of_pairs = {} if done.pairs is None else {"parent": adapter.parent, "pairs_run_id": done.pairs.run_id}
-    return training(done.stage, adapter, record, audit, **of_pairs)
+    return Result(
+        data={
+            "run_id": done.stage.run_id,
+            "reused": done.stage.reused,
+            "adapter": named,
+            "digest": adapter.digest,
+            **of_pairs,
+            "training": {key: value for key, value in record.items() if key != "curves"},
+            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
+        },
+        shown=(audit_table(audit),),
+    )
 
 
 def _learned(record: dict[str, Any], *, on_pairs: bool) -> str:
