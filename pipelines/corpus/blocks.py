@@ -62,19 +62,13 @@ class Pieces:
     assistant_close: TokenIds
     reply_open: TokenIds
     end: TokenIds  # what closes a completion: the end token alone, no line break after it
+    is_alternating: bool  # whether they hold only where user and assistant take turns
 
     @property
     def in_order(self) -> tuple[TokenIds, ...]:
         """As they are numbered inside a window; texts have the numbers after them."""
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
-    """A template cut into pieces."""
-
-    pieces: Pieces
-    is_alternating: bool  # whether they hold only where user and assistant take turns
+        opened = (self.first_user, self.first_assistant, self.user_open, self.user_close)
+        return (*opened, self.assistant_open, self.assistant_close, self.reply_open, self.end)
 
 
 class WindowRenderer(Protocol):
@@ -118,10 +112,9 @@ def fit_windows(
         InputError: the chat template refuses these chats.
     """
     exact = RenderedWindows(tokenizer, system=system)
-    cut = _cut(tokenizer, system)
-    if cut is not None and not (cut.is_alternating and _has_neighbours(turns, windows)):
-        contents = _contents(tokenizer, turns, windows, on_progress)
-        fast = BlockWindows(cut.pieces, contents.ids, contents.offsets)
+    pieces = _cut(tokenizer, system)
+    if pieces is not None and not (pieces.is_alternating and _has_neighbours(turns, windows)):
+        fast = _tokenised(tokenizer, pieces, turns, windows, on_progress)
         fitted = _fitted(fast, turns, windows, max_tokens)
         sample = _sample(turns, fitted.windows)
         if fast.ids(turns, sample).equals(exact.ids(turns, sample)):
@@ -252,7 +245,7 @@ def ragged_range(starts: Integers, lengths: Integers) -> Integers:
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> _Cut | None:
+def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Pieces | None:
     """Cut the template into pieces; None where it does not write turns one after another."""
     if chat_format(tokenizer).adaptation.lead:
         return None  # a text is tokenised otherwise as a reply
@@ -291,7 +284,7 @@ def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> _Cut | None:
     parts = (first_user, first_assistant, user_open, user_close, assistant_open, assistant_close, reply_open)
     ids = [np.array(tokenizer.encode(part, add_special_tokens=False), dtype=np.int32) for part in parts]
     end = np.array([chat_format(tokenizer).end_id], dtype=np.int32)
-    return _Cut(pieces=Pieces(**dict(zip(Pieces.__slots__, (*ids, end), strict=True))), is_alternating=is_alternating)
+    return Pieces(**dict(zip(Pieces.__slots__, (*ids, end, is_alternating), strict=True)))
 
 
 _ASK, _REPLY, _FOLLOW = ("user", "Firstmark"), ("assistant", "Secondmark"), ("user", "Thirdmark")
@@ -316,16 +309,14 @@ def _has_neighbours(turns: Turns, windows: Windows) -> bool:
     return bool((is_own[1:] == is_own[:-1])[~is_first[1:]].any())
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    ids: TokenIds
-    offsets: Integers  # (n_turns + 1,)
-
-
-def _contents(
-    tokenizer: PreTrainedTokenizerBase, turns: Turns, windows: Windows, on_progress: Callable[[Progress], None]
-) -> _Contents:
-    """Token ids of every turn that some window uses, and where each turn's begin; unused turns have none."""
+def _tokenised(
+    tokenizer: PreTrainedTokenizerBase,
+    pieces: Pieces,
+    turns: Turns,
+    windows: Windows,
+    on_progress: Callable[[Progress], None],
+) -> BlockWindows:
+    """The pieces with token ids of every turn that some window uses; unused turns have none."""
     used = np.zeros(len(turns.texts), dtype=np.bool_)
     used[ragged_range(windows.first, windows.last - windows.first + 1)] = True
     used[windows.replies[windows.replies != NO_REPLY]] = True
@@ -341,7 +332,7 @@ def _contents(
         flat.append(np.array([token for row in rows for token in row], dtype=np.int32))
         on_progress(Progress(done=begin + len(chunk), total=len(indices), unit="turns", note="tokenised"))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return _Contents(np.concatenate(flat) if flat else np.zeros(0, dtype=np.int32), offsets)
+    return BlockWindows(pieces, np.concatenate(flat) if flat else np.zeros(0, dtype=np.int32), offsets)
 
 
 def _encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[list[int]]]:

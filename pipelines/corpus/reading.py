@@ -15,7 +15,6 @@ from harness.experiment.task_choice import DataLook
 from pipelines.corpus.containers import FileSet, open_zip
 from pipelines.corpus.corpus import Corpus, Format, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
-from pipelines.corpus.formats.cornell import read_cornell
 from pipelines.corpus.splits import with_clusters_to_resample
 
 SAMPLE = "sample"
@@ -38,7 +37,7 @@ def read_corpus(spec: str | Path, *, lenient: bool = False) -> Corpus:
     tally = Tally(lenient=lenient)
     if spec == SAMPLE:  # scenes of invented films, which come with the package in Cornell's layout
         files = FileSet.below(resources.files("pipelines.corpus").joinpath("sample"), label=SAMPLE)
-        return replace(read_cornell(files, name=SAMPLE, tally=tally), source=SAMPLE)
+        return replace(_from_folder(files, SAMPLE, tally), source=SAMPLE)
     if isinstance(spec, str) and spec in DOWNLOADS:
         folder = corpus_folder(spec)
         if not folder.is_dir():

@@ -34,12 +34,6 @@ class Splits:
     assigned: Mapping[str, Split]  # by cluster, in corpus order
     notes: tuple[str, ...] = ()  # to be carried by every estimate, e.g. "these films only"
 
-    def of(self, cluster: str) -> Split:
-        """The split of a cluster. Raises SplitError: for a cluster that was not there when the splits were made."""
-        if cluster not in self.assigned:
-            raise SplitError(f"`{cluster}` must be a cluster of the corpus that was split, got one that is not")
-        return self.assigned[cluster]
-
     def clusters(self, split: Split) -> tuple[str, ...]:
         """The clusters of one split, in corpus order."""
         return tuple(cluster for cluster, its_split in self.assigned.items() if its_split == split)

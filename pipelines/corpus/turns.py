@@ -126,7 +126,7 @@ def windows_of(corpus: Corpus, turns: Turns, splits: Splits) -> Windows:
         replies = [t for t in range(start + 1, end) if turns.is_reply[t]]
         if corpus.reply_rule == "assistant_turns" and end > start and turns.speakers[end - 1] == _USER:
             replies.append(NO_REPLY)
-        split = SPLITS.index(splits.of(conversation.cluster))
+        split = SPLITS.index(splits.assigned[conversation.cluster])
         prompt_ids += name(conversation, turns, replies)
         for reply in replies:
             last = end - 1 if reply == NO_REPLY else reply - 1

@@ -33,14 +33,16 @@ def looks_like_convokit(row: _Object) -> bool:
     return "text" in row and bool({"conversation_id", "root"} & row.keys()) and bool({"speaker", "user"} & row.keys())
 
 
-def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
-    """Read the utterances and chain them into conversations.
+def read_convokit(files: FileSet, name: str, tally: Tally) -> Corpus | None:
+    """Read the utterances and chain them into conversations; None where there is no file of utterances.
 
     Raises:
         CorpusError: naming file, line and reason: a row that is not an utterance, an id given twice, a reply to an
             utterance that is not there, a conversation that branches, no conversation at all. A lenient tally skips
             and counts all but the last.
     """
+    if UTTERANCES not in files:
+        return None
     metadata = _object(files, CONVERSATIONS)
     names = _speaker_names(files)
     path = files.path(UTTERANCES)
@@ -187,17 +189,13 @@ def _object(files: FileSet, file: str) -> dict[str, Any]:
     return value
 
 
-def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
-    return read_convokit(files, name=name, tally=tally) if UTTERANCES in files else None
-
-
 def _from_file(path: Path, name: str, tally: Tally) -> Corpus | None:
     is_named = path.name == UTTERANCES
     if path.suffix.lower() not in SUFFIXES or not (is_named or looks_like_convokit(_first_row(path))):
         return None
     beside = [path.parent / file for file in (CONVERSATIONS, *SPEAKERS)] if is_named else []
     files = {file.name: file for file in beside if file.is_file()} | {UTTERANCES: path}
-    return read_convokit(FileSet(files, label=str(path.parent)), name=name, tally=tally)
+    return read_convokit(FileSet(files, label=str(path.parent)), name, tally)
 
 
 def _first_row(path: Path) -> dict[str, object]:
@@ -211,4 +209,4 @@ def _first_row(path: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-FORMAT = Format(from_folder=_from_folder, from_file=_from_file, folder=f"`{UTTERANCES}`")
+FORMAT = Format(from_folder=read_convokit, from_file=_from_file, folder=f"`{UTTERANCES}`")

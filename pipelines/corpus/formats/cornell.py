@@ -46,14 +46,18 @@ class _Place:
     line: int
 
 
-def read_cornell(files: FileSet, *, name: str, tally: Tally) -> Corpus:
+def read_cornell(files: FileSet, name: str, tally: Tally) -> Corpus | None:
     """Read the four files; conversations come out in film and line order whatever the order in the files.
+
+    None: none of the files is of this layout.
 
     Raises:
         CorpusError: naming file, line and reason: a file that is not there, a line with the wrong number of fields, an
             id given twice, a conversation that names a line that is not there, a film with no conversation, no
             conversation at all. A lenient tally skips and counts all but the first and the last.
     """
+    if not any(file.startswith("movie_") and file.endswith(".txt") for file in files.names):
+        return None
     named: dict[str, _Place] = {}  # film -> where it is named first
     characters = _read_characters(files, tally)
     films = _read_titles(files, named, tally)
@@ -196,9 +200,4 @@ def _rows(files: FileSet, name: str, n_fields: int, tally: Tally) -> Iterator[_R
         yield _Row(line.number, fields)
 
 
-def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
-    is_of_it = any(file.startswith("movie_") and file.endswith(".txt") for file in files.names)
-    return read_cornell(files, name=name, tally=tally) if is_of_it else None
-
-
-FORMAT = Format(from_folder=_from_folder, folder=f"`{LINES}` and `{CONVERSATIONS}`")
+FORMAT = Format(from_folder=read_cornell, folder=f"`{LINES}` and `{CONVERSATIONS}`")
