@@ -23,7 +23,7 @@ from harness.models.bases import resolve_base
 from harness.models.embedded import EMBEDDED
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import Adapter, Variant
+from harness.types import Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.preferences.pair_stages import pairs_stage
@@ -101,12 +101,15 @@ def run(session: Session, begun: Begun) -> Finished:
 
     # training
     adapter = published_adapter(session, training_stage(session, "sft", chosen, prepared=prepared))
-    trained = {TRAINED: _declared(adapter)}
+    trained = {TRAINED: adapter}
     if PREFERRED in design.variants:
-        trained[PREFERRED] = _declared(_prefer(session, begun.dpo_recipe, prepared=prepared, parent=adapter))
+        pairs = pairs_stage(session, quick_pairs(begun.dpo_recipe), prepared=prepared, parent=adapter)
+        preferred = training_stage(session, "dpo", begun.dpo_recipe, prepared=prepared, parent=adapter, pairs=pairs)
+        trained[PREFERRED] = published_adapter(session, preferred)
 
     # evaluation
-    variants = dict(design.variants) | trained
+    made = {name: VariantDesign(adapter=f"{adapter.name}/{adapter.version}") for name, adapter in trained.items()}
+    variants = dict(design.variants) | made
     if chosen.base.source != EMBEDDED:
         other = {"model": chosen.base.source, "revision": chosen.base.revision}
         variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
@@ -148,12 +151,6 @@ def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
     )
 
 
-def _prefer(session: Session, recipe: DpoRecipe, *, prepared: StageResult, parent: Adapter) -> Adapter:
-    pairs = pairs_stage(session, quick_pairs(recipe), prepared=prepared, parent=parent)
-    trained = training_stage(session, "dpo", recipe, prepared=prepared, parent=parent, pairs=pairs)
-    return published_adapter(session, trained)
-
-
 def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:
     """The preference recipe, on the base and the seed of the fine-tuning that it continues."""
     recipe = load_yaml(file or experiments_folder() / PREFERENCE_FILE, DpoRecipe)
@@ -161,7 +158,3 @@ def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:
     if file is None:
         shared |= {"base": sft.base, "quantization": sft.quantization, "precision": sft.precision}
     return recipe.model_copy(update=shared)
-
-
-def _declared(adapter: Adapter) -> VariantDesign:
-    return VariantDesign(adapter=f"{adapter.name}/{adapter.version}")
