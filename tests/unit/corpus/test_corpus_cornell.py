@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from corpora import CONVERSATIONS, LINES, TITLES, cornell_files, zipped
+from corpora import CONVERSATIONS, LINES, TITLES, cornell_files, refused, zipped
 
 from harness.errors import CorpusError
 from pipelines.corpus.corpus import Corpus
@@ -198,14 +198,6 @@ CONVERSATION_FAULTS = {
     "line of another": ("u2 +++$+++ u3 +++$+++ m1 +++$+++ ['L7', 'L2']", "must be in one conversation, got `L2`",
                         "line in two conversations"),
 }  # fmt: skip
-
-
-def refused(folder: Path, reason: str, file: str, line: int) -> Corpus:
-    """What lenient reading leaves of a corpus that is refused for a line."""
-    with pytest.raises(CorpusError, match=reason) as caught:
-        read_corpus(folder)
-    assert (Path(caught.value.file).name, caught.value.line) == (file, line)
-    return read_corpus(folder, lenient=True)
 
 
 class TestFaults:
