@@ -59,7 +59,10 @@ def training_record(folder: Path) -> dict[str, Any]:
 
 
 def _prepare(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    base = {"base": base_source(settings["base"], needed), "base_revision": settings["base"]["revision"]}
+    base: dict[str, Any] = {
+        "base": base_source(settings["base"], needed),
+        "base_revision": settings["base"]["revision"],
+    }
     return prepare_stage(session, PrepareConfig(**{**settings, **base}))
 
 

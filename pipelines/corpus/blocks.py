@@ -284,7 +284,8 @@ def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Pieces | Non
     parts = (first_user, first_assistant, user_open, user_close, assistant_open, assistant_close, reply_open)
     ids = [np.array(tokenizer.encode(part, add_special_tokens=False), dtype=np.int32) for part in parts]
     end = np.array([chat_format(tokenizer).end_id], dtype=np.int32)
-    return Pieces(**dict(zip(Pieces.__slots__, (*ids, end, is_alternating), strict=True)))
+    named = dict(zip(Pieces.__slots__[:-1], (*ids, end), strict=True))
+    return Pieces(**named, is_alternating=is_alternating)
 
 
 _ASK, _REPLY, _FOLLOW = ("user", "Firstmark"), ("assistant", "Secondmark"), ("user", "Thirdmark")
