@@ -59,11 +59,8 @@ def training_record(folder: Path) -> dict[str, Any]:
 
 
 def _prepare(session: Session, settings: Settings, needed: Needed) -> StageResult:
-    base: dict[str, Any] = {
-        "base": base_source(settings["base"], needed),
-        "base_revision": settings["base"]["revision"],
-    }
-    return prepare_stage(session, PrepareConfig(**{**settings, **base}))
+    base, revision = base_source(settings["base"], needed), settings["base"]["revision"]
+    return prepare_stage(session, PrepareConfig(**{**settings, "base": base, "base_revision": revision}))
 
 
 def _pretrain(session: Session, settings: Settings, needed: Needed) -> StageResult:
