@@ -95,8 +95,8 @@ def run(
     trainer: Any = Trainer(
         model,
         args=pretrain_arguments(recipe, folder=checkpoints),
-        train_dataset=[{"input_ids": row, "labels": row} for row in rows],  # all that a `Dataset` needs to be
-        eval_dataset=[{"input_ids": row, "labels": row} for row in held],
+        train_dataset=_examples(rows),
+        eval_dataset=_examples(held),
         callbacks=training_callbacks(
             checkpoints,
             Meter(**checkpoint.progress) if checkpoint else Meter(),
@@ -131,6 +131,11 @@ def run(
     write_json(folder / PRETRAINING, summary)
     shutil.rmtree(checkpoints)
     return summary
+
+
+def _examples(rows: torch.Tensor) -> Any:
+    """A list with a length and an item for each row is all that a `Dataset` needs to be."""
+    return [{"input_ids": row, "labels": row} for row in rows]
 
 
 def _lines(prompts: Sequence[Prompt]) -> list[str]:
