@@ -275,15 +275,12 @@ def qualify(
 
 def study(file: _PathLike, *, name: str | None = None) -> Created:
     """Make the blind study that a file declares; its links are shown once: `created.links[0].url("http://…")`."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.create import draw_study
     from harness.studies.studies import create_study
-    from pipelines.cli.session import open_session
+    from pipelines.cli.session import open_session, open_store
 
     with _lending():
-        drawn = draw_study(open_session(), Path(file), name=name)
-        return create_study(open_database(Settings.from_environment().database_url), drawn)
+        return create_study(open_store(), draw_study(open_session(), Path(file), name=name))
 
 
 @_overload

@@ -99,7 +99,7 @@ class Spending:
                 timeout_s=runtime.timeout_s,
                 n_parallel=runtime.n_parallel,
                 max_retries=runtime.max_retries,
-                price=_own_price(spec) or listed_price(url, choice.name),
+                price=price_of(spec),
                 budget=self.budget,
             )
             self._queues[known] = self._to(client, spec.name, repetition=repetition)
@@ -109,7 +109,7 @@ class Spending:
         """What the server of a judge can do."""
         choice = _choice(spec)
         return self.prober(
-            choice.endpoint, choice.name, key_variable=choice.key_variable, price=_own_price(spec), may_ask=may_ask
+            choice.endpoint, choice.name, key_variable=choice.key_variable, price=price_of(spec), may_ask=may_ask
         )
 
     def prober(
@@ -147,6 +147,9 @@ def _choice(spec: JudgeSpec) -> EndpointChoice:
     return spec.model
 
 
-def _own_price(spec: JudgeSpec) -> Price | None:
-    own = spec.runtime.usd_per_million_tokens
-    return None if own is None else Price(input=own.input, output=own.output)
+def price_of(spec: JudgeSpec) -> Price | None:
+    """A judge's own price, else the list's; None where neither knows it."""
+    own, model = spec.runtime.usd_per_million_tokens, spec.model
+    if own is not None:
+        return Price(input=own.input, output=own.output)
+    return listed_price(base_url(model.endpoint), model.name) if isinstance(model, EndpointChoice) else None

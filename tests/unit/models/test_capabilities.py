@@ -192,7 +192,7 @@ def test_a_field_refused_in_the_middle_is_dropped_for_good_and_kept_in_the_serve
 
 def test_doctor_shows_what_was_found_and_the_commands_after_it_ask_nothing() -> None:
     from harness.experiment.judges.spending import Spending
-    from pipelines.cli.checks import examine_endpoint
+    from pipelines.cli.doctor import examine_endpoint
 
     with FaultyServer(openai) as server:
         checks = {check.what: check for check in examine_endpoint(f"{server.url}#m")}

@@ -72,7 +72,7 @@ def test_a_card_that_works_and_a_machine_without_one_are_no_trouble(card: pytest
 
 
 def test_doctor_and_session_tell(card: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.cli.checks import _device
+    from pipelines.cli.doctor import _device
     from pipelines.cli.session import open_session
 
     card.setattr(torch.cuda, "init", lambda: _fails(OLD))
