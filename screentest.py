@@ -145,6 +145,7 @@ def evaluate(
     Raises:
         InputError: the file breaks a rule; it says which.
     """
+    from harness.experiment.design import EvaluationDesign
     from harness.experiment.evaluate import load_design, run
     from harness.experiment.sources import declared_measures
     from pipelines.cli.session import open_command
@@ -152,7 +153,7 @@ def evaluate(
     path = Path(file)
     with _lending():
         design = load_design(
-            path, profile=profile, corpus=corpus, seed=seed, task=task,
+            path, EvaluationDesign, profile=profile, corpus=corpus, seed=seed, task=task,
             measures=declared_measures(measures, beside=path.parent),
         )  # fmt: skip
         with open_command("evaluate", force=force, budget_usd=budget_usd) as session:
@@ -179,8 +180,9 @@ def ablate(
     Raises:
         InputError: the file breaks a rule, or a function is one that only this process has.
     """
-    from harness.experiment.ablate import Executor, load_ablation, run
+    from harness.experiment.ablate import Executor, run
     from harness.experiment.arms import AblationDesign
+    from harness.experiment.evaluate import load_design
     from harness.experiment.sources import declared_measures, require_importable
     from harness.store.tracking import Tracking
     from harness.terminal import say, stderr
@@ -188,7 +190,8 @@ def ablate(
     path, tracking = Path(file), Tracking()
     with _lending():
         more = declared_measures(measures, beside=path.parent)
-        design: AblationDesign = load_ablation(path, profile=profile, corpus=corpus, seeds=tuple(seeds), measures=more)
+        own = list(seeds) or None
+        design = load_design(path, AblationDesign, profile=profile, corpus=corpus, measures=more, seeds=own)
         require_importable({n: m.model_dump() for n, m in design.measures.items()}, who="ablate")
         ablated = run(
             tracking, design, file=path, profile=profile, executor=Executor(name=executor, n_workers=workers),
@@ -272,13 +275,12 @@ def qualify(
 
 def study(file: _PathLike, *, name: str | None = None) -> Created:
     """Make the blind study that a file declares; its links are shown once: `created.links[0].url("http://…")`."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
-    from harness.studies.create import create
-    from pipelines.cli.session import open_session
+    from harness.studies.create import draw_study
+    from harness.studies.studies import create_study
+    from pipelines.cli.session import open_session, open_store
 
     with _lending():
-        return create(open_session(), open_database(Settings.from_environment().database_url), Path(file), name=name)
+        return create_study(open_store(), draw_study(open_session(), Path(file), name=name))
 
 
 @_overload

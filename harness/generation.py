@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,25 +39,7 @@ class GenerationCount:
     n_tokens: int  # generated tokens where known, thinking included
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Which generation a reply is."""
-
-    variant: str
-    prompt_id: str
-    draw: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tally:
-    """What progress shows: counted along, so that showing it costs nothing."""
-
-    n: int = 0
-    n_cut_off: int = 0
-
-    def add(self, generation: Generation) -> None:
-        self.n += 1
-        self.n_cut_off += generation.finish_reason == "length"
+_Place = tuple[str, str, int]  # which generation a reply is: variant, prompt, draw
 
 
 def generate(
@@ -86,16 +69,13 @@ def generate(
     done = {} if store is None else _resume(store, decoding)
     clusters = {prompt.id: prompt.cluster for prompt in prompts}
     wanted = {
-        _Place(variant=variant.name, prompt_id=prompt.id, draw=draw): (variant, prompt)
+        (variant.name, prompt.id, draw): (variant, prompt)
         for variant in variants
         for prompt in prompts
         for draw in (model.draws_of(prompt.id) if isinstance(model, Drawn) else range(decoding.n_draws))
     }
-    missing = [place for place in wanted if place not in done]
-    requests = [reply_request(*wanted[place], draw=place.draw) for place in missing]
-    tally = _Tally()
-    for generation in done.values():
-        tally.add(generation)
+    requests = [reply_request(*wanted[place], draw=place[2]) for place in wanted if place not in done]
+    ended = Counter(generation.finish_reason for generation in done.values())
 
     def keep(reply: Reply) -> None:
         own = {"prompt_id": reply.key, "variant": reply.tag, "cluster": clusters[reply.key]}
@@ -103,11 +83,17 @@ def generate(
         if store is not None:
             store.append(generation)
         done[_place(generation)] = generation
-        tally.add(generation)
+        ended[generation.finish_reason] += 1
+
+    def relay(progress: Progress) -> None:
+        """Of the whole instead of the rest, with the share cut off so far."""
+        if on_progress is not None:
+            note = f"{progress.note}, {ended['length'] / max(ended.total(), 1):.0%} cut off"
+            n_before = len(wanted) - len(requests)
+            on_progress(Progress(done=n_before + progress.done, total=len(wanted), unit=progress.unit, note=note))
 
     if requests:
-        relay = None if on_progress is None else _relay(on_progress, len(wanted) - len(missing), len(wanted), tally)
-        model.generate(requests, decoding=decoding, on_reply=keep, on_progress=relay)
+        model.generate(requests, decoding=decoding, on_reply=keep, on_progress=relay if on_progress else None)
     return [done[place] for place in wanted]
 
 
@@ -182,7 +168,7 @@ def _resume(store: Journal[Generation], decoding: Decoding) -> dict[_Place, Gene
 
 
 def _place(generation: Generation) -> _Place:
-    return _Place(variant=generation.variant, prompt_id=generation.prompt_id, draw=generation.draw)
+    return generation.variant, generation.prompt_id, generation.draw
 
 
 def reply_request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyRequest:
@@ -194,13 +180,3 @@ def reply_request(variant: Variant, prompt: Prompt, *, draw: int) -> ReplyReques
         adapter=None if variant.adapter is None else adapter_name(variant.adapter),
         tag=variant.name,
     )
-
-
-def _relay(on_progress: OnProgress, n_before: int, n_total: int, tally: _Tally) -> Callable[[Progress], None]:
-    """Progress of the whole instead of the rest, with the share cut off so far."""
-
-    def relay(progress: Progress) -> None:
-        note = f"{progress.note}, {tally.n_cut_off / max(tally.n, 1):.0%} cut off"
-        on_progress(Progress(done=n_before + progress.done, total=n_total, unit=progress.unit, note=note))
-
-    return relay

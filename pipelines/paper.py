@@ -20,10 +20,10 @@ from pydantic import Field
 from harness.child_processes import answers, child_command, free_port
 from harness.config import parse
 from harness.errors import InputError, UnavailableError
-from harness.experiment.ablate import load_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.design import Name
 from harness.experiment.engine import Finished
+from harness.experiment.evaluate import load_design
 from harness.experiment.judges.spending import Spending
 from harness.experiment.plan import plan_ablation
 from harness.experiment.planning.preflight_table import Preflight
@@ -70,7 +70,7 @@ def load_paper(*, profile: str, corpus: str | None) -> tuple[Path, PaperDesign]:
     Raises ConfigError: there is no such profile, or a study breaks a rule: before anything is trained.
     """
     file = experiments_folder() / DESIGN_FILE
-    design = load_ablation(file, profile=profile, corpus=corpus, kind=PaperDesign)
+    design = load_design(file, PaperDesign, profile=profile, corpus=corpus)
     for study in design.studies:
         study_design(design, study, run="latest", pairs=PAIRS)
     return file, design

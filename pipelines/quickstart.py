@@ -23,7 +23,7 @@ from harness.models.bases import resolve_base
 from harness.models.embedded import EMBEDDED
 from harness.store.prepared import read_summary
 from harness.store.tracking import StageResult
-from harness.types import Adapter, Variant
+from harness.types import Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.preferences.pair_stages import pairs_stage
@@ -41,74 +41,35 @@ ALL_PROMPTS = 10**9
 SPARE_PAIRS = 4  # held-out pairs come film by film, so a film may bring more than were asked for
 
 
-def run(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What is read before any training; nothing but the corpus has been prepared."""
+
+    since: float  # of `time.perf_counter`
+    corpus: str
+    file: Path
+    design: EvaluationDesign
+    recipe: SftRecipe
+    dpo_recipe: DpoRecipe
+    prepared: StageResult
+
+
+def begin(
     session: Session,
     *,
     corpus: str,
-    recipe: Path | None = None,
-    dpo_recipe: Path | None = None,
-    experiment: Path | None = None,
-    seed: int = 7,
-    limit: int | None = None,
-) -> Finished:
-    """Train on a corpus and compare with the base on films that were held out.
+    recipe: Path | None,
+    dpo_recipe: Path | None,
+    experiment: Path | None,
+    seed: int,
+    limit: int | None,
+) -> Begun:
+    """Read recipes and experiment, those that ship where none is named, and prepare the corpus.
 
     Raises ConfigError: recipe or experiment breaks a rule, or the experiment has no variant `sft` to put the
     adapter in.
     """
-    began = time.perf_counter()
-    begun = _begin(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
-    design, chosen, prepared = begun.design, begun.recipe, begun.prepared
-    preference = _preference_recipe(dpo_recipe, chosen)
-    _look(session, begun).begin(session.say)
-
-    # training
-    adapter = published_adapter(session, training_stage(session, "sft", chosen, prepared=prepared))
-    trained = {TRAINED: _declared(adapter)}
-    if PREFERRED in design.variants:
-        trained[PREFERRED] = _declared(_prefer(session, preference, prepared=prepared, parent=adapter))
-
-    # evaluation
-    variants = dict(design.variants) | trained
-    if chosen.base.source != EMBEDDED:
-        other = {"model": chosen.base.source, "revision": chosen.base.revision}
-        variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
-    data = design.data.model_copy(update={"corpus": corpus, "file": None, "seed": seed})
-    design = design.model_copy(update={"variants": variants, "seed": seed, "data": data})
-    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=begun.file.resolve().parent)
-    return replace(evaluated, seconds=time.perf_counter() - began)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Begun:
-    """What was read before any training."""
-
-    file: Path
-    design: EvaluationDesign
-    recipe: SftRecipe
-    prepared: StageResult
-
-
-def preflight(
-    session: Session,
-    *,
-    corpus: str,
-    recipe: Path | None = None,
-    dpo_recipe: Path | None = None,
-    experiment: Path | None = None,
-    seed: int = 7,
-    limit: int | None = None,
-) -> Preflight:
-    """What `run` would need, checked; nothing but the corpus is prepared."""
-    begun = _begin(session, corpus=corpus, recipe=recipe, experiment=experiment, seed=seed, limit=limit)
-    _preference_recipe(dpo_recipe, begun.recipe)
-    return _look(session, begun)
-
-
-def _begin(
-    session: Session, *, corpus: str, recipe: Path | None, experiment: Path | None, seed: int, limit: int | None
-) -> _Begun:
-    file = experiment or experiments_folder() / DESIGN_FILE
+    since, file = time.perf_counter(), experiment or experiments_folder() / DESIGN_FILE
     design = load_yaml(file, EvaluationDesign)
     if TRAINED not in design.variants:
         names = ", ".join(design.variants)
@@ -122,11 +83,44 @@ def _begin(
         seed=seed,
         limit=limit,
     )
-    return _Begun(file=file, design=design, recipe=chosen, prepared=prepare_stage(session, config))
+    return Begun(
+        since=since,
+        corpus=corpus,
+        file=file,
+        design=design,
+        recipe=chosen,
+        dpo_recipe=_preference_recipe(dpo_recipe, chosen),
+        prepared=prepare_stage(session, config),
+    )
 
 
-def _look(session: Session, begun: _Begun) -> Preflight:
-    """The table; the time of trainings is not in it."""
+def run(session: Session, begun: Begun) -> Finished:
+    """Train on a corpus and compare with the base on films that were held out."""
+    design, chosen, prepared = begun.design, begun.recipe, begun.prepared
+    look(session, begun).begin(session.say)
+
+    # training
+    adapter = published_adapter(session, training_stage(session, "sft", chosen, prepared=prepared))
+    trained = {TRAINED: adapter}
+    if PREFERRED in design.variants:
+        pairs = pairs_stage(session, quick_pairs(begun.dpo_recipe), prepared=prepared, parent=adapter)
+        preferred = training_stage(session, "dpo", begun.dpo_recipe, prepared=prepared, parent=adapter, pairs=pairs)
+        trained[PREFERRED] = published_adapter(session, preferred)
+
+    # evaluation
+    made = {name: VariantDesign(adapter=f"{adapter.name}/{adapter.version}") for name, adapter in trained.items()}
+    variants = dict(design.variants) | made
+    if chosen.base.source != EMBEDDED:
+        other = {"model": chosen.base.source, "revision": chosen.base.revision}
+        variants = {n: v.model_copy(update=other) if v.model == EMBEDDED else v for n, v in variants.items()}
+    data = design.data.model_copy(update={"corpus": begun.corpus, "file": None, "seed": chosen.seed})
+    design = design.model_copy(update={"variants": variants, "seed": chosen.seed, "data": data})
+    evaluated = evaluate_prepared(session, design, prepared=prepared, folder=begun.file.resolve().parent)
+    return replace(evaluated, seconds=time.perf_counter() - begun.since)
+
+
+def look(session: Session, begun: Begun) -> Preflight:
+    """What `run` would need, checked; the time of trainings is not in it."""
     found, design = Preflight(), begun.design
     asked = draw_prompts(prompts_of(begun.prepared, "test"), n=design.data.prompts or ALL_PROMPTS, seed=design.seed)
     say_data(found, design, begun.prepared, asked)
@@ -157,12 +151,6 @@ def quick_pairs(recipe: DpoRecipe) -> PairsConfig:
     )
 
 
-def _prefer(session: Session, recipe: DpoRecipe, *, prepared: StageResult, parent: Adapter) -> Adapter:
-    pairs = pairs_stage(session, quick_pairs(recipe), prepared=prepared, parent=parent)
-    trained = training_stage(session, "dpo", recipe, prepared=prepared, parent=parent, pairs=pairs)
-    return published_adapter(session, trained)
-
-
 def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:
     """The preference recipe, on the base and the seed of the fine-tuning that it continues."""
     recipe = load_yaml(file or experiments_folder() / PREFERENCE_FILE, DpoRecipe)
@@ -170,7 +158,3 @@ def _preference_recipe(file: Path | None, sft: SftRecipe) -> DpoRecipe:
     if file is None:
         shared |= {"base": sft.base, "quantization": sft.quantization, "precision": sft.precision}
     return recipe.model_copy(update=shared)
-
-
-def _declared(adapter: Adapter) -> VariantDesign:
-    return VariantDesign(adapter=f"{adapter.name}/{adapter.version}")

@@ -27,8 +27,6 @@ from pipelines.quickstart import quick_pairs
 from pipelines.training.methods import METHODS
 from pipelines.training.training_stage import training_stage
 
-SPLIT_SEED = 7
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -73,7 +71,7 @@ def read_training(
     parent: str | None = None,
     pairs: str | None = None,
     seed: int | None = None,
-    split_seed: int = SPLIT_SEED,
+    split_seed: int = 7,
     limit: int | None = None,
 ) -> Asked:
     """The training of a recipe's file, by a method or by the one that has its keys; its corpus is prepared.

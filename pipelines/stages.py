@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ from harness.experiment.planning.pace import READINGS_WITH_REFERENCE, Effort
 from harness.experiment.published import adapter_of, published_adapter
 from harness.experiment.published import publish_trained as publish_trained  # where scripts look for it
 from harness.experiment.session import OnProgress, Session
-from harness.experiment.task_choice import DataLook
 from harness.experiment.tasks import base_source
 from harness.judging.spec import load_judge_spec
-from harness.reporting.record import AuditRow
 from harness.store.artifacts import read_json
 from harness.store.prepared import SplitSummary
-from harness.store.tracking import Stage, StageResult, Tracking
-from harness.types import PreferencePair, Variant
+from harness.store.tracking import Stage, StageResult
+from harness.types import PreferencePair
+from pipelines import pretrain
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
+from pipelines.corpus.reading import look_at as look_at  # the engine asks for it here
 from pipelines.preferences.pair_builder import PairsConfig
+from pipelines.preferences.pair_files import import_file
+from pipelines.preferences.pair_stages import pairs_stage
 from pipelines.training.methods import METHODS, Method
 from pipelines.training.pretrain_recipe import PretrainRecipe
+from pipelines.training.training_audit import training_audit as training_audit  # the engine asks for it here
 from pipelines.training.training_stage import training_stage
 
 Settings = Mapping[str, Any]
@@ -55,16 +58,12 @@ def training_record(folder: Path) -> dict[str, Any]:
     return dict(read_json(folder / "training.json"))
 
 
-def _prepare(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
-    base = settings["base"]
-    rest = {key: value for key, value in settings.items() if key != "base"}
-    config = PrepareConfig(base=base_source(base, needed), base_revision=base["revision"], **rest)
-    return prepare_stage(session, config)
+def _prepare(session: Session, settings: Settings, needed: Needed) -> StageResult:
+    base, revision = base_source(settings["base"], needed), settings["base"]["revision"]
+    return prepare_stage(session, PrepareConfig(**{**settings, "base": base, "base_revision": revision}))
 
 
-def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
-    from pipelines import pretrain
-
+def _pretrain(session: Session, settings: Settings, needed: Needed) -> StageResult:
     recipe = PretrainRecipe.model_validate(dict(settings))
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
@@ -89,24 +88,23 @@ def _pretrain(session: Session, settings: Mapping[str, Any], needed: Needed) -> 
     )
 
 
-def _pairs(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
-    from pipelines.preferences.pair_stages import pairs_stage
-
+def _pairs(session: Session, settings: Settings, needed: Needed) -> StageResult:
     config = PairsConfig.model_validate(dict(settings))
     parent = adapter_of(session, needed["parent"])
     return pairs_stage(session, config, prepared=needed["prepared"], parent=parent)
 
 
-def _teach(session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+def _teach(session: Session, settings: Settings, needed: Needed) -> StageResult:
     from pipelines.teaching.stage import teach_stage
 
     spec = load_judge_spec(Path(settings["judge"]))
     return teach_stage(session, spec, prepared=needed["prepared"], seed=settings["seed"])
 
 
-def _train(name: str, session: Session, settings: Mapping[str, Any], needed: Needed) -> StageResult:
+def _train(name: str, session: Session, settings: Settings, needed: Needed) -> StageResult:
     parent = adapter_of(session, needed["parent"]) if "parent" in needed else None
-    named: dict[str, Any] = {"base": _base_settings(settings["base"], needed)}
+    revision = None if "base" in needed else settings["base"]["revision"]
+    named: dict[str, Any] = {"base": {"source": base_source(settings["base"], needed), "revision": revision}}
     if parent is not None:
         named |= {"parent": f"{parent.name}/{parent.version}"}
     recipe = METHODS[name].runner.RECIPE.model_validate({**settings, **named})
@@ -114,10 +112,6 @@ def _train(name: str, session: Session, settings: Mapping[str, Any], needed: Nee
     trained = training_stage(session, name, recipe, prepared=prepared, parent=parent, pairs=pairs)
     published_adapter(session, trained)
     return trained
-
-
-def _base_settings(base: Mapping[str, Any], needed: Needed) -> dict[str, Any]:
-    return {"source": base_source(base, needed), "revision": None if "base" in needed else base["revision"]}
 
 
 def _kind_of(name: str, method: Method) -> StageKind:
@@ -149,22 +143,6 @@ KINDS = (
 )  # fmt: skip
 
 
-def training_audit(tracking: Tracking, variants: Iterable[Variant], *, prepared: StageResult) -> tuple[AuditRow, ...]:
-    """Whether trainings differ in what they should differ in, and in nothing else."""
-    from pipelines.training import training_audit as audit
-
-    return audit.training_audit(tracking, variants, prepared=prepared)
-
-
-def look_at(corpus: str) -> DataLook:
-    """What data hold, before any work."""
-    from pipelines.corpus import reading
-
-    return reading.look_at(corpus)
-
-
 def pairs_of_file(file: Path) -> Sequence[PreferencePair]:
     """The preference pairs in a file of a known form."""
-    from pipelines.preferences.pair_files import import_file
-
     return import_file(file).pairs

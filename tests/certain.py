@@ -1,12 +1,26 @@
-"""What must be there, for tests and for type checkers: `from certain import ends, holds, sure`."""
+"""What must be there, golden numbers and chance, for tests: `from certain import ends, golden, holds, rng, sure`."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from harness.types import Estimate
 
 T = TypeVar("T")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    """A stream of chance that begins anew."""
+    return np.random.default_rng(seed)
+
+
+def golden(name: str) -> Any:
+    """What other tools gave, as `tests/golden/stats` holds it."""
+    return json.loads((Path(__file__).parent / "golden" / "stats" / f"{name}.json").read_text())
 
 
 def sure(value: T | None) -> T:

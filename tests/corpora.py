@@ -10,8 +10,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
+from harness.errors import CorpusError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.corpus import Corpus, content_digest, in_order
+from pipelines.corpus.reading import read_corpus
 
 SEPARATOR = " +++$+++ "
 
@@ -72,6 +76,14 @@ def jsonl(path: Path, *rows: object) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def refused(spec: Path, reason: str, file: str, line: int) -> Corpus:
+    """What lenient reading leaves of a corpus that is refused for a line of a file."""
+    with pytest.raises(CorpusError, match=reason) as caught:
+        read_corpus(spec)
+    assert (Path(caught.value.file).name, caught.value.line) == (file, line)
+    return read_corpus(spec, lenient=True)
 
 
 def films(n: int, *, texts: Mapping[int, Sequence[str]] | None = None, prefix: str = "m") -> Corpus:

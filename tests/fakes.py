@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,9 @@ from harness.types import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from harness.models.batch import Job
+    from harness.models.local import LocalModel
 
 FAKE_BASE = BaseModel(source="fake", revision=None, digest="f" * 64, family="fake")
 
@@ -442,3 +446,28 @@ class ScriptedJudge:
             status="failed" if value is None else "ok",
             mode="scripted",
         )
+
+
+def jobs_of(
+    local: LocalModel,
+    n: int,
+    adapters: tuple[str | None, ...] = (None,),
+    n_top: int | None = None,
+    *,
+    seed: int = 3,
+    n_new: int = 24,
+) -> list[Job]:
+    """Jobs of different length, adapter, temperature, nucleus and cap."""
+    from harness.models.batch import Job
+    from harness.models.chat_templates import render
+
+    rng, jobs = random.Random(seed), []
+    for i in range(n):
+        text = "".join(rng.choices("abcdef ", k=rng.randint(1, 60)))
+        adapter = adapters[i % len(adapters)]
+        sampled: Any = {"temperature": (0.0, 0.7, 1.3)[i % 3], "top_p": (1.0, 0.8)[i % 2]}
+        decoding = Decoding(max_new_tokens=rng.randint(1, n_new), **sampled)
+        ids = render(local.tokenizer, [{"role": "user", "content": text}])
+        own: Any = {"adapter": adapter, "ids": ids, "stream": local.stream_of(adapter), "n_top": n_top}
+        jobs.append(Job(index=i, key=f"p{i}", draw=0, decoding=decoding, **own))
+    return jobs

@@ -1,18 +1,21 @@
-"""Small studies and raters that vote by a rule: `from panels import a_study, rate_all`."""
+"""Small studies and raters that vote by a rule: `from panels import a_study, favouring, seats`."""
 
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from harness.config import parse
-from harness.studies.casting import Cast, Receipt, cast_rating
-from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
-from harness.studies.serving import RatingTask, next_task
-from harness.studies.sql_schema import items, slots
+from harness.studies.casting import Action, Cast, Receipt, cast_rating
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, n_replies, practice_items
+from harness.studies.links import Link
+from harness.studies.serving import Finished, RatingTask, next_task
+from harness.studies.sql_schema import items, ratings, slots
 from harness.studies.studies import Created, NewStudy, create_study
 from harness.studies.study_design import StudyDesign
 from harness.types import Criterion, Message, VoteVerdict
@@ -60,8 +63,7 @@ def the_items(
     design: StudyDesign, *, n_prompts: int = 4, variants: Sequence[str] = ("base", "sft"), films: int | None = None
 ) -> tuple[StudyItem, ...]:
     """Main items for every prompt, then attention checks and practice as the design asks."""
-    size = {"likert": 1, "ranking": len(variants)}.get(design.kind, 2)
-    groups = list(itertools.combinations(variants, size))
+    groups = list(itertools.combinations(variants, n_replies(design.kind, len(variants))))
     main = [
         _item("main", f"p{i}", f"film{i % (films or n_prompts)}", [(v, f"{v} says {i}") for v in group], 0.5)
         for i in range(n_prompts)
@@ -73,7 +75,7 @@ def the_items(
         _item("attention", f"a{i}", "film-a", [shuffled] if design.kind == "likert" else [human, shuffled], None)
         for i in range(design.attention)
     ]
-    return (*main, *checks, *(practice_items(design.kind, language=design.spoken) if design.practice else ()))
+    return (*main, *checks, *practice_items(design))
 
 
 def _item(
@@ -123,27 +125,32 @@ def hidden(engine: Engine, slot: str) -> Any:
         return connection.execute(query).one()
 
 
-def vote(
-    engine: Engine, token: str, slot: str, verdict: VoteVerdict = "left", *, key: str = "", clock: Any = None
-) -> Receipt:
-    cast = Cast(key=key or f"vote {slot}", action="vote", slot=slot, verdict=verdict)
-    return cast_rating(engine, token, cast, clock=clock or Clock())
+Rule = Callable[[RatingTask, Any], Cast]  # of what is shown, and of what the owner knows of it
 
 
-Rule = Callable[[RatingTask, Any], Cast]
+def sides(row: Any) -> list[str]:
+    """The variants of a pair, from the left on."""
+    return [reply["variant"] for reply in row.replies][:: -1 if row.is_flipped else 1]
+
+
+def deed(task: RatingTask, **said: Any) -> Cast:
+    """A vote, unless `said` is of another action, under a key that the slot gives."""
+    return Cast(**{"key": task.slot, "action": "vote", "slot": task.slot, **said})
+
+
+def saying(what: Callable[[Any], str]) -> Rule:
+    """Votes for what is said of a row: a variant wherever it stands, or a verdict."""
+
+    def rule(task: RatingTask, row: Any) -> Cast:
+        said, names = what(row), sides(row)
+        return deed(task, verdict=("left", "right")[names.index(said)] if said in names else said)
+
+    return rule
 
 
 def favouring(variant: str, *, otherwise: VoteVerdict = "tie") -> Rule:
     """Votes for a variant wherever it stands, and for the human line in checks."""
-
-    def rule(task: RatingTask, row: Any) -> Cast:
-        names = [r["variant"] for r in row.replies]
-        shown = names[::-1] if row.is_flipped else names
-        wanted = next((n for n in (variant, HUMAN, "practice-0") if n in shown), None)
-        verdict: VoteVerdict = otherwise if wanted is None else ("left" if shown[0] == wanted else "right")
-        return Cast(key=f"{task.slot}", action="vote", slot=task.slot, verdict=verdict)
-
-    return rule
+    return saying(lambda row: next((n for n in (variant, HUMAN, "practice-0") if n in sides(row)), otherwise))
 
 
 def rate_all(engine: Engine, token: str, rule: Rule, *, clock: Any, limit: int = 10_000) -> int:
@@ -154,3 +161,43 @@ def rate_all(engine: Engine, token: str, rule: Rule, *, clock: Any, limit: int =
             return n
         cast_rating(engine, token, rule(task, hidden(engine, task.slot)), clock=clock)
     return limit
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A rater at their page."""
+
+    engine: Engine
+    token: str
+    clock: Clock
+
+    def task(self) -> RatingTask | Finished:
+        return next_task(self.engine, self.token, clock=self.clock)
+
+    def due(self) -> RatingTask:
+        task = self.task()
+        assert isinstance(task, RatingTask)
+        return task
+
+    def cast(self, action: Action, slot: str | None = None, *, key: str = "", **said: Any) -> Receipt:
+        cast = Cast(key=key or uuid.uuid4().hex, action=action, slot=slot, **said)
+        return cast_rating(self.engine, self.token, cast, clock=self.clock)
+
+    def vote(self, slot: str | None = None, verdict: VoteVerdict = "left", *, key: str = "") -> Receipt:
+        """On a slot, or on the one that is due."""
+        return self.cast("vote", slot or self.due().slot, key=key, verdict=verdict)
+
+    def rate(self, rule: Rule, *, limit: int = 10_000) -> int:
+        return rate_all(self.engine, self.token, rule, clock=self.clock, limit=limit)
+
+
+def seats(engine: Engine, created: Created, *links: Link, clock: Clock | None = None) -> list[Seat]:
+    """The raters of a study, or those of some links, who share a clock."""
+    together = clock or Clock()
+    return [Seat(engine, link.token, together) for link in links or created.links]
+
+
+def n_rows(engine: Engine) -> int:
+    """Ratings of any kind in the store."""
+    with engine.begin() as connection:
+        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())

@@ -26,8 +26,7 @@ from harness.store.database import open_database
 from harness.store.tracking import Tracking
 from harness.studies.imported import import_ratings
 from harness.studies.imported_judge import import_judge
-from harness.studies.judge_marks import MarkValidation
-from harness.studies.validation import validate_judge
+from harness.studies.validation import MarkValidation, validate_judge
 from harness.types import JudgedItem, Message
 
 FOLDER = Path(

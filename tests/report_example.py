@@ -187,6 +187,7 @@ def _verdict(label: str, reason: str, **changes: object) -> Verdict:
 
 def _findings() -> tuple[Finding, ...]:
     loss, share = ("heldout_loss", "bits per byte", "lower"), ("distinct_2", "share", "higher")
+    coherence, length = ("coherence", "nats per token", "higher"), ("length", "words", None)
     clear = "The whole interval lies below zero and beyond the smallest effect that matters."
     own_kind = "The judge shares weights with the variants."
     alone = {"method": "cluster bootstrap-t", "df": None}
@@ -220,30 +221,16 @@ def _findings() -> tuple[Finding, ...]:
             for name, v in zip(VARIANTS, (1.912, 1.817, 1.698), strict=True)
         ),
         _finding(
-            "coherence",
-            "nats per token",
-            "higher",
+            *coherence,
             estimate(0.081, 0.012, 0.15, n=59, n_missing=1),
             contrast="sft-base",
             judge_id=LIKELIHOOD,
             verdict=_verdict("exploratory", own_kind, p_value=0.026),
         ),
         _finding(
-            "coherence",
-            "nats per token",
-            "higher",
-            estimate(0.204, 0.141, 0.262, n=59, n_missing=1, **alone),
-            variant="base",
-            judge_id=LIKELIHOOD,
+            *coherence, estimate(0.204, 0.141, 0.262, n=59, n_missing=1, **alone), variant="base", judge_id=LIKELIHOOD
         ),
-        _finding(
-            "coherence",
-            "nats per token",
-            "higher",
-            estimate(0.285, 0.2, 0.371, **alone),
-            variant="sft",
-            judge_id=LIKELIHOOD,
-        ),
+        _finding(*coherence, estimate(0.285, 0.2, 0.371, **alone), variant="sft", judge_id=LIKELIHOOD),
         _finding(
             "fluency",
             "points",
@@ -263,12 +250,10 @@ def _findings() -> tuple[Finding, ...]:
         ),
         _finding(*share, estimate(0.871, 0.842, 0.9, **alone), variant="base"),
         _finding(*share, estimate(0.83, 0.798, 0.861, **alone), variant="sft"),
-        _finding("length", "words", None, estimate(11.4, 9.6, 13.3, **alone), variant="base"),
-        _finding("length", "words", None, estimate(8.2, 7.1, 9.4, **alone), variant="sft"),
+        _finding(*length, estimate(11.4, 9.6, 13.3, **alone), variant="base"),
+        _finding(*length, estimate(8.2, 7.1, 9.4, **alone), variant="sft"),
         _finding(
-            "length",
-            "words",
-            None,
+            *length,
             estimate(
                 9.1, None, None, n=5, n_clusters=1, method="mean", df=None, notes=("one film: these replies only",)
             ),

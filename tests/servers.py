@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ class Running:
     def records(self) -> list[dict[str, Any]]:
         """The log so far."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+Serve = Callable[..., contextlib.AbstractContextManager[Running]]  # what `running` takes by name, on a known registry
 
 
 @contextlib.contextmanager

@@ -10,15 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.child_processes import SAFE_PATH
-from harness.config import parse
 from harness.errors import ConfigError
 from harness.experiment.arms import AblationDesign
 from harness.experiment.engine import Finished, conclude, run_plan
-from harness.experiment.evaluate import resolved
+from harness.experiment.evaluate import load_design
 from harness.experiment.plan import plan_ablation
 from harness.experiment.planning.preflight_table import Preflight
 from harness.experiment.preflight import look, require_affordable
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from harness.experiment.graph import Plan
     from harness.reporting.record import ReportRecord
 
-Design = TypeVar("Design", bound=AblationDesign)
 ExecutorName = Literal["local", "ray"]
 COMMAND = "ablate"
 DRIVER = "driver"  # tag: host and process that drives the run
@@ -52,25 +49,6 @@ class Executor:
     n_workers: int = 2
     address: str | None = None  # of a Ray cluster that is there
     gpus: float | None = None  # GPUs a ticket takes; None: one where the cluster has any
-
-
-def load_ablation(
-    file: Path,
-    *,
-    profile: str | None = None,
-    corpus: str | None = None,
-    seeds: tuple[int, ...] = (),
-    task: str | None = None,
-    measures: Mapping[str, Any] = MappingProxyType({}),
-    kind: type[Design] = AblationDesign,  # type: ignore[assignment]
-) -> Design:
-    """An ablation file with a profile's settings laid over it, and measures of its caller's added to its family.
-
-    Raises ConfigError: the file breaks a rule, or has no profile of that name.
-    """
-    own = {"seeds": list(seeds)} if seeds else {}
-    data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
-    return parse(data, kind, where=str(file))
 
 
 def run(
@@ -151,29 +129,19 @@ def standing_declarations(file: Path) -> tuple[str, ...]:
     digests: list[str] = []
     for other in sorted(file.resolve().parent.glob("*.yaml")):
         with contextlib.suppress(ConfigError):
-            digests += load_ablation(other).standing()
+            digests += load_design(other, AblationDesign).standing()
     return tuple(digests)
 
 
-@contextlib.contextmanager
-def _only_results_on_stdout(executor: Executor) -> Iterator[None]:
+def _only_results_on_stdout(executor: Executor) -> contextlib.AbstractContextManager[object]:
     """Ray prints of workers that died to stdout, whatever its logging is set to; a script reads JSON there."""
-    if executor.name != "ray":
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    return contextlib.redirect_stdout(sys.stderr) if executor.name == "ray" else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def _store(settings: Settings, executor: Executor) -> Iterator[Settings]:
+def _store(settings: Settings, executor: Executor) -> contextlib.AbstractContextManager[Settings]:
     """The store that workers log to: parallel writers go through a server."""
     is_lone = executor.name == "local" and executor.n_workers == 1
-    if is_lone or not settings.is_sqlite:
-        yield settings
-        return
-    with served(settings) as behind:
-        yield behind
+    return contextlib.nullcontext(settings) if is_lone or not settings.is_sqlite else served(settings)
 
 
 def _workers(executor: Executor, settings: Settings) -> Workers:

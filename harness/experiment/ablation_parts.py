@@ -12,6 +12,7 @@ from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign
 from harness.experiment.graph import Plan
 from harness.experiment.kinds import provider, stage_kind
+from harness.experiment.lineage import pairs_behind, training_of
 from harness.experiment.trainings import is_read, stages_of
 from harness.reporting.ablation_record import ArmCurves, ArmRow, LossCurve, Setting
 from harness.reporting.record import AuditRow
@@ -109,20 +110,31 @@ def trainings(tracking: Tracking, plan: Plan, collected: Collected) -> Trainings
         if found.variant.adapter is not None
     }
     first = [collected.of_arm(arm)[0] for arm in dict.fromkeys(found.cell.arm for found in collected.cells)]
-    facts = {
-        found.variant.digest: parts.training_facts(tracking, replace(found.variant, name=found.cell.arm))
+    # What arms share is told once, under the last of them.
+    names = {found.variant.digest: found.cell.arm for found in first}
+    behind = {
+        found.variant.digest: training
         for found in first
+        if found.variant.adapter and (training := training_of(tracking, found.variant.adapter)) is not None
     }
-    before = [facts[found.variant.digest] for found in first if found.cell.adapter is None]
+    before = [f.variant.digest for f in first if f.cell.adapter is None and f.variant.digest in behind]
+    pairs = {names[digest]: pairs_behind(tracking, training) for digest, training in behind.items()}
     return Trainings(
         curves=tuple(
             ArmCurves(arm=arm, stage=stage, curves=tuple(dict.fromkeys(drawn)))
             for (arm, stage), drawn in curves.items()
         ),
-        own_curves=tuple(fact.curve for fact in before if fact.curve is not None),
+        own_curves=tuple(
+            parts.loss_curve(behind[made].record, name=names[made], unit=stage_kind(behind[made].stage).loss)
+            for made in before
+        ),
         audit=provider().training_audit(tracking, reversed(variants.values()), prepared=collected.prepared),
-        caveats=tuple(said for fact in facts.values() for said in fact.caveats),
-        n_tokens=sum(by_task.values()) + sum(fact.n_tokens or 0 for fact in before),
+        caveats=tuple(
+            parts.pair_caveat(arm, read_json(folder / "audit.json"))
+            for arm, folder in pairs.items()
+            if folder is not None
+        ),
+        n_tokens=sum(by_task.values()) + sum(behind[made].record["n_tokens"] or 0 for made in before),
         by_task=by_task,
     )
 

@@ -6,6 +6,7 @@ a factor is held still, and a file that varies more than it declares is refused 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -68,9 +69,7 @@ class AblationDesign(ExperimentDesign):
     def _holds_together(self) -> Self:
         if both := [name for name in self.variants if name in self.arms]:
             raise ValueError(f"`variants` names {both[0]!r}, which is an arm: give it another name")
-        _check_keys([self.fixed, *self.arms.values()])
         _check_factors(self)
-        _check_bases(self)
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"`seeds` must all differ, got {list(self.seeds)}: a seed that stands twice adds nothing")
         _check_seeds(self.seeds)
@@ -153,16 +152,6 @@ def _replaced(data: Mapping[str, Any], path: list[str], value: Any, dotted: str)
     return {**data, key: _replaced(below, rest, value, dotted)}
 
 
-def _check_keys(overrides: list[dict[str, Any]]) -> None:
-    for settings in overrides:
-        for key in settings:
-            if not key.partition(".")[2] and key not in PLAIN_KEYS:
-                raise ValueError(
-                    f"an arm overrides {', '.join(PLAIN_KEYS)} or `section.key`, e.g. decoding.temperature; nothing "
-                    f"reads {key!r}"
-                )
-
-
 def _check_factors(design: AblationDesign) -> None:
     declared = design.declared_factors
     if (design.factor is not None) == bool(design.factors):
@@ -178,16 +167,6 @@ def _check_factors(design: AblationDesign) -> None:
     still = [key for key in declared if key not in found]
     if still:
         raise ValueError(f"factor {still[0]!r} is the same in every arm: there is nothing to compare")
-    names = list(design.arms)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            if design.settings_of(first) == design.settings_of(second):
-                raise ValueError(f"arms {first!r} and {second!r} are the same; drop one")
-
-
-def _check_bases(design: AblationDesign) -> None:
-    for arm in design.arms:
-        named = design.settings_of(arm).get("base")
-        # A file may leave its bases to the profiles.
-        if named is not None and design.bases and named not in design.bases:
-            raise ValueError(f"arm {arm!r} names the base {named!r}; there are {', '.join(design.bases)}")
+    for first, second in itertools.combinations(design.arms, 2):
+        if design.settings_of(first) == design.settings_of(second):
+            raise ValueError(f"arms {first!r} and {second!r} are the same; drop one")

@@ -88,26 +88,21 @@ def collect(
     lost = {cell.name: why for cell in plan.cells if (why := _loss(plan, cell, ran))}
     _require_some(design, plan, ran, lost)
     cells = _cell_rows(session, [cell for cell in plan.cells if cell.name not in lost], results)
-    prepared = results[cells[0].cell.prepared]
     reader = _Reader(session=session, design=design, plan=plan, cells=cells, results=results)
-    uses = _uses(session, design, plan, cells, results)
-    qualifications = _qualifications(
-        session, plan, results, uses={design.measures[n].judge: u for n, u in uses.items()}
-    )
+    uses = reader.uses()
+    qualifications = reader.qualifications(uses)
     uses = {name: use.under(qualifications) for name, use in uses.items()}
     taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n not in WEIGHINGS]
     order = {name: place for place, name in enumerate(design.measures)}
     of_losses = next((order[way] for way in WEIGHINGS if way in order), 0)
     arms = sorted([*reader.heldout(), *reader.metrics(taken)], key=lambda arm: order.get(arm.measure, of_losses))
-    absences = list(_unused(session, design, cells, prepared))
+    absences = reader.unused()
     for name, declared in design.measures.items():
         if declared.scores is not None:
             imported = read_imported_run(session.tracking, name, declared.scores)
-            given = reader.given(imported, test_prompts(session, cells[0].cell.settings, prepared))
-            arms += reader.imported(name, imported, given)
-            arms_of = {given[cell.cell.name].variant: cell.cell.arm for cell in cells if cell.cell.name in given}
-            for lacking in recorded.unused_scores(name, imported.scores, {r.variant: r for r in given.values()}):
-                absences.append(replace(lacking, variants=tuple(arms_of[variant] for variant in lacking.variants)))
+            given = reader.given(imported)
+            arms += reader.seeded(name, {cell: imported.arm(name, scored) for cell, scored in given.items()})
+            absences += reader.unmatched(name, imported, given)
     scores: dict[Path, dict[str, tuple[Cell, ...]]] = {}
     compared: dict[Path, Comparison] = {}
     for judge in plan.qualify:
@@ -127,14 +122,14 @@ def collect(
         margins=tuple(reader.metrics([n for n in taken if design.margin_of(n)], column="margin")),
         cells=cells,
         lost=lost,
-        prepared=prepared,
-        prompts=test_prompts(session, cells[0].cell.settings, prepared),
+        prepared=reader.prepared,
+        prompts=reader.prompts,
         scores=scores,
         uses=uses,
         qualifications=qualifications,
         compared=tuple(compared.values()),
         questions=design.questions({found.cell.arm: found.variant.digest for found in cells}),
-        standing=_standing(session, cells),
+        standing=reader.standing(),
         absences=tuple(dict.fromkeys(absences)),
         remarks=reader.remarks(),
         results=results,
@@ -151,6 +146,16 @@ class _Reader:
     cells: tuple[CellRows, ...]
     results: Mapping[str, StageResult]
 
+    @property
+    def prepared(self) -> StageResult:
+        """The data, with the same TEST prompts in every cell."""
+        return self.results[self.cells[0].cell.prepared]
+
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """What every cell was asked."""
+        return test_prompts(self.session, self.cells[0].cell.settings, self.prepared)
+
     def heldout(self) -> list[SeededArm]:
         """Held-out losses, weighed in both ways."""
         made = {
@@ -159,22 +164,21 @@ class _Reader:
             if each.cell.heldout is not None
         }
         found = {m: {cell: rows.heldout_arm(*of, measure=m) for cell, of in made.items()} for m in WEIGHINGS}
-        return [arm for measure, of_cells in found.items() for arm in self._seeded(measure, of_cells)]
+        return [arm for measure, of_cells in found.items() for arm in self.seeded(measure, of_cells)]
 
     def metrics(self, wanted: Sequence[str], *, column: str = "value") -> list[SeededArm]:
         """Measures that need no judge: shipped ones from one table, each function from its own."""
         shipped = [name for name in wanted if name not in self.plan.own]
-        made: dict[str, dict[str, MeasuredArm]] = {name: {} for name in wanted}
+        found: dict[str, dict[str, MeasuredArm]] = {name: {} for name in wanted}
         if self.plan.metrics is not None and shipped:
             owners = self.owners(self.plan.tasks[self.plan.metrics])
-            taken = metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=shipped)
-            for name in shipped:
-                made[name] = _by_cell([arm for arm in taken if arm.measure == name], owners)
+            made = metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=shipped)
+            _place(found, made, owners)
         for name in (name for name in wanted if self.plan.own.get(name, "") in self.results):
-            stage = self.results[self.plan.own[name]]
             owners = self.owners(self.plan.tasks[self.plan.own[name]])
-            made[name] = _by_cell(own_arms(stage, name, variants=tuple(owners), column=column), owners)
-        return [arm for name in wanted for arm in self._seeded(name, made[name])]
+            made = own_arms(self.results[self.plan.own[name]], name, variants=tuple(owners), column=column)
+            _place(found, made, owners)
+        return [arm for name in wanted for arm in self.seeded(name, found[name])]
 
     def remarks(self) -> dict[str, dict[str, Sequence[str]]]:
         """What measures say beside the numbers of arms, of the first seed of each."""
@@ -187,6 +191,48 @@ class _Reader:
                     found.setdefault(measure, {}).setdefault(cell.arm, said[name])
         return found
 
+    def uses(self) -> dict[str, JudgeUse]:
+        """The judge of each measure that has one, knowing whose relative it judges."""
+        uses = {}
+        for name, declared in self.design.measures.items():
+            if declared.judge is not None:
+                task = self.plan.tasks[self.plan.qualify[declared.judge]]
+                taught = self.results.get(task.needs.get(TAUGHT, ""))
+                spec = with_head(self.session, load_judge_spec(Path(task.settings["judge"])), taught)
+                families = [family_of_variant(found.variant, spec) for found in self.cells]
+                uses[name] = judge_use(self.session, spec, criterion=declared.criterion or name, families=families)
+        return uses
+
+    def qualifications(self, uses: Mapping[str, JudgeUse]) -> tuple[Qualification, ...]:
+        """The judges' controls on this corpus; where its data are TEST alone, the newest on record."""
+        of_judge = {self.design.measures[name].judge: use for name, use in uses.items()}
+        found: list[Qualification] = []
+        for judge, key in self.plan.qualify.items():
+            if key in self.results:
+                found += read_qualifications(self.results[key].folder)
+            else:
+                found += qualifications_on_record(self.session, of_judge[judge])
+        return tuple(found)
+
+    def unused(self) -> list[Absence]:
+        """Rows of the user's own files that are in no number."""
+        found: list[Absence] = []
+        if isinstance(self.design, EvaluationDesign) and self.design.data.file is not None:
+            found += recorded.unused_rows(self.design.data.file, read_summary(self.prepared.folder).left_out)
+        files = {c.cell.arm: replace(c.variant, name=c.cell.arm) for c in self.cells if c.variant.kind == "file"}
+        test = prompts_of(self.prepared, "test") if files else ()
+        return [*found, *recorded.unused_replies(files.values(), prompts=self.prompts, test=test)]
+
+    def standing(self) -> tuple[Mapping[str, frozenset[str]], ...]:
+        """For each seed, by arm: the digests that stood declared while its replies were generated."""
+        by_seed: dict[int, dict[str, frozenset[str]]] = {}
+        for found in self.cells:
+            if found.replies is not None:
+                tags = self.session.tracking.run(found.replies.stage.source_run_id).tags
+                known = frozenset(tags.get("declaration", "").split())
+                by_seed.setdefault(found.cell.seed, {})[found.cell.arm] = known
+        return tuple(by_seed.values())
+
     def judged(self, judge: str) -> list[Task]:
         """A judge's tasks that came through: without the control there are no verdicts against it."""
         keys = dict.fromkeys(found.cell.judged[judge] for found in self.cells)
@@ -198,16 +244,12 @@ class _Reader:
         for task in self.judged(judge):
             owners = self.owners(task, judge)
             made = rows.score_arms(self.results[task.key], measures=served, variants=tuple(owners))
-            for name, found in by_measure.items():
-                found |= _by_cell([arm for arm in made if arm.measure == name], owners)
+            _place(by_measure, made, owners)
         is_pairwise = any(use.spec.declared.compares for use in served.values())
-        return [
-            arm
-            for name, found in by_measure.items()
-            for arm in self._seeded(name, found, judge_id=served[name].judge_id, is_against_control=is_pairwise)
-        ]
+        every = by_measure.items()
+        return [arm for name, of in every for arm in self.seeded(name, of, is_against_control=is_pairwise)]
 
-    def given(self, imported: ImportedRun, prompts: Sequence[Prompt]) -> dict[str, Scored]:
+    def given(self, imported: ImportedRun) -> dict[str, Scored]:
         """By cell, what scores made elsewhere are of: under its arm's name, its own or that of its rows."""
         known = {score.variant for score in imported.scores}
         scored = {}
@@ -218,12 +260,14 @@ class _Reader:
             if found.replies is not None:
                 scored[found.cell.name] = scored_replies(name, found.replies)
             elif found.variant.kind == "scores":
-                scored[found.cell.name] = imported.of_prompts(name, prompts)
+                scored[found.cell.name] = imported.of_prompts(name, self.prompts)
         return scored
 
-    def imported(self, measure: str, imported: ImportedRun, given: Mapping[str, Scored]) -> list[SeededArm]:
-        """Scores made elsewhere."""
-        return self._seeded(measure, {cell: imported.arm(measure, scored) for cell, scored in given.items()})
+    def unmatched(self, measure: str, imported: ImportedRun, given: Mapping[str, Scored]) -> list[Absence]:
+        """Scores made elsewhere that are of no reply, by the arm that they are said to be of."""
+        arms_of = {given[of.cell.name].variant: of.cell.arm for of in self.cells if of.cell.name in given}
+        lacking = recorded.unused_scores(measure, imported.scores, {of.variant: of for of in given.values()})
+        return [replace(lost, variants=tuple(arms_of[variant] for variant in lost.variants)) for lost in lacking]
 
     def owners(self, task: Task, judge: str | None = None) -> dict[str, tuple[Cell, ...]]:
         """Names of replies in a table → whose they are; of a judge's, those that it was to be about."""
@@ -246,13 +290,8 @@ class _Reader:
         inputs = self.results[task.key].inputs
         return {digest: role.removeprefix(f"{REPLIES} ") for role, digest in inputs.items()}
 
-    def _seeded(
-        self,
-        measure: str,
-        found: Mapping[str, MeasuredArm],
-        *,
-        judge_id: str | None = None,
-        is_against_control: bool = False,
+    def seeded(
+        self, measure: str, found: Mapping[str, MeasuredArm], *, is_against_control: bool = False
     ) -> list[SeededArm]:
         """Arms of one measure in the declared order; one of which no seed came through is left out.
 
@@ -272,21 +311,25 @@ class _Reader:
                         by_seed=by_seed,
                         is_trained=is_trained,
                         n_seeds_lost=len(cells) - len(by_seed),
-                        judge_id=judge_id,
+                        judge_id=next(iter(by_seed.values())).judge_id,
                     )
                 )
         return seeded
 
 
-def _by_cell(made: Sequence[MeasuredArm], owners: Mapping[str, tuple[Cell, ...]]) -> dict[str, MeasuredArm]:
-    return {cell.name: arm for arm in made for cell in owners[arm.variant]}
+def _place(
+    found: Mapping[str, dict[str, MeasuredArm]], made: Sequence[MeasuredArm], owners: Mapping[str, tuple[Cell, ...]]
+) -> None:
+    """Put what was read of a table to the measure and the cells that it is of."""
+    for arm in made:
+        found[arm.measure].update({cell.name: arm for cell in owners[arm.variant]})
 
 
 def _loss(plan: Plan, cell: Cell, ran: Ran) -> str:
     """Why a cell is missing; empty where it came through."""
-    failed = [task for task in plan.of_cell(cell).values() if task.key in ran.failures]
+    own = plan.of_cell(cell)
     # The first in the plan's order is where it began; what stood on it failed with it.
-    first = next((task for key, task in plan.tasks.items() if any(f.key == key for f in failed)), None)
+    first = next((task for key, task in plan.tasks.items() if key in own and key in ran.failures), None)
     return "" if first is None else f"{first.label}: {ran.failures[first.key]}"
 
 
@@ -307,61 +350,3 @@ def _cell_rows(session: Session, cells: Iterable[Cell], results: Mapping[str, St
             read[cell.generate] = rows.read_replies(variant.name, results[cell.generate])
         found.append(CellRows(cell=cell, variant=variant, replies=read.get(cell.generate or "")))
     return tuple(found)
-
-
-def _uses(
-    session: Session,
-    design: ExperimentDesign,
-    plan: Plan,
-    cells: Sequence[CellRows],
-    results: Mapping[str, StageResult],
-) -> dict[str, JudgeUse]:
-    """The judge of each measure that has one, knowing whose relative it judges."""
-    uses = {}
-    for name, declared in design.measures.items():
-        if declared.judge is not None:
-            task = plan.tasks[plan.qualify[declared.judge]]
-            taught = results.get(task.needs.get(TAUGHT, ""))
-            spec = with_head(session, load_judge_spec(Path(task.settings["judge"])), taught)
-            families = [family_of_variant(found.variant, spec) for found in cells]
-            uses[name] = judge_use(session, spec, criterion=declared.criterion or name, families=families)
-    return uses
-
-
-def _qualifications(
-    session: Session, plan: Plan, results: Mapping[str, StageResult], *, uses: Mapping[str | None, JudgeUse]
-) -> tuple[Qualification, ...]:
-    """The judges' controls on this corpus; where its data are TEST alone, the newest on record."""
-    return tuple(
-        found
-        for judge, key in plan.qualify.items()
-        for found in (
-            read_qualifications(results[key].folder)
-            if key in results
-            else qualifications_on_record(session, uses[judge])
-        )
-    )
-
-
-def _unused(
-    session: Session, design: ExperimentDesign, cells: Sequence[CellRows], prepared: StageResult
-) -> tuple[Absence, ...]:
-    """Rows of the user's own files that are in no number."""
-    found: tuple[Absence, ...] = ()
-    if isinstance(design, EvaluationDesign) and design.data.file is not None:
-        found = recorded.unused_rows(design.data.file, read_summary(prepared.folder).left_out)
-    files = {c.cell.arm: replace(c.variant, name=c.cell.arm) for c in cells if c.variant.kind == "file"}
-    if files:
-        prompts = test_prompts(session, cells[0].cell.settings, prepared)
-        found += recorded.unused_replies(files.values(), prompts=prompts, test=prompts_of(prepared, "test"))
-    return found
-
-
-def _standing(session: Session, cells: Sequence[CellRows]) -> tuple[Mapping[str, frozenset[str]], ...]:
-    """For each seed, by arm: the digests that stood declared while its replies were generated."""
-    by_seed: dict[int, dict[str, frozenset[str]]] = {}
-    for found in cells:
-        if found.replies is not None:
-            tags = session.tracking.run(found.replies.stage.source_run_id).tags
-            by_seed.setdefault(found.cell.seed, {})[found.cell.arm] = frozenset(tags.get("declaration", "").split())
-    return tuple(by_seed.values())

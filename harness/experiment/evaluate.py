@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.config import parse, read_yaml
 from harness.doors import functions
 from harness.errors import ConfigError
-from harness.experiment.design import EvaluationDesign, directed
+from harness.experiment.design import EvaluationDesign, ExperimentDesign, directed
 from harness.experiment.engine import Finished, conclude, run_plan
 from harness.experiment.plan import plan_evaluation
 from harness.experiment.planning.preflight_table import Preflight
@@ -28,40 +28,32 @@ if TYPE_CHECKING:
     from harness.experiment.session import Session
     from harness.store.tracking import StageResult
 
+Design = TypeVar("Design", bound=ExperimentDesign)
+
 
 def load_design(
     file: Path,
+    kind: type[Design],
     *,
     profile: str | None = None,
     corpus: str | None = None,
-    seed: int | None = None,
     task: str | None = None,
     measures: Mapping[str, Any] = MappingProxyType({}),
-) -> EvaluationDesign:
+    **own: Any,
+) -> Design:
     """An experiment file with a profile's settings laid over it, and measures of its caller's added to its family.
 
-    Raises ConfigError: the file breaks a rule, or has no profile of that name.
+    Args:
+        own: keys whose values stand in the place of the file's; None: the file's own.
+
+    Raises:
+        ConfigError: the file breaks a rule, or has no profile of that name.
     """
-    own = {} if seed is None else {"seed": seed}
-    data = resolved(file, own, profile=profile, corpus=corpus, task=task, measures=measures)
-    return parse(data, EvaluationDesign, where=str(file))
-
-
-def resolved(
-    file: Path,
-    own: Mapping[str, Any],
-    *,
-    profile: str | None,
-    corpus: str | None,
-    task: str | None,
-    measures: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The data of an experiment file under all that its caller says; `own` stands in the place of its keys."""
     data = read_design(file, profile=profile)
     if corpus is not None:
         data = overlaid(data, {"data": {"corpus": corpus}})
-    data = with_measures({**data, **own}, measures)
-    return with_task(data, of_design(data, named=task))
+    data = with_measures(data | {key: value for key, value in own.items() if value is not None}, measures)
+    return parse(with_task(data, of_design(data, named=task)), kind, where=str(file))
 
 
 def with_measures(data: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:

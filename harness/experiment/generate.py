@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.errors import ScreentestError
 from harness.experiment.design import DataDesign, DecodingDesign
@@ -26,85 +25,73 @@ from harness.types import Decoding, Generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Graph:
-    """Prompts, then replies."""
+class Asked:
+    """Replies that are asked for."""
 
-    prepare: Task
-    generate: Task
-    decoding: Decoding
+    variant: str  # as on a command line
+    data: DataDesign
+    decoding: DecodingDesign
+    # Of the draw alone: the seed of `data` is another, which splits the corpus; with that of a draw an adapter would be
+    # asked about its own TRAIN films.
+    seed: int
+    shots: int = 0
+    limit: int | None = None
+
+    @property
+    def drawn(self) -> Decoding:
+        """How the replies are drawn."""
+        return self.decoding.noun(seed=self.seed)
+
+    def tasks(self, session: Session) -> tuple[Task, Task]:
+        """The prompts, then the replies."""
+        declared = parse_variant(self.variant).model_copy(update={"shots": self.shots})
+        base = tokenizer_source([declared], session.tracking)
+        settings = {
+            "n": self.data.prompts,
+            "seed": self.seed,
+            "variant": declared.model_dump(mode="json"),
+            "name": Path(self.variant).name,
+            "decoding": decoding_json(self.drawn),
+            "adopt": True,
+        }
+        builder = Builder()
+        prepared = builder.add("prepare", prepare_settings(self.data, base=base, limit=self.limit), {}, "Prepare")
+        replies = builder.add("generate", settings, {"prepared": prepared}, "Generate")
+        return builder.tasks[prepared], builder.tasks[replies]
 
 
-def run(
-    session: Session,
-    variant: str,
-    *,
-    data: DataDesign,
-    decoding: DecodingDesign,
-    seed: int,
-    shots: int = 0,
-    limit: int | None = None,
-) -> StageResult:
-    """Prepare the prompts, then generate on TEST; `seed` is that of the draw alone.
-
-    The seed of `data` is another: it would split the corpus anew and ask an adapter about its own TRAIN films.
-    """
-    graph = _graph(session, variant, data=data, decoding=decoding, seed=seed, shots=shots, limit=limit)
-    return run_here(session, {task.key: task for task in (graph.prepare, graph.generate)})[graph.generate.key]
+def run(session: Session, asked: Asked) -> StageResult:
+    """Prepare the prompts, then generate on TEST."""
+    tasks = asked.tasks(session)
+    return run_here(session, {task.key: task for task in tasks})[tasks[-1].key]
 
 
-def look(session: Session, variant: str, **asked: Any) -> Preflight:
+def look(session: Session, asked: Asked) -> Preflight:
     """What the replies of `run` would need and take; nothing is generated but a few tokens, and nothing is sent."""
     found, dry = Preflight(), session.dry()
-    graph = _graph(dry, variant, **asked)
-    (prepared,) = run_here(dry, {graph.prepare.key: graph.prepare}).values()
-    settings, needed = graph.generate.settings, {"prepared": prepared}
+    prepare, generate = asked.tasks(dry)
+    (prepared,) = run_here(dry, {prepare.key: prepare}).values()
+    settings, needed = generate.settings, {"prepared": prepared}
     prompts = test_prompts(dry, settings, prepared)
     found.say("prompts", f"{len(prompts):,}, in {len({prompt.cluster for prompt in prompts}):,} clusters")
     find = partial(variant_of, dry, settings, needed)
-    asked_of = found.ask("variant", find, words=lambda variant: of_variant(variant, prompts))
-    if asked_of is None:
+    variant = found.ask("variant", find, words=lambda variant: of_variant(variant, prompts))
+    if variant is None:
         return found
     try:
-        stage_kind(graph.generate.kind).run(dry, settings, needed)
+        stage_kind(generate.kind).run(dry, settings, needed)
         found.say("stages", "the replies stand: nothing would be done")
     except NotStanding:
-        if asked_of.kind == "endpoint":
-            found.ask("server", partial(served, asked_of.endpoint or ""), words=str)
-        if asked_of.kind == "endpoint" or dry.endpoints:
-            found.planned.append(plan_replies(dry, asked_of, prompts, decoding=graph.decoding, name=asked_of.name))
+        if variant.kind == "endpoint":
+            found.ask("server", partial(served, variant.endpoint or ""), words=str)
+        if variant.kind == "endpoint" or dry.endpoints:
+            found.planned.append(plan_replies(dry, variant, prompts, decoding=asked.drawn, name=variant.name))
             found.say_money(session)
-        elif asked_of.kind == "model":
-            measure_speed(found, session, asked_of, prompts, decoding=graph.decoding, n=len(prompts))
+        elif variant.kind == "model":
+            measure_speed(found, session, variant, prompts, decoding=asked.drawn, n=len(prompts))
     except ScreentestError as err:
         found.lack("stages", err)
     return found
-
-
-def _graph(
-    session: Session,
-    variant: str,
-    *,
-    data: DataDesign,
-    decoding: DecodingDesign,
-    seed: int,
-    shots: int,
-    limit: int | None,
-) -> _Graph:
-    declared = parse_variant(variant).model_copy(update={"shots": shots})
-    drawn = decoding.noun(seed=seed)
-    settings = {
-        "n": data.prompts,
-        "seed": seed,
-        "variant": declared.model_dump(mode="json"),
-        "name": Path(variant).name,
-        "decoding": decoding_json(drawn),
-        "adopt": True,
-    }
-    builder = Builder()
-    base = tokenizer_source([declared], session.tracking)
-    prepared = builder.add("prepare", prepare_settings(data, base=base, limit=limit), {}, "Prepare")
-    asked = builder.add("generate", settings, {"prepared": prepared}, "Generate")
-    return _Graph(prepare=builder.tasks[prepared], generate=builder.tasks[asked], decoding=drawn)
 
 
 def recorded(generation: Generation) -> dict[str, object]:

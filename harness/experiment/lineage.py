@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,10 @@ def training_of(tracking: Tracking, adapter: Adapter) -> Training | None:
     """The training behind an adapter of the registry; None for one that was made elsewhere."""
     if adapter.version is None:
         return None
-    for run_id in _runs(tracking, adapter):
-        info = tracking.source_of(tracking.run(run_id))
+    for record in records(tracking, name=adapter.name):
+        if record.version != adapter.version or record.run_id is None:
+            continue
+        info = tracking.source_of(tracking.run(record.run_id))
         folder = tracking.folder(info.run_id)
         if (folder / "training.json").is_file() and (folder / _STAGE_FILE).is_file():
             recorded = read_json(folder / _STAGE_FILE)
@@ -74,12 +76,6 @@ def windows_behind(tracking: Tracking, training: Training) -> Path | None:
     for info in tracking.find(stage="prepare", output_digest=training.inputs.get("prepared", ""), limit=1):
         return tracking.folder(info.run_id)
     return None
-
-
-def _runs(tracking: Tracking, adapter: Adapter) -> Iterator[str]:
-    for record in records(tracking, name=adapter.name):
-        if record.version == adapter.version and record.run_id is not None:
-            yield record.run_id
 
 
 def refuse_seen(

@@ -44,11 +44,10 @@ def match(runs: Mapping[str, PeerRun], *, by: By = "auto") -> Matched:
     ids = _places(runs, lambda row: None if is_absent(row.id) else row.id)
     texts = _places(runs, lambda row: row.question.strip() or None)
     odd = _of_other_questions(ids)
-    n_ids, n_texts = _n_shared(ids, runs), _n_shared(texts, runs)
-    chosen: Literal["id", "text"] = "id"
-    if by == "text" or (by == "auto" and (n_ids == 0 or odd) and n_texts > n_ids - len(odd)):
-        chosen = "text"
-    found = ids if chosen == "id" else texts
+    n_ids, n_texts = (sum(len(by_run) == len(runs) for by_run in found.values()) for found in (ids, texts))
+    is_by_text = by == "text" or (by == "auto" and (n_ids == 0 or odd) and n_texts > n_ids - len(odd))
+    chosen: Literal["id", "text"] = "text" if is_by_text else "id"
+    found, n_shared = (texts, n_texts) if is_by_text else (ids, n_ids)
     if odd and chosen == "id" and by == "auto":
         first, second = (shown(rows[0].question) for rows in list(ids[odd[0]].values())[:2])
         raise InputError(
@@ -61,7 +60,7 @@ def match(runs: Mapping[str, PeerRun], *, by: By = "auto") -> Matched:
             if len({row.draw for row in rows}) < len(rows):
                 what = f"id `{key}`" if chosen == "id" else f"question {shown(rows[0].question)}"
                 raise InputError(f"`{runs[name].file.name}`: each row must stand once, got the {what} twice")
-    if not (n_shared := n_ids if chosen == "id" else n_texts):
+    if not n_shared:
         examples = " and ".join(f"`{_example(run, chosen)}` in {name}" for name, run in list(runs.items())[:2])
         raise InputError(f"runs that are compared must share questions, got none in all {len(runs)} (e.g. {examples})")
     rows_by_id = {key if chosen == "id" else _digest(key): by_run for key, by_run in found.items()}
@@ -84,10 +83,6 @@ def _of_other_questions(ids: Mapping[str, Mapping[str, Sequence[PeerRow]]]) -> l
         for key, by_run in ids.items()
         if len({text for rows in by_run.values() for row in rows if (text := row.question.strip())}) > 1
     ]
-
-
-def _n_shared(found: Mapping[str, Mapping[str, object]], runs: Mapping[str, PeerRun]) -> int:
-    return sum(len(by_run) == len(runs) for by_run in found.values())
 
 
 def _unmatched(found: Mapping[str, Mapping[str, Sequence[PeerRow]]], runs: Mapping[str, PeerRun]) -> list[str]:

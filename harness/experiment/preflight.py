@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +67,8 @@ def look(session: Session, design: ExperimentDesign, plan: Plan, *, folder: Path
     _stages(found, plan, ran)
     found.planned += plan_design(dry, design, plan, prepared=prepared, prompts=prompts, folder=folder)
     found.say_money(session)
-    pace = None
-    if any(plan.tasks[key].kind == "generate" for key in ran.failures):
-        pace = _local(found, session, design, plan, ran, variants, prepared, prompts)
-    _efforts(found, session, plan, ran, prepared=prepared, pace=pace)
+    paces = _local(found, session, design, plan, ran, variants, prepared, prompts)
+    _efforts(found, session, plan, ran, prepared=prepared, paces=paces)
     return found
 
 
@@ -193,8 +190,11 @@ def _local(
     variants: Mapping[str, Variant],
     prepared: StageResult,
     prompts: Sequence[Prompt],
-) -> _Measured | None:
-    """What the replies of models in this process take; trainings and judges are not in it."""
+) -> dict[str, Pace]:
+    """How fast a base is here, and what the replies of models in this process take.
+
+    Trainings and judges are not in it; nothing is measured where no such replies are to be made.
+    """
     cells = [
         cell
         for cell in plan.cells
@@ -205,23 +205,15 @@ def _local(
     if model is None and base is not None:  # every arm is trained first, on a base that can be asked
         model = found.ask("base", partial(variant_of, session, base.settings, {"prepared": prepared}), words=_base)
     if model is None:
-        return None
+        return {}
     decoding = design.decoding.noun(seed=design.seed)
     n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws
     pace = measure_speed(found, session, model, prompts, decoding=decoding, n=n)
-    return None if pace is None else _Measured(base=_base(model), pace=pace)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """How fast a base was here."""
-
-    base: str
-    pace: Pace
+    return {} if pace is None else {_base(model): pace}
 
 
 def _efforts(
-    found: Preflight, session: Session, plan: Plan, ran: Ran, *, prepared: StageResult, pace: _Measured | None
+    found: Preflight, session: Session, plan: Plan, ran: Ran, *, prepared: StageResult, paces: Mapping[str, Pace]
 ) -> None:
     """What the stages that make adapters take, one by one and together."""
     train = read_summary(prepared.folder).splits["train"]
@@ -231,9 +223,8 @@ def _efforts(
         if kind.effort is not None:
             needs = {role: plan.tasks[key].settings for role, key in task.needs.items()}
             base = _trained_base(plan, task)
-            own = pace.pace if pace is not None and pace.base == base else None
             effort, per_second = kind.effort(task.settings, needs, train), trained_before(session, kind, base=base)
-            seconds.append(say_effort(found, own, task.label, effort, per_second=per_second))
+            seconds.append(say_effort(found, paces.get(base), task.label, effort, per_second=per_second))
     if any(seconds):
         found.say("device", f"{sum(seconds) / HOUR:.2g} hours of one like this one to make the adapters")
 

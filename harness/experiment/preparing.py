@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, SplitError
+from harness.experiment.design import DataDesign
 from harness.experiment.kinds import stage_kind
 from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.seeding import stream
@@ -13,41 +15,42 @@ from harness.store.prepared import read_prompts
 from harness.types import Prompt, Split
 
 if TYPE_CHECKING:
-    from harness.experiment.design import DataDesign
+    from harness.experiment.arms import CorpusDesign
     from harness.experiment.session import Session
-    from harness.experiment.variants import TokenizerSource
     from harness.store.tracking import StageResult
     from harness.task_kinds import TaskKind
-    from harness.types import Prompt, Split
 
 
-def prepare(session: Session, data: DataDesign, *, base: TokenizerSource, limit: int | None = None) -> StageResult:
+def prepare(session: Session, data: DataDesign, *, base: Mapping[str, str | None]) -> StageResult:
     """An experiment's data, prepared or found again."""
-    return stage_kind("prepare").run(session, prepare_settings(data, base=base, limit=limit), {})
+    return stage_kind("prepare").run(session, prepare_settings(data, base=base), {})
 
 
 def prepare_settings(
-    data: DataDesign, *, base: TokenizerSource, limit: int | None, kind: TaskKind | None = None
+    data: DataDesign | CorpusDesign,
+    *,
+    base: Mapping[str, str | None],
+    limit: int | None = None,
+    kind: TaskKind | None = None,
 ) -> dict[str, Any]:
     """How an experiment's data are prepared: a corpus is split, a file is TEST as a whole.
 
-    A task that was said has its own system prompt; without one it is that of the data's kind.
+    Args:
+        base: `source` and `revision` of the base whose tokenizer measures windows.
+        kind: a task that was said, which has its own system prompt (empty: none but what the rows bring); without one
+            it is that of the data's kind.
     """
-    system = {} if kind is None else {"system": system_setting(kind)}
+    system = {} if kind is None else {"system": DIALOGUE_SYSTEM if kind.is_dialogue else ""}
+    file = data.file if isinstance(data, DataDesign) else None
     return {
         **system,
-        "corpus": data.file or data.corpus or "sample",
-        "whole_split": "test" if data.file is not None else None,
-        "base": {"source": base.base, "revision": base.revision},
+        "corpus": file or data.corpus or "sample",
+        "whole_split": "test" if file is not None else None,
+        "base": dict(base),
         "max_tokens": data.max_tokens,
         "seed": data.seed,
         "limit": limit,
     }
-
-
-def system_setting(kind: TaskKind) -> str:
-    """The system prompt of a task that was said; empty: none but what the rows bring."""
-    return DIALOGUE_SYSTEM if kind.is_dialogue else ""
 
 
 def prompts_of(prepared: StageResult, split: Split) -> list[Prompt]:
@@ -78,9 +81,5 @@ def draw_prompts(prompts: Sequence[Prompt], *, n: int, seed: int, allowed: Itera
     order = sorted(films)
     order = [order[i] for i in rng.permutation(len(order))]
     queues = [[films[name][i] for i in rng.permutation(len(films[name]))] for name in order]
-    drawn: list[Prompt] = []
-    depth = 0
-    while len(drawn) < n and depth < max(map(len, queues)):
-        drawn += [queue[depth] for queue in queues if depth < len(queue)][: n - len(drawn)]
-        depth += 1
-    return drawn
+    turns = itertools.zip_longest(*queues)
+    return [prompt for turn in turns for prompt in turn if prompt is not None][:n]

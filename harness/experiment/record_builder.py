@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harness.experiment import ablation_parts as arms
 from harness.experiment import record_parts as parts
 from harness.experiment.analysis.contrasts import called, smallest_effect_in_units
-from harness.experiment.analysis.seeded import Differences, paired_rows, side_of
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows, trend_rows
 from harness.experiment.arms import AblationDesign
 from harness.experiment.collect import Collected
 from harness.experiment.design import ExperimentDesign, MeasureDesign
+from harness.experiment.examples import examples_of, samples
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
-from harness.experiment.record_parts import lost_scores, scores_of
 from harness.measures.catalogue import find_measure
 from harness.measures.heldout import TOTAL
 from harness.models.memory import peak_of_stages
@@ -28,7 +24,7 @@ from harness.reporting.ablation_record import AblationRecord, Work
 from harness.reporting.numbers import write_count
 from harness.store.artifacts import to_json
 from harness.store.provenance import versions
-from harness.types import Direction, Grain
+from harness.types import Grain
 
 if TYPE_CHECKING:
     from harness.experiment.analyse import Found
@@ -59,7 +55,7 @@ def build_record(
     training = arms.trainings(session.tracking, plan, collected)
     n_seeds = len(design.training_seeds)
     noun = parts.cluster_noun(collected.prepared, design.kind)
-    chosen, how, leading = _examples(design, collected, noun)
+    examples = examples_of(design, collected, noun)
     is_decoding_shared = all(decoding_of(design, arm) == design.decoding for arm in design.arm_names)
     return records.ReportRecord(
         title=design.name,
@@ -83,10 +79,10 @@ def build_record(
             records.distribution(arm.measure, arm.arm, _values(arm)) for arm in collected.arms if arm.measure != TOTAL
         ),
         curves=training.own_curves,
-        samples=_samples(design, collected, chosen, leading),
-        sampling=how + ("; each arm's first seed" if n_seeds > 1 else ""),
-        missing=_missing(collected),
-        stages=parts.stage_lines(session.done, arms=_replying(collected)),
+        samples=samples(design, collected, examples),
+        sampling=examples.how + ("; each arm's first seed" if n_seeds > 1 else ""),
+        missing=parts.missing_rows(collected),
+        stages=parts.stage_lines(session.done, collected),
         data=parts.data_card(collected.prepared, design.kind, design.task_why),
         audit=training.audit,
         n_training_seeds=n_seeds if training.n_tokens else None,
@@ -191,66 +187,6 @@ def _values(arm: SeededArm) -> list[float | None]:
     return [value for each in arm.speaking for value in each.rows.as_list()]
 
 
-def _examples(design: ExperimentDesign, collected: Collected, noun: str) -> tuple[dict[str, str], str, tuple[str, ...]]:
-    """Prompts to show → why, how they were chosen, and whose replies come first: by the first declared contrast."""
-    asked = [prompt.id for prompt in collected.prompts]
-    for measure in design.family.measures:
-        better = design.better(measure)
-        by_arm = {arm.arm: arm for arm in collected.arms if arm.measure == measure}
-        for contrast in design.contrasts:
-            treatment, reference = (side_of([by_arm.get(name) for name in side]) for side in contrast.sides)
-            rows = None if treatment is None or reference is None else paired_rows(treatment, reference)
-            chosen = choose_examples(rows, better=better, among=asked) if rows is not None and better else {}
-            if chosen:
-                how = f"Chosen by rule on {measure.replace('_', ' ')}, {contrast.name}; nobody picked them"
-                return chosen, how, tuple(arm for side in reversed(contrast.sides) for arm in side)
-    drawn = f"The first {N_EXAMPLES} prompts of a draw that takes {noun}s in turn, seed {design.seed}"
-    return dict.fromkeys(asked[:N_EXAMPLES], ""), drawn, ()
-
-
-def _samples(
-    design: ExperimentDesign, collected: Collected, chosen: Mapping[str, str], leading: tuple[str, ...]
-) -> tuple[records.Sample, ...]:
-    """The chosen prompts with the replies of each arm's first seed."""
-    arms = dict.fromkeys((*leading, *design.arm_names))
-    first = [cells[0] for arm in arms if (cells := collected.of_arm(arm)) and cells[0].generations]
-    shown = {found.cell.name: found.generations for found in first}
-    scores = [
-        replace(score, variant=cell.arm)
-        for file, owners in collected.scores.items()
-        for score in scores_of(file, list(chosen))
-        for cell in owners.get(score.variant, ())
-        if cell.name in shown
-    ]
-    generations = {found.cell.arm: found.generations for found in first}
-    titles = parts.titles(collected.prepared)
-    return parts.samples(collected.prompts, generations, scores, film_titles=titles, chosen=chosen) if first else ()
-
-
-def _replying(collected: Collected) -> dict[str, str]:
-    """Run → the arm whose replies it generated, in the arm's first seed."""
-    first = {found.cell.arm: found.replies for found in reversed(collected.cells) if found.replies is not None}
-    return {replies.stage.source_run_id: arm for arm, replies in first.items()}
-
-
-def _missing(collected: Collected) -> tuple[records.MissingRow, ...]:
-    """Trainings that failed, replies, scores and references that are not there."""
-    lost = [
-        records.MissingRow(what=f"arm {name}", n=1, of=1, why=f"failed after a second try: {why}")
-        for name, why in collected.lost.items()
-    ]
-    arms = dict.fromkeys(found.cell.arm for found in collected.cells)
-    generations = {found.cell.label: found.generations for arm in arms for found in collected.speaking(arm)}
-    scored = [
-        replace(row, variant=label)
-        for file, owners in collected.scores.items()
-        for row in lost_scores(file)
-        for label in dict.fromkeys(cell.label for cell in owners.get(row.variant, ()))
-    ]
-    scored.sort(key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))
-    return (*lost, *parts.missing_rows(generations, scored), *parts.missing_references(collected.arms))
-
-
 def _limitations(design: ExperimentDesign, collected: Collected, training: arms.Trainings) -> tuple[str, ...]:
     n, judges = len(design.training_seeds), collected.uses.values()
     bases = design.bases.values() if isinstance(design, AblationDesign) else ()
@@ -304,49 +240,3 @@ def _device_name() -> str:
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
     return f"{os.cpu_count()} CPU cores"
-
-
-N_EXAMPLES = 8
-
-
-def choose_examples(
-    rows: Differences, *, better: Direction, among: Collection[str], n: int = N_EXAMPLES
-) -> dict[str, str]:
-    """Prompts to show → why: two largest gains, two largest losses, two typical, two worst of the treatment.
-
-    Ties go by the prompt's id, and a prompt is shown for its first reason, so that the choice is nobody's.
-
-    Args:
-        rows: paired differences of the contrast that the report asks about; seeds are averaged.
-        among: prompts that have replies to show.
-    """
-    sign = 1.0 if better == "higher" else -1.0
-    gains, levels = _by_prompt(rows, rows.values * sign), _by_prompt(rows, rows.treatment * sign)
-    known = sorted(gains.keys() & set(among))
-    if not known:
-        return {}
-    middle = float(np.median([gains[prompt] for prompt in known]))
-    orders = (
-        ("largest gain", sorted(known, key=lambda p: (-gains[p], p))),
-        ("largest loss", sorted(known, key=lambda p: (gains[p], p))),
-        ("typical", sorted(known, key=lambda p: (abs(gains[p] - middle), p))),
-        ("worst of the treatment", sorted(known, key=lambda p: (levels[p], p))),
-    )
-    chosen: dict[str, str] = {}
-    for prompt, why in _in_turns(orders):
-        if len(chosen) == min(n, len(known)):
-            break
-        chosen.setdefault(prompt, why)
-    return chosen
-
-
-def _in_turns(orders: tuple[tuple[str, list[str]], ...]) -> Iterator[tuple[str, str]]:
-    for place in range(len(orders[0][1])):
-        for why, prompts in orders:
-            yield prompts[place], why
-
-
-def _by_prompt(rows: Differences, values: np.ndarray) -> dict[str, float]:
-    counts = np.bincount(rows.prompts.codes, minlength=rows.prompts.n_labels)
-    sums = np.bincount(rows.prompts.codes, weights=values, minlength=rows.prompts.n_labels)
-    return {str(label): sums[i] / counts[i] for i, label in enumerate(rows.prompts.labels) if counts[i]}

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.composing import compose
 from harness.experiment.analysis.contrasts import called
-from harness.experiment.analysis.seeded import SeededArm
-from harness.experiment.kinds import stage_kind
-from harness.experiment.lineage import OTHER, REFERENCE, Training, pairs_behind, training_of
+from harness.experiment.lineage import OTHER, REFERENCE
 from harness.experiment.questions import Question
-from harness.judging.scored import ScoredGeneration
 from harness.measures.reply_metrics import reply_status
 from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.record import (
     DataCard,
     Declaration,
     Declared,
-    Line,
     MissingRow,
-    Sample,
-    SampleReply,
-    SampleScore,
     SplitRow,
     StageLine,
 )
-from harness.store.artifacts import read_json, read_manifest, read_parquet
-from harness.store.tracking import StageResult, Tracking
+from harness.store.artifacts import read_json, read_manifest
+from harness.store.tracking import StageResult
 from harness.task_kinds import TaskKind
-from harness.types import SPLITS, Generation, Prompt, Qualification, ScoreStatus, Variant
+from harness.types import SPLITS, Generation, Qualification, ScoreStatus, Variant
+
+if TYPE_CHECKING:
+    from harness.experiment.collect import Collected
 
 MISSING_WHY: Mapping[str, str] = {
     "low_mass": "too little of the probability lay on the score tokens",
@@ -48,15 +44,6 @@ REPLY_WHY: Mapping[str, str] = {
     "failed": "the reply could not be generated",
     "refused": "the model refused",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFacts:
-    """What a report says of the training behind a variant."""
-
-    curve: LossCurve | None
-    n_tokens: int | None
-    caveats: tuple[str, ...]  # what its data cannot show
 
 
 def describe_variant(variant: Variant) -> str:
@@ -138,14 +125,13 @@ def data_card(prepared: StageResult, kind: TaskKind, why: str) -> DataCard:
     )
 
 
-def titles(prepared: StageResult) -> dict[str, str]:
-    """Film id → title."""
-    rows = read_json(prepared.folder / "clusters.json")
-    return {row["id"]: row["title"] or row["id"] for row in rows}
+def stage_lines(stages: Sequence[StageResult], collected: Collected) -> tuple[StageLine, ...]:
+    """The lineage: every stage under the numbers, by the run that did the work.
 
-
-def stage_lines(stages: Sequence[StageResult], *, arms: Mapping[str, str]) -> tuple[StageLine, ...]:
-    """The lineage: every stage under the numbers, by the run that did the work; `arms` whose replies a run has."""
+    Beside a run that generated replies stands the arm that they are of, in the arm's first seed.
+    """
+    first = {found.cell.arm: found.replies for found in reversed(collected.cells) if found.replies is not None}
+    arms = {replies.stage.source_run_id: arm for arm, replies in first.items()}
     return tuple(
         compose(
             StageLine,
@@ -159,95 +145,6 @@ def stage_lines(stages: Sequence[StageResult], *, arms: Mapping[str, str]) -> tu
     )
 
 
-def samples(
-    prompts: Sequence[Prompt],
-    generations: Mapping[str, Sequence[Generation]],
-    scores: Sequence[ScoredGeneration],
-    *,
-    film_titles: Mapping[str, str],
-    chosen: Mapping[str, str],
-) -> tuple[Sample, ...]:
-    """The prompts of `chosen` (id → why) with every variant's reply; `scores` need be those of these prompts only."""
-    by_reply: dict[tuple[str, str, int], list[SampleScore]] = {}
-    for score in scores:
-        marks = by_reply.setdefault((score.prompt_id, score.variant, score.draw), [])
-        reason = score.reason if "explain" in score.mode and score.status == "ok" else ""
-        marks.append(SampleScore(measure=score.criterion, value=score.value, status=score.status, reason=reason))
-    replies: dict[tuple[str, str], Generation] = {}  # the first draw there is
-    for name, group in generations.items():
-        for g in group:
-            replies.setdefault((g.prompt_id, name), g)
-    return tuple(
-        Sample(
-            prompt_id=prompt.id,
-            title=film_titles.get(prompt.cluster, prompt.cluster),
-            history=tuple(Line(speaker=m.name or "", text=m.content) for m in prompt.messages),
-            reference=None if prompt.reference is None else Line(speaker=_answerer(prompt), text=prompt.reference),
-            replies=tuple(
-                SampleReply(
-                    variant=name,
-                    text=replies[prompt.id, name].text,
-                    finish_reason=replies[prompt.id, name].finish_reason,
-                    scores=tuple(by_reply.get((prompt.id, name, replies[prompt.id, name].draw), ())),
-                )
-                for name in generations
-                if (prompt.id, name) in replies
-            ),
-            why=chosen[prompt.id],
-        )
-        for prompt in sorted((p for p in prompts if p.id in chosen), key=lambda p: list(chosen).index(p.id))
-    )
-
-
-def missing_rows(generations: Mapping[str, Sequence[Generation]], lost: Sequence[LostScores]) -> tuple[MissingRow, ...]:
-    """What should be there and is not, by variant and reason."""
-    rows = [
-        MissingRow(what=f"replies of {name}", n=n, of=len(group), why=_why(group, status))
-        for name, group in generations.items()
-        for status, n in Counter(map(reply_status, group)).items()
-        if status != "ok"
-    ]
-    rows += [
-        MissingRow(
-            what=f"{score.criterion} by {score.judge_id}, {score.variant}",
-            n=score.n,
-            of=score.of,
-            why=MISSING_WHY.get(score.status, score.status),
-        )
-        for score in lost
-    ]
-    return tuple(rows)
-
-
-def _why(group: Sequence[Generation], status: ScoreStatus) -> str:
-    """Why replies are missing, with the reason that most of them have in their own words."""
-    why = REPLY_WHY.get(status, status)
-    said = Counter(g.reason for g in group if reply_status(g) == status and g.reason)
-    usual = said.most_common(1)[0][0] if said else ""
-    return usual if usual.startswith(why) else f"{why}: {usual}" if usual else why
-
-
-def missing_references(arms: Sequence[SeededArm]) -> tuple[MissingRow, ...]:
-    """Prompts whose human reply could not be scored, because there is none: the same with every seed."""
-    rows = {arm.arm: next(iter(arm.by_seed.values())).rows for arm in arms if arm.measure == "heldout_loss"}
-    return tuple(
-        MissingRow(what=f"held-out loss of {arm}", n=of.n_missing, of=len(of), why="the prompt has no human reply")
-        for arm, of in rows.items()
-        if of.n_missing
-    )
-
-
-def training_facts(tracking: Tracking, variant: Variant) -> TrainingFacts:
-    """Curve and token count of the training behind a variant; nothing where it was not trained here."""
-    training = None if variant.adapter is None else training_of(tracking, variant.adapter)
-    if training is None:
-        return TrainingFacts(curve=None, n_tokens=None, caveats=())
-    record = training.record
-    curve = loss_curve(record, name=variant.name, unit=stage_kind(training.stage).loss)
-    caveats = _pair_caveats(tracking, training, variant.name) if training.is_preference else ()
-    return TrainingFacts(curve=curve, n_tokens=record["n_tokens"], caveats=caveats)
-
-
 def loss_curve(record: Mapping[str, Any], *, name: str, unit: str) -> LossCurve:
     """What a training logged of its loss."""
     train, validation = (
@@ -255,12 +152,6 @@ def loss_curve(record: Mapping[str, Any], *, name: str, unit: str) -> LossCurve:
         for kind in ("train", "validation")
     )
     return LossCurve(name=name, train=train, validation=validation, best_step=record.get("best_step"), unit=unit)
-
-
-def _pair_caveats(tracking: Tracking, training: Training, name: str) -> tuple[str, ...]:
-    """What the pairs behind a variant could teach beside quality."""
-    folder = pairs_behind(tracking, training)
-    return () if folder is None else (pair_caveat(name, read_json(folder / "audit.json")),)
 
 
 def pair_caveat(name: str, audit: Mapping[str, Any]) -> str:
@@ -275,11 +166,6 @@ def pair_caveat(name: str, audit: Mapping[str, Any]) -> str:
     judged = f"the preferences of {audit['preferred_by']}, not people's"
     learned = f"{whose}, not that people like the replies more" if whose else judged
     return f"{name} learned {learned}. Of its {audit['n_pairs']} pairs: {said}"
-
-
-def _answerer(prompt: Prompt) -> str:
-    """The character who answers: the one whose lines are the assistant's."""
-    return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
 
 
 def declaration(
@@ -302,6 +188,46 @@ def declaration(
     )
 
 
+def missing_rows(collected: Collected) -> tuple[MissingRow, ...]:
+    """What should be there and is not: arms that failed, replies, scores and references, by arm and reason."""
+    rows = [
+        MissingRow(what=f"arm {name}", n=1, of=1, why=f"failed after a second try: {why}")
+        for name, why in collected.lost.items()
+    ]
+    arms = dict.fromkeys(found.cell.arm for found in collected.cells)
+    for name, group in {f.cell.label: f.generations for arm in arms for f in collected.speaking(arm)}.items():
+        rows += [
+            MissingRow(what=f"replies of {name}", n=n, of=len(group), why=_why(group, status))
+            for status, n in Counter(map(reply_status, group)).items()
+            if status != "ok"
+        ]
+    scores = [
+        replace(lost, variant=label)
+        for file, owners in collected.scores.items()
+        for lost in lost_scores(file)
+        for label in dict.fromkeys(cell.label for cell in owners.get(lost.variant, ()))
+    ]
+    for lost in sorted(scores, key=LostScores.place):
+        what = f"{lost.criterion} by {lost.judge_id}, {lost.variant}"
+        rows.append(MissingRow(what=what, n=lost.n, of=lost.of, why=MISSING_WHY.get(lost.status, lost.status)))
+    # A prompt has a human reply or has none, the same with every seed.
+    losses = {arm.arm: next(iter(arm.by_seed.values())).rows for arm in collected.arms if arm.measure == "heldout_loss"}
+    rows += [
+        MissingRow(what=f"held-out loss of {arm}", n=of.n_missing, of=len(of), why="the prompt has no human reply")
+        for arm, of in losses.items()
+        if of.n_missing
+    ]
+    return tuple(rows)
+
+
+def _why(group: Sequence[Generation], status: ScoreStatus) -> str:
+    """Why replies are missing, with the reason that most of them have in their own words."""
+    why = REPLY_WHY.get(status, status)
+    said = Counter(g.reason for g in group if reply_status(g) == status and g.reason)
+    usual = said.most_common(1)[0][0] if said else ""
+    return usual if usual.startswith(why) else f"{why}: {usual}" if usual else why
+
+
 GROUP = ("judge_id", "criterion", "variant")
 
 
@@ -316,10 +242,9 @@ class LostScores:
     n: int
     of: int  # scores that there should be
 
-
-def scores_of(file: Path, prompt_ids: Collection[str]) -> list[ScoredGeneration]:
-    """Every score of the replies to these prompts."""
-    return read_parquet(file, ScoredGeneration, where={"prompt_id": prompt_ids})
+    def place(self) -> tuple[str, ...]:
+        """Where it stands among others, whatever order they are counted in."""
+        return self.judge_id, self.criterion, self.variant, self.status
 
 
 def lost_scores(file: Path) -> list[LostScores]:
@@ -336,4 +261,4 @@ def lost_scores(file: Path) -> list[LostScores]:
     found = [
         LostScores(n=row.pop("count_all"), of=totals[tuple(row[name] for name in GROUP)], **row) for row in counted
     ]
-    return sorted(found, key=lambda row: (row.judge_id, row.criterion, row.variant, row.status))
+    return sorted(found, key=LostScores.place)

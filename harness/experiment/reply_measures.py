@@ -14,7 +14,8 @@ from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.measure import Measure, MeasuredReply, Taken
 from harness.measures.own import measured_rows
 from harness.measures.reply_metrics import ReplyMetrics, reply_metrics
-from harness.models.encoder import EMBEDDED, encoder_of, resolve_encoder
+from harness.models.embedded import EMBEDDED
+from harness.models.encoder import encoder_of, resolve_encoder
 from harness.store.artifacts import digest_json, read_json, write_json, write_parquet
 from harness.store.tracking import Stage, StageResult
 from harness.types import Prompt

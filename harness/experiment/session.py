@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,9 +39,8 @@ class NotStanding(StageError):
     """A stage of a dry run that no finished run stands for: it would be done."""
 
 
-@contextlib.contextmanager
-def _silent(label: str) -> Iterator[OnProgress]:
-    yield lambda progress: None
+def _silent(label: str) -> AbstractContextManager[OnProgress]:
+    return contextlib.nullcontext(lambda progress: None)
 
 
 @dataclass(kw_only=True)

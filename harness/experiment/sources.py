@@ -121,15 +121,13 @@ def _declared(one: Any) -> dict[str, dict[str, Any]]:
             return {one.name: {}}
         functions.lend(one.address, one)
         return {one.name: {"measure": one.address}}
-    if isinstance(one, OwnJudge):
+    if isinstance(one, str) and not (Path(one) / "judge.yaml").is_file():
+        if functions.is_address(one):
+            return _declared(functions.load(one))
+        if find_measure(one) is not None or functions.entry_point(GROUP, one) is None:
+            return {one: {}}
+    if isinstance(one, OwnJudge | str | os.PathLike):
         return judge_measures([judge_path(one)])
-    if isinstance(one, os.PathLike) or (isinstance(one, str) and (Path(one) / "judge.yaml").is_file()):
-        return judge_measures([Path(one)])
-    if isinstance(one, str) and functions.is_address(one):
-        return _declared(functions.load(one))
-    if isinstance(one, str):
-        is_judge = find_measure(one) is None and functions.entry_point(GROUP, one) is not None
-        return judge_measures([Path(one)]) if is_judge else {one: {}}
     raise InputError(
         f"`measures` must be names, judges' folders and functions under @st.measure or @st.judge, got {one!r}"
     )

@@ -3,15 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.config import StrictConfig, load_yaml, parse, read_yaml
 from harness.errors import ConfigError
 from harness.experiment.arms import PLAIN_KEYS, AblationDesign, BaseDesign, override
-from harness.experiment.graph import Builder
+from harness.experiment.graph import Builder, Cell
 from harness.experiment.kinds import methods, stage_kind
-from harness.experiment.preparing import system_setting
+from harness.experiment.preparing import prepare_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainer:
+    """Adds the trainings of an ablation's cells to its graph."""
+
+    builder: Builder
+    design: AblationDesign
+    folder: Path  # what the design's relative paths start from
+    limit: int | None  # windows per split
+
+    def cell(self, arm: str, seed: int, asked: Mapping[str, Any]) -> Cell:
+        """An arm with one seed: its data and its chain of trainings; `asked` says which prompts."""
+        base, roots = self._base(arm), dict[str, str]()
+        if base.pretrain is not None:
+            roots = {"base": self._pretrain(self.folder / base.pretrain)}
+        named = {"source": base.source, "revision": base.revision}
+        prepared = self._prepare(named, roots)
+        adapter = self._train(arm, seed, base=named, roots=roots, prepared=prepared)
+        return Cell(
+            name=f"{arm} · {seed}",
+            arm=arm,
+            seed=seed,
+            prepared=prepared,
+            adapter=adapter,
+            settings={**asked, "variant": {"model": base.source, "revision": base.revision}},
+            needs={**roots, "prepared": prepared} | ({} if adapter is None else {"adapter": adapter}),
+        )
+
+    def _base(self, arm: str) -> BaseDesign:
+        """The base of an arm: the one it names, else that of the SFT recipe, else the embedded one."""
+        bases, named = self.design.bases, self.design.settings_of(arm).get("base")
+        if named is not None:
+            if named not in bases:
+                known = ", ".join(bases) or "none"
+                raise ConfigError(f"arm `{arm}` names the base `{named}`; `bases` has {known}: choose a profile")
+            return bases[named]
+        if self.design.recipes.get("sft") is None:
+            return BaseDesign(source="embedded")
+        base = self._recipe("sft")["base"]
+        return BaseDesign(source=base["source"], revision=base["revision"])
+
+    def _pretrain(self, path: Path) -> str:
+        """The training of a base from nothing."""
+        recipe = load_yaml(path, _shape("pretrain")).model_dump(mode="json")
+        # Any tokenizer will do for the text; the embedded one is always there.
+        prepared = self._prepare({"source": recipe["text_base"], "revision": None}, {})
+        return self.builder.add("pretrain", recipe, {"prepared": prepared}, f"Pretrain {recipe['name']}")
+
+    def _prepare(self, base: Mapping[str, str | None], roots: Mapping[str, str]) -> str:
+        kind = None if self.design.task is None else self.design.kind
+        settings = prepare_settings(self.design.data, base=base, limit=self.limit, kind=kind)
+        return self.builder.add("prepare", settings, roots, "Prepare")
+
+    def _train(
+        self, arm: str, seed: int, *, base: Mapping[str, Any], roots: Mapping[str, str], prepared: str
+    ) -> str | None:
+        """The chain of trainings of one cell; the key of its last adapter."""
+        stages, settings = stages_of(self.design, arm), self.design.settings_of(arm)
+        _refuse_unread(self.design, arm, stages)
+        needs = {**roots, "prepared": prepared}
+        # The worker puts the folder of a base that is trained here in its place.
+        same: dict[str, Any] = {"base": {"source": "pretrained", "revision": None} if roots else dict(base)}
+        last = None
+        for name in stages:
+            kind = stage_kind(name)
+            data = override(self._recipe(kind.section), settings, section=kind.section) | {"seed": seed} | same
+            recipe = parse(data, _shape(name), where=f"arm {arm}").model_dump(mode="json")
+            if kind.reads_pairs:
+                needs |= {"pairs": self._pairs(arm, seed, needs=needs)}
+            last = self.builder.add(name, recipe, needs, f"{kind.words} {arm} · {seed}")
+            needs = {**roots, "prepared": prepared, "parent": last}
+            same |= {"quantization": recipe["quantization"], "parent": "parent/1"}
+        return last
+
+    def _pairs(self, arm: str, seed: int, *, needs: Mapping[str, str]) -> str:
+        """How an arm's preference pairs are made on the adapter that it has so far."""
+        defaults = {name: info.get_default() for name, info in _shape("pairs").model_fields.items()}
+        shared = {f"pairs.{key}": value for key, value in self.design.pairs.items()}
+        data = override(defaults, shared, section="pairs")
+        data = override(data, self.design.settings_of(arm), section="pairs") | {"seed": seed}
+        if data["judge"] is not None:
+            data |= {"judge": str(self.folder / str(data["judge"]))}
+        config = parse(data, _shape("pairs"), where=f"arm {arm}").model_dump(mode="json")
+        made_of = {role: needs[role] for role in ("prepared", "parent")}
+        return self.builder.add("pairs", config, made_of, f"Pairs {arm} · {seed}")
+
+    def _recipe(self, kind: str) -> dict[str, Any]:
+        path = self.design.recipes.get(kind)
+        if path is None:
+            name = self.design.name
+            raise ConfigError(f"`{name}`: `recipes` must name the {kind} recipe that its arms are trained by")
+        return read_yaml(self.folder / path)
 
 
 def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
@@ -26,52 +120,6 @@ def stages_of(design: AblationDesign, arm: str) -> tuple[str, ...]:
     return said
 
 
-def train(
-    builder: Builder,
-    design: AblationDesign,
-    *,
-    arm: str,
-    seed: int,
-    folder: Path,
-    base: Mapping[str, Any],
-    roots: Mapping[str, str],
-    prepared: str,
-) -> str | None:
-    """The chain of trainings of one cell; the key of its last adapter."""
-    stages, settings = stages_of(design, arm), design.settings_of(arm)
-    _refuse_unread(design, arm, stages)
-    if not stages:
-        return None
-    needs = {**roots, "prepared": prepared}
-    # The worker puts the folder of a base that is trained here in its place.
-    same: dict[str, Any] = {"base": {"source": "pretrained", "revision": None} if roots else dict(base)}
-    last = ""
-    for name in stages:
-        kind = stage_kind(name)
-        data = override(_recipe(design, kind.section, folder), settings, section=kind.section) | {"seed": seed} | same
-        recipe = parse(data, _shape(name), where=f"arm {arm}").model_dump(mode="json")
-        if kind.reads_pairs:
-            needs |= {"pairs": _pairs(builder, design, arm=arm, seed=seed, folder=folder, needs=needs)}
-        last = builder.add(name, recipe, needs, f"{kind.words} {arm} · {seed}")
-        needs = {**roots, "prepared": prepared, "parent": last}
-        same |= {"quantization": recipe["quantization"], "parent": "parent/1"}
-    return last
-
-
-def _pairs(
-    builder: Builder, design: AblationDesign, *, arm: str, seed: int, folder: Path, needs: Mapping[str, str]
-) -> str:
-    """How an arm's preference pairs are made on the adapter that it has so far."""
-    defaults = {name: info.get_default() for name, info in _shape("pairs").model_fields.items()}
-    data = override(defaults, {f"pairs.{k}": v for k, v in design.pairs.items()}, section="pairs")
-    data = override(data, design.settings_of(arm), section="pairs") | {"seed": seed}
-    if data["judge"] is not None:
-        data |= {"judge": str(folder / str(data["judge"]))}
-    config = parse(data, _shape("pairs"), where=f"arm {arm}").model_dump(mode="json")
-    made_of = {role: needs[role] for role in ("prepared", "parent")}
-    return builder.add("pairs", config, made_of, f"Pairs {arm} · {seed}")
-
-
 def refuse_unknown(design: AblationDesign) -> None:
     """Recipes and overrides that no training method reads."""
     sections = tuple(dict.fromkeys(kind.section for kind in methods().values()))
@@ -79,7 +127,8 @@ def refuse_unknown(design: AblationDesign) -> None:
         raise ConfigError(f"`recipes` must name one of {', '.join(sections)}, got `{strangers[0]}`")
     sections = (*sections, "pairs", "decoding")
     for key in (key for settings in (design.fixed, *design.arms.values()) for key in settings):
-        if key not in PLAIN_KEYS and key.partition(".")[0] not in sections:
+        section, _, path = key.partition(".")
+        if key not in PLAIN_KEYS and not (section in sections and path):
             known = ", ".join(f"{section}.…" for section in sections)
             raise ConfigError(f"an arm overrides {', '.join(PLAIN_KEYS)} or {known}; nothing reads {key!r}")
 
@@ -106,49 +155,3 @@ def _shape(kind: str) -> type[StrictConfig]:
     if recipe is None:
         raise ConfigError(f"`{kind}` has no settings that a file could state")
     return recipe()
-
-
-def _recipe(design: AblationDesign, kind: str, folder: Path) -> dict[str, Any]:
-    path = design.recipes.get(kind)
-    if path is None:
-        raise ConfigError(f"`{design.name}`: `recipes` must name the {kind} recipe that its arms are trained by")
-    return read_yaml(folder / path)
-
-
-def base(design: AblationDesign, arm: str, *, folder: Path) -> BaseDesign:
-    """The base of an arm: the one it names, else that of the SFT recipe, else the embedded one."""
-    named = design.settings_of(arm).get("base")
-    if named is not None:
-        if named not in design.bases:
-            raise ConfigError(
-                f"arm `{arm}` names the base `{named}`; `bases` has {', '.join(design.bases) or 'none'}: "
-                "choose a profile"
-            )
-        return design.bases[named]
-    if design.recipes.get("sft") is None:
-        return BaseDesign(source="embedded")
-    base = _recipe(design, "sft", folder)["base"]
-    return BaseDesign(source=base["source"], revision=base["revision"])
-
-
-def prepare_settings(design: AblationDesign, base: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
-    """How the data are prepared for a base."""
-    data = design.data
-    system = {} if design.task is None else {"system": system_setting(design.kind)}
-    return {
-        **system,
-        "corpus": data.corpus,
-        "max_tokens": data.max_tokens,
-        "seed": data.seed,
-        "limit": limit,
-        "base": dict(base),
-    }
-
-
-def pretrain(builder: Builder, design: AblationDesign, path: Path, *, limit: int | None) -> str:
-    """The training of a base from nothing; the key of its task."""
-    recipe = load_yaml(path, _shape("pretrain")).model_dump(mode="json")
-    # Any tokenizer will do for the text; the embedded one is always there.
-    text = prepare_settings(design, {"source": recipe["text_base"], "revision": None}, limit)
-    prepared = builder.add("prepare", text, {}, "Prepare")
-    return builder.add("pretrain", recipe, {"prepared": prepared}, f"Pretrain {recipe['name']}")

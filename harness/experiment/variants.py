@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
     from harness.store.tracking import Tracking
 
 SHOT_WORDS = (3, 25)  # words of an exchange's turns that make a clear example and cost little
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizerSource:
-    """A base by name, for its tokenizer."""
-
-    base: str
-    revision: str | None
 
 
 class ModelPool:
@@ -206,15 +197,15 @@ def _file_variant(name: str, path: Path, *, source: str | None) -> Variant:
     return Variant(name=name, kind="file", path=str(path), model=source, digest=digest_file(path))
 
 
-def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> TokenizerSource:
+def tokenizer_source(designs: Iterable[VariantDesign], tracking: Tracking) -> dict[str, str | None]:
     """The base whose tokenizer measures windows: that of the first variant with a model, else the embedded one's."""
     for declared in designs:
         if declared.model is not None:
-            return TokenizerSource(base=declared.model, revision=declared.revision)
+            return {"source": declared.model, "revision": declared.revision}
         if declared.adapter is not None:
             base = adapter_of(declared, tracking).base
-            return TokenizerSource(base=base.source, revision=base.revision)
-    return TokenizerSource(base="embedded", revision=None)
+            return {"source": base.source, "revision": base.revision}
+    return {"source": "embedded", "revision": None}
 
 
 def has_weights(declared: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@
 worked example. A judge that compares two replies scores items with an opponent, made by `judged_pairs`.
 """
 
-from harness.judging.controls import make_control_set, make_controls, read_controls
+from harness.judging.controls import make_control_set, read_controls
 from harness.judging.criterion_files import load_criterion, shipped_criteria
 from harness.judging.judge_builder import build_judge, judge_id
 from harness.judging.judge_protocol import Judge
@@ -28,7 +28,6 @@ __all__ = [
     "load_criterion",
     "load_judge_spec",
     "make_control_set",
-    "make_controls",
     "pairwise_estimates",
     "qualify",
     "read_controls",

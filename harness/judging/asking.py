@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
-from harness.judging import reasoned, reasoned_reading, remote_reading
-from harness.judging.choice_reading import ExactReader, OptionReader, Reading
-from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
-from harness.judging.reasoned_reading import ExplainingReader, ReasonedReader
-from harness.judging.remote_reading import Form, LogprobsReader, SampledReader
+from harness.judging import reasoned, remote_reading
+from harness.judging.choice_reading import LocalReader, OptionReader, Reading
+from harness.judging.fitting import BROKEN_OFF, FittedItem, fit, score_of
+from harness.judging.remote_reading import EndpointReader
 from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
+from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest
 from harness.types import Criterion, JudgedItem, Place, Score
 
 if TYPE_CHECKING:
@@ -47,6 +45,11 @@ class AskingJudge(ABC):
     compares: ClassVar[bool] = False
     places: ClassVar[tuple[Place | None, ...]] = (None,)
     answers: ClassVar[str] = "scores"
+
+    @property
+    def mode(self) -> str:
+        """How its reader reads."""
+        return self.reader.mode
 
     @abstractmethod
     def render(self, item: FittedItem, criterion: Criterion, place: Place | None) -> OptionRequest:
@@ -81,20 +84,11 @@ class AskingJudge(ABC):
     ) -> Score:
         """Step 4: the value, or missing with `low_mass`; probabilities and mass are kept either way."""
         value, probabilities = self.value(answer.probabilities, criterion, place)
-        is_missing = answer.mass < self.min_mass
+        evidence = {"probabilities": probabilities, "mass": answer.mass, "entropy": answer.entropy}
+        if answer.mass >= self.min_mass:
+            return score_of(self, item, criterion, value, "ok", item.reason, **evidence)
         lacking = f"{answer.mass:.3f} of the probability is on the {self.answers}, less than {self.min_mass:g}"
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=None if is_missing else value,
-            status="low_mass" if is_missing else "ok",
-            probabilities=probabilities,
-            mass=answer.mass,
-            entropy=answer.entropy,
-            mode=self.reader.mode,
-            reason=lacking if is_missing else item.reason,
-        )
+        return score_of(self, item, criterion, None, "low_mass", lacking, **evidence)
 
     def _asked(self, items: Sequence[JudgedItem]) -> list[_Asked]:
         if self.compares and any(item.opponent is None for item in items):
@@ -106,11 +100,10 @@ class AskingJudge(ABC):
         return [self.render(item, c, place) for item, c, place in asked if item.status == "ok"]
 
     def _score(self, item: FittedItem, criterion: Criterion, place: Place | None, reading: Reading | None) -> Score:
-        mode = self.reader.mode
         if reading is None:
-            return item.missing(criterion, judge_id=self.id, mode=mode)
+            return score_of(self, item, criterion, None, item.status, item.reason)
         if reading.answer is None:
-            return missing_score(item.id, criterion, reading.status, reading.reason, judge_id=self.id, mode=mode)
+            return score_of(self, item, criterion, None, reading.status, reading.reason)
         found = self.aggregate(reading.answer, item, criterion, place)
         return replace(found, reason=" ".join(filter(None, (found.reason, reading.explanation))))
 
@@ -130,36 +123,31 @@ def settings(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -
 def reader_of(spec: JudgeSpec, source: LanguageModel | RequestQueue) -> OptionReader:
     """How a judge reads its answers; JudgeError while its mode is `auto`."""
     if not isinstance(source, RequestQueue):
-        return ExplainingReader(model=source) if spec.thinks else ExactReader(model=source)
-    form = Form(prefill=spec.forced_by, without=spec.without)
-    if spec.thinks and spec.reads != "auto":
-        return ReasonedReader(
-            queue=source,
-            model=spec.source,
-            answer=spec.thinks,
-            is_typed=spec.typed == "json_schema",
-            top_logprobs=spec.top_logprobs if spec.reads == "logprobs" else 0,
-            n_draws=spec.n_draws,
-            temperature=spec.temperature,
-            form=form,
-        )
-    if spec.mode == "logprobs":
-        return LogprobsReader(queue=source, model=spec.source, top_logprobs=spec.top_logprobs, form=form)
-    if spec.mode == "sampled":
-        n, temperature = spec.n_draws, spec.temperature
-        return SampledReader(queue=source, model=spec.source, n_draws=n, temperature=temperature, form=form)
-    raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
+        return LocalReader(model=source, explains=spec.thinks is not None)
+    if spec.reading == "auto":
+        raise JudgeError(f"`mode` of {spec.name} must be resolved before it judges, got {spec.mode}")
+    return EndpointReader(
+        queue=source,
+        model=spec.source,
+        top_logprobs=spec.top_logprobs if spec.reading == "logprobs" else 0,
+        n_draws=spec.n_draws,
+        temperature=spec.temperature,
+        answer=spec.thinks or "score",
+        is_typed=spec.thinks is not None and spec.typed == "json_schema",
+        prefill=spec.forced_by,
+        without=spec.without,
+    )
 
 
 def decides(spec: JudgeSpec) -> dict[str, Any]:
     """What of an asking judge's file and mode decides a score."""
     found: dict[str, Any] = {"prompt": spec.prompt, "min_mass": spec.min_mass}
     if spec.thinks:
-        found |= {"thinks": reasoned_reading.REVISION, "instruction": said_instruction(spec)}
+        found |= {"thinks": reasoned.REVISION, "instruction": said_instruction(spec)}
     if spec.reading == "exact":
         return found
     if spec.thinks:
-        found |= {"reads": spec.reads, "typed": spec.typed, "reason_tokens": reasoned_reading.MAX_TOKENS}
+        found |= {"reads": spec.reads, "typed": spec.typed, "reason_tokens": reasoned.MAX_TOKENS}
     found |= {"reading": remote_reading.REVISION, "max_tokens": remote_reading.MAX_TOKENS}
     found |= {"prefill": spec.forced_by} if spec.forced_by else {}
     found |= {"without": sorted(spec.without)} if spec.without else {}

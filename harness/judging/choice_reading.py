@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from harness.errors import InputError
-from harness.judging.judge_protocol import OnProgress
+from harness.judging.reasoned import MAX_TOKENS, reason_in
 from harness.models.endpoint.calls import ChatCall
-from harness.models.protocol import LanguageModel, OptionProbabilities, OptionRequest
-from harness.types import ScoreStatus
+from harness.models.protocol import LanguageModel, OnProgress, OptionProbabilities, OptionRequest, ReplyRequest
+from harness.types import Decoding, ScoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +45,19 @@ class OptionReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExactReader:
-    """Reads a local model: the softmax over the answers' tokens at the position where the model must go on."""
+class LocalReader:
+    """Reads a local model: the softmax over the answers' tokens at the position where the model must go on.
+
+    One that `explains` writes its own reason first, greedily, and the position lies behind it.
+    """
 
     model: LanguageModel
-    mode: str = "exact"
+    explains: bool = False
+
+    @property
+    def mode(self) -> str:
+        """See `OptionReader.mode`."""
+        return "explain/exact" if self.explains else "exact"
 
     def calls(self, requests: Sequence[OptionRequest]) -> list[ChatCall]:
         """See `OptionReader.calls`."""
@@ -57,25 +65,41 @@ class ExactReader:
 
     def read(self, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None) -> list[Reading]:
         """See `OptionReader.read`."""
-        outcomes = call(self.model, requests, on_progress=on_progress)
-        return [parse(outcome, request) for outcome, request in zip(outcomes, requests, strict=True)]
+        reasons = self._reasons(requests, on_progress) if self.explains else [""] * len(requests)
+        asked = [behind(request, reason) for request, reason in zip(requests, reasons, strict=True)]
+        outcomes = call_isolating(lambda some: self.model.option_probabilities(some, on_progress=on_progress), asked)
+        return [
+            replace(parse(outcome, request), explanation=reason)
+            for outcome, request, reason in zip(outcomes, asked, reasons, strict=True)
+        ]
+
+    def _reasons(self, requests: Sequence[OptionRequest], on_progress: OnProgress | None) -> list[str]:
+        decoding = Decoding(max_new_tokens=MAX_TOKENS // 2, temperature=0, top_p=1)
+        asked = [ReplyRequest(key=r.key, messages=r.messages, adapter=r.adapter) for r in requests]
+        said = call_isolating(lambda some: self.model.generate(some, decoding=decoding, on_progress=on_progress), asked)
+        return [
+            "" if one.answer is None else reason_in(one.answer.text, r.options, prefix=r.prefix)
+            for one, r in zip(said, requests, strict=True)
+        ]
 
 
-def call(
-    model: LanguageModel, requests: Sequence[OptionRequest], *, on_progress: OnProgress | None = None
-) -> list[Outcome[OptionProbabilities]]:
-    """The model's answers, in the order of the requests; a request it cannot take gives its error."""
-    return call_isolating(lambda some: model.option_probabilities(some, on_progress=on_progress), requests)
+def behind(request: OptionRequest, reason: str) -> OptionRequest:
+    """The same question, answered behind a reason that stands already."""
+    return replace(request, prefix=f"{reason}\n{request.prefix}") if reason else request
 
 
 def parse(outcome: Outcome[OptionProbabilities], request: OptionRequest) -> Reading:
     """The distribution over the answers offered; missing when it is not one, e.g. holds NaN or other answers."""
     if outcome.answer is None:
-        return Reading(answer=None, status="failed", reason=outcome.error)
+        return missing("failed", outcome.error)
     if not is_sound(outcome.answer, request):
-        reason = "the model's probabilities are not those of the answers offered"
-        return Reading(answer=None, status="unparsable", reason=reason)
+        return missing("unparsable", "the model's probabilities are not those of the answers offered")
     return Reading(answer=outcome.answer)
+
+
+def missing(status: ScoreStatus, reason: str) -> Reading:
+    """No answer, and why."""
+    return Reading(answer=None, status=status, reason=reason)
 
 
 def is_sound(answer: OptionProbabilities, request: OptionRequest) -> bool:

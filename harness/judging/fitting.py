@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from harness.composing import compose
 from harness.judging.neutralise import neutralise
@@ -27,10 +28,6 @@ class FittedItem:
     is_opponent_truncated: bool = False
     status: ScoreStatus = "ok"
     reason: str = ""
-
-    def missing(self, criterion: Criterion, *, judge_id: str, mode: str) -> Score:
-        """The missing score of an item that cannot be judged."""
-        return missing_score(self.id, criterion, self.status, self.reason, judge_id=judge_id, mode=mode)
 
 
 def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> FittedItem:
@@ -68,18 +65,37 @@ def fit(item: JudgedItem, *, criteria: Sequence[Criterion], max_bytes: int) -> F
     return replace(fitted, messages=messages[n_dropped:], reason="; ".join(reasons))
 
 
-def missing_score(
-    item_id: str, criterion: Criterion, status: ScoreStatus, reason: str, *, judge_id: str, mode: str
+class Scorer(Protocol):
+    """What of a judge stands on every score of it."""
+
+    @property
+    def id(self) -> str:
+        """See `Judge.id`."""
+
+    @property
+    def mode(self) -> str:
+        """How it reads a score."""
+
+
+def score_of(
+    judge: Scorer,
+    item: JudgedItem | FittedItem,
+    criterion: Criterion,
+    value: float | None,
+    status: ScoreStatus = "ok",
+    reason: str = "",
+    **evidence: Any,
 ) -> Score:
-    """A score that is not there, with its status."""
+    """A judge's score, or a missing one with its status, and what it was read from."""
     return Score(
-        item_id=item_id,
+        item_id=item.id,
         criterion=criterion.name,
-        judge_id=judge_id,
-        value=None,
+        judge_id=judge.id,
+        value=value,
         status=status,
-        mode=mode,
+        mode=judge.mode,
         reason=reason,
+        **evidence,
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from harness.models.endpoint.calls import ChatCall
-from harness.types import Criterion, JudgedItem, Progress, Score
-
-OnProgress = Callable[[Progress], None]
+from harness.models.protocol import OnProgress
+from harness.types import Criterion, JudgedItem, Score
 
 
 @runtime_checkable

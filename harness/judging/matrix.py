@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.errors import InputError
+from harness.judging.preferences import rank_correlation
 from harness.judging.qualification import is_self_judging
 from harness.seeding import stream_of_rows
 from harness.types import Estimate
@@ -100,13 +101,10 @@ def _rank_correlation(
     seed: int,
     level: float,
 ) -> Estimate | None:
-    rows, n_missing = _joined(one, other)
-    x, y = [a for _, a, _ in rows], [b for _, _, b in rows]
-    if len(rows) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
-        return None
-    films = [clusters[key] for key, _, _ in rows]
-    rng = stream_of_rows(seed, "rank correlation", rows=zip(x, y, films, strict=True))
-    return stats.spearman(x, y, clusters=films, rng=rng, level=level, n_missing=n_missing)
+    joined, n_missing = _joined(one, other)
+    rows = [(a, b, clusters[key]) for key, a, b in joined]
+    rng = stream_of_rows(seed, "rank correlation", rows=rows)
+    return rank_correlation(rows, rng=rng, level=level, n_missing=n_missing)
 
 
 def _same_verdict(

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 PACKAGE = "harness.judging.methods"
 
 
-def _nothing_more(spec: JudgeSpec) -> None:
-    """A method without rules of its own."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """What a method needs, how its judge is built, and whether it compares."""
@@ -33,7 +29,8 @@ class Method:
     capability: Capability | None  # that a model in this process must have
     local_modes: tuple[str, ...]
     endpoint_modes: tuple[str, ...] = ()  # best first, then what `auto` falls back to; none: no endpoint can serve it
-    check: Callable[[JudgeSpec], None] = _nothing_more  # ValueError where a judge's file breaks a rule of the method's
+    criteria: tuple[str, ...] = ()  # all that it can score; none: whatever a judge's file says
+    check: Callable[[JudgeSpec], None] | None = None  # ValueError where a judge's file breaks a rule of the method's
     calls_per_score: Callable[[JudgeSpec], float] | None = None  # None: not known before it is asked
     asks: bool = False  # puts a question of its own and reads a closed set of answers (`harness.judging.asking`)
     compares: bool = False  # scores a reply against its opponent

@@ -15,34 +15,26 @@ from harness.store.artifacts import digest_json
 from harness.types import JudgedItem, Score
 
 TABLE = "judge_scores.json"
+COLUMNS = (
+    "variant", "conversation", "reply", "criterion", "value", "status", "mass", "reason", "cluster", "judge_id",
+)  # fmt: skip
 
 
-def score_table(
-    items: Sequence[JudgedItem], scores: Sequence[Score], *, variants: Mapping[str, str]
-) -> dict[str, list[Any]]:
-    """Columns of one row per score: whose reply to what, and what the judge made of it; `variants` by item."""
+def log_table(
+    client: Any, run_id: str, items: Sequence[JudgedItem], scores: Sequence[Score], *, variants: Mapping[str, str]
+) -> None:
+    """Write a row per score to a run, where the pages of MLflow list it: whose reply (`variants` by item) to what, and
+    what the judge made of it. A table of an earlier attempt is replaced.
+    """
     by_id = {item.id: item for item in items}
-    rows = [(by_id[score.item_id], score) for score in scores]
-    return {
-        "variant": [variants[item.id] for item, _ in rows],
-        "conversation": ["\n".join(f"{m.role}: {m.content}" for m in item.messages) for item, _ in rows],
-        "reply": [item.reply for item, _ in rows],
-        "criterion": [score.criterion for _, score in rows],
-        "value": [score.value for _, score in rows],
-        "status": [score.status for _, score in rows],
-        "mass": [score.mass for _, score in rows],
-        "reason": [score.reason for _, score in rows],
-        "cluster": [item.cluster for item, _ in rows],
-        "judge_id": [score.judge_id for _, score in rows],
-    }
-
-
-def log_table(client: Any, run_id: str, table: Mapping[str, Sequence[Any]], *, file: str = TABLE) -> None:
-    """Write a table to a run, where the pages of MLflow list it; a table of an earlier attempt is replaced."""
-    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    rows = [
+        [variants[item.id], "\n".join(f"{m.role}: {m.content}" for m in item.messages), item.reply,
+         s.criterion, s.value, s.status, s.mass, s.reason, item.cluster, s.judge_id]
+        for item, s in ((by_id[score.item_id], score) for score in scores)
+    ]  # fmt: skip
     # `client.log_table` appends to what an attempt before a kill has written; the run's tag is what the pages look for.
-    client.log_dict(run_id, {"columns": list(table), "data": rows}, file)
-    client.set_tag(run_id, "mlflow.loggedArtifacts", f'[{{"path": "{file}", "type": "table"}}]')
+    client.log_dict(run_id, {"columns": list(COLUMNS), "data": rows}, TABLE)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", f'[{{"path": "{TABLE}", "type": "table"}}]')
 
 
 def log_traces(

@@ -82,24 +82,15 @@ def judged_pairs(
     Where a generation failed or was refused the verdict is missing, with that status. Raises InputError when a draw of
     one side has no counterpart.
     """
-    by_key = {(g.prompt_id, g.draw): g for g in second}
-    opponents = [(g, by_key.pop((g.prompt_id, g.draw), None)) for g in first]
-    alone = next((g for g, other in opponents if other is None), None) or next(iter(by_key.values()), None)
-    if alone is not None:
-        raise InputError(
-            f"`{alone.prompt_id}` draw {alone.draw} must have a reply on both sides, got only {alone.variant}'s; "
-            "leave it out or generate the other"
-        )
-    known = {item_id(g): (g, other) for g, other in opponents if other is not None}
-    return [_against(item, *known[item.id]) for item in judged_items(prompts, [g for g, _ in opponents])]
+    both = {item_id(one): (one, other) for one, other in _paired(first, second)}
+    return [_against(item, *both[item.id]) for item in judged_items(prompts, [one for one, _ in both.values()])]
 
 
 def join_preferences(
     first: Iterable[Generation], second: Iterable[Generation], scores: Iterable[Score]
 ) -> list[ComparedGenerations]:
     """One row per verdict, in their order; InputError on a verdict about something else."""
-    by_key = {(g.prompt_id, g.draw): g for g in second}
-    known = {pair_id(g, by_key[g.prompt_id, g.draw]): (g, by_key[g.prompt_id, g.draw]) for g in first}
+    known = {pair_id(one, other): (one, other) for one, other in _paired(first, second)}
     rows = []
     for score in scores:
         if score.item_id not in known or score.shown_first is None:
@@ -170,7 +161,9 @@ def pairwise_estimates(
         strength_note=fit.reason if isinstance(fit, stats.Unfitted) else "",
         position_consistency=position_consistency(said, clusters=clusters, level=level, n_missing=n_missing),
         first_position=first_position(said, clusters=clusters, level=level),
-        length_correlation=_length_correlation(said, whole, rng=rng, level=level, n_missing=n_missing),
+        length_correlation=rank_correlation(
+            _shares_and_lengths(said, whole), rng=rng, level=level, n_missing=n_missing, row="pair"
+        ),
     )
 
 
@@ -211,27 +204,36 @@ def first_position(
     )
 
 
-def _length_correlation(
-    rows: Sequence[ComparedGenerations],
-    shares: Mapping[str, float],
-    *,
-    rng: np.random.Generator,
-    level: float,
-    n_missing: int,
+def rank_correlation(
+    rows: Sequence[tuple[float, float, str]], *, rng: np.random.Generator, level: float, n_missing: int, row: str = ""
 ) -> Estimate | None:
-    by_pair = {row.pair_id: row for row in rows}
-    lengths = [by_pair[pair].length_difference for pair in shares]
-    if len(shares) < 3 or len(set(lengths)) == 1 or len(set(shares.values())) == 1:
+    """Spearman's, of rows of two figures and a cluster; None where it is not defined: few rows, or a constant."""
+    if len(rows) < 3 or any(len({figures[i] for figures in rows}) == 1 for i in (0, 1)):
         return None
-    found = stats.spearman(
-        list(shares.values()),
-        lengths,
-        clusters=[by_pair[pair].cluster for pair in shares],
-        rng=rng,
-        level=level,
-        n_missing=n_missing,
-    )
-    return replace(found, row="pair")
+    one, other, clusters = zip(*rows, strict=True)
+    found = stats.spearman(one, other, clusters=clusters, rng=rng, level=level, n_missing=n_missing)
+    return replace(found, row=row)
+
+
+def _shares_and_lengths(
+    rows: Sequence[ComparedGenerations], shares: Mapping[str, float]
+) -> list[tuple[float, float, str]]:
+    """Of each pair its win share, its difference in length and its cluster."""
+    by_pair = {row.pair_id: row for row in rows}
+    return [(share, by_pair[pair].length_difference, by_pair[pair].cluster) for pair, share in shares.items()]
+
+
+def _paired(first: Iterable[Generation], second: Iterable[Generation]) -> list[tuple[Generation, Generation]]:
+    """Generations of the same prompt and draw, in the order of the first."""
+    by_key = {(g.prompt_id, g.draw): g for g in second}
+    opponents = [(g, by_key.pop((g.prompt_id, g.draw), None)) for g in first]
+    alone = next((g for g, other in opponents if other is None), None) or next(iter(by_key.values()), None)
+    if alone is not None:
+        raise InputError(
+            f"`{alone.prompt_id}` draw {alone.draw} must have a reply on both sides, got only {alone.variant}'s; "
+            "leave it out or generate the other"
+        )
+    return [(g, other) for g, other in opponents if other is not None]
 
 
 def _against(item: JudgedItem, one: Generation, other: Generation) -> JudgedItem:

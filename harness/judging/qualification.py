@@ -30,8 +30,9 @@ from harness import stats
 from harness.composing import compose
 from harness.errors import InputError
 from harness.judging.control_rule import control_status, reason_of, weakest_status, what_would_settle
-from harness.judging.judge_protocol import Judge, OnProgress, TaughtJudge
-from harness.judging.preferences import first_position, item_values, position_consistency
+from harness.judging.judge_protocol import Judge, TaughtJudge
+from harness.judging.preferences import first_position, item_values, position_consistency, rank_correlation
+from harness.models.protocol import OnProgress
 from harness.seeding import stream_of_rows
 from harness.types import ControlItem, ControlResult, Estimate, JudgedItem, Message, Qualification, Score
 
@@ -268,12 +269,8 @@ def _length_sensitivity(criterion: str, judged: Sequence[_Judged], rule: _Rule) 
         for one in unique
         if one.true is not None
     ]
-    if len(rows) < 3 or len({v for v, _, _ in rows}) == 1 or len({n for _, n, _ in rows}) == 1:
-        return None
-    values, lengths, films = zip(*rows, strict=True)
     rng = stream_of_rows(rule.seed, criterion, rows=rows)
-    n_missing = len(unique) - len(rows)
-    return stats.spearman(values, lengths, clusters=films, rng=rng, level=rule.level, n_missing=n_missing)
+    return rank_correlation(rows, rng=rng, level=rule.level, n_missing=len(unique) - len(rows))
 
 
 def _pair(control: ControlItem) -> JudgedItem:

@@ -4,6 +4,10 @@
 `rate-explain`: the first line is, and the reason follows. `typed`: one JSON object with `reason` and `score`, as
 `response_format` makes a server write it. A line is only the score when nothing else stands on it but one label and a
 colon ("Score: 4", "- Coherence: 3"). Nothing is searched for in prose.
+
+After Chiang & Lee 2023 (arXiv 2310.05657): asked to explain, judges agree more with people. On a local model the reason
+is generated and the score's position forced behind it. At an endpoint the position is forced where the server goes on
+from the beginning of an answer; else it is the one of the typed field, or of the line that is only the score.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from typing import Literal
 
 AnswerForm = Literal["score", "explain", "rate-explain"]
 ANSWER_FORMS: tuple[AnswerForm, ...] = ("explain", "rate-explain")  # with a reason: modes of judges that think first
+REVISION = 1  # raise when a change of what is asked or read here changes scores; part of the judge's id
+MAX_TOKENS = 320  # of reason and score
+MAX_REASON = 2_000  # characters that are kept
 _LINE = re.compile(r"(?:[-*] ?)?(?:\*\*)?(?:[A-Za-z][A-Za-z ]{0,30}:(?:\*\*)?\s*)?(?P<score>-?\d+)(?:\*\*)?\.?")
 _TYPED = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -48,6 +55,13 @@ def read_said(text: str, options: Sequence[str], *, form: AnswerForm, is_typed: 
         return None
     indent = len(line) - len(line.lstrip())
     return SaidScore(score=match["score"], reason=reason.strip(), at=at + indent + match.start("score"))
+
+
+def reason_in(text: str, options: Sequence[str], *, prefix: str) -> str:
+    """What stands before a last line that is only the score; the whole where there is none."""
+    said = read_said(text, options, form="explain")
+    why = text.strip() if said is None else said.reason
+    return why.removesuffix(prefix.strip()).strip()[:MAX_REASON]
 
 
 def instruction(low: int, high: int, *, form: AnswerForm, is_typed: bool = False) -> str:

@@ -226,7 +226,12 @@ class JudgeSpec(StrictConfig):
             self._check_asking()
         else:
             self._check_own_form()
-        method.check(self)
+        unknown = [name for name in names if method.criteria and name not in method.criteria]
+        _require(
+            not unknown, f"`criteria` of a {self.method} judge must be of {', '.join(method.criteria)}, got {unknown}"
+        )
+        if method.check is not None:
+            method.check(self)
         return self
 
     def _check_own_form(self) -> None:

@@ -8,13 +8,12 @@ and frozen in the criterion's file, where they are part of the judge's id.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from harness.errors import ConfigError, JudgeError
-from harness.judging.criterion_files import read_criterion
 from harness.models.protocol import LanguageModel, ReplyRequest, require
 from harness.task_kinds import DIALOGUE, TaskKind
 from harness.types import NO_REPLY, Criterion, Decoding
@@ -32,16 +31,8 @@ Write the evaluation steps that a careful rater should take, as a numbered list 
 one a line, the last of which is to choose a score. Write the list and nothing else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftedSteps:
-    """What a model wrote for a criterion."""
-
-    criterion: Criterion  # with the steps
-    text: str  # the model's whole text, for review
-
-
-def draft_steps(criterion: Criterion, *, model: LanguageModel, kind: TaskKind = DIALOGUE) -> DraftedSteps:
-    """Ask a model for the steps of a criterion, greedily.
+def draft_steps(criterion: Criterion, *, model: LanguageModel, kind: TaskKind = DIALOGUE) -> Criterion:
+    """The criterion with steps that a model wrote, greedily.
 
     Raises:
         JudgeError: its text holds no numbered list of three to ten steps.
@@ -57,7 +48,7 @@ def draft_steps(criterion: Criterion, *, model: LanguageModel, kind: TaskKind = 
             f"the steps of `{criterion.name}` must be a numbered list of {MIN_STEPS} to {MAX_STEPS}, the model wrote "
             f"{len(steps)}: {reply.text[:200]!r}; take a larger model, or write them by hand"
         )
-    return DraftedSteps(criterion=replace(criterion, steps=steps), text=reply.text)
+    return replace(criterion, steps=steps)
 
 
 def steps_request(criterion: Criterion, *, kind: TaskKind = DIALOGUE) -> ReplyRequest:
@@ -90,17 +81,13 @@ def require_unfrozen(path: Path, criterion: Criterion, *, force: bool) -> None:
         )
 
 
-def freeze_steps(path: Path, drafted: DraftedSteps, *, written_by: str, force: bool = False) -> None:
-    """Write the steps into the criterion's file, whole, with a comment that says who wrote them.
-
-    Raises ConfigError: the file has steps already, which may stand in some judge's id, and `force` is not given.
-    """
-    require_unfrozen(path, read_criterion(path), force=force)
+def freeze_steps(path: Path, criterion: Criterion, *, written_by: str) -> None:
+    """Write a criterion with its steps into its file, whole, with a comment that says who wrote them."""
     body = {
-        "name": drafted.criterion.name,
-        "definition": drafted.criterion.definition,
-        "steps": list(drafted.criterion.steps),
-        "scale": list(drafted.criterion.scale),
+        "name": criterion.name,
+        "definition": criterion.definition,
+        "steps": list(criterion.steps),
+        "scale": list(criterion.scale),
     }
     header = f"# Steps drafted by {written_by}. Read them, correct them, and only then judge with them.\n"
     path.write_text(header + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")

@@ -67,17 +67,14 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
         films: [prompts] film of each prompt, from 0; at least `MIN_FILMS`.
         rng: for the shuffles and halves.
     """
-    kinds = _Kinds(
-        weights=np.concatenate([np.ones(len(human)), 1 / np.bincount(owners)[owners]]),
-        films=np.concatenate([films, films[owners]]),
-    )
+    weights = np.concatenate([np.ones(len(human)), 1 / np.bincount(owners)[owners]])
     is_model = np.arange(len(human) + len(model)) >= len(human)
     x = np.vstack([human, model])
-    fit = _Fit(x, kinds)
+    fit = _Fit(x, weights=weights, films=np.concatenate([films, films[owners]]))
     labels = np.where(is_model, 1.0, -1.0)
     scores = fit.left_out(labels)
-    below, above = _placements(scores, is_model, kinds.weights)
-    auc = float(np.average(below, weights=kinds.weights[is_model]))
+    below, above = _placements(scores, is_model, weights)
+    auc = float(np.average(below, weights=weights[is_model]))
     chance = _chance(fit, labels, rng)
     n_above = int(np.sum(_shuffled_aucs(fit, labels, rng) >= auc - 1e-12))
     return Detection(
@@ -85,13 +82,13 @@ def detect(human: Floats, model: Floats, *, owners: Codes, films: Codes, rng: np
         rows=auc + np.sqrt(1 + chance) * (below + above[owners] - 2 * auc),
         margins=1 - below,
         p_value=(1 + n_above) / (N_SHUFFLES + 1),
-        giveaways=_giveaways(x, is_model, kinds.weights),
+        giveaways=_giveaways(x, is_model, weights),
     )
 
 
 def _shuffled_aucs(fit: _Fit, labels: Floats, rng: np.random.Generator) -> Floats:
     """[N_SHUFFLES] AUCs where, film by film, people's replies and the model's may have changed places."""
-    films, weights = fit.kinds.films, fit.kinds.weights
+    films, weights = fit.films, fit.weights
     signs = np.where(rng.random((N_SHUFFLES, int(films.max()) + 1)) < 0.5, -1.0, 1.0)
     aucs: list[float] = []
     for some in np.array_split(signs, -(-signs.shape[0] * len(labels) // _AT_ONCE)):
@@ -101,26 +98,19 @@ def _shuffled_aucs(fit: _Fit, labels: Floats, rng: np.random.Generator) -> Float
     return np.array(aucs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Kinds:
-    """Both kinds of replies, people's first."""
-
-    weights: Floats  # [n] those of a prompt sum to 1 on either side
-    films: Codes  # [n]
-
-
 class _Fit:
     """L2 least squares on ±1 labels, for any labels and without any rows, in closed form.
 
     With Z Zᵀ the smoother, the residuals of rows g of a fit without them are (I − Z_g Z_gᵀ)⁻¹ (y − Z Zᵀ y)_g.
+    Rows are people's replies, then the model's; weights [n] of a prompt sum to 1 on either side, films are [n].
     """
 
-    def __init__(self, x: Floats, kinds: _Kinds) -> None:
-        self._root = np.sqrt(kinds.weights)
-        self.kinds = kinds
-        left, sizes, _ = np.linalg.svd(_standardised(x, kinds.weights) * self._root[:, None], full_matrices=False)
+    def __init__(self, x: Floats, *, weights: Floats, films: Codes) -> None:
+        self._root = np.sqrt(weights)
+        self.weights, self.films = weights, films
+        left, sizes, _ = np.linalg.svd(_standardised(x, weights) * self._root[:, None], full_matrices=False)
         self._z = left * (sizes / np.sqrt(sizes**2 + PENALTY))  # [n, r]
-        self._films = [np.flatnonzero(kinds.films == film) for film in range(kinds.films.max() + 1)]
+        self._films = [np.flatnonzero(films == film) for film in range(films.max() + 1)]
 
     def left_out(self, labels: Floats) -> Floats:
         """[..., n] scores of every row by the fit without its film, for labels [..., n]."""
@@ -151,7 +141,7 @@ class _Fit:
 
 def _chance(fit: _Fit, labels: Floats, rng: np.random.Generator) -> float:
     """How much of the direction that was learned is chance: 1 where halves of the films agree on nothing, 0 on all."""
-    films = fit.kinds.films
+    films = fit.films
     agreements = []
     for _ in range(N_HALVES):
         order = rng.permutation(films.max() + 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.composing import compose
 from harness.measures.measure import Measure
 from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
 from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress, require
@@ -114,21 +115,15 @@ def _reference(prompt: Prompt) -> str:
 
 def _row(prompt: Prompt, continuation: Continuation | None) -> HeldoutLoss:
     if continuation is None:
-        return HeldoutLoss(
-            prompt_id=prompt.id,
-            cluster=prompt.cluster,
-            bits_per_byte=None,
-            nats_per_token=None,
-            total_bits=None,
-            n_bytes=0,
-            n_tokens=0,
-        )
+        nothing = {"bits_per_byte": None, "nats_per_token": None, "total_bits": None, "n_bytes": 0, "n_tokens": 0}
+        return compose(HeldoutLoss, prompt, prompt_id=prompt.id, **nothing)
     nats = -math.fsum((*continuation.logprobs, continuation.end_logprob))
     n_bytes = len(_reference(prompt).encode())
     n_tokens = continuation.n_tokens + 1
-    return HeldoutLoss(
+    return compose(
+        HeldoutLoss,
+        prompt,
         prompt_id=prompt.id,
-        cluster=prompt.cluster,
         bits_per_byte=nats / math.log(2) / n_bytes,
         nats_per_token=nats / n_tokens,
         total_bits=nats / math.log(2),

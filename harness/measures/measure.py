@@ -53,8 +53,14 @@ class Measure:
     @property
     def needs_reference(self) -> bool:
         """Whether a prompt without a reference has no value, whoever replies."""
-        is_asked = self.function is not None and "reference" in inspect.signature(self.function).parameters
-        return self.origin in ("heldout", "people") or is_asked
+        return self.origin in ("heldout", "people") or "reference" in self.asked
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What its function asks for by name, after the reply."""
+        if self.function is None or self.origin == "variant":
+            return ()
+        return functions.parameters(self.function, ("other", *ASKED), first="the reply")
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """What the function says, as it says it."""

@@ -11,7 +11,7 @@ from typing import Any
 from harness.doors import functions
 from harness.errors import InputError
 from harness.measures.diversity import jackknife
-from harness.measures.measure import ASKED, Measure, MeasuredReply, read_value, reply_arguments
+from harness.measures.measure import Measure, MeasuredReply, read_value, reply_arguments
 from harness.measures.reply_metrics import blank_row, reply_status
 from harness.models.metering import Meter
 from harness.models.protocol import OnProgress
@@ -33,7 +33,7 @@ def measured_rows(
     if measure.origin == "variant":
         return _variant_rows(measure, generations)
     by_id = {prompt.id: prompt for prompt in prompts}
-    asked = functions.parameters(_function(measure), ("other", *ASKED), first="the reply")
+    asked = measure.asked
     others = _opponents(generations) if measure.origin == "pair" else {}
     meter = Meter(len(generations), "replies", on_progress)
     rows = []
@@ -59,14 +59,14 @@ def _reply_row(
         return empty
     named = reply_arguments(generation, prompt, asked)
     if measure.origin != "pair":
-        return _told(measure, empty, lambda: _function(measure)(generation.text, **named))
+        return _told(measure, empty, lambda: measure(generation.text, **named))
     beside = [
         g for g in others[generation.prompt_id, generation.draw]
         if g.variant != generation.variant and reply_status(g) == "ok"
     ]  # fmt: skip
     if not beside:
         return replace(empty, status="unsupported", reason="no other variant has a reply of this draw")
-    against = [functools.partial(_function(measure), generation.text, other=g.text, **named) for g in beside]
+    against = [functools.partial(measure, generation.text, other=g.text, **named) for g in beside]
     values = [_told(measure, empty, ask) for ask in against]
     lost = next((row for row in values if row.value is None), None)
     return lost or replace(values[0], value=math.fsum(row.value or 0.0 for row in values) / len(values))
@@ -95,7 +95,7 @@ def _variant_rows(measure: Measure, generations: Sequence[Generation]) -> list[M
         status: ScoreStatus = "ok"
         reason, values = "", {}
         try:
-            values = jackknife(filled, lambda texts: read_value(_function(measure)(list(texts)), measure))
+            values = jackknife(filled, lambda texts: read_value(measure(list(texts)), measure))
         except InputError:
             raise
         except Exception as err:  # noqa: BLE001  # a function of the user's may raise anything
@@ -116,9 +116,3 @@ def _opponents(generations: Sequence[Generation]) -> dict[tuple[str, int], list[
     for generation in generations:
         found.setdefault((generation.prompt_id, generation.draw), []).append(generation)
     return found
-
-
-def _function(measure: Measure) -> Callable[..., Any]:
-    if measure.function is None:
-        raise InputError(f"`{measure.name}` is made by a stage of its own")
-    return measure.function

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.composing import compose
 from harness.doors.text import is_absent
-from harness.errors import InputError
 from harness.measures.measure import Measure, MeasuredReply
 from harness.measures.ngrams import grams, spoken_words, words
 from harness.types import NO_REPLY, Generation, Prompt, ScoreStatus
@@ -70,14 +69,9 @@ class ReplyMetrics:
 
 
 def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[ReplyMetrics]:
-    """A row per generation, in their order. Raises InputError: a generation's prompt is not among the prompts."""
+    """A row per generation, in their order; each answers one of the prompts."""
     by_id = {prompt.id: prompt for prompt in prompts}
-    for generation in generations:
-        if generation.prompt_id not in by_id:
-            raise InputError(
-                f"`{generation.prompt_id}` must be among the prompts, it is not; give the prompts generated on"
-            )
-    return [_row(generation, by_id) for generation in generations]
+    return [_row(generation, by_id[generation.prompt_id]) for generation in generations]
 
 
 def reply_status(generation: Generation) -> ScoreStatus:
@@ -129,10 +123,10 @@ def echo(text: str, context: Sequence[str]) -> float | None:
     return sum(gram in said for gram in found) / len(found)
 
 
-def _row(generation: Generation, prompts: Mapping[str, Prompt]) -> ReplyMetrics:
+def _row(generation: Generation, prompt: Prompt) -> ReplyMetrics:
     status, text = reply_status(generation), generation.text
     has_text = status == "ok"
-    context = [message.content for message in prompts[generation.prompt_id].messages]
+    context = [message.content for message in prompt.messages]
     return compose(
         ReplyMetrics,
         generation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from harness.doors.adapters import adapter_digest as adapter_digest  # where scr
 from harness.errors import InputError, IntegrityError, UnavailableError
 from harness.models.attaching import attach
 from harness.models.bases import resolve_base
+from harness.models.cache_rows import is_plain
 from harness.models.graphs import StepGraphs
 from harness.models.protocol import adapter_name
 from harness.models.quantization import import_bitsandbytes
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 _NOT_MIXABLE = ("use_dora", "modules_to_save", "trainable_token_indices")
 _UNKNOWN = "\x00unknown"
 _BASE = "__base__"  # PEFT's name for a row without adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """An adapter in memory."""
+
+    internal: str  # its name in PEFT
+    digest: str | None  # None: it came with the model
+    can_mix: bool  # whether rows of it may stand beside rows of others
 
 
 class AdapterBank:
@@ -41,9 +52,11 @@ class AdapterBank:
         self.graphs = StepGraphs()
         self._addresses: list[int] = []  # of the weights when the model was last let go
         self._bare: Any = model.get_base_model() if self._peft is not None else model  # type: ignore[operator]
-        self._internal: dict[str, str] = {}
-        self._digests: dict[str, str] = {}
-        self._mixable: dict[str, bool] = {}
+        self.config: Any = self._bare.config
+        first = next(model.parameters())
+        self.device, self.dtype = str(first.device), first.dtype
+        self.is_plain = is_plain(self.config)
+        self._held: dict[str, _Held] = {}
         self._n_loaded = 0
         self._is_spoilt = False
         self._whole_layers: list[Any] = []
@@ -52,13 +65,12 @@ class AdapterBank:
         self._current: str | None = _UNKNOWN  # what `_switch` left active; switching walks over every module
         if self._peft is not None:
             for name, config in self._peft.peft_config.items():
-                self._internal[name] = name
-                self._mixable[name] = _is_mixable(config.to_dict())
+                self._held[name] = _Held(internal=name, digest=None, can_mix=_can_mix(config.to_dict()))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that requests may use."""
-        return tuple(self._internal)
+        return tuple(self._held)
 
     def add(self, adapter: Adapter, *, base: BaseModel | None, name: str | None = None) -> str:
         """Verify and load an adapter; adding the same one again does nothing.
@@ -68,8 +80,8 @@ class AdapterBank:
             InputError: it is no LoRA adapter in safetensors, or belongs to another base.
         """
         name = name or adapter_name(adapter)
-        if name in self._internal:
-            if self._digests.get(name) == adapter.digest:
+        if name in self._held:
+            if self._held[name].digest == adapter.digest:
                 return name
             raise InputError(f"`{name}` must name one adapter, got a second with other weights; give it another name")
         from peft.utils.other import AuxiliaryTrainingWrapper
@@ -86,39 +98,36 @@ class AdapterBank:
             raise
         self._whole_layers = [m for m in self._peft.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
         self._current = _UNKNOWN
-        self._internal[name], self._digests[name] = internal, adapter.digest
-        self._mixable[name] = _is_mixable(files.settings.lora)
+        self._held[name] = _Held(internal=internal, digest=adapter.digest, can_mix=_can_mix(files.settings.lora))
         return name
 
     def know(self, internal: str, *, name: str, digest: str) -> None:
         """Give an adapter of the model's own another name, under which requests and `add` find it."""
-        self._internal[name], self._digests[name] = self._internal[internal], digest
-        self._mixable[name] = self._mixable[internal]
+        self._held[name] = replace(self._held[internal], digest=digest)
 
     def remove(self, name: str) -> None:
         """Let go of an adapter's weights; not while the model is borrowed.
 
         Raises InputError: no such adapter was added.
         """
-        internal = self._internal[self.require(name)]
+        internal = self._held[self.require(name)].internal
         self.graphs.drop()
         self._unmix()
-        others = [other for other in self._internal.values() if other != internal]
+        others = [other.internal for other in self._held.values() if other.internal != internal]
         if others:  # PEFT warns when it has to choose another active one itself
             self._peft.set_adapter(others[0], inference_mode=True)
         self._peft.delete_adapter(internal)
-        for known in (self._internal, self._digests, self._mixable):
-            known.pop(name, None)
+        del self._held[name]
         self._current = _UNKNOWN
 
     def can_mix(self, name: str | None) -> bool:
         """Whether rows of this adapter may share a batch with rows of others; DoRA's may not."""
-        return name is None or self._mixable[self.require(name)]
+        return name is None or self._held[self.require(name)].can_mix
 
     def require(self, name: str) -> str:
         """The name itself. Raises InputError: no such adapter was added."""
-        if name not in self._internal:
-            known = ", ".join(f"`{n}`" for n in self._internal) or "none"
+        if name not in self._held:
+            known = ", ".join(f"`{n}`" for n in self._held) or "none"
             raise InputError(f"`adapter` must name an added adapter (there are: {known}), got `{name}`; add it first")
         return name
 
@@ -172,7 +181,7 @@ class AdapterBank:
 
     def _mix(self, adapters: Sequence[str | None]) -> None:
         """PEFT's hooks for a mixed batch, put up once for all steps of the same rows: a tenth of a step's time."""
-        names = [_BASE if a is None else self._internal[a] for a in adapters]
+        names = [_BASE if a is None else self._held[a].internal for a in adapters]
         if names == self._mixed_names:
             return
         self._unmix()
@@ -204,7 +213,7 @@ class AdapterBank:
             self._peft.base_model.disable_adapter_layers()
             return
         self._peft.base_model.enable_adapter_layers()
-        self._peft.set_adapter(self._internal[name], inference_mode=True)
+        self._peft.set_adapter(self._held[name].internal, inference_mode=True)
 
 
 def open_verified(adapter: Adapter, *, base: BaseModel | None) -> AdapterFiles:
@@ -263,5 +272,5 @@ def _contradiction(files: AdapterFiles, given: BaseModel, named: str) -> InputEr
     )
 
 
-def _is_mixable(config: Mapping[str, Any]) -> bool:
+def _can_mix(config: Mapping[str, Any]) -> bool:
     return not any(config.get(key) for key in _NOT_MIXABLE)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from harness.doors.templates import Adaptation, chat_format
 from harness.errors import InputError, UnavailableError
 from harness.models.embedded import EMBEDDED, FAMILY, embedded_digest, embedded_folder
-from harness.settings import Settings
 from harness.store.artifacts import digest_file, digest_json, read_json
 from harness.types import BaseModel
 
@@ -28,15 +27,12 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FAMILY_NAMES = re.compile(r"(smollm|qwen|llama|gemma|mistral|phi|olmo|falcon|granite)-?(\d+(?:\.\d+)?)?")
 
 
-def resolve_base(
-    source: str, *, revision: str | None = None, settings: Settings | None = None, is_local: bool = False
-) -> BaseModel:
+def resolve_base(source: str, *, revision: str | None = None, is_local: bool = False) -> BaseModel:
     """Name a base model so that the same name gives the same weights.
 
     Args:
         source: `embedded`, a folder with safetensors, or a hub id such as `Qwen/Qwen2.5-0.5B`, which is downloaded.
         revision: branch, tag or commit of a hub id; the commit it stands for is recorded.
-        settings: where the cache lies; from the environment unless given.
         is_local: whether to take a hub id from the cache only.
 
     Raises:
@@ -63,21 +59,20 @@ def resolve_base(
     )
 
 
-def base_folder(base: BaseModel, *, settings: Settings | None = None) -> Path:
+def base_folder(base: BaseModel) -> Path:
     """The local folder with the base's weights and tokenizer; downloads or converts what is not there yet."""
     if base.source == EMBEDDED:
-        return embedded_folder(settings)
+        return embedded_folder()
     if base.revision is None:
         return Path(base.source)
     return _snapshot(base.source, base.revision)
 
 
-def load_tokenizer(base: BaseModel, *, settings: Settings | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     """The base's tokenizer with its chat template checked, a padding token, and padding on the left."""
     from transformers import AutoTokenizer
 
-    folder = base_folder(base, settings=settings)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base_folder(base), trust_remote_code=False)
     chat_format(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.models.adapters import AdapterBank
 from harness.models.cache_rows import Rows, join, select, shared_cache
@@ -82,31 +82,19 @@ class Line:
 OnToken = Callable[[Line], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prefix:
-    n_tokens: int
-    cache: DynamicCache | None  # one row
-
-
-_NO_PREFIX = _Prefix(n_tokens=0, cache=None)
-
-
 class Batch:
     """The rows of one stream, and what the model remembers of them."""
 
     def __init__(
         self,
         bank: AdapterBank,
-        config: Any,
         *,
         end_ids: frozenset[int],
         pad_id: int,
-        device: str,
-        can_join: bool,
         can_replay: bool,
         on_token: OnToken,
     ) -> None:
-        """`on_token` gets a line after each of its tokens; `can_join` says whether caches can be put together.
+        """`on_token` gets a line after each of its tokens.
 
         `can_replay` says whether steps may be captured and replayed (see `graphs`).
         """
@@ -114,14 +102,12 @@ class Batch:
         self._rows: Rows | None = None
         self._stay: Stay | None = None  # in the place of `_rows`, while steps are replayed
         self._bank = bank
-        self._config = config
         self._end_ids = end_ids
         self._pad_id = pad_id
-        self._device = device
-        self._can_join = can_join
+        self.can_join = bank.is_plain  # whether caches can be put together, so that lines may enter while others run
         self._can_replay = can_replay
         self._on_token = on_token
-        self._prefixes: dict[str | None, _Prefix] = {}
+        self._prefixes: dict[str | None, DynamicCache | None] = {}  # of one row each
 
     @property
     def running(self) -> list[Line]:
@@ -137,21 +123,16 @@ class Batch:
 
         Lines that have tokens already are encoded with them and go on where they were.
         """
-        self._leave()
-        kept = [i for i, line in enumerate(self.lines) if line.finish is None]
-        parts = [] if self._rows is None or not kept else [select(self._rows, kept, trim=self._can_join)]
-        lines = [self.lines[i] for i in kept]
+        kept = self._kept()
+        parts, lines = [] if kept is None else [kept], self.lines
         # Whatever happens while encoding, every line stands here: `clear` gives them all back.
-        self.lines, self._rows = [*lines, *fresh], None
+        self.lines = [*lines, *fresh]
         for name in dict.fromkeys(line.job.adapter for line in fresh):
             own = [line for line in fresh if line.job.adapter == name]
-            for started in self._portions([line for line in own if not line.is_told]):
-                part, logits = self._encode(started, name)
-                self._take(started, logits)
-                lines += started
-                parts.append(part)
-            for started in ([line] for line in own if line.is_told):
-                part, logits = self._encode_told(started[0], name)
+            told = [[line] for line in own if line.is_told]
+            for started in (*self._portions([line for line in own if not line.is_told]), *told):
+                is_told = started[0].is_told
+                part, logits = self._encode_told(started[0], name) if is_told else self._encode(started, name)
                 self._take(started, logits)
                 lines += started
                 parts.append(part)
@@ -159,13 +140,15 @@ class Batch:
 
     def compact(self) -> None:
         """Drop finished rows; it copies the cache."""
+        self._rows = self._kept()
+
+    def _kept(self) -> Rows | None:
+        """Keep the lines that run; gives their rows, which are nobody's now."""
         self._leave()
         kept = [i for i, line in enumerate(self.lines) if line.finish is None]
-        if self._rows is not None and kept:
-            self._rows = select(self._rows, kept, trim=self._can_join)
-        else:
-            self._rows = None
-        self.lines = [self.lines[i] for i in kept]
+        rows = None if self._rows is None or not kept else select(self._rows, kept, trim=self.can_join)
+        self.lines, self._rows = [self.lines[i] for i in kept], None
+        return rows
 
     def step(self) -> None:
         """Feed every row its last token and draw the next; finished rows ride along unread."""
@@ -189,7 +172,7 @@ class Batch:
         import torch
 
         mask = torch.cat([rows.mask, rows.mask.new_ones(len(last), 1)], dim=1)
-        ids, positions = torch.tensor([last, at], device=self._device)[..., None]
+        ids, positions = torch.tensor([last, at], device=self._bank.device)[..., None]
         output = self._bank.forward(
             [line.job.adapter for line in self.lines],
             input_ids=ids,
@@ -225,7 +208,7 @@ class Batch:
 
     def _portions(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
         """Lines to be encoded together: so many that the activations of long prompts stay small."""
-        if not self._can_join or not lines:
+        if not self.can_join or not lines:
             return [lines] if lines else []
         n_rows = max(1, _ENCODED_AT_ONCE // max(len(line.ids) for line in lines))
         return [lines[start : start + n_rows] for start in range(0, len(lines), n_rows)]
@@ -237,19 +220,20 @@ class Batch:
         """
         import torch
 
-        prefix = self._prefixes.get(name, _NO_PREFIX)
+        prefix = self._prefixes.get(name)
+        n_prefix = 0 if prefix is None else prefix.get_seq_length()
         distinct = list(dict.fromkeys(line.ids for line in lines))
-        rests = [ids[prefix.n_tokens :] for ids in distinct]
+        rests = [ids[n_prefix:] for ids in distinct]
         width = max(map(len, rests))
-        ids = torch.tensor([[self._pad_id] * (width - len(r)) + list(r) for r in rests], device=self._device)
-        own = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=self._device)
-        mask = torch.cat([own.new_ones(len(rests), prefix.n_tokens), own], dim=1)
-        cache = shared_cache(self._config, prefix.cache, len(rests))
+        ids = torch.tensor([[self._pad_id] * (width - len(r)) + list(r) for r in rests], device=self._bank.device)
+        own = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=self._bank.device)
+        mask = torch.cat([own.new_ones(len(rests), n_prefix), own], dim=1)
+        cache = shared_cache(self._bank.config, prefix, len(rests))
         output = self._bank.forward(
             [name] * len(rests),
             input_ids=ids,
             attention_mask=mask,
-            position_ids=(own.cumsum(dim=1) - 1).clamp(min=0) + prefix.n_tokens,
+            position_ids=(own.cumsum(dim=1) - 1).clamp(min=0) + n_prefix,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -265,17 +249,17 @@ class Batch:
         """Prefill of one prompt that also tells how likely its own tokens are: in parts, for all logits are many."""
         import torch
 
-        ids, cache = line.ids, shared_cache(self._config, None, 1)
-        mask = torch.ones(1, len(ids), dtype=torch.long, device=self._device)
+        ids, cache = line.ids, shared_cache(self._bank.config, None, 1)
+        mask = torch.ones(1, len(ids), dtype=torch.long, device=self._bank.device)
         line.prompt.clear()
         for start in range(0, len(ids), _TOLD_AT_ONCE):
             part = ids[start : start + _TOLD_AT_ONCE]
             stop = start + len(part)
             output = self._bank.forward(
                 [name],
-                input_ids=torch.tensor([part], device=self._device),
+                input_ids=torch.tensor([part], device=self._bank.device),
                 attention_mask=mask[:, :stop],
-                position_ids=torch.arange(start, stop, device=self._device)[None],
+                position_ids=torch.arange(start, stop, device=self._bank.device)[None],
                 past_key_values=cache,
                 use_cache=True,
             )
@@ -301,18 +285,18 @@ class Batch:
                 line.finish = "length"
             self._on_token(line)
 
-    def _encode_prefix(self, name: str | None, jobs: Sequence[Job]) -> _Prefix:
+    def _encode_prefix(self, name: str | None, jobs: Sequence[Job]) -> DynamicCache | None:
         import torch
 
         prompts = {job.ids for job in jobs if job.adapter == name}
         n_shared = common_length(min(prompts), max(prompts))
         n_shared = min(n_shared, min(map(len, prompts)) - 1)
         if len(prompts) < 2 or n_shared < _WORTH_SHARING:
-            return _NO_PREFIX
-        cache = shared_cache(self._config, None, 1)
-        ids = torch.tensor([min(prompts)[:n_shared]], device=self._device)
+            return None
+        cache = shared_cache(self._bank.config, None, 1)
+        ids = torch.tensor([min(prompts)[:n_shared]], device=self._bank.device)
         self._bank.forward([name], input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return _Prefix(n_tokens=n_shared, cache=cache)
+        return cache
 
 
 def draw(lines: Sequence[Line], logits: Tensor) -> list[int]:

@@ -115,8 +115,8 @@ class AnswerCache:
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(self._calls.c.id))).scalar() or 0
 
-    def total(self, *, purpose: str | None = None, after: int = 0) -> LedgerTotal:
-        """Sums over the ledger's rows after a number, of one purpose or of all."""
+    def total(self, *, after: int = 0) -> LedgerTotal:
+        """Sums over the ledger's rows after a number."""
         from sqlalchemy import and_, func, select
 
         c = self._calls.c
@@ -127,7 +127,7 @@ class AnswerCache:
             func.coalesce(func.sum(c.n_output), 0),
             func.coalesce(func.sum(c.usd), 0.0),
             func.count().filter(and_(c.error == "", c.usd.is_(None))),
-        ).where(c.id > after, *([] if purpose is None else [c.purpose == purpose]))
+        ).where(c.id > after)
         with self._engine.connect() as connection:
             n_calls, n_failed, n_input, n_output, usd, n_unknown = connection.execute(query).one()
         return LedgerTotal(

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args
 
 from harness.composing import compose
 from harness.models.cache import AnswerCache
+from harness.models.local import LocalModel
 from harness.models.protocol import (
     Capability,
     Continuation,
@@ -30,14 +31,12 @@ from harness.models.protocol import (
     OptionRequest,
     Reply,
     ReplyRequest,
-    Resumable,
 )
 from harness.store.artifacts import digest_bytes
 from harness.types import BaseModel, Decoding, JsonObject
 
 REVISION = 1  # raise when a change of how models are asked changes their answers
-COMMIT_S = 2.0
-EVERYTHING: frozenset[Capability] = frozenset(get_args(Capability))
+_COMMIT_S = 2.0  # of work that a kill may cost, besides the forward pass that is under way
 
 OnRecall = Callable[[int, int], None]  # gets how many different questions of one call were known, and how many it has
 _Request = TypeVar("_Request", ContinuationRequest, OptionRequest)
@@ -47,6 +46,8 @@ _Answer = TypeVar("_Answer", Continuation, OptionProbabilities)
 class CachedModel:
     """A model that is loaded, or asked, only for what the cache does not know; implements `LanguageModel`."""
 
+    supports: frozenset[Capability] = frozenset(get_args(Capability))
+
     def __init__(
         self,
         load: Callable[[], LanguageModel],
@@ -54,9 +55,7 @@ class CachedModel:
         identity: Sequence[Any],
         cache: AnswerCache,
         base: BaseModel | None = None,
-        supports: frozenset[Capability] = EVERYTHING,
         on_recall: OnRecall | None = None,
-        commit_s: float = COMMIT_S,
     ) -> None:
         """Put a cache before a model.
 
@@ -65,15 +64,12 @@ class CachedModel:
             identity: JSON that tells it from every model that may answer otherwise, as weights and precision, or
                 server and name; a number more asks everything anew.
             on_recall: is told before anything is computed how much of a call is known.
-            commit_s: seconds of work that a kill may cost, besides the forward pass that is under way.
         """
         self.base = base
-        self.supports = supports
         self._load = load
         self._cache = cache
         self._identity = [REVISION, *identity]
         self._on_recall = on_recall
-        self._commit_s = commit_s
 
     def generate(
         self,
@@ -161,7 +157,7 @@ class CachedModel:
                     keep({key: answer for key, answer in written.items() if _is_sound(answer)})
 
                 model = self._load()
-                if isinstance(model, Resumable):
+                if isinstance(model, LocalModel):
                     known = frozenset(range(len(names))).difference(fresh)
                     method(model)(list(different.values()), on_progress=on_progress, known=known, on_answers=hear)
                 else:
@@ -189,7 +185,7 @@ class CachedModel:
         def keep(answers: Mapping[str, JsonObject], *, at_once: bool = False) -> None:
             nonlocal committed
             waiting.update(answers)
-            if waiting and (at_once or time.monotonic() - committed >= self._commit_s):
+            if waiting and (at_once or time.monotonic() - committed >= _COMMIT_S):
                 self._cache.write(waiting)
                 waiting.clear()
                 committed = time.monotonic()

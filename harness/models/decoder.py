@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.models.batch import Batch, Job, Line
@@ -51,12 +51,10 @@ def limits_on(kind: Literal["cpu", "cuda"], config: Any) -> Limits:
 class Decoder:
     """Decides which lines run: first come, first served, within rows, tokens and what may share a batch."""
 
-    def __init__(self, batch: Batch, *, limits: Limits, can_join: bool) -> None:
-        """`can_join` says whether lines may enter a batch that is under way."""
+    def __init__(self, batch: Batch, *, limits: Limits) -> None:
         self.limits = limits
         self.waiting: deque[Line] = deque()
         self._batch = batch
-        self._can_join = can_join
 
     @property
     def running(self) -> list[Line]:
@@ -67,7 +65,7 @@ class Decoder:
         """Decode every job of one stream to its end."""
         # The longest first: a row that joins later is never longer than what the batch already holds.
         ordered = sorted(jobs, key=lambda job: (-len(job.ids), job.ids, job.adapter or "", job.draw))
-        if self._can_join:
+        if self._batch.can_join:
             self._batch.share_prefixes(jobs)
         self.add(Line(job=job) for job in ordered)
         while self._turn_or_shrink():
@@ -91,7 +89,7 @@ class Decoder:
         n_free = self._room(running)
         # Joining copies the cache, so a few rows wait for each other, but never for the end of the batch.
         is_worth_it = n_free >= min(len(self.waiting), max(1, self.limits.n_rows // 8))
-        if n_free and (not running or (self._can_join and is_worth_it)):
+        if n_free and (not running or (self._batch.can_join and is_worth_it)):
             self._batch.admit([self.waiting.popleft() for _ in range(n_free)])
         elif 2 * len(running) <= len(self._batch.lines):
             self._batch.compact()
@@ -113,7 +111,7 @@ class Decoder:
         """Go on with half as many rows: what the batch holds is given back, and no token is lost."""
         n_rows = max(1, len(self.preempt()) // 2)
         release()
-        self.limits = Limits(n_rows=n_rows, n_tokens=self.limits.n_tokens)
+        self.limits = replace(self.limits, n_rows=n_rows)
 
     def preempt(self) -> list[Line]:
         """Give up the batch's memory: its lines wait again, first in line, and lose no token; gives them back."""

@@ -117,18 +117,3 @@ def free_mask(config: Any, *, is_needed: bool) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = implementation
-
-
-@contextlib.contextmanager
-def without_bars() -> Iterator[None]:
-    """Load without transformers' own progress bars: a library draws nothing."""
-    from transformers.utils import logging
-
-    bars: Any = logging
-    were_on = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_on:
-            bars.enable_progress_bar()

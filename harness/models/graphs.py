@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Forward = Callable[..., Any]  # `AdapterBank.forward`
-Capture = Callable[[Callable[[], "Tensor"], Any], Callable[[], "Tensor"]]  # of a function and a pool of memory
 
 _log = logging.getLogger(__name__)
 _MOST_GRAPHS = 8  # kept at once; each holds the logits of its rows
@@ -64,7 +63,7 @@ class _FixedCache:
 class Step:
     """One decoding step on fixed buffers."""
 
-    def __init__(self, key: Key, states: Tensor, forward: Forward, capture: Capture, pool: Any) -> None:
+    def __init__(self, key: Key, states: Tensor, forward: Forward, pool: Any) -> None:
         """`states` are zeros; the step is run on them to be captured."""
         import torch
 
@@ -90,7 +89,7 @@ class Step:
             logits: Tensor = output.logits[:, -1]
             return logits
 
-        self.run = capture(run, pool)
+        self.run = captured(run, pool)
 
     def load(self, rows: Rows) -> None:
         """Lay rows into the buffers; the rest is cleared, since a NaN counts even where its weight is 0."""
@@ -163,8 +162,7 @@ def captured(run: Callable[[], Tensor], pool: Any) -> Callable[[], Tensor]:
 class StepGraphs:
     """The captured steps of one model, and the memory that they share: one batch at a time lives in it."""
 
-    def __init__(self, capture: Capture = captured) -> None:
-        self._capture = capture
+    def __init__(self) -> None:
         self._steps: dict[Key, Step] = {}  # the least recently used first
         self._states: Tensor | None = None
         self._pool: Any = None
@@ -218,7 +216,7 @@ class StepGraphs:
         try:
             with torch.inference_mode(mode=False), torch.no_grad():  # a buffer of inference is read-only outside it
                 states = self._room(key, rows)
-                return None if states is None else Step(key, states, forward, self._capture, self._pool)
+                return None if states is None else Step(key, states, forward, self._pool)
         except _UNFIT as err:
             _log.debug("decoding steps are not replayed: %s", err)
             self.is_unfit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.composing import compose
@@ -11,18 +12,16 @@ from harness.errors import ConfigError, InputError
 from harness.models.adapters import AdapterBank
 from harness.models.bases import base_folder, load_tokenizer
 from harness.models.batch import Batch, Job, Line, OnToken
-from harness.models.cache_rows import is_plain
 from harness.models.chat_templates import chat_format, render, reply_ids
 from harness.models.contracts import render_as_trained, require_template
 from harness.models.decoder import Decoder, Limits, limits_on
+from harness.models.detokenizing import read_reply, stop_test
 from harness.models.devices import (
     ADDS_MASKS,
-    Attention,
     Device,
     free_mask,
     resolve_attention,
     resolve_device,
-    without_bars,
 )
 from harness.models.metering import Meter, Usage
 from harness.models.protocol import (
@@ -41,11 +40,10 @@ from harness.models.protocol import (
     as_reply,
 )
 from harness.models.quantization import never_repacked, nf4_config
+from harness.models.quiet import without_bars
 from harness.models.sampling import validate_decoding
 from harness.models.scoring import Answer, Question, Scorer, continuation_question, read_continuation, read_options
-from harness.models.stops import read_reply, stop_test
 from harness.seeding import derive
-from harness.settings import Settings
 from harness.types import Adapter, BaseModel, Contract, Decoding, Quantization
 
 if TYPE_CHECKING:
@@ -63,32 +61,30 @@ class LocalModel:
     """A base in memory with adapters; implements `LanguageModel` with every capability."""
 
     supports: frozenset[Capability] = frozenset({"generate", "continuation_logprobs", "option_probabilities"})
-    is_resumable = True
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: BaseModel | None = None
     ) -> None:
-        """Take a transformers or PEFT model that is already in memory; see `load` and `from_modules`."""
+        """Use a transformers or PEFT model that is already in memory, say a trainer's; see `load` for others.
+
+        It is left as it was found after every call. The adapters of a PEFT model keep their names (`default`).
+        """
         self.tokenizer = tokenizer
         self.usage = Usage()  # of `generate`, `continuation_logprobs` and `option_probabilities`
-        self._base = base
+        self.base = base
         self.bank = AdapterBank(model)
         self._contracts: dict[str, Contract | None] = {}  # by the adapter's name
-        self._config: Any = model.config
         self._format = chat_format(tokenizer)
-        self._device = str(next(model.parameters()).device)
-        kind: Literal["cpu", "cuda"] = "cuda" if self._device.startswith("cuda") else "cpu"
-        self.limits = limits_on(kind, self._config)
-        self._is_plain = is_plain(self._config)
+        kind: Literal["cpu", "cuda"] = "cuda" if self.bank.device.startswith("cuda") else "cpu"
+        self.limits = limits_on(kind, self.bank.config)
         # Whether decoding steps may be replayed as CUDA graphs; set before decoding. Tried on whole weights alone.
-        is_tried = self._takes_masks and getattr(self._config, "quantization_config", None) is None
-        self.can_replay = kind == "cuda" and is_tried and self._config._attn_implementation in ADDS_MASKS
+        config = self.bank.config
+        is_tried = self._takes_masks and getattr(config, "quantization_config", None) is None
+        self.can_replay = kind == "cuda" and is_tried and config._attn_implementation in ADDS_MASKS
         self.end_ids = frozenset({self._format.end_id, *_end_ids(model, tokenizer)})
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._format.end_id
         self._pad_id: int = pad_id
-        self._scorer = Scorer(
-            self.bank, self._config, device=self._device, dtype=model.dtype, pad_id=pad_id, limit=_PACK_NODES[kind]
-        )
+        self._scorer = Scorer(self.bank, pad_id=pad_id, limit=_PACK_NODES[kind])
 
     @classmethod
     def load(
@@ -98,8 +94,6 @@ class LocalModel:
         dtype: Dtype = "auto",
         device: Device = "auto",
         quantization: Quantization = "none",
-        attention: Attention = "auto",
-        settings: Settings | None = None,
     ) -> LocalModel:
         """Load a base: float32 on the CPU, bfloat16 on CUDA, FlashAttention where it is installed, else SDPA.
 
@@ -109,40 +103,23 @@ class LocalModel:
             quantization: `nf4` holds the weights in 4 bits with double quantisation (QLoRA, 2305.14314).
 
         Raises:
-            UnavailableError: the device, the attention or the weights are not there.
+            UnavailableError: the device or the weights are not there.
         """
         import torch
         from transformers import AutoModelForCausalLM
 
         where = resolve_device(device)
         kind = getattr(torch, dtype) if dtype != "auto" else torch.bfloat16 if where == "cuda" else torch.float32
-        options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention(attention, where)}
+        options: dict[str, Any] = {"dtype": kind, "attn_implementation": resolve_attention("auto", where)}
         if quantization == "nf4":
             options["quantization_config"] = nf4_config(kind)
             options["device_map"] = {"": where}
-        folder = base_folder(base, settings=settings)
+        folder, safe = base_folder(base), {"trust_remote_code": False, "use_safetensors": True}
         with without_bars():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, **options
-            )
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, **safe, **options)
         if quantization == "none":
             model.to(where)
-        return cls(never_repacked(model.eval()), load_tokenizer(base, settings=settings), base=base)
-
-    @classmethod
-    def from_modules(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: BaseModel | None = None
-    ) -> LocalModel:
-        """Use a model that is already in memory, say a trainer's; it is left as it was found after every call.
-
-        The adapters of a PEFT model keep their names (`default`); None asks the bare base.
-        """
-        return cls(model, tokenizer, base=base)
-
-    @property
-    def base(self) -> BaseModel | None:
-        """The base's identity."""
-        return self._base
+        return cls(never_repacked(model.eval()), load_tokenizer(base), base=base)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -151,12 +128,12 @@ class LocalModel:
 
     @property
     def _takes_masks(self) -> bool:
-        return self._is_plain and self._config.model_type in _PACKABLE
+        return self.bank.is_plain and self.bank.config.model_type in _PACKABLE
 
     @property
     def n_positions(self) -> int | None:
         """Tokens that prompt and reply may have together; None where the model names no bound."""
-        room: int | None = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        room: int | None = getattr(self.bank.config.get_text_config(), "max_position_embeddings", None)
         return room
 
     def add_adapter(self, adapter: Adapter, *, name: str | None = None) -> str:
@@ -168,7 +145,7 @@ class LocalModel:
                 chat template.
         """
         require_template(adapter, self.tokenizer)
-        added = self.bank.add(adapter, base=self._base, name=name)
+        added = self.bank.add(adapter, base=self.base, name=name)
         self._contracts[added] = adapter.contract
         return added
 
@@ -207,7 +184,7 @@ class LocalModel:
                 on_reply(reply)
             meter.advance(1, len(line.tokens))
 
-        limits = self.limits if batch_size is None else Limits(n_rows=batch_size, n_tokens=self.limits.n_tokens)
+        limits = self.limits if batch_size is None else replace(self.limits, n_rows=batch_size)
         streams: dict[str, list[Job]] = {}
         for job in jobs:
             streams.setdefault(job.stream, []).append(job)
@@ -219,7 +196,7 @@ class LocalModel:
     @property
     def is_batch_invariant(self) -> bool:
         """Whether a reply is the same at any batch size and order: so on the CPU in float32, promised nowhere else."""
-        return self._device == "cpu" and str(self._config.dtype) in ("torch.float32", "float32")
+        return self.bank.device == "cpu" and str(self.bank.config.dtype) in ("torch.float32", "float32")
 
     def agreement_rate(
         self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
@@ -261,20 +238,13 @@ class LocalModel:
     def decoder(self, on_token: OnToken, *, limits: Limits | None = None) -> Decoder:
         """A decoder on this model, to be driven turn by turn inside `bank.borrowed()`; one at a time."""
         batch = Batch(
-            self.bank,
-            self._config,
-            end_ids=self.end_ids,
-            pad_id=self._pad_id,
-            device=self._device,
-            can_join=self._is_plain,
-            can_replay=self.can_replay,
-            on_token=on_token,
+            self.bank, end_ids=self.end_ids, pad_id=self._pad_id, can_replay=self.can_replay, on_token=on_token
         )
-        return Decoder(batch, limits=limits or self.limits, can_join=self._is_plain)
+        return Decoder(batch, limits=limits or self.limits)
 
     def stream_of(self, adapter: str | None) -> str:
         """Which jobs may share a batch: all that can be mixed, then each other adapter alone."""
-        return "mixed" if self._is_plain and self.bank.can_mix(adapter) else f"alone {adapter}"
+        return "mixed" if self.bank.is_plain and self.bank.can_mix(adapter) else f"alone {adapter}"
 
     def _job(self, index: int, request: ReplyRequest, decoding: Decoding) -> Job:
         ids = self._prompt_ids(request)
@@ -304,8 +274,12 @@ class LocalModel:
     ) -> list[Continuation]:
         """Log-probability of each token of given replies, and of the end token after them.
 
-        Requests with the same chat share its encoding, however many replies follow it. `known` and `on_answers` as in
-        `protocol.Resumable`.
+        Requests with the same chat share its encoding, however many replies follow it.
+
+        Args:
+            known: places of requests whose answers the caller has: left out of the result, they count only for who
+                shares a forward pass with whom, so that a call that goes on gives the numbers of one never killed.
+            on_answers: gets the answers of each pass as they come.
 
         Raises InputError: chat and reply do not fit the model's positions.
         """
@@ -326,7 +300,7 @@ class LocalModel:
     ) -> list[OptionProbabilities]:
         """Softmax over a closed set of next tokens after a forced beginning of the assistant's turn.
 
-        `known` and `on_answers` as in `protocol.Resumable`.
+        `known` and `on_answers` as in `continuation_logprobs`.
 
         Raises:
             ConfigError: an option is not exactly one token after the prefix.
@@ -360,7 +334,7 @@ class LocalModel:
             by_adapter.setdefault(name if name is None else self.bank.require(name), []).append(index)
         found: dict[int, Answered] = {}
         is_packable = self._takes_masks
-        with self.bank.borrowed(), free_mask(self._config, is_needed=is_packable):
+        with self.bank.borrowed(), free_mask(self.bank.config, is_needed=is_packable):
             for name, indices in by_adapter.items():
                 chosen = [questions[i] for i in indices]
                 ask = self._scorer.packed if is_packable else self._scorer.padded

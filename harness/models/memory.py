@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.errors import StageError, UnavailableError
 from harness.models.devices import device_name, gpu_trouble, is_device_trouble
 from harness.store.tracking import StageResult, Tracking
@@ -51,18 +53,11 @@ def peak_of_stages(tracking: Tracking, stages: Iterable[StageResult]) -> int:
 @contextlib.contextmanager
 def released() -> Iterator[None]:
     """Give back what the work inside has left behind; what grew by little is not looked through, which takes 0.2 s."""
-    before = resident_bytes()
+    process = psutil.Process()
+    before = process.memory_info().rss
     yield
-    if before == 0 or resident_bytes() - before > _LITTLE:
+    if process.memory_info().rss - before > _LITTLE:
         release()
-
-
-def resident_bytes() -> int:
-    """What this process holds now; 0 where that is not told."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0
 
 
 def release() -> None:

@@ -127,7 +127,7 @@ class LiveModel:
 
     def local(self) -> LocalModel:
         """As the model that everything here asks; its own adapter is known by its content's name."""
-        local = LocalModel.from_modules(self.model, self.tokenizer, base=self.base)
+        local = LocalModel(self.model, self.tokenizer, base=self.base)
         if self.adapter is not None:
             local.bank.know(self.adapter.name, name=adapter_name(self.adapter), digest=self.adapter.digest)
         return local

@@ -7,7 +7,7 @@ exact probabilities to sampling.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -185,40 +185,6 @@ class Repeatable(Protocol):
         self, requests: Sequence[ReplyRequest], replies: Sequence[str], *, decoding: Decoding, n: int = 16
     ) -> Agreement:
         """Generate a seeded sample of replies again, each alone, and count how many are the same."""
-
-
-@runtime_checkable
-class Resumable(LanguageModel, Protocol):
-    """A model whose exact answers are handed out as they come, so that whoever keeps them can go on after a kill.
-
-    Both exact methods take two arguments more. `known` are the places of requests whose answers
-    the caller has: they are left out of the result and count only for who shares a forward pass with whom, so that a
-    call that goes on gives the numbers of one that was never killed. `on_answers` gets the answers of each pass.
-    """
-
-    @property
-    def is_resumable(self) -> bool:
-        """True: what tells it from a model whose methods lack those arguments."""
-
-    def continuation_logprobs(
-        self,
-        requests: Sequence[ContinuationRequest],
-        *,
-        on_progress: OnProgress | None = None,
-        known: Collection[int] = (),
-        on_answers: OnAnswers[Continuation] | None = None,
-    ) -> list[Continuation]:
-        """Those that are not known, in the order of the requests."""
-
-    def option_probabilities(
-        self,
-        requests: Sequence[OptionRequest],
-        *,
-        on_progress: OnProgress | None = None,
-        known: Collection[int] = (),
-        on_answers: OnAnswers[OptionProbabilities] | None = None,
-    ) -> list[OptionProbabilities]:
-        """Those that are not known, in the order of the requests."""
 
 
 def adapter_name(adapter: Adapter) -> str:

@@ -1,4 +1,4 @@
-"""Silence for libraries that print: a stage reports through its callbacks alone."""
+"""Silence for libraries that print: a stage reports through its callbacks alone, a library draws nothing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,28 @@ def quiet() -> Iterator[None]:
     import transformers
 
     logging: Any = transformers.utils.logging  # untyped
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    had_dataset_bars = not datasets.are_progress_bars_disabled()
+    verbosity, had_dataset_bars = logging.get_verbosity(), not datasets.are_progress_bars_disabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    try:
+        with without_bars():
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_dataset_bars:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bars from transformers."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # untyped
+    were_on = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()
-        if had_dataset_bars:
-            datasets.enable_progress_bars()
+        if were_on:
+            bars.enable_progress_bar()

@@ -13,7 +13,6 @@ from harness.models.protocol import Continuation, ContinuationRequest, OptionPro
 from harness.models.tree import Group, Pack, additive, build_groups, build_packs, pack_limit, visibility
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
@@ -64,13 +63,9 @@ class Scorer:
     would have been: rounding depends on the company, and this way it is the same to the last bit.
     """
 
-    def __init__(
-        self, bank: AdapterBank, config: Any, *, device: str, dtype: torch.dtype, pad_id: int, limit: int
-    ) -> None:
+    def __init__(self, bank: AdapterBank, *, pad_id: int, limit: int) -> None:
+        """`limit` is of the nodes of a pass."""
         self._bank = bank
-        self._dtype = dtype
-        self._config = config
-        self._device = device
         self._pad_id = pad_id
         self._limit = limit
 
@@ -93,8 +88,8 @@ class Scorer:
 
         prefix, n_prefix = None, group.n_prefix
         if n_prefix:
-            prefix = shared_cache(self._config, None, 1)
-            ids = torch.tensor([questions[group.indices[0]].ids[:n_prefix]], device=self._device)
+            prefix = shared_cache(self._bank.config, None, 1)
+            ids = torch.tensor([questions[group.indices[0]].ids[:n_prefix]], device=self._bank.device)
             self._bank.forward([adapter], input_ids=ids, past_key_values=prefix, use_cache=True, logits_to_keep=1)
         for indices in self._packs(questions, group.indices, n_prefix):
             left = [i for i in indices if i not in known]
@@ -122,8 +117,8 @@ class Scorer:
                 continue
             rows = [questions[i].ids for i in chosen]
             width = max(map(len, rows))
-            ids = torch.tensor([list(r) + [self._pad_id] * (width - len(r)) for r in rows], device=self._device)
-            mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows], device=self._device)
+            ids = torch.tensor([list(r) + [self._pad_id] * (width - len(r)) for r in rows], device=self._bank.device)
+            mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows], device=self._bank.device)
             logits = self._bank.forward(
                 [adapter] * len(rows), input_ids=ids, attention_mask=mask, use_cache=False
             ).logits
@@ -153,12 +148,12 @@ class Scorer:
                 asked.setdefault(node, len(asked))
         output = self._bank.forward(
             [adapter],
-            input_ids=torch.tensor([pack.tokens], device=self._device),
-            attention_mask=additive(visibility(pack, n_prefix=n_prefix, device=self._device), self._dtype),
-            position_ids=torch.tensor([pack.depths], device=self._device) + n_prefix,
-            past_key_values=None if prefix is None else shared_cache(self._config, prefix, 1),
+            input_ids=torch.tensor([pack.tokens], device=self._bank.device),
+            attention_mask=additive(visibility(pack, n_prefix=n_prefix, device=self._bank.device), self._bank.dtype),
+            position_ids=torch.tensor([pack.depths], device=self._bank.device) + n_prefix,
+            past_key_values=None if prefix is None else shared_cache(self._bank.config, prefix, 1),
             use_cache=prefix is not None,
-            logits_to_keep=torch.tensor(list(asked), device=self._device),
+            logits_to_keep=torch.tensor(list(asked), device=self._bank.device),
         )
         return [
             _read(output.logits[0, [asked[node] for node in path]], question.wanted)

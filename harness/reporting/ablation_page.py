@@ -13,23 +13,14 @@ from harness.reporting.numbers import write_count, write_estimate, write_seconds
 from harness.reporting.parts import Heading, Section, Settings, pictures, words
 from harness.reporting.parts import rows as rows_of
 from harness.reporting.tables import Cell, Group, Row, Table, estimate_cells, number, row, table
-from harness.reporting.tails import tail_label, tail_sentences
+from harness.reporting.wording import tail_sentences
 from harness.types import Estimate, Grain
 
 
-def ablation_sections(found: Index, *, contrasts: Section | None = None, is_cost: bool = False) -> tuple[Section, ...]:
-    """Design, contrasts, seeds and tails, or what each arm took; of an evaluation the contrasts alone."""
+def ablation_sections(found: Index) -> tuple[Section, ...]:
+    """Design, seeds, tails and trends, and what each arm took; none of an evaluation."""
     record = found.record.ablation
-    if record is None:
-        return (contrasts,) if contrasts is not None else ()
-    if is_cost:
-        return (_cost(record),)
-    return (
-        _design(record),
-        *((contrasts,) if contrasts is not None else ()),
-        _seeds(found, record),
-        _shapes(found, record),
-    )
+    return () if record is None else (_design(record), _seeds(found, record), _shapes(found, record), _cost(record))
 
 
 def training_bands(found: Index) -> tuple[Figure, ...]:
@@ -64,7 +55,7 @@ def _shapes(found: Index, record: AblationRecord) -> Section:
     figures = tuple(
         quantile_figure(
             of,
-            label=of.label or _label(found, of.measure),
+            label=of.label or found.label(of.measure),
             arms=found.contrasts[of.contrast].arms,
             id=f"quantiles-{place}",
             noun=found.cluster_noun,
@@ -183,14 +174,14 @@ def _tail_group(found: Index, tail: TailRow) -> Group:
         _estimate_row(found, f"share at or below {low}", tail.low_change, unit="share", grain=grain),
         _estimate_row(found, f"share at or above {high}", tail.high_change, unit="share", grain=grain),
     )
-    return Group(rows=rows, heading=f"{tail_label(found, tail)}, {tail.contrast}", note=tail.note)
+    return Group(rows=rows, heading=f"{tail.label or found.label(tail.measure)}, {tail.contrast}", note=tail.note)
 
 
 def _trends_table(found: Index, trends: tuple[TrendRow, ...]) -> Table:
     rows = (
         _estimate_row(
             found,
-            f"{_label(found, t.measure)}: {' → '.join(t.order)}",
+            f"{found.label(t.measure)}: {' → '.join(t.order)}",
             t.estimate,
             detail="; ".join(part for part in (t.basis, _p(t.p_value), t.note) if part),
         )
@@ -247,10 +238,6 @@ def _root(variance: Estimate) -> Estimate:
         low=None if variance.low is None else math.sqrt(variance.low),
         high=None if variance.high is None else math.sqrt(variance.high),
     )
-
-
-def _label(found: Index, measure: str) -> str:
-    return found.measures[measure].label if measure in found.measures else measure
 
 
 def _p(p_value: float | None) -> str:

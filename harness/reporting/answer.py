@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
 from harness.reporting.finding_index import CLAIMS, Index
-from harness.reporting.numbers import write_estimate
+from harness.reporting.numbers import write_list
 from harness.reporting.record import Measure
 from harness.reporting.safe_text import in_sentence
-from harness.reporting.tables import Cell, Group, Row, Table
+from harness.reporting.tables import Cell, Table, number, row, table
 from harness.reporting.wording import Statement
 from harness.types import Estimate
 
@@ -38,13 +37,13 @@ def strength(estimate: Estimate, band: float | None) -> Strength:
 
 def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
     """Sentences from the declared contrasts, one a contrast that shows something, then what is not settled."""
-    family = [s for s in statements if _is_declared(s) and s.named.finding.estimate.n]
+    family = [s for s in statements if s.is_declared and s.finding.estimate.n]
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[list[Statement]]] = {}
-    for _, members in groupby(sorted(family, key=_place(found)), key=lambda s: s.named.finding.contrast):
+    for _, members in groupby(sorted(family, key=_place(found)), key=lambda s: s.finding.contrast):
         of_contrast = [s for s in members if s.label in CLAIMS]
-        arms = found.arms(of_contrast[0].named.finding) if of_contrast else None
+        arms = found.arms(of_contrast[0].finding) if of_contrast else None
         if arms:  # contrasts of one variant that say the same are said once
-            key = (arms[0], tuple((s.named.finding.name, s.label) for s in of_contrast))
+            key = (arms[0], tuple((s.finding.name, s.label) for s in of_contrast))
             groups.setdefault(key, []).append(of_contrast)
     told: dict[tuple[str, str, str], list[str]] = {}
     for (treatment, _), same in groups.items():
@@ -53,7 +52,7 @@ def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
     said = []
     for (references, does, _), variants in told.items():
         said.append(
-            f"Compared with {references}, {_listed(variants)} "
+            f"Compared with {references}, {write_list(variants)} "
             f"{does if len(variants) == 1 else does.replace('is', 'are', 1)}."
         )
     open_ = [s for s in family if s.label == "inconclusive"]
@@ -69,7 +68,7 @@ def answer(found: Index, statements: tuple[Statement, ...]) -> tuple[str, ...]:
 
 def _says(found: Index, contrasts: list[list[Statement]]) -> tuple[str, str]:
     """The references, and what a variant does beside them: `clearly fits what people wrote better (1.44 …)`."""
-    references = [arms[1] for c in contrasts if (arms := found.arms(c[0].named.finding))]
+    references = [arms[1] for c in contrasts if (arms := found.arms(c[0].finding))]
     told, same = [], []
     for of_measure in zip(*contrasts, strict=True):
         measure = _measure(found, of_measure[0])
@@ -77,15 +76,15 @@ def _says(found: Index, contrasts: list[list[Statement]]) -> tuple[str, str]:
             same.append(in_sentence(measure.label))
         else:
             told.append(_told(found, measure, of_measure))
-    told += [f"{NO_DIFFERENT} on {_listed(same)}"] if same else []
-    return _listed(references), _listed(told)
+    told += [f"{NO_DIFFERENT} on {write_list(same)}"] if same else []
+    return write_list(references), write_list(told)
 
 
 def _told(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
     """`fits what people wrote better (1.44 instead of 1.68 bits per byte)`; as loud as the weakest of them."""
     label = in_sentence(measure.label)
     better, worse = measure.phrase or (f"scores better on {label}", f"scores worse on {label}")
-    strengths = {strength(s.named.finding.estimate, measure.band) for s in statements}
+    strengths = {strength(s.finding.estimate, measure.band) for s in statements}
     clearly = "clearly " if strengths == {"clear"} else ""
     doubt = ", perhaps by too little to matter" if "slight" in strengths else ""
     does = better if statements[0].label == "better" else worse
@@ -94,37 +93,37 @@ def _told(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> 
 
 def _values(found: Index, measure: Measure, statements: tuple[Statement, ...]) -> str:
     """The variants' own numbers: `1.44 instead of 1.68 bits per byte`; the effect where a side is several arms."""
-    first = statements[0].named.finding
+    first = statements[0].finding
     own = {
         n.finding.variant: found.write(n.finding)
         for n in found.of_variants()
         if n.finding.name == first.name and n.finding.judge_id == first.judge_id
     }
-    sides = [found.arms(s.named.finding) for s in statements]
+    sides = [found.arms(s.finding) for s in statements]
     if any(arms is None or arms[0] not in own or arms[1] not in own for arms in sides):
         return "; ".join(s.number.effect for s in statements)
     known = [arms for arms in sides if arms is not None]
     *values, last = [own[reference] for _, reference in known]
     if {v.value for v in (*values, last)} == {own[known[0][0]].value}:  # alike as written: the effect tells them apart
         return "; ".join(s.number.effect for s in statements)
-    others = _listed([*(v.value for v in values), last.amount])
+    others = write_list([*(v.value for v in values), last.amount])
     return (measure.meaning or INSTEAD).format(own=own[known[0][0]].value, others=others)
 
 
 def _unsettled(found: Index, open_: list[Statement], *, others: bool) -> str:
     named: list[str] = []
     for said in open_[:MOST_UNSETTLED]:
-        if arms := found.arms(said.named.finding):
+        if arms := found.arms(said.finding):
             measure = _measure(found, said)
             values = "" if named else f" ({_values(found, measure, (said,))})"  # the first: what is asked first
             named.append(f"{arms[0]} against {arms[1]} on {in_sentence(measure.label)}{values}")
     more = len(open_) - len(named)
-    told = _listed([*named, f"{more} more"] if more else named)
+    told = write_list([*named, f"{more} more"] if more else named)
     return f"{'Still open' if others else 'Nothing is settled'}: {told}."
 
 
 def _measure(found: Index, said: Statement) -> Measure:
-    return found.measures[said.named.finding.name]
+    return found.measures[said.finding.name]
 
 
 def _place(found: Index) -> Callable[[Statement], tuple[int, int]]:
@@ -133,55 +132,33 @@ def _place(found: Index) -> Callable[[Statement], tuple[int, int]]:
     measures = {name: place for place, name in enumerate(found.measures)}
 
     def place(said: Statement) -> tuple[int, int]:
-        finding = said.named.finding
+        finding = said.finding
         return order.get(finding.contrast or "", len(order)), measures.get(finding.name, len(measures))
 
     return place
 
 
-def _is_declared(said: Statement) -> bool:
-    verdict = said.named.finding.verdict
-    return verdict is not None and verdict.in_family
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Column:
-    measure: Measure
-    judge_id: str | None
-
-
 def overview_table(found: Index, statements: tuple[Statement, ...]) -> Table:
     """Variants × declared measures, every cell with its interval."""
-    keys = dict.fromkeys((s.named.finding.name, s.named.finding.judge_id) for s in statements if _is_declared(s))
-    columns = [_Column(measure=found.measures[name], judge_id=judge) for name, judge in keys]
+    columns = dict.fromkeys((s.finding.name, s.finding.judge_id) for s in statements if s.is_declared)
     own = {(n.finding.variant, n.finding.name, n.finding.judge_id): n for n in found.of_variants()}
     rows = []
     for variant in dict.fromkeys(n.finding.variant for n in found.of_variants()):
         cells = []
         for column in columns:
-            named = own.get((variant, column.measure.name, column.judge_id))
+            named = own.get((variant, *column))
             if named is None or math.isnan(named.finding.estimate.value):
                 cells.append(Cell(text="not measured"))
                 continue
-            written = write_estimate(
-                named.finding.estimate,
-                unit=named.finding.unit,
-                grain=column.measure.grain,
-                cluster_noun=found.cluster_noun,
-            )
-            cells.append(Cell(text=written.amount, detail=written.interval, href=named.anchor, is_number=True))
-        rows.append(Row(cells=(Cell(text=variant or ""), *cells)))
-    return Table(
-        caption="Each variant by itself on what was declared, with its interval. Contrasts above compare the same "
-        "prompts pair by pair, and are sharper.",
-        head=("Variant", *(_head(column.measure) for column in columns)),
-        groups=(Group(rows=tuple(rows) if columns else ()),),
-        is_cards=True,
+            written = found.write(named.finding)
+            cells.append(number(written.amount, detail=written.interval, href=named.anchor))
+        rows.append(row(variant or "", *cells))
+    caption = (
+        "Each variant by itself on what was declared, with its interval. Contrasts above compare the same prompts pair "
+        "by pair, and are sharper."
     )
+    head = ("Variant", *(_head(found.measures[name]) for name, _ in columns))
+    return table(caption, head, rows if columns else (), is_cards=True)
 
 
 def _head(measure: Measure) -> str:
@@ -191,7 +168,7 @@ def _head(measure: Measure) -> str:
 
 def claims_line(statements: tuple[Statement, ...]) -> str:
     """`6 declared contrasts: 3 better, 1 worse, 2 inconclusive`."""
-    family = [s for s in statements if _is_declared(s)]
+    family = [s for s in statements if s.is_declared]
     counts = {label: sum(s.label == label for s in family) for label in (*CLAIMS, "inconclusive", "exploratory")}
     told = ", ".join(f"{n} {label}" for label, n in counts.items() if n)
     return f"{len(family)} declared: {told}" if family else "none declared"

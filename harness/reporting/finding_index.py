@@ -54,6 +54,14 @@ class Index:
         contrast = self.contrasts.get(finding.contrast or "")
         return contrast.arms if contrast else None
 
+    def between(self, finding: Finding) -> str:
+        """What is compared: "sft − base", or the name of a contrast that is not listed."""
+        return " − ".join(self.arms(finding) or (finding.contrast or "",))
+
+    def label(self, measure: str) -> str:
+        """What a measure is called; its name where nothing was found of it."""
+        return self.measures[measure].label if measure in self.measures else measure
+
     def judge(self, finding: Finding) -> str:
         """The name of the judge under a finding, or the start of its id; empty without a judge."""
         if finding.judge_id is None:
@@ -70,6 +78,17 @@ class Index:
             grain=self.measures[finding.name].grain,
             cluster_noun=self.cluster_noun,
         )
+
+    def find(self, key: str) -> Finding:
+        """The finding of a key such as `heldout_loss/sft`.
+
+        Raises InputError: no finding has this key; the message lists those that are there.
+        """
+        known = {n.key: n.finding for n in self.named}
+        if key not in known:
+            has = ", ".join(known) or "none"
+            raise InputError(f"`NUMBER` must be a number of this report, got {key!r}; it has {has}")
+        return known[key]
 
     def trace(self, named: Named) -> str:
         """The command that walks from the number to its rows."""
@@ -97,17 +116,6 @@ def index(record: ReportRecord) -> Index:
         contrasts={c.name: c for c in record.contrasts},
         cluster_noun=record.data.cluster_noun if record.data else "film",
     )
-
-
-def find(record: ReportRecord, key: str) -> Finding:
-    """The finding of a key such as `heldout_loss/sft`.
-
-    Raises InputError: no finding has this key; the message lists those that are there.
-    """
-    known = {n.key: n.finding for n in index(record).named}
-    if key not in known:
-        raise InputError(f"`NUMBER` must be a number of this report, got {key!r}; it has {', '.join(known) or 'none'}")
-    return known[key]
 
 
 def findings_json(record: ReportRecord) -> list[JsonObject]:

@@ -60,14 +60,14 @@ def log_look(tracking: Tracking, prepared: str, *, through: str, seen: Mapping[s
         prompts = tracking.source_of(tracking.run(prepared)).tags["output_digest"]
     except InputError as err:
         return Looked(n=None, said=f"This look at TEST is not on record: {err}")
-    key = digest_json({"through": through, "seen": dict(seen)})
+    config = {"through": through, "seen": dict(seen)}
+    key = digest_json(config)
 
     def work(stage: Stage) -> None:
         stage.set_tag(PROMPTS_TAG, prompts)
         stage.set_tag("look", key)
 
     if not tracking.find(stage=LOOK, look=key, limit=1, **{PROMPTS_TAG: prompts}):
-        config = {"through": through, "seen": dict(seen)}
         tracking.stage(LOOK, revision=REVISION, config=config, inputs={PROMPTS_TAG: prompts}, work=work)
     n = len(looks_at(tracking, prompts))
     return Looked(n=n, said=f"TEST has been looked at {write_times(n)}, reports and this look included.")

@@ -11,7 +11,7 @@ from harness.reporting.page import Page, observations, takes
 from harness.reporting.record import Sample
 from harness.reporting.safe_text import printable
 from harness.reporting.tables import Cell, Table
-from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.reporting.wording import Statement
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
@@ -91,7 +91,7 @@ def _statement(said: Statement) -> str:
     settle = f" What would settle it: {said.settle}" if said.settle else ""
     marks = f" ({'; '.join(said.marks)})" if said.marks else ""
     rest = plain(f"{said.claim} {said.number.text}{marks}. {said.reason}{settle}")
-    return f"- **{VERDICT_WORDS[said.label]}.** {rest} [source](#{said.named.anchor})"
+    return f"- **{said.label.capitalize()}.** {rest} [source](#{said.named.anchor})"
 
 
 def _samples(page: Page, part: Any) -> str:

@@ -12,7 +12,7 @@ from harness.reporting.finding_index import Index, Named, index
 from harness.reporting.finished_reports import RECORD, analyses, record_of
 from harness.reporting.markdown import plain
 from harness.reporting.render import read_record
-from harness.reporting.wording import VERDICT_WORDS, declaration_note, seeds_note, statement
+from harness.reporting.wording import declaration_note, seeds_note, statement
 from harness.types import Adapter, Contract
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _results(found: Index, proof: Proof) -> list[str]:
     named = _of_adapter(found, proof)
     claims = [statement(found, n) for n in named if n.finding.contrast is not None]
     said = [
-        f"- **{VERDICT_WORDS[s.label]}.** {plain(f'{s.claim} {s.number.text}. {s.reason}'.strip())}"
+        f"- **{s.label.capitalize()}.** {plain(f'{s.claim} {s.number.text}. {s.reason}'.strip())}"
         + (f" ({plain('; '.join(s.marks))})" if s.marks else "")
         for s in claims
     ]

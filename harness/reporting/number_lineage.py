@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.reporting.finding_index import find, index
+from harness.reporting.finding_index import index
 from harness.reporting.finished_reports import record_of
 from harness.store.artifacts import digest_file
 
@@ -51,9 +51,9 @@ def walk(tracking: Tracking, run_id: str, key: str) -> Walk:
 
     Raises InputError: no such run, or no such number in its report; the message lists those there are.
     """
-    record = record_of(tracking, run_id)
-    finding = find(record, key)
-    written = index(record).write(finding)
+    found = index(record_of(tracking, run_id))
+    finding = found.find(key)
+    written = found.write(finding)
     return Walk(
         key=key,
         written=written.effect,

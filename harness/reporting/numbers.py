@@ -8,6 +8,7 @@ an interval that excludes zero looks like one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -83,32 +84,31 @@ def write_estimate(
     Raises:
         TypeError: `estimate` is anything but an `Estimate`.
     """
-    known = _require_estimate(estimate)
+    _require_estimate(estimate)
     scale = 100.0 if unit == "share" else 1.0
-    ends = [x * scale for x in (known.low, known.high) if x is not None and not math.isnan(x)]
-    value = known.value * scale
+    ends = [x * scale for x in (estimate.low, estimate.high) if x is not None and not math.isnan(x)]
+    value = estimate.value * scale
     places = _places(value, ends)
     has_interval = len(ends) == 2
     if has_interval:
         interval = f"[{_decimal(ends[0], places, is_difference)}, {_decimal(ends[1], places, is_difference)}]"
     else:
-        interval = f"no interval: {_why_no_interval(known, cluster_noun)}"
+        interval = f"no interval: {_why_no_interval(estimate, cluster_noun)}"
     return Written(
         value="no value" if math.isnan(value) else _decimal(value, places, is_difference),
         unit=("percentage points" if is_difference else "%") if unit == "share" else unit,
         interval=interval,
-        level=write_level(known),
-        rows=" / ".join(_counts(known, grain, cluster_noun)),
-        missing=f"{known.n_missing:,} missing",
-        basis=write_basis(known, grain=grain, cluster_noun=cluster_noun),
+        level=write_level(estimate),
+        rows=" / ".join(_counts(estimate, grain, cluster_noun)),
+        missing=f"{estimate.n_missing:,} missing",
+        basis=write_basis(estimate, grain=grain, cluster_noun=cluster_noun),
         has_interval=has_interval,
     )
 
 
 def write_basis(estimate: Estimate, *, grain: Grain = Grain.REPLY, cluster_noun: str = "cluster") -> str:
     """What the number rests on: "n = 60 replies, 12 films, 0 missing"."""
-    known = _require_estimate(estimate)
-    return f"n = {', '.join(_counts(known, grain, cluster_noun))}, {known.n_missing:,} missing"
+    return f"n = {', '.join(_counts(estimate, grain, cluster_noun))}, {estimate.n_missing:,} missing"
 
 
 def _counts(estimate: Estimate, grain: Grain, cluster_noun: str) -> list[str]:
@@ -121,7 +121,7 @@ def _counts(estimate: Estimate, grain: Grain, cluster_noun: str) -> list[str]:
 
 def write_level(estimate: Estimate) -> str:
     """The confidence level: "95 %"."""
-    return f"{_require_estimate(estimate).level * 100:.4g}{NO_BREAK}%"
+    return f"{estimate.level * 100:.4g}{NO_BREAK}%"
 
 
 def write_times(n: int) -> str:
@@ -136,6 +136,16 @@ def write_count(n: int, noun: str) -> str:
     is_vowel_y = noun.endswith("y") and noun[-2:-1] in tuple("aeiou")
     plural = f"{noun[:-1]}ies" if noun.endswith("y") and not is_vowel_y else f"{noun}s"
     return f"{n:,} {plural}"
+
+
+def write_list(parts: Sequence[str]) -> str:
+    """What is told one after another: "base", "base and sft", "base, sft and dpo"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def write_status(status: str) -> str:
+    """A status or a verdict in words: "Not qualified"."""
+    return status.replace("_", " ").capitalize()
 
 
 def write_p(verdict: Verdict) -> str:
@@ -194,13 +204,12 @@ def write_bytes(n: int) -> str:
     return f"{n / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
-def _require_estimate(given: object) -> Estimate:
+def _require_estimate(given: object) -> None:
     if not isinstance(given, Estimate):
         raise TypeError(
             f"`estimate` must be an Estimate (value, interval, n, missing), got {type(given).__name__}; "
             "a number without them cannot be rendered"
         )
-    return given
 
 
 def _why_no_interval(estimate: Estimate, cluster_noun: str) -> str:

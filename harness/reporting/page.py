@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -40,8 +39,15 @@ from harness.reporting.tables import (
     variant_numbers_table,
     variants_table,
 )
-from harness.reporting.tails import tail_sentences
-from harness.reporting.wording import Statement, absent, declaration_note, seeds_note, statement, summary
+from harness.reporting.wording import (
+    Statement,
+    absent,
+    declaration_note,
+    seeds_note,
+    statement,
+    summary,
+    tail_sentences,
+)
 from harness.store.artifacts import to_json
 from harness.types import Qualification
 
@@ -67,15 +73,18 @@ def page(record: ReportRecord) -> Page:
     """Lay out a record. Refuses claims that their judge cannot support (see `findings.index`)."""
     found = index(record)
     statements = tuple(statement(found, named) for named in found.of_contrasts())
+    of_ablation = ablation_sections(found)
     sections = (
         _examples(found),
         _verdicts(found, statements),
-        *ablation_sections(found, contrasts=_contrasts(found, statements)),
+        *of_ablation[:1],  # its design
+        _contrasts(found, statements),
+        *of_ablation[1:3],
         _variants(found),
         _distributions(found),
         _judges(found),
         _training(found),
-        *ablation_sections(found, is_cost=True),
+        *of_ablation[3:],
         _missing(found),
         _reach(found),
         _lineage(found),
@@ -129,7 +138,7 @@ def _examples(found: Index) -> Section:
 
 
 def _verdicts(found: Index, statements: tuple[Statement, ...]) -> Section:
-    declared = tuple(s for s in statements if s.named.finding.verdict and s.named.finding.verdict.in_family)
+    declared = tuple(s for s in statements if s.is_declared)
     told = declared or statements[:1]
     parts: tuple[Part, ...] = (Claims(statements=told),) if told else ()
     notes = [*words(declaration_note(found), tone="quiet"), *words(seeds_note(found), tone="quiet")]
@@ -190,12 +199,13 @@ def _judges(found: Index) -> Section:
     parts: list[Part] = []
     for place, row in enumerate(judges.values()):
         of_judge = by_judge[row.judge_id]
-        drawn = _controls(found, of_judge, id=f"controls-{place}")
+        drawn = tuple(q for q in of_judge if q.families)
+        plot = controls_plot(drawn, id=f"controls-{place}", cluster_noun=found.cluster_noun) if drawn else None
         parts += [
             Heading(text=row.name, code=row.judge_id[:12]),
             *words(row.description, tone="quiet"),
             *words(judge_standing(row, of_judge)),
-            *pictures((drawn,) if drawn else ()),
+            *pictures((plot,) if plot else ()),
             *rows(controls_table(found, of_judge)),
         ]
     counts = Counter(q.status.replace("_", " ") for q in found.record.qualifications)
@@ -266,10 +276,10 @@ def _config(found: Index) -> Section:
 
 
 def _forests(found: Index, statements: tuple[Statement, ...]) -> tuple[Figure, ...]:
-    tested = [s for s in statements if s.named.finding.estimate.n]
+    tested = [s for s in statements if s.finding.estimate.n]
     return tuple(
         forest_plot(found, found.measures[name], tuple(members), id=f"forest-{place}")
-        for place, (name, members) in enumerate(groupby(tested, key=lambda s: s.named.finding.name))
+        for place, (name, members) in enumerate(groupby(tested, key=lambda s: s.finding.name))
     )
 
 
@@ -283,11 +293,6 @@ def _strips(found: Index) -> tuple[Figure, ...]:
         for place, (name, measure) in enumerate(found.measures.items())
         if name in by_measure
     )
-
-
-def _controls(found: Index, qualifications: Iterable[Qualification], *, id: str) -> Figure | None:
-    drawn = tuple(q for q in qualifications if q.families)
-    return controls_plot(drawn, id=id, cluster_noun=found.cluster_noun) if drawn else None
 
 
 def _yaml(config: object) -> str:

@@ -16,19 +16,7 @@ from harness.studies.results import StudyResults, study_results
 from harness.studies.studies import Study
 
 METHODS, RATINGS, DECLARATION = "methods.md", "ratings.csv", "declaration.json"
-_COLUMNS = [
-    "rater",
-    "kind",
-    "prompt_id",
-    "cluster",
-    "left",
-    "right",
-    "verdict",
-    "marks",
-    "reason",
-    "comment",
-    "seconds",
-]
+_HEAD = ("rater", "kind", "prompt_id", "cluster", "left", "right", "verdict", "marks", "reason", "comment", "seconds")
 
 
 def publish(engine: Engine, study: Study, folder: Path) -> int:
@@ -63,9 +51,9 @@ def methods_page(found: StudyResults) -> str:
         lines += [" ".join(told), ""]
     lines += [study_text.marked(of.criterion, a, b, c) + "\n" for of in found.marks for a, b, c in of.contrasts]
     cells = [
-        f"| {what} | {written.amount} | {written.interval} | {level} | {written.rows} |"
+        f"| {what} | {written.amount} | {written.interval} | {written.level} | {written.rows} |"
         for pair in found.pairs
-        for what, written, level in study_text.figure_rows(pair)
+        for what, written in study_text.figure_rows(pair)
     ]
     if cells:
         lines += ["| | value | interval | level | rests on |", "|---|---|---|---|---|", *cells, ""]
@@ -74,17 +62,14 @@ def methods_page(found: StudyResults) -> str:
 
 def _write_ratings(path: Path, rows: Sequence[RatingRow]) -> None:
     """Raters by number, in the order of their first rating."""
-    numbers = {name: f"rater-{i}" for i, name in enumerate(dict.fromkeys(r.rater for r in _in_order(rows)), start=1)}
+    rows = sorted(rows, key=lambda row: (row.cast_at, row.slot))
+    numbers = {name: f"rater-{i}" for i, name in enumerate(dict.fromkeys(r.rater for r in rows), start=1)}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in _in_order(rows):
+        writer.writerow(_HEAD)
+        for row in rows:
             marks = ";".join(f"{name}={mark}" for name, mark in sorted(row.marks.items()))
             said = (row.verdict or "", marks, row.reason, row.comment, f"{row.cast_at - row.shown_at:.1f}")
             writer.writerow(
                 [numbers[row.rater], row.kind, row.prompt_id, row.cluster, row.left, row.right or "", *said]
             )
-
-
-def _in_order(rows: Sequence[RatingRow]) -> list[RatingRow]:
-    return sorted(rows, key=lambda row: (row.cast_at, row.slot))

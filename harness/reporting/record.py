@@ -94,12 +94,6 @@ class Distribution:
     values: tuple[float, ...] = ()  # all rows, ascending, when n ≤ MAX_POINTS
     quantiles: tuple[float, ...] = ()  # at N_QUANTILES evenly spaced probabilities when n > MAX_POINTS
 
-    def __post_init__(self) -> None:
-        if self.values and self.quantiles:
-            raise InputError("`Distribution` takes `values` or `quantiles`, got both; give the rows when they are few")
-        if self.values and len(self.values) != self.n:
-            raise InputError(f"`n` must count `values`, got n = {self.n} with {len(self.values)} values")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -267,7 +261,7 @@ def distribution(measure: str, variant: str, values: Sequence[float | None]) -> 
     n_missing = len(values) - len(rows)
     if len(rows) <= MAX_POINTS:
         return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, values=tuple(rows))
-    from harness.stats.quantiles import interpolated_quantiles
+    import numpy as np
 
-    quantiles = interpolated_quantiles(rows, [step / (N_QUANTILES - 1) for step in range(N_QUANTILES)])
-    return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, quantiles=quantiles)
+    quantiles = np.quantile(rows, [step / (N_QUANTILES - 1) for step in range(N_QUANTILES)]).tolist()
+    return Distribution(measure=measure, variant=variant, n=len(rows), n_missing=n_missing, quantiles=tuple(quantiles))

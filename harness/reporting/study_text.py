@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.reporting.numbers import Written, write_count, write_estimate, write_level
+from harness.reporting.numbers import Written, write_count, write_estimate, write_list
 from harness.stats import RaterClaims
 from harness.studies.results import PairResult, StudyResults
 from harness.studies.studies import LEFT_OUT, SILENT
@@ -33,7 +33,7 @@ def preferred(pair: PairResult) -> str:
     ]
     return (
         f"Most raters preferred {pair.variant} on {counts.n('variant')} of {write_count(share.n, 'prompt')} ({of}), "
-        f"{_listed(others)}."
+        f"{write_list(others)}."
     )
 
 
@@ -136,8 +136,8 @@ def marked(criterion: str, variant: str, opponent: str, claims: RaterClaims) -> 
     return f"On {criterion}, these raters mark {variant} {written.effect} against {opponent}."
 
 
-def figure_rows(pair: PairResult) -> list[tuple[str, Written, str]]:
-    """Of a publication's table: what, value, level."""
+def figure_rows(pair: PairResult) -> list[tuple[str, Written]]:
+    """Of a publication's table: what, and its value."""
     shown = [(f"Prompts on which most raters preferred {pair.variant}", pair.tally.preferred, Grain.PROMPT)]
     shown += [(f"Mean vote for {pair.variant} against {pair.opponent}", pair.look.estimate, Grain.PROMPT)]
     if pair.win is not None:
@@ -146,8 +146,4 @@ def figure_rows(pair: PairResult) -> list[tuple[str, Written, str]]:
             ("Ties, of votes", pair.win.ties, Grain.RATING),
             ("Both bad, of votes", pair.win.both_bad, Grain.RATING),
         ]
-    return [(what, write_estimate(e, unit="share", grain=grain), write_level(e)) for what, e, grain in shown if e]
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return [(what, write_estimate(e, unit="share", grain=grain)) for what, e, grain in shown if e]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from harness.reporting.finding_index import Index, Named
-from harness.reporting.numbers import Written, write_estimate, write_level, write_smallest_effect
+from harness.reporting.numbers import Written, write_estimate, write_level, write_smallest_effect, write_status
 from harness.reporting.record import JudgeRow, Measure
 from harness.reporting.safe_text import slug
-from harness.reporting.wording import VERDICT_WORDS, statement
+from harness.reporting.wording import statement
 from harness.types import Estimate, Grain, Qualification, QualificationStatus, VerdictLabel
 
 MIXED_LEVELS = "Interval"  # column head where levels differ: each cell then names its own
-STATUS_WORDS: dict[QualificationStatus, str] = {
-    "qualified": "Qualified",
-    "not_qualified": "Not qualified",
-    "inconclusive": "Inconclusive",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +142,8 @@ def controls_table(index: Index, qualifications: Iterable[Qualification]) -> Tab
     )
 
 
-def judge_standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+def judge_standing(judge: JudgeRow, qualifications: Sequence[Qualification]) -> str:
     """What this judge's scores may support, and what the controls found against it."""
-    qualifications = tuple(qualifications)
     against = "".join(f" On {q.criterion}: {q.reason.rstrip('.')}." for q in qualifications if q.reason)
     return f"{_standing(judge, qualifications)}{against}"
 
@@ -171,7 +165,7 @@ def interval_head(estimates: Iterable[Estimate]) -> str:
     return f"{levels.pop()} interval" if len(levels) == 1 else MIXED_LEVELS
 
 
-def _standing(judge: JudgeRow, qualifications: Iterable[Qualification]) -> str:
+def _standing(judge: JudgeRow, qualifications: Sequence[Qualification]) -> str:
     if judge.exploratory_reason or judge.is_self_family:
         why = judge.exploratory_reason or "It shares weights or family with a variant that it judges."
         return f"Exploratory: its scores are shown and support no verdict. {why}"
@@ -200,13 +194,11 @@ def _by_measure(
 
 def _contrast_row(index: Index, named: Named, interval: str) -> Row:
     said = statement(index, named)
-    arms = index.arms(named.finding)
-    contrast = named.finding.contrast or ""
-    between = f"{arms[0]} − {arms[1]}" if arms else contrast
+    between, contrast = index.between(named.finding), named.finding.contrast or ""
     return row(
         Cell(text=between, detail="" if slug(between) == slug(contrast) else contrast),
         *estimate_cells(said.number, named.finding.estimate, href=named.anchor, has_level=interval == MIXED_LEVELS),
-        Cell(text=VERDICT_WORDS[said.label], detail="; ".join(said.marks), badge=said.label),
+        Cell(text=said.label.capitalize(), detail="; ".join(said.marks), badge=said.label),
     )
 
 
@@ -232,7 +224,7 @@ def _controls_group(index: Index, qualification: Qualification) -> Group:
                 interval,
                 number(concordance.amount, detail=concordance.interval),
                 n,
-                Cell(text=STATUS_WORDS[control.status], detail=control.settle, badge=control.status),
+                Cell(text=write_status(control.status), detail=control.settle, badge=control.status),
             )
         )
     extras = [
@@ -243,7 +235,7 @@ def _controls_group(index: Index, qualification: Qualification) -> Group:
         )
         if estimate is not None
     ]
-    note = " · ".join(part for part in (STATUS_WORDS[qualification.status], qualification.reason, *extras) if part)
+    note = " · ".join(part for part in (write_status(qualification.status), qualification.reason, *extras) if part)
     return Group(heading=qualification.criterion, note=note, rows=tuple(rows))
 
 

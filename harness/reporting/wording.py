@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from harness.reporting.ablation_record import TailRow
 from harness.reporting.finding_index import CLAIMS, Index, Named
-from harness.reporting.numbers import Written, write_count, write_p, write_smallest_effect, write_times
+from harness.reporting.numbers import Written, write_count, write_estimate, write_p, write_smallest_effect, write_times
 from harness.reporting.safe_text import in_sentence
 from harness.types import Absence, Finding, VerdictLabel
 
-VERDICT_WORDS: dict[VerdictLabel, str] = {
-    "better": "Better",
-    "worse": "Worse",
-    "equivalent": "Equivalent",
-    "inconclusive": "Inconclusive",
-    "exploratory": "Exploratory",
+TAIL_OR_PEAK = {  # by whether the asymmetry is above 0, and the low tail falls or the peak rises at all
+    (True, True): "cuts the low tail more than it lifts the peak",
+    (True, False): "loses at the peak more than in the low tail",
+    (False, True): "lifts the peak more than it cuts the low tail",
+    (False, False): "fills the low tail more than it loses at the peak",
 }
 
 
@@ -29,6 +30,16 @@ class Statement:
     reason: str  # why this verdict, one sentence
     settle: str  # what would settle it; empty for a claim
     marks: tuple[str, ...]  # "not declared", "control-qualified", "adjusted p = 0.01"
+
+    @property
+    def finding(self) -> Finding:
+        """What is said."""
+        return self.named.finding
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the contrast stands in the declared family."""
+        return self.finding.verdict is not None and self.finding.verdict.in_family
 
 
 def statement(index: Index, named: Named) -> Statement:
@@ -49,10 +60,9 @@ def statement(index: Index, named: Named) -> Statement:
 
 def summary(statements: tuple[Statement, ...]) -> str:
     """How many of the declared contrasts support a claim, in one sentence."""
-    family = [s for s in statements if s.named.finding.verdict is not None and s.named.finding.verdict.in_family]
-    family = [s for s in family if s.label != "exploratory"]
+    family = [s for s in statements if s.is_declared and s.label != "exploratory"]
     n_other = len(statements) - len(family)
-    other = f" {_plural(n_other, 'more is', 'more are')} exploratory: shown, not claimed." if n_other else ""
+    other = f" {n_other} more {'is' if n_other == 1 else 'are'} exploratory: shown, not claimed." if n_other else ""
     if not family:
         return ("No declared contrast was tested." + other).strip()
     n_claims = sum(s.label in CLAIMS for s in family)
@@ -103,7 +113,7 @@ def _claim(index: Index, finding: Finding, label: VerdictLabel) -> str:
     on = in_sentence(measure.label)
     arms = index.arms(finding)
     if arms is None:
-        return f"{finding.contrast} on {on}: {VERDICT_WORDS[label].lower()}."
+        return f"{finding.contrast} on {on}: {label}."
     a, b = arms
     if label == "equivalent":
         within = f", to within {write_smallest_effect(measure.smallest_effect)}" if measure.smallest_effect else ""
@@ -144,5 +154,28 @@ def _marks(index: Index, finding: Finding, label: VerdictLabel) -> tuple[str, ..
     return tuple(marks)
 
 
-def _plural(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
+def tail_sentences(found: Index) -> tuple[str, ...]:
+    """One for each declared tail: what is shown, or that nothing is."""
+    record = found.record.ablation
+    return () if record is None else tuple(_tail_sentence(found, tail) for tail in record.tail)
+
+
+def _tail_sentence(found: Index, tail: TailRow) -> str:
+    treatment, reference = found.contrasts[tail.contrast].arms
+    what, test = in_sentence(tail.label or found.label(tail.measure)), tail.asymmetry
+    if math.isnan(test.value):
+        return f"Whether {treatment} cuts the low tail of {what} more than it lifts the peak could not be tested."
+    low, high = (
+        write_estimate(change, unit="share", is_difference=True).amount
+        for change in (tail.low_change, tail.high_change)
+    )
+    shares = f"{low} of replies in the low tail, {high} at the peak"
+    number = f"asymmetry {write_estimate(test, unit='log-odds', is_difference=True).effect}"
+    if test.low is None or test.high is None or test.low <= 0 <= test.high:
+        return (
+            f"Against {reference}, {treatment} is not shown to cut the low tail of {what} more than it lifts the peak, "
+            f"nor the other way round ({shares}; {number})."
+        )
+    is_cut = test.value > 0
+    moved = tail.low_change.value < 0 if is_cut else tail.high_change.value > 0
+    return f"Against {reference}, {treatment} {TAIL_OR_PEAK[is_cut, moved]} on {what} ({shares}; {number})."

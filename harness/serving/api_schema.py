@@ -79,15 +79,34 @@ class StreamOptions(Strict):
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class Sampling(Strict):
-    """What `/v1/chat/completions` and `/v1/completions` have in common: decoding, and fields that ask for nothing."""
+class Asked(Strict):
+    """What every body has that asks for replies."""
 
     model: Annotated[str, Field(min_length=1, max_length=256, description="`base`, `name@alias` or `name/version`")]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_REPLIES)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    user: Label | None = None
+
+
+class Conversing(Asked):
+    """What `/v1/chat/completions` and `/v1/responses` have in common besides: fields that ask for nothing."""
+
+    tools: NoItems | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+
+
+class Sampling(Asked):
+    """What `/v1/chat/completions` and `/v1/completions` have in common: decoding, and fields that ask for nothing."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_REPLIES)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] | None = None
     frequency_penalty: _Zero | None = None
@@ -100,7 +119,6 @@ class Sampling(Strict):
     min_tokens: Literal[0] | None = None
     ignore_eos: Literal[False] | None = None
     skip_special_tokens: Literal[True] | None = None
-    user: Label | None = None
 
     @model_validator(mode="after")
     def _streams_what_it_says(self) -> Self:
@@ -109,12 +127,17 @@ class Sampling(Strict):
         return self
 
     @property
+    def streams_usage(self) -> bool:
+        """Whether a stream ends with what was used."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class ChatRequest(Sampling):
+class ChatRequest(Conversing, Sampling):
     """Body of `/v1/chat/completions`."""
 
     messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=4096)]
@@ -125,18 +148,10 @@ class ChatRequest(Sampling):
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
     response_format: dict[str, Any] | None = None
-    tools: NoItems | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     functions: NoItems | None = None
     function_call: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     modalities: list[Literal["text"]] | None = None
     chat_template_kwargs: _NoKeys | None = None
-    store: bool | None = None
-    metadata: dict[str, Any] | None = None
-    service_tier: Label | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
 
     @field_validator("response_format")
     @classmethod
@@ -164,6 +179,11 @@ class ChatRequest(Sampling):
     def n_new_tokens(self) -> int | None:
         """The reply's length cap, where one is given."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def n_top(self) -> int | None:
+        """Likeliest tokens to report per step; None reports no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

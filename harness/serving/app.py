@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,26 +20,24 @@ from starlette.middleware.cors import CORSMiddleware
 from harness.errors import InputError
 from harness.models.chat_templates import reply_ids
 from harness.models.contracts import own_system, render_as_trained
+from harness.models.detokenizing import decode
 from harness.models.local import LocalModel
-from harness.models.stops import decode
-from harness.serving.api_schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList, Sampling, Strict
+from harness.serving.api_schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
 from harness.serving.batching import Ask, Engine
 from harness.serving.completions import Completion, CompletionRequest, TextAnswer, prompt_tokens
-from harness.serving.completions import whole as whole_text
 from harness.serving.error_answers import ApiError, bad_request, internal, of_validation, unknown_model
 from harness.serving.limits import KeyCheck, Rate, ServingLimits
 from harness.serving.logs import RequestLog
 from harness.serving.model_names import Served, Variants
 from harness.serving.openapi import CHAT, COMPLETIONS, KNOWN_ERRORS, RESPONSES, describe
-from harness.serving.reply_chunks import Answer
+from harness.serving.reply_chunks import Answer, ChatAnswer
 from harness.serving.responses import ResponseAnswer, ResponsesRequest
 from harness.serving.transport import EventStream, Logged, error_response, or_gone, read_body, record_of
 from harness.store.artifacts import digest_json
-from harness.types import Adapter, Decoding
+from harness.types import Adapter, Decoding, JsonObject
 
 _LONGEST = 4096  # tokens of a reply, where neither the model nor the server names a bound
-Body = TypeVar("Body", bound=Strict)
-Made = TypeVar("Made", bound=Answer)
+Body = ChatRequest | CompletionRequest | ResponsesRequest
 
 
 class Service:
@@ -80,8 +78,22 @@ class Service:
         self.key.require(request.headers.get("authorization"))
         self.rate.take(request.client.host if request.client else "")
 
+    def card(self, served: Served) -> ModelCard:
+        """What clients are told of a variant."""
+        root, own = self.variants.base.source, served.contract if self.as_trained else None
+        told: Any = {"system": None if own is None else own.system, "as_trained": own is not None}
+        return ModelCard(id=served.name, created=served.created, root=root, digest=served.digest, **told)
+
+    def prompts(
+        self, request: ChatRequest | CompletionRequest, adapter: Adapter | None = None
+    ) -> list[tuple[int, ...]]:
+        """Tokens of each prompt; may take a while for a long one, so not for an event loop."""
+        if isinstance(request, CompletionRequest):
+            return [prompt_tokens(self.model.tokenizer, prompt) for prompt in request.prompts]
+        return [self.prompt_ids(request, adapter)]
+
     def prompt_ids(self, request: ChatRequest, adapter: Adapter | None = None) -> tuple[int, ...]:
-        """Tokens of the chat; may take a while for a long one, so not for an event loop."""
+        """Tokens of the chat, as its variant was asked in training."""
         chat = [{"role": "system" if t.role == "developer" else t.role, "content": t.text} for t in request.messages]
         n_systems = sum(turn["role"] == "system" for turn in chat)
         if n_systems > 1:
@@ -99,27 +111,14 @@ class Service:
         except InputError as err:
             raise bad_request(str(err), param="messages") from err
 
-    def ask(self, request: ChatRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
-        """What the engine is asked of a chat, once lengths are checked."""
-        n_top = (request.top_logprobs or 0) if request.logprobs else None
-        return self._ask(request, ids, adapter, n_new=request.n_new_tokens, n_top=n_top)
-
-    def ask_text(self, request: CompletionRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
-        """The same of a text to go on with; where only its own tokens are asked about, one is drawn all the same."""
-        n_new = None if request.max_tokens is None else max(1, request.max_tokens)
-        ask = self._ask(request, ids, adapter, n_new=n_new, n_top=request.logprobs)
-        return replace(ask, n_prompt_top=request.logprobs if request.echo else None)
-
-    def _ask(
-        self, request: Sampling, ids: tuple[int, ...], adapter: Adapter | None, *, n_new: int | None, n_top: int | None
-    ) -> Ask:
-        """What is asked of any prompt.
+    def ask(self, request: ChatRequest | CompletionRequest, ids: tuple[int, ...], adapter: Adapter | None) -> Ask:
+        """What the engine is asked of a prompt, once lengths are checked.
 
         The chance of a token hangs on seed, prompt, reply and step alone: the same request gets the same reply alone
         and in a batch, and two variants asked the same share their chance.
         """
         decoding = Decoding(
-            max_new_tokens=self._n_new_tokens(n_new, len(ids)),
+            max_new_tokens=self._n_new_tokens(request.n_new_tokens, len(ids)),
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=request.seed if request.seed is not None else secrets.randbits(62),
@@ -131,9 +130,22 @@ class Service:
             key=digest_json(ids),
             decoding=decoding,
             adapter=adapter,
-            n_top=n_top,
+            n_top=request.n_top,
+            n_prompt_top=request.n_top if isinstance(request, CompletionRequest) and request.echo else None,
             is_streamed=bool(request.stream),
         )
+
+    def begin(self, kind: type[Answer], asks: Sequence[Ask], *, asked: Body, answer_id: str) -> list[Answer]:
+        """Queue every prompt of a request, or none; raises `ApiError`."""
+        answers: list[Answer] = []
+        try:
+            for ask in asks:
+                answers.append(kind(self.engine.submit(ask), self.model, answer_id=answer_id, asked=asked))
+        except ApiError:
+            for answer in answers:
+                self.engine.cancel(answer.ticket)
+            raise
+        return answers
 
     def _n_new_tokens(self, wanted: int | None, n_prompt: int) -> int:
         """How long a reply may be: what is wanted, within the server's cap and the room that the prompt leaves."""
@@ -176,129 +188,65 @@ def create_app(service: Service) -> FastAPI:
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=ChatCompletion, **CHAT)
     async def chat(request: Request) -> Response:
-        service.admit(request)
-        return await _chat(service, request, await read_body(request, limit=service.limits.max_bytes))
+        return await _answered(service, request, ChatRequest, ChatAnswer, prefix="chatcmpl-")
 
     @app.post("/v1/completions", response_model=Completion, **COMPLETIONS)
     async def completions(request: Request) -> Response:
-        service.admit(request)
-        return await _completions(service, request, await read_body(request, limit=service.limits.max_bytes))
+        return await _answered(service, request, CompletionRequest, TextAnswer, prefix="cmpl-")
 
     @app.post("/v1/responses", **RESPONSES)
     async def responses(request: Request) -> Response:
-        service.admit(request)
-        return await _responses(service, request, await read_body(request, limit=service.limits.max_bytes))
+        return await _answered(service, request, ResponsesRequest, ResponseAnswer, prefix="resp_")
 
     @app.get("/v1/models", **KNOWN_ERRORS)
     async def models(request: Request) -> ModelList:
         service.admit(request)
         served = await asyncio.to_thread(service.variants.list)
-        return ModelList(data=[_card(service, one) for one in served])
+        return ModelList(data=[service.card(one) for one in served])
 
     @app.get("/v1/models/{name:path}", **KNOWN_ERRORS)
     async def model(request: Request, name: str) -> ModelCard:
         service.admit(request)
         for one in await asyncio.to_thread(service.variants.list):
             if one.name == name:
-                return _card(service, one)
+                return service.card(one)
         raise unknown_model("the model must be one that GET /v1/models lists; it is not")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Stopping, or failed"}})
     async def health(response: Response) -> Health:
         load = service.engine.load
-        status: Literal["ok", "stopping", "failed"]
-        status = "failed" if not load.is_alive else "stopping" if load.is_stopping else "ok"
-        response.status_code = 200 if status == "ok" else 503
-        return Health(
-            status=status,
-            base=service.variants.base.source,
-            running=load.running,
-            waiting=load.waiting,
-            adapters=load.adapters,
-        )
+        response.status_code = 200 if load.status == "ok" else 503
+        return Health(base=service.variants.base.source, **asdict(load))
 
 
-def _card(service: Service, served: Served) -> ModelCard:
-    root = service.variants.base.source
-    own = served.contract if service.as_trained else None
-    return ModelCard(
-        id=served.name,
-        created=served.created,
-        root=root,
-        digest=served.digest,
-        system=None if own is None else own.system,
-        as_trained=own is not None,
-    )
-
-
-async def _chat(service: Service, http: Request, body: bytes) -> Response:
-    request = _read(ChatRequest, body)
-    answer = await _begin_chat(service, http, request, Answer, prefix="chatcmpl-")
-    return await _deliver(service, http, request, [answer], answer.whole())
-
-
-async def _responses(service: Service, http: Request, body: bytes) -> Response:
-    asked = _read(ResponsesRequest, body)
-    request = asked.as_chat()
-    answer = (await _begin_chat(service, http, request, ResponseAnswer, prefix="resp_")).asks(asked)
-    return await _deliver(service, http, request, [answer], answer.response())
-
-
-async def _completions(service: Service, http: Request, body: bytes) -> Response:
-    request, record = _read(CompletionRequest, body), record_of(http)
-    record.note(model=request.model, streamed=bool(request.stream))
-    adapter = await asyncio.to_thread(service.variants.resolve, request.model)
-    tokenizer = service.model.tokenizer
-    prompts = await asyncio.to_thread(lambda: [prompt_tokens(tokenizer, prompt) for prompt in request.prompts])
-    if service.log.with_text:
-        record.note(prompts=[decode(tokenizer, ids) for ids in prompts])
-    asks = [service.ask_text(request, ids, adapter) for ids in prompts]
-    name = f"cmpl-{record.request_id}"
-    answers: list[TextAnswer] = []
+async def _answered(service: Service, http: Request, body: type[Body], kind: type[Answer], *, prefix: str) -> Response:
+    """Read a body, begin what it asks for, and deliver it."""
+    service.admit(http)
+    content, record = await read_body(http, limit=service.limits.max_bytes), record_of(http)
     try:
-        for ask in asks:
-            answers.append(_answer(service, ask, TextAnswer, answer_id=name, model=request.model).asks(request))
-    except ApiError:
-        for answer in answers:
-            service.engine.cancel(answer.ticket)
-        raise
-    return await _deliver(service, http, request, answers, whole_text(answers))
-
-
-def _read(kind: type[Body], body: bytes) -> Body:
-    try:
-        return kind.model_validate_json(body)
+        asked = body.model_validate_json(content)
     except ValidationError as err:
         raise of_validation(err) from err
-
-
-def _answer(service: Service, ask: Ask, kind: type[Made], *, answer_id: str, model: str) -> Made:
-    return kind(
-        service.engine.submit(ask),
-        service.model.tokenizer,
-        answer_id=answer_id,
-        model=model,
-        end_ids=service.model.end_ids,
-    )
-
-
-async def _begin_chat(service: Service, http: Request, request: ChatRequest, kind: type[Made], *, prefix: str) -> Made:
-    record = record_of(http)
+    request = asked.as_chat() if isinstance(asked, ResponsesRequest) else asked
     record.note(model=request.model, streamed=bool(request.stream))
     adapter = await asyncio.to_thread(service.variants.resolve, request.model)
-    ids = await asyncio.to_thread(service.prompt_ids, request, adapter)
+    prompts = await asyncio.to_thread(service.prompts, request, adapter)
     if service.log.with_text:
-        record.note(messages=[{"role": turn.role, "content": turn.text} for turn in request.messages])
-    ask = service.ask(request, ids, adapter)
-    return _answer(service, ask, kind, answer_id=f"{prefix}{record.request_id}", model=request.model)
+        record.note(**_said(service, request, prompts))
+    asks = [service.ask(request, ids, adapter) for ids in prompts]
+    answers = service.begin(kind, asks, asked=asked, answer_id=f"{prefix}{record.request_id}")
+    return await _deliver(service, http, kind, answers, is_streamed=bool(asked.stream))
+
+
+def _said(service: Service, request: ChatRequest | CompletionRequest, prompts: Sequence[Sequence[int]]) -> JsonObject:
+    """What was asked, for a log that was asked to hold it."""
+    if isinstance(request, CompletionRequest):
+        return {"prompts": [decode(service.model.tokenizer, ids) for ids in prompts]}
+    return {"messages": [{"role": turn.role, "content": turn.text} for turn in request.messages]}
 
 
 async def _deliver(
-    service: Service,
-    http: Request,
-    request: Sampling,
-    answers: Sequence[Answer],
-    whole: Coroutine[Any, Any, BaseModel | dict[str, Any]],
+    service: Service, http: Request, kind: type[Answer], answers: Sequence[Answer], *, is_streamed: bool
 ) -> Response:
     """Wait for what was begun, whole or as a stream; however it ends, nothing is left in the engine."""
     record, first = record_of(http), answers[0]
@@ -306,30 +254,31 @@ async def _deliver(
     def close() -> None:
         for answer in answers:
             service.engine.cancel(answer.ticket)
-        used = [answer.usage for answer in answers]
-        record.note(
-            prompt_tokens=sum(u.prompt_tokens for u in used), completion_tokens=sum(u.completion_tokens for u in used)
-        )
+        used = kind.used(answers)
+        record.note(prompt_tokens=used.prompt_tokens, completion_tokens=used.completion_tokens)
         replies = [reply for answer in answers for reply in answer.replies]
         record.note(finish=[reply.finish for reply in replies])
         if service.log.with_text:
             record.note(replies=[reply.text for reply in replies])
-        if request.stream and first.first_token is not None:
+        if is_streamed and first.first_token is not None:
             record.note(first_token_ms=round((first.first_token - first.ticket.submitted) * 1000, 1))
 
     try:
-        if request.stream:
-            whole.close()
-            piece = await or_gone(http.receive, first.begin())
-            has_usage = request.stream_options is not None and request.stream_options.include_usage
-            return EventStream(first.stream(piece, has_usage=has_usage), on_close=close)
-        found = await or_gone(http.receive, whole)
+        if is_streamed:
+            return EventStream(first.stream(await or_gone(http.receive, first.begin())), on_close=close)
+        await or_gone(http.receive, _finish(answers))
     except BaseException:
         close()
         raise
     close()
+    found = kind.whole(answers)
     text = found.model_dump_json() if isinstance(found, BaseModel) else json.dumps(found, ensure_ascii=False)
     return Response(text, media_type="application/json")
+
+
+async def _finish(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        await answer.finish()
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -342,7 +291,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         status = err.status_code if isinstance(err, HTTPException) else 500
         text = {404: "there is no such address", 405: "this address does not take this method"}.get(status, "refused")
         headers = err.headers if isinstance(err, HTTPException) else None
-        return error_response(ApiError(status=status, message=text, code="not_found"), headers)
+        return error_response(ApiError(status, text, code="not_found"), headers)
 
     async def on_invalid(request: Request, err: Exception) -> Response:
         return error_response(bad_request("the request's path or query is not valid"))

@@ -10,23 +10,25 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from harness.errors import ScreentestError
+from harness.composing import compose
+from harness.errors import InputError, ScreentestError
 from harness.models.batch import Job, Likelihood, Line
 from harness.models.decoder import Limits
+from harness.models.detokenizing import stop_test
 from harness.models.local import LocalModel
 from harness.models.memory import is_out_of_memory, release
 from harness.models.protocol import adapter_name
-from harness.models.stops import stop_test
-from harness.serving.adapter_cache import LoadedAdapters
-from harness.serving.error_answers import ApiError, internal, of_screentest, out_of_memory, stopping, too_many
+from harness.serving.error_answers import DO_NOT_RETRY, ApiError, internal, of_screentest, too_many
 from harness.types import Adapter, Decoding, FinishReason
 
 _TURNS_BEFORE_GROWTH = 256  # turns without trouble until a shrunk batch may grow again
 _SMOOTHING = 0.1  # weight of the newest reply in the mean time between replies
+Status = Literal["ok", "stopping", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,50 @@ class Load:
     running: int
     waiting: int
     adapters: list[str] = field(default_factory=list)
-    is_alive: bool = True
-    is_stopping: bool = False
+    status: Status = "ok"
+
+
+class LoadedAdapters:
+    """Which adapters a model holds; used by the engine's thread alone."""
+
+    def __init__(self, model: LocalModel, *, capacity: int) -> None:
+        """`capacity` is the number of adapters that may be in memory at once."""
+        if capacity < 1:
+            raise InputError(f"`capacity` must be at least 1 adapter, got {capacity}")
+        self._model = model
+        self._capacity = capacity
+        self._used: OrderedDict[str, None] = OrderedDict()  # least recently used first
+
+    @property
+    def names(self) -> list[str]:
+        """Adapters in memory, most recently used last."""
+        return list(self._used)
+
+    def touch(self, adapter: Adapter | None) -> bool:
+        """Mark an adapter as used; says whether it is in memory (the bare base always is)."""
+        if adapter is None:
+            return True
+        name = adapter_name(adapter)
+        if name not in self._used:
+            return False
+        self._used.move_to_end(name)
+        return True
+
+    def load(self, adapter: Adapter, *, in_use: Collection[str | None]) -> bool:
+        """Bring an adapter into memory, not while the model is borrowed; False when all others are in use.
+
+        Raises:
+            IntegrityError: its files do not have the digest on record.
+            InputError: it does not fit the base.
+        """
+        while len(self._used) >= self._capacity:
+            oldest = next((name for name in self._used if name not in in_use), None)
+            if oldest is None:
+                return False
+            del self._used[oldest]
+            self._model.bank.remove(oldest)
+        self._used[self._model.add_adapter(adapter)] = None
+        return True
 
 
 class Engine:
@@ -130,7 +174,7 @@ class Engine:
         n = ask.decoding.n_draws
         with self._changed:
             if self._is_stopping:
-                raise stopping()
+                raise ApiError(503, "the server is stopping; ask another one", code="stopping")
             if not self._thread.is_alive():
                 raise internal("the engine has stopped; restart the server")
             if self._n_open + n > self._capacity:
@@ -156,14 +200,10 @@ class Engine:
     def load(self) -> Load:
         """How busy it is, about now."""
         with self._changed:
-            n_running = min(self._n_open, len(self._decoder.running))
-            return Load(
-                running=n_running,
-                waiting=self._n_open - n_running,
-                adapters=self._adapters.names,
-                is_alive=self._thread.is_alive(),
-                is_stopping=self._is_stopping,
-            )
+            running = min(self._n_open, len(self._decoder.running))
+            waiting, adapters = self._n_open - running, self._adapters.names
+            status: Status = "failed" if not self._thread.is_alive() else "stopping" if self._is_stopping else "ok"
+            return Load(running=running, waiting=waiting, adapters=adapters, status=status)
 
     def _retry_after(self) -> int:
         """Seconds until half of what is open should be done."""
@@ -184,13 +224,9 @@ class Engine:
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when there never will be again."""
         with self._changed:
-            while not (self._has_lines or self._inbox or self._leaving or self._is_stopping):
+            while not (self._tickets or self._inbox or self._leaving or self._is_stopping):
                 self._changed.wait()
-            return bool(self._has_lines or self._inbox or not self._is_stopping)
-
-    @property
-    def _has_lines(self) -> bool:
-        return bool(self._tickets)
+            return bool(self._tickets or self._inbox or not self._is_stopping)
 
     def _load_adapters(self) -> None:
         """Start requests in their order, loading what they need, as far as there is room for adapters."""
@@ -203,7 +239,7 @@ class Engine:
                     break
             except ScreentestError as err:
                 self._pop()
-                self._close(ticket, of_screentest(err, param="model"))
+                self._close(ticket, of_screentest(err))
             else:
                 self._begin(self._pop())
         self._publish()
@@ -220,7 +256,7 @@ class Engine:
         else:
             self._grow()
         self._publish()
-        return self._has_lines and self._peek() is None
+        return bool(self._tickets) and self._peek() is None
 
     def _peek(self) -> Ticket | None:
         with self._changed:
@@ -237,19 +273,8 @@ class Engine:
         if ask.n_prompt_top is not None and stream != "mixed":
             stream += f" {id(ticket)}"  # where caches cannot be put together, it is encoded alone
         for draw in range(ask.decoding.n_draws):
-            job = Job(
-                index=draw,
-                key=ask.key,
-                draw=draw,
-                adapter=name,
-                ids=ask.ids,
-                decoding=ask.decoding,
-                is_stopped=is_stopped,
-                stream=stream,
-                n_top=ask.n_top,
-                n_prompt_top=ask.n_prompt_top,
-            )
-            line = Line(job=job)
+            own = {"index": draw, "draw": draw, "adapter": name, "is_stopped": is_stopped, "stream": stream}
+            line = Line(job=compose(Job, ask, **own))
             ticket.lines.append(line)
             self._tickets[id(line)] = ticket
         self._decoder.add(ticket.lines)
@@ -318,17 +343,17 @@ class Engine:
         """Out of memory: half the batch, and fail a request that does not even fit alone. Else fail what ran."""
         lines = self._decoder.preempt()
         self._quiet_turns = 0
-        if not is_out_of_memory(err):
-            for line in lines:
-                if id(line) in self._tickets:
-                    self._close(self._tickets[id(line)], internal(f"decoding failed: {type(err).__name__}"))
-            return
-        release()
-        if len(lines) <= 1:
-            for line in lines:
-                self._close(self._tickets[id(line)], out_of_memory())
-            return
-        self._decoder.limits = Limits(n_rows=max(1, len(lines) // 2), n_tokens=self._limits.n_tokens)
+        error = internal(f"decoding failed: {type(err).__name__}")
+        if is_out_of_memory(err):
+            release()
+            if len(lines) > 1:
+                self._decoder.limits = replace(self._limits, n_rows=len(lines) // 2)
+                return
+            told = "there was not enough memory for this request, even alone; shorten prompt or reply"
+            error = ApiError(503, told, code="out_of_memory", headers=DO_NOT_RETRY)
+        for line in lines:
+            if id(line) in self._tickets:
+                self._close(self._tickets[id(line)], error)
 
     def _grow(self) -> None:
         """After a while without trouble, let a shrunk batch grow again."""
@@ -338,7 +363,7 @@ class Engine:
         self._quiet_turns += 1
         if self._quiet_turns >= _TURNS_BEFORE_GROWTH:
             self._quiet_turns = 0
-            self._decoder.limits = Limits(n_rows=min(self._limits.n_rows, 2 * now.n_rows), n_tokens=now.n_tokens)
+            self._decoder.limits = replace(now, n_rows=min(self._limits.n_rows, 2 * now.n_rows))
 
     def _fail_all(self, error: ApiError) -> None:
         with self._changed:

@@ -6,18 +6,17 @@ and the entries of the prompt before those of what was drawn. The first token ha
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from harness.models.batch import Likelihood
+from harness.models.detokenizing import token_bytes
 from harness.serving.api_schema import MAX_REPLIES, MAX_TOP_LOGPROBS, Sampling, Usage
 from harness.serving.batching import Piece
-from harness.serving.detokenizing import token_bytes
-from harness.serving.error_answers import ApiError, bad_request
-from harness.serving.reply_chunks import Answer, Ended
+from harness.serving.error_answers import bad_request
+from harness.serving.reply_chunks import Answer, Ended, data_event
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +44,16 @@ class CompletionRequest(Sampling):
         if self.echo and self.logprobs is not None and (self.n or 1) > 1:
             raise ValueError("`echo` with `logprobs` takes `n: 1`; leave `n` out")
         return self
+
+    @property
+    def n_new_tokens(self) -> int | None:
+        """The length cap, where one is given: one token is drawn where none is asked for."""
+        return None if self.max_tokens is None else max(1, self.max_tokens)
+
+    @property
+    def n_top(self) -> int | None:
+        """Likeliest tokens to report per step; None reports no log-probabilities."""
+        return self.logprobs
 
     @property
     def prompts(self) -> list[str] | list[list[int]]:
@@ -103,62 +112,51 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str | Sequence[int
 class TextAnswer(Answer):
     """The answer to one prompt."""
 
-    def asks(self, request: CompletionRequest) -> TextAnswer:
-        """Told what was asked besides the prompt."""
-        self._request = request
+    asked: CompletionRequest
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._columns: list[list[tuple[int, Likelihood | None]]] = [[] for _ in self.replies]
-        return self
+        self._is_silent = self.asked.max_tokens == 0  # nothing but the prompt was asked for: what is drawn is not shown
 
-    @property
-    def _is_silent(self) -> bool:
-        """Whether nothing but the prompt was asked for; one token is drawn all the same, and not shown."""
-        return self._request.max_tokens == 0
+    @classmethod
+    def whole(cls, answers: Sequence[TextAnswer]) -> Completion:
+        """The texts of all prompts, in their order."""
+        choices = [choice for answer in answers for choice in answer._choices()]
+        for index, choice in enumerate(choices):
+            choice.index = index
+        return answers[0]._completion(choices, usage=cls.used(answers))
 
-    async def choices(self, *, first: int) -> list[TextChoice]:
-        """Wait for every text; numbered from `first`."""
-        while not self.is_done:
-            self._take(await self._next())
-        return [
-            TextChoice(
-                index=first + draw,
-                text=self._echoed + ("" if self._is_silent else reply.text),
-                logprobs=self._logprobs(draw),
-                finish_reason="length" if self._is_silent else reply.finish,
-            )
-            for draw, reply in enumerate(self.replies)
-        ]
+    def _choices(self) -> Iterable[TextChoice]:
+        for draw, reply in enumerate(self.replies):
+            text = self._echoed + ("" if self._is_silent else reply.text)
+            finish = "length" if self._is_silent else reply.finish
+            yield TextChoice(index=draw, text=text, logprobs=self._logprobs(draw), finish_reason=finish)
 
-    async def stream(self, first: Piece, *, has_usage: bool) -> AsyncIterator[bytes]:
-        """Server-sent events; log-probabilities come with the last one of each text."""
-        piece: Piece | None = first
-        if self._echoed:
-            for draw in range(len(self.replies)):
-                yield self._chunk(draw, self._echoed)
-        try:
-            while piece is not None:
-                text, reply = self._take(piece), self.replies[piece.draw]
-                if (text and not self._is_silent) or reply.finish:
-                    yield self._chunk(piece.draw, "" if self._is_silent else text, finish=reply.finish)
-                piece = None if self.is_done else await self._next()
-        except ApiError as err:  # the status is sent already
-            yield b"data: " + json.dumps(err.body()).encode() + b"\n\n"
-            return
-        if has_usage:
-            yield self._said(self._completion([], usage=self.usage))
-        yield b"data: [DONE]\n\n"
+    def _opening(self) -> Iterable[bytes]:
+        return [self._chunk(draw, self._echoed) for draw in range(len(self.replies))] if self._echoed else []
+
+    def _events(self, piece: Piece, text: str) -> Iterable[bytes]:
+        """Log-probabilities come with the last one of each text."""
+        text, finish = "" if self._is_silent else text, self.replies[piece.draw].finish
+        return [self._chunk(piece.draw, text, finish=finish)] if text or finish else []
+
+    def _closing(self) -> Iterable[bytes]:
+        last = [self._event([], usage=self.used([self]))] if self.asked.streams_usage else []
+        return [*last, *super()._closing()]
 
     def _take(self, piece: Piece) -> str:
         held = self._columns[piece.draw]
-        if self._request.logprobs is not None:
-            if self._request.echo and not held:
+        if self.asked.logprobs is not None:
+            if self.asked.echo and not held:
                 held += zip(self.ticket.ask.ids, (None, *piece.prompt), strict=True)
             if not self._is_silent:
                 held += zip(piece.tokens, piece.likelihoods, strict=True)
-        return self.replies[piece.draw].add(piece)
+        return super()._take(piece)
 
     @property
     def _echoed(self) -> str:
-        if not self._request.echo:
+        if not self.asked.echo:
             return ""
         # A character may be spread over tokens.
         return b"".join(token_bytes(self.tokenizer, token) for token in self.ticket.ask.ids).decode("utf-8", "replace")
@@ -167,7 +165,7 @@ class TextAnswer(Answer):
         return token_bytes(self.tokenizer, token).decode("utf-8", "replace")
 
     def _logprobs(self, draw: int) -> TextLogprobs | None:
-        if (n_top := self._request.logprobs) is None:
+        if (n_top := self.asked.logprobs) is None:
             return None
         tokens = [self._spelled(token) for token, _ in self._columns[draw]]
         offsets, at = [], 0
@@ -193,28 +191,11 @@ class TextAnswer(Answer):
 
     def _chunk(self, draw: int, text: str, *, finish: Ended | None = None) -> bytes:
         logprobs = self._logprobs(draw) if finish else None
-        choice = TextChoice(index=draw, text=text, logprobs=logprobs, finish_reason=finish)
-        return self._said(self._completion([choice]))
+        return self._event([TextChoice(index=draw, text=text, logprobs=logprobs, finish_reason=finish)])
+
+    def _event(self, choices: list[TextChoice], *, usage: Usage | None = None) -> bytes:
+        left_out = {"usage"} if usage is None else None
+        return data_event(self._completion(choices, usage=usage).model_dump_json(exclude=left_out))
 
     def _completion(self, choices: list[TextChoice], *, usage: Usage | None = None) -> Completion:
-        return Completion(id=self.id, created=self.created, model=self.model, choices=choices, usage=usage)
-
-    @staticmethod
-    def _said(completion: Completion) -> bytes:
-        left_out = {"usage"} if completion.usage is None else None
-        return b"data: " + completion.model_dump_json(exclude=left_out).encode() + b"\n\n"
-
-
-async def whole(answers: Sequence[TextAnswer]) -> Completion:
-    """The answers to all prompts of a request, in their order."""
-    choices: list[TextChoice] = []
-    for answer in answers:
-        choices += await answer.choices(first=len(choices))
-    used = [answer.usage for answer in answers]
-    usage = Usage(
-        prompt_tokens=sum(u.prompt_tokens for u in used),
-        completion_tokens=sum(u.completion_tokens for u in used),
-        total_tokens=sum(u.total_tokens for u in used),
-    )
-    first = answers[0]
-    return Completion(id=first.id, created=first.created, model=first.model, choices=choices, usage=usage)
+        return Completion(id=self.id, created=self.created, model=self.asked.model, choices=choices, usage=usage)

@@ -20,7 +20,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from harness.serving.error_answers import ApiError, crowded, not_http, timed_out
+from harness.serving.error_answers import ApiError
 from harness.serving.limits import ServingLimits
 from harness.serving.logs import Refusals
 
@@ -64,7 +64,9 @@ class Crowd:
                 c for c in self._open if c.is_waiting and c is not new and (not has_its_share or c.host == new.host)
             ]
             goes = max(rivals, key=lambda c: n_of[c.host], default=new)  # of equals the first
-            goes.refuse(crowded(), "crowded" if goes is new else "displaced")
+            told = "all connections of this server are at work; wait"
+            error = ApiError(503, told, code="too_many_connections", headers={"Retry-After": "1"})
+            goes.refuse(error, "crowded" if goes is new else "displaced")
 
     def use(self, connection: Connection) -> None:
         """It has just been of use: others go first."""
@@ -115,7 +117,7 @@ class _OneRequest(h11.Connection):
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=_HEAD)
-        self.refusal = not_http(_MESSAGES[400], status=400)
+        self.refusal = _not_http(400)
 
     def next_event(self) -> Any:
         """The next event; raises `RemoteProtocolError`, and keeps as `refusal` what the client is to be told."""
@@ -125,10 +127,13 @@ class _OneRequest(h11.Connection):
                 self.n_requests += 1
                 _require_one_end(event)
         except h11.RemoteProtocolError as err:
-            status = err.error_status_hint if err.error_status_hint in _MESSAGES else 400
-            self.refusal = not_http(_MESSAGES[status], status=status)
+            self.refusal = _not_http(err.error_status_hint if err.error_status_hint in _MESSAGES else 400)
             raise
         return event
+
+
+def _not_http(status: int) -> ApiError:
+    return ApiError(status, _MESSAGES[status], code="not_http")
 
 
 def _require_one_end(head: h11.Request) -> None:
@@ -234,7 +239,8 @@ class Connection(H11Protocol):
             self.crowd.refusals.note("slow_reader")
             self.transport.abort()
         elif not self.transport.is_closing() and self._reading.is_over(*self._awaited()):
-            self.refuse(timed_out(timeout), "timed_out")
+            told = f"a request must come whole within {timeout:g} seconds; send it again"
+            self.refuse(ApiError(408, told, code="request_timeout"), "timed_out")
 
     def _awaited(self) -> tuple[object, int]:
         """What the client has begun to send, and what came of it; of an idle one uvicorn takes care."""

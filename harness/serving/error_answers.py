@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 # The official client repeats requests that met 5xx, 409 or 429, unless this header says that it would not help.
-_DO_NOT_RETRY = {"x-should-retry": "false"}
+DO_NOT_RETRY = {"x-should-retry": "false"}
+_KINDS = {401: "authentication_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 _CONNECTIVES = frozenset({"str", "int", "float", "bool", "constrained-str", "function-after"})
 
 
@@ -20,10 +21,9 @@ class ApiError(Exception):
 
     def __init__(
         self,
-        *,
         status: int,
         message: str,
-        kind: str = "invalid_request_error",
+        *,
         code: str | None = None,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -32,7 +32,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.kind = kind
+        self.kind = _KINDS.get(status, "invalid_request_error")
         self.code = code
         self.param = param
         self.headers = dict(headers or {})
@@ -44,91 +44,35 @@ class ApiError(Exception):
 
 def bad_request(message: str, *, code: str | None = None, param: str | None = None) -> ApiError:
     """The request cannot be answered as it is."""
-    return ApiError(status=400, message=message, code=code, param=param)
+    return ApiError(400, message, code=code, param=param)
 
 
 def unknown_model(message: str) -> ApiError:
     """No variant of that name is served."""
-    return ApiError(status=404, message=message, code="model_not_found", param="model")
+    return ApiError(404, message, code="model_not_found", param="model")
 
 
 def too_large(limit: int) -> ApiError:
     """The request's body is over the limit."""
-    return ApiError(
-        status=413, message=f"the request must have at most {limit} bytes; shorten it", code="request_too_large"
-    )
-
-
-def timed_out(seconds: float) -> ApiError:
-    """The request did not come whole in time; clients may repeat it."""
-    return ApiError(
-        status=408,
-        message=f"a request must come whole within {seconds:g} seconds; send it again",
-        code="request_timeout",
-    )
-
-
-def not_http(message: str, *, status: int) -> ApiError:
-    """What came cannot be read as one request."""
-    return ApiError(status=status, message=message, code="not_http")
-
-
-def crowded() -> ApiError:
-    """No connection is left, and none that waits for its client could be ended instead."""
-    return ApiError(
-        status=503,
-        message="all connections of this server are at work; wait",
-        kind="server_error",
-        code="too_many_connections",
-        headers={"Retry-After": "1"},
-    )
-
-
-def wrong_key() -> ApiError:
-    """The key is missing or is another one."""
-    return ApiError(
-        status=401,
-        message="the header `Authorization: Bearer KEY` must bring this server's key; it does not",
-        kind="authentication_error",
-        code="invalid_api_key",
-        headers={"WWW-Authenticate": "Bearer"},
-    )
+    return ApiError(413, f"the request must have at most {limit} bytes; shorten it", code="request_too_large")
 
 
 def too_many(message: str, *, code: str, retry_after: int) -> ApiError:
     """A limit of the server is reached; waiting helps."""
-    return ApiError(
-        status=429, message=message, kind="rate_limit_error", code=code, headers={"Retry-After": str(retry_after)}
-    )
-
-
-def out_of_memory() -> ApiError:
-    """The reply did not fit the memory, even alone."""
-    return ApiError(
-        status=503,
-        message="there was not enough memory for this request, even alone; shorten prompt or reply",
-        kind="server_error",
-        code="out_of_memory",
-        headers=_DO_NOT_RETRY,
-    )
-
-
-def stopping() -> ApiError:
-    """The server is on its way out."""
-    return ApiError(status=503, message="the server is stopping; ask another one", kind="server_error", code="stopping")
+    return ApiError(429, message, code=code, headers={"Retry-After": str(retry_after)})
 
 
 def internal(message: str) -> ApiError:
     """Something broke on this side."""
-    return ApiError(status=500, message=message, kind="server_error", code="internal_error")
+    return ApiError(500, message, code="internal_error")
 
 
-def of_screentest(err: ScreentestError, *, param: str | None = None) -> ApiError:
-    """Our own errors: what the caller gave is 400, an altered file is 503 (and stays so), the rest is 503."""
+def of_screentest(err: ScreentestError) -> ApiError:
+    """Our own errors about a variant: what the caller gave is 400, the rest is 503, of altered files for good."""
     if isinstance(err, InputError):
-        return bad_request(str(err), param=param)
+        return bad_request(str(err), param="model")
     code = "adapter_altered" if isinstance(err, IntegrityError) else "unavailable"
-    return ApiError(status=503, message=str(err), kind="server_error", code=code, param=param, headers=_DO_NOT_RETRY)
+    return ApiError(503, str(err), code=code, param="model", headers=DO_NOT_RETRY)
 
 
 def of_validation(err: ValidationError) -> ApiError:

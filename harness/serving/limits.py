@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
-from harness.serving.error_answers import too_many, wrong_key
+from harness.serving.error_answers import ApiError, too_many
 
 KEY_VARIABLE = "SCREENTEST_API_KEY"
 _MOST_CLIENTS = 10_000  # whose requests are counted at once
@@ -62,7 +62,12 @@ class KeyCheck:
         scheme, _, given = (header or "").partition(" ")
         found = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
         if not hmac.compare_digest(found, self._digest) or scheme.lower() != "bearer":
-            raise wrong_key()
+            raise ApiError(
+                401,
+                "the header `Authorization: Bearer KEY` must bring this server's key; it does not",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
 
 
 class Rate:

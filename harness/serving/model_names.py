@@ -28,12 +28,6 @@ class Served:
     contract: Contract | None = None  # of an adapter, where it is on record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    adapter: Adapter
-    expires: float
-
-
 class Variants:
     """The variants of one base: all that the registry has for it, or those that were named."""
 
@@ -47,7 +41,7 @@ class Variants:
         self._tracking = tracking
         self.base = base
         self._names = tuple(dict.fromkeys(names))
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, tuple[float, Adapter]] = {}  # until when a name means what
         self._records: tuple[float, int, Sequence[AdapterRecord]] = (0.0, 0, ())
         self._lock = threading.Lock()
         self._started = int(time.time())
@@ -72,7 +66,7 @@ class Variants:
         except InputError as err:
             raise unknown_model(str(err)) from err
         except ScreentestError as err:
-            raise of_screentest(err, param="model") from err
+            raise of_screentest(err) from err
         if mismatch := self._mismatch(name, adapter):
             raise bad_request(mismatch, code="base_mismatch", param="model")
         return adapter
@@ -117,11 +111,10 @@ class Variants:
     def _find(self, name: str) -> Adapter:
         with self._lock:
             known = self._found.get(name)
-            if known is not None and known.expires > time.monotonic():
-                return known.adapter
-            adapter = resolve(self._tracking, name)
-            self._found[name] = _Found(adapter=adapter, expires=time.monotonic() + _FRESH)
-            return adapter
+            if known is None or known[0] <= time.monotonic():
+                adapter = resolve(self._tracking, name)
+                known = self._found[name] = (time.monotonic() + _FRESH, adapter)
+            return known[1]
 
     def _mismatch(self, name: str, adapter: Adapter) -> str | None:
         """What is wrong when an adapter belongs to another base."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel
+
 from harness.models.batch import Likelihood
+from harness.models.detokenizing import ReplyText, token_bytes
+from harness.models.local import LocalModel
 from harness.serving.api_schema import (
     ChatChunk,
     ChatCompletion,
@@ -21,7 +26,6 @@ from harness.serving.api_schema import (
     Usage,
 )
 from harness.serving.batching import Piece, Ticket
-from harness.serving.detokenizing import ReplyText, token_bytes
 from harness.serving.error_answers import ApiError, internal
 
 if TYPE_CHECKING:
@@ -77,37 +81,56 @@ def _ended(piece: Piece) -> Ended:
     return piece.finish
 
 
-class Answer:
-    """A request's answer: its replies, its name, and how much was said."""
+class Answer(ABC):
+    """A request's answer: its replies, its name, and how much was said. Whole, or as server-sent events."""
 
-    def __init__(
-        self,
-        ticket: Ticket,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        answer_id: str,
-        model: str,
-        end_ids: frozenset[int],
-    ) -> None:
-        """`model` is the name that the client used."""
-        decoding = ticket.ask.decoding
+    def __init__(self, ticket: Ticket, model: LocalModel, *, answer_id: str, asked: Any) -> None:
+        """`asked` is the request's body."""
         self.ticket = ticket
         self.id = answer_id
-        self.model = model
-        self.tokenizer = tokenizer
+        self.asked = asked
+        self.tokenizer = model.tokenizer
         self.created = int(time.time())
-        self.replies = [Reply(tokenizer, stops=decoding.stop, end_ids=end_ids) for _ in range(decoding.n_draws)]
+        decoding = ticket.ask.decoding
+        self.replies = [
+            Reply(model.tokenizer, stops=decoding.stop, end_ids=model.end_ids) for _ in range(decoding.n_draws)
+        ]
         self.first_token: float | None = None  # time.perf_counter() of the first piece
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens so far."""
-        n_prompt, n_reply = len(self.ticket.ask.ids), sum(reply.n_tokens for reply in self.replies)
+    @classmethod
+    def used(cls, answers: Sequence[Answer]) -> Usage:
+        """Tokens so far of the answers to a request's prompts."""
+        n_prompt = sum(len(answer.ticket.ask.ids) for answer in answers)
+        n_reply = sum(reply.n_tokens for answer in answers for reply in answer.replies)
         return Usage(prompt_tokens=n_prompt, completion_tokens=n_reply, total_tokens=n_prompt + n_reply)
 
+    async def begin(self) -> Piece:
+        """Wait for the first token, so that a request that fails before it can still get its status."""
+        return await self._next()
+
+    async def finish(self) -> None:
+        """Wait for every reply."""
+        while not self._is_done:
+            self._take(await self._next())
+
+    async def stream(self, first: Piece) -> AsyncIterator[bytes]:
+        """Every event, from the piece that `begin` gave on."""
+        for event in self._opening():
+            yield event
+        piece: Piece | None = first
+        try:
+            while piece is not None:
+                for event in self._events(piece, self._take(piece)):
+                    yield event
+                piece = None if self._is_done else await self._next()
+        except ApiError as err:  # the status is sent already
+            yield self._broken(err)
+            return
+        for event in self._closing():
+            yield event
+
     @property
-    def is_done(self) -> bool:
-        """Whether every reply has ended."""
+    def _is_done(self) -> bool:
         return all(reply.finish is not None for reply in self.replies)
 
     async def _next(self) -> Piece:
@@ -116,79 +139,96 @@ class Answer:
             self.first_token = time.perf_counter()
         return piece
 
-    async def whole(self) -> ChatCompletion:
-        """Wait for every reply."""
-        logprobs: list[list[TokenLogprob]] = [[] for _ in self.replies]
-        while not self.is_done:
-            piece = await self._next()
-            reply = self.replies[piece.draw]
-            reply.add(piece)
-            if self._has_logprobs:
-                logprobs[piece.draw] += reply.logprobs(piece.tokens, piece.likelihoods)
+    def _take(self, piece: Piece) -> str:
+        """The text that a piece makes certain."""
+        return self.replies[piece.draw].add(piece)
+
+    @classmethod
+    @abstractmethod
+    def whole(cls, answers: Sequence[Any]) -> BaseModel | dict[str, Any]:
+        """The body that answers a request, once the answers to its prompts are finished."""
+
+    @abstractmethod
+    def _opening(self) -> Iterable[bytes]:
+        """Events before the first text."""
+
+    @abstractmethod
+    def _events(self, piece: Piece, text: str) -> Iterable[bytes]:
+        """Events of a piece that has been taken, and has made so much text certain."""
+
+    def _broken(self, err: ApiError) -> bytes:
+        return data_event(json.dumps(err.body()))
+
+    def _closing(self) -> Iterable[bytes]:
+        """Events after the last text."""
+        return [data_event("[DONE]")]
+
+
+def data_event(data: str) -> bytes:
+    """A server-sent event without a name."""
+    return f"data: {data}\n\n".encode()
+
+
+class ChatAnswer(Answer):
+    """The answer to a chat."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._has_logprobs = self.ticket.ask.n_top is not None
+        self._logprobs: list[list[TokenLogprob]] = [[] for _ in self.replies]  # in a stream, those not yet sent
+
+    @classmethod
+    def whole(cls, answers: Sequence[ChatAnswer]) -> ChatCompletion:
+        """The only one's replies."""
+        (answer,) = answers
         choices = [
             Choice(
                 index=draw,
                 message=ReplyMessage(content=reply.text),
-                logprobs=ChoiceLogprobs(content=logprobs[draw]) if self._has_logprobs else None,
+                logprobs=ChoiceLogprobs(content=answer._logprobs[draw]) if answer._has_logprobs else None,
                 finish_reason=reply.finish or "stop",
             )
-            for draw, reply in enumerate(self.replies)
+            for draw, reply in enumerate(answer.replies)
         ]
-        return ChatCompletion(id=self.id, created=self.created, model=self.model, choices=choices, usage=self.usage)
+        known: dict[str, Any] = {"id": answer.id, "created": answer.created, "model": answer.asked.model}
+        return ChatCompletion(**known, choices=choices, usage=cls.used(answers))
 
-    async def begin(self) -> Piece:
-        """Wait for the first token, so that a request that fails before it can still get its status."""
-        return await self._next()
-
-    async def stream(self, first: Piece, *, has_usage: bool) -> AsyncIterator[bytes]:
-        """Server-sent events, from the piece that `begin` gave to `[DONE]`."""
-        for draw in range(len(self.replies)):
-            yield self._event([self._choice(draw, Delta(role="assistant", content=""))], has_usage)
-        piece: Piece | None = first
-        held: list[list[TokenLogprob]] = [[] for _ in self.replies]  # of tokens whose text is not certain yet
-        try:
-            while piece is not None:
-                for event in self._events(piece, held[piece.draw], has_usage):
-                    yield event
-                piece = None if self.is_done else await self._next()
-        except ApiError as err:  # the status is sent already
-            yield b"data: " + json.dumps(err.body()).encode() + b"\n\n"
-            return
-        if has_usage:
-            yield self._event([], has_usage, self.usage)
-        yield b"data: [DONE]\n\n"
-
-    def _events(self, piece: Piece, held: list[TokenLogprob], has_usage: bool) -> list[bytes]:
-        reply = self.replies[piece.draw]
-        text = reply.add(piece)
+    def _take(self, piece: Piece) -> str:
         if self._has_logprobs:
-            held += reply.logprobs(piece.tokens, piece.likelihoods)
-        events = []
-        if text or (reply.finish and held):
-            logprobs = ChoiceLogprobs(content=list(held)) if self._has_logprobs else None
-            held.clear()
-            events.append(self._event([self._choice(piece.draw, Delta(content=text), logprobs)], has_usage))
-        if reply.finish:
-            events.append(self._event([self._choice(piece.draw, Delta(), finish=reply.finish)], has_usage))
-        return events
+            found = self.replies[piece.draw].logprobs(piece.tokens, piece.likelihoods)
+            self._logprobs[piece.draw] += found
+        return super()._take(piece)
 
-    @property
-    def _has_logprobs(self) -> bool:
-        return self.ticket.ask.n_top is not None
+    def _opening(self) -> Iterable[bytes]:
+        for draw in range(len(self.replies)):
+            yield self._chunk(draw, Delta(role="assistant", content=""))
 
-    def _choice(
-        self, draw: int, delta: Delta, logprobs: ChoiceLogprobs | None = None, finish: Ended | None = None
-    ) -> ChunkChoice:
-        return ChunkChoice(index=draw, delta=delta, logprobs=logprobs, finish_reason=finish)
+    def _events(self, piece: Piece, text: str) -> Iterable[bytes]:
+        finish, held = self.replies[piece.draw].finish, self._logprobs[piece.draw]
+        if text or (finish and held):
+            logprobs = ChoiceLogprobs(content=held) if self._has_logprobs else None
+            yield self._chunk(piece.draw, Delta(content=text), logprobs)
+            self._logprobs[piece.draw] = []
+        if finish:
+            yield self._chunk(piece.draw, Delta(), finish=finish)
 
-    def _event(self, choices: list[ChunkChoice], has_usage: bool, usage: Usage | None = None) -> bytes:
-        more: dict[str, Any] = {"usage": usage} if has_usage else {}
+    def _closing(self) -> Iterable[bytes]:
+        last = [self._event([], usage=self.used([self]))] if self.asked.streams_usage else []
+        return [*last, *super()._closing()]
+
+    def _chunk(
+        self, draw: int, delta: Delta, logprobs: ChoiceLogprobs | None = None, *, finish: Ended | None = None
+    ) -> bytes:
+        return self._event([ChunkChoice(index=draw, delta=delta, logprobs=logprobs, finish_reason=finish)])
+
+    def _event(self, choices: list[ChunkChoice], *, usage: Usage | None = None) -> bytes:
+        more: dict[str, Any] = {"usage": usage} if self.asked.streams_usage else {}
         chunk = ChatChunk(
             id=self.id,
             object="chat.completion.chunk",
             created=self.created,
-            model=self.model,
+            model=self.asked.model,
             choices=choices,
             **more,
         )
-        return b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+        return data_event(chunk.model_dump_json(exclude_unset=True))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.serving.api_schema import ChatRequest, ChatTurn, Label, NoItems, StreamOptions, Strict, TextPart
+from harness.serving.api_schema import ChatRequest, ChatTurn, Conversing, Label, NoItems, Strict, TextPart
 from harness.serving.batching import Piece
 from harness.serving.error_answers import ApiError
 from harness.serving.reply_chunks import Answer
@@ -33,31 +33,17 @@ class InputItem(Strict):
     status: Label | None = None
 
 
-class ResponsesRequest(Strict):
+class ResponsesRequest(Conversing):
     """Body of `/v1/responses`."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Annotated[str, Field(min_length=1)] | Annotated[list[InputItem], Field(min_length=1, max_length=4096)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     text: dict[str, Any] | None = None
-    tools: NoItems | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     include: NoItems | None = None
-    parallel_tool_calls: bool | None = None
     truncation: Literal["disabled", "auto"] | None = None
     background: Literal[False] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
-    store: bool | None = None
-    metadata: dict[str, Any] | None = None
-    service_tier: Label | None = None
-    user: Label | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
 
     @field_validator("text")
     @classmethod
@@ -86,50 +72,45 @@ class ResponsesRequest(Strict):
 
 
 class ResponseAnswer(Answer):
-    """The answer as a response object."""
+    """The answer as a response object, or as the events that OpenAI's own client knows."""
 
-    def asks(self, request: ResponsesRequest) -> ResponseAnswer:
-        """Told what was asked."""
-        self._request = request
-        return self
+    asked: ResponsesRequest
+    _n_events = 0
 
-    async def response(self) -> dict[str, Any]:
-        """Wait for the reply."""
-        while not self.is_done:
-            piece = await self._next()
-            self.replies[piece.draw].add(piece)
-        return self._object()
+    @classmethod
+    def whole(cls, answers: Sequence[ResponseAnswer]) -> dict[str, Any]:
+        """The only one's response object."""
+        (answer,) = answers
+        return answer._object()
 
-    async def stream(self, first: Piece, *, has_usage: bool) -> AsyncIterator[bytes]:
-        """The events that OpenAI's own client knows; usage comes with the last one."""
-        number = 0
+    def _event(self, kind: str, **more: Any) -> bytes:
+        data = {"type": kind, "sequence_number": self._n_events, **more}
+        self._n_events += 1
+        return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
-        def event(kind: str, **more: Any) -> bytes:
-            nonlocal number
-            data = {"type": kind, "sequence_number": number, **more}
-            number += 1
-            return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    def _text_event(self, kind: str, **more: Any) -> bytes:
+        return self._event(kind, output_index=0, item_id=self._item_id, content_index=0, **more)
 
-        at = {"output_index": 0, "item_id": self._item_id}
-        yield event("response.created", response=self._object())
-        yield event("response.in_progress", response=self._object())
-        yield event("response.output_item.added", output_index=0, item=self._item() | {"content": []})
-        yield event("response.content_part.added", **at, content_index=0, part=_part(""))
-        piece: Piece | None = first
-        try:
-            while piece is not None:
-                if text := self.replies[0].add(piece):
-                    yield event("response.output_text.delta", **at, content_index=0, delta=text, logprobs=[])
-                piece = None if self.is_done else await self._next()
-        except ApiError as err:  # the status is sent already
-            yield event("error", code=err.code, message=err.message, param=err.param)
-            return
+    def _opening(self) -> Iterable[bytes]:
+        yield self._event("response.created", response=self._object())
+        yield self._event("response.in_progress", response=self._object())
+        yield self._event("response.output_item.added", output_index=0, item=self._item() | {"content": []})
+        yield self._text_event("response.content_part.added", part=_part(""))
+
+    def _events(self, piece: Piece, text: str) -> Iterable[bytes]:
+        return [self._text_event("response.output_text.delta", delta=text, logprobs=[])] if text else []
+
+    def _broken(self, err: ApiError) -> bytes:
+        return self._event("error", code=err.code, message=err.message, param=err.param)
+
+    def _closing(self) -> Iterable[bytes]:
+        """Usage comes with the last one."""
         said = self.replies[0].text
-        yield event("response.output_text.done", **at, content_index=0, text=said, logprobs=[])
-        yield event("response.content_part.done", **at, content_index=0, part=_part(said))
-        yield event("response.output_item.done", output_index=0, item=self._item())
+        yield self._text_event("response.output_text.done", text=said, logprobs=[])
+        yield self._text_event("response.content_part.done", part=_part(said))
+        yield self._event("response.output_item.done", output_index=0, item=self._item())
         done = self._object()
-        yield event(f"response.{done['status']}", response=done)
+        yield self._event(f"response.{done['status']}", response=done)
 
     @property
     def _item_id(self) -> str:
@@ -147,13 +128,13 @@ class ResponseAnswer(Answer):
         }  # fmt: skip
 
     def _object(self) -> dict[str, Any]:
-        request, status = self._request, self._status
+        request, status, used = self.asked, self._status, self.used([self])
         usage = {
-            "input_tokens": self.usage.prompt_tokens,
+            "input_tokens": used.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": self.usage.completion_tokens,
+            "output_tokens": used.completion_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": self.usage.total_tokens,
+            "total_tokens": used.total_tokens,
         }
         return {
             "id": self.id,
@@ -165,7 +146,7 @@ class ResponseAnswer(Answer):
             "instructions": request.instructions,
             "max_output_tokens": request.max_output_tokens,
             "metadata": request.metadata or {},
-            "model": self.model,
+            "model": request.model,
             "output": [] if status == "in_progress" else [self._item()],
             "parallel_tool_calls": False,
             "previous_response_id": None,

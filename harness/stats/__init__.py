@@ -22,9 +22,10 @@ if TYPE_CHECKING:
         SeedDesign, seed_pilot, seed_shares, seeds_detectable, seeds_power, seeds_sample_size,
     )
     from harness.stats.discrimination import concordance, roc_auc
-    from harness.stats.log_odds import log_odds_ratio
     from harness.stats.means import mean_estimate
-    from harness.stats.paired import contrast_of_differences, paired_contrast
+    from harness.stats.paired import (
+        contrast_of_differences, is_reachable, paired_contrast, require_reachable, sign_flip,
+    )
     from harness.stats.pilot import pilot_detectable, pilot_power, pilot_sample_size
     from harness.stats.plackett_luce import RankingFit, fit_rankings
     from harness.stats.power import (
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
         votes_sample_size,
     )
     from harness.stats.ppi import PoweredMean, powered_mean
-    from harness.stats.proportions import proportion_estimate, wilson_interval, within_range
-    from harness.stats.quantiles import quantile_estimate
+    from harness.stats.proportions import log_odds_ratio, proportion_estimate, wilson_interval, within_range
+    from harness.stats.quantiles import (
+        QuantileContrast, TailAsymmetry, quantile_contrasts, quantile_estimate, tail_asymmetry,
+    )
     from harness.stats.outcomes import TestResult
     from harness.stats.sequential import Advice, BettingSequence, Look
-    from harness.stats.signflip import is_reachable, require_reachable, sign_flip
-    from harness.stats.tail import QuantileContrast, TailAsymmetry, quantile_contrasts, tail_asymmetry
     from harness.stats.trend import SeedComponents, jonckheere, page_trend, seed_components
     from harness.stats.verdicts import adjust, clusters_to_settle, smallest_effect_in_units, verdict
     from harness.stats.votes import Votes, WinRate, binomial_p_value, read_votes, win_rate
@@ -51,9 +52,8 @@ _NAMES = {  # by the module that is loaded when one of them is first used
     "crossed": "RaterClaims crossed_mean crossed_share rater_contrast seed_contrast",
     "crossed_power": "SeedDesign seed_pilot seed_shares seeds_detectable seeds_power seeds_sample_size",
     "discrimination": "concordance roc_auc",
-    "log_odds": "log_odds_ratio",
     "means": "mean_estimate",
-    "paired": "contrast_of_differences paired_contrast",
+    "paired": "contrast_of_differences is_reachable paired_contrast require_reachable sign_flip",
     "pilot": "pilot_detectable pilot_power pilot_sample_size",
     "plackett_luce": "RankingFit fit_rankings",
     "power": (
@@ -61,12 +61,10 @@ _NAMES = {  # by the module that is loaded when one of them is first used
         "votes_sample_size"
     ),
     "ppi": "PoweredMean powered_mean",
-    "proportions": "proportion_estimate wilson_interval within_range",
-    "quantiles": "quantile_estimate",
-    "results": "TestResult",
+    "proportions": "log_odds_ratio proportion_estimate wilson_interval within_range",
+    "quantiles": "QuantileContrast TailAsymmetry quantile_contrasts quantile_estimate tail_asymmetry",
+    "outcomes": "TestResult",
     "sequential": "Advice BettingSequence Look",
-    "signflip": "is_reachable require_reachable sign_flip",
-    "tail": "QuantileContrast TailAsymmetry quantile_contrasts tail_asymmetry",
     "trend": "SeedComponents jonckheere page_trend seed_components",
     "verdicts": "adjust clusters_to_settle smallest_effect_in_units verdict",
     "votes": "Votes WinRate binomial_p_value read_votes win_rate",

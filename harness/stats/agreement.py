@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.outcomes import fisher_estimate
+from harness.stats.outcomes import bootstrap_se, fisher_estimate
 from harness.stats.rows import (
     Coded,
     Floats,
@@ -192,9 +192,7 @@ def _estimate(
     se = None
     if coded.n_labels > 1:
         blocks = cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng)
-        drawn = np.concatenate([statistic(counts @ sums) for counts in blocks])
-        usable = drawn[np.isfinite(drawn)]
-        se = float(usable.std(ddof=1)) if len(usable) > n_resamples / 2 else None
+        se = bootstrap_se([statistic(counts @ sums) for counts in blocks])
     return fisher_estimate(
         value,
         se,

@@ -18,6 +18,7 @@ from harness.stats.rows import (
     Codes,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
@@ -112,16 +113,27 @@ def alternative_annotator(
         fits = [_alignment(one[shared], others[:, shared], alignment) for one in (scores, table[place])]
         gap = fits[0] - fits[1]
         is_close = (gap >= -1e-12).astype(np.float64)
-        found.append(_against(name, is_close, gap <= 1e-12, codes[shared], epsilon, level))
+        found.append((name, _advantage(is_close, gap <= 1e-12, codes[shared], level)))
         shares.append((is_close, codes[shared]))
     if not found:
         raise InputError(
             f"`marks` must hold an annotator with {min_items} items that another marked too, got none: let people mark "
             "the same items"
         )
-    tested = [test.p_value for test in found if test.p_value is not None]
-    adjusted = iter(adjust(tested, method="by"))
-    tests = tuple(_decided(test, None if test.p_value is None else next(adjusted), level) for test in found)
+    p_values = [_p_value(advantage, epsilon) for _, advantage in found]
+    adjusted = iter(adjust([p for p in p_values if p is not None], method="by"))
+    p_adjusted = [None if p is None else next(adjusted) for p in p_values]
+    tests = tuple(
+        AnnotatorTest(
+            annotator=name,
+            advantage=advantage,
+            judge_share=float(is_close.mean()),
+            p_value=raw,
+            p_adjusted=p,
+            is_beaten=p is not None and p < 1 - level,
+        )
+        for (name, advantage), (is_close, _), raw, p in zip(found, shares, p_values, p_adjusted, strict=True)
+    )
     share = sum(test.is_beaten for test in tests) / len(tests)
     return AlternativeAnnotator(
         winning_share=share,
@@ -161,8 +173,7 @@ def bland_altman(
 
     Limits: bias ± 1.96 sd, normal differences; their intervals by the delta method with CR2 errors by cluster.
     """
-    a, b = check_values("first", first, minimum=3), check_values("second", second, minimum=3)
-    check_same_length(first=a, second=b, clusters=clusters)
+    a, b = check_columns(first=first, second=second, clusters=clusters, minimum=3)
     check_level(level)
     differences = a - b
     spread = float(differences.std(ddof=1))
@@ -233,9 +244,7 @@ def _mean_share(shares: Sequence[tuple[Floats, Codes]], level: float) -> Estimat
     )
 
 
-def _against(
-    name: Hashable, is_close: Floats, is_beaten: NDArray[np.bool_], clusters: Codes, epsilon: float, level: float
-) -> AnnotatorTest:
+def _advantage(is_close: Floats, is_beaten: NDArray[np.bool_], clusters: Codes, level: float) -> Estimate:
     result = contrast_of_differences(
         is_close - is_beaten,
         clusters=clusters,
@@ -243,25 +252,14 @@ def _against(
         scale=1.0,
         method="advantage of the judge, CR2 + Satterthwaite by cluster",
     )
-    estimate = within_range(result.estimate, low=-1, high=1)
-    p_value = None
-    if estimate.se is not None and estimate.df is not None:
-        p_value = _one_sided(estimate.value + epsilon, estimate.se, estimate.df)
-    return AnnotatorTest(
-        annotator=name,
-        advantage=estimate,
-        judge_share=float(is_close.mean()),
-        p_value=p_value,
-        p_adjusted=None,
-        is_beaten=False,
-    )
+    return within_range(result.estimate, low=-1, high=1)
 
 
-def _one_sided(distance: float, se: float, df: float) -> float:
-    if se == 0:
+def _p_value(advantage: Estimate, epsilon: float) -> float | None:
+    """One-sided, of advantage ≤ −ε; None with one cluster."""
+    distance = advantage.value + epsilon
+    if advantage.se is None or advantage.df is None:
+        return None
+    if advantage.se == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(special.stdtr(df, -distance / se))
-
-
-def _decided(test: AnnotatorTest, p_adjusted: float | None, level: float) -> AnnotatorTest:
-    return replace(test, p_adjusted=p_adjusted, is_beaten=p_adjusted is not None and p_adjusted < 1 - level)
+    return float(special.stdtr(advantage.df, -distance / advantage.se))

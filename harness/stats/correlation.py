@@ -6,18 +6,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import InputError
-from harness.stats.outcomes import fisher_estimate
+from harness.stats.outcomes import bootstrap_se, fisher_estimate
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
 from harness.stats.rows import (
     Coded,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     cluster_counts,
     code_labels,
 )
@@ -73,8 +72,7 @@ def kendall_within(
     """
     from scipy.stats import kendalltau
 
-    first, second = check_values("x", x, minimum=3), check_values("y", y, minimum=3)
-    check_same_length(x=first, y=second, clusters=clusters)
+    first, second = check_columns(x=x, y=y, clusters=clusters, minimum=3)
     check_level(level)
     codes = code_labels("clusters", clusters).codes
     taus = [float(kendalltau(first[codes == c], second[codes == c]).statistic) for c in np.unique(codes)
@@ -99,8 +97,7 @@ def _correlation(
     n_missing: int,
     n_resamples: int,
 ) -> Estimate:
-    first, second = check_values("x", x, minimum=3), check_values("y", y, minimum=3)
-    check_same_length(x=first, y=second, clusters=clusters)
+    first, second = check_columns(x=x, y=y, clusters=clusters, minimum=3)
     check_level(level)
     check_count("n_resamples", n_resamples, minimum=100)
     for name, values in (("x", first), ("y", second)):
@@ -158,7 +155,6 @@ def _weighted_correlation(sides: list[_Side], weights: Floats) -> Floats:
 
 
 def _bootstrap_se(sides: list[_Side], coded: Coded, *, rng: np.random.Generator, n_resamples: int) -> float | None:
-    """Standard deviation over resamples; None when most of them have no spread."""
     rows = max(1, 1_000_000 // len(coded.codes))
     draws: list[Floats] = []
     for counts in cluster_counts(coded.n_labels, n_resamples=n_resamples, rng=rng):
@@ -166,6 +162,4 @@ def _bootstrap_se(sides: list[_Side], coded: Coded, *, rng: np.random.Generator,
             _weighted_correlation(sides, counts[start : start + rows][:, coded.codes])
             for start in range(0, len(counts), rows)
         )
-    values = np.concatenate(draws)
-    usable = values[np.isfinite(values)]
-    return float(usable.std(ddof=1)) if len(usable) > n_resamples / 2 else None
+    return bootstrap_se(draws)

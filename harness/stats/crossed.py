@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.stats.intervals import t_interval, t_p_value, t_quantile
-from harness.stats.outcomes import TestResult
+from harness.stats.intervals import equivalence_ends, skewness, t_interval, t_quantile, widening
+from harness.stats.outcomes import TestResult, t_test
 from harness.stats.paired import contrast_of_differences, cr2_variance
 from harness.stats.proportions import share_estimate
 from harness.stats.rows import (
@@ -38,7 +39,6 @@ from harness.stats.rows import (
     code_labels,
     join_notes,
 )
-from harness.stats.skew import equivalence_ends, skewness, widening
 from harness.types import Estimate
 
 SKEW_OF_ROWS = 0.8
@@ -155,24 +155,21 @@ def crossed_mean(
     )
     if min(rows.n_labels, columns.n_labels) < 2:
         lone = f"one {names[0] if rows.n_labels == 1 else names[1]}: no interval can be given"
-        return _untested(replace(bare, notes=join_notes([lone, note])), None)
+        return t_test(replace(bare, notes=join_notes([lone, note])))
     parts = crossed_parts(array - mean, rows, columns)
     spread = spread_of(parts, level=level)
     if spread.se <= 1e-12 * float(np.abs(array).max()):
-        flat = replace(bare, low=mean, high=mean, se=0.0, df=spread.df)
-        return _untested(replace(flat, notes=(*bare.notes, "no variance between levels")), 1.0 if mean == 0 else None)
+        notes = (*bare.notes, "no variance between levels")
+        flat = t_test(replace(bare, low=mean, high=mean, se=0.0, df=spread.df, notes=notes))
+        return replace(flat, p_value=1.0 if mean == 0 else None)
     ends = t_interval(mean, spread.se, spread.df, level=level)
     notes = join_notes([*bare.notes, "" if parts.is_connected else UNCONNECTED])
     gamma = parts.columns_skewness * min(1.0, parts.columns / spread.se**2) ** 1.5  # of the mean, by what films add
     ends_of_tests = equivalence_ends(mean, spread.se, spread.df, gamma=gamma, n_clusters=columns.n_labels, level=level)
-    return TestResult(
-        estimate=replace(
-            bare, low=ends.low, high=ends.high, se=spread.se, df=spread.df, notes=notes, equivalence=ends_of_tests
-        ),
-        p_value=t_p_value(mean / spread.se, spread.df),
-        statistic=mean / spread.se,
-        note="; ".join(notes),
+    estimate = replace(
+        bare, low=ends.low, high=ends.high, se=spread.se, df=spread.df, notes=notes, equivalence=ends_of_tests
     )
+    return replace(t_test(estimate), note="; ".join(notes))
 
 
 def crossed_share(
@@ -222,22 +219,19 @@ def parts_of_cells(sums: Floats, counts: Floats, *, n: int) -> CrossedParts:
     of_columns = ClusterSums(sums=total.sum(axis=0) * n, sizes=by_column * n, mean=0.0)
     second = cr2_variance(of_columns)
     gamma = skewness(of_columns.sums)
-    widened = second.variance * widening(gamma) ** 2
-    rows_df = cr2_variance(ClusterSums(sums=by_row, sizes=by_row * n, mean=0.0)).df
+    parts = partial(
+        CrossedParts,
+        columns=second.variance * widening(gamma) ** 2,
+        rows_df=cr2_variance(ClusterSums(sums=by_row, sizes=by_row * n, mean=0.0)).df,
+        columns_df=second.df,
+        columns_skewness=gamma,
+    )
     share = w / by_column  # [rows, columns] of a column's rows
     values, vectors = np.linalg.eigh(np.diag(by_row) - share @ w.T)
     known = values > 1e-9 * by_row.max()
     if np.count_nonzero(known) < len(w) - 1:
         plain = float(np.sum(total.sum(axis=1) ** 2 / (1 - by_row)))
-        return CrossedParts(
-            rows=plain,
-            columns=widened,
-            cells=0.0,
-            rows_df=rows_df,
-            columns_df=second.df,
-            columns_skewness=gamma,
-            is_connected=False,
-        )
+        return parts(rows=plain, cells=0.0, is_connected=False)
     inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T
     effect = inverse @ (total.sum(axis=1) - share @ total.sum(axis=0))
     cells = _cell_noise(w, total, share, by_column, effect, inverse)
@@ -246,14 +240,7 @@ def parts_of_cells(sums: Floats, counts: Floats, *, n: int) -> CrossedParts:
     noise = float(weight @ np.diag(centred @ inverse @ centred.T))  # κ: 1 with every cell alike
     scale = float(weight @ (1 - 2 * by_row + by_row @ by_row)) / float(by_row @ by_row)
     own = (float(weight @ (centred @ effect) ** 2) - noise * cells) / scale
-    return CrossedParts(
-        rows=max(0.0, own + cells),
-        columns=widened,
-        cells=cells,
-        rows_df=rows_df,
-        columns_df=second.df,
-        columns_skewness=gamma,
-    )
+    return parts(rows=max(0.0, own + cells), cells=cells)
 
 
 def spread_of(parts: CrossedParts, *, level: float) -> Spread:
@@ -283,7 +270,3 @@ def _cell_noise(w: Floats, total: Floats, share: Floats, by_column: Floats, effe
     reach = np.diag(inverse)[:, None] - 2 * turned + np.sum(share * turned, axis=0)
     left = 1 - w * (1 / by_column + reach)
     return float(np.sum(residual**2 / np.where(left > 1e-9, left, np.inf)))
-
-
-def _untested(estimate: Estimate, p_value: float | None) -> TestResult:
-    return TestResult(estimate=estimate, p_value=p_value, statistic=None, note="; ".join(estimate.notes))

@@ -8,7 +8,6 @@ that of a t test of such an interval, P(T > t − effect / se).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
@@ -17,7 +16,7 @@ from scipy import special
 from harness.errors import InputError
 from harness.stats.crossed import CrossedParts, crossed_parts, spread_of
 from harness.stats.intervals import t_quantile
-from harness.stats.power import BISECTIONS, PowerAnswer, check_power
+from harness.stats.power import PowerAnswer, check_power, smallest_count, smallest_effect
 from harness.stats.rows import (
     Labels,
     check_count,
@@ -145,8 +144,8 @@ def seeds_sample_size(
     check_positive("effect", effect)
     check_power(power)
     clusters = _checked(design, FEWEST_SEEDS, n_clusters)
-    found = _smallest(
-        lambda n: design.power(effect, n_seeds=n, n_clusters=clusters) >= power, start=FEWEST_SEEDS, limit=MAX_SEEDS
+    found = smallest_count(
+        lambda n: design.power(effect, n_seeds=n, n_clusters=clusters) >= power, above=FEWEST_SEEDS - 1, limit=MAX_SEEDS
     )
     if found is None:
         raise InputError(
@@ -167,19 +166,15 @@ def seeds_detectable(
     """Smallest true difference that `n_seeds` seeds show with `power`."""
     check_power(power)
     clusters = _checked(design, n_seeds, n_clusters)
-    low, high = 0.0, max(1e-12, math.sqrt(design.parts.rows + design.parts.columns))
-    while design.power(high, n_seeds=n_seeds, n_clusters=clusters) < power:
-        high *= 2
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (
-            (low, middle) if design.power(middle, n_seeds=n_seeds, n_clusters=clusters) >= power else (middle, high)
-        )
+    effect = smallest_effect(
+        lambda effect: design.power(effect, n_seeds=n_seeds, n_clusters=clusters) >= power,
+        high=max(1e-12, math.sqrt(design.parts.rows + design.parts.columns)),
+    )
     sentence = (
-        f"{n_seeds:,} seeds on {clusters:,} clusters show a true difference of {high:.3g} or more with power "
+        f"{n_seeds:,} seeds on {clusters:,} clusters show a true difference of {effect:.3g} or more with power "
         f"{power:.0%}."
     )
-    return PowerAnswer(n=n_seeds, n_clusters=clusters, effect=high, power=power, sentence=sentence)
+    return PowerAnswer(n=n_seeds, n_clusters=clusters, effect=effect, power=power, sentence=sentence)
 
 
 def crossed_plan(design: SeedDesign, *, effect: float, power: float = POWER) -> CrossedPlan:
@@ -187,17 +182,13 @@ def crossed_plan(design: SeedDesign, *, effect: float, power: float = POWER) -> 
     check_positive("effect", effect)
     n_seeds, n_clusters = design.n_seeds, design.n_clusters
 
-    def smallest(at: Callable[[int], tuple[int, int]], *, start: int, limit: int) -> int | None:
-        def is_enough(n: int) -> bool:
-            seeds, clusters = at(n)
-            return design.power(effect, n_seeds=seeds, n_clusters=clusters) >= power
-
-        return _smallest(is_enough, start=start, limit=limit)
+    def is_enough(seeds: int, clusters: int) -> bool:
+        return design.power(effect, n_seeds=seeds, n_clusters=clusters) >= power
 
     return CrossedPlan(
-        n_seeds=smallest(lambda n: (n, n_clusters), start=n_seeds, limit=MAX_SEEDS),
-        n_clusters=smallest(lambda n: (n_seeds, n), start=n_clusters, limit=MAX_CLUSTERS),
-        n_times=smallest(lambda n: (n * n_seeds, n * n_clusters), start=1, limit=MAX_TIMES),
+        n_seeds=smallest_count(lambda n: is_enough(n, n_clusters), above=n_seeds - 1, limit=MAX_SEEDS),
+        n_clusters=smallest_count(lambda n: is_enough(n_seeds, n), above=n_clusters - 1, limit=MAX_CLUSTERS),
+        n_times=smallest_count(lambda n: is_enough(n * n_seeds, n * n_clusters), above=0, limit=MAX_TIMES),
         effect=effect,
     )
 
@@ -217,14 +208,3 @@ def _checked(design: SeedDesign, n_seeds: int, n_clusters: int | None) -> int:
             f"`n_seeds` must be at least {FEWEST_SEEDS}, got {n_seeds}: fewer do not tell how far trainings scatter"
         )
     return design.n_clusters if n_clusters is None else check_count("n_clusters", n_clusters, minimum=2)
-
-
-def _smallest(is_enough: Callable[[int], bool], *, start: int, limit: int) -> int | None:
-    """The smallest number from `start` on that is enough; enough stays enough when more is added."""
-    if not is_enough(limit):
-        return None
-    low, high = start - 1, limit
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high

@@ -11,6 +11,7 @@ from harness.stats.proportions import proportion_estimate, share_estimate
 from harness.stats.rows import (
     Floats,
     Labels,
+    check_columns,
     check_level,
     check_n_missing,
     check_same_length,
@@ -76,8 +77,7 @@ def concordance(
 
     With no variance between clusters each counts as one trial and the interval is Clopper–Pearson's.
     """
-    high, low = check_values("positives", positives), check_values("negatives", negatives)
-    check_same_length(positives=high, negatives=low, clusters=clusters)
+    high, low = check_columns(positives=positives, negatives=negatives, clusters=clusters)
     return proportion_estimate(
         (np.sign(high - low) + 1) / 2,
         clusters=clusters,

@@ -20,11 +20,10 @@ from harness.stats.rows import (
     ClusterSums,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     cluster_counts,
     code_labels,
     sum_clusters,
@@ -49,8 +48,7 @@ def mean_estimate(
     variance between clusters it is degenerate, with a note. `se` is the CR2 standard error in every case.
     Raises InputError on NaN, unequal lengths or no rows.
     """
-    array = check_values("values", values)
-    check_same_length(values=array, clusters=clusters)
+    (array,) = check_columns(values=values, clusters=clusters)
     check_level(level)
     check_n_missing(n_missing)
     check_count("n_resamples", n_resamples, minimum=100)

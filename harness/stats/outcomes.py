@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from harness.stats.intervals import fisher_interval, t_p_value
+import numpy as np
+
+from harness.stats.intervals import fisher_interval, t_interval, t_p_value
+from harness.stats.rows import Floats
 from harness.types import Estimate
 
 ONE_CLUSTER = "one cluster: no interval can be given"
@@ -28,6 +32,27 @@ def t_test(estimate: Estimate, *, note: str = "") -> TestResult:
         return TestResult(estimate=estimate, p_value=None, statistic=None, note=note or "; ".join(estimate.notes))
     statistic = estimate.value / estimate.se
     return TestResult(estimate=estimate, p_value=t_p_value(statistic, estimate.df), statistic=statistic)
+
+
+def t_estimate(
+    value: float, se: float | None, df: float | None, *, n: int, n_clusters: int, level: float, method: str,
+    n_missing: int = 0, notes: tuple[str, ...] = (),
+) -> Estimate:  # fmt: skip
+    """A value with its t interval; without a standard error, of one cluster, none, and the note says so."""
+    bare = Estimate(
+        value=value, low=None, high=None, level=level, n=n, n_clusters=n_clusters, n_missing=n_missing, method=method
+    )
+    if se is None or df is None:
+        return replace(bare, notes=(ONE_CLUSTER, *notes))
+    ends = t_interval(value, se, df, level=level)
+    return replace(bare, low=ends.low, high=ends.high, df=df, se=se, notes=notes)
+
+
+def bootstrap_se(drawn: Sequence[Floats]) -> float | None:
+    """Standard deviation of a statistic over blocks of resamples; None when most of them leave it undefined (NaN)."""
+    values = np.concatenate(drawn)
+    usable = values[np.isfinite(values)]
+    return float(usable.std(ddof=1)) if len(usable) > len(values) / 2 else None
 
 
 def fisher_estimate(

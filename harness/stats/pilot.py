@@ -6,22 +6,23 @@ mean is taken out and replaced by the difference asked for.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
 from harness.errors import InputError
-from harness.stats.paired import is_constant
-from harness.stats.power import PowerAnswer, check_power
+from harness.stats.paired import cr2, is_constant
+from harness.stats.power import PowerAnswer, check_power, smallest_count, smallest_effect
 from harness.stats.rows import (
     ClusterSums,
     Floats,
     Labels,
+    check_columns,
     check_count,
     check_level,
     check_positive,
-    check_same_length,
-    check_values,
     code_labels,
     sum_clusters,
 )
@@ -80,29 +81,22 @@ def pilot_sample_size(
     check_power(power)
     threshold = _threshold(level, n_tests)
 
+    @functools.cache  # one look at chance for each number that is tried
     def drawn(n_clusters: int) -> _Draws:
         return _draw(pilot, n_clusters, n_draws=n_draws, rng=rng)
 
-    low, high = 1, 2
-    while (draws := drawn(high)).power(effect, threshold=threshold) < power:
-        low, high = high, high * 2
-        if high > MAX_CLUSTERS:
-            raise InputError(f"`effect` of {effect:g} would take over {MAX_CLUSTERS:,} clusters: ask for a larger one")
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = drawn(middle)
-        if tried.power(effect, threshold=threshold) >= power:
-            high, draws = middle, tried
-        else:
-            low = middle
+    found = smallest_count(lambda n: drawn(n).power(effect, threshold=threshold) >= power, above=1, limit=MAX_CLUSTERS)
+    if found is None:
+        raise InputError(f"`effect` of {effect:g} would take over {MAX_CLUSTERS:,} clusters: ask for a larger one")
+    draws = drawn(found)
     return PowerAnswer(
         n=draws.n_prompts,
-        n_clusters=high,
+        n_clusters=found,
         effect=effect,
         power=draws.power(effect, threshold=threshold),
         sentence=(
             f"To show a true difference of {effect:g} with power {power:.0%}, judge about {draws.n_prompts:,} prompts "
-            f"from {high:,} clusters like the pilot's."
+            f"from {found:,} clusters like the pilot's."
         ),
     )
 
@@ -124,20 +118,19 @@ def pilot_detectable(
     check_power(power)
     threshold = _threshold(level, n_tests)
     draws = _draw(pilot, n_clusters, n_draws=n_draws, rng=rng)  # the same for every effect: power rises with it
-    low, high = 0.0, float(np.abs(pilot.residual_sums).max() / pilot.sizes.min())
-    while draws.power(high, threshold=threshold) < power:
-        low, high = high, high * 2
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if draws.power(middle, threshold=threshold) >= power else (middle, high)
+    effect = smallest_effect(
+        lambda effect: draws.power(effect, threshold=threshold) >= power,
+        high=float(np.abs(pilot.residual_sums).max() / pilot.sizes.min()),
+        bisections=BISECTIONS,
+    )
     return PowerAnswer(
         n=draws.n_prompts,
         n_clusters=n_clusters,
-        effect=high,
-        power=draws.power(high, threshold=threshold),
+        effect=effect,
+        power=draws.power(effect, threshold=threshold),
         sentence=(
             f"{n_clusters:,} clusters like the pilot's (about {draws.n_prompts:,} prompts) show a true difference of "
-            f"{high:.3g} or more with power {power:.0%}."
+            f"{effect:.3g} or more with power {power:.0%}."
         ),
     )
 
@@ -168,22 +161,17 @@ def _draw(pilot: ClusterSums, n_clusters: int, *, n_draws: int, rng: np.random.G
 
 
 def _cr2(sums: Floats, sizes: Floats) -> Floats:
-    """[3, draws] mean, CR2 standard error, Satterthwaite df of cluster sums and sizes [draws, clusters]; see `paired`.
+    """[3, draws] mean, CR2 standard error, Satterthwaite df of cluster sums and sizes [draws, clusters].
 
     An effect that is added to every row moves the mean alone.
     """
-    n = sizes.sum(axis=1, keepdims=True)
-    mean = sums.sum(axis=1, keepdims=True) / n
-    c = 1 / (1 - sizes / n)
-    variance = np.sum(c * (sums - mean * sizes) ** 2, axis=1) / n[:, 0] ** 2
-    cross = np.sum(c * sizes**2, axis=1) ** 2 - np.sum(c**2 * sizes**4, axis=1)
-    df = n[:, 0] ** 2 / (np.sum(sizes**2, axis=1) + cross / n[:, 0] ** 2)
+    mean = sums.sum(axis=1, keepdims=True) / sizes.sum(axis=1, keepdims=True)
+    variance, df = cr2(sums - mean * sizes, sizes)
     return np.stack([mean[:, 0], np.sqrt(variance), df])
 
 
 def _checked_pilot(differences: ArrayLike, clusters: Labels, *, n_draws: int) -> ClusterSums:
-    values = check_values("differences", differences, minimum=2)
-    check_same_length(differences=values, clusters=clusters)
+    (values,) = check_columns(differences=differences, clusters=clusters, minimum=2)
     check_count("n_draws", n_draws, minimum=100)
     pilot = sum_clusters(values, code_labels("clusters", clusters))
     if pilot.n_clusters < 3:

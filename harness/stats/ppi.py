@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import InputError
-from harness.stats.intervals import t_interval
-from harness.stats.outcomes import ONE_CLUSTER, TestResult, t_test
+from harness.stats.outcomes import TestResult, t_estimate, t_test
 from harness.stats.rows import (
     Coded,
     Codes,
@@ -152,24 +151,5 @@ def _estimated(
     influence = (predicted - predicted.mean()) / n + weights * (residual - float(weights @ residual))
     sums = np.bincount(coded.codes, weights=influence, minlength=coded.n_labels)
     n_marked = len(np.unique(coded.codes[drawn])) if (weights == 0).any() else coded.n_labels
-    if n_marked < 2:
-        return _bare(value, n, n_marked, level, method)
-    se = math.sqrt(float(sums @ sums) * n_marked / (n_marked - 1))
-    ends = t_interval(value, se, n_marked - 1, level=level)
-    return replace(
-        _bare(value, n, n_marked, level, method), low=ends.low, high=ends.high, se=se, df=float(n_marked - 1), notes=()
-    )
-
-
-def _bare(value: float, n: int, n_clusters: int, level: float, method: str) -> Estimate:
-    return Estimate(
-        value=value,
-        low=None,
-        high=None,
-        level=level,
-        n=n,
-        n_clusters=n_clusters,
-        n_missing=0,
-        method=method,
-        notes=(ONE_CLUSTER,),
-    )
+    se = math.sqrt(float(sums @ sums) * n_marked / (n_marked - 1)) if n_marked > 1 else None
+    return t_estimate(value, se, float(n_marked - 1), n=n, n_clusters=n_marked, level=level, method=method)

@@ -1,4 +1,4 @@
-"""Shares of rows: rates, win rates, concordance. Intervals stay inside [0, 1] and count clusters, not rows."""
+"""Shares of rows: rates, win rates, concordance, odds. Intervals stay inside [0, 1] and count clusters, not rows."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import InputError
-from harness.stats.intervals import Interval, share_interval, t_quantile
-from harness.stats.outcomes import ONE_CLUSTER
+from harness.stats.intervals import Interval, share_interval, skewness, t_quantile, widening
+from harness.stats.outcomes import ONE_CLUSTER, t_estimate
 from harness.stats.paired import cr2_variance, is_constant
 from harness.stats.rows import (
     Labels,
+    check_columns,
     check_level,
     check_n_missing,
-    check_same_length,
-    check_values,
     code_labels,
     join_notes,
     sum_clusters,
 )
-from harness.stats.skew import skewness, widening
 from harness.types import Estimate
 
+CORRECTED = "0 or all in one text: half a row added to each cell"
+NO_SPREAD = "no spread between clusters"
 NO_VARIANCE = "no variance between clusters: each counted as one trial"
 RARE_RATE = 0.10  # with a rate this close to 0 or 1 …
 RARE_CLUSTERS = 20  # … and fewer clusters than this, no method reaches its nominal coverage
@@ -48,8 +48,7 @@ def proportion_estimate(
     the interval is Clopper–Pearson's. A rate under 10 % (or over 90 %) in fewer than 20 clusters carries a warning.
     `row` and `cluster` name what one of each is, where that is not plain (`Estimate`).
     """
-    array = check_values("hits", hits)
-    check_same_length(hits=array, clusters=clusters)
+    (array,) = check_columns(hits=hits, clusters=clusters)
     if array.min() < 0 or array.max() > 1:
         raise InputError(f"`hits` must lie in [0, 1], got {array.min():g} to {array.max():g}: compare with a threshold")
     sums = sum_clusters(array, code_labels("clusters", clusters))
@@ -128,3 +127,36 @@ def within_range(estimate: Estimate, *, low: float, high: float) -> Estimate:
         return estimate
     notes = (*estimate.notes, "cut at the end of what a share can be")
     return replace(estimate, low=max(low, estimate.low), high=min(high, estimate.high), notes=notes)
+
+
+def log_odds_ratio(first: ArrayLike, second: ArrayLike, *, clusters: Labels, level: float = 0.95) -> Estimate:
+    """How much likelier a feature is in one of two paired texts: log odds in `first` [n] − `second` [n], 0 or 1 each.
+
+    The variance is that of the linearised estimator, summed within clusters and multiplied by G / (G − 1) (Liang &
+    Zeger 1986, doi:10.1093/biomet/73.1.13, for the saturated logistic model of side); t with G − 1 degrees of freedom.
+    Where a side has the feature in no row or in all, half a row is added to each cell (Haldane 1956), and the note says
+    so. Raises InputError on values other than 0 and 1, unequal lengths or no rows.
+    """
+    one, two = check_columns(first=first, second=second, clusters=clusters)
+    check_level(level)
+    if not (np.isin(one, (0, 1)).all() and np.isin(two, (0, 1)).all()):
+        raise InputError("`first` and `second` must be 0 or 1 in every row: whether a text has the feature")
+    coded = code_labels("clusters", clusters)
+    n, n_clusters = len(one), coded.n_labels
+    is_bare = any(side.min() == side.max() for side in (one, two))
+    shares = [(side.sum() + 0.5) / (n + 1) if is_bare else side.mean() for side in (one, two)]
+    value = float(np.log(shares[0] / (1 - shares[0])) - np.log(shares[1] / (1 - shares[1])))
+    pulls = [(side - p) / (p * (1 - p)) / n for side, p in zip((one, two), shares, strict=True)]
+    sums = np.bincount(coded.codes, weights=pulls[0] - pulls[1])
+    se = math.sqrt(n_clusters / (n_clusters - 1) * float(np.sum(sums**2))) if n_clusters > 1 else None
+    notes = [] if se is None else [CORRECTED if is_bare else "", NO_SPREAD if se == 0 else ""]
+    return t_estimate(
+        value,
+        se,
+        n_clusters - 1.0,
+        n=n,
+        n_clusters=n_clusters,
+        level=level,
+        method="log odds ratio, linearised, clustered, t",
+        notes=join_notes(notes),
+    )

@@ -84,6 +84,13 @@ def check_same_length(**arrays: Any) -> int:
     return next(iter(lengths.values()))
 
 
+def check_columns(*, clusters: Labels, minimum: int = 1, **columns: ArrayLike) -> list[Floats]:
+    """Columns of numbers, in the order and under the names given, a row of each with a cluster."""
+    arrays = {name: check_values(name, column, minimum=minimum) for name, column in columns.items()}
+    check_same_length(**arrays, clusters=clusters)
+    return list(arrays.values())
+
+
 def check_level(level: float) -> float:
     """`level` as a confidence level between 0.5 and 1 (both excluded)."""
     if not 0.5 < level < 1:

@@ -13,7 +13,16 @@ from harness.errors import InputError
 from harness.stats.outcomes import TestResult
 from harness.stats.paired import contrast_of_differences
 from harness.stats.proportions import within_range
-from harness.stats.rows import Floats, Labels, check_count, check_level, check_same_length, check_values, code_labels
+from harness.stats.rows import (
+    Codes,
+    Floats,
+    Labels,
+    check_count,
+    check_level,
+    check_same_length,
+    check_values,
+    code_labels,
+)
 from harness.types import Estimate
 
 _ROUNDING = 1e-14  # of the squares that were subtracted: a smaller excess is no variance
@@ -50,7 +59,7 @@ def page_trend(
     check_same_length(values=array, arms=arms, clusters=clusters)
     check_level(level)
     check_count("n_permutations", n_permutations, minimum=1_000)
-    means, n_missing = _film_means(array, arms, order, clusters)
+    means, n_missing = _film_means(array, _places(arms, order), len(order), clusters)
     ranks = stats.rankdata(means, axis=1)  # [films, arms], mid-ranks
     steps = np.arange(1, len(order) + 1) - (len(order) + 1) / 2
     per_film = ranks @ steps / float(steps @ steps)  # rank correlation of each film with the order
@@ -96,14 +105,12 @@ def jonckheere(
     check_level(level)
     if len(set(runs)) != len(array):
         raise InputError("`runs` must name each training run once, got repeats: average a run's rows first")
-    rank_of = _order(order)
-    level_of = np.array([_rank(rank_of, arm) for arm in arms])
-    pairs = np.sign(level_of[:, None] - level_of[None, :])
+    level_of = _places(arms, order)
     signs = np.sign(array[:, None] - array[None, :])
-    n_pairs = np.count_nonzero(pairs) / 2
+    n_pairs = np.count_nonzero(level_of[:, None] - level_of[None, :]) / 2
     if n_pairs == 0:
         raise InputError("`arms` must hold at least 2 of `order`, got one: a trend needs levels")
-    score = float(np.sum(pairs * signs)) / 2
+    score = _score(level_of, signs)
     permuted = np.array([_score(level_of[rng.permutation(len(array))], signs) for _ in range(n_permutations)])
     p_value = (1 + np.count_nonzero(np.abs(permuted) >= abs(score) - 1e-9)) / (1 + n_permutations)
     estimate = Estimate(
@@ -138,7 +145,7 @@ def seed_components(values: ArrayLike, *, seeds: Labels, clusters: Labels, level
     coded = code_labels("seeds", seeds)
     if coded.n_labels < 2:
         raise InputError(f"`seeds` must be at least 2, got {coded.n_labels}: add seeds")
-    means, n_missing = _film_means(array, [coded.labels[i] for i in coded.codes], coded.labels, clusters)
+    means, n_missing = _film_means(array, coded.codes, coded.n_labels, clusters)
     table = means.T  # [seeds, films]
     n_seeds, n_films = table.shape
     if n_films < 2:
@@ -181,34 +188,27 @@ def _williams_tukey(ms_seed: float, ms_rest: float, n_seeds: int, n_films: int, 
     return max(0.0, (n_seeds - 1) * (ms_seed - f * ms_rest) / (n_films * chi2))
 
 
-def _film_means(
-    values: Floats, arms: Sequence[Hashable], order: Sequence[Hashable], clusters: Labels
-) -> tuple[Floats, int]:
+def _film_means(values: Floats, arms: Codes, n_arms: int, clusters: Labels) -> tuple[Floats, int]:
     """[complete films, arms in order] means, and the number of films left out."""
-    rank_of = _order(order)
-    column = np.array([_rank(rank_of, arm) for arm in arms])
     coded = code_labels("clusters", clusters)
-    cell = coded.codes * len(order) + column
-    size = coded.n_labels * len(order)
-    counts = np.bincount(cell, minlength=size).reshape(-1, len(order))
-    sums = np.bincount(cell, weights=values, minlength=size).reshape(-1, len(order))
+    cell, size = coded.codes * n_arms + arms, coded.n_labels * n_arms
+    counts = np.bincount(cell, minlength=size).reshape(-1, n_arms)
+    sums = np.bincount(cell, weights=values, minlength=size).reshape(-1, n_arms)
     complete = (counts > 0).all(axis=1)
     if not complete.any():
         raise InputError("`clusters` must hold a film with every arm, got none: generate for the same films")
     return sums[complete] / counts[complete], int((~complete).sum())
 
 
-def _order(order: Sequence[Hashable]) -> dict[Hashable, int]:
+def _places(arms: Sequence[Hashable], order: Sequence[Hashable]) -> Codes:
+    """[n] the place of each row's arm in `order`."""
     if len(set(order)) != len(order) or len(order) < 2:
         raise InputError(f"`order` must name at least 2 different arms, got {list(order)}: smallest first")
-    return {arm: i for i, arm in enumerate(order)}
+    place = {arm: i for i, arm in enumerate(order)}
+    if unknown := [arm for arm in arms if arm not in place]:
+        raise InputError(f"`order` must name every arm, got a row of {unknown[0]!r}: add it or drop its rows")
+    return np.array([place[arm] for arm in arms], dtype=np.intp)
 
 
-def _rank(rank_of: dict[Hashable, int], arm: Hashable) -> int:
-    if arm not in rank_of:
-        raise InputError(f"`order` must name every arm, got a row of {arm!r}: add it or drop its rows")
-    return rank_of[arm]
-
-
-def _score(level_of: np.ndarray, signs: Floats) -> float:
+def _score(level_of: Codes, signs: Floats) -> float:
     return float(np.sum(np.sign(level_of[:, None] - level_of[None, :]) * signs)) / 2

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -34,17 +34,6 @@ from harness.types import Direction, Estimate, SmallestEffect, Verdict, VerdictL
 
 POWER = 0.8  # with which "what would settle it" wants to see the difference
 MAX_SETTLE_CLUSTERS = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    test: TestResult
-    better: Direction
-    smallest_effect: float | None
-    p_adjusted: float | None
-    level: float
-    min_clusters: int
-    in_family: bool
 
 
 def verdict(
@@ -74,16 +63,10 @@ def verdict(
         check_positive("smallest_effect", smallest_effect)
     if p_adjusted is not None and not 0 <= p_adjusted <= 1:
         raise InputError(f"`p_adjusted` must lie in [0, 1], got {p_adjusted}: take it from `adjust`")
-    question = _Question(
-        test=test,
-        better=better,
-        smallest_effect=smallest_effect,
-        p_adjusted=p_adjusted,
-        level=level,
-        min_clusters=min_clusters,
-        in_family=in_family,
+    found = _no_claim(test.estimate, min_clusters, in_family) or _claim(
+        test, smallest_effect, p_adjusted, better=better, level=level
     )
-    return _no_claim(question) or _claim(question)
+    return replace(found, p_value=test.p_value, p_adjusted=p_adjusted, in_family=in_family)
 
 
 def clusters_to_settle(
@@ -124,33 +107,35 @@ def equivalence_interval(estimate: Estimate, *, level: float = 0.95) -> Interval
     return t_interval(estimate.value, estimate.se, estimate.df, level=2 * level - 1)
 
 
-def _no_claim(question: _Question) -> Verdict | None:
+def _no_claim(estimate: Estimate, min_clusters: int, in_family: bool) -> Verdict | None:
     """The reasons to claim nothing, before any number is looked at."""
-    estimate = question.test.estimate
     if not estimate.has_interval:
         lone = "seed" if estimate.n_crossed == 1 else "cluster"
         reason = f"One {lone} gives no interval."
-        return _verdict(question, "inconclusive", reason, f"At least two {lone}s are needed.")
-    if estimate.n_clusters < question.min_clusters:
-        reason = f"Too few clusters: {estimate.n_clusters} of the {question.min_clusters} that a claim needs."
-        lack = question.min_clusters - estimate.n_clusters
-        return _verdict(question, "inconclusive", reason, f"At least {lack} more {_plural(lack, 'cluster')}.")
-    if not question.in_family:
-        return _verdict(question, "exploratory", "Not declared before the run: no claim, whatever it shows.", "")
+        return Verdict(label="inconclusive", reason=reason, settle=f"At least two {lone}s are needed.")
+    if estimate.n_clusters < min_clusters:
+        reason = f"Too few clusters: {estimate.n_clusters} of the {min_clusters} that a claim needs."
+        lack = min_clusters - estimate.n_clusters
+        return Verdict(label="inconclusive", reason=reason, settle=f"At least {lack} more {_plural(lack, 'cluster')}.")
+    if not in_family:
+        return Verdict(label="exploratory", reason="Not declared before the run: no claim, whatever it shows.")
     return None
 
 
-def _claim(question: _Question) -> Verdict:
-    estimate, margin = question.test.estimate, question.smallest_effect
-    is_different = question.p_adjusted is not None and question.p_adjusted < 1 - question.level
-    if margin is not None and _is_inside(equivalence_interval(estimate, level=question.level), margin):
+def _claim(
+    test: TestResult, margin: float | None, p_adjusted: float | None, *, better: Direction, level: float
+) -> Verdict:
+    estimate = test.estimate
+    is_different = p_adjusted is not None and p_adjusted < 1 - level
+    if margin is not None and _is_inside(equivalence_interval(estimate, level=level), margin):
         also = " It does differ from 0, by less than matters." if is_different else ""
         reason = f"The difference is smaller than {margin:g}, the smallest that matters.{also}"
-        return _verdict(question, "equivalent", reason, "")
+        return Verdict(label="equivalent", reason=reason)
     if is_different:
-        label: VerdictLabel = "better" if (estimate.value > 0) == (question.better == "higher") else "worse"
-        return _verdict(question, label, _size_of(estimate, margin), "")
-    return _verdict(question, "inconclusive", _doubt(question), _settle(question))
+        label: VerdictLabel = "better" if (estimate.value > 0) == (better == "higher") else "worse"
+        return Verdict(label=label, reason=_size_of(estimate, margin))
+    settle = _settle(estimate, margin, level=level, n_tests=_n_tests(test.p_value, p_adjusted))
+    return Verdict(label="inconclusive", reason=_doubt(test, margin, level), settle=settle)
 
 
 def _size_of(estimate: Estimate, margin: float | None) -> str:
@@ -161,27 +146,25 @@ def _size_of(estimate: Estimate, margin: float | None) -> str:
     return f"The difference excludes 0, but may be smaller than {margin:g}, the smallest that matters."
 
 
-def _doubt(question: _Question) -> str:
-    if question.test.estimate.se == 0:
+def _doubt(test: TestResult, margin: float | None, level: float) -> str:
+    estimate = test.estimate
+    if estimate.se == 0:
         return "No cluster differs from another, so how far others would scatter is not known."
-    raw = question.test.p_value
-    if raw is not None and raw < 1 - question.level:
+    if test.p_value is not None and test.p_value < 1 - level:
         return "The difference excludes 0 alone, but not after adjusting for the other declared contrasts."
-    if question.smallest_effect is None:
+    if margin is None:
         return "The difference does not exclude 0."
-    estimate, margin = question.test.estimate, question.smallest_effect
     if estimate.low is not None and estimate.high is not None and -margin < estimate.low and estimate.high < margin:
         within = f"The interval lies within {margin:g}, the smallest that matters"  # `equivalence_ends` reach further
         return f"{within}, but does not once it is widened for skewed clusters."
     return f"The difference excludes neither 0 nor {margin:g}, the smallest that matters."
 
 
-def _settle(question: _Question) -> str:
-    estimate, margin = question.test.estimate, question.smallest_effect
+def _settle(estimate: Estimate, margin: float | None, *, level: float, n_tests: int) -> str:
     if estimate.se == 0:
         return "More clusters would show whether any of them differs."
     effect = margin if margin is not None else abs(estimate.value)
-    needed = clusters_to_settle(estimate, effect=effect, level=question.level, n_tests=_n_tests(question))
+    needed = clusters_to_settle(estimate, effect=effect, level=level, n_tests=n_tests)
     target = f"a difference of {effect:.3g}" + ("" if margin is not None else ", the one seen,")
     if needed is None:
         return "More clusters would hardly settle it: the difference seen is too close to 0 to plan for."
@@ -198,9 +181,8 @@ def _settle(question: _Question) -> str:
     )
 
 
-def _n_tests(question: _Question) -> int:
+def _n_tests(raw: float | None, adjusted: float | None) -> int:
     """The factor that the family's adjustment put on this p value: the number of tests it had to stand among."""
-    raw, adjusted = question.test.p_value, question.p_adjusted
     if raw is None or adjusted is None or raw == 0 or adjusted >= 1:
         return 1
     return max(1, round(adjusted / raw))
@@ -208,17 +190,6 @@ def _n_tests(question: _Question) -> int:
 
 def _is_inside(interval: Interval | None, margin: float) -> bool:
     return interval is not None and -margin < interval.low and interval.high < margin
-
-
-def _verdict(question: _Question, label: VerdictLabel, reason: str, settle: str) -> Verdict:
-    return Verdict(
-        label=label,
-        reason=reason,
-        p_value=question.test.p_value,
-        p_adjusted=question.p_adjusted,
-        in_family=question.in_family,
-        settle=settle,
-    )
 
 
 def _plural(count: int, noun: str) -> str:

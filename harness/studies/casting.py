@@ -18,7 +18,6 @@ from sqlalchemy.exc import IntegrityError
 from harness.doors.text import is_absent, repair_text
 from harness.store.database import writing
 from harness.studies.crowd import practice_is_right
-from harness.studies.leases import DUE
 from harness.studies.links import Entrant, enter
 from harness.studies.rankings import is_ranking
 from harness.studies.refusals import (
@@ -30,6 +29,7 @@ from harness.studies.refusals import (
     TakenOverError,
     TooManySkipsError,
 )
+from harness.studies.serving import DONE, DUE
 from harness.studies.sql_schema import items, ratings, shows, slots, studies
 from harness.studies.studies import Clock
 from harness.types import VoteVerdict
@@ -51,8 +51,8 @@ def _standing(wanted: Any) -> Select[Any]:
     )
     return (
         select(slots.c.id, slots.c.rater_id, slots.c.state, studies.c.kind, studies.c.criteria)
-        .add_columns(studies.c.design, items.c.replies)
         .add_columns(
+            items.c.replies,
             ratings.c.id.label("newest_id"),
             ratings.c.action.label("newest_action"),
             DUE.label("due_id"),
@@ -71,7 +71,7 @@ _NAMED = _standing(bindparam("slot"))
 _LAST_DONE = _standing(  # the slot of the newest deed that still stands
     select(slots.c.id)
     .join(ratings, ratings.c.slot_id == slots.c.id)
-    .where(slots.c.state.in_(("rated", "skipped")), slots.c.rater_id == bindparam("rater"))
+    .where(slots.c.state.in_(DONE), slots.c.rater_id == bindparam("rater"))
     .order_by(ratings.c.id.desc())
     .limit(1)
     .correlate(None)
@@ -132,7 +132,7 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
             return known
         slot = _slot(connection, entrant, cast)
         _check_order(cast, slot)
-        _check_rating(cast, slot)
+        _check_rating(cast, slot, entrant)
         if cast.action == "skip":
             _check_skips(connection, entrant)
         values = {key: getattr(cast, key) for key in ("key", "action", "verdict", "reason", "comment")} | {
@@ -146,7 +146,7 @@ def _cast(engine: Engine, token: str, cast: Cast, now: float) -> Receipt:
         }
         rating_id = connection.execute(_INSERT, values).scalar_one()
         connection.execute(_SET_STATE, {"slot": slot.id, "to": _STATE[cast.action]})
-        is_right = practice_is_right(connection, slot.id) if entrant.is_of_crowd and cast.action == "vote" else None
+        is_right = practice_is_right(connection, slot.id) if entrant.crowd and cast.action == "vote" else None
     return Receipt(rating_id=int(rating_id), slot=slot.id, is_new=True, is_right=is_right)
 
 
@@ -176,7 +176,7 @@ def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
 
 
 def _check_order(cast: Cast, slot: Any) -> None:
-    is_done = slot.state in ("rated", "skipped")
+    is_done = slot.state in DONE
     if cast.action == "change" and not is_done:
         raise OutOfOrderError("a change needs a rating to change, and this slot has none; cast a vote instead")
     if cast.action in ("change", "undo"):
@@ -192,13 +192,12 @@ def _check_skips(connection: Connection, entrant: Entrant) -> None:
     counted = select(func.count(), func.sum(cast_type(slots.c.state == "skipped", Integer)))
     of_rater = (slots.c.rater_id == entrant.rater_id) & (slots.c.state != "released")
     n, skipped = connection.execute(counted.where(of_rater)).one()
-    design = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
-    most = max(MIN_SKIPS, round(design.get("skips", 1.0) * n))
+    most = max(MIN_SKIPS, round(entrant.design.get("skips", 1.0) * n))
     if (skipped or 0) >= most:
         raise TooManySkipsError(f"at most {most} of {n} items may be skipped, got one more; rate it as best you can")
 
 
-def _check_rating(cast: Cast, slot: Any) -> None:
+def _check_rating(cast: Cast, slot: Any, entrant: Entrant) -> None:
     for name, words in (("reason", cast.reason), ("comment", cast.comment)):
         if repair_text(words).n:
             raise InvalidRatingError(f"`{name}` must be text that can be stored, got a lone surrogate or NUL in it")
@@ -209,17 +208,15 @@ def _check_rating(cast: Cast, slot: Any) -> None:
             raise InvalidRatingError(f"`verdict`, `marks` and `comment` must be empty for {cast.action}")
         if cast.action == "skip" and is_absent(cast.reason):
             raise InvalidRatingError("`reason` must say why an item is skipped, got nothing")
-    else:
-        {"likert": _check_marks, "ranking": _check_ranking}.get(slot.kind, _check_verdict)(cast, slot)
-
-
-def _check_verdict(cast: Cast, slot: Any) -> None:
-    if cast.verdict not in VERDICTS or cast.marks:
+    elif slot.kind == "likert":
+        _check_marks(cast, slot)
+    elif slot.kind == "ranking":
+        _check_ranking(cast, len(slot.replies), is_best_worst=bool(entrant.design.get("best_worst")))
+    elif cast.verdict not in VERDICTS or cast.marks:
         raise InvalidRatingError(f"`verdict` must be one of {', '.join(VERDICTS)}, got {cast.verdict!r}")
 
 
-def _check_ranking(cast: Cast, slot: Any) -> None:
-    n, is_best_worst = len(slot.replies), bool(slot.design.get("best_worst"))
+def _check_ranking(cast: Cast, n: int, *, is_best_worst: bool) -> None:
     if cast.verdict is not None or not is_ranking(cast.marks, n_replies=n, is_best_worst=is_best_worst):
         raise InvalidRatingError(f"`marks` must give each of {n} places its rank, got {dict(cast.marks)}")
 

@@ -14,10 +14,9 @@ from harness.stats import PoweredMean, powered_mean, proportion_estimate, within
 from harness.stats.crossed import panel_claim
 from harness.stats.rows import Floats
 from harness.studies.rating_rows import RatedSlot
-from harness.studies.studies import Study
+from harness.studies.studies import POPULATION, Study
 from harness.types import Estimate
 
-POPULATION = "population"  # in a study's provenance: ids of the prompts that its sample was drawn from
 FIRST_DRAW = 0  # the one that people rate
 
 
@@ -44,26 +43,14 @@ class ValidatedContrast:
     why_not: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """Judge and people on one pair of variants, prompt by prompt."""
-
-    variant: str
-    opponent: str
-    prompts: tuple[str, ...]  # that the judge scored for both
-    judge: Floats
-    human: Floats  # NaN where nobody was asked, or nobody answered
-    n_unscored: int
-
-
 def mark_contrasts(
     study: Study, rated: Sequence[RatedSlot], one: JudgedCriterion, *, drawn: frozenset[str]
 ) -> tuple[ValidatedContrast, ...]:
     """Differences of mean marks."""
     marks: dict[tuple[str, str], list[float]] = {}
     for row in rated:
-        if row.rating is not None and one.name in row.rating.marks:
-            marks.setdefault((row.prompt_id, row.replies[0].variant), []).append(float(row.rating.marks[one.name]))
+        if one.name in row.marks:
+            marks.setdefault((row.prompt_id, row.replies[0].variant), []).append(float(row.marks[one.name]))
     variants = list(dict.fromkeys(r.replies[0].variant for r in sorted(rated, key=lambda r: r.item_id)))
     contrasts = []
     for names in itertools.combinations(variants, 2):
@@ -72,8 +59,7 @@ def mark_contrasts(
             for prompt in drawn
             if all((prompt, name) in marks for name in names)
         }
-        pair = _pair(study, one, names, human, sign_only=False)
-        contrasts.append(_powered(study, rated, one, pair, drawn=drawn, concordance=None))
+        contrasts.append(_contrast(study, rated, one, names, human, drawn=drawn, is_vote=False))
     return tuple(contrasts)
 
 
@@ -89,57 +75,48 @@ def vote_contrasts(
     contrasts = []
     for names, by_prompt in sorted(votes.items()):
         human = {prompt: float(np.mean(given)) for prompt, given in by_prompt.items()}
-        pair = _pair(study, one, names, human, sign_only=True)
-        contrasts.append(_powered(study, rated, one, pair, drawn=drawn, concordance=_concordance(study, one, pair)))
+        contrasts.append(_contrast(study, rated, one, names, human, drawn=drawn, is_vote=True))
     return tuple(contrasts)
 
 
-def _pair(
-    study: Study, one: JudgedCriterion, names: tuple[str, str], human: Mapping[str, float], *, sign_only: bool
-) -> _Pair:
-    population = list(study.provenance[POPULATION])
-    prompts = tuple(p for p in population if all((p, name, FIRST_DRAW) in one.values for name in names))
-    gaps = np.array([one.values[p, names[0], FIRST_DRAW] - one.values[p, names[1], FIRST_DRAW] for p in prompts])
-    return _Pair(
-        variant=names[0],
-        opponent=names[1],
-        prompts=prompts,
-        judge=(np.sign(gaps) + 1) / 2 if sign_only else gaps,
-        human=np.array([human.get(p, math.nan) for p in prompts]),
-        n_unscored=len(population) - len(prompts),
-    )
-
-
-def _powered(
+def _contrast(
     study: Study,
     rated: Sequence[RatedSlot],
     one: JudgedCriterion,
-    pair: _Pair,
+    names: tuple[str, str],
+    human: Mapping[str, float],
     *,
     drawn: frozenset[str],
-    concordance: Estimate | None,
+    is_vote: bool,
 ) -> ValidatedContrast:
-    n_marked = int(np.count_nonzero(~np.isnan(pair.human)))
+    """Judge and people on one pair of variants, prompt by prompt; `human` holds those that people answered."""
+    population = list(study.provenance[POPULATION])
+    prompts = [p for p in population if all((p, name, FIRST_DRAW) in one.values for name in names)]
+    clusters = [one.clusters[p] for p in prompts]
+    gaps = np.array([one.values[p, names[0], FIRST_DRAW] - one.values[p, names[1], FIRST_DRAW] for p in prompts])
+    judge = (np.sign(gaps) + 1) / 2 if is_vote else gaps
+    people = np.array([human.get(p, math.nan) for p in prompts])
+    concordance = _concordance(judge, people, clusters, level=study.design.level) if is_vote else None
     powered, why_not = None, ""
     try:
         powered = powered_mean(
-            pair.judge,
-            pair.human,
+            judge,
+            people,
             # The sample is a simple one: every prompt was drawn with the probability that the drawn ones carry.
-            probabilities=np.full(len(pair.prompts), rated[0].probability or 0.0),
-            clusters=[one.clusters[p] for p in pair.prompts],
+            probabilities=np.full(len(prompts), rated[0].probability or 0.0),
+            clusters=clusters,
             level=study.design.level,
-            n_missing=len(drawn & set(pair.prompts)) - n_marked,
+            n_missing=len(drawn & set(prompts)) - int(np.count_nonzero(~np.isnan(people))),
         )
         powered = _about_these(powered, len({r.rater for r in rated}), is_share=concordance is not None)
     except InputError as err:
         why_not = str(err)
     return ValidatedContrast(
-        variant=pair.variant,
-        opponent=pair.opponent,
+        variant=names[0],
+        opponent=names[1],
         powered=powered,
         concordance=concordance,
-        n_unscored=pair.n_unscored,
+        n_unscored=len(population) - len(prompts),
         why_not=why_not,
     )
 
@@ -158,14 +135,13 @@ def _about_these(powered: PoweredMean, n_raters: int, *, is_share: bool) -> Powe
     )
 
 
-def _concordance(study: Study, one: JudgedCriterion, pair: _Pair) -> Estimate | None:
-    there = np.flatnonzero(~np.isnan(pair.human)).tolist()
+def _concordance(judge: Floats, human: Floats, clusters: Sequence[str], *, level: float) -> Estimate | None:
+    there = np.flatnonzero(~np.isnan(human)).tolist()
     if not there:
         return None
-    same = 0.5 + 0.5 * np.sign(pair.judge[there] - 0.5) * np.sign(pair.human[there] - 0.5)
     return proportion_estimate(
-        same,
-        clusters=[one.clusters[pair.prompts[i]] for i in there],
-        level=study.design.level,
+        0.5 + 0.5 * np.sign(judge[there] - 0.5) * np.sign(human[there] - 0.5),
+        clusters=[clusters[i] for i in there],
+        level=level,
         method="share of prompts where judge and panel prefer the same (ties half), CR2 + Satterthwaite by cluster",
     )

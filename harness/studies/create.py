@@ -1,31 +1,46 @@
-"""From a study file to links: replies drawn with known probability, checks planted, showings stored."""
+"""From a study file to a study: replies drawn with known probability, checks planted; and more prompts for an open one.
+
+More prompts are those that a larger sample would have drawn next, and the study says that they were added.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, func, select, update
 
 from harness.config import load_yaml
 from harness.errors import InputError
 from harness.experiment.session import Session
 from harness.judging.controls import faults
 from harness.judging.criterion_files import load_criterion
-from harness.seeding import stream
+from harness.reporting.numbers import write_count
+from harness.seeding import derive, stream
 from harness.stats import votes_power, votes_sample_size
-from harness.studies.corrected import POPULATION
-from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, practice_items
+from harness.store.database import writing
+from harness.studies.items import HUMAN, SHUFFLED, ItemReply, StudyItem, n_replies, practice_items
 from harness.studies.reply_sources import Source, load_source
-from harness.studies.studies import LEFT_OUT, SILENT, Created, NewStudy, create_study
+from harness.studies.sql_schema import items, raters, ratings, slots, studies
+from harness.studies.studies import (
+    POPULATION,
+    NewStudy,
+    Study,
+    find_study,
+    insert_items,
+    insert_slots,
+    schedule_of,
+)
 from harness.studies.study_design import StudyDesign, TargetDesign
 from harness.types import Prompt
 
 CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read
+ADDED = "added"  # in a study's provenance: what was added when
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +52,18 @@ class Sample:
     plan: str  # what this number can show
 
 
-def create(session: Session, engine: Engine, file: Path, *, name: str | None = None) -> Created:
-    """Make the study that a file declares.
-
-    Raises InputError: its source, sample or checks cannot be had; the store is left as it was.
-    """
-    return create_study(engine, draw_study(session, file, name=name))
-
-
 def draw_study(session: Session, file: Path, *, name: str | None = None) -> NewStudy:
     """The study that a file declares, drawn and not yet stored.
 
     Raises InputError: its source, sample or checks cannot be had.
     """
+    return draw_declared(session, _declared(file, name), folder=file.resolve().parent)
+
+
+def _declared(file: Path, name: str | None) -> StudyDesign:
+    """What a file declares, under another name where one is given."""
     design = load_yaml(file, StudyDesign)
-    if name is not None:
-        design = design.model_copy(update={"name": name})
-    return draw_declared(session, design, folder=file.resolve().parent)
+    return design if name is None else design.model_copy(update={"name": name})
 
 
 def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> NewStudy:
@@ -69,19 +79,10 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
         items=(
             *main_items(design, sample.prompts, source, probability=sample.probability),
             *attention_items(design, spare, like=texts, n_variants=len(source.replies)),
-            *(
-                practice_items(design.kind, is_dialogue=source.kind.is_dialogue, language=design.spoken)
-                if design.practice
-                else ()
-            ),
+            *practice_items(design, is_dialogue=source.kind.is_dialogue),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
-        provenance={
-            **source.provenance,
-            LEFT_OUT: source.n_left_out,
-            SILENT: dict(source.silent),
-            POPULATION: [prompt.id for prompt in source.prompts],
-        },
+        provenance=source.provenance,
         plan=sample.plan,
         n_population=len(source.prompts),
     )
@@ -129,7 +130,6 @@ def main_items(
 ) -> list[StudyItem]:
     """Every pair of variants (or every single one, to be marked) on every prompt drawn."""
     names = list(source.replies)
-    size = {"likert": 1, "ranking": len(names)}.get(design.kind, 2)
     return [
         StudyItem(
             purpose="main",
@@ -140,7 +140,7 @@ def main_items(
             probability=probability,
         )
         for prompt in prompts
-        for group in itertools.combinations(names, size)
+        for group in itertools.combinations(names, n_replies(design.kind, len(names)))
     ]
 
 
@@ -154,7 +154,7 @@ def attention_items(
     Raises InputError: too few prompts are left with a human line long enough.
     """
     rng = stream(design.seed, "attention")
-    n_replies = {"likert": 1, "ranking": n_variants}.get(design.kind, 2)
+    n_shown = n_replies(design.kind, n_variants)
     low, high = CHECK_WORDS
     hosts = sorted((p for p in spare if low <= len((p.reference or "").split()) <= high), key=lambda p: p.id)
     if len(hosts) < design.attention:
@@ -167,19 +167,19 @@ def attention_items(
     order = sorted(
         rng.permutation(len(hosts)).tolist(), key=lambda i: len((hosts[i].reference or "").split()) not in usual
     )
-    items: list[StudyItem] = []
+    checks: list[StudyItem] = []
     for i in order:
-        if len(items) == design.attention:
+        if len(checks) == design.attention:
             break
         prompt, truth = hosts[i], hosts[i].reference or ""
-        shuffled = [faults.shuffled_words(truth, rng=rng) for _ in range(n_replies - 1 or 1)]
+        shuffled = [faults.shuffled_words(truth, rng=rng) for _ in range(n_shown - 1 or 1)]
         found = [
             ItemReply(variant=SHUFFLED if k == 0 else f"{SHUFFLED}-{k}", text=t) for k, t in enumerate(shuffled) if t
         ]
         if len(found) < len(shuffled):
             continue
-        replies = tuple(found) if n_replies == 1 else (ItemReply(variant=HUMAN, text=truth), *found)
-        items.append(
+        replies = tuple(found) if n_shown == 1 else (ItemReply(variant=HUMAN, text=truth), *found)
+        checks.append(
             StudyItem(
                 purpose="attention",
                 prompt_id=prompt.id,
@@ -188,4 +188,69 @@ def attention_items(
                 replies=replies,
             )
         )
-    return items
+    return checks
+
+
+def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: str | None = None) -> Study:
+    """Draw `n` more prompts from the source that a study's file names.
+
+    Raises InputError: the file is not the one that declared the study, or its source has no `n` prompts left.
+    """
+    design = _declared(file, name)
+    study = find_study(engine, design.name)
+    if design.declaration_digest() != study.declaration:
+        raise InputError(
+            f"`{file}` must be the file that declared {study.name}, got another; undo what was changed in it"
+        )
+    source = load_source(session, design, folder=file.resolve().parent)
+    with engine.begin() as connection:
+        rows = connection.execute(select(items.c.prompt_id, items.c.purpose).where(items.c.study_id == study.id)).all()
+    taken = {row.prompt_id for row in rows}
+    population = set(study.provenance[POPULATION])
+    left = [p for p in sample_order(source.prompts, seed=design.seed) if p.id in population and p.id not in taken]
+    if len(left) < n:
+        raise InputError(f"`--prompts` must be at most the {len(left)} that are left in the source, got {n}")
+    n_main = len({row.prompt_id for row in rows if row.purpose == "main"}) + n
+    return extend(engine, study, main_items(design, left[:n], source, probability=n_main / len(population)))
+
+
+def extend(engine: Engine, study: Study, new: Sequence[StudyItem]) -> Study:
+    """Append main items to an open study, behind what raters have still to do, declared with the ratings given before.
+
+    Raises InputError: the study is closed.
+    """
+    if not study.is_open:
+        raise InputError(f"`{study.name}` must be open to take more prompts, got a study that is closed")
+    n = len({item.prompt_id for item in new})
+    with writing(engine) as connection:
+        of_study = select(func.count()).select_from(ratings).join(slots, slots.c.id == ratings.c.slot_id)
+        before = connection.execute(of_study.where(slots.c.study_id == study.id)).scalar_one()
+        main = (items.c.study_id == study.id) & (items.c.purpose == "main")
+        connection.execute(update(items).where(main).values(probability=new[0].probability))
+        panel = (
+            (raters.c.study_id == study.id)
+            & raters.c.is_rehearsal.is_(study.design.rehearsal)
+            & raters.c.person.is_(None)
+        )
+        rater_ids = connection.execute(select(raters.c.id).where(panel).order_by(raters.c.id)).scalars().all()
+        added = list(study.provenance.get(ADDED, []))
+        _append(connection, study, new, rater_ids=rater_ids, seed=derive(study.design.seed, ADDED, len(added)))
+        what = f"{write_count(n, 'prompt')} {'was' if n == 1 else 'were'}"
+        told = f"{study.plan} {what} added after {write_count(before, 'rating')}."
+        provenance = {**study.provenance, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": time.time()}]}
+        connection.execute(update(studies).where(studies.c.id == study.id).values(plan=told, provenance=provenance))
+    return replace(study, plan=told, provenance=provenance)
+
+
+def _append(
+    connection: Connection, study: Study, new: Sequence[StudyItem], *, rater_ids: Sequence[int], seed: int
+) -> None:
+    """Main items behind all that stand, with showings for these raters behind all of theirs."""
+    schedule = schedule_of(new, study.design, n_raters=len(rater_ids), seed=seed)
+    last = select(func.max(items.c.rank)).where(items.c.study_id == study.id)
+    first_rank = int(connection.execute(last).scalar() or 0) + 1
+    ranks = {prompt: rank + first_rank for prompt, rank in schedule.ranks.items()}
+    item_ids = insert_items(connection, study.id, new, ranks)
+    taken = select(slots.c.rater_id, func.max(slots.c.position) + 1).where(slots.c.study_id == study.id)
+    behind = {rater: place for rater, place in connection.execute(taken.group_by(slots.c.rater_id)).all()}
+    insert_slots(connection, study.id, schedule, item_ids=item_ids, rater_ids=rater_ids, behind=behind)

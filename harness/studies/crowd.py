@@ -9,17 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Engine, case, func, insert, select, update
 
 from harness.doors.text import repair_text
 from harness.seeding import derive, stream
 from harness.store.database import writing
-from harness.studies.links import Entrant, OpenLink, enter, hash_token
+from harness.studies.links import Entrant, Link, OpenLink, enter, hash_token
 from harness.studies.refusals import CrowdFullError, InvalidRatingError, StudyClosedError, UnknownLinkError
 from harness.studies.sql_schema import items, raters, ratings, slots, studies
-from harness.studies.studies import Clock, new_slot_id
+from harness.studies.studies import Clock, insert_rater, new_slot
 from harness.studies.study_design import CrowdDesign
 
 STEP = 10  # between the places of two main items: checks stand between them
@@ -64,22 +63,12 @@ def enrol(engine: Engine, link: OpenLink, person: str, sent: Mapping[str, str], 
             return token
         if study.closed_at is not None:
             raise StudyClosedError("the study is closed: every rating given before is kept, and no more are taken")
-        n = connection.execute(select(func.count()).select_from(raters).where(of_study)).scalar_one()
-        gone = of_study & raters.c.revoked_at.is_not(None)
-        n_gone = connection.execute(select(func.count()).select_from(raters).where(gone)).scalar_one()
+        n, n_gone = connection.execute(select(func.count(), func.count(raters.c.revoked_at)).where(of_study)).one()
         if n - n_gone >= study.design["crowd"]["people"]:
             raise CrowdFullError("the study has all the people that it asked for; nobody else can begin")
         kept = {repair_text(name[:40]).text: repair_text(value[:MAX_WORDS]).text for name, value in sent.items()}
-        values = {
-            "study_id": study.id,
-            "name": f"person-{n + 1}",
-            "token_hash": hash_token(token),
-            "is_rehearsal": bool(study.design["rehearsal"]),
-            "created_at": clock(),
-            "person": digest,
-            "arrival": {"sent": kept},
-        }
-        connection.execute(insert(raters).values(**values))
+        key = Link(rater=f"person-{n + 1}", token=token, is_rehearsal=bool(study.design["rehearsal"]))
+        insert_rater(connection, study.id, key, now=clock(), person=digest, arrival={"sent": kept})
     return token
 
 
@@ -90,8 +79,8 @@ def agree(engine: Engine, token: str, *, language: str, answers: Mapping[str, st
     """
     with writing(engine) as connection:
         entrant = enter(connection, token, now=clock())
-        study = connection.execute(select(studies).where(studies.c.id == entrant.study_id)).one()
-        crowd = CrowdDesign.model_validate(study.design["crowd"])
+        if (crowd := entrant.crowd) is None:
+            raise UnknownLinkError("`rater` must be a link that the open link led to, got a rater's own")
         for question in crowd.questions:
             given = answers.get(question.ask, "")
             if (
@@ -100,18 +89,18 @@ def agree(engine: Engine, token: str, *, language: str, answers: Mapping[str, st
                 or (given and question.options and given not in question.options)
             ):
                 raise InvalidRatingError(f"`{question.ask}` must be answered with one of its options, got another")
-        row = connection.execute(select(raters.c.arrival).where(raters.c.id == entrant.rater_id)).scalar_one()
-        if row.get("agreed_at") is not None:
+        if entrant.has_agreed:
             return
-        arrival = {**row, "agreed_at": clock(), "language": language[:20], "answers": dict(answers)}
+        arrival = {**entrant.arrival, "agreed_at": clock(), "language": language[:20], "answers": dict(answers)}
         connection.execute(update(raters).where(raters.c.id == entrant.rater_id).values(arrival=arrival))
-        _lay_out(connection, entrant, study, n_items=crowd.items)
+        _lay_out(connection, entrant, n_items=crowd.items)
 
 
-def _lay_out(connection: Connection, entrant: Entrant, study: Any, *, n_items: int) -> None:
+def _lay_out(connection: Connection, entrant: Entrant, *, n_items: int) -> None:
     """Practice at the beginning, checks spread between the main items that are still to be drawn."""
-    rng = stream(derive(study.design["seed"], "crowd", entrant.name), "checks")
-    of_study = connection.execute(select(items.c.id, items.c.purpose).where(items.c.study_id == study.id)).all()
+    rng = stream(derive(entrant.design["seed"], "crowd", entrant.name), "checks")
+    held = select(items.c.id, items.c.purpose).where(items.c.study_id == entrant.study_id)
+    of_study = connection.execute(held).all()
     practice = [row.id for row in of_study if row.purpose == "practice"]
     checks = [row.id for row in of_study if row.purpose == "attention"]
     places = sorted(rng.choice(n_items, size=min(len(checks), n_items), replace=False).tolist())
@@ -158,9 +147,7 @@ def practice_is_right(connection: Connection, slot: str) -> bool | None:
     return row.verdict in ("left", "right") and shown[row.verdict == "right"] == BETTER
 
 
-def draw_next(
-    connection: Connection, entrant: Entrant, crowd: CrowdDesign, *, due: int | None, now: float, lease_seconds: float
-) -> None:
+def draw_next(connection: Connection, entrant: Entrant, crowd: CrowdDesign, *, due: int | None, now: float) -> None:
     """Draw the next main item where it comes before what is due (`due`, a position); release what was held too long.
 
     The item that is nearest to its ratings comes first, so that prompts are finished early; those on which everybody
@@ -178,10 +165,8 @@ def draw_next(
     connection.execute(update(slots).where(slots.c.item_id == item, late).values(state="released"))
     seed = derive(entrant.study_id, "side", entrant.name, item)
     is_flipped = _flips(connection, entrant, item, lot=bool(stream(seed, "side").integers(2)))
-    slot = _insert(
-        connection, entrant, item, kind="main", position=_free(connection, entrant, position), is_flipped=is_flipped
-    )
-    connection.execute(update(slots).where(slots.c.id == slot).values(leased_until=now + lease_seconds))
+    place, until = _free(connection, entrant, position), now + entrant.lease_seconds
+    _insert(connection, entrant, item, kind="main", position=place, is_flipped=is_flipped, leased_until=until)
 
 
 def _next_item(connection: Connection, entrant: Entrant, crowd: CrowdDesign, *, now: float) -> int | None:
@@ -222,8 +207,6 @@ def _free(connection: Connection, entrant: Entrant, position: int) -> int:
     return next(p for p in range(position, position + len(taken) + 1) if p not in taken)
 
 
-def _insert(connection: Connection, entrant: Entrant, item: int, *, kind: str, position: int, is_flipped: bool) -> str:
-    slot = {"id": new_slot_id(), "study_id": entrant.study_id, "item_id": item, "rater_id": entrant.rater_id}
-    slot |= {"kind": kind, "position": position, "is_flipped": is_flipped, "state": "pending"}
-    connection.execute(insert(slots).values(**slot))
-    return str(slot["id"])
+def _insert(connection: Connection, entrant: Entrant, item: int, **placed: object) -> None:
+    whose = {"study_id": entrant.study_id, "item_id": item, "rater_id": entrant.rater_id}
+    connection.execute(insert(slots).values(**new_slot(**whose, **placed)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.stats import proportion_estimate, repeatability
 from harness.studies.items import HUMAN
-from harness.studies.rating_rows import RatedSlot
+from harness.studies.rating_rows import RatedSlot, counted
 from harness.studies.studies import Study
 from harness.studies.study_design import ExclusionDesign
 from harness.types import Estimate
@@ -43,8 +43,13 @@ def rater_qualities(study: Study, rows: Sequence[RatedSlot]) -> tuple[RaterQuali
 
 
 def excluded_raters(qualities: Sequence[RaterQuality]) -> frozenset[str]:
-    """Names of those who do not count."""
-    return frozenset(q.rater for q in qualities if q.is_excluded)
+    """Names of those who do not count by the declared rules; who rehearses never does."""
+    return frozenset(q.rater for q in qualities if q.is_excluded and not q.is_rehearsal)
+
+
+def counting(study: Study, rows: Sequence[RatedSlot]) -> list[RatedSlot]:
+    """What a result may rest on: the ratings of raters who count."""
+    return counted(rows, excluded=excluded_raters(rater_qualities(study, rows)))
 
 
 def scale_middle(study: Study) -> float:
@@ -60,8 +65,8 @@ def checks_passed(rows: Sequence[RatedSlot], *, middle: float) -> dict[str, bool
     """
     own: dict[str, list[float]] = {}
     for row in rows:
-        if row.kind == "main" and row.rating is not None and row.rating.marks and not row.ranks:
-            own.setdefault(row.rater, []).append(statistics.fmean(row.rating.marks.values()))
+        if row.kind == "main" and row.marks and not row.ranks:
+            own.setdefault(row.rater, []).append(statistics.fmean(row.marks.values()))
     usual = {rater: statistics.fmean(marks) for rater, marks in own.items()}
     return {
         row.slot: _has_passed(row, middle=middle, usual=usual.get(row.rater))
@@ -73,11 +78,11 @@ def checks_passed(rows: Sequence[RatedSlot], *, middle: float) -> dict[str, bool
 def _has_passed(row: RatedSlot, *, middle: float, usual: float | None) -> bool:
     if row.rating is None:
         return False
-    if row.rating.verdict is not None:
+    if row.winner is not None:
         return row.winner == HUMAN
     if row.ranks:
         return row.ranks[HUMAN] == 1
-    mark = statistics.fmean(row.rating.marks.values())
+    mark = statistics.fmean(row.marks.values())
     return mark < (middle if usual is None else min(middle, usual))
 
 
@@ -85,11 +90,11 @@ def left_share(
     rows: Sequence[RatedSlot], *, level: float, by: Callable[[RatedSlot], str], cluster: str = ""
 ) -> Estimate | None:
     """Share of decisive votes for the left side: one half where position does not matter; `cluster` names `by`."""
-    decisive = [r for r in rows if r.rating is not None and r.rating.verdict in ("left", "right")]
+    decisive = [r for r in rows if r.verdict in ("left", "right")]
     if not decisive:
         return None
     return proportion_estimate(
-        [float(r.rating is not None and r.rating.verdict == "left") for r in decisive],
+        [float(r.verdict == "left") for r in decisive],
         clusters=[by(r) for r in decisive],
         level=level,
         method="share of decisive votes for the left side, CR2 + Satterthwaite by cluster, logit t",
@@ -136,8 +141,7 @@ def _consistency(rows: Sequence[RatedSlot], *, level: float) -> Estimate | None:
         if before is None or before.rating is None or again.rating is None:
             n_missing += 1
             continue
-        both: list[Mapping[str, float]] = [r.ranks or (r.rating.marks if r.rating else {}) for r in (before, again)]
-        said, once_more = both
+        said, once_more = (r.ranks or r.marks for r in (before, again))
         marks = sorted(once_more)
         one += [said[name] for name in marks] or [before.winner]
         two += [once_more[name] for name in marks] or [again.winner]

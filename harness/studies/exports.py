@@ -18,9 +18,9 @@ from sqlalchemy import Engine
 from harness.composing import compose
 from harness.errors import SplitError
 from harness.store.artifacts import write_jsonl
-from harness.studies.exclusion import checks_passed, excluded_raters, rater_qualities, scale_middle
+from harness.studies.exclusion import checks_passed, counting, excluded_raters, rater_qualities, scale_middle
 from harness.studies.rankings import as_pairs
-from harness.studies.rating_rows import RatedSlot, counted, read_rows
+from harness.studies.rating_rows import RatedSlot, read_rows
 from harness.studies.studies import Study
 from harness.types import Message, PreferencePair, Prompt
 
@@ -63,7 +63,7 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
     """Every rating and skip that stands, practice left out. Raises SplitError: the prompts are of TRAIN."""
     _require_test(study)
     rows = read_rows(engine, study)
-    excluded = _excluded(study, rows)
+    excluded = excluded_raters(rater_qualities(study, rows))
     passed = checks_passed(rows, middle=scale_middle(study))
     return [
         compose(
@@ -75,8 +75,7 @@ def rating_rows(engine: Engine, study: Study) -> list[RatingRow]:
             left_draw=row.shown[0].draw,
             right=row.shown[1].variant if len(row.shown) > 1 else None,
             right_draw=row.shown[1].draw if len(row.shown) > 1 else None,
-            verdict=None if row.rating is None else row.rating.verdict,
-            marks={} if row.rating is None else dict(row.rating.marks),
+            marks=dict(row.marks),
             has_passed=passed.get(row.slot),
             shown_at=row.shown_at or 0.0,
             is_excluded=row.rater in excluded,
@@ -97,11 +96,10 @@ def votes_csv(engine: Engine, study: Study) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    rows = [r for r in as_pairs(_counted(engine, study)) if r.winner is not None]
+    rows = [r for r in as_pairs(counting(study, read_rows(engine, study))) if r.winner is not None]
     for row in sorted(rows, key=lambda r: (r.cast_at, r.slot)):
         left, right = (reply.variant for reply in row.shown)
-        verdict = "" if row.rating is None or row.rating.verdict is None else WINNERS[row.rating.verdict]
-        writer.writerow([left, right, verdict, row.rater, row.prompt_id, row.cluster])
+        writer.writerow([left, right, WINNERS[str(row.verdict)], row.rater, row.prompt_id, row.cluster])
     return out.getvalue()
 
 
@@ -119,7 +117,7 @@ def preference_pairs(engine: Engine, study: Study) -> list[PreferencePair]:
             f"{study.split.upper()}; ratings of TEST never train"
         )
     items: dict[int, list[RatedSlot]] = {}
-    for row in _counted(engine, study):
+    for row in counting(study, read_rows(engine, study)):
         items.setdefault(row.item_id, []).append(row)
     return [pair for rows in items.values() if (pair := _pair(study, rows)) is not None]
 
@@ -168,15 +166,6 @@ def _pair(study: Study, rows: Sequence[RatedSlot]) -> PreferencePair | None:
         preferred_by=PREFERRED_BY,
         reason=f"{(len(decisive) + abs(lead)) // 2} of {len(decisive)} decisive votes, {len(rows)} raters",
     )
-
-
-def _counted(engine: Engine, study: Study) -> list[RatedSlot]:
-    rows = read_rows(engine, study)
-    return counted(rows, excluded=_excluded(study, rows))
-
-
-def _excluded(study: Study, rows: Sequence[RatedSlot]) -> frozenset[str]:
-    return excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
 
 
 def _require_test(study: Study) -> None:

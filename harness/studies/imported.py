@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from harness.doors.text import read_id, require_id, require_sound, shown
 from harness.errors import CorpusError, InputError
 from harness.store.artifacts import digest_file
 from harness.store.database import writing
-from harness.studies.corrected import POPULATION
 from harness.studies.items import ItemReply, StudyItem, check_items
 from harness.studies.links import mint
 from harness.studies.sql_schema import ratings, slots
 from harness.studies.studies import (
     LABELS,
-    Clock,
+    POPULATION,
     NewStudy,
     Study,
     find_study,
@@ -33,10 +32,10 @@ from harness.studies.studies import (
     insert_rater,
     insert_study,
     list_studies,
-    new_slot_id,
+    new_slot,
 )
 from harness.studies.study_design import ExclusionDesign, PanelDesign, SourceDesign, StudyDesign, TargetDesign
-from harness.types import Criterion, Message
+from harness.types import Criterion
 
 ITEMS = "items"  # in an imported study's provenance: item id -> prompt id, variant
 REPLY = "reply"  # the variant of items of which no more is known
@@ -51,28 +50,17 @@ _SCALE = re.compile(r"\s*\[?\s*(-?\d+)\s*(?:-|–|\.\.|to|,)\s*(-?\d+)\s*\]?\s*"
 Key = tuple[str, tuple[str, ...]]  # prompt id, variants
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownItem:
-    """What may be rated."""
-
-    prompt_id: str
-    variant: str
-    cluster: str | None
-    messages: tuple[Message, ...] = ()
-    text: str = ""
-
-
 @dataclass(slots=True, kw_only=True)
 class _Reading:
     """A file on its way into a study."""
 
     path: Path
-    known: Mapping[str, KnownItem]
-    places: Mapping[tuple[str, str], KnownItem]  # the same by prompt and variant
+    known: Mapping[str, StudyItem]  # what may be rated, by item id; nothing where no file says
+    places: Mapping[tuple[str, str], StudyItem]  # the same by prompt and variant
     scales: dict[str, tuple[int, int]]
     default_scale: tuple[int, int] | None
     question: str | None  # the criterion of rows that name none
-    items: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    items: dict[Key, StudyItem] = field(default_factory=dict)
     given: dict[tuple[str, Key], dict[str, Any]] = field(default_factory=dict)  # rater, item -> question -> value
     lines: dict[tuple[str, Key, str], int] = field(default_factory=dict)
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -100,7 +88,6 @@ def import_ratings(
     scale: tuple[int, int] | None = None,
     criteria: Sequence[str] = (),
     epsilon: float = 0.15,
-    clock: Clock = time.time,
 ) -> Imported:
     """Store a file of ratings as a closed study; nothing of a file with a fault.
 
@@ -120,7 +107,7 @@ def import_ratings(
     reading = _Reading(
         path=path,
         known=known,
-        places={(one.prompt_id, one.variant): one for one in known.values()},
+        places={(one.prompt_id, one.replies[0].variant): one for one in known.values()},
         scales={},
         default_scale=scale,
         question=criteria[0] if len(criteria) == 1 else None,
@@ -133,7 +120,7 @@ def import_ratings(
     new = _new_study(reading, answers, name=name, epsilon=epsilon)
     is_new = all(s.name != name or s.declaration != new.design.declaration_digest() for s in list_studies(engine))
     if is_new:
-        _store(engine, new, reading, now=clock())
+        _store(engine, new, reading, now=time.time())
     return Imported(
         study=find_study(engine, name),
         form=answers.form,
@@ -145,38 +132,41 @@ def import_ratings(
     )
 
 
-def read_items(path: Path) -> dict[str, KnownItem]:
+def read_items(path: Path) -> dict[str, StudyItem]:
     """What there is to rate, by item id; a prompt and a reply are read where the row has them.
 
     Raises CorpusError: a row without an id, or an id that stands twice.
     """
-    found: dict[str, KnownItem] = {}
+    found: dict[str, StudyItem] = {}
     for row in read_rows(path, of="items"):
-        said = row.value
         try:
-            prompt = read_id(said.get("prompt_id"), "prompt_id")
-            variant = read_id(said.get("variant"), "variant")
-            item = read_id(said.get("item", said.get("id")), "item") or (
-                f"{prompt}/{variant}" if prompt and variant else prompt
-            )
-            if item is None:
-                require_id(said, "item")
-            if str(item) in found:
+            item, known = _known(row.value)
+            if item in found:
                 raise InputError(f"`item` must stand once, got {shown(item)} again")
-            found[str(item)] = _known(said, str(item), prompt, variant)
+            found[item] = known
         except InputError as err:
             raise CorpusError(path, str(err), line=row.number) from err
     return found
 
 
-def _known(row: Mapping[str, Any], item: str, prompt: str | None, variant: str | None) -> KnownItem:
+def _known(row: Mapping[str, Any]) -> tuple[str, StudyItem]:
+    """An item's id, and what its row says of it."""
+    prompt, variant = read_id(row.get("prompt_id"), "prompt_id"), read_id(row.get("variant"), "variant")
+    item = read_id(row.get("item", row.get("id")), "item")
+    item = item or (f"{prompt}/{variant}" if prompt and variant else prompt) or require_id(row, "item")
     try:
         shape = read_foreign(row)
         messages, text = shape.history, shape.reply or ""
     except FormError:
         messages, text = (), ""
-    cluster = read_id(row.get("cluster"), "cluster")
-    return KnownItem(prompt_id=prompt or item, variant=variant or REPLY, cluster=cluster, messages=messages, text=text)
+    cluster = read_id(row.get("cluster"), "cluster") or ""
+    return item, replace(_item(prompt or item, variant or REPLY, text), cluster=cluster, messages=messages)
+
+
+def _item(prompt: str, variant: str, text: str = "") -> StudyItem:
+    """One reply, its cluster not known yet."""
+    replies = (ItemReply(variant=variant, text=text),)
+    return StudyItem(purpose="main", prompt_id=prompt, cluster="", messages=(), replies=replies, probability=1.0)
 
 
 def read_scale(value: Any) -> tuple[int, int]:
@@ -185,11 +175,6 @@ def read_scale(value: Any) -> tuple[int, int]:
     if (match := _SCALE.fullmatch(text)) is None or int(match[1]) >= int(match[2]):
         raise InputError(f"`scale` must be lowest and highest mark, as 1-5, got {shown(value)}")
     return int(match[1]), int(match[2])
-
-
-def item_id(facts: Mapping[str, Any]) -> str | None:
-    """The id of what was rated; None where a row names none."""
-    return read_id(facts.get("item"), "item")
 
 
 def _take(reading: _Reading, answer: Answer) -> None:
@@ -202,10 +187,8 @@ def _take(reading: _Reading, answer: Answer) -> None:
     question = answer.question or reading.question or "mark"
     line = reading.lines.setdefault((rater, key, question), answer.line)
     if question in reading.given.setdefault((rater, key), {}):
-        raise InputError(
-            f"a rater must rate an item once, got {shown(rater)} again on {shown(key[0])} ({question}); first on line "
-            f"{line}"
-        )
+        again = f"got {shown(rater)} again on {shown(key[0])} ({question}); first on line {line}"
+        raise InputError(f"a rater must rate an item once, {again}")
     if answer.question != VOTE:
         value = _value(reading, question, value, answer.facts.get("scale"))
     reading.given[rater, key][question] = value
@@ -213,19 +196,19 @@ def _take(reading: _Reading, answer: Answer) -> None:
 
 def _marked(reading: _Reading, answer: Answer) -> Key:
     facts = answer.facts
-    item, variant = item_id(facts), read_id(facts.get("variant"), "variant")
+    item, variant = read_id(facts.get("item"), "item"), read_id(facts.get("variant"), "variant")
     prompt = read_id(facts.get("prompt_id"), "prompt_id")
     if item is None:
         raise InputError("`item` must say what was rated, got none")
     known = reading.known.get(item) or reading.places.get((prompt or item, variant or REPLY))
     if reading.known and known is None:
         raise InputError(f"`item` must be one of the {len(reading.known):,} items there are, got {shown(item)}")
-    if known is not None and variant is not None and variant != known.variant:
-        raise InputError(f"`variant` of {shown(item)} must be {shown(known.variant)}, got {shown(variant)}")
-    known = known or KnownItem(prompt_id=prompt or item, variant=variant or REPLY, cluster=None)
-    reply = ItemReply(variant=known.variant, text=known.text)
-    reading.names[item] = (known.prompt_id, known.variant)
-    return _keep(reading, known, (reply,), read_id(facts.get("cluster"), "cluster"))
+    known = known or _item(prompt or item, variant or REPLY)
+    of_item = known.replies[0].variant
+    if variant not in (None, of_item):
+        raise InputError(f"`variant` of {shown(item)} must be {shown(of_item)}, got {shown(variant)}")
+    reading.names[item] = (known.prompt_id, of_item)
+    return _keep(reading, known, read_id(facts.get("cluster"), "cluster"))
 
 
 def _vote(reading: _Reading, answer: Answer) -> tuple[Key, tuple[str, str]]:
@@ -238,27 +221,25 @@ def _vote(reading: _Reading, answer: Answer) -> tuple[Key, tuple[str, str]]:
     verdict = "left" if said == left else "right" if said == right else _WINS.get(said.lower())
     if verdict is None:
         raise InputError(f"`winner` must be left, right, tie, both_bad, {left} or {right}, got {shown(said)}")
-    item = item_id(facts) or f"row-{answer.line}"
-    of_prompt = {k.variant: k for i, k in reading.known.items() if item in (k.prompt_id, i)} if reading.known else {}
+    item = read_id(facts.get("item"), "item") or f"row-{answer.line}"
+    of_prompt = {k.replies[0].variant: k for i, k in reading.known.items() if item in (k.prompt_id, i)}
     if reading.known and not of_prompt:
         raise InputError(f"`item` must be one of the {len(reading.known):,} items there are, got {shown(item)}")
     for variant in (left, right):
         if of_prompt and variant not in of_prompt:
             listed = ", ".join(sorted(of_prompt))
             raise InputError(f"a vote must be between variants of its item ({listed}), got {shown(variant)}")
-    first, second = sorted((left, right))
-    known = of_prompt.get(first) or KnownItem(prompt_id=item, variant=first, cluster=None)
-    replies = tuple(ItemReply(variant=v, text=of_prompt[v].text if v in of_prompt else "") for v in (first, second))
-    return _keep(reading, known, replies, read_id(facts.get("cluster"), "cluster")), (verdict, left)
+    first, second = (of_prompt.get(variant) or _item(item, variant) for variant in sorted((left, right)))
+    both = replace(first, replies=(*first.replies, *second.replies))
+    return _keep(reading, both, read_id(facts.get("cluster"), "cluster")), (verdict, left)
 
 
-def _keep(reading: _Reading, known: KnownItem, replies: tuple[ItemReply, ...], cluster: str | None) -> Key:
-    key = (known.prompt_id, tuple(reply.variant for reply in replies))
-    cluster = known.cluster or cluster
-    item = reading.items.setdefault(key, {"cluster": cluster, "messages": known.messages, "replies": replies})
-    if cluster is not None and item["cluster"] not in (None, cluster):
-        raise InputError(f"`cluster` of an item must be one, got {shown(cluster)} after {shown(item['cluster'])}")
-    item["cluster"] = item["cluster"] or cluster
+def _keep(reading: _Reading, known: StudyItem, cluster: str | None) -> Key:
+    key = (known.prompt_id, tuple(reply.variant for reply in known.replies))
+    item, cluster = reading.items.get(key, known), known.cluster or cluster or ""
+    if cluster and item.cluster not in ("", cluster):
+        raise InputError(f"`cluster` of an item must be one, got {shown(cluster)} after {shown(item.cluster)}")
+    reading.items[key] = replace(item, cluster=item.cluster or cluster)
     return key
 
 
@@ -288,11 +269,7 @@ def _new_study(reading: _Reading, answers: Answers, *, name: str, epsilon: float
                           "with `--criterion`")  # fmt: skip
     labels: dict[str, list[str]] = {}
     criteria = [] if is_voted else [_criterion(reading, question, labels) for question in questions]
-    items = tuple(
-        StudyItem(purpose="main", prompt_id=key[0], cluster=item["cluster"] or key[0], messages=item["messages"],
-                  replies=item["replies"], probability=1.0)
-        for key, item in reading.items.items()
-    )  # fmt: skip
+    items = tuple(replace(item, cluster=item.cluster or item.prompt_id) for item in reading.items.values())
     raters, prompts = {rater for rater, _ in reading.given}, list(dict.fromkeys(item.prompt_id for item in items))
     design = StudyDesign(
         schema=1,
@@ -366,14 +343,14 @@ def _rows(
     places: dict[str, int] = dict.fromkeys(raters, 0)
     shows, said_rows = [], []
     for (rater, key), said in reading.given.items():
-        slot, (verdict, left) = new_slot_id(), said.get(VOTE, (None, key[1][0]))
-        whose = {"rater_id": raters[rater], "is_flipped": left != key[1][0]}
-        shows.append({"id": slot, "study_id": study, "item_id": items[key], "kind": "main", "position": places[rater],
-                      "state": "rated", **whose})  # fmt: skip
+        verdict, left = said.get(VOTE, (None, key[1][0]))
+        slot = new_slot(study_id=study, item_id=items[key], rater_id=raters[rater], kind="main", state="rated",
+                        position=places[rater], is_flipped=left != key[1][0])  # fmt: skip
+        shows.append(slot)
         marks = {} if verdict else said
-        said_rows.append({"slot_id": slot, "rater_id": raters[rater], "key": f"imported-{slot}", "action": "vote",
-                          "verdict": verdict, "marks": marks, "reason": "", "shown_at": now, "cast_at": now,
-                          "is_rehearsal": False})  # fmt: skip
+        said_rows.append({"slot_id": slot["id"], "rater_id": raters[rater], "key": f"imported-{slot['id']}",
+                          "action": "vote", "verdict": verdict, "marks": marks, "reason": "", "shown_at": now,
+                          "cast_at": now, "is_rehearsal": False})  # fmt: skip
         places[rater] += 1
     return shows, said_rows
 

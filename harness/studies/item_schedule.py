@@ -8,24 +8,16 @@ as that allows, so do the raters of one item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from harness.seeding import stream
+from harness.studies.items import StudyItem
 
 SlotKind = Literal["main", "repeat", "attention", "practice"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedItem:
-    """What the schedule needs to know of an item."""
-
-    index: int  # in the study's items
-    prompt: str  # items of one prompt are rated by the same raters
-    group: str  # sides are balanced within it: the pair of variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +25,7 @@ class PlannedSlot:
     """One showing."""
 
     rater: int  # 0 … raters-1
-    item: int
+    item: int  # its place among the study's items
     kind: SlotKind
     position: int  # 0 … in the rater's order
     is_flipped: bool
@@ -48,13 +40,6 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seat:
-    item: int
-    block: int
-    is_flipped: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
     item: int
     kind: SlotKind
@@ -62,33 +47,29 @@ class _Shown:
 
 
 def draw_schedule(
-    items: Sequence[PlannedItem],
-    *,
-    n_raters: int,
-    overlap: int,
-    block: int,
-    repeats: float,
-    attention: Sequence[int],
-    practice: Sequence[int],
-    seed: int,
+    items: Sequence[StudyItem], *, n_raters: int, overlap: int, block: int, repeats: float, seed: int
 ) -> Schedule:
-    """Every rater's showings.
+    """Every rater's showings: practice first, then main items, with the attention checks spread over them.
 
     Args:
+        items: those of one prompt are rated by the same raters; sides are balanced within a pair of variants.
         overlap: raters per prompt; those with the least to do come first, ties by lot.
         block: prompts that share an order.
         repeats: share of a rater's items that come again, sides swapped, at least half a block later.
-        attention: item numbers of the checks that each rater gets, spread over their showings.
-        practice: item numbers of the practice, which comes first.
     """
-    ranks = _shared_order(items, seed)
-    seats = _seats(items, ranks, n_raters=n_raters, overlap=overlap, block=block, seed=seed)
+    main, checks, practice = (
+        {i: item for i, item in enumerate(items) if item.purpose == purpose}
+        for purpose in ("main", "attention", "practice")
+    )
+    ranks = _shared_order(main.values(), seed)
+    blocks = {i: ranks[item.prompt_id] // block for i, item in main.items()}
+    seats = _seats(main, ranks, n_raters=n_raters, overlap=overlap, seed=seed)
     slots: list[PlannedSlot] = []
     for rater in range(n_raters):
         rng = stream(seed, "order", rater)
-        shown = _ordered(seats[rater], rng)
+        shown = _ordered(seats[rater], blocks, rng)
         shown = _with_repeats(shown, share=repeats, gap=max(1, min(block, len(shown)) // 2), rng=rng)
-        shown = _with_attention(shown, attention, rng)
+        shown = _with_attention(shown, list(checks), rng)
         first = [_Shown(item, "practice", bool(rng.integers(2))) for item in practice]
         slots += [
             PlannedSlot(rater=rater, item=s.item, kind=s.kind, position=position, is_flipped=s.is_flipped)
@@ -97,40 +78,40 @@ def draw_schedule(
     return Schedule(slots=tuple(slots), ranks=ranks)
 
 
-def _shared_order(items: Sequence[PlannedItem], seed: int) -> dict[str, int]:
-    prompts = sorted({item.prompt for item in items})
+def _shared_order(items: Iterable[StudyItem], seed: int) -> dict[str, int]:
+    prompts = sorted({item.prompt_id for item in items})
     order = stream(seed, "prompts").permutation(len(prompts))
     return {prompts[i]: rank for rank, i in enumerate(order)}
 
 
 def _seats(
-    items: Sequence[PlannedItem], ranks: dict[str, int], *, n_raters: int, overlap: int, block: int, seed: int
-) -> list[list[_Seat]]:
+    items: Mapping[int, StudyItem], ranks: Mapping[str, int], *, n_raters: int, overlap: int, seed: int
+) -> list[list[_Shown]]:
     """Per rater, the items with their sides."""
     rng = stream(seed, "sides")
-    seats: list[list[_Seat]] = [[] for _ in range(n_raters)]
+    seats: list[list[_Shown]] = [[] for _ in range(n_raters)]
     lean: dict[tuple[str, int], int] = {}  # (group, rater) -> flipped − not flipped so far
     panel: dict[str, list[int]] = {}
-    for item in sorted(items, key=lambda i: (ranks[i.prompt], i.index)):
-        if item.prompt not in panel:
+    for number in sorted(items, key=lambda i: (ranks[items[i].prompt_id], i)):
+        prompt, group = items[number].prompt_id, items[number].group
+        if prompt not in panel:
             load = [len(seats[rater]) for rater in range(n_raters)]
-            panel[item.prompt] = sorted(rng.permutation(n_raters).tolist(), key=load.__getitem__)[:overlap]
+            panel[prompt] = sorted(rng.permutation(n_raters).tolist(), key=load.__getitem__)[:overlap]
         tilt = 0  # of this item
-        for rater in rng.permutation(panel[item.prompt]).tolist():
-            leaning = lean.get((item.group, rater), 0) or tilt or (1 if rng.integers(2) else -1)
+        for rater in rng.permutation(panel[prompt]).tolist():
+            leaning = lean.get((group, rater), 0) or tilt or (1 if rng.integers(2) else -1)
             is_flipped = leaning < 0
             step = 1 if is_flipped else -1
-            lean[item.group, rater] = lean.get((item.group, rater), 0) + step
+            lean[group, rater] = lean.get((group, rater), 0) + step
             tilt += step
-            seats[rater].append(_Seat(item.index, ranks[item.prompt] // block, is_flipped))
+            seats[rater].append(_Shown(number, "main", is_flipped))
     return seats
 
 
-def _ordered(seats: Sequence[_Seat], rng: np.random.Generator) -> list[_Shown]:
+def _ordered(seats: Sequence[_Shown], blocks: Mapping[int, int], rng: np.random.Generator) -> list[_Shown]:
     """Blocks in turn, each in an order of the rater's own."""
     lots = rng.random(len(seats))
-    order = sorted(range(len(seats)), key=lambda i: (seats[i].block, lots[i]))
-    return [_Shown(seats[i].item, "main", seats[i].is_flipped) for i in order]
+    return [seats[i] for i in sorted(range(len(seats)), key=lambda i: (blocks[seats[i].item], lots[i]))]
 
 
 def _with_repeats(shown: Sequence[_Shown], *, share: float, gap: int, rng: np.random.Generator) -> list[_Shown]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.errors import InputError
 from harness.seeding import derive, stream
-from harness.studies.study_design import StudyKind
+from harness.studies.study_design import StudyDesign, StudyKind
 from harness.types import Message
 
 Purpose = Literal["main", "attention", "practice"]
@@ -80,24 +80,30 @@ def check_items(items: tuple[StudyItem, ...], *, kind: StudyKind) -> None:
             raise InputError(f"a variant must not be named {taken.pop()!r}: that is an attention check; rename it")
 
 
-def practice_items(kind: StudyKind, *, is_dialogue: bool = True, language: str = "") -> tuple[StudyItem, ...]:
+def n_replies(kind: StudyKind, n_variants: int) -> int:
+    """Replies of one item: one to mark, two to compare, all to rank."""
+    return {"likert": 1, "ranking": n_variants}.get(kind, 2)
+
+
+def practice_items(design: StudyDesign, *, is_dialogue: bool = True) -> tuple[StudyItem, ...]:
     """Two invented scenes, or questions, so that nobody learns the keys on an item that counts; a ranking has none.
 
     In English where there are none in the language.
     """
-    if kind == "ranking":
+    if design.kind == "ranking" or not design.practice:
         return ()
     told = json.loads(PRACTICE.read_text(encoding="utf-8"))
-    scenes = told.get(language, told["en"])["scenes" if is_dialogue else "questions"]
+    scenes = told.get(design.spoken, told["en"])["scenes" if is_dialogue else "questions"]
     return tuple(
         StudyItem(
             purpose="practice",
             prompt_id=f"practice-{number}",
             cluster="practice",
             messages=_turns(scene["lines"]),
-            replies=tuple(ItemReply(variant=f"practice-{i}", text=text) for i, text in enumerate(scene["replies"]))[
-                : 1 if kind == "likert" else 2
-            ],
+            replies=tuple(
+                ItemReply(variant=f"practice-{i}", text=text)
+                for i, text in enumerate(scene["replies"][: n_replies(design.kind, 2)])
+            ),
         )
         for number, scene in enumerate(scenes, start=1)
     )

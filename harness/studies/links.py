@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection, Executable, bindparam, select, update
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, Executable, bindparam, select, update
 from harness.errors import ConfigError
 from harness.studies.refusals import RevokedLinkError, StudyClosedError, UnknownLinkError
 from harness.studies.sql_schema import raters, studies
+from harness.studies.study_design import CrowdDesign
 
 JOIN = "join"  # of a crowd's open link
 OWNER_VARIABLE = "SCREENTEST_OWNER_SECRET"
@@ -28,8 +30,11 @@ QUERY, TAG = "rater", "link"  # of a link, and what stays in the address once it
 COOKIE = "screentest-"  # with the tag behind it: two links in one browser are two raters
 
 _ENTRANT = (
-    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at, raters.c.person),
-    select(studies.c.closed_at).where(studies.c.id == raters.c.study_id).scalar_subquery().label("closed_at"),
+    *(raters.c.id, raters.c.study_id, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at, raters.c.arrival),
+    *(
+        select(column).where(studies.c.id == raters.c.study_id).scalar_subquery().label(column.name)
+        for column in (studies.c.closed_at, studies.c.design)
+    ),
 )
 _MINE = raters.c.token_hash == bindparam("token")
 _READ: Executable = select(*_ENTRANT).where(_MINE)
@@ -82,7 +87,19 @@ class Entrant:
     name: str
     is_rehearsal: bool
     is_closed: bool  # the study
-    is_of_crowd: bool  # came by the open link
+    design: Mapping[str, Any]  # as it was stored: an earlier version's may lack keys
+    crowd: CrowdDesign | None  # came by the open link
+    arrival: Mapping[str, Any]  # of one of a crowd: language, consent, answers, what the site that sent them said
+
+    @property
+    def has_agreed(self) -> bool:
+        """Whether one of a crowd agreed to take part."""
+        return "agreed_at" in self.arrival
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long an item waits for them."""
+        return 60 * float(self.design["lease_minutes"])
 
 
 def mint(rater: str, *, is_rehearsal: bool) -> Link:
@@ -100,12 +117,14 @@ def link_tag(token: str) -> str:
     return hash_token(token)[:12]
 
 
-def enter(connection: Connection, token: str, *, now: float | None = None, needs_open: bool = True) -> Entrant:
-    """The rater behind a token; with `now` noted as here, which makes their other requests wait for this transaction.
+def enter(connection: Connection, token: str, *, now: float | None) -> Entrant:
+    """The rater behind a token, noted as here at `now`, which makes their other requests wait for this transaction.
+
+    Without `now` they are only looked up, those of a closed study too.
 
     Raises:
         UnknownLinkError, RevokedLinkError: the link leads nowhere.
-        StudyClosedError: the study is closed and `needs_open`.
+        StudyClosedError: the study is closed, and there is a `now`.
     """
     query, values = (_READ, {}) if now is None else (_NOTE, {"now": now})
     row = connection.execute(query, {"token": hash_token(token), **values}).one_or_none()
@@ -113,7 +132,7 @@ def enter(connection: Connection, token: str, *, now: float | None = None, needs
         raise UnknownLinkError("`rater` must be a link of a study, got one that nobody has; ask its owner for yours")
     if row.revoked_at is not None:
         raise RevokedLinkError("`rater` must be a link in use, got one that was withdrawn; ask the owner for a new one")
-    if needs_open and row.closed_at is not None:
+    if now is not None and row.closed_at is not None:
         raise StudyClosedError("the study is closed: every rating given before is kept, and no more are taken")
     return Entrant(
         rater_id=row.id,
@@ -121,16 +140,18 @@ def enter(connection: Connection, token: str, *, now: float | None = None, needs
         name=row.name,
         is_rehearsal=row.is_rehearsal,
         is_closed=row.closed_at is not None,
-        is_of_crowd=row.person is not None,
+        design=row.design,
+        crowd=None if row.arrival is None else CrowdDesign.model_validate(row.design["crowd"]),
+        arrival=row.arrival or {},
     )
 
 
-def is_owner(given: str, environment: Mapping[str, str] | None = None) -> bool:
+def is_owner(given: str) -> bool:
     """Whether this is the owner's secret; takes as long for a near miss as for a far one.
 
     Raises ConfigError: no secret is set, or one that can be guessed.
     """
-    secret = (os.environ if environment is None else environment).get(OWNER_VARIABLE, "")
+    secret = os.environ.get(OWNER_VARIABLE, "")
     if len(secret) < MIN_SECRET:
         what = "none" if not secret else f"{len(secret)} characters"
         raise ConfigError(

@@ -104,7 +104,7 @@ def _agreement(
 
 
 def _number(row: RatedSlot, criterion: str) -> float:
-    return math.nan if row.rating is None else float(row.rating.marks.get(criterion, math.nan))
+    return float(row.marks.get(criterion, math.nan))
 
 
 def _criterion(study: Study, rows: Sequence[RatedSlot], name: str) -> MarkResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,19 @@ from harness.studies.sql_schema import raters
 from harness.studies.studies import Study
 from harness.studies.study_design import CrowdDesign
 
+# What sites that send people call them and their visit.
 SITES = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID", "workerId", "assignmentId", "hitId")
 _COLUMNS = (
     *SITES, "agreed", "language", "rated", "skipped", "is_complete", "checks_passed", "minutes", "pay", "excluded_for"
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foretold:
-    """What a crowd will take."""
-
-    minutes_each: int
-    pay_each: float
-    pay_all: float
-    currency: str
-
-    @property
-    def sentence(self) -> str:
-        """For the owner, before anybody is asked."""
-        time = f"About {self.minutes_each} min each"
-        if not self.pay_each:
-            return f"{time}."
-        return f"{time}, {self.currency} {self.pay_each:.2f}; {self.currency} {self.pay_all:.2f} for all."
-
-
-def foretell(crowd: CrowdDesign, *, n_checks: int) -> Foretold:
-    """Time and pay by the declared seconds per item."""
-    minutes = crowd.minutes(n_checks)
-    each = crowd.pay_per_hour * minutes / 60
-    return Foretold(minutes_each=minutes, pay_each=each, pay_all=each * crowd.people, currency=crowd.currency)
+def foretell(crowd: CrowdDesign, *, n_checks: int) -> str:
+    """Time and pay by the declared seconds per item, for the owner, before anybody is asked."""
+    time, each = f"About {crowd.minutes(n_checks)} min each", crowd.pay(n_checks)
+    if not each:
+        return f"{time}."
+    return f"{time}, {crowd.currency} {each:.2f}; {crowd.currency} {each * crowd.people:.2f} for all."
 
 
 def write_people(engine: Engine, study: Study, path: Path) -> int:
@@ -99,6 +82,6 @@ def _line(study: Study, crowd: CrowdDesign, row: Any, quality: Any, minutes: flo
         "is_complete": n_done >= crowd.items,
         "checks_passed": "" if quality is None or quality.attention is None else f"{quality.attention.value:.2f}",
         "minutes": f"{minutes:.1f}",
-        "pay": f"{share * foretell(crowd, n_checks=study.design.attention).pay_each:.2f}",
+        "pay": f"{share * crowd.pay(study.design.attention):.2f}",
         "excluded_for": "" if quality is None else "; ".join(quality.excluded_for),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -12,9 +14,10 @@ from harness.studies.item_schedule import SlotKind
 from harness.studies.items import ItemReply, shown_order
 from harness.studies.sql_schema import items, raters, ratings, slots
 from harness.studies.studies import Study, stored_item
-from harness.types import Message, Rating
+from harness.types import Message, Rating, VoteVerdict
 
 UNDO = "undo"
+_NOTHING = SimpleNamespace(reason="", comment="", shown_at=None, cast_at=None)  # that a rater said of a slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,21 @@ class RatedSlot:
         return tuple(self.replies[i] for i in order)
 
     @property
+    def verdict(self) -> VoteVerdict | None:
+        """The vote as it was seen, by sides; None without one."""
+        return None if self.rating is None else self.rating.verdict
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Criterion -> mark, of a ranking place -> rank; empty of a vote, and before the rating."""
+        return {} if self.rating is None else self.rating.marks
+
+    @property
     def ranks(self) -> dict[str, int]:
         """Variant -> rank, of a ranking; empty of anything else."""
         if self.rating is None or len(self.replies) < 3:
             return {}
-        return {reply.variant: int(self.rating.marks[str(place)]) for place, reply in enumerate(self.shown, start=1)}
+        return {reply.variant: int(self.marks[str(place)]) for place, reply in enumerate(self.shown, start=1)}
 
     @property
     def seconds(self) -> float | None:
@@ -62,11 +75,9 @@ class RatedSlot:
     @property
     def winner(self) -> str | None:
         """The preferred variant, "tie" or "both_bad"; None without a vote."""
-        if self.rating is None or self.rating.verdict is None:
-            return None
-        sides = {"left": 0, "right": 1}
-        verdict = self.rating.verdict
-        return self.shown[sides[verdict]].variant if verdict in sides else verdict
+        if self.verdict not in ("left", "right"):
+            return self.verdict
+        return self.shown[self.verdict == "right"].variant
 
     @property
     def first_wins(self) -> float | None:
@@ -81,7 +92,7 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
     with engine.begin() as connection:
         # Ids grow along the chain of a slot's ratings: the last one read says how it stands.
         of_study = select(ratings).join(slots, slots.c.id == ratings.c.slot_id).where(slots.c.study_id == study.id)
-        newest = {row.slot_id: row for row in connection.execute(of_study.order_by(ratings.c.id)).all()}
+        newest: dict[str, Any] = {row.slot_id: row for row in connection.execute(of_study.order_by(ratings.c.id)).all()}
         joined = (
             select(slots, raters.c.name, raters.c.is_rehearsal, raters.c.revoked_at)
             .join(raters, raters.c.id == slots.c.rater_id)
@@ -95,10 +106,12 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
     for row in found:
         item, rank = stored[row.item_id]
         last = newest.get(row.id)
-        stands = last is not None and last.action != UNDO
+        if last is None or last.action == UNDO:
+            last = _NOTHING
         rows.append(
             compose(
                 RatedSlot,
+                last,
                 item,
                 row,
                 slot=row.id,
@@ -112,12 +125,8 @@ def read_rows(engine: Engine, study: Study) -> list[RatedSlot]:
                     marks=last.marks,
                     is_rehearsal=last.is_rehearsal,
                 )
-                if last is not None and stands and row.state == "rated"
+                if last is not _NOTHING and row.state == "rated"
                 else None,
-                reason=last.reason if last is not None and stands else "",
-                comment=last.comment if last is not None and stands else "",
-                shown_at=last.shown_at if last is not None and stands else None,
-                cast_at=last.cast_at if last is not None and stands else None,
             )
         )
     return rows

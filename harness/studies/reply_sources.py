@@ -14,7 +14,6 @@ from harness.experiment.measured_arms import GENERATIONS
 from harness.experiment.preparing import prepare, prompts_of
 from harness.experiment.session import Session
 from harness.experiment.task_choice import choose_task
-from harness.experiment.variants import TokenizerSource
 from harness.models.protocol import ReplyRequest
 from harness.models.recorded import RecordedModel
 from harness.reporting.finished_reports import record_of
@@ -22,6 +21,7 @@ from harness.store.artifacts import digest_file, read_parquet, verify_manifest
 from harness.store.prepared import read_prompts
 from harness.store.tracking import StageResult
 from harness.studies.items import CHOSEN, REJECTED, ItemReply
+from harness.studies.studies import LEFT_OUT, POPULATION, SILENT
 from harness.studies.study_design import SourceDesign, StudyDesign
 from harness.task_kinds import DIALOGUE, TASKS, TaskKind
 from harness.types import NO_REPLY, Decoding, Generation, Prompt, Split
@@ -36,8 +36,6 @@ class Source:
     replies: Mapping[str, Mapping[str, ItemReply]]  # variant -> prompt id -> reply
     spare: tuple[Prompt, ...]  # other prompts of the same split
     provenance: Mapping[str, Any]
-    n_left_out: int  # prompts that some variant left unanswered
-    silent: Mapping[str, int]  # variant -> prompts that it left unanswered
     kind: TaskKind = DIALOGUE  # what was asked
 
 
@@ -123,8 +121,7 @@ def _from_pairs(path: Path, session: Session, declared: SourceDesign) -> Source:
 
 
 def _prepared(session: Session, declared: SourceDesign, data: DataDesign) -> StageResult:
-    base = TokenizerSource(base=declared.base, revision=None)
-    return prepare(session, data, base=base)
+    return prepare(session, data, base={"source": declared.base, "revision": None})
 
 
 def _chosen(replies: Mapping[str, dict[str, ItemReply]], wanted: Sequence[str]) -> dict[str, dict[str, ItemReply]]:
@@ -148,9 +145,12 @@ def _joined(
         prompts=tuple(whole),
         replies=replies,
         spare=tuple(p for p in prompts if p.id not in known),
-        provenance=provenance,
-        n_left_out=len(asked) - len(whole),
-        silent={name: sum(p.id not in given for p in asked) for name, given in replies.items()},
+        provenance={
+            **provenance,
+            LEFT_OUT: len(asked) - len(whole),
+            SILENT: {name: sum(p.id not in given for p in asked) for name, given in replies.items()},
+            POPULATION: [p.id for p in whole],
+        },
     )
 
 

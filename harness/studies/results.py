@@ -104,7 +104,7 @@ def study_results(engine: Engine, study: Study) -> StudyResults:
     """Everything that the ratings so far say."""
     rows = read_rows(engine, study)
     qualities = rater_qualities(study, rows)
-    excluded = excluded_raters([q for q in qualities if not q.is_rehearsal])
+    excluded = excluded_raters(qualities)
     due = panel(rows, excluded=excluded)
     rated = counted(rows, excluded=excluded)
     ranked = [row for row in rated if row.ranks]
@@ -174,9 +174,8 @@ def _pair(study: Study, names: tuple[str, str], due: Sequence[RatedSlot], *, n_p
     settled = [rows for rows in by_prompt.values() if is_settled(rows, overlap=overlap)]
     settled.sort(key=lambda rows: (max(r.cast_at or 0.0 for r in rows), rows[0].rank))
     # Not the finite set: once all its prompts are rated its mean is known, and says nothing of the next prompt.
-    race, counted_up = BettingSequence(level=study.design.level), tally(settled, level=study.design.level)
-    for prompt in counted_up.prompts:
-        race.update(prompt.mean)
+    race = BettingSequence(level=study.design.level)
+    counted_up = tally(settled, race=race, level=study.design.level)
     rated = [r for r in due if r.winner is not None]
     n_missing = sum(r.state == "skipped" for r in due)
     win: WinRate | None = None
@@ -204,7 +203,7 @@ def _votes(rows: Sequence[RatedSlot], *, n_missing: int = 0, with_length: bool =
     return read_votes(
         [r.shown[0].variant for r in rows],
         [r.shown[1].variant for r in rows],
-        [str(r.rating.verdict) for r in rows if r.rating is not None],
+        [str(r.verdict) for r in rows],
         clusters=[r.cluster for r in rows],
         raters=[r.rater for r in rows],
         length_difference=lengths if with_length else None,

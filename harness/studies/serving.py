@@ -2,6 +2,9 @@
 
 `next_task` stores what it shows, and on which side, before it returns. Asking again before a rating is given (a
 refresh, another device, a second tab) gives the same task.
+
+Every slot belongs to one rater. Showing it leases it; while its rater is away past the lease, a rater who has nothing
+left to do may take over the item, where the study has more raters than an item needs.
 """
 
 from __future__ import annotations
@@ -12,31 +15,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, Select, bindparam, cast, func, insert, literal, or_, select, union_all
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Float,
+    Select,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from harness.store.artifacts import from_json
 from harness.store.database import writing
 from harness.studies.crowd import draw_next, standing
 from harness.studies.items import shown_order
-from harness.studies.leases import DUE, lease, take_over
 from harness.studies.links import Entrant, enter, hash_token
 from harness.studies.rankings import ranks_asked
 from harness.studies.refusals import NotAssignedError
 from harness.studies.sql_schema import items, raters, ratings, shows, slots, studies
-from harness.studies.studies import Clock
+from harness.studies.studies import Clock, new_slot
 from harness.studies.study_design import CrowdDesign, StudyDesign, StudyKind
-from harness.types import Criterion
+from harness.types import Criterion, Message
 
 MIN_TIMED = 3  # ratings before a time left is told
 N_PACES = 25  # latest ratings that it is told from
 DONE = ("rated", "skipped")
+# A part of queries: the id of the first slot in the order of `rater` that still waits.
+DUE = (
+    select(slots.c.id)
+    .where(slots.c.rater_id == bindparam("rater"), slots.c.state == "pending")
+    .order_by(slots.c.position)
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
 
 
 def _slot(wanted: Any) -> Select[Any]:
     """A slot with its item and what its study asks."""
     return (
         select(slots.c.id, slots.c.kind, slots.c.is_flipped, slots.c.position, items.c.scene, items.c.replies)
-        .add_columns(studies.c.question, studies.c.criteria, studies.c.design)
+        .add_columns(studies.c.question, studies.c.criteria)
         .join(items, items.c.id == slots.c.item_id)
         .join(studies, studies.c.id == slots.c.study_id)
         .where(slots.c.id == wanted)
@@ -46,6 +71,7 @@ def _slot(wanted: Any) -> Select[Any]:
 # Built once: what a page asks at every vote.
 _DUE_SLOT, _NAMED_SLOT = _slot(DUE), _slot(bindparam("slot"))
 _INSERT = insert(shows)
+_LEASE = update(slots).where(slots.c.id == bindparam("slot")).values(leased_until=bindparam("until"))
 _COUNTED = (
     select(slots.c.state.label("name"), cast(func.count(), Float).label("value"))
     .where(slots.c.rater_id == bindparam("rater"))
@@ -68,25 +94,6 @@ _PROGRESS = union_all(_COUNTED, select(_PACED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneLine:
-    """One line of the scene so far."""
-
-    speaker: str  # the character; empty where the data name nobody
-    text: str
-    is_answerer: bool  # the character whose next line is rated
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """One criterion to mark."""
-
-    name: str
-    definition: str
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskProgress:
     """How far a rater is."""
 
@@ -101,10 +108,9 @@ class RatingTask:
 
     slot: str  # random; also the key of widgets
     question: str
-    scene: tuple[SceneLine, ...]
-    answerer: str  # whose line it is; may be empty
+    scene: tuple[Message, ...]  # the conversation so far; the assistant is the character whose next line is rated
     replies: tuple[str, ...]  # left and right, or the one to mark
-    scales: tuple[Scale, ...]  # empty: a vote, or a ranking
+    criteria: tuple[Criterion, ...]  # to mark; empty: a vote, or a ranking
     is_practice: bool
     is_rehearsal: bool
     can_undo: bool
@@ -140,6 +146,7 @@ class CrowdWelcome:
     has_agreed: bool
     language: str
     minutes: int  # that it will take, at the pace that the study foretells
+    pay: float  # for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +156,7 @@ class Welcome:
     study: str
     question: str
     kind: StudyKind
-    scales: tuple[Scale, ...]
+    criteria: tuple[Criterion, ...]
     is_rehearsal: bool
     is_closed: bool
     has_begun: bool  # something was shown before: a returning rater
@@ -164,20 +171,28 @@ def welcome(engine: Engine, token: str) -> Welcome:
     Raises UnknownLinkError, RevokedLinkError: the link leads nowhere.
     """
     with engine.begin() as connection:
-        entrant = enter(connection, token, needs_open=False)
+        entrant = enter(connection, token, now=None)
         study = connection.execute(select(studies).where(studies.c.id == entrant.study_id)).one()
         seen = select(func.count()).select_from(shows).where(shows.c.rater_id == entrant.rater_id)
         return Welcome(
             study=study.name,
             question=study.question,
             kind=study.kind,
-            scales=_scales(study.criteria),
+            criteria=_criteria(study.criteria),
             is_rehearsal=entrant.is_rehearsal,
             is_closed=entrant.is_closed,
             has_begun=connection.execute(seen).scalar_one() > 0,
             language=StudyDesign.model_validate(study.design).spoken,
             progress=_progress(connection, entrant),
-            crowd=_crowd_welcome(connection, entrant, study) if entrant.is_of_crowd else None,
+            crowd=None
+            if entrant.crowd is None
+            else CrowdWelcome(
+                design=entrant.crowd,
+                has_agreed=entrant.has_agreed,
+                language=entrant.arrival.get("language", ""),
+                minutes=entrant.crowd.minutes(study.design["attention"]),
+                pay=entrant.crowd.pay(study.design["attention"]),
+            ),
         )
 
 
@@ -191,17 +206,6 @@ def spoken_in(engine: Engine, token: str) -> str:
     return "" if design is None else StudyDesign.model_validate(design).spoken or "en"
 
 
-def _crowd_welcome(connection: Connection, entrant: Entrant, study: Any) -> CrowdWelcome:
-    crowd = CrowdDesign.model_validate(study.design["crowd"])
-    arrival = connection.execute(select(raters.c.arrival).where(raters.c.id == entrant.rater_id)).scalar_one()
-    return CrowdWelcome(
-        design=crowd,
-        has_agreed="agreed_at" in arrival,
-        language=arrival.get("language", ""),
-        minutes=crowd.minutes(study.design["attention"]),
-    )
-
-
 def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> RatingTask | Finished:
     """The task that is due, leased to this rater and recorded as shown.
 
@@ -211,16 +215,15 @@ def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> Rating
     with writing(engine) as connection:
         entrant = enter(connection, token, now=now)
         slot = connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
-        if entrant.is_of_crowd:
-            slot = _drawn_slot(connection, entrant, slot, now=now)
+        if entrant.crowd is not None:
+            slot = _drawn_slot(connection, entrant, entrant.crowd, slot, now=now)
         elif slot is None:
-            seconds = 60 * float(_design(connection, entrant)["lease_minutes"])
-            taken = take_over(connection, entrant, now=now, lease_seconds=seconds)
+            taken = _take_over(connection, entrant, now=now)
             slot = connection.execute(_NAMED_SLOT, {"slot": taken}).one_or_none()
         progress = _progress(connection, entrant)
         if slot is None:
             return _finished(connection, entrant, progress)
-        lease(connection, slot.id, until=now + 60 * float(slot.design["lease_minutes"]))
+        connection.execute(_LEASE, {"slot": slot.id, "until": now + entrant.lease_seconds})
         shown = {"slot_id": slot.id, "rater_id": entrant.rater_id, "is_flipped": slot.is_flipped, "shown_at": now}
         connection.execute(_INSERT, shown)
         before = (
@@ -229,64 +232,91 @@ def next_task(engine: Engine, token: str, *, clock: Clock = time.time) -> Rating
         return _task(entrant, slot, progress, before=before or {})
 
 
-def _drawn_slot(connection: Connection, entrant: Entrant, due: Any, *, now: float) -> Any:
+def _drawn_slot(connection: Connection, entrant: Entrant, crowd: CrowdDesign, due: Any, *, now: float) -> Any:
     """What is due for one of a crowd; nothing once practice has shown that they cannot go on."""
-    design = _design(connection, entrant)
-    crowd = CrowdDesign.model_validate(design["crowd"])
-    arrival = connection.execute(select(raters.c.arrival).where(raters.c.id == entrant.rater_id)).scalar_one()
-    if "agreed_at" not in arrival:
+    if not entrant.has_agreed:
         raise NotAssignedError("items are shown to those who agree to take part; load the page again and read it")
     if standing(connection, entrant, crowd).is_screened_out:
         return None
-    position = None if due is None else int(due.position)
-    draw_next(connection, entrant, crowd, due=position, now=now, lease_seconds=60 * float(design["lease_minutes"]))
+    draw_next(connection, entrant, crowd, due=None if due is None else int(due.position), now=now)
     return connection.execute(_DUE_SLOT, {"rater": entrant.rater_id}).one_or_none()
 
 
-def _finished(connection: Connection, entrant: Entrant, progress: TaskProgress) -> Finished:
-    design, done = _design(connection, entrant), progress.n_done
-    end = Finished(
-        n_done=done, thanks=str(design.get("thanks", "")), is_rehearsal=entrant.is_rehearsal, can_undo=done > 0
+def _take_over(connection: Connection, entrant: Entrant, *, now: float) -> str | None:
+    """A waiting item of a rater who is away, as a new slot of this one on the same side; None when there is none.
+
+    An item counts as waiting when its lease has run out (or never began), and its rater was not seen for as long as a
+    lease lasts (one who never came: since the link was made), or has lost the link. The old slot is released, never
+    deleted.
+    """
+    if entrant.is_rehearsal:
+        return None
+    own = select(slots.c.item_id).where(slots.c.rater_id == entrant.rater_id)
+    last_seen = func.coalesce(raters.c.seen_at, raters.c.created_at)
+    away = or_(last_seen < now - entrant.lease_seconds, raters.c.revoked_at.is_not(None))
+    candidates = (
+        select(slots)
+        .join(raters, raters.c.id == slots.c.rater_id)
+        .where(
+            slots.c.study_id == entrant.study_id,
+            slots.c.kind == "main",
+            slots.c.state == "pending",
+            or_(slots.c.leased_until.is_(None), slots.c.leased_until < now),
+            raters.c.is_rehearsal.is_(False),
+            away,
+            slots.c.item_id.not_in(own),
+        )
+        .order_by(slots.c.position, slots.c.id)
+        .limit(1)
+        .with_for_update(of=slots, skip_locked=True)
     )
-    if not entrant.is_of_crowd:
+    found = connection.execute(candidates).one_or_none()
+    if found is None:
+        return None
+    connection.execute(update(slots).where(slots.c.id == found.id).values(state="released"))
+    last = select(func.max(slots.c.position)).where(slots.c.rater_id == entrant.rater_id)
+    taken = new_slot(
+        study_id=entrant.study_id,
+        item_id=found.item_id,
+        rater_id=entrant.rater_id,
+        kind="main",
+        position=int(connection.execute(last).scalar() or 0) + 1,
+        is_flipped=found.is_flipped,
+    )
+    connection.execute(insert(slots).values(**taken))
+    return str(taken["id"])
+
+
+def _finished(connection: Connection, entrant: Entrant, progress: TaskProgress) -> Finished:
+    thanks, done = str(entrant.design.get("thanks", "")), progress.n_done
+    end = Finished(n_done=done, thanks=thanks, is_rehearsal=entrant.is_rehearsal, can_undo=done > 0)
+    if (crowd := entrant.crowd) is None:
         return end
-    crowd = CrowdDesign.model_validate(design["crowd"])
     if standing(connection, entrant, crowd).is_screened_out:
         return replace(end, is_screened_out=True, can_undo=False)
     return replace(end, code=crowd.code, back=crowd.back)
 
 
-def _design(connection: Connection, entrant: Entrant) -> dict[str, Any]:
-    found = connection.execute(select(studies.c.design).where(studies.c.id == entrant.study_id)).scalar_one()
-    return dict(found)
-
-
 def _task(entrant: Entrant, slot: Any, progress: TaskProgress, *, before: Mapping[str, int]) -> RatingTask:
     texts = [reply["text"] for reply in slot.replies]
-    answerer = next((m["name"] for m in reversed(slot.scene) if m["role"] == "assistant" and m["name"]), "")
     return RatingTask(
         slot=slot.id,
         question=slot.question,
-        scene=tuple(
-            SceneLine(speaker=m["name"] or "", text=m["content"], is_answerer=m["role"] == "assistant")
-            for m in slot.scene
-        ),
-        answerer=answerer,
+        scene=tuple(from_json(Message, message) for message in slot.scene),
         replies=tuple(texts[i] for i in shown_order(slot.id, len(texts), is_flipped=slot.is_flipped)),
-        ranks=ranks_asked(len(texts), is_best_worst=bool(slot.design.get("best_worst"))) if len(texts) > 2 else (),
-        scales=_scales(slot.criteria),
+        ranks=ranks_asked(len(texts), is_best_worst=bool(entrant.design.get("best_worst"))) if len(texts) > 2 else (),
+        criteria=_criteria(slot.criteria),
         is_practice=slot.kind == "practice",
         is_rehearsal=entrant.is_rehearsal,
         can_undo=progress.n_done > 0,
         progress=progress,
         before=before,
-        takes_comment=bool(slot.design.get("comments")),
+        takes_comment=bool(entrant.design.get("comments")),
     )
 
 
-def _scales(criteria: Any) -> tuple[Scale, ...]:
-    known = [from_json(Criterion, data) for data in criteria]
-    return tuple(Scale(name=c.name, definition=c.definition, low=c.scale[0], high=c.scale[1]) for c in known)
+def _criteria(stored: Any) -> tuple[Criterion, ...]:
+    return tuple(from_json(Criterion, data) for data in stored)
 
 
 def _progress(connection: Connection, entrant: Entrant) -> TaskProgress:
@@ -296,8 +326,7 @@ def _progress(connection: Connection, entrant: Entrant) -> TaskProgress:
     paces = [row.value for row in rows if row.name == "pace"]
     n_done = sum(counts.get(state, 0) for state in DONE)
     n_left = counts.get("pending", 0)
-    if entrant.is_of_crowd:
-        crowd = CrowdDesign.model_validate(_design(connection, entrant)["crowd"])
-        n_left += standing(connection, entrant, crowd).n_to_come
+    if entrant.crowd is not None:
+        n_left += standing(connection, entrant, entrant.crowd).n_to_come
     left = statistics.median(paces) * n_left if len(paces) >= MIN_TIMED else None
     return TaskProgress(n_done=n_done, n_total=n_done + n_left, seconds_left=left)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from harness.composing import compose
@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.seeding import derive
 from harness.store.artifacts import from_json, to_json
 from harness.store.database import writing
-from harness.studies.item_schedule import PlannedItem, Schedule, draw_schedule
+from harness.studies.item_schedule import Schedule, draw_schedule
 from harness.studies.items import StudyItem, check_items
 from harness.studies.links import TOKEN_BYTES, Link, OpenLink, hash_token, mint
 from harness.studies.sql_schema import items as items_table
@@ -29,6 +29,7 @@ Clock = Callable[[], float]  # seconds since 1970, UTC
 SLOT_BYTES = 12
 LABELS = "labels"  # in an imported study's provenance: criterion -> what was marked in words, numbered from 0
 LEFT_OUT, SILENT = "left_out", "silent"  # in a study's provenance: prompts not rated, and how many each variant left
+POPULATION = "population"  # there too: ids of the prompts that its sample was drawn from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +93,13 @@ def create_study(engine: Engine, new: NewStudy, *, clock: Clock = time.time) -> 
     names = design.panel.rater_names if design.crowd is None else ()  # a crowd's people are drawn for when they come
     links = tuple(mint(name, is_rehearsal=design.rehearsal) for name in names)
     opened = None if design.crowd is None else OpenLink(token=secrets.token_urlsafe(TOKEN_BYTES))
-    schedule = _schedule(new.items, design, n_raters=len(links), overlap=design.panel.per_prompt, seed=design.seed)
+    schedule = schedule_of(new.items, design, n_raters=len(links), seed=design.seed)
     try:
         with writing(engine) as connection:
             study_id = insert_study(connection, new, opened=opened, now=clock())
             item_ids = insert_items(connection, study_id, new.items, schedule.ranks)
             rater_ids = [insert_rater(connection, study_id, link, now=clock()) for link in links]
-            if links:
-                _insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
+            insert_slots(connection, study_id, schedule, item_ids=item_ids, rater_ids=rater_ids)
     except IntegrityError as err:
         raise _taken(design.name) from err
     return Created(study=find_study(engine, design.name), links=links, opened=opened)
@@ -133,16 +133,16 @@ def list_studies(engine: Engine) -> list[Study]:
     return [_study(row) for row in rows]
 
 
-def close_study(engine: Engine, name: str, *, clock: Clock = time.time) -> Study:
+def close_study(engine: Engine, name: str) -> Study:
     """Take no more ratings; closing again changes nothing."""
     study = find_study(engine, name)
     with writing(engine) as connection:
         still_open = (studies.c.id == study.id) & studies.c.closed_at.is_(None)
-        connection.execute(update(studies).where(still_open).values(closed_at=clock()))
+        connection.execute(update(studies).where(still_open).values(closed_at=time.time()))
     return find_study(engine, name)
 
 
-def renew_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> Link:
+def renew_link(engine: Engine, study: Study, rater: str) -> Link:
     """A new link for a rater; the old one stops working, their ratings stay.
 
     Raises InputError: the study has no such rater.
@@ -155,11 +155,11 @@ def renew_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.
     return link
 
 
-def revoke_link(engine: Engine, study: Study, rater: str, *, clock: Clock = time.time) -> None:
+def revoke_link(engine: Engine, study: Study, rater: str) -> None:
     """Withdraw a rater's link; the ratings they gave stay, and nobody waits for the rest."""
     with writing(engine) as connection:
         row = _rater(connection, study, rater)
-        connection.execute(update(raters).where(raters.c.id == row.id).values(revoked_at=clock()))
+        connection.execute(update(raters).where(raters.c.id == row.id).values(revoked_at=time.time()))
 
 
 def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = time.time) -> Link:
@@ -173,64 +173,30 @@ def add_rehearsal(engine: Engine, study: Study, name: str, *, clock: Clock = tim
         with writing(engine) as connection:
             rows = connection.execute(select(items_table).where(items_table.c.study_id == study.id)).all()
             stored = tuple(stored_item(row) for row in rows)
-            schedule = _schedule(stored, study.design, n_raters=1, overlap=1, seed=seed)
+            schedule = schedule_of(stored, study.design, n_raters=1, seed=seed)
             rater_id = insert_rater(connection, study.id, link, now=clock())
-            _insert_slots(connection, study.id, schedule, item_ids=[row.id for row in rows], rater_ids=[rater_id])
+            insert_slots(connection, study.id, schedule, item_ids=[row.id for row in rows], rater_ids=[rater_id])
     except IntegrityError as err:
         raise InputError(f"`{name}` must be a new rater's name in {study.name}, got one that is taken") from err
     return link
 
 
-def new_slot_id() -> str:
-    """A random id that says nothing of the item."""
-    return secrets.token_urlsafe(SLOT_BYTES)
+def new_slot(**placed: Any) -> dict[str, Any]:
+    """A row for a showing that is to come; its random id says nothing of the item."""
+    return {"id": secrets.token_urlsafe(SLOT_BYTES), "state": "pending", **placed}
 
 
 def stored_item(row: Any) -> StudyItem:
     """An item from its row."""
-    return from_json(
-        StudyItem,
-        {
-            "purpose": row.purpose,
-            "prompt_id": row.prompt_id,
-            "cluster": row.cluster,
-            "messages": row.scene,
-            "replies": row.replies,
-            "probability": row.probability,
-        },
-    )
+    alike = {name: getattr(row, name) for name in ("purpose", "prompt_id", "cluster", "replies", "probability")}
+    return from_json(StudyItem, {**alike, "messages": row.scene})
 
 
-def append_items(
-    connection: Connection, study: Study, new: Sequence[StudyItem], *, rater_ids: Sequence[int], seed: int
-) -> None:
-    """Main items behind all that stand, with showings for these raters behind all of theirs."""
-    design = study.design
-    overlap = min(design.panel.per_prompt, len(rater_ids))
-    schedule = _schedule(new, design, n_raters=len(rater_ids), overlap=overlap, seed=seed)
-    last = select(func.max(items_table.c.rank)).where(items_table.c.study_id == study.id)
-    first_rank = int(connection.execute(last).scalar() or 0) + 1
-    ranks = {prompt: rank + first_rank for prompt, rank in schedule.ranks.items()}
-    item_ids = insert_items(connection, study.id, new, ranks)
-    taken = select(slots.c.rater_id, func.max(slots.c.position)).where(slots.c.study_id == study.id)
-    behind = {rater: place + 1 for rater, place in connection.execute(taken.group_by(slots.c.rater_id)).all()}
-    moved = [replace(s, position=s.position + behind.get(rater_ids[s.rater], 0)) for s in schedule.slots]
-    if moved:
-        late = replace(schedule, slots=tuple(moved))
-        _insert_slots(connection, study.id, late, item_ids=item_ids, rater_ids=rater_ids)
-
-
-def _schedule(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int, overlap: int, seed: int) -> Schedule:
-    numbered = list(enumerate(items))
+def schedule_of(items: Sequence[StudyItem], design: StudyDesign, *, n_raters: int, seed: int) -> Schedule:
+    """Who sees what, as the study declares it, for so many raters."""
+    overlap = min(design.panel.per_prompt, n_raters)
     return draw_schedule(
-        [PlannedItem(index=i, prompt=x.prompt_id, group=x.group) for i, x in numbered if x.purpose == "main"],
-        n_raters=n_raters,
-        overlap=overlap,
-        block=design.block,
-        repeats=design.repeats,
-        attention=[i for i, x in numbered if x.purpose == "attention"],
-        practice=[i for i, x in numbered if x.purpose == "practice"],
-        seed=seed,
+        items, n_raters=n_raters, overlap=overlap, block=design.block, repeats=design.repeats, seed=seed
     )
 
 
@@ -277,36 +243,42 @@ def insert_items(
     return [int(i) for i in connection.execute(returned, rows).scalars()]
 
 
-def insert_rater(connection: Connection, study_id: int, link: Link, *, now: float) -> int:
-    """A row for a rater."""
+def insert_rater(connection: Connection, study_id: int, link: Link, *, now: float, **of_crowd: Any) -> int:
+    """A row for a rater; of one of a crowd with who they are and what was said on coming."""
     values = {
         "study_id": study_id,
         "name": link.rater,
         "token_hash": hash_token(link.token),
         "is_rehearsal": link.is_rehearsal,
         "created_at": now,
+        **of_crowd,
     }
     return int(connection.execute(insert(raters).returning(raters.c.id), values).scalar_one())
 
 
-def _insert_slots(
-    connection: Connection, study_id: int, schedule: Schedule, *, item_ids: Sequence[int], rater_ids: Sequence[int]
+def insert_slots(
+    connection: Connection,
+    study_id: int,
+    schedule: Schedule,
+    *,
+    item_ids: Sequence[int],
+    rater_ids: Sequence[int],
+    behind: Mapping[int, int] | None = None,
 ) -> None:
+    """Rows for showings; `behind` are the places that raters have taken before."""
     rows = [
-        {
-            "id": new_slot_id(),
-            "study_id": study_id,
-            "item_id": item_ids[slot.item],
-            "rater_id": rater_ids[slot.rater],
-            "kind": slot.kind,
-            "position": slot.position,
-            "is_flipped": slot.is_flipped,
-            "state": "pending",
-        }
+        new_slot(
+            study_id=study_id,
+            item_id=item_ids[slot.item],
+            rater_id=rater_ids[slot.rater],
+            kind=slot.kind,
+            position=slot.position + (behind or {}).get(rater_ids[slot.rater], 0),
+            is_flipped=slot.is_flipped,
+        )
         for slot in schedule.slots
     ]
-    # In random order: rows next to each other must not tell which slots share an item.
-    connection.execute(insert(slots), sorted(rows, key=lambda row: str(row["id"])))
+    if rows:  # in random order: rows next to each other must not tell which slots share an item
+        connection.execute(insert(slots), sorted(rows, key=lambda row: str(row["id"])))
 
 
 def _rater(connection: Connection, study: Study, name: str) -> Any:

@@ -98,6 +98,10 @@ class CrowdDesign(StrictConfig):
         """That a person will take, at the declared pace; a minute that is begun is paid."""
         return math.ceil((self.items + n_checks) * self.seconds_per_item / 60)
 
+    def pay(self, n_checks: int) -> float:
+        """For a person, by those minutes."""
+        return self.pay_per_hour * self.minutes(n_checks) / 60
+
 
 class TargetDesign(StrictConfig):
     """How many prompts: a number, or what the study must be able to show."""

@@ -62,11 +62,11 @@ class Tally:
         return tuple(sorted(found, key=lambda prompt: -prompt.disagreement))
 
 
-def tally(settled: Sequence[Sequence[RatedSlot]], *, level: float) -> Tally:
-    """Count prompts, each given by its slots, in the order in which they were completed."""
+def tally(settled: Sequence[Sequence[RatedSlot]], *, race: BettingSequence, level: float) -> Tally:
+    """Count prompts, each given by its slots, in the order in which they were completed; `race` takes their votes."""
     prompts = tuple(_prompt(rows) for rows in settled)
-    votes, majority = BettingSequence(level=level), BettingSequence(level=level)
-    course = tuple(votes.update(prompt.mean).estimate for prompt in prompts)
+    majority = BettingSequence(level=level)
+    course = tuple(race.update(prompt.mean).estimate for prompt in prompts)
     for prompt in prompts:
         majority.update(float(prompt.outcome == "variant"))
     return Tally(prompts=prompts, course=course, preferred=majority.look().estimate if prompts else None)

@@ -7,9 +7,12 @@ of all prompts that the study's sample was drawn from, with the probability reco
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
+import numpy as np
+from numpy.random import Generator
 from sqlalchemy import Engine
 
 from harness.errors import InputError
@@ -17,17 +20,48 @@ from harness.experiment.measured_arms import SCORES
 from harness.experiment.session import OnProgress, Session
 from harness.judging.scored import ScoredGeneration
 from harness.reporting.finished_reports import record_of
+from harness.seeding import stream
+from harness.stats import (
+    AlternativeAnnotator,
+    BlandAltman,
+    alternative_annotator,
+    bland_altman,
+    cohens_kappa,
+    kendall_within,
+    krippendorff_alpha,
+    pearson,
+    spearman,
+)
+from harness.stats.rows import Floats
 from harness.store.artifacts import digest_json, from_json, read_json, read_manifest, read_parquet, to_json, write_json
-from harness.store.tracking import Stage, StageResult
+from harness.store.tracking import Stage
 from harness.studies.corrected import JudgedCriterion, ValidatedContrast, mark_contrasts, vote_contrasts
 from harness.studies.exclusion import excluded_raters, rater_qualities
-from harness.studies.judge_marks import MarkValidation, validate_marks
+from harness.studies.marks import mark_table
 from harness.studies.rating_rows import RatedSlot, counted, panel, read_rows
 from harness.studies.studies import Study
+from harness.types import Estimate
+
+T = TypeVar("T")
 
 REVISION = 2
 VALIDATION = "validation.json"
+NOT_A_MARK = "kappa, bias and the alternative-annotator test need scores on the scale that people mark on"
 LIKELIHOOD = "likelihood"  # mode of scores that are no marks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkValidation:
+    """A judge on one criterion that people marked."""
+
+    correlation: Estimate | None  # Spearman, judge's score with the panel's mean mark
+    linear: Estimate | None  # Pearson
+    within: Estimate | None  # Kendall's tau-b within each film or dialogue, mean of them
+    among_people: Estimate | None  # Krippendorff's alpha of the raters: what a judge can hope for
+    kappa: Estimate | None  # quadratic, rounded score with the panel's rounded mean; of words, with the commonest
+    annotators: AlternativeAnnotator | None
+    bias: BlandAltman | None  # judge − panel's mean mark
+    why_not: tuple[str, ...]  # what could not be computed, and why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +95,7 @@ def validate_judge(session: Session, engine: Engine, study: Study, scores: Seque
         InputError: no rating counts yet, a run without scores, or scores of other replies than those rated.
     """
     rows = read_rows(engine, study)
-    excluded = excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
+    excluded = excluded_raters(rater_qualities(study, rows))
     rated = counted(rows, excluded=excluded)
     if study.split != "test" or not rated:
         raise InputError(f"`{study.name}` must hold ratings of TEST prompts that count before a judge can be compared")
@@ -83,7 +117,13 @@ def validate_judge(session: Session, engine: Engine, study: Study, scores: Seque
         inputs={"ratings": digest_json([(r.slot, to_json(r.rating)) for r in rated]), **digests},
         work=work,
     )
-    return _read(study, result)
+    rows = read_json(result.folder / VALIDATION)
+    return Validation(
+        study=study.name,
+        declaration=study.declaration,
+        run_id=result.run_id,
+        criteria=tuple(from_json(ValidatedCriterion, row) for row in rows),
+    )
 
 
 def _validated(
@@ -95,16 +135,6 @@ def _validated(
         judge_id=one.judge_id,
         marks=validate_marks(study, rated, one) if is_marked else None,
         contrasts=(mark_contrasts if is_marked else vote_contrasts)(study, rated, one, drawn=drawn),
-    )
-
-
-def _read(study: Study, result: StageResult) -> Validation:
-    rows = read_json(result.folder / VALIDATION)
-    return Validation(
-        study=study.name,
-        declaration=study.declaration,
-        run_id=result.run_id,
-        criteria=tuple(from_json(ValidatedCriterion, row) for row in rows),
     )
 
 
@@ -171,3 +201,80 @@ def _require_same_replies(rated: Sequence[RatedSlot], one: JudgedCriterion) -> N
             f"`--scores` must be of the replies that were rated ({variants}), got other prompts or variants; "
             "name the variant of a run that scored one file: --scores sft=RUN"
         )
+
+
+def validate_marks(study: Study, rated: Sequence[RatedSlot], one: JudgedCriterion) -> MarkValidation:
+    """Everything that marks of the same replies can say of a judge, over the items that it scored."""
+    marks = mark_table(rated, one.name)
+    reply = {r.item_id: (r.prompt_id, r.replies[0].variant, r.replies[0].draw) for r in rated}
+    every = np.array([one.values.get(reply[item], math.nan) for item in marks.items])
+    kept = np.flatnonzero(~np.isnan(every)).tolist()
+    scores, table, clusters = every[kept], marks.table[kept], [marks.clusters[i] for i in kept]
+    means = np.nanmean(table, axis=1)
+    level, notes = study.design.level, list[str]()
+    is_named = one.name in study.labels  # marks are words: none is higher than another
+    scale: Literal["nominal", "ordinal"] = "nominal" if is_named else "ordinal"
+    weights: Literal["none", "quadratic"] = "none" if is_named else "quadratic"
+    on: dict[str, Any] = {"clusters": clusters, "level": level, "n_missing": len(every) - len(kept)}
+
+    def rng(what: str) -> Generator:
+        return stream(study.design.seed, what, one.name)
+
+    def attempt(what: str, compute: Callable[[], T], *, is_possible: bool = True) -> T | None:
+        """A figure, or a note why there is none; nothing where it would mean nothing."""
+        try:
+            return compute() if is_possible else None
+        except InputError as err:
+            notes.append(f"{what}: {err}")
+            return None
+
+    if not one.is_mark:
+        notes.append(NOT_A_MARK)
+    return MarkValidation(
+        correlation=attempt(
+            "correlation", lambda: spearman(scores, means, rng=rng("correlation"), **on), is_possible=not is_named
+        ),
+        linear=attempt(
+            "linear correlation", lambda: pearson(scores, means, rng=rng("linear"), **on), is_possible=not is_named
+        ),
+        within=attempt(
+            "correlation within clusters", lambda: kendall_within(scores, means, **on), is_possible=not is_named
+        ),
+        among_people=attempt(
+            "agreement among people",
+            lambda: krippendorff_alpha(
+                marks.table, scale=scale, clusters=marks.clusters, rng=rng("agreement"), level=level
+            ),
+        ),
+        kappa=attempt(
+            "kappa",
+            lambda: cohens_kappa(
+                np.rint(scores),
+                _majority(table) if is_named else np.rint(means),
+                rng=rng("kappa"),
+                weights=weights,
+                **on,
+            ),
+            is_possible=one.is_mark,
+        ),
+        annotators=attempt(
+            "alternative-annotator test",
+            lambda: alternative_annotator(
+                scores,
+                {rater: table[:, i] for i, rater in enumerate(marks.raters)},
+                clusters=clusters,
+                epsilon=study.design.epsilon,
+                alignment="exact" if is_named else "distance",
+                level=level,
+            ),
+            is_possible=one.is_mark,
+        ),
+        bias=attempt("bias", lambda: bland_altman(scores, means, **on), is_possible=one.is_mark and not is_named),
+        why_not=tuple(notes),
+    )
+
+
+def _majority(marks: Floats) -> Floats:
+    """[items] the word that most raters gave; of several, the first by code."""
+    codes = np.unique(marks[~np.isnan(marks)])
+    return np.asarray(codes[np.argmax([np.count_nonzero(marks == code, axis=1) for code in codes], axis=0)])

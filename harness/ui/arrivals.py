@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from harness.errors import UnavailableError
 from harness.studies.crowd import enrol
 from harness.studies.links import COOKIE, JOIN, TAG, OpenLink, link_tag
+from harness.studies.people import SITES
 from harness.studies.refusals import CrowdFullError, StudyClosedError, UnknownLinkError
 from harness.studies.serving import spoken_in
 from harness.ui.frame import store
 from harness.ui.gate import Arrival
 
-# What sites that send people call them and their visit; the first of `_WHO` that is there says who they are.
-_WHO = ("PROLIFIC_PID", "workerId")
-_SENT = (*_WHO, "STUDY_ID", "SESSION_ID", "assignmentId", "hitId")
+_WHO = ("PROLIFIC_PID", "workerId")  # of what sites send: the first that is there says who came
 WHY = "why"  # in the address: why somebody cannot enter
 FULL, OVER, LATER = "full", "over", "later"
 
@@ -24,7 +23,7 @@ def arrive(query: Mapping[str, str], cookies: Mapping[str, str]) -> Arrival:
     """Enrol one who came, or find them again; whoever cannot enter is told why."""
     link = OpenLink(token=query[JOIN])
     remembered = f"{COOKIE}person-{link_tag(link.token)}"
-    sent = {name: query[name] for name in _SENT if query.get(name)}
+    sent = {name: query[name] for name in SITES if query.get(name)}
     who = next((f"{name}:{sent[name]}" for name in _WHO if name in sent), None)
     person = who or cookies.get(remembered) or f"browser:{secrets.token_urlsafe(16)}"
     try:

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UnavailableError
 from harness.studies.casting import Action, Cast, cast_rating
@@ -52,6 +52,7 @@ _REFUSED: Mapping[type[RatingRefused], str] = {
 class Ballot:
     """One session of one rater."""
 
+    engine: Engine
     token: str
     task: RatingTask | Finished | None = None  # None: ask the store
     nonce: str = ""  # of this showing; makes a double press one rating
@@ -61,10 +62,10 @@ class Ballot:
     is_skipping: bool = False  # the reasons are shown
     n_heard: int = 0  # presses that reached this session
 
-    def current(self, engine: Engine) -> RatingTask | Finished:
+    def current(self) -> RatingTask | Finished:
         """The task at hand; asks the store when there is none."""
         if self.task is None:
-            self.task = next_task(engine, self.token)
+            self.task = next_task(self.engine, self.token)
             self.nonce = secrets.token_urlsafe(9)
             self.served_at = time.monotonic()
             self.marks = self._marks_before() if self.notice == UNDONE else {}
@@ -85,98 +86,75 @@ class Ballot:
         ranked = sorted(given, key=lambda pair: asked.index(pair[1])) if asked else given
         return dict(ranked[: (len(asked) or len(given)) - 1])
 
-    def vote(self, engine: Engine, nonce: str, verdict: VoteVerdict, comment: str = "") -> None:
+    def vote(self, nonce: str, verdict: VoteVerdict, comment: str = "") -> None:
         """A verdict on the pair at hand."""
-        if self._is_read(nonce):
-            self._cast(engine, "vote", verdict=verdict, comment=comment)
+        if self._read(nonce) is not None:
+            self._cast("vote", verdict=verdict, comment=comment)
 
-    def mark(self, engine: Engine, nonce: str, criterion: str, mark: int, comment: str = "") -> None:
+    def mark(self, nonce: str, criterion: str, mark: int, comment: str = "") -> None:
         """One mark of the reply at hand; the last one that is lacking saves them all."""
-        if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
-            return
-        self.marks[criterion] = mark
-        if len(self.marks) == len(self.task.scales):
-            self._cast_marks(engine, dict(self.marks), comment)
+        if (task := self._read(nonce)) is not None:
+            self.marks[criterion] = mark
+            if len(self.marks) == len(task.criteria):
+                self._cast_marks(dict(self.marks), comment)
 
-    def rank(self, engine: Engine, nonce: str, place: int, comment: str = "") -> None:
+    def rank(self, nonce: str, place: int, comment: str = "") -> None:
         """The next rank for the reply at a place; when all are given that are asked for, they are saved."""
-        if not self._is_read(nonce) or not isinstance(self.task, RatingTask):
-            return
-        self.marks[str(place)] = self.task.ranks[len(self.marks)]
-        if len(self.marks) == len(self.task.ranks):
-            n, is_best_worst = len(self.task.replies), self.task.is_best_worst
-            whole = whole_ranking(self.marks, n_replies=n, is_best_worst=is_best_worst)
-            self._cast_marks(engine, whole, comment)
+        if (task := self._read(nonce)) is not None:
+            self.marks[str(place)] = task.ranks[len(self.marks)]
+            if len(self.marks) == len(task.ranks):
+                n, is_best_worst = len(task.replies), task.is_best_worst
+                self._cast_marks(whole_ranking(self.marks, n_replies=n, is_best_worst=is_best_worst), comment)
 
-    def _cast_marks(self, engine: Engine, marks: Mapping[str, int], comment: str) -> None:
+    def _cast_marks(self, marks: Mapping[str, int], comment: str) -> None:
         """Save the marks; where the store cannot be reached the last one is to be given again."""
-        self._cast(engine, "vote", marks=marks, comment=comment)
+        self._cast("vote", marks=marks, comment=comment)
         if self.task is not None:
             self.marks.popitem()
 
     def ask_reason(self, nonce: str, *, is_skipping: bool) -> None:
         """Show the reasons for leaving the item out, or the item's own buttons again."""
-        self.n_heard += 1
-        if nonce == self.nonce:
+        if self._is_at_hand(nonce):
             self.is_skipping = is_skipping
 
-    def skip(self, engine: Engine, nonce: str, reason: str) -> None:
+    def skip(self, nonce: str, reason: str) -> None:
         """Leave the item out, and say why."""
-        self.n_heard += 1
-        if nonce == self.nonce:
-            self._cast(engine, "skip", reason=reason)
+        if self._is_at_hand(nonce):
+            self._cast("skip", reason=reason)
 
-    def undo(self, engine: Engine, nonce: str) -> None:
+    def undo(self, nonce: str) -> None:
         """Close the reasons, or take the last mark back, or else the last deed."""
-        self.n_heard += 1
-        if nonce != self.nonce:
+        if not self._is_at_hand(nonce):
             return
         if self.is_skipping:
             self.is_skipping = False
         elif self.marks:
             self.marks.popitem()
-        elif self._cast(engine, "undo"):
+        elif self._cast("undo"):
             self.notice = UNDONE
 
-    def _is_read(self, nonce: str) -> bool:
-        """Whether a press can have been meant for the task at hand."""
+    def _is_at_hand(self, nonce: str) -> bool:
+        """Whether a press was made for this showing, and not for an item that has its rating."""
         self.n_heard += 1
-        if nonce != self.nonce:
-            return False  # meant for an item that has its rating
+        return nonce == self.nonce
+
+    def _read(self, nonce: str) -> RatingTask | None:
+        """The task at hand, where a press can have been meant for it."""
+        if not self._is_at_hand(nonce) or not isinstance(self.task, RatingTask):
+            return None
         if not self.marks and time.monotonic() - self.served_at < UNREAD_SECONDS:
             self.notice = TOO_SOON
-            return False
+            return None
         self.notice = ""
-        return True
+        return self.task
 
-    def _cast(
-        self,
-        engine: Engine,
-        action: Action,
-        *,
-        verdict: VoteVerdict | None = None,
-        marks: Mapping[str, int] | None = None,
-        reason: str = "",
-        comment: str = "",
-    ) -> bool:
-        """Store a deed through the one door; whatever comes of it, the next task is asked of the store."""
+    def _cast(self, action: Action, **said: Any) -> bool:
+        """Store a deed (`said`: the fields of `Cast`) by the one door; the next task is then asked of the store."""
         task, self.task, self.notice = self.task, None, ""
         slot = task.slot if isinstance(task, RatingTask) and action != "undo" else None
-        key = f"{self.nonce}.{action}"
+        cast = Cast(key=f"{self.nonce}.{action}", action=action, slot=slot, **said)
         try:
-            receipt = cast_rating(
-                engine,
-                self.token,
-                Cast(
-                    key=key,
-                    action=action,
-                    slot=slot,
-                    verdict=verdict,
-                    marks=marks or {},
-                    reason=reason,
-                    comment=comment,
-                ),
-            )
+            receipt = cast_rating(self.engine, self.token, cast)
         except UnavailableError:
             self.task, self.notice = task, NOT_SAVED  # the same key again: it counts once, whatever reached the store
             return False

@@ -8,16 +8,16 @@ from types import MappingProxyType
 import streamlit as st
 
 from harness.errors import ScreentestError
-from harness.reporting.finished_reports import analyses, record_of
+from harness.reporting.finished_reports import record_of
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count, write_observation
+from harness.reporting.record import SampleScore
 from harness.store.tracking import Tracking
-from harness.studies.serving import SceneLine
-from harness.ui.drawing import draw_scene, inert
+from harness.types import Generation
+from harness.ui.drawing import draw_card, draw_scene, inert
 from harness.ui.frame import store
 from harness.ui.gallery import (
     Exhibit,
-    ShownReply,
     Votes,
     against_people,
     low_tail,
@@ -25,9 +25,10 @@ from harness.ui.gallery import (
     read_gallery,
     score_names,
     studies_in_the_way,
+    text_of,
     votes_on,
 )
-from harness.ui.reports import label_of
+from harness.ui.reports import choose_evaluation
 
 PER_PAGE = 10
 ALL = "all"
@@ -39,13 +40,11 @@ def show() -> None:
     """Choose an evaluation, search it, and read."""
     st.title("Browse")
     tracking = Tracking()
+    if (chosen := choose_evaluation(tracking)) is None:
+        return
+    home = str(tracking.settings.home)
     try:
-        runs = analyses(tracking)
-        if not runs:
-            st.info("Nothing has been evaluated yet. Run `screentest quickstart` and come back.")
-            return
-        chosen = st.selectbox("Evaluation", runs, format_func=lambda info: label_of(tracking, info))
-        exhibits = _exhibits(str(tracking.settings.home), chosen.run_id)
+        exhibits = _exhibits(home, chosen.run_id)
     except ScreentestError as err:
         st.error(str(err))
         return
@@ -55,9 +54,9 @@ def show() -> None:
             + " ".join(f"`screentest study close {name}`" for name in names)
         )
         return
-    if looked := _looked(str(tracking.settings.home), chosen.run_id):
+    if looked := _looked(home, chosen.run_id):
         st.caption(looked)
-    votes = _votes(str(tracking.settings.home), chosen.run_id)
+    votes = _votes(home, chosen.run_id)
     _show_exhibits(_narrowed(exhibits, votes), votes)
 
 
@@ -105,38 +104,32 @@ def _show_exhibits(exhibits: list[Exhibit], votes: Votes) -> None:
     if not exhibits:
         st.info("No prompt is left. Empty the search, or choose another score, share or variant.")
     for exhibit in exhibits[(page - 1) * PER_PAGE : page * PER_PAGE]:
-        st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt_id, {})))
+        st.html(draw_exhibit(exhibit, votes.get(exhibit.prompt.id, {})))
         st.divider()
 
 
 def draw_exhibit(exhibit: Exhibit, votes: Mapping[tuple[str, str], int] = NONE) -> str:
     """One prompt with its replies."""
-    lines = [
-        SceneLine(speaker=m.name or "", text=m.content, is_answerer=m.role == "assistant") for m in exhibit.messages
-    ]
-    cards = "".join(_card(reply, votes) for reply in exhibit.replies)
-    if exhibit.reference:
-        cards += _box("human", exhibit.reference, ())
-    return (
-        f'<p class="read quiet">{inert(exhibit.cluster)}</p>{draw_scene(lines)}<div class="read gallery">{cards}</div>'
-    )
+    prompt = exhibit.prompt
+    cards = "".join(_card(reply, exhibit.scores.get(reply.variant, {}), votes) for reply in exhibit.replies)
+    if prompt.reference:
+        cards += _box("human", prompt.reference, ())
+    scene = f'<p class="read quiet">{inert(prompt.cluster)}</p>{draw_scene(prompt.messages)}'
+    return f'{scene}<div class="read gallery">{cards}</div>'
 
 
-def _card(reply: ShownReply, votes: Mapping[tuple[str, str], int]) -> str:
+def _card(reply: Generation, scores: Mapping[str, SampleScore], votes: Mapping[tuple[str, str], int]) -> str:
     n, won = (sum(k for pair, k in votes.items() if reply.variant in pair[:places]) for places in (2, 1))
     marks = [f"preferred in {won} of {write_count(n, 'vote')}"] if n else []
-    marks += [f"{name}: {write_observation(score)}" for name, score in sorted(reply.scores.items())]
+    marks += [f"{name}: {write_observation(score)}" for name, score in sorted(scores.items())]
     ended = {"length": "cut off", "refused": "refused: no reply", "error": "failed: no reply"}
     marks += [ended[reply.finish_reason]] if reply.finish_reason in ended else []
-    reasons = {name: score.reason for name, score in sorted(reply.scores.items()) if score.reason}
-    return _box(reply.variant, reply.text, marks, thinking=reply.thinking, reasons=reasons)
+    reasons = {name: score.reason for name, score in sorted(scores.items()) if score.reason}
+    return _box(reply.variant, text_of(reply), marks, thinking=reply.thinking, reasons=reasons)
 
 
 def _box(name: str, text: str, marks: Sequence[str], *, thinking: str = "", reasons: Mapping[str, str] = EMPTY) -> str:
     before = f"<details><summary>thinking</summary>{inert(thinking)}</details>" if thinking else ""
-    return (
-        f'<section class="reply"><h2>{inert(name)}</h2>{before}<div class="text" dir="auto">{inert(text)}</div>'
-        f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p>'
-        + "".join(f'<p class="quiet" dir="auto">{inert(name)}: {inert(said)}</p>' for name, said in reasons.items())
-        + "</section>"
-    )
+    after = f'<p class="marks">{"".join(f"<span>{inert(mark)}</span>" for mark in marks)}</p>'
+    after += "".join(f'<p class="quiet" dir="auto">{inert(of)}: {inert(said)}</p>' for of, said in reasons.items())
+    return draw_card(inert(name), inert(text), before=before, after=after)

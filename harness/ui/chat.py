@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -17,16 +17,16 @@ from harness.errors import ScreentestError
 from harness.reporting.looks import log_look
 from harness.reporting.numbers import write_count
 from harness.store.tracking import Tracking
-from harness.studies.serving import SceneLine
 from harness.types import Message, Prompt
 from harness.ui.chat_pairs import Pair, make_pair, study_of
-from harness.ui.drawing import draw_line, draw_scene, inert
+from harness.ui.drawing import draw_card, draw_line, draw_scene, inert, last_speaker
 from harness.ui.frame import store
-from harness.ui.scenes import SCENE, Scenes, answerer_of, own_scene, partner_of, scene_title, scenes_of_test
+from harness.ui.scenes import SCENE, Scenes, own_scene, scene_title, scenes_of_test
 from harness.ui.speakers import LocalSpeakers, ServedSpeakers, Speakers, find_endpoint
 
 DEFAULT_TOKENS, MAX_TOKENS = 64, 512
 Asked = Mapping[str, str | None]  # variant -> its system message
+Offered = Sequence[tuple[str, str]]  # (variant, line) in the order shown; names are not
 CURSOR = "▍"
 
 
@@ -38,7 +38,7 @@ class Play:
     answerer: str
     partner: str
     turns: list[Message] = field(default_factory=list)
-    offered: list[tuple[str, str]] | None = None  # (variant, line) in the order shown; names are not
+    offered: Offered | None = None
     told: str = ""  # after a choice: who was who
 
     @property
@@ -114,7 +114,8 @@ def _ask_scene(found: Scenes) -> Play | None:
     else:
         _look(found)
         if st.session_state.get("played") != scenes[chosen].id:
-            _begin(scenes[chosen], answerer=answerer_of(scenes[chosen]), partner=partner_of(scenes[chosen]))
+            spoken = scenes[chosen].messages
+            _begin(scenes[chosen], answerer=last_speaker(spoken, "assistant"), partner=last_speaker(spoken, "user"))
     play: Play | None = st.session_state.get("play")
     return play
 
@@ -154,13 +155,13 @@ def _begin(scene: Prompt, *, answerer: str, partner: str) -> None:
 
 
 def _play(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None:
-    st.html(draw_scene([_line(turn) for turn in play.turns]))
+    st.html(draw_scene(play.turns))
     if play.told:
         st.caption(play.told)
     if play.is_answer_due:
         _answer(play, speakers, asked, n_tokens)
     if play.offered is not None:
-        _offer(play)
+        _offer(play, play.offered)
         return
     with st.container(key="tools", horizontal=True):
         st.button("Ask again", key="again", shortcut="g", on_click=_take_back, args=(play,))
@@ -185,7 +186,7 @@ def _answer(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None
         with contextlib.closing(*streams.values()) as pieces:
             for piece in pieces:
                 text += piece
-                place.html(draw_line(_line(_said(play, part_thinking(text).text + CURSOR))))
+                place.html(draw_line(_said(play, part_thinking(text).text + CURSOR)))
         play.turns.append(_said(play, part_thinking(text).text))
     else:
         with st.spinner("Two variants are thinking"):
@@ -194,37 +195,31 @@ def _answer(play: Play, speakers: Speakers, asked: Asked, n_tokens: int) -> None
     st.rerun()
 
 
-def _offer(play: Play) -> None:
+def _offer(play: Play, offered: Offered) -> None:
     """Two lines without their names; the chosen one goes on in the scene."""
-    assert play.offered is not None
-    cards = "".join(
-        f'<section class="reply"><h2>Reply {n}</h2><div class="text" dir="auto">{inert(text) or "(says nothing)"}</div>'
-        "</section>"
-        for n, (_, text) in enumerate(play.offered, start=1)
-    )
+    lines = enumerate((line for _, line in offered), start=1)
+    cards = "".join(draw_card(f"Reply {n}", inert(line) or "(says nothing)") for n, line in lines)
     st.html(f'<div class="read replies">{cards}</div>')
     with st.container(key="choices", horizontal=True):
         for n in (0, 1):
-            st.button(
-                f"Go on with reply {n + 1}", key=f"choose-{n}", shortcut=str(n + 1), on_click=_choose, args=(play, n)
-            )
-        st.button("Send the pair to raters", key="send", type="tertiary", shortcut="p", on_click=_send, args=(play,))
+            label = f"Go on with reply {n + 1}"
+            st.button(label, key=f"choose-{n}", shortcut=str(n + 1), on_click=_choose, args=(play, offered, n))
+        pair = make_pair(play.scene.cluster, play.turns, offered)
+        st.button("Send the pair to raters", key="send", type="tertiary", shortcut="p", on_click=_send, args=(pair,))
         st.button("Ask again", key="again", type="tertiary", shortcut="g", on_click=_take_back, args=(play,))
 
 
-def _choose(play: Play, number: int) -> None:
-    if play.offered is None:
+def _choose(play: Play, offered: Offered, number: int) -> None:
+    if play.offered is None:  # pressed twice
         return
-    (one, _), (two, _) = play.offered
-    play.told = f"Reply 1 was {one}, reply 2 was {two}. You went on with {play.offered[number][0]}."
-    play.turns.append(_said(play, play.offered[number][1]))
+    (one, _), (two, _) = offered
+    chosen, line = offered[number]
+    play.told = f"Reply 1 was {one}, reply 2 was {two}. You went on with {chosen}."
+    play.turns.append(_said(play, line))
     play.offered = None
 
 
-def _send(play: Play) -> None:
-    if play.offered is None:
-        return
-    pair = make_pair(play.scene.cluster, play.turns, play.offered)
+def _send(pair: Pair) -> None:
     if pair not in _kept():  # sent twice is sent once
         _kept().append(pair)
 
@@ -274,7 +269,3 @@ def _basket(question: str) -> None:
 
 def _said(play: Play, text: str) -> Message:
     return Message(role="assistant", content=text, name=play.answerer or None)
-
-
-def _line(turn: Message) -> SceneLine:
-    return SceneLine(speaker=turn.name or "", text=turn.content, is_answerer=turn.role == "assistant")

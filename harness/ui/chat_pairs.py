@@ -83,7 +83,7 @@ def study_of(
     new = NewStudy(
         design=design,
         split="test",
-        items=(*items, *practice_items("pairwise", is_dialogue=has_names)),
+        items=(*items, *practice_items(design, is_dialogue=has_names)),
         provenance={"chat": digest_file(file)},
         plan=PLAN,
         n_population=len(unique),

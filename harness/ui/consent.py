@@ -64,6 +64,4 @@ def _agree(token: str, language: str, answers: dict[str, str]) -> None:
 
 
 def _pay(crowd: CrowdWelcome) -> str:
-    rate = crowd.design.pay_per_hour
-    pay = f"{crowd.design.currency} {rate * crowd.minutes / 60:.2f}".strip()
-    return f" {t(PAY, pay=pay)}" if rate else ""
+    return f" {t(PAY, pay=f'{crowd.design.currency} {crowd.pay:.2f}'.strip())}" if crowd.pay else ""

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from harness.studies.serving import RatingTask, Scale, SceneLine, TaskProgress
+from harness.studies.serving import RatingTask, TaskProgress
+from harness.types import Criterion, Message
 from harness.ui.translations import t
 
 # Bidirectional embeddings, overrides and isolates: they could turn the words around them. Letters of any script stay.
@@ -61,11 +62,11 @@ def time_left(progress: TaskProgress) -> str:
     return t("about {n} min left", n=round(progress.seconds_left / 60))
 
 
-def draw_scene(lines: Sequence[SceneLine]) -> str:
+def draw_scene(lines: Sequence[Message]) -> str:
     """The conversation so far as a chat; long ones begin at their end. One turn of nobody's is what was asked."""
     if not lines:
         return ""
-    name = t("The conversation so far" if len(lines) > 1 or lines[0].speaker else "What was asked")
+    name = t("The conversation so far" if len(lines) > 1 or lines[0].name else "What was asked")
     return (
         f'<section class="read"><h2>{name}</h2>'
         f'<div class="scene" tabindex="0" role="group" aria-label="{name}"><div class="lines">'
@@ -73,22 +74,28 @@ def draw_scene(lines: Sequence[SceneLine]) -> str:
     )
 
 
-def _line(line: SceneLine) -> str:
-    side = " answerer" if line.is_answerer else ""
-    who = f'<span class="who" dir="auto">{inert(line.speaker)}</span>' if line.speaker else ""
-    return f'<div class="line{side}">{who}<span class="said" dir="auto">{inert(line.text)}</span></div>'
+def _line(line: Message) -> str:
+    side = " answerer" if line.role == "assistant" else ""
+    who = f'<span class="who" dir="auto">{inert(line.name)}</span>' if line.name else ""
+    return f'<div class="line{side}">{who}<span class="said" dir="auto">{inert(line.content)}</span></div>'
 
 
-def draw_line(line: SceneLine) -> str:
+def draw_line(line: Message) -> str:
     """One line by itself."""
     return f'<div class="read"><div class="lines">{_line(line)}</div></div>'
+
+
+def last_speaker(lines: Sequence[Message], role: str) -> str:
+    """Who of a conversation speaks in a role: the assistant's line is the one that is due; empty where nobody says."""
+    return next((line.name for line in reversed(lines) if line.role == role and line.name), "")
 
 
 def draw_replies(task: RatingTask) -> str:
     """The replies, side by side or one under the other."""
     n = len(task.replies)
     names = [t("The reply")] if n == 1 else [t(REPLY, place=place) for place in range(1, n + 1)]
-    whose = f" · {inert(task.answerer)}" if task.answerer else ""
+    answerer = last_speaker(task.scene, "assistant")
+    whose = f" · {inert(answerer)}" if answerer else ""
     cards = "".join(_reply(name, whose, text) for name, text in zip(names, task.replies, strict=True))
     return f'<div class="read replies{" one" if n == 1 else ""}">{cards}</div>'
 
@@ -96,24 +103,30 @@ def draw_replies(task: RatingTask) -> str:
 def _reply(name: str, whose: str, text: str) -> str:
     is_empty = not text.strip()
     shown = t("(says nothing)") if is_empty else inert(text)
-    return (
-        f'<section class="reply"><h2>{name}<bdi>{whose}</bdi></h2>'
-        f'<div class="text{" empty" if is_empty else ""}" dir="auto" tabindex="0" role="group" aria-label="{name}">'
-        f"{shown}</div></section>"
-    )
+    return draw_card(f"{name}<bdi>{whose}</bdi>", shown, label=name, look="text empty" if is_empty else "text")
 
 
-def draw_scale(scale: Scale, *, given: Mapping[str, int], n_scales: int) -> str:
-    """The criterion to mark, in a sentence; its whole definition on demand, and the marks given before."""
-    short, *others = re.split(r"(?<=[.?!])\s+", scale.definition, maxsplit=1)
+def draw_card(
+    title: str, shown: str, *, label: str = "", look: str = "text", level: int = 2, before: str = "", after: str = ""
+) -> str:
+    """A reply under its title, all of it HTML; with a label it is reached and scrolled by keys."""
+    reach = f' tabindex="0" role="group" aria-label="{label}"' if label else ""
+    body = f'{before}<div class="{look}" dir="auto"{reach}>{shown}</div>{after}'
+    return f'<section class="reply"><h{level}>{title}</h{level}>{body}</section>'
+
+
+def draw_criterion(criterion: Criterion, *, given: Mapping[str, int], n: int) -> str:
+    """The one of `n` criteria to mark, in a sentence; its definition on demand, and the marks given before."""
+    short, *others = re.split(r"(?<=[.?!])\s+", criterion.definition, maxsplit=1)
+    low, high = criterion.scale
     rest = "".join(others)
     before = "".join(f"<span>{inert(name.capitalize())} <b>{mark}</b></span>" for name, mark in given.items())
     more = f"<details><summary>{t('More on this')}</summary><p>{inert(rest)}</p></details>" if rest else ""
     done = f'<p class="top">{before}</p>' if before else ""
     return (
-        f'<div class="read scale">{done}<p><b>{inert(scale.name.capitalize())}</b> '
-        f'<span class="quiet">({t(PLACE, n=len(given) + 1, total=n_scales)})</span> {inert(short)} '
-        f'<span class="quiet">{t(ENDS, low=scale.low, high=scale.high)}</span></p>{more}</div>'
+        f'<div class="read scale">{done}<p><b>{inert(criterion.name.capitalize())}</b> '
+        f'<span class="quiet">({t(PLACE, n=len(given) + 1, total=n)})</span> {inert(short)} '
+        f'<span class="quiet">{t(ENDS, low=low, high=high)}</span></p>{more}</div>'
     )
 
 
@@ -132,5 +145,20 @@ def spoken(task: RatingTask, marks: Mapping[str, int]) -> str:
     """What a screen reader says when a task, or its next criterion, appears."""
     said = PRACTICE_ITEM if task.is_practice else ITEM
     place = f"{t(said, n=task.progress.n_done + 1, total=task.progress.n_total)}."
-    due = next((scale.name for scale in task.scales if scale.name not in marks), "")
+    due = next((c.name for c in task.criteria if c.name not in marks), "")
     return f"{place} {due.capitalize()}." if due else place
+
+
+def draw_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a caption; the first cell of a row is its heading. Wide tables scroll by themselves."""
+    head = "".join(f'<th scope="col">{inert(name)}</th>' for name in columns)
+    body = "".join(f"<tr>{_table_row(cells)}</tr>" for cells in rows)
+    return (
+        f'<div class="read scroll" tabindex="0" role="region" aria-label="{inert(caption)}"><table>'
+        f"<caption>{inert(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    first, *others = cells
+    return f'<th scope="row">{inert(first)}</th>' + "".join(f"<td>{inert(cell)}</td>" for cell in others)

@@ -28,9 +28,9 @@ LINE = {
 
 
 @st.cache_resource(show_spinner=False)
-def store(url: str | None = None) -> Engine:
+def store() -> Engine:
     """The ratings, opened once for all sessions of this process."""
-    return open_database(url or Settings.from_environment().database_url)
+    return open_database(Settings.from_environment().database_url)
 
 
 @cache
@@ -59,7 +59,7 @@ def _companion() -> Any:
     return st.components.v2.component("screentest_companion", html=_REGION, css=_HIDDEN, js=_asset("companion.js"))
 
 
-def letter(title: str, *paragraphs: str, item: str = "letter") -> None:
+def letter(title: str, *paragraphs: str, item: str) -> None:
     """A page of a few sentences: a heading and plain paragraphs."""
     body = "".join(f"<p>{escape(text)}</p>" for text in paragraphs)
     st.html(

@@ -13,12 +13,12 @@ from sqlalchemy import select
 from harness.judging.scored import ScoredGeneration
 from harness.reporting.record import SampleScore
 from harness.store.artifacts import read_parquet
-from harness.studies.exclusion import excluded_raters, rater_qualities
+from harness.studies.exclusion import counting
 from harness.studies.rankings import as_pairs
-from harness.studies.rating_rows import counted, read_rows
+from harness.studies.rating_rows import read_rows
 from harness.studies.sql_schema import items, studies
 from harness.studies.studies import find_study
-from harness.types import Generation, Message, Prompt
+from harness.types import Generation, Prompt
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -30,36 +30,28 @@ GENERATIONS, SCORES, PROMPTS = "generations.parquet", "scores.parquet", "prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownReply:
-    """One variant's reply with its scores."""
-
-    variant: str
-    text: str
-    finish_reason: str
-    thinking: str  # what came before the reply
-    scores: Mapping[str, SampleScore]  # by "criterion · judge"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """One prompt and every variant's reply."""
+    """One prompt and every variant's reply, with its scores."""
 
-    prompt_id: str
-    cluster: str
-    messages: tuple[Message, ...]
-    reference: str | None
-    replies: tuple[ShownReply, ...]
+    prompt: Prompt
+    replies: tuple[Generation, ...]  # first draws
+    scores: Mapping[str, Mapping[str, SampleScore]]  # variant -> "criterion · judge" -> score
 
     def holds(self, words: str) -> bool:
         """Whether scene, human reply, film or a reply contains the words, in any case."""
-        wanted = words.casefold()
-        texts = [
-            self.cluster,
-            self.reference or "",
-            *(m.content for m in self.messages),
-            *(r.text for r in self.replies),
-        ]
-        return any(wanted in text.casefold() for text in texts)
+        said = (*(m.content for m in self.prompt.messages), *map(text_of, self.replies))
+        texts = (self.prompt.cluster, self.prompt.reference or "", *said)
+        return any(words.casefold() in text.casefold() for text in texts)
+
+    def value(self, variant: str, score: str) -> float | None:
+        """A reply's score; None where it is missing."""
+        found = self.scores.get(variant, {}).get(score)
+        return None if found is None else found.value
+
+
+def text_of(reply: Generation) -> str:
+    """What a reply says, or why there is none."""
+    return reply.reason if reply.is_missing else reply.text
 
 
 def read_gallery(tracking: Tracking, record: ReportRecord) -> tuple[Exhibit, ...]:
@@ -88,31 +80,18 @@ def assemble(
     judges: Mapping[str, str],
 ) -> tuple[Exhibit, ...]:
     """Join replies with their prompts and scores."""
-    by_reply: dict[tuple[str, str], dict[str, SampleScore]] = {}
+    marked: dict[str, dict[str, dict[str, SampleScore]]] = {}  # by prompt and variant
     for s in scores:
         if s.draw == 0:
             name = f"{s.criterion} · {judges.get(s.judge_id, s.judge_id[:8])}"
-            by_reply.setdefault((s.prompt_id, s.variant), {})[name] = SampleScore(
-                measure=name,
-                value=s.value,
-                status=s.status,
-                reason=s.reason if "explain" in s.mode and s.status == "ok" else "",
-            )
-    shown: dict[str, list[ShownReply]] = {}
+            reason = s.reason if "explain" in s.mode and s.status == "ok" else ""
+            score = SampleScore(measure=name, value=s.value, status=s.status, reason=reason)
+            marked.setdefault(s.prompt_id, {}).setdefault(s.variant, {})[name] = score
+    shown: dict[str, list[Generation]] = {}
     for g in generations:
-        marks = by_reply.get((g.prompt_id, g.variant), {})
-        reply = ShownReply(
-            variant=g.variant,
-            text=g.reason if g.is_missing else g.text,
-            finish_reason=g.finish_reason,
-            thinking=g.thinking,
-            scores=marks,
-        )
-        shown.setdefault(g.prompt_id, []).append(reply)
+        shown.setdefault(g.prompt_id, []).append(g)
     return tuple(
-        Exhibit(
-            prompt_id=p.id, cluster=p.cluster, messages=p.messages, reference=p.reference, replies=tuple(shown[p.id])
-        )
+        Exhibit(prompt=p, replies=tuple(shown[p.id]), scores=marked.get(p.id, {}))
         for p in prompts.values()
         if p.id in shown
     )
@@ -120,7 +99,7 @@ def assemble(
 
 def score_names(exhibits: Sequence[Exhibit]) -> list[str]:
     """What replies were scored on."""
-    return sorted({name for e in exhibits for r in e.replies for name in r.scores})
+    return sorted({name for e in exhibits for scores in e.scores.values() for name in scores})
 
 
 def low_tail(exhibits: Sequence[Exhibit], *, score: str, share: float, variant: str | None = None) -> list[Exhibit]:
@@ -129,9 +108,7 @@ def low_tail(exhibits: Sequence[Exhibit], *, score: str, share: float, variant: 
         (value, number)
         for number, e in enumerate(exhibits)
         for r in e.replies
-        if (variant is None or r.variant == variant)
-        and (found := r.scores.get(score)) is not None
-        and (value := found.value) is not None
+        if variant in (None, r.variant) and (value := e.value(r.variant, score)) is not None
     )
     lowest = ranked[: math.ceil(share * len(ranked))]
     return [exhibits[number] for number in dict.fromkeys(number for _, number in lowest)]
@@ -142,12 +119,10 @@ Votes = Mapping[str, Mapping[tuple[str, str], int]]  # prompt id -> (preferred, 
 
 def votes_on(engine: Engine, exhibits: Sequence[Exhibit]) -> Votes:
     """What people preferred in closed studies of these very replies; votes that count and are decided."""
-    here = {(e.prompt_id, r.variant, r.text.strip()) for e in exhibits for r in e.replies}
+    here = {(e.prompt.id, r.variant, r.text.strip()) for e in exhibits for r in e.replies}
     found: dict[str, Counter[tuple[str, str]]] = {}
     for study in (find_study(engine, name) for name in _holding(engine, exhibits, are_open=False)):
-        rows = read_rows(engine, study)
-        excluded = excluded_raters([q for q in rater_qualities(study, rows) if not q.is_rehearsal])
-        for row in as_pairs(counted(rows, excluded=excluded)):
+        for row in as_pairs(counting(study, read_rows(engine, study))):
             names = [r.variant for r in row.replies if (row.prompt_id, r.variant, r.text.strip()) in here]
             if len(names) == 2 and row.winner in names:
                 (other,) = (name for name in names if name != row.winner)
@@ -159,11 +134,9 @@ def against_people(exhibits: Sequence[Exhibit], votes: Votes, *, score: str) -> 
     """Prompts on which people preferred the reply that a score puts lower, the most one-sided first."""
 
     def lead(e: Exhibit) -> int:
-        said = votes.get(e.prompt_id, {})
-        values = {r.variant: r.scores[score].value for r in e.replies if score in r.scores}
-        leads = [0]
+        said, leads = votes.get(e.prompt.id, {}), [0]
         for (won, other), n in said.items():
-            one, two = values.get(won), values.get(other)
+            one, two = e.value(won, score), e.value(other, score)
             leads += [n - said.get((other, won), 0)] if one is not None and two is not None and one < two else []
         return max(leads)
 
@@ -180,6 +153,6 @@ def _holding(engine: Engine, exhibits: Sequence[Exhibit], *, are_open: bool) -> 
         is_open = studies.c.closed_at.is_(None) if are_open else studies.c.closed_at.is_not(None)
         query = select(studies.c.name, items.c.prompt_id, items.c.replies)
         rows = connection.execute(query.join(studies, studies.c.id == items.c.study_id).where(is_open)).all()
-    here = {(e.prompt_id, r.text.strip()) for e in exhibits for r in e.replies}
+    here = {(e.prompt.id, r.text.strip()) for e in exhibits for r in e.replies}
     found = {row.name for row in rows for r in row.replies if (row.prompt_id, r["text"].strip()) in here}
     return sorted(found)

@@ -56,8 +56,9 @@ def draw_guide(greeting: Welcome, *, is_own: bool = False) -> str:
 def _what(greeting: Welcome) -> str:
     if greeting.kind == "likert":
         rows = "".join(
-            f"<li><b>{inert(s.name.capitalize())}</b>: {inert(s.definition)} {t(ENDS, low=s.low, high=s.high)}</li>"
-            for s in greeting.scales
+            f"<li><b>{inert(c.name.capitalize())}</b>: {inert(c.definition)} {t(ENDS, low=low, high=high)}</li>"
+            for c in greeting.criteria
+            for low, high in (c.scale,)
         )
         return f"<p>{t(MARKING)}</p><ul>{rows}</ul>"
     said = t(RANKING if greeting.kind == "ranking" else COMPARING, question=f"<b>{inert(greeting.question)}</b>")
@@ -66,7 +67,7 @@ def _what(greeting: Welcome) -> str:
 
 def _keys(greeting: Welcome) -> str:
     if greeting.kind == "likert":
-        low, high = greeting.scales[0].low, greeting.scales[0].high
+        low, high = greeting.criteria[0].scale
         own: Sequence[tuple[str, str]] = ((f"{low}–{high}", "mark, one criterion after the other"),)
     elif greeting.kind == "ranking":
         own = (("1–6", "the reply that is asked for"),)

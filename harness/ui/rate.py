@@ -15,7 +15,7 @@ from harness.ui.drawing import draw_notice, draw_replies, draw_scene, draw_top, 
 from harness.ui.frame import accompany, dress, letter, store
 from harness.ui.guide import draw_guide
 from harness.ui.translations import speak, spoken_language, t
-from harness.ui.vote_buttons import ask_marks, ask_ranking, ask_reason, ask_verdict
+from harness.ui.vote_buttons import ask_marks, ask_ranking, ask_reason, ask_verdict, press
 
 THANKS = (
     "What it was for: computer programs wrote most of these replies. Together with what others said, your ratings show "
@@ -77,7 +77,7 @@ def _open(token: str) -> None:
         speak(st.query_params.get("lang", ""), spoken_in(engine, token), spoken_language())
         st.session_state.welcome = welcome(engine, token)
         st.session_state.token = token
-        st.session_state.ballot = Ballot(token=token)
+        st.session_state.ballot = Ballot(engine=engine, token=token)
         st.session_state.in_guide = not st.session_state.welcome.has_begun
     greeting: Welcome = st.session_state.welcome
     ballot: Ballot = st.session_state.ballot
@@ -91,7 +91,7 @@ def _open(token: str) -> None:
     if st.session_state.in_guide:
         _show_guide(greeting)
         return
-    task = ballot.current(engine)
+    task = ballot.current()
     if isinstance(task, Finished):
         _show_end(task, ballot)
     else:
@@ -107,46 +107,35 @@ def _show_guide(greeting: Welcome) -> None:
     own = greeting.crowd is not None and show_instructions(greeting.crowd, choose_language(greeting.crowd))
     st.html(draw_guide(greeting, is_own=own))
     label = "Go on" if greeting.has_begun or st.session_state.ballot.task else "Begin"
-    st.button(t(label), key="do-begin", type="primary", shortcut="Enter", on_click=_set_guide, args=(False,))
+    press(t(label), "begin", "Enter", _set_guide, False, type="primary")
     accompany(item="guide", says=t("How to rate"))
 
 
 def _show_task(task: RatingTask, ballot: Ballot) -> None:
-    engine = store()
     st.html(draw_top(task))
     if ballot.notice:
         st.html(draw_notice(t(ballot.notice)))
     st.html(draw_scene(task.scene) + draw_replies(task))
     if ballot.is_skipping:
-        ask_reason(engine, ballot, task)
-    elif task.scales:
-        ask_marks(engine, ballot, task)
+        ask_reason(ballot, task)
+    elif task.criteria:
+        ask_marks(ballot, task)
     elif task.ranks:
-        ask_ranking(engine, ballot, task)
+        ask_ranking(ballot, task)
     else:
-        ask_verdict(engine, ballot, task)
+        ask_verdict(ballot, task)
     with st.container(key="tools", horizontal=True):
         _undo_button(ballot, task.slot, is_possible=task.can_undo or ballot.n_given > 0)
         if not ballot.is_skipping:
-            st.button(
-                t("Skip"), key=f"do-skip-{task.slot}", type="tertiary", shortcut="s", on_click=ballot.ask_reason,
-                args=(ballot.nonce,), kwargs={"is_skipping": True},
-            )  # fmt: skip
-        st.button(t("How to rate"), key="do-help", type="tertiary", shortcut="h", on_click=_set_guide, args=(True,))
+            opens = {"kwargs": {"is_skipping": True}, "type": "tertiary"}
+            press(t("Skip"), f"skip-{task.slot}", "s", ballot.ask_reason, ballot.nonce, **opens)
+        press(t("How to rate"), "help", "h", _set_guide, True, type="tertiary")
     says = f"{t(ballot.notice)} {spoken(task, ballot.marks)}".strip()
     accompany(item=task.slot, says=says, showing=ballot.nonce, heard=ballot.n_heard, given=ballot.n_given)
 
 
 def _undo_button(ballot: Ballot, item: str, *, is_possible: bool) -> None:
-    st.button(
-        t("Undo"),
-        key=f"do-undo-{item}",
-        type="tertiary",
-        shortcut="u",
-        disabled=not is_possible,
-        on_click=ballot.undo,
-        args=(store(), ballot.nonce),
-    )
+    press(t("Undo"), f"undo-{item}", "u", ballot.undo, ballot.nonce, type="tertiary", disabled=not is_possible)
 
 
 def _show_end(end: Finished, ballot: Ballot) -> None:

@@ -17,9 +17,8 @@ from harness.studies.results import PairResult, StudyResults, study_results
 from harness.studies.studies import Study, find_study, list_studies
 from harness.studies.tally import PromptVotes
 from harness.types import Estimate, Grain
-from harness.ui.drawing import inert
+from harness.ui.drawing import draw_card, draw_notice, draw_table, inert
 from harness.ui.frame import store
-from harness.ui.html_tables import draw_table
 from harness.ui.picture import draw_votes
 
 REFRESH_SECONDS = 15
@@ -76,17 +75,13 @@ def draw_answer(found: StudyResults) -> str:
     """What a person who asked three friends wants to know: one sentence, one picture, what to do."""
     study = found.study
     parts = [f'<section class="read prose"><h2>Question</h2><p>{inert(study.design.question)}</p></section>']
-    parts += [_note(note) for note in found.notes]
+    parts += [draw_notice(note) for note in found.notes]
     parts += [_pair(pair) for pair in found.pairs]
     parts += [_marked(found)] if found.marks else []
     last = f"{study.plan} Declared before the first rating as {study.declaration[:12]}."
     texts = filter(None, (study_text.counted(found), study_text.dropped(found), last))
     told = "".join(f'<p class="quiet">{inert(text)}</p>' for text in texts)
     return "".join([*parts, f'<section class="read prose">{told}</section>'])
-
-
-def _note(text: str) -> str:
-    return f'<p class="read notice">{inert(text)}</p>'
 
 
 def _pair(pair: PairResult) -> str:
@@ -133,10 +128,9 @@ def _disputed(prompt: PromptVotes) -> str:
         f"{said[key]} {word}" for key, word in (("tie", "equally good"), ("both_bad", "both bad")) if said[key]
     )
     cards = "".join(
-        f'<section class="reply"><h3>{inert(reply.variant)}: {said[reply.variant]} of {len(prompt.votes)}</h3>'
-        f'<div class="text" dir="auto" tabindex="0" role="group" aria-label="{inert(reply.variant)}">'
-        f"{inert(reply.text)}</div></section>"
+        draw_card(f"{name}: {said[reply.variant]} of {len(prompt.votes)}", inert(reply.text), label=name, level=3)
         for reply in prompt.replies
+        for name in (inert(reply.variant),)
     )
     words = "".join(f"<p class='quiet'>“{inert(text)}”</p>" for text in prompt.comments)
     more = f'<p class="quiet">{inert(others)}</p>' if others else ""
@@ -184,7 +178,7 @@ def _others(found: StudyResults) -> str:
         if not study_text.says_nothing(estimate, span=most)
     ]
     shown = draw_table("About raters like these", ("What", "Value", "Rests on"), rows) if rows else ""
-    return shown + (_note(study_text.too_few(found)) if len(rows) < len(claims) else "")
+    return shown + (draw_notice(study_text.too_few(found)) if len(rows) < len(claims) else "")
 
 
 def _figures(found: StudyResults) -> list[tuple[str, ...]]:
@@ -216,14 +210,8 @@ def _figures(found: StudyResults) -> list[tuple[str, ...]]:
 
 
 RATER_COLUMNS = (
-    "Rater",
-    "Counts",
-    "Rated",
-    "Waiting",
-    "Checks passed",
-    "Same when repeated",
-    "Left side",
-    "Median time",
+    *("Rater", "Counts", "Rated", "Waiting"),
+    *("Checks passed", "Same when repeated", "Left side", "Median time"),
 )
 
 

@@ -11,6 +11,7 @@ from harness.store.artifacts import read_parquet
 from harness.store.prepared import read_summary
 from harness.task_kinds import DIALOGUE, TASKS
 from harness.types import Message, Prompt
+from harness.ui.drawing import last_speaker
 from harness.ui.gallery import PROMPTS, prepared_by
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def scenes_of_test(tracking: Tracking) -> Scenes:
             folder = tracking.folder(prepared)
             kind, summary = TASKS.get(str(record.config.get("task")), DIALOGUE), read_summary(folder)
             is_film = summary.cluster_unit == "film"
-            kept = [p for p in read_parquet(folder / PROMPTS, Prompt) if answerer_of(p) or not is_film][:MAX_SCENES]
+            held_out = read_parquet(folder / PROMPTS, Prompt)
+            kept = [p for p in held_out if last_speaker(p.messages, "assistant") or not is_film][:MAX_SCENES]
             noun = SCENE if is_film else "conversation" if kind.is_dialogue else kind.noun
             return Scenes(prompts=tuple(kept), prepared=prepared, noun=noun, system=summary.system)
     return Scenes()
@@ -61,13 +63,3 @@ def scene_title(prompt: Prompt) -> str:
     names = " and ".join(dict.fromkeys(m.name for m in prompt.messages if m.name))
     last = " ".join(prompt.messages[-1].content.split())
     return " · ".join(filter(None, (prompt.cluster, names, last[:60])))
-
-
-def answerer_of(prompt: Prompt) -> str:
-    """Whose line is next, where the scene tells."""
-    return next((m.name for m in reversed(prompt.messages) if m.role == "assistant" and m.name), "")
-
-
-def partner_of(prompt: Prompt) -> str:
-    """Who speaks with them."""
-    return next((m.name for m in reversed(prompt.messages) if m.role == "user" and m.name), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -27,26 +27,6 @@ BASE = "base"
 PROBE_SECONDS = 1.0
 
 
-class Speakers(Protocol):
-    """Variants that can be asked for a line."""
-
-    where: str  # for the reader
-
-    def names(self) -> list[str]:
-        """Every variant that may be asked."""
-        ...
-
-    def system_of(self, variant: str, default: str | None) -> str | None:
-        """The system message that it is asked with: what the data bring, else an adapter's own, else the task's."""
-        ...
-
-    def stream(
-        self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
-    ) -> Generator[str]:
-        """The next line, in pieces as it comes, thinking included; `harness.doors.answers` tells that apart."""
-        ...
-
-
 class ServedSpeakers:
     """Variants behind an OpenAI-compatible endpoint; lines arrive token by token."""
 
@@ -64,13 +44,13 @@ class ServedSpeakers:
         return list(self._offered)
 
     def system_of(self, variant: str, default: str | None) -> str | None:
-        """The one that the server says an adapter was trained under."""
+        """What it is asked with: what the data bring, else what the server says of an adapter, else the default."""
         return asked_system_there(self._offered.get(variant, {}), default)
 
     def stream(
         self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
     ) -> Generator[str]:
-        """The next line, piece by piece.
+        """The next line, in pieces as it comes, thinking included; `harness.doors.answers` tells that apart.
 
         Raises:
             UnavailableError: the endpoint refuses, is full, or went away.
@@ -126,7 +106,7 @@ class LocalSpeakers:
         return [BASE, *(f"{r.name}@{alias}" for r in found for alias in r.aliases)]
 
     def system_of(self, variant: str, default: str | None) -> str | None:
-        """The one that an adapter was trained under."""
+        """What it is asked with: what the data bring, else what an adapter was trained under, else the default."""
         return asked_system(self._adapter(variant), default)
 
     def _adapter(self, variant: str) -> Adapter | None:
@@ -139,10 +119,9 @@ class LocalSpeakers:
     def stream(
         self, variant: str, turns: Sequence[Message], *, system: str | None, n_tokens: int, seed: int
     ) -> Generator[str]:
-        """The next line, piece by piece."""
+        """The next line, in pieces as it comes, thinking included."""
+        from harness.models.detokenizing import ReplyText, begins_thinking
         from harness.models.protocol import ReplyRequest
-        from harness.models.stops import begins_thinking
-        from harness.serving.detokenizing import ReplyText
 
         decoding = Decoding(max_new_tokens=n_tokens, seed=seed)
         text = ReplyText(self._model.tokenizer, decoding.stop)
@@ -156,6 +135,9 @@ class LocalSpeakers:
             for tokens in self._model.stream(request, decoding=decoding):
                 yield text.push(tokens, is_last=False)
             yield text.push((), is_last=True)
+
+
+Speakers = ServedSpeakers | LocalSpeakers
 
 
 def find_endpoint() -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -10,11 +11,8 @@ from harness.studies.casting import MAX_REASON
 from harness.studies.serving import RatingTask
 from harness.types import VoteVerdict
 from harness.ui.ballot import Ballot
-from harness.ui.drawing import REPLY, draw_ranking, draw_scale
+from harness.ui.drawing import REPLY, draw_criterion, draw_ranking
 from harness.ui.translations import t
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 VERDICTS: tuple[tuple[VoteVerdict, str, str], ...] = (  # verdict, label, key
     ("left", "Reply 1 is better", "1"),
@@ -29,39 +27,33 @@ REASONS = (
 )
 
 
-def ask_verdict(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
+def press(label: str, key: str, shortcut: str | None, do: Callable[..., None], *told: object, **looks: Any) -> None:
+    """A button of the page; `looks` are Streamlit's own options."""
+    st.button(label, key=f"do-{key}", shortcut=shortcut, on_click=do, args=told, **looks)
+
+
+def ask_verdict(ballot: Ballot, task: RatingTask) -> None:
     """Which reply is better."""
     comment = ask_comment(task)
     with st.container(key="verdicts", horizontal=True):
         for verdict, label, shortcut in VERDICTS:
-            st.button(
-                t(label),
-                key=f"do-{verdict}-{task.slot}",
-                shortcut=shortcut,
-                wrap=True,
-                width="stretch",
-                on_click=ballot.vote,
-                args=(engine, ballot.nonce, verdict, comment),
-            )
+            key, told = f"{verdict}-{task.slot}", (ballot.nonce, verdict, comment)
+            press(t(label), key, shortcut, ballot.vote, *told, wrap=True, width="stretch")
 
 
-def ask_marks(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
+def ask_marks(ballot: Ballot, task: RatingTask) -> None:
     """One criterion in view: its digits mark it and bring the next; what was given stands above."""
     comment = ask_comment(task)
-    current = next(scale for scale in task.scales if scale.name not in ballot.marks)
-    st.html(draw_scale(current, given=ballot.marks, n_scales=len(task.scales)))
+    current = next(c for c in task.criteria if c.name not in ballot.marks)
+    st.html(draw_criterion(current, given=ballot.marks, n=len(task.criteria)))
     with st.container(key="marks", horizontal=True):
-        for mark in range(current.low, current.high + 1):
-            st.button(
-                f"*{current.name}* {mark}",  # the style hides the name from the eye alone
-                key=f"do-mark-{task.scales.index(current)}-{mark}-{task.slot}",
-                shortcut=str(mark) if mark <= 9 else None,
-                on_click=ballot.mark,
-                args=(engine, ballot.nonce, current.name, mark, comment),
-            )
+        for mark in range(current.scale[0], current.scale[1] + 1):
+            key, shortcut = f"mark-{task.criteria.index(current)}-{mark}-{task.slot}", str(mark) if mark <= 9 else None
+            label = f"*{current.name}* {mark}"  # the style hides the name from the eye alone
+            press(label, key, shortcut, ballot.mark, ballot.nonce, current.name, mark, comment)
 
 
-def ask_ranking(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
+def ask_ranking(ballot: Ballot, task: RatingTask) -> None:
     """Which is the best of what is left, until the order is there; or the best, then the worst."""
     comment = ask_comment(task)
     n = len(ballot.marks)
@@ -72,14 +64,8 @@ def ask_ranking(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
         st.html(draw_ranking(t(ask), given=ballot.marks))
         for place in range(1, len(task.replies) + 1):
             if str(place) not in ballot.marks:
-                st.button(
-                    t(REPLY, place=place),
-                    key=f"do-rank-{n}-{place}-{task.slot}",
-                    shortcut=str(place),
-                    width="stretch",
-                    on_click=ballot.rank,
-                    args=(engine, ballot.nonce, place, comment),
-                )
+                key, told = f"rank-{n}-{place}-{task.slot}", (ballot.nonce, place, comment)
+                press(t(REPLY, place=place), key, str(place), ballot.rank, *told, width="stretch")
 
 
 def ask_comment(task: RatingTask) -> str:
@@ -89,25 +75,16 @@ def ask_comment(task: RatingTask) -> str:
     return st.text_input(t("Why? (if you like)"), key=f"comment-{task.slot}", max_chars=MAX_REASON).strip()
 
 
-def ask_reason(engine: Engine, ballot: Ballot, task: RatingTask) -> None:
+def ask_reason(ballot: Ballot, task: RatingTask) -> None:
     """Why an item is skipped: a key for the common reasons, words for the rest."""
     with st.container(key="reasons", horizontal=True):
-        for number, reason in enumerate(REASONS, start=1):
-            st.button(
-                t(reason),
-                key=f"do-reason-{number}-{task.slot}",
-                shortcut=str(number),
-                wrap=True,
-                width="stretch",
-                on_click=ballot.skip,
-                args=(engine, ballot.nonce, reason),
-            )
-        st.button(
-            t("Do not skip"), key=f"do-stay-{task.slot}", shortcut="Esc", width="stretch", on_click=ballot.ask_reason,
-            args=(ballot.nonce,), kwargs={"is_skipping": False},
-        )  # fmt: skip
+        for n, reason in enumerate(REASONS, start=1):
+            key, told = f"reason-{n}-{task.slot}", (ballot.nonce, reason)
+            press(t(reason), key, str(n), ballot.skip, *told, wrap=True, width="stretch")
+        stay: dict[str, Any] = {"kwargs": {"is_skipping": False}, "width": "stretch"}
+        press(t("Do not skip"), f"stay-{task.slot}", "Esc", ballot.ask_reason, ballot.nonce, **stay)
     with st.form(f"other-{task.slot}", border=False):
         words = st.text_input(t("Another reason"), max_chars=MAX_REASON, key=f"words-{task.slot}")
         if st.form_submit_button(t("Skip for this reason")) and words.strip():
-            ballot.skip(engine, ballot.nonce, words.strip())
+            ballot.skip(ballot.nonce, words.strip())
             st.rerun()

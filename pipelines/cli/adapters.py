@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import bold, say
-from pipelines.cli.options import RevisionOption
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Table, Verbs
 
 if TYPE_CHECKING:
     from harness.registry import AdapterRecord
 
-app = typer.Typer(
-    help="List, import, promote, export and publish registered adapters.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+app = Verbs("List, import, promote, export and publish registered adapters.")
 
 RunOption = Annotated[
     str | None, typer.Option(help="Run whose report is the proof; the newest that tests it when left out.")
@@ -28,12 +25,10 @@ MergeOption = Annotated[bool, typer.Option("--merge", help="Fold the adapter int
 Reference = Annotated[str, typer.Argument(help="`name@alias` or `name/version`.", metavar="ADAPTER")]
 
 
-@app.command("list")
-@presented
+@app.verb("list")
 def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this registered model.")] = None) -> Result:
     """Every adapter of the registry, newest first."""
     from harness.registry import records
-    from harness.store.tracking import Tracking
 
     found = records(Tracking(), name=name)
     columns = ("Adapter", "Aliases", "Base", "Validation loss", "Digest", "Made")
@@ -45,8 +40,7 @@ def list_adapters(name: Annotated[str | None, typer.Argument(help="Only this reg
     )
 
 
-@app.command("import")
-@presented
+@app.verb("import")
 def import_adapter(
     folder: Annotated[Path, typer.Argument(help="A PEFT folder: adapter_config.json and adapter_model.safetensors.")],
     name: Annotated[str, typer.Option(help="Registered model to add a version to.")],
@@ -54,7 +48,7 @@ def import_adapter(
         str | None,
         typer.Option(help="Base model, where the adapter names none or one that moved: embedded, hub id or folder."),
     ] = None,
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     system: Annotated[
         str | None, typer.Option(help="System message that it was trained under; it is asked with it from here on.")
     ] = None,
@@ -67,7 +61,6 @@ def import_adapter(
     from harness.models.contracts import contract_of
     from harness.registry import model_card, open_adapter, publish
     from harness.store.artifacts import to_json
-    from harness.store.tracking import Tracking
 
     bound = None if base is None else resolve_base(base, revision=revision)
     adapter = open_adapter(folder, base=bound)
@@ -83,20 +76,17 @@ def import_adapter(
     return Result(data={"adapter": f"{published.name}/{published.version}", **to_json(published)})
 
 
-@app.command("promote")
-@presented
+@app.verb("promote")
 def promote(reference: Reference, to: Annotated[str, typer.Option(help="Alias to point here.")] = "champion") -> Result:
     """Point an alias (default `champion`) at an adapter. Choose by VALIDATION, not by TEST."""
     from harness.registry import promote as point
-    from harness.store.tracking import Tracking
 
     adapter = point(Tracking(), reference, alias=to)
     say(f"{bold(f'{adapter.name}@{to}')} is now version {adapter.version}")
     return Result(data={"adapter": f"{adapter.name}/{adapter.version}", "alias": to})
 
 
-@app.command("export")
-@presented
+@app.verb("export")
 def export(
     reference: Reference,
     target: Annotated[Path, typer.Argument(help="New folder.")],
@@ -104,20 +94,17 @@ def export(
 ) -> Result:
     """Write an adapter to a folder that PEFT (or, with --merge, plain transformers) loads."""
     from harness.registry import export as write
-    from harness.store.tracking import Tracking
 
     folder = write(Tracking(), reference, target, merge=merge)
     say(f"written to {bold(folder)}")
     return Result(data={"folder": str(folder), "merged": merge})
 
 
-@app.command("card")
-@presented
+@app.verb("card")
 def card(reference: Reference, run: RunOption = None, out: CardOption = None) -> Result:
     """Write a model card that carries proof: base, recipe, data, audit, and a report's verdicts with intervals."""
     from harness.registry import card_of, resolve
     from harness.reporting.model_card import find_proof, proven_card
-    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     adapter = resolve(tracking, reference)
@@ -130,8 +117,7 @@ def card(reference: Reference, run: RunOption = None, out: CardOption = None) ->
     return Result(data={"card": text, "run": source}, shown=() if out else (text.rstrip("\n"),))
 
 
-@app.command("push")
-@presented
+@app.verb("push")
 def push(
     reference: Reference,
     repo: Annotated[str, typer.Argument(help="`owner/name` on the hub; made where it is not there.")],
@@ -146,7 +132,6 @@ def push(
     from harness.registry import card_of, resolve
     from harness.registry import export as write
     from harness.reporting.model_card import find_proof, proven_card
-    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     adapter = resolve(tracking, reference)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, KeepThinkingOption, SeedOption, TaskOption
-from pipelines.cli.outcome import GateOption
+from pipelines.cli import options
+from pipelines.cli.outcome import GateOption, evaluation, gated
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_command, open_session
 
 
 @presented
@@ -43,19 +44,19 @@ def compare(
     min_effect: Annotated[
         float, typer.Option(help="Smallest difference in held-out loss that matters, bits per byte.", min=0.0001)
     ] = 0.02,
-    task: TaskOption = None,
+    task: options.Task = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Length cap of every reply; without it the task's: 64 for dialogue.", min=1)
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="0 is greedy; without it the task's: 0.8 where replies are open.", min=0)
     ] = None,
-    keep_thinking: KeepThinkingOption = False,
+    keep_thinking: options.KeepThinking = False,
     gate: GateOption = False,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    seed: SeedOption = 7,
-    force: ForceOption = False,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 7,
+    force: options.Force = False,
 ) -> Result:
     """Is B better than A? Two variants, one question, a verdict with its interval, and a report.
 
@@ -66,8 +67,6 @@ def compare(
     from harness.experiment.compare import build_design
     from harness.experiment.evaluate import preflight, run
     from harness.experiment.sources import declared_measures
-    from pipelines.cli.outcome import evaluation, gated
-    from pipelines.cli.session import checks, open_command, open_session
 
     design = build_design(
         control,

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.terminal import bold, dim, progress, say, warning, yellow
-from pipelines.cli.options import CorpusOption, ForceOption, LimitOption, RevisionOption, SeedOption
-from pipelines.cli.presenter import Result, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Verbs, presented
+from pipelines.cli.session import open_session
 
 if TYPE_CHECKING:
     from pipelines.corpus.convert import Conversion
 
-app = typer.Typer(
-    help="Download corpora; convert rows of other forms.", no_args_is_help=True, rich_markup_mode="markdown"
-)
+app = Verbs("Download corpora; convert rows of other forms.")
 
 
 _NEXT = {
@@ -29,8 +28,7 @@ _NEXT = {
 }
 
 
-@app.command("fetch")
-@presented
+@app.verb("fetch")
 def fetch(
     corpus: Annotated[Literal["cornell", "convokit"], typer.Argument(help="Which corpus.")],
     url: Annotated[str | None, typer.Option(help="Fetch from a mirror; the same digest is demanded.")] = None,
@@ -48,8 +46,7 @@ def fetch(
     return Result(data={"corpus": corpus, "folder": str(folder)})
 
 
-@app.command("convert")
-@presented
+@app.verb("convert")
 def convert(
     file: Annotated[Path, typer.Argument(help="Rows: .jsonl, .json (a list) or .parquet.", metavar="FILE")],
     to: Annotated[
@@ -114,14 +111,14 @@ def _seen_by(base: str, made: Conversion) -> Iterator[str]:
 
 @presented
 def prepare(
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     base: Annotated[str, typer.Option(help="Whose tokenizer: `embedded`, a hub id or a folder.")] = "embedded",
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     max_tokens: Annotated[int, typer.Option(help="Longest window: history and reply.", min=32)] = 512,
-    seed: SeedOption = 7,
-    limit: LimitOption = None,
+    seed: options.Seed = 7,
+    limit: options.Limit = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Skip and count bad rows instead of stopping.")] = False,
-    force: ForceOption = False,
+    force: options.Force = False,
 ) -> Result:
     """Split a corpus by film into TRAIN, VALIDATION and TEST, and cut it into windows.
 
@@ -129,7 +126,6 @@ def prepare(
     """
     from harness.store.artifacts import to_json
     from harness.store.prepared import read_summary
-    from pipelines.cli.session import open_session
     from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 
     config = PrepareConfig(

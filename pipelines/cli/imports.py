@@ -10,62 +10,48 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from harness.doors.peers.formats import FORMATS
-from pipelines.cli.options import ForceOption, SeedOption, TaskOption
-from pipelines.cli.outcome import GateOption
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli import options
+from pipelines.cli.outcome import GateOption, evaluation, gated
+from pipelines.cli.presenter import Result, Table, Verbs
+from pipelines.cli.session import open_command
 
 if TYPE_CHECKING:
     from harness.doors.peers.peer import PeerRun
     from harness.experiment.imports import Imported
 
-app = typer.Typer(
-    help="""Compare evaluation files that you already have: paired intervals, verdicts and a report.
+app = Verbs("""Compare evaluation files that you already have: paired intervals, verdicts and a report.
 
     Other tools print each run's mean with an error bar of its own, or none. Whether one run is better than another is
     asked question by question: `screentest import inspect base.eval tuned.eval`
 
     What the tools' own figures leave out: docs/imports.md.
-    """,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
-
-
-def _import(
-    imported: Imported, *, judge: list[Path] | None, task: str | None, min_effect: float, gate: bool, seed: int,
-    force: bool,
-) -> Result:  # fmt: skip
-    from harness.experiment.imports import compare_imported
-    from pipelines.cli.outcome import evaluation, gated
-    from pipelines.cli.session import open_command
-
-    with open_command("import", force=force) as session:
-        done = compare_imported(
-            session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed, task=task
-        )
-    found = evaluation(session, done)
-    matched = f"{imported.matched.n_shared:,} questions in all runs, matched by {imported.matched.by}"
-    told = {
-        "tool": imported.tool,
-        "matched_by": imported.matched.by,
-        "n_shared": imported.matched.n_shared,
-        "cluster": imported.cluster,
-        "notes": list(imported.notes),
-        "runs": {name: _told(run) for name, run in imported.runs.items()},
-    }
-    result = replace(
-        found,
-        data={**cast(dict[str, object], found.data), "imported": told},
-        shown=(_table(imported.runs), matched, *found.shown),
-        notes=(*found.notes, *imported.notes),
-    )
-    return gated(result, done.record, control=next(iter(imported.runs)), treatment="a run") if gate else result
+    """)
 
 
 def _named(text: str) -> tuple[str | None, Path]:
     """`name=file`, or a file."""
     name, is_named, file = text.partition("=")
     return (name, Path(file)) if is_named and name and not Path(text).exists() else (None, Path(text))
+
+
+def _with_files(found: Result, imported: Imported) -> Result:
+    """The result with what the files say themselves, and how their rows were matched."""
+    matched = imported.matched
+    told = {
+        "tool": imported.tool,
+        "matched_by": matched.by,
+        "n_shared": matched.n_shared,
+        "cluster": imported.cluster,
+        "notes": list(imported.notes),
+        "runs": {name: _told(run) for name, run in imported.runs.items()},
+    }
+    said = f"{matched.n_shared:,} questions in all runs, matched by {matched.by}"
+    return replace(
+        found,
+        data={**cast(dict[str, object], found.data), "imported": told},
+        shown=(_table(imported.runs), said, *found.shown),
+        notes=(*found.notes, *imported.notes),
+    )
 
 
 def _told(run: PeerRun) -> dict[str, object]:
@@ -122,23 +108,28 @@ def _add(tool: str, what: str) -> None:
         min_effect: Annotated[
             float, typer.Option(help="Smallest difference that matters, of measures from 0 to 1.", min=0.0001, max=1)
         ] = 0.05,
-        task: TaskOption = None,
+        task: options.Task = None,
         gate: GateOption = False,
-        seed: SeedOption = 7,
-        force: ForceOption = False,
+        seed: options.Seed = 7,
+        force: options.Force = False,
     ) -> Result:
-        from harness.experiment.imports import read_files
+        from harness.experiment.imports import compare_imported, read_files
 
         imported = read_files(
             tool, [_named(text) for text in files], control=control, measures=tuple(measure or ()),
             lower=tuple(lower or ()), by=match, cluster=cluster, is_shared_only=shared,
         )  # fmt: skip
-        return _import(imported, judge=judge, task=task, min_effect=min_effect, gate=gate, seed=seed, force=force)
+        with open_command("import", force=force) as session:
+            done = compare_imported(
+                session, imported, judges=tuple(judge or ()), min_effect=min_effect, seed=seed, task=task
+            )
+            found = _with_files(evaluation(session, done), imported)
+        return gated(found, done.record, control=next(iter(imported.runs)), treatment="a run") if gate else found
 
     command.__doc__ = (
         f"{what}\n\n    Two or more runs on the same questions, compared in pairs: `screentest import {tool} A B`"
     )
-    app.command(tool)(presented(command))
+    app.verb(tool)(command)
 
 
 for _tool, (_, _what) in FORMATS.items():

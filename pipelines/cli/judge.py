@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, RevisionOption, SeedOption
-from pipelines.cli.presenter import Result, presented
+from harness.errors import InputError
+from harness.terminal import bold, say
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Verbs
+from pipelines.cli.session import checks, open_session, open_store, say_spent
 
-app = typer.Typer(help="Run and qualify judges.", no_args_is_help=True, rich_markup_mode="markdown")
+app = Verbs("Run and qualify judges.")
 
 JudgeArgument = Annotated[
     Path, typer.Argument(help="A judge's folder, e.g. experiments/judges/embedded-likelihood.", metavar="JUDGE")
@@ -22,30 +25,27 @@ GenerationsOption = Annotated[
 DataOption = Annotated[Path | None, typer.Option(help="Instead of a corpus: the JSONL of test prompts.")]
 
 
-@app.command("run")
-@presented
+@app.verb("run")
 def run(
     judge: JudgeArgument,
     generations: GenerationsOption,
     against: Annotated[
         Path | None, typer.Option(help="For a pairwise judge: the JSONL to compare with, reply by reply.")
     ] = None,
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     data: DataOption = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    seed: SeedOption = 7,
-    force: ForceOption = False,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 7,
+    force: options.Force = False,
 ) -> Result:
     """Score replies on every criterion of a judge, or compare two files of them.
 
     A reply that cannot be scored is missing, with its reason.
     """
-    from harness.errors import InputError
     from harness.experiment.judges.judge_files import Files, check_files, compare_files, score_file
     from harness.judging.spec import load_judge_spec
     from pipelines.cli import judge_results
-    from pipelines.cli.session import checks, open_session, say_spent
 
     is_pairwise = load_judge_spec(judge).declared.compares
     if is_pairwise != (against is not None):
@@ -65,11 +65,10 @@ def run(
     return found
 
 
-@app.command("qualify")
-@presented
+@app.verb("qualify")
 def qualify(
     judge: JudgeArgument,
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     n_controls: Annotated[
         int | None, typer.Option(help="True replies per control family; the judge's own setting when left out.", min=2)
     ] = None,
@@ -80,17 +79,16 @@ def qualify(
         list[str] | None,
         typer.Option(help="Family of a model to be judged, or of what made its preferences; may be repeated."),
     ] = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    seed: SeedOption = 7,
-    force: ForceOption = False,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 7,
+    force: options.Force = False,
 ) -> Result:
     """Can this judge tell true replies from planted faults? Qualified, not qualified or inconclusive, per criterion."""
     from harness.experiment.judges.judge_files import check_qualification, qualify_judge
     from harness.judging.qualification import is_self_judging
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import qualifications
-    from pipelines.cli.session import checks, open_session, say_spent
 
     session = open_session(force=force, budget_usd=budget_usd)
     where: dict[str, Any] = {"corpus": corpus, "n": n_controls, "seed": seed, "own_controls": controls}
@@ -102,8 +100,7 @@ def qualify(
     return qualifications(found, shares_family=is_self_judging(own, judged_family) if judged_family else None)
 
 
-@app.command("validate")
-@presented
+@app.verb("validate")
 def validate(
     study: Annotated[str, typer.Argument(help="A study whose raters marked or compared the same replies.")],
     scores: Annotated[
@@ -114,19 +111,15 @@ def validate(
     ],
 ) -> Result:
     """Does the judge agree with people? Agreement, stand-in test, bias, and contrasts corrected by people's ratings."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.studies import find_study
     from harness.studies.validation import validate_judge
     from pipelines.cli.judge_results import validation
-    from pipelines.cli.session import open_session
 
-    engine = open_database(Settings.from_environment().database_url)
+    engine = open_store()
     return validation(validate_judge(open_session(), engine, find_study(engine, study), scores))
 
 
-@app.command("import")
-@presented
+@app.verb("import")
 def import_scores(
     file: Annotated[
         Path,
@@ -144,18 +137,14 @@ def import_scores(
     study: Annotated[
         str | None, typer.Option(help="Imported ratings of the same items; words are coded as there.")
     ] = None,
-    force: ForceOption = False,
+    force: options.Force = False,
 ) -> Result:
     """Store a judge's scores or samples that were made elsewhere; `judge validate STUDY --scores RUN` reads them."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.imported import read_scale
     from harness.studies.imported_judge import import_judge
     from harness.studies.studies import find_study
-    from harness.terminal import bold, say
-    from pipelines.cli.session import open_session
 
-    known = None if study is None else find_study(open_database(Settings.from_environment().database_url), study)
+    known = None if study is None else find_study(open_store(), study)
     found = import_judge(
         open_session(force=force),
         file,
@@ -177,26 +166,26 @@ def import_scores(
     )  # fmt: skip
 
 
-@app.command("steps")
-@presented
+@app.verb("steps")
 def steps(
     criterion: Annotated[Path, typer.Argument(help="A criterion's YAML: name, definition, scale.", metavar="FILE")],
     model: Annotated[
         str, typer.Option(help="Who writes: `embedded`, a hub id, a folder, or http://host/v1#model.")
     ] = "embedded",
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     task: Annotated[str, typer.Option(help="What the judge will read: dialogue, chat, exact, summary, …")] = "dialogue",
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Replace steps that are there.")] = False,
 ) -> Result:
     """Write the evaluation steps of a new criterion by a model, into its file, for you to review."""
     from harness.experiment.judges.criterion_steps import plan_steps, write_steps
-    from pipelines.cli.session import checks, open_session, say_spent
+    from harness.experiment.planning.preflight_table import Preflight
 
     session = open_session(budget_usd=budget_usd)
     if dry_run:
-        return checks(planned=plan_steps(session, criterion, model=model, revision=revision, task=task))
+        planned = plan_steps(session, criterion, model=model, revision=revision, task=task)
+        return checks(Preflight(planned=planned))
     drafted = write_steps(session, criterion, model=model, revision=revision, force=force, task=task)
     say_spent(session)
     return Result(
@@ -206,31 +195,29 @@ def steps(
     )
 
 
-@app.command("matrix")
-@presented
+@app.verb("matrix")
 def matrix(
     judges: Annotated[list[Path], typer.Argument(help="Two or more judges' folders.", metavar="JUDGE...")],
     generations: GenerationsOption,
     against: Annotated[
         Path | None, typer.Option(help="Another JSONL of replies to the same prompts, for verdicts.")
     ] = None,
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     data: DataOption = None,
-    budget_usd: BudgetOption = None,
+    budget_usd: options.Budget = None,
     preferred_by: Annotated[
         list[str] | None,
         typer.Option(help="The judge that made the preferences: its folder or its family; may be repeated."),
     ] = None,
-    dry_run: DryRunOption = False,
-    seed: SeedOption = 7,
-    force: ForceOption = False,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 7,
+    force: options.Force = False,
 ) -> Result:
     """How far do judges agree with each other over the same replies, and with their verdicts on two files?"""
     from harness.experiment.judges.cross_judging import cross_judges, require_cross
     from harness.experiment.judges.judge_files import Files, check_files
     from harness.judging.spec import load_judge_spec
     from pipelines.cli.judge_results import agreement
-    from pipelines.cli.session import checks, open_session, say_spent
 
     require_cross([load_judge_spec(folder) for folder in judges], against=against)
     session = open_session(force=force, budget_usd=budget_usd)

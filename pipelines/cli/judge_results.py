@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from harness.experiment.judges.judge_files import Compared, Scored
     from harness.stats.annotators import AlternativeAnnotator
     from harness.studies.corrected import ValidatedContrast
-    from harness.studies.judge_marks import MarkValidation
-    from harness.studies.validation import Validation
+    from harness.studies.validation import MarkValidation, Validation
     from harness.types import Qualification
 
 _STATUS = {"qualified": green("qualified"), "not_qualified": red("not qualified")}

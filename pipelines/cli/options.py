@@ -1,4 +1,4 @@
-"""Command-line options that many verbs share, spelled once."""
+"""Command-line options that many verbs share, spelled once; used as `seed: options.Seed = 7`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Annotated
 
 import typer
 
-SeedOption = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0, max=2**32 - 1)]
-ForceOption = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
-LimitOption = Annotated[
+from harness.errors import InputError
+from harness.settings import ENDPOINTS
+
+Seed = Annotated[int, typer.Option(help="Seed of every random stream of this command.", min=0, max=2**32 - 1)]
+Force = Annotated[bool, typer.Option("--force", help="Run every stage again, even where its result stands.")]
+Limit = Annotated[
     int | None, typer.Option(help="At most this many windows of each split, drawn by the seed: for a try.", min=1)
 ]
-KeepThinkingOption = Annotated[
+KeepThinking = Annotated[
     bool,
     typer.Option(
         "--keep-thinking", help="Leave a model's thinking in its replies, to be measured and judged with them."
     ),
 ]
-EndpointsOption = Annotated[
+Endpoints = Annotated[
     list[str] | None,
     typer.Option(
         "--endpoint",
@@ -27,7 +30,7 @@ EndpointsOption = Annotated[
         "adapters as `screentest serve` does; given again, requests are dealt in turn.",
     ),
 ]
-BudgetOption = Annotated[
+Budget = Annotated[
     float | None,
     typer.Option(
         "--budget-usd",
@@ -36,35 +39,33 @@ BudgetOption = Annotated[
         min=0,
     ),
 ]
-DryRunOption = Annotated[
+DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
         help="Check all that is needed and show it, with calls and price of endpoints; exit 2 if something lacks.",
     ),
 ]
-CorpusOption = Annotated[
+Corpus = Annotated[
     str, typer.Option(help="`sample`, `cornell`, a folder or zip in Cornell's format, ConvoKit, or a .jsonl file.")
 ]
-TaskOption = Annotated[
+Task = Annotated[
     str | None,
     typer.Option(
         help="What the data ask for: dialogue, chat, exact (one right answer), extraction (JSON), code-like, summary, "
         "classification; without it, the data tell."
     ),
 ]
-ProfileOption = Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")]
-OtherCorpusOption = Annotated[str | None, typer.Option(help="Instead of the file's corpus.")]
-RevisionOption = Annotated[str | None, typer.Option(help="Revision of a hub id.")]
-SplitSeedOption = Annotated[int, typer.Option(help="Seed of the split, as the parent was trained.", min=0)]
-CapOption = Annotated[int, typer.Option(help="Length cap of every reply.", min=1)]
-TopPOption = Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)]
+Profile = Annotated[str | None, typer.Option(help="A profile of the file, e.g. `quick` or `full`.")]
+OtherCorpus = Annotated[str | None, typer.Option(help="Instead of the file's corpus.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of a hub id.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split, as the parent was trained.", min=0)]
+Cap = Annotated[int, typer.Option(help="Length cap of every reply.", min=1)]
+TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens of this mass.", min=0.01, max=1)]
 
 
 def use_endpoints(urls: Sequence[str] | None) -> None:
     """Have this command and its workers ask these servers for replies. Raises InputError: one of them is no address."""
-    from harness.errors import InputError
-    from harness.settings import ENDPOINTS
 
     for url in urls or ():
         if not url.startswith(("http://", "https://")) or "#" in url or "," in url:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from harness.experiment.engine import Finished
     from harness.experiment.session import Session
     from harness.reporting.record import AuditRow, ReportRecord
-    from harness.reporting.render import ReportFiles
-    from harness.store.tracking import StageResult
-    from harness.types import Adapter
 
 WORSE_EXIT = 3
 UNTESTED_EXIT = 4
@@ -27,35 +24,25 @@ GateOption = Annotated[
         "--gate", help="For use in CI: exit 3 when B is worse on any declared measure, 4 when something was not tested."
     ),
 ]
+VERDICTS = ("Measure", "Contrast", f"Difference, {LEVEL} interval", "df", "n", "Verdict")
 _WORDS = {True: green("pass"), False: red("fail"), None: "not checked"}
 
 
-def evaluation(session: Session, evaluated: Finished) -> Result:
+def evaluation(session: Session, finished: Finished) -> Result:
     """A finished evaluation, comparison or quickstart."""
-    run = session.parent
     keys = ("name", "description", "base", "adapter", "digest")
-    variants = [{key: getattr(variant, key) for key in keys} for variant in evaluated.record.variants]
-    return experiment(
-        evaluated.record,
-        evaluated.files,
-        run_id=run,
-        stages=session.done,
-        seconds=evaluated.seconds,
-        besides={"experiment_id": session.tracking.run(run).experiment_id if run else None, "variants": variants},
-    )
+    variants = [{key: getattr(variant, key) for key in keys} for variant in finished.record.variants]
+    experiment_id = session.tracking.run(finished.run_id).experiment_id
+    return _experiment(finished, {"experiment_id": experiment_id, "variants": variants})
 
 
 def ablation(finished: Finished, **besides: object) -> Result:
     """A finished ablation, or what is built on one."""
     kinds = [task.kind for task in finished.plan.tasks.values()]
     work = finished.record.ablation.work if finished.record.ablation else None
-    return experiment(
-        finished.record,
-        finished.files,
-        run_id=finished.run_id,
-        stages=finished.stages,
-        seconds=finished.seconds,
-        besides={
+    return _experiment(
+        finished,
+        {
             "wall_seconds": round(finished.ran.seconds, 2),
             "stage_seconds": round(work.stage_seconds, 2) if work else None,
             "n_workers": work.n_workers if work else None,
@@ -80,24 +67,17 @@ def gated(found: Result, record: ReportRecord, *, control: str, treatment: str) 
     return found
 
 
-def experiment(
-    record: ReportRecord,
-    files: ReportFiles,
-    *,
-    run_id: str | None,
-    stages: Sequence[StageResult],
-    seconds: float,
-    besides: dict[str, Any],
-) -> Result:
+def _experiment(finished: Finished, besides: Mapping[str, object]) -> Result:
     """Any finished experiment; the keys are an interface that others script against."""
     from harness.reporting.finding_index import absences_json, findings_json
 
+    record = finished.record
     return Result(
         data={
             "absences": absences_json(record),
-            "report": str(files.html),
-            "run_id": run_id,
-            "elapsed_seconds": round(seconds, 2),
+            "report": str(finished.files.html),
+            "run_id": finished.run_id,
+            "elapsed_seconds": round(finished.seconds, 2),
             **besides,
             "stages": [
                 {
@@ -106,27 +86,22 @@ def experiment(
                     "seconds": round(stage.seconds, 3),
                     "fingerprint": stage.fingerprint,
                 }
-                for stage in stages
+                for stage in finished.stages
             ],
             "estimates": findings_json(record),
         },
         shown=(
             *(f"{bold(red('not tested: '))}{absence.said}" for absence in record.absences),
-            verdicts(record),
+            Table(columns=VERDICTS, rows=list(_verdicts(record))),
             audit_table(record.audit),
-            f"report: {files.html}",
+            f"report: {finished.files.html}",
         ),
         notes=(warning(record.caveat),) if record.caveat else (),
     )
 
 
-def verdicts(record: ReportRecord) -> Table:
-    """The declared contrasts."""
-    columns = ("Measure", "Contrast", f"Difference, {LEVEL} interval", "df", "n", "Verdict")
-    return Table(columns=columns, rows=list(_verdicts(record)))
-
-
 def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
+    """The declared contrasts, a row each."""
     from harness.reporting.finding_index import index
 
     indexed = index(record)
@@ -140,24 +115,6 @@ def _verdicts(record: ReportRecord) -> Iterator[tuple[object, ...]]:
             counts(written),
             finding.verdict.label if finding.verdict else None,
         )
-
-
-def training(
-    trained: StageResult, adapter: Adapter, record: Mapping[str, Any], audit: Sequence[AuditRow], **besides: object
-) -> Result:
-    """A training with its audit, one line a check."""
-    return Result(
-        data={
-            "run_id": trained.run_id,
-            "reused": trained.reused,
-            "adapter": f"{adapter.name}/{adapter.version}",
-            "digest": adapter.digest,
-            **besides,
-            "training": {key: value for key, value in record.items() if key != "curves"},
-            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
-        },
-        shown=(audit_table(audit),),
-    )
 
 
 def audit_table(rows: Sequence[AuditRow]) -> Table:

@@ -9,33 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.terminal import bold, dim, say, warning
-from pipelines.cli.options import (
-    BudgetOption,
-    CorpusOption,
-    DryRunOption,
-    ForceOption,
-    LimitOption,
-    SeedOption,
-    SplitSeedOption,
-    TopPOption,
-)
-from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, figure, presented, written
+from pipelines.cli import options
+from pipelines.cli.presenter import FIGURES, LEVEL, Result, Table, Verbs, figure, written
+from pipelines.cli.session import checks, open_session, say_spent
 
 if TYPE_CHECKING:
     from harness.store.tracking import StageResult
     from pipelines.preferences.audit import PairAudit
 
-app = typer.Typer(help="Make, import and audit preference pairs.", no_args_is_help=True, rich_markup_mode="markdown")
+app = Verbs("Make, import and audit preference pairs.")
 
 ParentOption = Annotated[str, typer.Option(help="The SFT adapter that the pairs are for: name@alias or name/version.")]
 OutOption = Annotated[Path | None, typer.Option(help="Also write the pairs here, as JSONL in TRL's form.")]
 
 
-@app.command("build")
-@presented
+@app.verb("build")
 def build(
     parent: ParentOption = "embedded-sft@candidate",
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     method: Annotated[
         Literal["judge", "reference", "other"],
         typer.Option(
@@ -53,21 +44,20 @@ def build(
     max_prompt_tokens: Annotated[int, typer.Option(help="A longer prompt is passed over.", min=8)] = 384,
     max_new_tokens: Annotated[int, typer.Option(help="Length cap of a candidate.", min=1)] = 64,
     temperature: Annotated[float, typer.Option(help="Of the candidates.", min=0.01)] = 0.8,
-    top_p: TopPOption = 0.95,
-    seed: SeedOption = 7,
-    split_seed: SplitSeedOption = 7,
-    limit: LimitOption = None,
+    top_p: options.TopP = 0.95,
+    seed: options.Seed = 7,
+    split_seed: options.SplitSeed = 7,
+    limit: options.Limit = None,
     out: OutOption = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Make pairs from TRAIN prompts. Killed at any moment, the same command goes on where it was.
 
     A verdict counts when its margin is clear, and with a judge that compares two replies, when both orders agree.
     """
     from harness.config import parse
-    from pipelines.cli.session import checks, open_session, say_spent
     from pipelines.preferences.pair_builder import PairsConfig
     from pipelines.preferences.pair_stages import pairs_stage, parent_of_name, prepared_for
     from pipelines.preferences.preflight import look_at_pairs
@@ -91,18 +81,16 @@ def build(
     return made
 
 
-@app.command("import")
-@presented
+@app.verb("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL: prompt, chosen, rejected as text or messages.", metavar="FILE")],
     parent: ParentOption = "embedded-sft@candidate",
-    corpus: CorpusOption = "sample",
-    split_seed: SplitSeedOption = 7,
-    limit: LimitOption = None,
-    force: ForceOption = False,
+    corpus: options.Corpus = "sample",
+    split_seed: options.SplitSeed = 7,
+    limit: options.Limit = None,
+    force: options.Force = False,
 ) -> Result:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
-    from pipelines.cli.session import open_session
     from pipelines.preferences.pair_stages import import_stage, parent_of_name, prepared_for
 
     session = open_session(force=force)
@@ -110,15 +98,13 @@ def import_(
     return _made(import_stage(session, file, prepared=prepared, adopt=True), out=None)
 
 
-@app.command("audit")
-@presented
+@app.verb("audit")
 def audit(
     pairs: Annotated[
         str, typer.Argument(help="Run id of `pairs build` or `import`, or a JSONL file.", metavar="PAIRS")
     ],
 ) -> Result:
     """What tells chosen from rejected replies beside being better: length, words, position, copies, repetition."""
-    from pipelines.cli.session import open_session
     from pipelines.preferences.pair_stages import audit_of
 
     found = audit_of(open_session(), pairs)

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import bold, dim, say, stderr
-from pipelines.cli.options import BudgetOption, DryRunOption, ForceOption, LimitOption, OtherCorpusOption
+from pipelines.cli import options
+from pipelines.cli.outcome import ablation
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks
 from pipelines.cli.study import HERE, UrlOption
 
 
@@ -18,13 +21,13 @@ def paper(
     profile: Annotated[
         str, typer.Option(help="Size of the base: 0.5b, 1.5b, 3b; `quick` tries it on a CPU.")
     ] = "quick",
-    corpus: OtherCorpusOption = None,
+    corpus: options.OtherCorpus = None,
     workers: Annotated[int, typer.Option(help="Stages at once.", min=1, max=256)] = 1,
     url: UrlOption = HERE,
-    limit: LimitOption = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    limit: options.Limit = None,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """The pipeline of arXiv 2502.16274: fine-tune, 10,000 preferences, DPO, judge 50 prompts, then ask people.
 
@@ -34,9 +37,6 @@ def paper(
     from rich.markup import escape
 
     from harness.experiment.ablate import Executor, run
-    from harness.store.tracking import Tracking
-    from pipelines.cli.outcome import ablation
-    from pipelines.cli.session import checks
     from pipelines.paper import load_paper, look_at_paper, make_studies, stand_in
 
     file, design = load_paper(profile=profile, corpus=corpus)

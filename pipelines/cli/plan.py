@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.errors import ConfigError
+from harness.store.tracking import Tracking
 from pipelines.cli.presenter import UNKNOWN, Result, Table, presented
+from pipelines.cli.session import open_store
 
 if TYPE_CHECKING:
     from harness.experiment.planning.costs import Need, Scale
     from harness.experiment.planning.measured_rates import MeasuredRates
     from harness.judging.spec import JudgeSpec
-    from harness.models.endpoint.prices import Price
 
 _ROWS = {
     "n_calls": "calls",
@@ -41,32 +43,26 @@ def plan(
     ] = None,
     judge: Annotated[
         Path | None,
-        typer.Option(help="The judge's folder: decides calls per score, and the price.", show_default=False),
+        typer.Option(help="The judge's folder: decides calls per score, and the price."),
     ] = None,
-    mode: Annotated[
-        Literal["logprobs", "sampled"] | None, typer.Option(help="Of a judge whose mode is auto.", show_default=False)
-    ] = None,
+    mode: Annotated[Literal["logprobs", "sampled"] | None, typer.Option(help="Of a judge whose mode is auto.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--from", help="A finished evaluation to measure by: tokens, speed, bytes. `latest`.", show_default=False
-        ),
+        typer.Option("--from", help="A finished evaluation to measure by: tokens, speed, bytes. `latest`."),
     ] = None,
     prompt_tokens: Annotated[
-        float | None, typer.Option(help="Tokens of a prompt, system line included.", min=0, show_default=False)
+        float | None, typer.Option(help="Tokens of a prompt, system line included.", min=0)
     ] = None,
-    reply_tokens: Annotated[float | None, typer.Option(help="Tokens of a reply.", min=0, show_default=False)] = None,
+    reply_tokens: Annotated[float | None, typer.Option(help="Tokens of a reply.", min=0)] = None,
     question_tokens: Annotated[
-        float | None, typer.Option(help="Tokens of a judge's question, text included.", min=0, show_default=False)
+        float | None, typer.Option(help="Tokens of a judge's question, text included.", min=0)
     ] = None,
-    answer_tokens: Annotated[
-        float | None, typer.Option(help="Tokens of a judge's answer.", min=0, show_default=False)
-    ] = None,
+    answer_tokens: Annotated[float | None, typer.Option(help="Tokens of a judge's answer.", min=0)] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(help="Tokens your device generates a second.", min=1e-9, show_default=False)
+        float | None, typer.Option(help="Tokens your device generates a second.", min=1e-9)
     ] = None,
     judge_tokens_per_second: Annotated[
-        float | None, typer.Option(help="Tokens your device reads a second, as a judge.", min=1e-9, show_default=False)
+        float | None, typer.Option(help="Tokens your device reads a second, as a judge.", min=1e-9)
     ] = None,
 ) -> Result:
     """What an evaluation of some size needs: calls, tokens, hours, rows, megabytes, dollars.
@@ -78,11 +74,9 @@ def plan(
 
     How fast your GPU is, only you know: `--tokens-per-second 2500 --judge-tokens-per-second 30000`.
     """
-    from harness.errors import ConfigError
     from harness.experiment.planning.costs import CallRates, Scale, reply_need, total
     from harness.experiment.planning.measured_rates import measured_rates
     from harness.judging.spec import load_judge_spec
-    from harness.store.tracking import Tracking
 
     spec = None if judge is None else load_judge_spec(judge)
     if spec is None and mode is not None:
@@ -114,7 +108,7 @@ def _scores(
     said: Mapping[str, float | None],
 ) -> Need:
     """What a judge's scores need, by its folder, the run that was measured, and what the caller says."""
-    from harness.errors import ConfigError
+    from harness.experiment.judges.spending import price_of
     from harness.experiment.planning.costs import CallRates, calls_per_score, score_need
     from harness.judging.asking import ENDPOINT_MODES
 
@@ -128,7 +122,7 @@ def _scores(
     # A judge that only a run names is remote where its mode says so, at a price that its folder would tell.
     is_remote = spec.is_remote if spec else measured is not None and measured.judge.mode in ENDPOINT_MODES
     if is_remote:
-        rates = replace(rates, is_remote=True, price=_price(spec) if spec else None)
+        rates = replace(rates, is_remote=True, price=price_of(spec) if spec else None)
     elif rates.tokens_generated is None:
         rates = replace(rates, tokens_generated=0.0)  # what is local reads, and generates nothing
     rates = replace(rates, call_bytes=_stored(is_remote=rates.is_remote))
@@ -136,27 +130,11 @@ def _scores(
     return score_need(scale, rates, calls_per_score=each, what=f"scores of {name}")
 
 
-def _price(spec: JudgeSpec) -> Price | None:
-    """The judge's own price, else the list's; None where neither knows it."""
-    from harness.judging.spec import EndpointChoice
-    from harness.models.endpoint import base_url
-    from harness.models.endpoint.prices import Price, listed_price
-
-    own = spec.runtime.usd_per_million_tokens
-    if own is not None:
-        return Price(input=own.input, output=own.output)
-    return (
-        listed_price(base_url(spec.model.endpoint), spec.model.name) if isinstance(spec.model, EndpointChoice) else None
-    )
-
-
 def _stored(*, is_remote: bool) -> float | None:
     """Bytes that an answer of a judge takes in the SQL store, by those that stand there; None where none does."""
     from harness.models.cache import AnswerCache
-    from harness.settings import Settings
-    from harness.store.database import open_database
 
-    engine = open_database(Settings.from_environment().database_url)
+    engine = open_store()
     try:
         return AnswerCache(engine, "endpoint" if is_remote else "local").mean_bytes()
     finally:

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.errors import ConfigError
+from harness.store.tracking import Tracking
 from harness.terminal import say
-from pipelines.cli.options import SeedOption
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Table, Verbs
 
 if TYPE_CHECKING:
     from harness.experiment.planning.pilot_data import Pilot
     from harness.stats import PowerAnswer, SeedDesign
 
-app = typer.Typer(
-    help="""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
+app = Verbs("""Plan before anything is run: sample size, smallest difference that shows, or power, each from the others.
 
     Every verb answers one question in a sentence: leave out what you want to know.
-    """,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+    """)
 
 PowerOption = Annotated[
     float | None,
-    typer.Option(
-        help="How surely a true difference is to be seen; 0.8 where it is not the answer.", show_default=False
-    ),
+    typer.Option(help="How surely a true difference is to be seen; 0.8 where it is not the answer."),
 ]
-EffectOption = Annotated[
-    float | None, typer.Option(help="True difference to plan for, in the unit of the scores.", show_default=False)
-]
-MeasureOption = Annotated[
-    str | None, typer.Option(help="Of a run: the measure, e.g. heldout_loss.", show_default=False)
-]
-TreatmentOption = Annotated[
-    str | None, typer.Option(help="Variant; may be left out where the pilot has two.", show_default=False)
-]
-ControlOption = Annotated[str | None, typer.Option(help="The variant it is compared with.", show_default=False)]
+EffectOption = Annotated[float | None, typer.Option(help="True difference to plan for, in the unit of the scores.")]
+MeasureOption = Annotated[str | None, typer.Option(help="Of a run: the measure, e.g. heldout_loss.")]
+TreatmentOption = Annotated[str | None, typer.Option(help="Variant; may be left out where the pilot has two.")]
+ControlOption = Annotated[str | None, typer.Option(help="The variant it is compared with.")]
 LevelOption = Annotated[float, typer.Option(help="Confidence level of the claim.")]
 TestsOption = Annotated[int, typer.Option(help="Contrasts declared together: the first step of Holm.", min=1)]
+PerClusterOption = Annotated[
+    float, typer.Option("--prompts-per-cluster", "--prompts-per-film", help="Prompts from one cluster, on average.")
+]
 IccOption = Annotated[float, typer.Option(help="How alike such rows are: intraclass correlation, from a pilot.")]
 USUAL_POWER = 0.8
 
 
-@app.command("paired")
-@presented
+@app.verb("paired")
 def paired(
     sd: Annotated[float, typer.Option(help="Standard deviation over prompts of the true difference between two arms.")],
     effect: EffectOption = None,
-    prompts: Annotated[int | None, typer.Option(help="Prompts that both arms answer.", show_default=False)] = None,
+    prompts: Annotated[int | None, typer.Option(help="Prompts that both arms answer.")] = None,
     power: PowerOption = None,
     repeat_sd: Annotated[float, typer.Option(help="Standard deviation of one arm over draws of the same prompt.")] = 0,
     draws: Annotated[int, typer.Option(help="Replies per prompt and arm.", min=1)] = 1,
-    prompts_per_cluster: Annotated[
-        float, typer.Option("--prompts-per-cluster", "--prompts-per-film", help="Prompts from one cluster, on average.")
-    ] = 1,
+    prompts_per_cluster: PerClusterOption = 1,
     icc: IccOption = 0,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
@@ -79,21 +69,22 @@ def paired(
         level=level, n_tests=tests,
     )  # fmt: skip
     return _answer(
-        _Asked("--effect", effect, "--prompts", prompts, power),
+        ("--effect", effect),
+        ("--prompts", prompts),
+        power,
         how_many=lambda effect, power: stats.paired_sample_size(design, effect=effect, power=power),
         what_shows=lambda n, power: stats.paired_detectable(design, n_prompts=n, power=power),
         how_surely=lambda effect, n: stats.paired_power(design, effect=effect, n_prompts=n),
     )
 
 
-@app.command("votes")
-@presented
+@app.verb("votes")
 def votes(
     win_share: Annotated[
         float | None,
-        typer.Option(help="True share of decisive votes that one variant wins, e.g. 0.6.", show_default=False),
+        typer.Option(help="True share of decisive votes that one variant wins, e.g. 0.6."),
     ] = None,
-    votes: Annotated[int | None, typer.Option(help="Votes in all, ties among them.", show_default=False)] = None,
+    votes: Annotated[int | None, typer.Option(help="Votes in all, ties among them.")] = None,
     power: PowerOption = None,
     ties: Annotated[float, typer.Option(help="Share of votes that are ties.")] = 0,
     votes_per_rater: Annotated[float, typer.Option(help="Votes of one rater, on average.")] = 1,
@@ -113,27 +104,24 @@ def votes(
 
     panel = {"tie_share": ties, "votes_per_rater": votes_per_rater, "icc": icc, "level": level}
     return _answer(
-        _Asked("--win-share", win_share, "--votes", votes, power),
+        ("--win-share", win_share),
+        ("--votes", votes),
+        power,
         how_many=lambda share, power: stats.votes_sample_size(share, power=power, n_tests=tests, **panel),
         what_shows=lambda n, power: stats.votes_detectable(n_votes=n, power=power, n_tests=tests, **panel),
         how_surely=lambda share, n: stats.votes_power(share, n_votes=n, n_tests=tests, **panel),
     )
 
 
-@app.command("detectability")
-@presented
+@app.verb("detectability")
 def detectability(
     auc: Annotated[
         float | None,
-        typer.Option(help="How often a classifier picks the model's reply of two, 0.5 to 1.", show_default=False),
+        typer.Option(help="How often a classifier picks the model's reply of two, 0.5 to 1."),
     ] = None,
-    prompts: Annotated[
-        int | None, typer.Option(help="Held-out prompts with human replies.", show_default=False)
-    ] = None,
+    prompts: Annotated[int | None, typer.Option(help="Held-out prompts with human replies.")] = None,
     power: PowerOption = None,
-    prompts_per_cluster: Annotated[
-        float, typer.Option("--prompts-per-cluster", "--prompts-per-film", help="Prompts from one cluster, on average.")
-    ] = 4,
+    prompts_per_cluster: PerClusterOption = 4,
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
 ) -> Result:
@@ -145,11 +133,13 @@ def detectability(
 
     What do 40 prompts show? Give `--prompts 40` instead of `--auc`. How surely? Give both.
     """
-    from harness.stats import detection_power as told
+    from harness.stats import power as told
 
     design = told.DetectionDesign(prompts_per_cluster=prompts_per_cluster, level=level, n_tests=tests)
     found = _answer(
-        _Asked("--auc", auc, "--prompts", prompts, power),
+        ("--auc", auc),
+        ("--prompts", prompts),
+        power,
         how_many=lambda auc, power: told.detection_sample_size(design, auc=auc, power=power),
         what_shows=lambda n, power: told.detection_detectable(design, n_prompts=n, power=power),
         how_surely=lambda auc, n: told.detection_power(design, auc=auc, n_prompts=n),
@@ -160,8 +150,7 @@ def detectability(
     return replace(found, shown=(*found.shown, table))
 
 
-@app.command("simulate")
-@presented
+@app.verb("simulate")
 def simulate(
     pilot: Annotated[
         str,
@@ -174,12 +163,7 @@ def simulate(
     effect: EffectOption = None,
     clusters: Annotated[
         int | None,
-        typer.Option(
-            "--clusters",
-            "--films",
-            help="Clusters of the experiment to come: films, customers, documents.",
-            show_default=False,
-        ),
+        typer.Option("--clusters", "--films", help="Clusters of the experiment to come: films, customers, documents."),
     ] = None,
     power: PowerOption = None,
     treatment: TreatmentOption = None,
@@ -188,7 +172,7 @@ def simulate(
     level: LevelOption = 0.95,
     tests: TestsOption = 1,
     draws: Annotated[int, typer.Option(help="Simulated experiments.", min=100)] = 2_000,
-    seed: SeedOption = 7,
+    seed: options.Seed = 7,
 ) -> Result:
     """From a pilot instead of a formula: its clusters are drawn again and again, and the test is made on each draw.
 
@@ -202,12 +186,13 @@ def simulate(
     from harness import stats
     from harness.seeding import stream
 
-    asked = _Asked("--effect", effect, "--clusters", clusters, power)
     read = _read_pilot(pilot, measure=measure, treatment=treatment, control=control)
     rows, rng = read.rows.values, stream(seed, "power simulate")
     how: dict[str, Any] = {"clusters": read.rows.clusters.codes, "level": level, "n_tests": tests, "n_draws": draws}
     found = _answer(
-        asked,
+        ("--effect", effect),
+        ("--clusters", clusters),
+        power,
         how_many=lambda effect, power: stats.pilot_sample_size(rows, effect=effect, power=power, rng=rng, **how),
         what_shows=lambda n, power: stats.pilot_detectable(rows, n_clusters=n, power=power, rng=rng, **how),
         how_surely=lambda effect, n: stats.pilot_power(rows, effect=effect, n_clusters=n, rng=rng, **how),
@@ -216,22 +201,17 @@ def simulate(
     return found
 
 
-@app.command("seeds")
-@presented
+@app.verb("seeds")
 def seeds(
     pilot: Annotated[
         str | None,
-        typer.Argument(
-            help="A finished ablation over seeds; `latest` is the newest run. Or give `--sd`.", show_default=False
-        ),
+        typer.Argument(help="A finished ablation over seeds; `latest` is the newest run. Or give `--sd`."),
     ] = None,
     effect: EffectOption = None,
-    seeds: Annotated[int | None, typer.Option(help="Trainings of each arm, a seed each.", show_default=False)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each arm, a seed each.")] = None,
     clusters: Annotated[
         int | None,
-        typer.Option(
-            "--clusters", "--films", help="Clusters they are judged on; the pilot's unless given.", show_default=False
-        ),
+        typer.Option("--clusters", "--films", help="Clusters they are judged on; the pilot's unless given."),
     ] = None,
     power: PowerOption = None,
     treatment: TreatmentOption = None,
@@ -239,10 +219,7 @@ def seeds(
     measure: MeasureOption = None,
     sd: Annotated[
         float | None,
-        typer.Option(
-            help="Without a pilot: standard deviation over clusters of the difference of two trainings.",
-            show_default=False,
-        ),
+        typer.Option(help="Without a pilot: standard deviation over clusters of the difference of two trainings."),
     ] = None,
     seed_share: Annotated[
         float, typer.Option(help="Share of the variance of one training's mean that its seed makes, from 0 to 1.")
@@ -264,13 +241,14 @@ def seeds(
     """
     from harness import stats
 
-    asked = _Asked("--effect", effect, "--seeds", seeds, power)
     design = _seed_design(
         pilot, measure=measure, treatment=treatment, control=control, sd=sd, seed_share=seed_share, clusters=clusters,
         level=level, n_tests=tests,
     )  # fmt: skip
     return _answer(
-        asked,
+        ("--effect", effect),
+        ("--seeds", seeds),
+        power,
         how_many=lambda effect, power: stats.seeds_sample_size(design, effect=effect, n_clusters=clusters, power=power),
         what_shows=lambda n, power: stats.seeds_detectable(design, n_seeds=n, n_clusters=clusters, power=power),
         how_surely=lambda effect, n: stats.seeds_power(design, effect=effect, n_seeds=n, n_clusters=clusters),
@@ -283,7 +261,6 @@ def _seed_design(
 ) -> SeedDesign:  # fmt: skip
     """From a finished ablation, or from what is given instead."""
     from harness import stats
-    from harness.errors import ConfigError
 
     if (pilot is None) == (sd is None):
         raise ConfigError("`PILOT` or `--sd` must be given, got both or neither: name a finished ablation, or a spread")
@@ -294,7 +271,6 @@ def _seed_design(
             )
         return stats.seed_shares(sd, seed_share=seed_share, n_clusters=clusters, level=level, n_tests=n_tests)
     from harness.experiment.planning.pilot_data import read_seed_pilot
-    from harness.store.tracking import Tracking
 
     read = read_seed_pilot(Tracking(), pilot or "", measure=measure, treatment=treatment, control=control)
     rows = read.rows
@@ -309,8 +285,6 @@ def _read_pilot(pilot: str, *, measure: str | None, treatment: str | None, contr
 
     if Path(pilot).suffix in (".jsonl", ".json") or Path(pilot).exists():
         return read_pilot_file(Path(pilot), treatment=treatment, control=control)
-    from harness.store.tracking import Tracking
-
     return read_pilot_run(Tracking(), pilot, measure=measure, treatment=treatment, control=control)
 
 
@@ -322,36 +296,25 @@ def _basis(pilot: Pilot, *, seeds: str = "") -> str:
     return f"pilot: {rows.n_prompts:,} prompts, {rows.n_clusters:,} clusters{seeds}{lost}; {sides}{unit}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A true difference, a size and a power: what is left out is the answer."""
-
-    first: str
-    effect: float | None
-    second: str
-    n: int | None
-    power: float | None
-
-    def __post_init__(self) -> None:
-        from harness.errors import ConfigError
-
-        one, other, left_out = self.first, self.second, "leave out only what you want to know"
-        if self.effect is None and self.n is None:
-            raise ConfigError(f"`{one}` or `{other}` must be given, got neither: {left_out}")
-        if self.effect is not None and self.n is not None and self.power is not None:
-            raise ConfigError(f"`{one}`, `{other}` and `--power` must not all be given: {left_out}")
-
-
 def _answer(
-    asked: _Asked,
+    asked: tuple[str, float | None],
+    size: tuple[str, int | None],
+    power: float | None,
     *,
     how_many: Callable[[float, float], PowerAnswer],
     what_shows: Callable[[int, float], PowerAnswer],
     how_surely: Callable[[float, int], PowerAnswer],
 ) -> Result:
-    power = USUAL_POWER if asked.power is None else asked.power
-    if asked.n is None:
-        answer = how_many(asked.effect or 0, power)
+    """Of a true difference, a size and a power, what is left out is the answer."""
+    (first, effect), (second, n), left_out = asked, size, "leave out only what you want to know"
+    if n is None:
+        if effect is None:
+            raise ConfigError(f"`{first}` or `{second}` must be given, got neither: {left_out}")
+        answer = how_many(effect, USUAL_POWER if power is None else power)
+    elif effect is None:
+        answer = what_shows(n, USUAL_POWER if power is None else power)
+    elif power is None:
+        answer = how_surely(effect, n)
     else:
-        answer = what_shows(asked.n, power) if asked.effect is None else how_surely(asked.effect, asked.n)
+        raise ConfigError(f"`{first}`, `{second}` and `--power` must not all be given: {left_out}")
     return Result(data=answer, shown=(answer.sentence,))

@@ -60,6 +60,17 @@ def presented(verb: Callable[..., Result]) -> Callable[..., None]:
     return command
 
 
+class Verbs(typer.Typer):
+    """A group of commands, each a function that returns a `Result`: `@app.verb("list")` above it."""
+
+    def __init__(self, help: str) -> None:
+        super().__init__(help=help, no_args_is_help=True, rich_markup_mode="markdown")
+
+    def verb(self, name: str) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+        """Register a function as the command of that name."""
+        return lambda function: self.command(name)(presented(function))
+
+
 def present(result: Result, *, as_json: bool) -> None:
     """Print a result; the last thing that a verb does. Raises typer.Exit: the result has an exit code other than 0."""
     if as_json:

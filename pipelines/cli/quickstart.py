@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.options import BudgetOption, CorpusOption, DryRunOption, ForceOption, LimitOption, SeedOption
+from pipelines.cli import options
+from pipelines.cli.outcome import evaluation
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_command, open_session
 
 
 @presented
 def quickstart(
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     recipe: Annotated[Path | None, typer.Option(help="Another recipe than the embedded model's.")] = None,
     dpo_recipe: Annotated[
         Path | None, typer.Option(help="Another preference recipe than the embedded model's.")
@@ -25,27 +27,25 @@ def quickstart(
             "`dpo` the one trained on preferences on top of it, `model: embedded` the recipe's base."
         ),
     ] = None,
-    seed: SeedOption = 7,
-    limit: LimitOption = None,
-    budget_usd: BudgetOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    seed: options.Seed = 7,
+    limit: options.Limit = None,
+    budget_usd: options.Budget = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Train adapters, compare them with their base on held-out films, and write a report: minutes, no GPU, no key.
 
     prepare → fine-tune with NEFTune → preference pairs → DPO → register → generate → judge with controls → report.
     A second call reuses every stage.
     """
-    from pipelines.cli.outcome import evaluation
-    from pipelines.cli.session import checks, open_command, open_session
-    from pipelines.quickstart import preflight, run
+    from pipelines.quickstart import begin, look, run
 
-    said: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "corpus": corpus, "recipe": recipe, "dpo_recipe": dpo_recipe, "experiment": experiment, "seed": seed,
         "limit": limit,
     }  # fmt: skip
     if dry_run:
-        return checks(preflight(open_session(force=force, budget_usd=budget_usd), **said))
+        session = open_session(force=force, budget_usd=budget_usd)
+        return checks(look(session, begin(session, **asked)))
     with open_command("quickstart", force=force, budget_usd=budget_usd) as session:
-        evaluated = run(session, **said)
-    return evaluation(session, evaluated)
+        return evaluation(session, run(session, begin(session, **asked)))

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import typer
 
 from harness.child_processes import SAFE_PATH
+from harness.errors import ConfigError
 from harness.experiment.shipped import shipped
 from harness.terminal import bold, say
+from pipelines.cli.session import open_store
 
 RATER_PORT, OWNER_PORT = 8501, 8502
 # What a browser gets to see of the server, and how pages look; everything else is Streamlit's default.
@@ -60,13 +62,11 @@ def rate(
     It shows one item at a time and nothing else. Results and replies of a study are on the owner's pages, which run
     apart: set `SCREENTEST_OWNER_SECRET` and run `screentest rate --owner`.
     """
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies.links import is_owner
 
     if owner:
         is_owner("")  # refuses to go on without a secret worth the name
-    open_database(Settings.from_environment().database_url).dispose()
+    open_store().dispose()
     chosen = port or (OWNER_PORT if owner else RATER_PORT)
     settings: dict[str, object] = {**OPTIONS, "server.address": host, "server.port": chosen}
     if url is not None:
@@ -89,7 +89,6 @@ def rate(
 
 def host_name(url: str) -> str:
     """The host that a browser will name. Raises ConfigError: the address has none."""
-    from harness.errors import ConfigError
 
     found = urlsplit(url)
     if found.scheme not in ("http", "https") or not found.hostname:

@@ -8,20 +8,15 @@ from typing import Annotated
 import typer
 
 from harness.terminal import bold, dim, say
-from pipelines.cli.presenter import Result, Table, presented
+from pipelines.cli.presenter import Result, Table, Verbs
+from pipelines.cli.session import open_store
 
-app = typer.Typer(help="Bring ratings that people gave elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
+app = Verbs("Bring ratings that people gave elsewhere.")
 
 ScaleOption = Annotated[str | None, typer.Option(help="Lowest and highest mark, as 1-5; else what the rows name.")]
 
 
-@app.callback()
-def _ratings() -> None:
-    """One command so far, which keeps its name."""
-
-
-@app.command("import")
-@presented
+@app.verb("import")
 def import_ratings(
     file: Annotated[
         Path,
@@ -44,11 +39,9 @@ def import_ratings(
     ] = 0.15,
 ) -> Result:
     """Store ratings collected elsewhere as a closed study, whole or not at all; `judge validate` holds judges to it."""
-    from harness.settings import Settings
-    from harness.store.database import open_database
     from harness.studies import imported
 
-    engine = open_database(Settings.from_environment().database_url)
+    engine = open_store()
     found = imported.import_ratings(
         engine,
         file,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.store.tracking import Tracking
 from harness.terminal import bold, dim, green, red, say
 from pipelines.cli.presenter import Result, Table, presented
 
@@ -39,7 +40,6 @@ def report(
     """
     from harness.reporting.finished_reports import export_report, record_of
     from harness.reporting.render import render_comment
-    from harness.store.tracking import Tracking
 
     tracking = Tracking()
     record = record_of(tracking, run)
@@ -67,7 +67,6 @@ def trace(
     Checks on the way that the stored files still have the digests that the report recorded.
     """
     from harness.reporting.number_lineage import walk
-    from harness.store.tracking import Tracking
 
     walked = walk(Tracking(), run, number)
     shown: list[Table | str] = [

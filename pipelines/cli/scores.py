@@ -8,22 +8,21 @@ from typing import Annotated
 import typer
 
 from harness.terminal import bold, say
-from pipelines.cli.options import ForceOption
-from pipelines.cli.presenter import Result, presented
+from pipelines.cli import options
+from pipelines.cli.presenter import Result, Verbs
+from pipelines.cli.session import open_session
 
-app = typer.Typer(help="Bring scores made elsewhere.", no_args_is_help=True, rich_markup_mode="markdown")
+app = Verbs("Bring scores made elsewhere.")
 
 
-@app.command("import")
-@presented
+@app.verb("import")
 def import_scores(
     file: Annotated[Path, typer.Argument(help="JSONL: prompt_id, variant, value (null is missing), draw, cluster.")],
     measure: Annotated[str, typer.Option(help="Name of the measure in experiments.")],
-    force: ForceOption = False,
+    force: options.Force = False,
 ) -> Result:
     """Store any metric's per-row values; an experiment then names them: `my_metric: {scores: RUN, better: higher}`."""
     from harness.experiment.imported_scores import import_stage, read_scores
-    from pipelines.cli.session import open_session
 
     result = import_stage(open_session(force=force), file, measure=measure)
     rows = read_scores(result.folder)

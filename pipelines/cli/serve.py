@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from harness.errors import ConfigError
+from harness.store.tracking import Tracking
 from harness.terminal import bold, say
-from pipelines.cli.options import RevisionOption
+from pipelines.cli import options
+from pipelines.cli.session import say_gpu_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +31,7 @@ def serve(
         ),
     ] = None,
     base: Annotated[str, typer.Option(help="Base model: embedded, hub id or folder.")] = "embedded",
-    revision: RevisionOption = None,
+    revision: options.Revision = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(help="Replies decoded at once.", min=1)] = 16,
@@ -74,13 +77,11 @@ def serve(
     """
     import shlex
 
-    from harness.errors import ConfigError
     from harness.models.bases import adaptation_of, resolve_base
     from harness.models.contracts import told
     from harness.serving.limits import ServingLimits
     from harness.serving.logs import RequestLog
     from harness.serving.model_names import BASE, Variants
-    from harness.store.tracking import Tracking
 
     if show and engine != "vllm":
         raise ConfigError("`--print` shows vLLM's command; give `--engine vllm` with it")
@@ -147,7 +148,6 @@ def _serve_here(
     from harness.serving.app import Service
     from harness.serving.limits import KEY_VARIABLE
     from harness.serving.server import bind, serve
-    from pipelines.cli.session import say_gpu_trouble
 
     say_gpu_trouble()
     with bind(host, port) as sock:

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.experiment.judges.spending import Spending
-from harness.experiment.session import Session
-from harness.models.devices import gpu_trouble
-from harness.models.endpoint.prices import Budget
+from harness.settings import Settings
+from harness.store.database import open_database
 from harness.store.tracking import Tracking
 from harness.terminal import progress, say, warning, yellow
 from pipelines.cli.presenter import UNKNOWN, Result, Table
 
 if TYPE_CHECKING:
-    from harness.experiment.judges.spending import Planned
+    from sqlalchemy import Engine
+
     from harness.experiment.planning.preflight_table import Preflight
+    from harness.experiment.session import Session
+
+
+def open_store() -> Engine:
+    """The SQL store that the environment names: ratings, and what judges answered."""
+    return open_database(Settings.from_environment().database_url)
 
 
 def say_gpu_trouble() -> None:
     """Say why a card that is in this machine is not used."""
+    from harness.models.devices import gpu_trouble
+
     if (trouble := gpu_trouble()) is not None:
         say(f"{yellow('the CPU is used')}: {trouble}")
 
 
 def open_session(*, force: bool = False, budget_usd: float | None = None) -> Session:
     """A session on the store that the environment names, with progress on stderr."""
+    from harness.experiment.judges.spending import Spending
+    from harness.experiment.session import Session
+    from harness.models.endpoint.prices import Budget
+
     say_gpu_trouble()
     spending = Spending(budget=None if budget_usd is None else Budget(budget_usd))
     return Session(tracking=Tracking(), is_forced=force, show=progress, say=say, spending=spending)
@@ -46,9 +57,8 @@ _COLUMNS = ("What", "Calls", "Known already", "Tokens in, at most", "Tokens out,
 _UPPER = "A token is at least one byte, so these are upper bounds; English text has about a quarter as many tokens."
 
 
-def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -> Result:
+def checks(found: Preflight) -> Result:
     """What was checked, then calls, tokens and price of what would be sent; an unknown price is said, never 0."""
-    looked, planned = ([], planned) if found is None else (found.checks, found.planned)
     calls = [
         {
             "what": p.what,
@@ -60,18 +70,17 @@ def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -
             "usd_at_most": p.plan.usd_at_most,
             "note": p.note,
         }
-        for p in planned
+        for p in found.planned
     ]
     keys = ("what", "calls", "known", "input_tokens_at_most", "output_tokens_at_most")
     rows = [
         (*(row[key] for key in keys), UNKNOWN if row["usd_at_most"] is None else f"{row['usd_at_most']:.4f}")
         for row in calls
     ]
-    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in looked]
-    lacking = "" if found is None else found.lacking
+    told = [("lacking" if c.is_lacking else "", c.what, c.found) for c in found.checks]
     return Result(
         data={
-            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in looked],
+            "checks": [{"what": c.what, "found": c.found, "is_lacking": c.is_lacking} for c in found.checks],
             "calls": calls,
         },
         shown=(
@@ -79,11 +88,11 @@ def checks(found: Preflight | None = None, *, planned: Sequence[Planned] = ()) -
             Table(title="Nothing was sent", columns=_COLUMNS, rows=rows),
         ),
         notes=(
-            *(warning(f"{p.what}: {p.note}") for p in planned if p.note),
-            _UPPER if planned else "No endpoint would be asked.",
+            *(warning(f"{p.what}: {p.note}") for p in found.planned if p.note),
+            _UPPER if found.planned else "No endpoint would be asked.",
         ),
-        failure=lacking,
-        exit_code=2 if lacking else 0,
+        failure=found.lacking,
+        exit_code=2 if found.lacking else 0,
     )
 
 

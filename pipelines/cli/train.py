@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from harness.terminal import bold, say
-from pipelines.cli.options import CorpusOption, DryRunOption, ForceOption, LimitOption, SplitSeedOption
+from pipelines.cli import options
+from pipelines.cli.outcome import audit_table
 from pipelines.cli.presenter import Result, presented
+from pipelines.cli.session import checks, open_session
 
 RecipeSeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's seed.", min=0)]
 
@@ -18,12 +20,12 @@ RecipeSeedOption = Annotated[int | None, typer.Option(help="Instead of the recip
 def on_windows(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/sft/embedded.yaml.")],
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     seed: RecipeSeedOption = None,
     split_seed: Annotated[int, typer.Option(help="Seed of the split by cluster.", min=0)] = 7,
-    limit: LimitOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Fine-tune a base on a corpus and register the adapter as `<recipe>@candidate`.
 
@@ -37,7 +39,7 @@ def on_windows(
 def on_pairs(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/dpo/embedded.yaml.")],
-    corpus: CorpusOption = "sample",
+    corpus: options.Corpus = "sample",
     pairs: Annotated[
         str | None,
         typer.Option(
@@ -50,10 +52,10 @@ def on_pairs(
         bool, typer.Option("--control", help="Further SFT on the chosen replies instead: same pairs, order and steps.")
     ] = False,
     seed: RecipeSeedOption = None,
-    split_seed: SplitSeedOption = 7,
-    limit: LimitOption = None,
-    dry_run: DryRunOption = False,
-    force: ForceOption = False,
+    split_seed: options.SplitSeed = 7,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
 ) -> Result:
     """Train an SFT adapter on preferences and register it as `<recipe>@candidate`, the SFT adapter as its parent.
 
@@ -65,8 +67,6 @@ def on_pairs(
 
 
 def _trained(method: str, recipe: Path, asked: dict[str, Any], *, dry_run: bool, force: bool) -> Result:
-    from pipelines.cli.outcome import training
-    from pipelines.cli.session import checks, open_session
     from pipelines.recipes import look_at_training, read_training, train
     from pipelines.stages import training_record
     from pipelines.training.training_audit import adapter_audit
@@ -83,7 +83,18 @@ def _trained(method: str, recipe: Path, asked: dict[str, Any], *, dry_run: bool,
     said = _learned(record, on_pairs=parent is not None)
     say(f"{bold(named)}: {said}\nnext: screentest compare {start} {named} --corpus {asked['corpus']}")
     of_pairs = {} if done.pairs is None else {"parent": adapter.parent, "pairs_run_id": done.pairs.run_id}
-    return training(done.stage, adapter, record, audit, **of_pairs)
+    return Result(
+        data={
+            "run_id": done.stage.run_id,
+            "reused": done.stage.reused,
+            "adapter": named,
+            "digest": adapter.digest,
+            **of_pairs,
+            "training": {key: value for key, value in record.items() if key != "curves"},
+            "audit": [{"check": r.label, "passed": r.is_passed, "detail": r.detail} for r in audit],
+        },
+        shown=(audit_table(audit),),
+    )
 
 
 def _learned(record: dict[str, Any], *, on_pairs: bool) -> str:

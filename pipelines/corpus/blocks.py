@@ -19,7 +19,7 @@ from harness.doors.templates import control, write
 from harness.errors import InputError
 from harness.models.chat_templates import chat_format, chat_messages, neutralise, render, reply_ids
 from harness.types import Message, Progress
-from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows, roles_of
+from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,19 +62,13 @@ class Pieces:
     assistant_close: TokenIds
     reply_open: TokenIds
     end: TokenIds  # what closes a completion: the end token alone, no line break after it
+    is_alternating: bool  # whether they hold only where user and assistant take turns
 
     @property
     def in_order(self) -> tuple[TokenIds, ...]:
         """As they are numbered inside a window; texts have the numbers after them."""
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
-    """A template cut into pieces."""
-
-    pieces: Pieces
-    is_alternating: bool  # whether they hold only where user and assistant take turns
+        opened = (self.first_user, self.first_assistant, self.user_open, self.user_close)
+        return (*opened, self.assistant_open, self.assistant_close, self.reply_open, self.end)
 
 
 class WindowRenderer(Protocol):
@@ -107,7 +101,7 @@ def fit_windows(
     *,
     system: str | None,
     max_tokens: int,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Fitted:
     """Drop the oldest turns until prompt, reply and end token fit; tokens are those of the model's chat template.
 
@@ -118,10 +112,9 @@ def fit_windows(
         InputError: the chat template refuses these chats.
     """
     exact = RenderedWindows(tokenizer, system=system)
-    cut = _cut(tokenizer, system)
-    if cut is not None and not (cut.is_alternating and _has_neighbours(turns, windows)):
-        contents = _contents(tokenizer, turns, windows, on_progress)
-        fast = BlockWindows(cut.pieces, contents.ids, contents.offsets)
+    pieces = _cut(tokenizer, system)
+    if pieces is not None and not (pieces.is_alternating and _has_neighbours(turns, windows)):
+        fast = _tokenised(tokenizer, pieces, turns, windows, on_progress)
         fitted = _fitted(fast, turns, windows, max_tokens)
         sample = _sample(turns, fitted.windows)
         if fast.ids(turns, sample).equals(exact.ids(turns, sample)):
@@ -217,46 +210,33 @@ class RenderedWindows:
     def first_turns(self, turns: Turns, windows: Windows, *, max_tokens: int) -> Integers:
         """The oldest turn of each window with which it still fits; TOO_LONG where the turn to answer does not."""
         found = []
-        for i in range(len(windows)):
-            window = windows.take(np.array([i]))
-            first, last = int(window.first[0]), int(window.last[0])
-            while first <= last and self._n_tokens(turns, window.with_first(np.array([first]))) > max_tokens:
-                first += 1
-            found.append(first if first <= last else TOO_LONG)
+        for i, (oldest, last) in enumerate(zip(windows.first.tolist(), windows.last.tolist(), strict=True)):
+            left = max_tokens - len(self._reply(turns, windows, i))
+            fitting = (t for t in range(oldest, last + 1) if len(self._prompt(turns, windows, i, first=t)) <= left)
+            found.append(next(fitting, TOO_LONG))
         return np.array(found, dtype=np.int64)
 
     def ids(self, turns: Turns, windows: Windows) -> WindowIds:
         """Token ids of windows that have a reply."""
-        rows = [self._with_reply(turns, windows, i) for i in range(len(windows))]
-        lengths = [len(row.ids) for row in rows]
+        prompts = [self._prompt(turns, windows, i, first=int(first)) for i, first in enumerate(windows.first)]
+        rows = [(*prompt, *self._reply(turns, windows, i)) for i, prompt in enumerate(prompts)]
         return WindowIds(
-            flat=np.array([token for row in rows for token in row.ids], dtype=np.int32),
-            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-            n_prompt=np.array([row.n_prompt for row in rows], dtype=np.int32),
+            flat=np.array([token for row in rows for token in row], dtype=np.int32),
+            offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            n_prompt=np.array([len(prompt) for prompt in prompts], dtype=np.int32),
         )
 
-    def _n_tokens(self, turns: Turns, window: Windows) -> int:
-        if window.replies[0] == NO_REPLY:
-            return len(self._prompt(turns, window, 0))
-        return len(self._with_reply(turns, window, 0).ids)
-
-    def _with_reply(self, turns: Turns, windows: Windows, i: int) -> _Rendered:
+    def _reply(self, turns: Turns, windows: Windows, i: int) -> tuple[int, ...]:
         """The reply is tokenised by itself: a model that generates begins it after the prompt's last token, too."""
-        prompt = self._prompt(turns, windows, i)
-        reply = reply_ids(self._tokenizer, turns.texts[windows.replies[i]])
-        return _Rendered((*prompt, *reply, self._end_id), len(prompt))
+        reply = windows.replies[i]
+        return () if reply == NO_REPLY else (*reply_ids(self._tokenizer, turns.texts[reply]), self._end_id)
 
-    def _prompt(self, turns: Turns, windows: Windows, i: int) -> tuple[int, ...]:
-        history = range(int(windows.first[i]), int(windows.last[i]) + 1)
-        roles = roles_of(turns, windows, i)
-        messages = [Message(role=role, content=turns.texts[t]) for t, role in zip(history, roles, strict=True)]
+    def _prompt(self, turns: Turns, windows: Windows, i: int, *, first: int) -> tuple[int, ...]:
+        is_own = turns.speakers[first : windows.last[i] + 1] == windows.speakers[i]
+        messages = [
+            Message(role="assistant" if own else "user", content=turns.texts[t]) for t, own in enumerate(is_own, first)
+        ]
         return render(self._tokenizer, chat_messages(messages, system=self._system))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    ids: tuple[int, ...]
-    n_prompt: int
 
 
 def ragged_range(starts: Integers, lengths: Integers) -> Integers:
@@ -265,7 +245,7 @@ def ragged_range(starts: Integers, lengths: Integers) -> Integers:
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> _Cut | None:
+def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Pieces | None:
     """Cut the template into pieces; None where it does not write turns one after another."""
     if chat_format(tokenizer).adaptation.lead:
         return None  # a text is tokenised otherwise as a reply
@@ -304,7 +284,8 @@ def _cut(tokenizer: PreTrainedTokenizerBase, system: str | None) -> _Cut | None:
     parts = (first_user, first_assistant, user_open, user_close, assistant_open, assistant_close, reply_open)
     ids = [np.array(tokenizer.encode(part, add_special_tokens=False), dtype=np.int32) for part in parts]
     end = np.array([chat_format(tokenizer).end_id], dtype=np.int32)
-    return _Cut(pieces=Pieces(**dict(zip(Pieces.__slots__, (*ids, end), strict=True))), is_alternating=is_alternating)
+    named = dict(zip(Pieces.__slots__[:-1], (*ids, end), strict=True))
+    return Pieces(**named, is_alternating=is_alternating)
 
 
 _ASK, _REPLY, _FOLLOW = ("user", "Firstmark"), ("assistant", "Secondmark"), ("user", "Thirdmark")
@@ -329,16 +310,14 @@ def _has_neighbours(turns: Turns, windows: Windows) -> bool:
     return bool((is_own[1:] == is_own[:-1])[~is_first[1:]].any())
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    ids: TokenIds
-    offsets: Integers  # (n_turns + 1,)
-
-
-def _contents(
-    tokenizer: PreTrainedTokenizerBase, turns: Turns, windows: Windows, on_progress: Callable[[Progress], None] | None
-) -> _Contents:
-    """Token ids of every turn that some window uses, and where each turn's begin; unused turns have none."""
+def _tokenised(
+    tokenizer: PreTrainedTokenizerBase,
+    pieces: Pieces,
+    turns: Turns,
+    windows: Windows,
+    on_progress: Callable[[Progress], None],
+) -> BlockWindows:
+    """The pieces with token ids of every turn that some window uses; unused turns have none."""
     used = np.zeros(len(turns.texts), dtype=np.bool_)
     used[ragged_range(windows.first, windows.last - windows.first + 1)] = True
     used[windows.replies[windows.replies != NO_REPLY]] = True
@@ -352,10 +331,9 @@ def _contents(
         rows = encode([marks.break_up(turns.texts[t]) for t in chunk])
         lengths[chunk] = [len(row) for row in rows]
         flat.append(np.array([token for row in rows for token in row], dtype=np.int32))
-        if on_progress is not None:
-            on_progress(Progress(done=begin + len(chunk), total=len(indices), unit="turns", note="tokenised"))
+        on_progress(Progress(done=begin + len(chunk), total=len(indices), unit="turns", note="tokenised"))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return _Contents(np.concatenate(flat) if flat else np.zeros(0, dtype=np.int32), offsets)
+    return BlockWindows(pieces, np.concatenate(flat) if flat else np.zeros(0, dtype=np.int32), offsets)
 
 
 def _encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[list[int]]]:

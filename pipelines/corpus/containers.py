@@ -21,12 +21,12 @@ class FileSet:
         self._files = dict(files)
 
     @classmethod
-    def below(cls, root: Traversable, *, label: str) -> FileSet:
+    def below(cls, root: Traversable, *, label: str = "") -> FileSet:
         """Files of a folder and of the folders in it, by base name; of two with one name the outer counts."""
         files: dict[str, Traversable] = {}
         for file in _walk(root, depth=0):
             files.setdefault(file.name, file)
-        return cls(files, label=label)
+        return cls(files, label=label or str(root))
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
@@ -48,11 +48,6 @@ class FileSet:
             return self._files[name].read_bytes()
         except ARCHIVE_FAULTS as err:
             raise CorpusError(self.path(name), f"the file must be readable, got: {archive_fault(err)}") from err
-
-
-def open_folder(folder: Path) -> FileSet:
-    """The files of a folder and of the folders in it."""
-    return FileSet.below(folder, label=str(folder))
 
 
 def open_zip(path: Path) -> FileSet:

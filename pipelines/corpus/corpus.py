@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import CorpusError
+from harness.errors import CorpusError, InputError
 from harness.store.prepared import ClusterUnit
 from harness.types import Conversation, Split
 from pipelines.corpus.containers import FileSet
@@ -58,6 +59,14 @@ class Corpus:
         return sum(len(conversation.utterances) for conversation in self.conversations)
 
 
+class Unusable(Exception):
+    """Why a part of a corpus cannot be used: a kind for the counts, a message for the reader."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
 class Tally:
     """Counts what a reader repaired, saw and skipped; when not lenient, a skip is an error instead."""
 
@@ -78,6 +87,16 @@ class Tally:
         if not self.lenient:
             raise CorpusError(file, message, line=line)
         self._counts["skipped"][reason] += 1
+
+    @contextlib.contextmanager
+    def skipping(self, file: str, line: int, *, unreadable: str = "") -> Iterator[None]:
+        """Leave out, as `skip` does, what turns out `Unusable`; an id that is none is of the kind `unreadable`."""
+        try:
+            yield
+        except Unusable as err:
+            self.skip(err.kind, file, str(err), line=line)
+        except InputError as err:
+            self.skip(unreadable, file, str(err), line=line)
 
     def corpus(self, conversations: tuple[Conversation, ...], *, extras: Iterable[str] = (), **about: Any) -> Corpus:
         """The corpus that was read: reasons in alphabetical order with their counts, those of zero left out."""
@@ -119,15 +138,11 @@ def require_conversations(conversations: tuple[Conversation, ...], file: Path | 
         raise CorpusError(file, "a corpus must hold at least one conversation, got none")
 
 
-def _never(where: object, name: str, tally: Tally) -> None:
-    """A folder, or a file, is never of this format."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """Readers of a folder (or zip) and of a file, with the corpus's name; None where it is not of this format."""
 
-    from_folder: Callable[[FileSet, str, Tally], Corpus | None] = _never
-    from_file: Callable[[Path, str, Tally], Corpus | None] = _never
+    from_folder: Callable[[FileSet, str, Tally], Corpus | None] = lambda files, name, tally: None
+    from_file: Callable[[Path, str, Tally], Corpus | None] = lambda path, name, tally: None
     folder: str = ""  # what such a folder holds, for an error; empty: it is no folder
     is_last: bool = False  # takes whatever no other format knows

@@ -56,13 +56,7 @@ def find_duplicates(*, asked: Sequence[str], replies: Sequence[str], splits: _Co
 
     Returns:
         At most one duplicate per window and later split, the nearest; by window, then by split.
-
-    Raises:
-        ValueError: when the three lengths differ.
     """
-    if not len(asked) == len(replies) == len(splits):
-        lengths = f"{len(asked)}, {len(replies)} and {len(splits)}"
-        raise ValueError(f"`asked`, `replies` and `splits` must be of one length, got {lengths}")
     plain = {text: " ".join(words(text)) for text in {*asked, *replies}}
     asked, replies = [plain[text] for text in asked], [plain[text] for text in replies]
     texts = _Texts(replies)

@@ -56,13 +56,7 @@ DOWNLOADS: Mapping[str, Download] = {
 }
 
 
-def fetch(
-    corpus: str = "cornell",
-    *,
-    url: str | None = None,
-    settings: Settings | None = None,
-    on_progress: OnProgress | None = None,
-) -> Path:
+def fetch(corpus: str, *, url: str | None = None, on_progress: OnProgress = lambda progress: None) -> Path:
     """Download a corpus unless it is there, and return its folder in the cache.
 
     A cut download goes on where it stopped, in this call or the next. The folder appears only when it is whole.
@@ -70,17 +64,14 @@ def fetch(
     Args:
         corpus: `cornell` (the official zip) or `convokit`.
         url: a mirror; size and digest are demanded all the same.
-        settings: where the cache lies; from the environment unless given.
         on_progress: told how many megabytes have arrived.
 
     Raises:
-        ConfigError: no such corpus. UnavailableError: the server cannot be reached or does not have the file.
+        ConfigError: `url` is no address. UnavailableError: the server cannot be reached or does not have the file.
         IntegrityError: what arrived is not the corpus; it is thrown away.
     """
-    if corpus not in DOWNLOADS:
-        raise ConfigError(f"`corpus` to fetch must be one of {', '.join(DOWNLOADS)}, got `{corpus}`")
     download = DOWNLOADS[corpus]
-    folder = corpus_folder(corpus, settings)
+    folder = corpus_folder(corpus)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -96,15 +87,15 @@ def fetch(
     return folder
 
 
-def corpus_folder(corpus: str, settings: Settings | None = None) -> Path:
+def corpus_folder(corpus: str) -> Path:
     """Where a fetched corpus lies in the cache, whether it is there or not."""
-    return (settings or Settings.from_environment()).cache / "corpora" / corpus
+    return Settings.from_environment().cache / "corpora" / corpus
 
 
 # ── download ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _download(url: str, archive: Path, download: Download, on_progress: OnProgress | None) -> None:
+def _download(url: str, archive: Path, download: Download, on_progress: OnProgress) -> None:
     import httpx
 
     with httpx.Client(follow_redirects=True, timeout=30.0) as client:
@@ -128,9 +119,7 @@ def _download(url: str, archive: Path, download: Download, on_progress: OnProgre
                     time.sleep(0.2 * 2**attempt)
 
 
-def _continue(
-    client: httpx.Client, url: str, archive: Path, download: Download, on_progress: OnProgress | None
-) -> None:
+def _continue(client: httpx.Client, url: str, archive: Path, download: Download, on_progress: OnProgress) -> None:
     """One request: the rest of the file where the server can and it is still the same file, else all of it."""
     have, headers = _size(archive), {"Accept-Encoding": "identity"}
     validator = _read_note(archive, url)
@@ -158,8 +147,7 @@ def _continue(
             for chunk in response.iter_raw():  # as it arrives: what a buffer holds is lost in a cut
                 file.write(chunk)
                 have += len(chunk)
-                if on_progress is not None:
-                    on_progress(Progress(done=have / 1e6, total=(total or have) / 1e6, unit="MB"))
+                on_progress(Progress(done=have / 1e6, total=(total or have) / 1e6, unit="MB"))
     if total is not None and have < total:
         raise _CutOff(f"the connection ended after {have} of {total} bytes")
 

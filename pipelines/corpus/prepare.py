@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +33,7 @@ from harness.types import SPLITS, Progress, Split
 from pipelines.corpus.blocks import Fitted, fit_windows
 from pipelines.corpus.corpus import Corpus, ReplyRule
 from pipelines.corpus.cut_scenes import with_scenes_joined
-from pipelines.corpus.duplicates import Duplicate, Rule, describe, find_duplicates
+from pipelines.corpus.duplicates import Duplicate, describe, find_duplicates
 from pipelines.corpus.reading import read_corpus
 from pipelines.corpus.splits import Splits, split_corpus, whole_corpus, with_clusters_to_resample
 from pipelines.corpus.turns import NO_REPLY, Turns, Windows, limited, turns_of, windows_of
@@ -69,35 +68,11 @@ class PrepareConfig(pydantic.BaseModel):
     lenient: bool = False  # skip and count what cannot be read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRow:
-    """One film of `clusters.json`."""
-
-    id: str
-    title: str
-    year: int | None
-    split: Split
-    n_conversations: int
-    n_windows: int  # written
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DuplicateRow:
-    """One pair of `duplicates.json`: a window and its nearest like in a split that is held out from it."""
-
-    prompt_id: str
-    split: Split
-    other_prompt_id: str
-    other_split: Split
-    rule: Rule
-    similarity: float
-
-
 def run(
     config: PrepareConfig,
     *,
     folder: Path,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
     corpus: Corpus | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> PrepareSummary:
@@ -136,9 +111,10 @@ def run(
 
     # files
     folder.mkdir(parents=True, exist_ok=True)
-    writer = WindowWriter(folder, corpus=corpus, turns=turns, renderer=fitted.renderer)
-    meter = _Meter(total=len(kept), on_progress=on_progress)
-    written = {split: writer.write(split, kept.of(split), on_batch=meter.advance) for split in SPLITS}
+    writer = WindowWriter(
+        folder, corpus=corpus, turns=turns, renderer=fitted.renderer, on_progress=on_progress, total=len(kept)
+    )
+    written = {split: writer.write(split, kept.of(split)) for split in SPLITS}
     write_json(folder / "clusters.json", _cluster_rows(corpus, splits, kept))
     write_json(folder / "duplicates.json", _duplicate_rows(duplicates, fitted.windows))
     summary = PrepareSummary(
@@ -161,18 +137,6 @@ def system_of(config: PrepareConfig, corpus: Corpus) -> str | None:
     """The system prompt of every window; None leaves it to the model's template."""
     of_kind = _SYSTEM[corpus.reply_rule] if config.system is None else None
     return config.system or corpus.system or of_kind
-
-
-class _Meter:
-    """Adds batches up for the progress bar."""
-
-    def __init__(self, *, total: int, on_progress: Callable[[Progress], None] | None) -> None:
-        self._done, self._total, self._on_progress = 0, total, on_progress
-
-    def advance(self, n_windows: int) -> None:
-        self._done += n_windows
-        if self._on_progress is not None:
-            self._on_progress(Progress(done=self._done, total=self._total, unit="windows", note="written"))
 
 
 def _require_windows(fitted: Fitted, config: PrepareConfig) -> None:
@@ -214,33 +178,35 @@ def _split_summary(split: Split, corpus: Corpus, splits: Splits, written: Writte
     return SplitSummary(n_clusters=len(members), n_conversations=n_conversations, windows=written)
 
 
-def _cluster_rows(corpus: Corpus, splits: Splits, windows: Windows) -> list[ClusterRow]:
-    conversations = Counter(conversation.cluster for conversation in corpus.conversations)
+def _cluster_rows(corpus: Corpus, splits: Splits, windows: Windows) -> list[dict[str, object]]:
+    """Every film of `clusters.json`, with how many of its windows were written."""
+    n_conversations = Counter(conversation.cluster for conversation in corpus.conversations)
     titles = {conversation.cluster: conversation.title for conversation in corpus.conversations}
     n_windows = Counter(corpus.conversations[c].cluster for c in windows.conversations)
     return [
-        ClusterRow(
-            id=cluster,
-            title=titles[cluster],
-            year=corpus.films[cluster].year if cluster in corpus.films else None,
-            split=split,
-            n_conversations=conversations[cluster],
-            n_windows=n_windows[cluster],
-        )
+        {
+            "id": cluster,
+            "title": titles[cluster],
+            "year": corpus.films[cluster].year if cluster in corpus.films else None,
+            "split": split,
+            "n_conversations": n_conversations[cluster],
+            "n_windows": n_windows[cluster],
+        }
         for cluster, split in splits.assigned.items()
     ]
 
 
-def _duplicate_rows(duplicates: Sequence[Duplicate], windows: Windows) -> list[DuplicateRow]:
+def _duplicate_rows(duplicates: Sequence[Duplicate], windows: Windows) -> list[dict[str, object]]:
+    """Every pair of `duplicates.json`: a window and its nearest like in a split that is held out from it."""
     return [
-        DuplicateRow(
-            prompt_id=windows.prompt_ids[d.window],
-            split=SPLITS[windows.splits[d.window]],
-            other_prompt_id=windows.prompt_ids[d.other],
-            other_split=SPLITS[windows.splits[d.other]],
-            rule=d.rule,
-            similarity=round(d.similarity, 4),
-        )
+        {
+            "prompt_id": windows.prompt_ids[d.window],
+            "split": SPLITS[windows.splits[d.window]],
+            "other_prompt_id": windows.prompt_ids[d.other],
+            "other_split": SPLITS[windows.splits[d.other]],
+            "rule": d.rule,
+            "similarity": round(d.similarity, 4),
+        }
         for d in duplicates
     ]
 

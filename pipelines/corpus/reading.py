@@ -12,19 +12,16 @@ from harness.declarations import declared
 from harness.doors import functions
 from harness.errors import CorpusError, UnavailableError
 from harness.experiment.task_choice import DataLook
-from harness.settings import Settings
-from harness.types import Conversation
-from pipelines.corpus.containers import FileSet, open_folder, open_zip
+from pipelines.corpus.containers import FileSet, open_zip
 from pipelines.corpus.corpus import Corpus, Format, Tally
 from pipelines.corpus.fetch import DOWNLOADS, corpus_folder
-from pipelines.corpus.formats.cornell import read_cornell
 from pipelines.corpus.splits import with_clusters_to_resample
 
 SAMPLE = "sample"
 GROUP = "screentest.corpora"  # entry points
 
 
-def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings | None = None) -> Corpus:
+def read_corpus(spec: str | Path, *, lenient: bool = False) -> Corpus:
     """Read a corpus.
 
     Args:
@@ -32,7 +29,6 @@ def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings |
             `utterances.jsonl`; a JSONL file of one's own; or the name of a corpus that an installed package offers, by
             a function that gives its path. A folder that is called `sample` is `./sample`.
         lenient: skip and count what cannot be used instead of raising.
-        settings: where the cache lies; from the environment unless given.
 
     Raises:
         CorpusError: the input breaks its format; the message names file, line and reason.
@@ -41,20 +37,20 @@ def read_corpus(spec: str | Path, *, lenient: bool = False, settings: Settings |
     tally = Tally(lenient=lenient)
     if spec == SAMPLE:  # scenes of invented films, which come with the package in Cornell's layout
         files = FileSet.below(resources.files("pipelines.corpus").joinpath("sample"), label=SAMPLE)
-        return replace(read_cornell(files, name=SAMPLE, tally=tally), source=SAMPLE)
+        return replace(_from_folder(files, SAMPLE, tally), source=SAMPLE)
     if isinstance(spec, str) and spec in DOWNLOADS:
-        folder = corpus_folder(spec, settings)
+        folder = corpus_folder(spec)
         if not folder.is_dir():
             raise UnavailableError(
                 f"`{spec}` must be fetched before it is read, got nothing at `{folder}`; "
                 f"run `screentest data fetch {spec}`, or name a folder or zip with `--corpus`"
             )
-        return _from_folder(open_folder(folder), spec, tally)
+        return _from_folder(FileSet.below(folder), spec, tally)
     path = Path(spec).expanduser()
     if not path.exists() and (address := functions.entry_point(GROUP, str(spec))) is not None:
-        return read_corpus(Path(functions.load(address)()), lenient=lenient, settings=settings)
+        return read_corpus(Path(functions.load(address)()), lenient=lenient)
     if path.is_dir():
-        return _from_folder(open_folder(path), path.resolve().name, tally)
+        return _from_folder(FileSet.below(path), path.resolve().name, tally)
     if not path.is_file():
         raise CorpusError(
             path, "a corpus must be `sample`, `cornell`, a folder, a zip or a JSONL file, got no such file"
@@ -109,13 +105,9 @@ def _rows(corpus: Corpus) -> Iterator[tuple[str, str]]:
     """Prompt and reference of every row; the reference is empty where the row has none."""
     for conversation in corpus.conversations:
         *asked, last = conversation.utterances
-        is_reply = bool(asked) and _is_reply(corpus, conversation)
+        may_reply = corpus.reply_rule == "every_turn" or last.speaker_id == "assistant"
+        is_reply = bool(asked) and may_reply and last.id not in corpus.history_only
         yield (
             "\n".join(line.text for line in (asked if is_reply else conversation.utterances)),
             last.text if is_reply else "",
         )
-
-
-def _is_reply(corpus: Corpus, conversation: Conversation) -> bool:
-    last = conversation.utterances[-1]
-    return last.id not in corpus.history_only and (corpus.reply_rule == "every_turn" or last.speaker_id == "assistant")

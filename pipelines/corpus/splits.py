@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 from harness.errors import ConfigError, SplitError
 from harness.seeding import uniform
-from harness.store.prepared import ClusterUnit
 from harness.types import SPLITS, Split
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.cut_scenes import scenes
@@ -33,14 +32,7 @@ class Splits:
     """The split of every cluster, and what follows from how many there are."""
 
     assigned: Mapping[str, Split]  # by cluster, in corpus order
-    unit: ClusterUnit
     notes: tuple[str, ...] = ()  # to be carried by every estimate, e.g. "these films only"
-
-    def of(self, cluster: str) -> Split:
-        """The split of a cluster. Raises SplitError: for a cluster that was not there when the splits were made."""
-        if cluster not in self.assigned:
-            raise SplitError(f"`{cluster}` must be a cluster of the corpus that was split, got one that is not")
-        return self.assigned[cluster]
 
     def clusters(self, split: Split) -> tuple[str, ...]:
         """The clusters of one split, in corpus order."""
@@ -84,7 +76,11 @@ def split_corpus(
         ConfigError: a share that leaves nothing for training.
         SplitError: fewer than three clusters to assign, which cannot fill three splits.
     """
-    _validate_shares(test_share, validation_share, min_test_clusters)
+    if not (0 < test_share < 1 and 0 < validation_share < 1 and test_share + validation_share < 1):
+        raise ConfigError(
+            "`test_share` and `validation_share` must be positive and together below 1 to leave films for training, "
+            f"got {test_share} and {validation_share}"
+        )
     explicit = corpus.explicit_splits
     free = [cluster for cluster in corpus.clusters if cluster not in explicit]
     drawn: dict[str, Split] = {}
@@ -94,14 +90,12 @@ def split_corpus(
         # Rows with a split of their own have settled the sizes; the others follow the thresholds alone.
         drawn = {cluster: _by_threshold(_place(seed, cluster), test_share, validation_share) for cluster in free}
     assigned = {cluster: explicit.get(cluster) or drawn[cluster] for cluster in corpus.clusters}
-    notes = _notes(corpus)
-    return Splits(assigned=assigned, unit=corpus.cluster_unit, notes=notes)
+    return Splits(assigned=assigned, notes=_notes(corpus))
 
 
 def whole_corpus(corpus: Corpus, split: Split) -> Splits:
     """Every cluster in one split, e.g. a test file of the caller's own."""
-    notes = _notes(corpus)
-    return Splits(assigned=dict.fromkeys(corpus.clusters, split), unit=corpus.cluster_unit, notes=notes)
+    return Splits(assigned=dict.fromkeys(corpus.clusters, split), notes=_notes(corpus))
 
 
 def _notes(corpus: Corpus) -> tuple[str, ...]:
@@ -139,13 +133,3 @@ def _by_threshold(place: float, test_share: float, validation_share: float) -> S
     if place < test_share:
         return "test"
     return "validation" if place >= 1 - validation_share else "train"
-
-
-def _validate_shares(test_share: float, validation_share: float, min_test_clusters: int) -> None:
-    if not (0 < test_share < 1 and 0 < validation_share < 1 and test_share + validation_share < 1):
-        raise ConfigError(
-            "`test_share` and `validation_share` must be positive and together below 1 to leave films for training, "
-            f"got {test_share} and {validation_share}"
-        )
-    if min_test_clusters < 1:
-        raise ConfigError(f"`min_test_clusters` must be at least 1, got {min_test_clusters}")

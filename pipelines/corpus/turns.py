@@ -7,7 +7,7 @@ replies. Turns, not windows, own the text: a window is five numbers, so that a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.seeding import derive
-from harness.types import SPLITS, Conversation, Message, Prompt, Role, Split
+from harness.types import SPLITS, Conversation, Split
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.splits import Splits
 
@@ -126,7 +126,7 @@ def windows_of(corpus: Corpus, turns: Turns, splits: Splits) -> Windows:
         replies = [t for t in range(start + 1, end) if turns.is_reply[t]]
         if corpus.reply_rule == "assistant_turns" and end > start and turns.speakers[end - 1] == _USER:
             replies.append(NO_REPLY)
-        split = SPLITS.index(splits.of(conversation.cluster))
+        split = SPLITS.index(splits.assigned[conversation.cluster])
         prompt_ids += name(conversation, turns, replies)
         for reply in replies:
             last = end - 1 if reply == NO_REPLY else reply - 1
@@ -155,30 +155,6 @@ def limited(windows: Windows, *, most: int, seed: int) -> Windows:
         members = np.flatnonzero(windows.splits == split)
         keep += sorted(members.tolist(), key=places.__getitem__)[:most]
     return windows.take(np.array(sorted(keep), dtype=np.int64))
-
-
-def roles_of(turns: Turns, windows: Windows, i: int) -> list[Role]:
-    """Roles of the history's turns of window i."""
-    history = turns.speakers[windows.first[i] : windows.last[i] + 1]
-    return ["assistant" if speaker == windows.speakers[i] else "user" for speaker in history]
-
-
-def prompts_of(corpus: Corpus, turns: Turns, windows: Windows) -> Iterator[Prompt]:
-    """The windows as prompts, one at a time."""
-    for i, prompt_id in enumerate(windows.prompt_ids):
-        history = range(int(windows.first[i]), int(windows.last[i]) + 1)
-        roles = roles_of(turns, windows, i)
-        reply = int(windows.replies[i])
-        yield Prompt(
-            id=prompt_id,
-            messages=tuple(
-                Message(role=role, content=turns.texts[t], name=turns.names[t])
-                for t, role in zip(history, roles, strict=True)
-            ),
-            split=SPLITS[windows.splits[i]],
-            cluster=corpus.conversations[windows.conversations[i]].cluster,
-            reference=None if reply == NO_REPLY else turns.texts[reply],
-        )
 
 
 def _dialogue_prompt_ids(conversation: Conversation, turns: Turns, replies: list[int]) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.store.artifacts import arrow_schema
 from harness.store.prepared import Written, prompts_file, read_table
-from harness.types import Example, Message, Prompt, Split
+from harness.types import Example, Message, Progress, Prompt, Split
 from pipelines.corpus.blocks import TokenIds, WindowIds, WindowRenderer, ragged_range
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.turns import NO_REPLY, Integers, Turns, Windows
@@ -41,23 +41,28 @@ def examples_file(folder: Path, split: Split) -> Path:
 class WindowWriter:
     """Writes prompts and examples into a folder a batch at a time; the same windows give the same bytes."""
 
-    def __init__(self, folder: Path, *, corpus: Corpus, turns: Turns, renderer: WindowRenderer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        corpus: Corpus,
+        turns: Turns,
+        renderer: WindowRenderer,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        total: int = 0,  # windows that are to be written in all
+    ) -> None:
         import pyarrow as pa
 
         self._folder = folder
         self._turns = turns
         self._renderer = renderer
+        self._on_progress, self._done, self._total = on_progress, 0, total
         self._texts = pa.array(turns.texts, pa.string())
         self._names = pa.array(turns.names, pa.string())
         self._clusters = pa.array([conversation.cluster for conversation in corpus.conversations], pa.string())
 
-    def write(self, split: Split, windows: Windows, *, on_batch: Callable[[int], None] | None = None) -> Written:
-        """Write the two files of one split.
-
-        Args:
-            windows: with the histories that fit, as `pipelines.corpus.blocks.fit_windows` gives them.
-            on_batch: told after each batch how many windows it had.
-        """
+    def write(self, split: Split, windows: Windows) -> Written:
+        """Write the two files of one split: windows with the histories that fit, as `fit_windows` gives them."""
         import pyarrow.parquet as pq
 
         n_examples = n_tokens = n_completion_tokens = n_completion_bytes = 0
@@ -76,8 +81,8 @@ class WindowWriter:
                 n_tokens += len(ids.flat)
                 n_completion_tokens += len(ids.flat) - int(ids.n_prompt.sum())
                 n_completion_bytes += int(rows.column("n_completion_bytes").to_numpy().sum())
-                if on_batch is not None:
-                    on_batch(len(batch))
+                self._done += len(batch)
+                self._on_progress(Progress(done=self._done, total=self._total, unit="windows", note="written"))
         return Written(
             n_prompts=len(windows),
             n_without_reference=len(windows) - n_examples,
@@ -189,8 +194,8 @@ class ExampleTable(Sequence[Example]):
 
 def read_examples(folder: Path, split: Split) -> ExampleTable:
     """The training windows of a split. Raises InputError: the folder was not written by `prepare`."""
-    table = read_table(examples_file(folder, split)).combine_chunks()
-    column = {name: _one_chunk(table.column(name)) for name in table.column_names}
+    table = read_table(examples_file(folder, split))
+    column: dict[str, Any] = {name: table.column(name).combine_chunks() for name in table.column_names}
     ids = column["input_ids"]
     return ExampleTable(
         split=split,
@@ -201,10 +206,3 @@ def read_examples(folder: Path, split: Split) -> ExampleTable:
         n_prompt_tokens=column["n_prompt_tokens"].to_numpy(),
         n_completion_bytes=column["n_completion_bytes"].to_numpy(),
     )
-
-
-def _one_chunk(column: pa.ChunkedArray) -> Any:
-    """The single array under a column of a table whose chunks were combined; an empty table has none."""
-    import pyarrow as pa
-
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from harness.judging.learned.head import Weights
@@ -24,34 +25,29 @@ class Marked:
     """Replies with what they are: a person's, or planted by a family."""
 
     strengths: Floats  # [n, signs]
-    families: Sequence[str]  # of each; empty where a person wrote it
-    films: Sequence[str]
+    families: NDArray[np.str_]  # [n] of each; empty where a person wrote it
+    films: NDArray[np.str_]  # [n]
 
     @property
     def is_human(self) -> Floats:
         """1 where a person wrote the reply, else 0."""
-        return np.array([float(not family) for family in self.families])
+        return np.where(self.families == "", 1.0, 0.0)
 
     @property
     def weights(self) -> Floats:
         """Half for people's replies, half for the families, each as much as the others."""
-        n_families = max(1, len(set(self.families) - {""}))
-        counts = {family: list(self.families).count(family) for family in set(self.families)}
-        return np.array([(1.0 if not f else 1 / n_families) / (2 * counts[f]) for f in self.families])
+        kinds, kind, counts = np.unique(self.families, return_inverse=True, return_counts=True)
+        n_families = max(1, int((kinds != "").sum()))
+        share: Floats = (np.where(kinds == "", 1.0, 1 / n_families) / (2 * counts))[kind]
+        return share
 
-    def kept(self, keep: Sequence[bool]) -> Marked:
+    def kept(self, keep: NDArray[np.bool_]) -> Marked:
         """Some of the rows."""
-        rows = [i for i, is_kept in enumerate(keep) if is_kept]
-        return replace(
-            self,
-            strengths=self.strengths[rows],
-            families=[self.families[i] for i in rows],
-            films=[self.films[i] for i in rows],
-        )
+        return replace(self, strengths=self.strengths[keep], families=self.families[keep], films=self.films[keep])
 
     def without(self, family: str) -> Marked:
         """The rows of people and of all other families."""
-        return self.kept([other != family or not other for other in self.families])
+        return self.kept((self.families != family) | (self.families == ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,22 +91,16 @@ def reliability(weights: Weights, marked: Marked) -> list[Bin]:
     """How often a reply with a probability is a person's: each film's marks calibrated on the other films."""
     films, probabilities = sorted(set(marked.films)), np.zeros(len(marked.films))
     for film in films:
-        own = [other == film for other in marked.films]
-        others = marked.kept([not o for o in own]) if len(films) > 1 else marked
+        own = marked.films == film
+        others = marked.kept(~own) if len(films) > 1 else marked
         probabilities[own] = calibrated(weights, others).probability(marked.strengths[own])
     share, human = marked.weights, marked.is_human
+    places = (probabilities * N_BINS).astype(int).clip(max=N_BINS - 1)
     bins = []
-    for low in range(N_BINS):
-        within = (probabilities * N_BINS).astype(int).clip(max=N_BINS - 1) == low
-        if within.any():
-            mass = share[within].sum()
-            bins.append(
-                Bin(
-                    predicted=float((share * probabilities)[within].sum() / mass),
-                    observed=float((share * human)[within].sum() / mass),
-                    n=int(within.sum()),
-                )
-            )
+    for within in (places == place for place in np.unique(places)):
+        mass = share[within].sum()
+        predicted, observed = ((share * values)[within].sum() / mass for values in (probabilities, human))
+        bins.append(Bin(predicted=float(predicted), observed=float(observed), n=int(within.sum())))
     return bins
 
 

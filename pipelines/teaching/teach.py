@@ -161,8 +161,8 @@ def _marked(
     figures = reader.figures(list(turns), criterion=criterion)
     return Marked(
         strengths=human.strengths(criterion, figures) if figures else np.zeros((0, len(SIGNS[criterion]))),
-        families=list(turns.values()),
-        films=[turn.film for turn in turns],
+        families=np.array(list(turns.values()), dtype=np.str_),
+        films=np.array([turn.film for turn in turns], dtype=np.str_),
     )
 
 

@@ -226,7 +226,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
             return {}
         cap = self.recipe.validation.max_new_tokens
         gather_outermost(self.model)  # generation enters the base below it
-        model = LocalModel.from_modules(self.model, self.processing_class)
+        model = LocalModel(self.model, self.processing_class)
         replies = model.generate(requests, decoding=Decoding(max_new_tokens=cap, seed=self.recipe.seed))
         return {
             "eval_reply_tokens": sum(reply.n_tokens or 0 for reply in replies) / len(replies),

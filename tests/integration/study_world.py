@@ -56,10 +56,9 @@ class World:
     def prompt_ids(self, source: dict[str, Any]) -> list[str]:
         from harness.experiment.design import DataDesign
         from harness.experiment.preparing import prepare, prompts_of
-        from harness.experiment.variants import TokenizerSource
 
         data = DataDesign(file=str(self.folder / source["data"]))
-        base = TokenizerSource(base=source["base"], revision=None)
+        base = {"source": source["base"], "revision": None}
         return [p.id for p in prompts_of(prepare(self.session(), data, base=base), "test")]
 
     def session(self) -> Session:
@@ -131,5 +130,5 @@ def mark_all(store: Engine, tokens: list[str]) -> None:
             row = hidden(store, task.slot)
             variant = row.replies[0]["variant"]
             value = 1.0 if variant == SHUFFLED else quality(row.prompt_id, variant) + rng.normal(0, 0.4)
-            marks = {s.name: int(np.clip(np.rint(value), 1, 5)) for s in task.scales}
+            marks = {s.name: int(np.clip(np.rint(value), 1, 5)) for s in task.criteria}
             cast_rating(store, token, Cast(key=task.slot, action="vote", slot=task.slot, marks=marks), clock=clock)

@@ -34,13 +34,16 @@ def test_the_numbers_are_those_on_record(workshop: Workshop, name: str) -> None:
 def _agree(found: Any, recorded: Any) -> bool:
     """Equal, but for the last bits of a training, in which machines differ."""
     if isinstance(found, list):
-        df, high, low, *more = recorded
-        # A bootstrap draws by the bits of the rows: its ends are known to a part of their distance.
-        within = 0.1 * (high - low) if "bootstrap" in more[-1] and high is not None else 0.0
+        df, high, low, n, n_clusters, n_missing, se, *more = recorded
+        # A bootstrap draws by the bits of the rows: its ends and its error are known to a part of themselves.
+        part = 0.1 if "bootstrap" in more[-1] and high is not None else 0.0
         ends = all(
-            a == b or abs(a - b) <= max(within, 2e-3 * abs(b), 1e-5) for a, b in ((found[1], high), (found[2], low))
+            a == b or abs(a - b) <= max(part * (high - low), 2e-3 * abs(b), 1e-5)
+            for a, b in ((found[1], high), (found[2], low))
         )
-        return ends and all(map(_agree, [found[0], *found[3:]], [df, *more]))
+        error = _agree(found[6], se) or abs(found[6] - se) <= part * se
+        rest = [found[0], *found[3:6], *found[7:]]
+        return ends and error and all(map(_agree, rest, [df, n, n_clusters, n_missing, *more]))
     if isinstance(found, float) and isinstance(recorded, (int, float)):
         return found == pytest.approx(recorded, rel=2e-3, abs=1e-5)
     return bool(found == recorded)

@@ -14,7 +14,7 @@ from fakes import ScriptedComparer, ScriptedJudge
 
 from harness.errors import InputError
 from harness.judging import load_criterion
-from harness.judging.mlflow_rows import TABLE, log_table, log_traces, score_table
+from harness.judging.mlflow_rows import TABLE, log_table, log_traces
 from harness.judging.mlflow_scorer import as_scorer, item_of
 from harness.store.prompt_registry import log_prompt, log_prompts
 from harness.store.stage_log import log_datasets
@@ -101,9 +101,8 @@ def run_of(tracking: Tracking) -> str:
 def test_the_table_of_a_run_is_what_mlflow_reads(tracking: Tracking) -> None:
     run_id = run_of(tracking)
     scores = JUDGE.score(items())
-    table = score_table(items(), scores, variants={f"i{i}": "new" for i in range(3)})
     for _ in range(2):  # a second attempt replaces the first
-        log_table(tracking.client, run_id, table)
+        log_table(tracking.client, run_id, items(), scores, variants={f"i{i}": "new" for i in range(3)})
     frame = tracking.client.load_table(tracking.experiment_id("rows"), artifact_file=TABLE, run_ids=[run_id])
     assert len(frame) == 6
     assert list(frame["criterion"][:2]) == ["coherence", "fluency"]

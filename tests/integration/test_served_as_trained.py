@@ -296,7 +296,7 @@ def test_a_template_that_changed_since_training_is_a_sentence(world: World) -> N
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = str(tokenizer.chat_template).replace("persona", "helper")
     with pytest.raises(InputError, match="must be asked under the chat template that it was trained with"):
-        LocalModel.from_modules(world.model.bank._bare, tokenizer).add_adapter(world.adapter)
+        LocalModel(world.model.bank._bare, tokenizer).add_adapter(world.adapter)
 
 
 def test_an_adapter_from_elsewhere_is_told_its_system_message_at_import(world: World, tmp_path: Path) -> None:

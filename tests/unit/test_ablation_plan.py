@@ -13,7 +13,8 @@ from ablations import design_of, tiny_ablation
 from stories import EXPERIMENTS
 
 from harness.errors import ConfigError
-from harness.experiment.ablate import load_ablation
+from harness.experiment.arms import AblationDesign
+from harness.experiment.evaluate import load_design
 from harness.experiment.graph import Plan
 from harness.experiment.kinds import stage_kind
 from harness.experiment.plan import plan_ablation
@@ -36,7 +37,7 @@ def counts(plan: Plan) -> dict[str, int]:
 
 def shipped(name: str, profile: str = "quick") -> Plan:
     file = EXPERIMENTS / "ablations" / f"{name}.yaml"
-    return plan_ablation(load_ablation(file, profile=profile), folder=file.parent)
+    return plan_ablation(load_design(file, AblationDesign, profile=profile), folder=file.parent)
 
 
 def test_four_arms_and_three_seeds_prepare_once_and_train_twelve_times(folder: Path) -> None:
@@ -111,6 +112,10 @@ def test_sizes_that_are_trained_here_get_a_base_each_and_share_the_text() -> Non
         ({"arms": {"none": {"base": "small"}, "a5": {"base": "large"}}, "factor": "base"}, "choose a profile"),
         ({"recipes": {"kto": "kto.yaml"}}, "`recipes` must name one of sft, dpo, got `kto`"),
         ({"arms": {"none": {"kto.beta": 0}, "a5": {"kto.beta": 5}}, "factor": "kto.beta"}, "nothing reads 'kto.beta'"),
+        ({"fixed": {"learning_rate": 1}}, "nothing reads 'learning_rate'"),
+        ({"fixed": {"sft": 1}}, "nothing reads 'sft'"),
+        ({"arms": {"none": {"base": "a"}, "a5": {"base": "b"}}, "factor": "base", "bases": {"a": {"source": "x"}}},
+         "names the base `b`; `bases` has a"),
         ({"recipes": {}}, "`recipes` must name the sft recipe"),
         ({"arms": {"none": {"sft.neftune_alpha": 0}, "a5": {"sft.neftune_alpha": -1}}}, "greater than 0"),
         ({"stages": ["sft", "dpo"]}, "`recipes` must name the dpo recipe"),

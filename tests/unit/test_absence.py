@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations import untrained
+from asked import prompt, replies, reply
 from certain import sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.test_comparing import STAGE
 
 from harness.experiment.analysis.absence import absent_replies, fills
 from harness.experiment.analysis.contrasts import MeasuredArm, MeasureRule
@@ -22,10 +22,10 @@ from harness.experiment.analysis.seeds import Analysis, analyse_seeds
 from harness.experiment.analysis.values import Lacking, Row, Rows, lacking_of, pair, per_prompt
 from harness.experiment.design import ContrastDesign, FamilyDesign
 from harness.experiment.imported_scores import ImportedScore
-from harness.experiment.measured_arms import Replies, scored_replies
+from harness.experiment.measured_arms import scored_replies
 from harness.experiment.recordings import asked_prompts, shared_draws, unpaired_draws, unused_replies, unused_scores
 from harness.measures.diversity import film_diversity
-from harness.types import Absence, FinishReason, Generation, Message, Prompt, Variant, Verdict
+from harness.types import Absence, Variant, Verdict
 
 N = 60
 RULES = {
@@ -64,12 +64,6 @@ def lacking(pairs: list[tuple[Row | None, Row | None]]) -> Lacking:
 def verdict(found: Analysis) -> Verdict:
     (told,) = [f.verdict for f in found.findings if f.contrast == "b-a" and f.name == "cut_off"]
     return sure(told)
-
-
-def reply(text: str, finish: FinishReason = "stop", *, variant: str = "b", key: str = "p", draw: int = 0) -> Generation:
-    return Generation(
-        prompt_id=key, variant=variant, draw=draw, text=text, seed=0, n_tokens=None, finish_reason=finish, cluster=key
-    )
 
 
 HALF = [float(i % 2) for i in range(N)]
@@ -137,13 +131,13 @@ def test_worse_stands_though_the_worse_side_lacks_rows() -> None:
     ],
 )
 def test_a_variant_that_says_nothing_or_too_little_is_found(texts: list[str], kind: str | None) -> None:
-    found = absent_replies("b", [reply(text) for text in texts], measures=("length",))
+    found = absent_replies("b", [reply("p", text) for text in texts], measures=("length",))
     assert [a.kind for a in found] == ([kind] if kind else [])
-    assert absent_replies("b", [reply("x", "error")] * 4, measures=())[0].kind == "mute"
+    assert absent_replies("b", [reply("p", "x", "error")] * 4, measures=())[0].kind == "mute"
 
 
 def test_a_mute_variant_is_better_at_nothing_and_every_declared_number_stands_there_without_value() -> None:
-    mute = absent_replies("b", [reply("")] * N, measures=("cut_off",))
+    mute = absent_replies("b", [reply("p", "")] * N, measures=("cut_off",))
     found = run(arm("b", [0.0] * N), arm("a", HALF), absences=mute)  # as if ending were measured all the same
     assert (verdict(found).label, verdict(found).withheld) == ("inconclusive", "better")
     nothing = run(arm("b", [None] * N), arm("a", HALF), arm("a", HALF, measure="length"), absences=mute)
@@ -189,14 +183,10 @@ def test_what_is_lacking_is_the_same_pair_by_pair_and_in_columns() -> None:
 
 
 def test_a_mute_variant_does_not_take_the_others_diversity_away() -> None:
-    said = [reply(f"so {i} it went", key=f"f{i}", variant="a") for i in range(4)]
+    said = [reply(f"f{i}", f"so {i} it went", variant="a") for i in range(4)]
     alone = film_diversity(said)
     beside = film_diversity([*said, *(replace(g, variant="b", text="") for g in said)])
     assert beside[:4] == alone
-
-
-def prompt(key: str) -> Prompt:
-    return Prompt(id=key, messages=(Message(role="user", content="Well?"),), split="test", cluster=key)
 
 
 def a_file(folder: Path, keys: list[str]) -> Path:
@@ -226,15 +216,16 @@ def test_without_a_number_all_prompts_are_asked_that_a_file_answers(tmp_path: Pa
 
 
 def test_scores_without_a_reply_and_draws_without_a_counterpart_are_counted() -> None:
-    two, one = ([reply("Yes.", variant=name, draw=d) for d in range(n)] for name, n in (("b", 2), ("a", 1)))
-    replies = {g[0].variant: Replies(variant=g[0].variant, generations=tuple(g), stage=STAGE) for g in (two, one)}
+    said = {
+        name: replies(*(reply("p", "Yes.", variant=name, draw=d) for d in range(n))) for name, n in (("b", 2), ("a", 1))
+    }
     scores = [
         ImportedScore(prompt_id=key, variant=name, value=1.0, draw=0, cluster=None)
         for key, name in (("p", "b"), ("q", "b"), ("q", "elsewhere"))
     ]
-    (lost,) = unused_scores("charm", scores, {name: scored_replies(name, said) for name, said in replies.items()})
+    (lost,) = unused_scores("charm", scores, {name: scored_replies(name, of) for name, of in said.items()})
     assert "1 of 2 imported scores of `b` match no reply (`q draw 0`)" in lost.said
-    shared = shared_draws(replies)
+    shared = shared_draws(said)
     assert [len(reply.generations) for reply in shared.values()] == [1, 1]
-    (unpaired,) = unpaired_draws(replies, shared, measures=("coherence",))
+    (unpaired,) = unpaired_draws(said, shared, measures=("coherence",))
     assert (unpaired.variants, unpaired.measures) == (("b",), ("coherence",))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 import typer
+from corpora import jsonl
 from stories import EXPERIMENTS, environment, screentest, spawned
 
 from harness.doors.peers.formats import FORMATS
@@ -138,19 +139,15 @@ def bad_pilots(folder: Path) -> None:
 
     (folder / "blank.jsonl").write_text("\n")
     (folder / "latin.jsonl").write_bytes('{"prompt_id": "é"}'.encode("latin-1"))
-    jsonl(folder / "other.jsonl", [{"prompt_id": "p", "marks": 3}])
-    jsonl(folder / "three.jsonl", [score("p", v, 1) for v in ("a", "b", "c")])
-    jsonl(folder / "votes.jsonl", [vote("a", "b", "left"), vote("b", "c", "left")])
-    jsonl(folder / "winner.jsonl", [vote("a", "b", "A")])
-    jsonl(folder / "side.jsonl", [{"prompt_id": "p", "left": "a", "winner": "left"}])
-    jsonl(folder / "apart.jsonl", [score("p", "a", 1), score("q", "b", 1)])
+    jsonl(folder / "other.jsonl", {"prompt_id": "p", "marks": 3})
+    jsonl(folder / "three.jsonl", *(score("p", v, 1) for v in ("a", "b", "c")))
+    jsonl(folder / "votes.jsonl", vote("a", "b", "left"), vote("b", "c", "left"))
+    jsonl(folder / "winner.jsonl", vote("a", "b", "A"))
+    jsonl(folder / "side.jsonl", {"prompt_id": "p", "left": "a", "winner": "left"})
+    jsonl(folder / "apart.jsonl", score("p", "a", 1), score("q", "b", 1))
     pairs = [(p, v) for p in range(6) for v in ("a", "b")]
-    jsonl(folder / "films.jsonl", [score(f"p{p}", v, p * (v == "a"), cluster=f"m{p % 2}") for p, v in pairs])
-    jsonl(folder / "flat.jsonl", [score(f"p{p}", v, float(v == "a"), cluster=f"m{p}") for p, v in pairs])
-
-
-def jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    jsonl(folder / "films.jsonl", *(score(f"p{p}", v, p * (v == "a"), cluster=f"m{p % 2}") for p, v in pairs))
+    jsonl(folder / "flat.jsonl", *(score(f"p{p}", v, float(v == "a"), cluster=f"m{p}") for p, v in pairs))
 
 
 SIZE = "plan --prompts 100 --variants 6"

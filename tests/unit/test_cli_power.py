@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from corpora import jsonl
 from stories import Ran, screentest
 
 from harness.experiment.planning.pilot_data import read_pilot_file
@@ -15,11 +14,6 @@ from harness.experiment.planning.pilot_data import read_pilot_file
 
 def power(tmp_path: Path, *arguments: object) -> Ran:
     return screentest("power", *arguments, home=tmp_path / "home")
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ def scores(tmp_path: Path) -> Path:
                 value = None if (prompt, variant, draw) == (7, "sft", 0) else round(float(rng.normal() + shift), 6)
                 row = {"prompt_id": f"p{prompt}", "variant": variant, "draw": draw, "value": value}
                 rows.append(row | {"cluster": f"m{prompt // 4}"})
-    return write(tmp_path / "scores.jsonl", rows)
+    return jsonl(tmp_path / "scores.jsonl", *rows)
 
 
 # ── each from the others ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,15 +106,13 @@ def test_a_pilot_is_described_beside_the_answer(tmp_path: Path, scores: Path) ->
 
 def test_votes_become_prompt_means_around_one_half(tmp_path: Path) -> None:
     vote = {"prompt_id": "p", "cluster": "m"}
-    file = write(
+    file = jsonl(
         tmp_path / "votes.jsonl",
-        [
-            vote | {"left": "a", "right": "b", "winner": "left"},
-            vote | {"left": "b", "right": "a", "winner": "right"},
-            vote | {"left": "b", "right": "a", "winner": "left"},
-            vote | {"left": "a", "right": "b", "winner": "tie"},
-            {"prompt_id": "q", "left": "a", "right": "b", "winner": "both_bad"},
-        ],
+        vote | {"left": "a", "right": "b", "winner": "left"},
+        vote | {"left": "b", "right": "a", "winner": "right"},
+        vote | {"left": "b", "right": "a", "winner": "left"},
+        vote | {"left": "a", "right": "b", "winner": "tie"},
+        {"prompt_id": "q", "left": "a", "right": "b", "winner": "both_bad"},
     )
     pilot = read_pilot_file(file, treatment="a", control="b")
     assert pilot.rows.values.tolist() == pytest.approx([(1 + 1 + 0 + 0.5) / 4 - 0.5, 0.0])

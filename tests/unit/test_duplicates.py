@@ -72,10 +72,6 @@ class TestWhatIsNone:
     def test_the_same_within_a_split(self) -> None:
         assert not found((TRAIN, "a", SPEECH), (TRAIN, "a", SPEECH), (TEST, "b", "Hm."))
 
-    def test_lengths_that_differ(self) -> None:
-        with pytest.raises(ValueError, match="of one length, got 1, 0 and 0"):
-            find_duplicates(asked=["a"], replies=[], splits=np.zeros(0, dtype=np.int8))
-
 
 def exhaustive(replies: Sequence[str], splits: Sequence[int]) -> set[tuple[int, int]]:
     """(window, later split) of every reply duplicate, by comparing all pairs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ablations import seeded
 
 from harness.experiment.analysis.seeded import paired_rows
-from harness.experiment.record_builder import choose_examples
+from harness.experiment.examples import choose_examples
 
 
 def test_gains_losses_typical_and_worst_take_turns_and_no_prompt_stands_twice() -> None:

@@ -7,14 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-import typer
 import yaml
 from stories import EXPERIMENTS, REPOSITORY
+from unit.test_docs_commands import parse
 
 from harness.config import load_yaml
-from harness.experiment.ablate import load_ablation
 from harness.experiment.arms import AblationDesign
 from harness.experiment.design import EvaluationDesign
 from harness.experiment.evaluate import load_design
@@ -61,28 +59,26 @@ def test_every_study_loads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_every_experiment_loads_with_each_of_its_profiles(path: Path) -> None:
-    profiles = yaml.safe_load(path.read_text()).get("profiles") or {}
-    for profile in (None, *profiles):
-        design = load_design(path, profile=profile)
-        assert isinstance(design, EvaluationDesign)
-        plan_evaluation(design, folder=path.parent, prepare={})  # judges score what they are asked for
-
-
-@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_a_profile_cannot_change_what_was_declared(path: Path) -> None:
+def test_every_experiment_loads_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
     """Profiles are sizes and models; a contrast that exists in one of them only would be chosen after the data."""
-    plain = load_design(path)
-    for profile in plain.profiles:
-        assert load_design(path, profile=profile).declaration_digest() == plain.declaration_digest()
+    plain = load_design(path, EvaluationDesign)
+    recipes = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
+    recipes |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
+    for profile in (None, *plain.profiles):
+        design = load_design(path, EvaluationDesign, profile=profile)
+        assert design.declaration_digest() == plain.declaration_digest()
+        plan_evaluation(design, folder=path.parent, prepare={})  # judges score what they are asked for
+        for adapter in (variant.adapter for variant in design.variants.values() if variant.adapter is not None):
+            assert parse_variant(adapter).adapter == adapter
+            assert adapter.partition("@")[0] in recipes
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
 def test_every_ablation_expands_with_each_of_its_profiles_and_declares_the_same_in_all(path: Path) -> None:
-    plain: AblationDesign = load_ablation(path)
+    plain = load_design(path, AblationDesign)
     assert set(plain.profiles) == {"quick", "full"}
     for profile in plain.profiles:
-        design: AblationDesign = load_ablation(path, profile=profile)
+        design = load_design(path, AblationDesign, profile=profile)
         assert design.declaration_digest() == plain.declaration_digest()
         assert (design.arms, design.seeds, design.control) == (plain.arms, plain.seeds, plain.control)
         assert len(design.seeds) >= 3
@@ -95,21 +91,12 @@ def test_the_declarations_that_ship_have_the_digests_that_stores_know() -> None:
         "inference_comparison": "3f33680bc6ae", "quickstart": "4f8427ddfc83", "components": "22e5b39d8409",
         "dpo": "d7fc5c0c5118", "extended_length": "c4d31a018bcc", "neftune": "10801e07af39", "scale": "c020e3be247f",
     }  # fmt: skip
-    designs = [*map(load_design, DESIGNS), *map(load_ablation, ABLATIONS)]
+    designs = [
+        *(load_design(file, EvaluationDesign) for file in DESIGNS),
+        *(load_design(file, AblationDesign) for file in ABLATIONS),
+    ]
     files = [file.stem for file in (*DESIGNS, *ABLATIONS)]
     assert {f: d.declaration_digest()[:12] for f, d in zip(files, designs, strict=True)} == digests
-
-
-@pytest.mark.parametrize("path", DESIGNS, ids=name_of)
-def test_the_registered_adapters_of_an_experiment_have_a_recipe(path: Path) -> None:
-    names = {load_yaml(recipe, SftRecipe).name for recipe in RECIPES}
-    names |= {load_yaml(recipe, DpoRecipe).name for recipe in PREFERENCES}
-    plain = load_design(path)
-    for design in (plain, *(load_design(path, profile=profile) for profile in plain.profiles)):
-        for variant in design.variants.values():
-            if variant.adapter is not None:
-                assert parse_variant(variant.adapter).adapter == variant.adapter
-                assert variant.adapter.partition("@")[0] in names
 
 
 COMMANDED = [
@@ -126,45 +113,13 @@ def test_a_file_begins_with_its_question_and_its_command_and_is_short(path: Path
     assert comments[0].endswith("?") or comments[0].endswith(".")
     (command,) = [line for line in comments if "screentest " in line]
     words = shlex.split(command[command.index("screentest ") :])
-    check_command(words)
+    parse(words[1:])
     named = [word for word in words if word.startswith("experiments/")]
     for word in named:
         assert (REPOSITORY / word).exists(), word
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def check_command(words: list[str]) -> None:
-    """The words are a verb of `screentest` with options that it has."""
-    from pipelines.cli.application import app
-
-    command: Any = typer.main.get_command(app)
-    assert words[0] == "screentest"
-    rest = words[1:]
-    while hasattr(command, "commands"):
-        assert rest, f"{' '.join(words)}: no verb"
-        assert rest[0] in command.commands, f"{' '.join(words)}: no verb {rest[0]}"
-        command = command.commands[rest.pop(0)]
-    check_options(command, rest, " ".join(words))
-
-
-def check_options(command: click.Command, words: list[str], shown: str) -> None:
-    flags = {option: p for p in command.params for option in p.opts if option.startswith("-")}
-    n_arguments, expecting = 0, False
-    for word in words:
-        if expecting:
-            expecting = False
-        elif word.startswith("-"):
-            assert word in {*flags, "--help"}, f"{shown}: no option {word}"
-            expecting = word != "--help" and not getattr(flags[word], "is_flag", False)
-        else:
-            n_arguments += 1
-    arguments = [p for p in command.params if not any(o.startswith("-") for o in p.opts)]
-    assert not expecting, f"{shown}: an option lacks its value"
-    takes_many = any(p.nargs == -1 for p in arguments)
-    assert sum(p.required for p in arguments) <= n_arguments, f"{shown}: {n_arguments} arguments"
-    assert takes_many or n_arguments <= len(arguments), f"{shown}: {n_arguments} arguments"
 
 
 @pytest.mark.parametrize("name", PROJECT["entry_points"])
@@ -176,7 +131,7 @@ def test_every_parameter_of_an_entry_point_is_used_in_a_command_that_exists(name
         assert parameter["type"] in ("string", "float", "path", "uri")
         assert "default" in parameter
     values = {key: str(p["default"]) for key, p in entry["parameters"].items()}
-    check_command(shlex.split(entry["command"].format(**values)))
+    parse(shlex.split(entry["command"].format(**values))[1:])
     for key, parameter in entry["parameters"].items():
         if parameter["type"] == "path":
             assert (REPOSITORY / values[key]).exists()
@@ -205,7 +160,7 @@ def test_every_command_of_the_readme_is_one() -> None:
     for line in commands:
         words = shlex.split(line.strip(), comments=True)
         if "|" not in line and "…" not in line and len(words) > 1:
-            check_command(words)
+            parse(words[1:])
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

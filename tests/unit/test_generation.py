@@ -8,48 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import UniformModel
+from asked import prompt, reply
+from fakes import FAKE_BASE, UniformModel
 
 from harness.errors import InputError, SplitError, UnavailableError
 from harness.generation import agreement, count, generate
 from harness.models.protocol import Agreement, Reply, ReplyRequest
 from harness.store.artifacts import read_jsonl
-from harness.types import Adapter, BaseModel, Decoding, Generation, Message, Prompt, Variant
+from harness.types import Adapter, Decoding, FinishReason, Generation, Message, Variant
 
-BASE = BaseModel(source="fake", revision=None, digest="b" * 64, family="fake")
-ADAPTER = Adapter(name="sft", version="1", path="", digest="a" * 64, base=BASE)
-PLAIN = Variant(name="base", kind="model", base=BASE, system="Continue.")
-TUNED = Variant(name="sft", kind="model", base=BASE, adapter=ADAPTER, system="Continue.")
-SHOTS = Variant(
-    name="base-shots",
-    kind="model",
-    base=BASE,
-    system="Continue.",
-    shots=((Message(role="user", content="Hi."), Message(role="assistant", content="Go.")),),
-)
-PROMPTS = tuple(
-    Prompt(id=f"p{i}", messages=(Message(role="user", content=f"Line {i}"),), split="test", cluster=f"f{i % 3}")
-    for i in range(6)
-)
+ADAPTER = Adapter(name="sft", version="1", path="", digest="a" * 64, base=FAKE_BASE)
+SHOT = (Message(role="user", content="Hi."), Message(role="assistant", content="Go."))
+PLAIN = Variant(name="base", kind="model", base=FAKE_BASE, system="Continue.")
+TUNED = dataclasses.replace(PLAIN, name="sft", adapter=ADAPTER)
+SHOTS = dataclasses.replace(PLAIN, name="base-shots", shots=(SHOT,))
+PROMPTS = tuple(prompt(f"p{i}", f"Line {i}", cluster=f"f{i % 3}") for i in range(6))
 DECODING = Decoding(max_new_tokens=12, n_draws=2, seed=5)
 
 
 class _Dying(UniformModel):
     """Is killed after a number of replies."""
 
-    def generate(  # type: ignore[override]
-        self, requests: list[ReplyRequest], *, on_reply: Callable[[Reply], None], **options: object
-    ) -> list[Reply]:
-        seen = 0
+    def generate(self, requests: Sequence[ReplyRequest], *, on_reply: Callable[[Reply], None], **options: Any) -> Any:  # type: ignore[override]
+        left = iter(range(7))
 
         def dying(reply: Reply) -> None:
-            nonlocal seen
-            if seen == 7:
+            if next(left, None) is None:
                 raise KeyboardInterrupt
-            seen += 1
             on_reply(reply)
 
-        return UniformModel().generate(requests, on_reply=dying, decoding=DECODING)
+        return super().generate(requests, on_reply=dying, **options)
 
 
 def _run(model: UniformModel, journal: Path | None = None, **changes: object) -> list[Generation]:
@@ -122,15 +110,8 @@ def test_a_model_that_generates_nothing_is_refused() -> None:
 
 
 def test_replies_are_counted_by_how_they_ended() -> None:
-    one = Generation(
-        prompt_id="p", variant="v", draw=0, text="x", seed=0, n_tokens=4, finish_reason="length", cluster="f"
-    )
-    group = [
-        one,
-        dataclasses.replace(one, draw=1, finish_reason="stop"),
-        dataclasses.replace(one, draw=2, finish_reason="error", n_tokens=None),
-    ]
-    [found] = count(group)
+    ends: list[tuple[FinishReason, int | None]] = [("length", 4), ("stop", 4), ("error", None)]
+    [found] = count([reply("p", "x", end, draw=draw, n_tokens=n) for draw, (end, n) in enumerate(ends)])
     assert (found.n, found.n_cut_off, found.n_failed, found.n_tokens) == (3, 1, 1, 8)
 
 

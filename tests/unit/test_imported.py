@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fakes import tiny_checkpoint
-from stories import fresh_home, screentest, tiny_experiment
+from stories import Ran, fresh_home, screentest
 
 from harness.errors import InputError
 from harness.experiment.imported_scores import ImportedScore, read_imported
@@ -77,60 +76,45 @@ def test_a_file_that_is_empty_missing_or_no_text_is_refused(tmp_path: Path) -> N
 # ── in an evaluation ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fresh_home(tmp_path_factory.mktemp("imported") / "mlruns")
+NAMES = ("base", "other")
+IDS = [f"p{i}" for i in range(20)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    tiny_checkpoint(folder / "base")
-    tiny_checkpoint(folder / "other", seed=3)
-    return folder
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return fresh_home(tmp_path / "mlruns")
 
 
-def design(folder: Path, *, scores: str, name: str) -> Path:
-    variants = {"base": {"model": str(folder / "base")}, "other": {"model": str(folder / "other")}}
-    data = {"prompts": 20, "max_tokens": 300, "min_clusters": 10}
-    return tiny_experiment(
-        folder / name,
-        variants=variants,
-        data=data,
-        decoding={"max_new_tokens": 3},
-        measures={"taste": {"scores": scores, "better": "higher"}, "length": {}},
-        contrasts=[{"name": "other-base", "arms": ["other", "base"]}],
-        family={"measures": ["taste"]},
-    )
+def scored(folder: Path, scores: str, home: Path) -> Ran:
+    """An evaluation of two files of replies by scores made elsewhere."""
+    asked = [{"id": key, "prompt": f"Is it number {key} or more?", "completion": f"It is {key}."} for key in IDS]
+    variants = {}
+    for name in NAMES:
+        replies = [{"prompt_id": key, "text": f"{name} to {key}", "finish_reason": "stop"} for key in IDS]
+        variants[name] = {"generations": str(written(folder / f"{name}.jsonl", *replies))}
+    design = {
+        "schema": 1, "name": "taste", "question": "Is it better?", "task": "chat", "variants": variants,
+        "control": "base", "data": {"file": str(written(folder / "asked.jsonl", *asked)), "prompts": None},
+        "measures": {"taste": {"scores": scores, "better": "higher"}, "length": {}},
+        "contrasts": [{"name": "other-base", "arms": ["other", "base"]}], "family": {"measures": ["taste"]},
+    }  # fmt: skip
+    (folder / "design.yaml").write_text(yaml.safe_dump(design))
+    return screentest("evaluate", folder / "design.yaml", "--json", home=home)
 
 
-def prompts(folder: Path, home: Path) -> list[str]:
-    """The prompts that the experiment draws, as a person finds them: by generating once."""
-    plain = yaml.safe_load(design(folder, scores="x", name="plain.yaml").read_text())
-    plain["measures"], plain["family"] = {"length": {}, "cut_off": {}}, {"measures": ["cut_off"]}
-    (folder / "plain.yaml").write_text(yaml.safe_dump(plain))
-    result = screentest("evaluate", folder / "plain.yaml", "--limit", 40, "--json", home=home).json
-    walked = screentest("trace", result["run_id"], "length/base", "--json", home=home).json
-    return [row["prompt_id"] for row in walked["sources"][0]["rows"]]
-
-
-def test_imported_scores_are_estimated_like_our_own(folder: Path, home: Path, tmp_path: Path) -> None:
-    ids = prompts(folder, home)
-    assert len(ids) == 20
-    rows = [{"prompt_id": i, "variant": "base", "value": 1.0 + k / 10} for k, i in enumerate(ids)]
-    rows += [{"prompt_id": i, "variant": "other", "value": 2.0 + k / 7} for k, i in enumerate(ids)]
+def test_imported_scores_are_estimated_like_our_own(home: Path, tmp_path: Path) -> None:
+    rows = [{"prompt_id": key, "variant": "base", "value": 1.0 + k / 10} for k, key in enumerate(IDS)]
+    rows += [{"prompt_id": key, "variant": "other", "value": 2.0 + k / 7} for k, key in enumerate(IDS)]
     rows[0]["value"] = None  # missing with a word
     del rows[-1]  # missing without one
     file = written(tmp_path / "taste.jsonl", *rows)
-    imported = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json
-    assert (imported["rows"], imported["reused"]) == (39, False)
-    again = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json
-    assert again["reused"]
-
+    imported, again = (
+        screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json for _ in range(2)
+    )
+    assert (imported["rows"], imported["reused"], again["reused"]) == (39, False, True)
     # The run that points at the one that did the work is as good a name for the scores.
     for run_id in (imported["run_id"], again["run_id"]):
-        file = design(folder, scores=run_id, name="scored.yaml")
-        result = screentest("evaluate", file, "--limit", 40, "--json", home=home).json
+        result = scored(tmp_path, run_id, home).json
         found = {e["key"]: e for e in result["estimates"]}
         assert found["taste/base"]["value"] == pytest.approx(1 + sum(k / 10 for k in range(1, 20)) / 19)
         assert (found["taste/base"]["n"], found["taste/base"]["n_missing"]) == (19, 1)
@@ -141,18 +125,13 @@ def test_imported_scores_are_estimated_like_our_own(folder: Path, home: Path, tm
         walked = screentest("trace", result["run_id"], "taste/other", "--json", home=home).json
         assert walked["sources"][0]["artifact"] == "imported_scores.parquet"
         assert walked["sources"][0]["is_intact"]
+    for wrong, said in ((result["run_id"], "scores import"), ("0" * 32, "")):  # a run of something else, and none
+        ran = scored(tmp_path, wrong, home)
+        assert (ran.code, said in ran.stderr) == (2, True)
 
 
-def test_scores_of_other_data_or_of_no_import_are_refused(folder: Path, home: Path, tmp_path: Path) -> None:
+def test_scores_of_other_data_are_refused(home: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "alien.jsonl", {"prompt_id": "alien", "variant": "base", "value": 1})
     run_id = screentest("scores", "import", file, "--measure", "taste", "--json", home=home).json["run_id"]
-    ran = screentest("evaluate", design(folder, scores=run_id, name="a.yaml"), "--limit", 40, home=home)
+    ran = scored(tmp_path, run_id, home)
     assert (ran.code, "must hold values for variant `base`" in ran.stderr) == (2, True)
-
-    other = screentest("prepare", "--base", folder / "base", "--limit", 20, home=home).stdout
-    file = design(folder, scores=json.loads(other)["run_id"], name="b.yaml")
-    ran = screentest("evaluate", file, "--limit", 40, home=home)
-    assert (ran.code, "scores import" in ran.stderr) == (2, True)
-
-    ran = screentest("evaluate", design(folder, scores="0" * 32, name="c.yaml"), "--limit", 40, home=home)
-    assert ran.code == 2

@@ -24,8 +24,8 @@ from pipelines.corpus.windows import read_examples
 tokenizer = functools.cache(tiny_tokenizer)
 
 
-def prepared(folder: Path, corpus: Corpus | None = None, **config: Any) -> PrepareSummary:
-    return run(PrepareConfig(**config), folder=folder, tokenizer=tokenizer(), corpus=corpus)
+def prepared(folder: Path, read: Corpus | None = None, **config: Any) -> PrepareSummary:
+    return run(PrepareConfig(**config), folder=folder, tokenizer=tokenizer(), corpus=read)
 
 
 def test_the_sample_from_end_to_end(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_twice_the_same_bytes_whatever_the_order_of_lines(tmp_path: Path) -> Non
     for name, order in (("a", rows), ("b", rows), ("c", rows[::-1])):
         (tmp_path / name).mkdir()
         path = jsonl(tmp_path / name / "mine.jsonl", *order)
-        run(PrepareConfig(corpus=str(path)), folder=tmp_path / name / "out", tokenizer=tokenizer())
+        prepared(tmp_path / name / "out", corpus=str(path))
         digests.add(digest_folder(tmp_path / name / "out"))
     assert len(digests) == 1
 
@@ -96,20 +96,15 @@ class TestDuplicates:
 
 class TestSmallCorpora:
     def test_scenes_can_be_joined(self, tmp_path: Path) -> None:
-        lines = [
-            f"L{i + 1} +++$+++ u{i % 2} +++$+++ m{{0}} +++$+++ {'AB'[i % 2]} +++$+++ {text}"
-            for i, text in enumerate(("Go on.", "No.", "Why?", "Ask."))
-        ]
         every, conversations = [], []
         for n in range(6):
-            every += [line.format(n).replace("L", f"L{n}", 1) for line in lines]
+            for i, text in enumerate(("Go on.", "No.", "Why?", "Ask.")):
+                every.append(f"L{n}{i + 1} +++$+++ u{i % 2} +++$+++ m{n} +++$+++ {'AB'[i % 2]} +++$+++ {text}")
             pair = f"u0 +++$+++ u1 +++$+++ m{n}"
             conversations += [f"{pair} +++$+++ ['L{n}1', 'L{n}2']", f"{pair} +++$+++ ['L{n}3', 'L{n}4']"]
         folder = cornell_files(tmp_path / "c", lines=every, conversations=conversations, titles=None, characters=None)
-        apart = run(PrepareConfig(corpus=str(folder)), folder=tmp_path / "apart", tokenizer=tokenizer())
-        joined = run(
-            PrepareConfig(corpus=str(folder), join_scenes=True), folder=tmp_path / "joined", tokenizer=tokenizer()
-        )
+        apart = prepared(tmp_path / "apart", corpus=str(folder))
+        joined = prepared(tmp_path / "joined", corpus=str(folder), join_scenes=True)
         assert (apart.n_conversations, joined.n_conversations) == (12, 6)
         assert sum(s.windows.n_prompts for s in apart.splits.values()) == 12
         assert sum(s.windows.n_prompts for s in joined.splits.values()) == 18
@@ -122,8 +117,7 @@ class TestYourOwn:
         ]
 
     def prepare(self, folder: Path, *rows: object, **config: Any) -> PrepareSummary:
-        path = jsonl(folder / "mine.jsonl", *rows)
-        return run(PrepareConfig(corpus=str(path), **config), folder=folder / "out", tokenizer=tokenizer())
+        return prepared(folder / "out", corpus=str(jsonl(folder / "mine.jsonl", *rows)), **config)
 
     def test_it_is_not_told_that_it_is_a_film(self, tmp_path: Path) -> None:
         summary = self.prepare(tmp_path, *self.rows(20))
@@ -166,7 +160,8 @@ class TestLimits:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_token": 5}, {"max_tokens": 8}, {"limit": 0}, {"seed": "1"}, {"test_share": 1.0}]
+    "wrong",
+    [{"max_token": 5}, {"max_tokens": 8}, {"limit": 0}, {"seed": "1"}, {"test_share": 1.0}, {"min_test_films": 0}],
 )
 def test_the_config_is_strict(wrong: dict[str, object]) -> None:
     with pytest.raises(pydantic.ValidationError):

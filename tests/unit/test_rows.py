@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from harness.errors import InputError
 from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.values import Row, Rows, pair, per_prompt
-from harness.experiment.record_parts import LostScores, lost_scores, scores_of
+from harness.experiment.examples import scores_of
+from harness.experiment.record_parts import LostScores, lost_scores
 from harness.judging.scored import ScoredGeneration
 from harness.store.artifacts import read_parquet, write_parquet
 

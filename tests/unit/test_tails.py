@@ -16,7 +16,7 @@ from harness.experiment.analysis.seeded import SeededArm
 from harness.experiment.analysis.trends_and_tails import quantile_rows, tail_rows
 from harness.reporting.ablation_record import TailRow
 from harness.reporting.finding_index import index
-from harness.reporting.tails import MORE, _sentence
+from harness.reporting.wording import TAIL_OR_PEAK, _tail_sentence
 from harness.stats import tail_asymmetry
 from harness.types import Estimate
 
@@ -75,10 +75,10 @@ def test_any_margins_give_a_row_with_a_number_or_a_reason(values: list[float], i
 @pytest.mark.parametrize(
     ("asymmetry", "low", "high", "said"),
     [
-        (0.5, -0.1, 0.02, MORE[True, True]),
-        (0.5, 0.01, -0.1, MORE[True, False]),
-        (-0.5, -0.02, 0.1, MORE[False, True]),
-        (-0.5, 0.1, -0.02, MORE[False, False]),
+        (0.5, -0.1, 0.02, TAIL_OR_PEAK[True, True]),
+        (0.5, 0.01, -0.1, TAIL_OR_PEAK[True, False]),
+        (-0.5, -0.02, 0.1, TAIL_OR_PEAK[False, True]),
+        (-0.5, 0.1, -0.02, TAIL_OR_PEAK[False, False]),
         (0.05, -0.1, 0.02, "is not shown to cut the low tail"),
         (float("nan"), -0.1, 0.02, "could not be tested"),
     ],
@@ -97,4 +97,4 @@ def test_the_sentence_says_which_end_moved_and_claims_nothing_over_zero(
         measure=measure, contrast=contrast, low=1.0, high=2.0, asymmetry=estimate(asymmetry), p_value=None,
         sensitivity=estimate(asymmetry), low_change=estimate(low), high_change=estimate(high), note="",
     )  # fmt: skip
-    assert said in _sentence(found, tail)
+    assert said in _tail_sentence(found, tail)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import prompt
 from fakes import tiny_adapter, tiny_checkpoint
 
 from harness.errors import InputError, SplitError
@@ -13,7 +15,7 @@ from harness.experiment.variants import ModelPool, draw_shots, parse_variant, re
 from harness.models.bases import resolve_base
 from harness.settings import Settings
 from harness.store.tracking import Tracking
-from harness.types import Message, Prompt, Split, Variant
+from harness.types import Variant
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +66,10 @@ def test_what_is_none_of_them_is_refused_by_name(text: str) -> None:
 # ── resolved ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def prompt(row: int, *, split: Split = "train", cluster: str = "", reference: str = "Because I said so.") -> Prompt:
-    message = Message(role="user", content=f"Why is it number {row} again?")
-    return Prompt(id=f"p{row}", messages=(message,), split=split, cluster=cluster or f"m{row % 4}", reference=reference)
-
-
-TRAIN = [prompt(row) for row in range(12)]
+TRAIN = [
+    prompt(f"p{i}", f"Why is it number {i} again?", split="train", cluster=f"m{i % 4}", reference="Because I said so.")
+    for i in range(12)
+]
 
 
 def resolved(design: VariantDesign, tracking: Tracking, *, name: str = "it", system: str | None = None) -> Variant:
@@ -102,7 +102,7 @@ def test_an_adapter_brings_its_base(folder: Path, tracking: Tracking) -> None:
     assert variant.adapter is not None
     assert variant.base == variant.adapter.base == resolve_base(str(folder / "base"))
     source = tokenizer_source([VariantDesign(adapter=str(folder / "adapter"))], tracking)
-    assert source.base == str((folder / "base").resolve())
+    assert source["source"] == str((folder / "base").resolve())
 
 
 def test_a_file_is_digested_by_its_content(folder: Path, tracking: Tracking, tmp_path: Path) -> None:
@@ -115,17 +115,15 @@ def test_a_file_is_digested_by_its_content(folder: Path, tracking: Tracking, tmp
 
 
 def test_an_endpoint_is_not_asked_before_it_must_be(tracking: Tracking) -> None:
-    design = VariantDesign(endpoint="http://127.0.0.1:9/v1", endpoint_model="nothing")
-    variant = resolved(design, tracking)
-    assert (variant.kind, variant.base, variant.adapter) == ("endpoint", None, None)
+    assert resolved(VariantDesign(endpoint="http://127.0.0.1:9/v1", endpoint_model="none"), tracking).kind == "endpoint"
 
 
 def test_the_tokenizer_is_that_of_the_first_variant_with_a_model(folder: Path, tracking: Tracking) -> None:
     file = VariantDesign(generations="replies.jsonl")
     hub = VariantDesign(model="Qwen/Qwen2.5-0.5B", revision="abc")
     found = tokenizer_source([file, hub, VariantDesign(model="embedded")], tracking)
-    assert (found.base, found.revision) == ("Qwen/Qwen2.5-0.5B", "abc")
-    assert tokenizer_source([file], tracking).base == "embedded"
+    assert found == {"source": "Qwen/Qwen2.5-0.5B", "revision": "abc"}
+    assert tokenizer_source([file], tracking)["source"] == "embedded"
 
 
 def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder: Path, tracking: Tracking) -> None:
@@ -144,7 +142,7 @@ def test_a_base_is_held_in_memory_once_with_its_adapters_beside_it(folder: Path,
 
 def test_shots_are_of_train_only() -> None:
     with pytest.raises(SplitError):
-        draw_shots([*TRAIN, prompt(99, split="test")], n=1, seed=7)
+        draw_shots([*TRAIN, prompt("p99", split="test")], n=1, seed=7)
 
 
 def test_shots_take_films_in_turn_and_depend_on_the_seed_alone() -> None:
@@ -159,6 +157,6 @@ def test_shots_take_films_in_turn_and_depend_on_the_seed_alone() -> None:
 
 
 def test_more_shots_than_there_are_is_said() -> None:
-    short = [prompt(row, reference="No.") for row in range(3)]
+    short = [replace(one, reference="No.") for one in TRAIN[:3]]
     with pytest.raises(InputError, match="TRAIN has 2"):
         draw_shots([*TRAIN[:2], *short], n=3, seed=7)

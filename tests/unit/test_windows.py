@@ -23,7 +23,7 @@ from pipelines.corpus.blocks import Fitted, RenderedWindows, fit_windows, ragged
 from pipelines.corpus.corpus import Corpus
 from pipelines.corpus.reading import read_corpus
 from pipelines.corpus.splits import split_corpus, whole_corpus
-from pipelines.corpus.turns import limited, prompts_of, turns_of, windows_of
+from pipelines.corpus.turns import Windows, limited, turns_of, windows_of
 from pipelines.corpus.windows import WindowWriter, read_examples
 
 SYSTEM = "Next line only."
@@ -31,10 +31,12 @@ Tokenizer = Any
 tiny_tokenizer = functools.cache(new_tiny_tokenizer)
 
 
-def fitted(corpus: Corpus, tokenizer: Tokenizer, *, max_tokens: int = 512, system: str = SYSTEM) -> Fitted:
-    turns = turns_of(corpus)
-    windows = windows_of(corpus, turns, whole_corpus(corpus, "test"))
-    return fit_windows(tokenizer, turns, windows, system=system, max_tokens=max_tokens)
+def windows_in(corpus: Corpus) -> Windows:
+    return windows_of(corpus, turns_of(corpus), whole_corpus(corpus, "test"))
+
+
+def fitted(corpus: Corpus, tokenizer: Tokenizer, *, max_tokens: int = 512) -> Fitted:
+    return fit_windows(tokenizer, turns_of(corpus), windows_in(corpus), system=SYSTEM, max_tokens=max_tokens)
 
 
 def written(corpus: Corpus, found: Fitted, folder: Path) -> tuple[list[Prompt], list[Example]]:
@@ -68,11 +70,9 @@ def word_tokenizer(*, template: str = CHATML, splits_at_words: bool = True) -> T
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=splits_at_words)
     core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=control,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=600, special_tokens=control, initial_alphabet=alphabet, show_progress=False
     )
     lines = [u.text for c in read_corpus("sample").conversations for u in c.utterances][:300]
     core.train_from_iterator([f"user\n{line}" for line in lines] + [f"assistant\n{line}" for line in lines], trainer)
@@ -100,16 +100,13 @@ class TestTurns:
 
     def test_a_conversation_of_nothing(self) -> None:
         corpus = films(2, texts={0: ["", ""]})
-        turns = turns_of(corpus)
-        windows = windows_of(corpus, turns, whole_corpus(corpus, "test"))
-        assert windows.prompt_ids == ["m1:L101", "m1:L102"]
+        assert windows_in(corpus).prompt_ids == ["m1:L101", "m1:L102"]
 
 
 class TestWindows:
-    def test_every_turn_after_the_first_is_a_reply(self) -> None:
+    def test_every_turn_after_the_first_is_a_reply(self, tmp_path: Path) -> None:
         corpus = films(1, texts={0: ["one", "two", "three", "four"]})
-        turns = turns_of(corpus)
-        prompts = list(prompts_of(corpus, turns, windows_of(corpus, turns, whole_corpus(corpus, "test"))))
+        prompts, _ = written(corpus, fitted(corpus, tiny_tokenizer()), tmp_path)
         assert [p.id for p in prompts] == ["m0:L1", "m0:L2", "m0:L3"]
         assert [p.reference for p in prompts] == ["two", "three", "four"]
         assert [[(m.role, m.content) for m in p.messages] for p in prompts] == [
@@ -130,8 +127,7 @@ class TestWindows:
             {"id": "split", "prompt": messages[:3], "completion": messages[3:]},
         )
         corpus = read_corpus(path)
-        turns = turns_of(corpus)
-        prompts = {p.id: p for p in prompts_of(corpus, turns, windows_of(corpus, turns, whole_corpus(corpus, "test")))}
+        prompts = {p.id: p for p in written(corpus, fitted(corpus, tiny_tokenizer()), tmp_path)[0]}
         references = {identifier: prompt.reference for identifier, prompt in prompts.items()}
         assert references == {
             "two.1": "assistant 1", "two.3": "assistant 3", "one": "c", "open": None, "split": "assistant 3",
@@ -146,21 +142,17 @@ class TestWindows:
         path = jsonl(tmp_path / "a.jsonl", {"id": "a", "messages": messages}, {"id": "a.1", "prompt": "p"})
         corpus = read_corpus(path)
         with pytest.raises(InputError, match=r"got `a\.1` twice"):
-            windows_of(corpus, turns_of(corpus), whole_corpus(corpus, "test"))
+            windows_in(corpus)
 
     def test_a_limit_draws_by_seed_and_id_alone(self) -> None:
         def drawn(corpus: Corpus, seed: int) -> set[str]:
-            windows = windows_of(corpus, turns_of(corpus), whole_corpus(corpus, "test"))
-            return set(limited(windows, most=10, seed=seed).prompt_ids)
+            return set(limited(windows_in(corpus), most=10, seed=seed).prompt_ids)
 
         few, many = films(30), films(60)
         assert len(drawn(few, 1)) == 10
         assert drawn(few, 1) == drawn(few, 1) != drawn(few, 2)
         # Of the larger corpus's ten, those that the smaller one has are among its own ten.
-        common = {
-            p.id for p in prompts_of(few, turns_of(few), windows_of(few, turns_of(few), whole_corpus(few, "test")))
-        }
-        assert drawn(many, 1) & common <= drawn(few, 1)
+        assert drawn(many, 1) & set(windows_in(few).prompt_ids) <= drawn(few, 1)
 
     def test_a_limit_holds_for_each_split(self) -> None:
         corpus = films(40)
@@ -188,9 +180,7 @@ class TestTokens:
         found = fitted(corpus, tokenizer)
         assert found.renderer.kind == "blocks"
         prompts, examples = written(corpus, found, tmp_path)
-        check_against_template(
-            tokenizer, prompts[::37], [e for e in examples if e.prompt_id in {p.id for p in prompts[::37]}]
-        )
+        check_against_template(tokenizer, prompts[::37], examples[::37])
         assert max(len(e.input_ids) for e in examples) <= 512
 
     def test_a_tokenizer_that_merges_across_seams_is_noticed(self, tmp_path: Path) -> None:
@@ -224,10 +214,8 @@ class TestTokens:
     def test_the_exact_way_gives_the_same_windows(self, tmp_path: Path) -> None:
         tokenizer, corpus = tiny_tokenizer(), films(4, texts={1: ["x" * 90, "y" * 90, "z" * 90, "w"]})
         fast = fitted(corpus, tokenizer, max_tokens=300)
-        turns = turns_of(corpus)
-        every = windows_of(corpus, turns, whole_corpus(corpus, "test"))
-        exact = RenderedWindows(tokenizer, system=SYSTEM)
-        first = exact.first_turns(turns, every, max_tokens=300)
+        turns, exact = turns_of(corpus), RenderedWindows(tokenizer, system=SYSTEM)
+        first = exact.first_turns(turns, windows_in(corpus), max_tokens=300)
         assert fast.renderer.kind == "blocks"
         assert fast.windows.first.tolist() == first.tolist()
         assert fast.renderer.ids(turns, fast.windows).equals(exact.ids(turns, fast.windows))
@@ -255,11 +243,8 @@ class TestFitting:
         last_only = self.prefix + self.user + 40 + reply
         with_two = last_only + self.assistant + 30
         everything = with_two + self.user + 20
-        assert self.first(everything)[-1] == 0
-        assert self.first(everything - 1)[-1] == 1
-        assert self.first(with_two)[-1] == 1
-        assert self.first(with_two - 1)[-1] == 2
-        assert self.first(last_only)[-1] == 2
+        room = (everything, everything - 1, with_two, with_two - 1, last_only)
+        assert [self.first(max_tokens)[-1] for max_tokens in room] == [0, 1, 1, 2, 2]
 
     def test_what_does_not_fit_is_left_out_and_counted(self) -> None:
         longest = self.prefix + self.user + 30 + 11 + 40 + 1  # answering b with c

@@ -20,7 +20,7 @@ from harness.seeding import stream
 from harness.stats import jonckheere, page_trend, quantile_contrasts, quantile_estimate, tail_asymmetry
 
 PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-MIN_DISTINCT = 20  # as `harness.stats.tail` asks
+MIN_DISTINCT = 20  # as `harness.stats.quantiles` asks
 MIN_ROWS = 40
 _THESE_ADAPTERS = "films resampled, seeds taken as they are: it speaks of these adapters"
 

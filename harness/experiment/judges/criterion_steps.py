@@ -39,8 +39,8 @@ def write_steps(
     require_unfrozen(path, criterion, force=force)  # before a model is loaded, or asked
     design = _design(model, revision)
     drafted = draft_steps(criterion, model=_writer(session, design), kind=find_task(task))
-    freeze_steps(path, drafted, written_by=_name(design), force=force)
-    return drafted.criterion
+    freeze_steps(path, drafted, written_by=_name(design))
+    return drafted
 
 
 def plan_steps(

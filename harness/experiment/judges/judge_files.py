@@ -25,7 +25,6 @@ from harness.experiment.record_parts import called_as, cluster_noun
 from harness.experiment.session import Session
 from harness.experiment.task_choice import told_judge
 from harness.experiment.tasks import test_prompts
-from harness.experiment.variants import TokenizerSource
 from harness.experiment.workers.here import run_here
 from harness.generation import decoding_json
 from harness.judging.preferences import (
@@ -177,7 +176,7 @@ def read_files(session: Session, spec: JudgeSpec, files: Files) -> Recorded:
     decoding = decoding_json(DecodingDesign().noun(seed=files.seed))
     asked = {"n": None, "seed": files.seed, "common": [str(path) for path in files.named.values()]}
     builder = Builder()
-    prepared = builder.add("prepare", prepare_settings(source, base=_tokenizer(spec), limit=None), {}, "Prepare")
+    prepared = builder.add("prepare", prepare_settings(source, base=_tokenizer(spec)), {}, "Prepare")
     keys = {}
     for name, path in files.named.items():
         variant = VariantDesign(generations=str(path)).model_dump(mode="json")
@@ -240,8 +239,8 @@ def _prepared(session: Session, spec: JudgeSpec, corpus: str) -> StageResult:
     return prepare(session, DataDesign(corpus=corpus), base=_tokenizer(spec))
 
 
-def _tokenizer(spec: JudgeSpec) -> TokenizerSource:
+def _tokenizer(spec: JudgeSpec) -> dict[str, str | None]:
     """What measures the windows: the judge's own tokenizer, or the embedded one where that is behind an endpoint."""
     if isinstance(spec.model, LocalChoice) and not spec.declared.is_taught:  # an encoder cuts no windows
-        return TokenizerSource(base=spec.model.source, revision=spec.model.revision)
-    return TokenizerSource(base=EMBEDDED, revision=None)
+        return {"source": spec.model.source, "revision": spec.model.revision}
+    return {"source": EMBEDDED, "revision": None}

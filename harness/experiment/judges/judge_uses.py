@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.experiment.measured_arms import SCORES, Replies
 from harness.experiment.session import OnProgress, Session
 from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
-from harness.judging.mlflow_rows import log_table, log_traces, score_table
+from harness.judging.mlflow_rows import log_table, log_traces
 from harness.judging.qualification import is_self_judging
 from harness.judging.scored import ScoredGeneration, item_id, join_scores, judged_items
 from harness.judging.spec import EndpointChoice, JudgeSpec, LocalChoice
@@ -158,7 +158,7 @@ def score_stage(
         variants = {item_id(g): g.variant for g in generations}
         client, most = session.tracking.client, session.tracking.settings.n_traces
         with session.tracking.claimed_process():
-            log_table(client, stage.run_id, score_table(items, scores, variants=variants))
+            log_table(client, stage.run_id, items, scores, variants=variants)
             stage.set_tag("traces", log_traces(client, stage.run_id, items, scores, variants=variants, most=most))
             if use.spec.prompt is not None:
                 log_prompt(client, stage.run_id, use.spec.prompt, name=use.spec.name, judge_id=use.judge_id)

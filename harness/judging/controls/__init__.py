@@ -3,9 +3,8 @@
 from harness.judging.controls.planting import (
     FAMILIES,
     make_control_set,
-    make_controls,
     read_controls,
     reviewed_contradictions,
 )
 
-__all__ = ["FAMILIES", "make_control_set", "make_controls", "read_controls", "reviewed_contradictions"]
+__all__ = ["FAMILIES", "make_control_set", "read_controls", "reviewed_contradictions"]

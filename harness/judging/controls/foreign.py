@@ -58,7 +58,7 @@ class ForeignReplies:
             key=lambda donor: (donor.n_words, donor.cluster, donor.reply),
         )
 
-    def pick(self, prompt: Prompt, *, rng: np.random.Generator, may_name: bool = False) -> str | None:
+    def pick(self, prompt: Prompt, rng: np.random.Generator, *, may_name: bool = False) -> str | None:
         """A reply from another film, as long as the prompt's reference; None where no film offers one.
 
         `may_name`: names are what is asked for, and give nothing away.
@@ -76,7 +76,7 @@ class ForeignReplies:
         ]
         return fit[int(rng.integers(len(fit)))].reply if fit else None
 
-    def swap_name(self, prompt: Prompt, *, rng: np.random.Generator) -> str | None:
+    def swap_name(self, prompt: Prompt, rng: np.random.Generator) -> str | None:
         """The prompt's reference with a name in it replaced by a speaker of another film; None where it has no name."""
         truth = prompt.reference or ""
         own = sorted({w.text for w in _words(truth) if w.is_capital and not w.opens})

@@ -7,65 +7,51 @@ to requests have faults of their own: the answer to another request, a number th
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from harness import seeding
 from harness.errors import InputError, SplitError
 from harness.judging.controls import faults, unseen
 from harness.judging.controls.foreign import ForeignReplies
+from harness.judging.controls.unseen import Plant
 from harness.store.artifacts import read_jsonl
 from harness.task_kinds import DIALOGUE, TaskKind
 from harness.types import ControlItem, ControlKind, Prompt
 
-if TYPE_CHECKING:
-    import numpy as np
-
+_DERAILED: Mapping[str, ControlKind] = {  # what a reply to this conversation must not be
+    "echo": "adversarial",
+    "looped": "adversarial",
+    "stock": "adversarial",
+    "generic": "adversarial",
+    "cut_off": "adversarial",
+}
+_GARBLED: Mapping[str, ControlKind] = {
+    "shuffled_words": "discrimination",
+    "corrupted_word": "discrimination",
+    "looped": "adversarial",
+    "cut_off": "adversarial",
+}
 FAMILIES: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     {
-        "coherence": {
-            "other_film": "discrimination",
-            "echo": "adversarial",
-            "looped": "adversarial",
-            "stock": "adversarial",
-            "generic": "adversarial",
-            "cut_off": "adversarial",
-        },
-        "relevance": {
-            "other_film": "discrimination",
-            "echo": "adversarial",
-            "looped": "adversarial",
-            "stock": "adversarial",
-            "generic": "adversarial",
-            "cut_off": "adversarial",
-        },
-        "fluency": {
-            "shuffled_words": "discrimination",
-            "corrupted_word": "discrimination",
-            "looped": "adversarial",
-            "cut_off": "adversarial",
-        },
+        "coherence": {"other_film": "discrimination", **_DERAILED},
+        "relevance": {"other_film": "discrimination", **_DERAILED},
+        "fluency": _GARBLED,
         # An echo speaks as the other person, an assistant's phrase as nobody in the film; a shrug is no contradiction.
         "consistency": {"contradiction": "discrimination", "echo": "adversarial", "generic": "adversarial"},
     }
 )
-
-
-def _without(planted: Mapping[str, ControlKind], family: str) -> dict[str, ControlKind]:
-    return {name: kind for name, kind in planted.items() if name != family}
-
-
 # Of tasks other than dialogue.
 FAMILIES_OF_ANSWERS: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
     {
         # Another town in the place of the right one is no answer, but hangs together.
-        "coherence": {**_without(FAMILIES["coherence"], "other_film"), "shuffled_words": "discrimination"},
-        "relevance": {**_without(FAMILIES["relevance"], "other_film"), "other_answer": "discrimination"},
-        "fluency": FAMILIES["fluency"],
+        "coherence": {**_DERAILED, "shuffled_words": "discrimination"},
+        "relevance": {**_DERAILED, "other_answer": "discrimination"},
+        "fluency": _GARBLED,
         "consistency": {"wrong_number": "discrimination"},
     }
 )
@@ -92,51 +78,23 @@ UNSEEN: Mapping[str, Mapping[str, ControlKind]] = MappingProxyType(
         },
     }
 )
+PLANTED: Mapping[str, Plant] = MappingProxyType(
+    {
+        "shuffled_words": lambda host, rng: faults.shuffled_words(host.reference or "", rng=rng),
+        "corrupted_word": lambda host, rng: faults.corrupted_word(host.reference or "", rng=rng),
+        "echo": lambda host, rng: host.messages[-1].content,
+        "looped": lambda host, rng: faults.looped(host.reference or ""),
+        "stock": lambda host, rng: faults.STOCK_REPLY,
+        "generic": lambda host, rng: faults.GENERIC_REPLIES[int(rng.integers(len(faults.GENERIC_REPLIES)))],
+        "cut_off": lambda host, rng: faults.cut_off(host.reference or ""),
+        "wrong_number": lambda host, rng: faults.wrong_number(
+            host.reference or "", " ".join(m.content for m in host.messages)
+        ),
+        **unseen.PLANTED,
+    }
+)
 MIN_WORDS, MAX_WORDS = 4, 40  # of a true reply: shorter ones offer no place for a fault, longer ones cost too much
 MIN_WORDS_OF_AN_ANSWER, MAX_WORDS_OF_AN_ANSWER = 1, 200
-
-
-def make_controls(
-    prompts: Sequence[Prompt],
-    *,
-    rng: np.random.Generator,
-    n: int,
-    criterion: str,
-    allow_test: bool = False,
-    with_unseen: bool = False,
-    kind: TaskKind = DIALOGUE,
-) -> list[ControlItem]:
-    """Controls of one criterion: `n` true replies at most, each with one control per family, sharing their context.
-
-    True replies are the prompts' references of 4 to 40 words, in other tasks up to 200. A generator in the same state
-    picks the same prompts for every criterion, so that a judge of several criteria encodes each context once.
-    `consistency` of dialogue is planted in the reviewed contexts that ship with the package. `with_unseen` plants what
-    no learned judge is taught as well.
-
-    Raises SplitError on a TEST prompt unless `allow_test`, InputError on a criterion without control families.
-    """
-    _validate(prompts, n=n, criterion=criterion, allow_test=allow_test)
-    seed = int(rng.integers(2**62))
-    families = {**families_of(kind)[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
-    contradictions = {item.id: item for item in reviewed_contradictions()} if "contradiction" in families else {}
-    hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p, kind)]
-    hosts = spread_over_films(hosts, seed=seed)[:n]
-    foreign = ForeignReplies(prompts) if {"other_film", "other_answer", "swapped_name"} & families.keys() else None
-    items = []
-    for family, control_kind in families.items():
-        for host in hosts:
-            truth, stream = host.reference or "", seeding.stream(seed, family, host.id)
-            if family == "contradiction":
-                reply: str | None = contradictions[host.id].control_reply
-            elif family in ("other_film", "other_answer") and foreign is not None:
-                reply = foreign.pick(host, rng=stream, may_name=family == "other_answer")
-            elif family == "swapped_name" and foreign is not None:
-                reply = foreign.swap_name(host, rng=stream)
-            else:
-                reply = _plant(family, host, rng=stream)
-            if reply and not faults.same_words(reply, truth):
-                items.append(_item(host, criterion=criterion, family=family, kind=control_kind, control_reply=reply))
-    return items
 
 
 def make_control_set(
@@ -149,24 +107,46 @@ def make_control_set(
     with_unseen: bool = False,
     kind: TaskKind = DIALOGUE,
 ) -> list[ControlItem]:
-    """`make_controls` for several criteria on the same true replies, which is what a judge of several wants.
+    """Controls of some criteria: `n` true replies at most, each with one control per family, sharing their context.
 
-    A criterion that nothing is planted for has none: of a judge of such criteria alone nothing is known.
+    True replies are the prompts' references of 4 to 40 words, in other tasks up to 200. They are the same for every
+    criterion, so that a judge of several criteria encodes each context once. `consistency` of dialogue is planted in
+    the reviewed contexts that ship with the package. `with_unseen` plants what no learned judge is taught as well. A
+    criterion that nothing is planted for has no controls: of a judge of such criteria alone nothing is known.
+
+    Raises SplitError on a TEST prompt unless `allow_test`.
     """
+    known = [criterion for criterion in criteria if criterion in FAMILIES]  # those of answers have the same names
+    if not known:
+        return []
+    _validate(prompts, n=n, allow_test=allow_test)
+    drawn = int(seeding.stream(seed, "controls").integers(2**62))
     return [
         item
-        for criterion in criteria
-        if criterion in FAMILIES
-        for item in make_controls(
-            prompts,
-            rng=seeding.stream(seed, "controls"),
-            n=n,
-            criterion=criterion,
-            allow_test=allow_test,
-            with_unseen=with_unseen,
-            kind=kind,
-        )
+        for criterion in known
+        for item in _controls(prompts, criterion, seed=drawn, n=n, with_unseen=with_unseen, kind=kind)
     ]
+
+
+def _controls(
+    prompts: Sequence[Prompt], criterion: str, *, seed: int, n: int, with_unseen: bool, kind: TaskKind
+) -> list[ControlItem]:
+    families = {**families_of(kind)[criterion], **(UNSEEN.get(criterion, {}) if with_unseen else {})}
+    contradictions = {item.id: item for item in reviewed_contradictions()} if "contradiction" in families else {}
+    hosts = [_host(item) for item in contradictions.values()] or [p for p in prompts if _can_host(p, kind)]
+    hosts = spread_over_films(hosts, seed=seed)[:n]
+    planted: dict[str, Plant] = {**PLANTED, "contradiction": lambda host, rng: contradictions[host.id].control_reply}
+    if {"other_film", "other_answer", "swapped_name"} & families.keys():
+        foreign = ForeignReplies(prompts)
+        name_all = functools.partial(foreign.pick, may_name=True)
+        planted |= {"other_film": foreign.pick, "other_answer": name_all, "swapped_name": foreign.swap_name}
+    items = []
+    for family, control_kind in families.items():
+        for host in hosts:
+            reply = planted[family](host, seeding.stream(seed, family, host.id))
+            if reply and not faults.same_words(reply, host.reference or ""):
+                items.append(_item(host, criterion=criterion, family=family, kind=control_kind, control_reply=reply))
+    return items
 
 
 def families_of(kind: TaskKind) -> Mapping[str, Mapping[str, ControlKind]]:
@@ -201,21 +181,6 @@ def reviewed_contradictions() -> list[ControlItem]:
         return read_controls(path)
 
 
-def _plant(family: str, host: Prompt, *, rng: np.random.Generator) -> str | None:
-    truth = host.reference or ""
-    plant: Mapping[str, Callable[[], str | None]] = {
-        "shuffled_words": lambda: faults.shuffled_words(truth, rng=rng),
-        "corrupted_word": lambda: faults.corrupted_word(truth, rng=rng),
-        "echo": lambda: host.messages[-1].content,
-        "looped": lambda: faults.looped(truth),
-        "stock": lambda: faults.STOCK_REPLY,
-        "generic": lambda: faults.GENERIC_REPLIES[int(rng.integers(len(faults.GENERIC_REPLIES)))],
-        "cut_off": lambda: faults.cut_off(truth),
-        "wrong_number": lambda: faults.wrong_number(truth, " ".join(m.content for m in host.messages)),
-    }
-    return plant[family]() if family in plant else unseen.PLANTED[family](host, rng)
-
-
 def _can_host(prompt: Prompt, kind: TaskKind) -> bool:
     low, high = (MIN_WORDS, MAX_WORDS) if kind.is_dialogue else (MIN_WORDS_OF_AN_ANSWER, MAX_WORDS_OF_AN_ANSWER)
     return bool(prompt.messages) and low <= len(faults.words(prompt.reference or "")) <= high
@@ -247,12 +212,7 @@ def _item(host: Prompt, *, criterion: str, family: str, kind: ControlKind, contr
     )
 
 
-def _validate(prompts: Sequence[Prompt], *, n: int, criterion: str, allow_test: bool) -> None:
-    if criterion not in FAMILIES:  # those of answers have the same names
-        raise InputError(
-            f"`criterion` must have control families ({', '.join(FAMILIES)}), got {criterion!r}; "
-            "give controls of your own as JSONL"
-        )
+def _validate(prompts: Sequence[Prompt], *, n: int, allow_test: bool) -> None:
     if n < 1:
         raise InputError(f"`n` must be at least 1 control per family, got {n}")
     leaked = next((p for p in prompts if p.split == "test"), None)

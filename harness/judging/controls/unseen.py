@@ -24,14 +24,14 @@ COMMENTS = (  # on the scene, as an assistant reads it
     "It seems that the characters are discussing {topic}. Their conversation mixes curiosity with doubt.",
     "Here the speaker's words about {topic} reveal an inner conflict that drives the story forward.",
 )
-NARRATION = (  # a narrator's prose
+NARRATION = (  # a narrator's prose, in place of the line
     "She looked at the {topic} for a long moment, then turned to the window and said nothing.",
     "He lit a cigarette and walked slowly across the room, thinking about {topic}.",
     "Outside, the rain had begun to fall, and nobody spoke of {topic} again that night.",
     "The door opened with a creak, and for a while the two of them stood there, silent, with {topic} between them.",
     "He put down his glass, his hands trembling, and stared at the {topic}.",
 )
-INSTRUCTIONS = (  # text of a prompt
+INSTRUCTIONS = (  # text of a prompt, for writing the line
     "Write the next line of this dialogue. Keep it short and stay in character: {last}",
     "### Instruction: Continue the conversation below as the second speaker. ### Input: {last}",
     "You are a helpful assistant. Reply to the following message in one sentence: {last}",
@@ -52,21 +52,6 @@ _FUNCTION_WORDS = frozenset((
     "the", "a", "an", "to", "of", "in", "on", "at", "is", "are", "was", "were", "and", "that", "it", "you", "i", "for",
     "with", "do", "be",
 ))  # fmt: skip
-
-
-def comment(host: Prompt, rng: np.random.Generator) -> str:
-    """An assistant's comment on the scene."""
-    return _filled(COMMENTS, host, rng)
-
-
-def narration(host: Prompt, rng: np.random.Generator) -> str:
-    """A narrator's sentence in place of the line."""
-    return _filled(NARRATION, host, rng)
-
-
-def instruction(host: Prompt, rng: np.random.Generator) -> str:
-    """Instructions for writing the line."""
-    return _filled(INSTRUCTIONS, host, rng)
 
 
 def turn_before(host: Prompt, rng: np.random.Generator) -> str | None:
@@ -133,11 +118,16 @@ def wrong_forms(host: Prompt, rng: np.random.Generator) -> str | None:
 Plant = Callable[["Prompt", "np.random.Generator"], str | None]
 PLANTED: Mapping[str, Plant] = MappingProxyType(
     {
-        function.__name__: function
-        for function in (
-            comment, narration, instruction, turn_before, others_line, negated,
-            swapped_neighbours, backwards, run_together, doubled, telegraphic, wrong_forms,
-        )
+        "comment": lambda host, rng: _filled(COMMENTS, host, rng),
+        "narration": lambda host, rng: _filled(NARRATION, host, rng),
+        "instruction": lambda host, rng: _filled(INSTRUCTIONS, host, rng),
+        **{
+            function.__name__: function
+            for function in (
+                turn_before, others_line, negated,
+                swapped_neighbours, backwards, run_together, doubled, telegraphic, wrong_forms,
+            )
+        },
     }
 )  # fmt: skip
 

@@ -19,31 +19,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import ConfigError, InputError, JudgeError
 from harness.judging.deepeval.quiet import import_deepeval
-from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
+from harness.judging.fitting import FittedItem, fit, score_of
+from harness.models.endpoint.queue import RequestQueue
 from harness.models.metering import Meter
-from harness.types import Criterion, JudgedItem, Score, ScoreStatus
+from harness.types import Criterion, JudgedItem, Score
 
 if TYPE_CHECKING:
     from harness.judging.deepeval.model import Bridge
     from harness.judging.deepeval.remote import BridgedEndpoint
+    from harness.judging.spec import JudgeSpec
     from harness.models.endpoint.calls import ChatCall
-    from harness.models.endpoint.queue import RequestQueue
-    from harness.models.protocol import LanguageModel
+    from harness.models.protocol import LanguageModel, OnProgress
 
 REVISION = 1  # raise when a change of this package changes scores; part of the judge's id
 STEPPED = ("GEval", "ConversationalGEval")  # metrics that take a criterion and its steps
 _PLAIN = str.maketrans({"{": "(", "}": ")", "[": "(", "]": ")"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointWriter:
-    """A model behind an endpoint that is to write for a metric."""
-
-    queue: RequestQueue
-    name: str  # at the endpoint
-    gives_probabilities: bool  # whether it is asked for log-probabilities; the judge's mode
-    top_logprobs: int = 20  # for how many at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,95 +80,79 @@ class DeepevalJudge:
                 for criterion in item.criteria if item.status == "ok" else ():
                     metric = self.metrics[criterion.name]
                     with contextlib.suppress(InputError):
-                        metric.measure(test_case(metric, item), _show_indicator=False)
+                        metric.measure(_case(metric, item), _show_indicator=False)
         return calls
 
     def _score(self, item: FittedItem, criterion: Criterion) -> Score:
         if item.status != "ok":
-            return item.missing(criterion, judge_id=self.id, mode=self.mode)
+            return score_of(self, item, criterion, None, item.status, item.reason)
         metric = self.metrics[criterion.name]
         self.model.forget()
         try:
-            metric.measure(test_case(metric, item), _show_indicator=False)
+            metric.measure(_case(metric, item), _show_indicator=False)
         except InputError as err:
             is_refused = self.model.last is not None and self.model.last.is_refused
-            return self._missing(item, criterion, "refused" if is_refused else "failed", str(err))
+            return score_of(self, item, criterion, None, "refused" if is_refused else "failed", str(err))
         except (ValueError, KeyError, TypeError) as err:  # what deepeval raises on an answer that it cannot read
             is_cut = self.model.last is not None and self.model.last.is_cut
             reason = f"the model's answer {'was cut off' if is_cut else 'is not what the metric reads'}: {err}"
-            return self._missing(item, criterion, "truncated" if is_cut else "unparsable", reason)
+            return score_of(self, item, criterion, None, "truncated" if is_cut else "unparsable", reason)
         return self._read(metric.score, metric.reason, item, criterion)
 
     def _read(self, value: Any, reason: Any, item: FittedItem, criterion: Criterion) -> Score:
         if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
-            return self._missing(item, criterion, "unparsable", f"the metric's score is {value!r}, not from 0 to 1")
+            return score_of(
+                self, item, criterion, None, "unparsable", f"the metric's score is {value!r}, not from 0 to 1"
+            )
         last = self.model.last
         if self.mode == "weighted" and (last is None or not last.has_weights):
             said = f"the metric fell back to its unweighted score {value:g}, which is another measure"
-            return self._missing(item, criterion, "unparsable", said)
+            return score_of(self, item, criterion, None, "unparsable", said)
         digits = last.digits if last is not None else None
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=float(value),
-            status="ok",
-            probabilities=digits.probabilities if digits else None,
-            mass=digits.mass if digits else None,
-            entropy=digits.entropy if digits else None,
-            mode=self.mode,
-            reason="; ".join(part for part in (item.reason, str(reason or "")) if part),
+        evidence = (
+            {"probabilities": digits.probabilities, "mass": digits.mass, "entropy": digits.entropy} if digits else {}
         )
+        said = "; ".join(part for part in (item.reason, str(reason or "")) if part)
+        return score_of(self, item, criterion, float(value), "ok", said, **evidence)
 
-    def _missing(self, item: FittedItem, criterion: Criterion, status: ScoreStatus, reason: str) -> Score:
-        return missing_score(item.id, criterion, status, reason, judge_id=self.id, mode=self.mode)
 
-
-def make_judge(
-    *,
-    id: str,
-    family: str,
-    criteria: tuple[Criterion, ...],
-    metric: str,
-    settings: Mapping[str, Any],
-    model: LanguageModel | EndpointWriter,
-    max_bytes: int,
-) -> DeepevalJudge:
-    """A judge of one kind of metric, on a model in this process or behind an endpoint.
+def make_judge(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> DeepevalJudge:
+    """The judge of this id on one kind of metric, with a model in this process or behind an endpoint.
 
     Raises:
         ConfigError: deepeval has no such metric, or it does not take these settings.
         UnavailableError: deepeval is not installed.
     """
+    if spec.deepeval is None:
+        raise JudgeError(f"`deepeval` must be given for {spec.name}, got none")
+    metric, options = spec.deepeval.metric, dict(spec.deepeval.settings)
     kind = metric_class(metric)
-    options = dict(settings)
-    bridged = _bridge(model, name=family, max_new_tokens=_max_new_tokens(options))
-    if metric not in STEPPED and len(criteria) != 1:
-        raise ConfigError(f"`criteria` of {metric} must be one, which names what it scores, got {len(criteria)}")
-    metrics = {c.name: _make(kind, c, options, bridged) for c in criteria}
+    bridged = _bridge(spec, source, max_new_tokens=_max_new_tokens(options))
+    if metric not in STEPPED and len(spec.criteria) != 1:
+        raise ConfigError(f"`criteria` of {metric} must be one, which names what it scores, got {len(spec.criteria)}")
     return DeepevalJudge(
-        id=id,
-        family=family,
-        criteria=criteria,
-        metrics=metrics,
+        id=name,
+        family=spec.family,
+        criteria=spec.criteria,
+        metrics={c.name: _make(kind, c, options, bridged) for c in spec.criteria},
         model=bridged,
         mode="weighted" if metric in STEPPED and bridged.gives_probabilities else "raw",
-        max_bytes=max_bytes,
+        max_bytes=spec.max_bytes,
     )
 
 
-def _bridge(model: LanguageModel | EndpointWriter, *, name: str, max_new_tokens: int) -> Bridge:
+def _bridge(spec: JudgeSpec, source: LanguageModel | RequestQueue, *, max_new_tokens: int) -> Bridge:
     from harness.judging.deepeval.model import BridgedModel
     from harness.judging.deepeval.remote import BridgedEndpoint
 
-    if not isinstance(model, EndpointWriter):
-        return BridgedModel(model, name=name, max_new_tokens=max_new_tokens)
+    if not isinstance(source, RequestQueue):
+        return BridgedModel(source, name=spec.family, max_new_tokens=max_new_tokens)
     return BridgedEndpoint(
-        model.queue,
-        model=model.name,
+        source,
+        model=spec.source,
         max_new_tokens=max_new_tokens,
-        gives_probabilities=model.gives_probabilities,
-        most_logprobs=model.top_logprobs,
+        gives_probabilities=spec.mode == "logprobs",
+        most_logprobs=spec.top_logprobs,
     )
 
 
@@ -197,7 +171,7 @@ def version() -> str:
     return str(import_deepeval().__version__)
 
 
-def test_case(metric: Any, item: FittedItem) -> Any:
+def _case(metric: Any, item: FittedItem) -> Any:
     """An item as the metric takes it: one turn with its input, or the whole conversation with the reply last."""
     metrics: Any = import_deepeval("deepeval.metrics")
     cases: Any = import_deepeval("deepeval.test_case")
@@ -206,9 +180,6 @@ def test_case(metric: Any, item: FittedItem) -> Any:
         return cases.ConversationalTestCase(turns=[*turns, cases.Turn(role="assistant", content=item.reply)])
     said = "\n".join(f"{'A' if m.role == 'user' else 'B'}: {m.content}" for m in item.messages)
     return cases.LLMTestCase(input=said, actual_output=item.reply)
-
-
-test_case.__test__ = False  # type: ignore[attr-defined]  # the name is deepeval's; pytest must not collect it
 
 
 def _make(kind: Any, criterion: Criterion, settings: Mapping[str, Any], model: Bridge) -> Any:

@@ -36,22 +36,14 @@ class WrittenScore:
 
     text: str
     is_cut: bool  # the text ran into the length cap
-    digits: OptionProbabilities | None  # at the score's place; None where the text has no one-digit score
-    error: str = ""  # why there is no text
+    digits: OptionProbabilities | None = None  # at the score's place; None where the text has no one-digit score
+    token: ChatCompletionTokenLogprob | None = None  # of the score with its rivals, as deepeval reads it
     is_refused: bool = False  # an endpoint would not answer
 
     @property
     def has_weights(self) -> bool:
         """Whether deepeval finds a digit that it counts: one with at least 1 % of the probability."""
         return self.digits is not None and max(self.digits.probabilities) * self.digits.mass >= 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedText:
-    """What was written, and the token of its score with its rivals; None where the score stands on no single token."""
-
-    written: WrittenScore
-    token: ChatCompletionTokenLogprob | None = None
 
 
 class Bridge(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeval's __init_subclass__ has no types
@@ -97,13 +89,12 @@ class Bridge(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeval's __
         """
         if not self.gives_probabilities:
             raise AttributeError("this model gives no probabilities")
-        weighted = self.weigh(prompt, top_logprobs)
-        self.last = weighted.written
+        self.last = written = self.weigh(prompt, top_logprobs)
         choice = Choice(
             index=0,
-            finish_reason="length" if weighted.written.is_cut else "stop",
-            message=ChatCompletionMessage(role="assistant", content=weighted.written.text),
-            logprobs=None if weighted.token is None else ChoiceLogprobs(content=[weighted.token], refusal=None),
+            finish_reason="length" if written.is_cut else "stop",
+            message=ChatCompletionMessage(role="assistant", content=written.text),
+            logprobs=None if written.token is None else ChoiceLogprobs(content=[written.token], refusal=None),
         )
         completion = ChatCompletion(
             id=digest_json([prompt])[:16], created=0, model=self._name, object="chat.completion", choices=[choice]
@@ -119,7 +110,7 @@ class Bridge(DeepEvalBaseLLM):  # type: ignore[no-untyped-call]  # deepeval's __
         """The model's text for a prompt; InputError where it has none."""
 
     @abstractmethod
-    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+    def weigh(self, prompt: str, top_logprobs: int) -> WrittenScore:
         """The same with what the model thought of the digits where it wrote the score; InputError as of `write`."""
 
 
@@ -138,16 +129,16 @@ class BridgedModel(Bridge):
         """See `Bridge.write`."""
         request = ReplyRequest(key=digest_json([prompt])[:16], messages=[{"role": "user", "content": prompt}])
         reply = self.language_model.generate([request], decoding=self.decoding)[0]
-        return WrittenScore(text=reply.text, is_cut=reply.finish_reason == "length", digits=None, error=reply.error)
+        return WrittenScore(text=reply.text, is_cut=reply.finish_reason == "length")
 
-    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+    def weigh(self, prompt: str, top_logprobs: int) -> WrittenScore:
         """See `Bridge.weigh`: the exact probabilities of the ten digits after the very text that was written."""
         written = self.write(prompt)
         found = score_place(written.text)
         if found is None:
-            return WeightedText(written=written)
+            return written
         digits = self._digits(prompt, written.text[: found.start(1)])
-        return WeightedText(written=replace(written, digits=digits), token=_token(found[1], digits, top_logprobs))
+        return replace(written, digits=digits, token=_token(found[1], digits, top_logprobs))
 
     def _digits(self, prompt: str, before: str) -> OptionProbabilities:
         request = OptionRequest(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from openai.types.chat import ChatCompletionTokenLogprob
@@ -18,13 +19,11 @@ from openai.types.chat.chat_completion_token_logprob import TopLogprob
 
 from harness.doors.answers import listed_tokens, read_answer, token_positions
 from harness.errors import InputError
-from harness.judging.deepeval.model import DIGITS, Bridge, WeightedText, WrittenScore, score_place
-from harness.judging.judge_protocol import OnProgress
-from harness.judging.remote_reading import distribution, option_weights
+from harness.judging.deepeval.model import DIGITS, Bridge, WrittenScore, score_place
+from harness.judging.remote_reading import ask, distribution, option_weights
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.queue import RequestQueue
-from harness.models.metering import Meter
-from harness.models.protocol import OptionProbabilities
+from harness.models.protocol import OnProgress, OptionProbabilities
 
 
 class NotSentError(InputError):
@@ -64,28 +63,23 @@ class BridgedEndpoint(Bridge):
 
     def fetch(self, calls: Sequence[ChatCall], on_progress: OnProgress | None) -> None:
         """Ask many things together; the metrics that ask them next are told without asking."""
-        meter = Meter(len(calls), "calls", on_progress)
-        results = self._queue.ask(calls, on_done=lambda place, result: meter.advance(1, result.n_output or 0))
+        results = ask(self._queue, calls, on_progress)
         self._fetched = {self._key(call): result for call, result in zip(calls, results, strict=True)}
 
     def write(self, prompt: str) -> WrittenScore:
         """See `Bridge.write`."""
         return self._written(self._ask(self._call(prompt)))
 
-    def weigh(self, prompt: str, top_logprobs: int) -> WeightedText:
+    def weigh(self, prompt: str, top_logprobs: int) -> WrittenScore:
         """See `Bridge.weigh`: the digits among the likeliest tokens at the last place that holds the score."""
         answer = self._ask(self._call(prompt, logprobs=True, top_logprobs=min(top_logprobs, self._most_logprobs)))
         written = self._written(answer)
         found = score_place(written.text)
         position = None if found is None else _position_of(found[1], answer)
-        if position is None:
-            return WeightedText(written=written)
-        digits = _digits(position)
-        if digits is None:
-            return WeightedText(written=written)
-        return WeightedText(
-            written=WrittenScore(text=written.text, is_cut=written.is_cut, digits=digits), token=_token(position)
-        )
+        digits = None if position is None else _digits(position)
+        if position is None or digits is None:
+            return written
+        return replace(written, digits=digits, token=_token(position))
 
     def _call(self, prompt: str, **more: Any) -> ChatCall:
         said = [{"role": "user", "content": prompt}]
@@ -104,14 +98,14 @@ class BridgedEndpoint(Bridge):
             raise InputError(result.error)
         said = read_answer(result.answer)
         if said.status != "ok":
-            self.last = WrittenScore(text="", is_cut=False, digits=None, is_refused=said.status == "refused")
+            self.last = WrittenScore(text="", is_cut=False, is_refused=said.status == "refused")
             raise InputError(said.reason)
         return result.answer
 
     @staticmethod
     def _written(answer: Mapping[str, Any]) -> WrittenScore:
         said = read_answer(answer)
-        return WrittenScore(text=said.text, is_cut=said.finish == "length", digits=None)
+        return WrittenScore(text=said.text, is_cut=said.finish == "length")
 
 
 def _position_of(digit: str, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:

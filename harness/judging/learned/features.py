@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.judging.learned.speech import Speech, words
+from harness.measures.ngrams import Gram, grams
 
 if TYPE_CHECKING:
     from harness.models.encoder import Encoder
@@ -75,14 +76,14 @@ def plain(turn: Turn, speech: Speech) -> dict[str, float]:
     """Figures that need no encoder."""
     said, letters = words(turn.reply), [c for c in turn.reply if c.isalpha()]
     earlier = [words(text) for text in turn.context]
-    text, pairs = turn.reply.strip(), _grams(said, 2)
+    text, pairs = turn.reply.strip(), grams(said, 2)
     return {
         "n_words": float(len(said)),
         "word_length": len(letters) / len(said) if said else 0.0,
         "repeated": 1 - len(set(pairs)) / len(pairs) if pairs else 0.0,
         "doubled": sum(a == b for a, b in pairs) / len(pairs) if pairs else 0.0,
-        "copied_pairs": max((_share(pairs, _grams(other, 2)) for other in earlier), default=0.0),
-        "copied_triples": max((_share(_grams(said, 3), _grams(other, 3)) for other in earlier), default=0.0),
+        "copied_pairs": max((_share(pairs, grams(other, 2)) for other in earlier), default=0.0),
+        "copied_triples": max((_share(grams(said, 3), grams(other, 3)) for other in earlier), default=0.0),
         "ends": float(text[-1:] in _CLOSING) if text else 0.0,
         "begins": float(not text[:1].islower()),
         "spaces": sum(c.isspace() for c in text) / max(1, len(text)),
@@ -116,10 +117,6 @@ def _meant(turn: Turn, vectors: Mapping[str, Floats], bank: Bank, answers: _Answ
     }
 
 
-def _grams(said: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(said[i : i + n]) for i in range(len(said) - n + 1)]
-
-
-def _share(grams: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
+def _share(found: Sequence[Gram], others: Sequence[Gram]) -> float:
     known = set(others)
-    return sum(gram in known for gram in grams) / len(grams) if grams else 0.0
+    return sum(gram in known for gram in found) / len(found) if found else 0.0

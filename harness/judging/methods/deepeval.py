@@ -4,34 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import JudgeError
 from harness.judging.method import Method
 from harness.models.endpoint.capabilities import MOST_LOGPROBS
-from harness.models.endpoint.queue import RequestQueue
 
 if TYPE_CHECKING:
     from harness.judging.deepeval.metric_judge import DeepevalJudge
     from harness.judging.spec import JudgeSpec
+    from harness.models.endpoint.queue import RequestQueue
     from harness.models.protocol import LanguageModel
 
 
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> DeepevalJudge:
-    from harness.judging.deepeval.metric_judge import EndpointWriter, make_judge
+    from harness.judging.deepeval.metric_judge import make_judge
 
-    if spec.deepeval is None:
-        raise JudgeError(f"`deepeval` must be given for {spec.name}, got none")
-    has_weights, k = spec.mode == "logprobs", spec.top_logprobs
-    return make_judge(
-        id=name,
-        family=spec.family,
-        criteria=spec.criteria,
-        metric=spec.deepeval.metric,
-        settings=spec.deepeval.settings,
-        model=EndpointWriter(queue=source, name=spec.source, gives_probabilities=has_weights, top_logprobs=k)
-        if isinstance(source, RequestQueue)
-        else source,
-        max_bytes=spec.max_bytes,
-    )
+    return make_judge(spec, name, source)
 
 
 def _decides(spec: JudgeSpec) -> dict[str, Any]:

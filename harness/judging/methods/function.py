@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.doors import functions
 from harness.doors.text import is_absent, shown
 from harness.errors import JudgeError
-from harness.judging.fitting import CUT_OFF, NO_REPLY_WHY, missing_score
-from harness.judging.judge_protocol import OnProgress
+from harness.judging.fitting import CUT_OFF, NO_REPLY_WHY, score_of
 from harness.judging.method import Method
 from harness.judging.own import OwnJudge
 from harness.models.metering import Meter
+from harness.models.protocol import OnProgress
 from harness.types import Criterion, JudgedItem, Score
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class FunctionJudge:
     function: Callable[..., Any]
 
     compares: ClassVar[bool] = False
+    mode: ClassVar[str] = MODE
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """One score per item and criterion. What the function raises on makes those items missing, and no others.
@@ -77,24 +78,19 @@ class FunctionJudge:
         return {self.criteria[0].name: value}
 
     def _score(self, item: JudgedItem, criterion: Criterion, told: Mapping[str, Any] | Exception | None) -> Score:
-        def missing(status: Any, reason: str) -> Score:
-            return missing_score(item.id, criterion, status, reason, judge_id=self.id, mode=MODE)
-
         if told is None:
             status = item.missing or "empty"
-            return missing(status, NO_REPLY_WHY.get(status, "the reply has no visible text"))
+            why = NO_REPLY_WHY.get(status, "the reply has no visible text")
+            return score_of(self, item, criterion, None, status, why)
         if isinstance(told, Exception):
-            return missing("failed", functions.failure(told))
+            return score_of(self, item, criterion, None, "failed", functions.failure(told))
         value = functions.plain(told.get(criterion.name))
         if value is None:
-            return missing("unsupported", "the judge gave no score")
+            return score_of(self, item, criterion, None, "unsupported", "the judge gave no score")
         if not isinstance(value, bool | int | float) or not math.isfinite(value):
-            return missing("unparsable", f"a score must be a finite number, got {shown(value)}")
-        reason = CUT_OFF if item.is_truncated else ""
-        return Score(
-            item_id=item.id, criterion=criterion.name, judge_id=self.id, value=float(value), status="ok", mode=MODE,
-            reason=reason,
-        )  # fmt: skip
+            why = f"a score must be a finite number, got {shown(value)}"
+            return score_of(self, item, criterion, None, "unparsable", why)
+        return score_of(self, item, criterion, float(value), "ok", CUT_OFF if item.is_truncated else "")
 
 
 def _build(spec: JudgeSpec, name: str, source: None) -> FunctionJudge:

@@ -7,7 +7,7 @@ After Liu et al. 2023 (arXiv 2303.16634): frozen evaluation steps, a form to fil
 Deviations. The paper samples 20 replies to estimate p(s), and its code counts an unreadable reply as 0. Here p(s) comes
 from a reader (`harness.judging.choice_reading`) in a recorded mode: exact, the softmax over the score tokens of a local
 model; logprobs, an endpoint's most likely tokens; sampled, the paper's draws; explain and rate-explain, any of these
-beside a reason (`harness.judging.reasoned_reading`). The probability that the whole scale captures (mass) is kept, and
+beside a reason (`harness.judging.reasoned`). The probability that the whole scale captures (mass) is kept, and
 where it is less than `min_mass` the model was not answering the question: the score is missing (`low_mass`), never 0
 and never the middle.
 """
@@ -15,7 +15,6 @@ and never the middle.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,15 +69,10 @@ def score_tokens(criterion: Criterion) -> tuple[str, ...]:
     return tuple(str(score) for score in range(low, high + 1))
 
 
-def check_score_tokens(source: LanguageModel | RequestQueue, criteria: Sequence[Criterion]) -> None:
-    """JudgeError when a score of some scale is not a single token of a model in this process."""
-    for (low, high), criterion in {c.scale: c for c in criteria}.items():
-        what = f"`scale` [{low}, {high}]"
-        asking.check_answers(source, prefix=PREFIX, options=score_tokens(criterion), what=what)
-
-
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> GEvalJudge:
-    check_score_tokens(source, spec.criteria)
+    low, high = spec.criteria[0].scale  # of all of them
+    options = score_tokens(spec.criteria[0])
+    asking.check_answers(source, prefix=PREFIX, options=options, what=f"`scale` [{low}, {high}]")
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
     return GEvalJudge(
         **asking.settings(spec, name, source),

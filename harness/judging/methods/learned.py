@@ -13,14 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.errors import InputError, JudgeError
-from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
+from harness.errors import InputError
+from harness.judging.fitting import FittedItem, fit, score_of
+from harness.judging.judge_builder import require_taught
 from harness.judging.learned import features
 from harness.judging.learned.features import Turn, meant, plain
 from harness.judging.learned.head import ALL, CRITERIA, NEED_MEANING, Head, load
 from harness.judging.method import Method
 from harness.models.encoder import Encoder
+from harness.models.protocol import OnProgress
 from harness.types import Criterion, JudgedItem, Score, ScoreStatus
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class LearnedJudge:
     measured: dict[Turn, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     compares: ClassVar[bool] = False
+    mode: ClassVar[str] = MODE
 
     @property
     def films(self) -> frozenset[str]:
@@ -100,16 +102,8 @@ class LearnedJudge:
     def _score(self, item: FittedItem, criterion: Criterion, outside: str, mark: float | None) -> Score:
         if mark is None:
             status: ScoreStatus = "unsupported" if outside else item.status
-            return missing_score(item.id, criterion, status, outside or item.reason, judge_id=self.id, mode=MODE)
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=mark,
-            status="ok",
-            mode=MODE,
-            reason=item.reason,
-        )
+            return score_of(self, item, criterion, None, status, outside or item.reason)
+        return score_of(self, item, criterion, mark, "ok", item.reason)
 
 
 def _turn(item: FittedItem) -> Turn:
@@ -117,9 +111,7 @@ def _turn(item: FittedItem) -> Turn:
 
 
 def _build(spec: JudgeSpec, name: str, source: Encoder) -> LearnedJudge:
-    if spec.taught is None:
-        raise JudgeError(f"`{spec.name}` must be taught before it judges, got no head")
-    head = load(Path(spec.taught.folder))
+    head = load(Path(require_taught(spec).folder))
     if head.encoder != source.base.digest:
         raise InputError(
             f"`{spec.name}` must judge on the encoder that its head was taught on, {head.encoder[:12]}, "
@@ -133,18 +125,13 @@ def _build(spec: JudgeSpec, name: str, source: Encoder) -> LearnedJudge:
     )
 
 
-def _check(spec: JudgeSpec) -> None:
-    if unknown := [c.name for c in spec.criteria if c.name not in CRITERIA]:
-        raise ValueError(f"`criteria` of a learned judge must be of {', '.join(CRITERIA)}, got {unknown}")
-
-
 METHOD = Method(
     name=MODE,
     build=_build,
     decides=lambda spec: {"code": features.REVISION, "criteria": [c.name for c in spec.criteria]},
     capability=None,
     local_modes=(MODE,),
-    check=_check,
+    criteria=CRITERIA,
     calls_per_score=lambda spec: 1 / len(spec.criteria),  # a reply is measured once for all criteria
     unit="probability",
     is_share=True,

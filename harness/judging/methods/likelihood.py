@@ -23,14 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.errors import JudgeError
 from harness.judging.choice_reading import Outcome, call_isolating
-from harness.judging.fitting import FittedItem, fit, missing_score
-from harness.judging.judge_protocol import OnProgress
+from harness.judging.fitting import FittedItem, fit, score_of
 from harness.judging.method import Method
 from harness.models.chat_templates import DIALOGUE_SYSTEM, chat_messages
-from harness.models.endpoint.queue import RequestQueue
-from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel
+from harness.models.protocol import Continuation, ContinuationRequest, LanguageModel, OnProgress
 from harness.types import Criterion, JudgedItem, Message, Score
 
 if TYPE_CHECKING:
@@ -56,6 +53,7 @@ class LikelihoodJudge:
     system: str | None = DIALOGUE_SYSTEM
 
     compares: ClassVar[bool] = False
+    mode: ClassVar[str] = MODE
 
     def score(self, items: Sequence[JudgedItem], *, on_progress: OnProgress | None = None) -> list[Score]:
         """See `Judge.score`. Equal replies are scored once without history, whatever conversation they stand in."""
@@ -79,30 +77,19 @@ class LikelihoodJudge:
 
     def _score(self, item: FittedItem, criterion: Criterion, passes: _Passes) -> Score:
         if item.status != "ok":
-            return item.missing(criterion, judge_id=self.id, mode=MODE)
+            return score_of(self, item, criterion, None, item.status, item.reason)
         outcomes = [passes[history, item.reply] for history in _histories(item, criterion)]
         answers = [outcome.answer for outcome in outcomes if outcome.answer is not None]
         if len(answers) < len(outcomes):
             error = next(outcome.error for outcome in outcomes if outcome.answer is None)
-            return missing_score(item.id, criterion, "failed", error, judge_id=self.id, mode=MODE)
+            return score_of(self, item, criterion, None, "failed", error)
         n_tokens = answers[0].n_tokens
         total = answers[0].total - math.fsum(answer.total for answer in answers[1:])
         if n_tokens == 0:
-            return missing_score(item.id, criterion, "empty", "the reply has no tokens", judge_id=self.id, mode=MODE)
+            return score_of(self, item, criterion, None, "empty", "the reply has no tokens")
         if not math.isfinite(total):
-            reason = f"the model gave a log-probability of {total}"
-            return missing_score(item.id, criterion, "failed", reason, judge_id=self.id, mode=MODE)
-        return Score(
-            item_id=item.id,
-            criterion=criterion.name,
-            judge_id=self.id,
-            value=total / n_tokens,
-            status="ok",
-            total=total,
-            n_tokens=n_tokens,
-            mode=MODE,
-            reason=item.reason,
-        )
+            return score_of(self, item, criterion, None, "failed", f"the model gave a log-probability of {total}")
+        return score_of(self, item, criterion, total / n_tokens, "ok", item.reason, total=total, n_tokens=n_tokens)
 
 
 def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, ...], ...]:
@@ -110,9 +97,7 @@ def _histories(item: FittedItem, criterion: Criterion) -> tuple[tuple[Message, .
     return (item.messages, NO_HISTORY) if criterion.name == "coherence" else (NO_HISTORY,)
 
 
-def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> LikelihoodJudge:
-    if isinstance(source, RequestQueue):
-        raise JudgeError(f"`{spec.name}` reads the likelihood of replies, which endpoints do not give")
+def _build(spec: JudgeSpec, name: str, source: LanguageModel) -> LikelihoodJudge:
     return LikelihoodJudge(
         id=name,
         family=spec.family,
@@ -125,11 +110,6 @@ def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> 
 
 def _system(spec: JudgeSpec) -> str | None:
     return DIALOGUE_SYSTEM if spec.kind.is_dialogue else None
-
-
-def _check(spec: JudgeSpec) -> None:
-    if unknown := [c.name for c in spec.criteria if c.name not in CRITERIA]:
-        raise ValueError(f"`criteria` of a likelihood judge must be of {', '.join(CRITERIA)}, got {unknown}")
 
 
 def _decides(spec: JudgeSpec) -> dict[str, object]:
@@ -149,7 +129,7 @@ METHOD = Method(
     decides=_decides,
     capability="continuation_logprobs",
     local_modes=(MODE,),
-    check=_check,
+    criteria=CRITERIA,
     calls_per_score=_calls_per_score,
     unit="nats per token",
 )

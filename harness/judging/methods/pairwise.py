@@ -67,13 +67,8 @@ class PairwiseJudge(asking.AskingJudge):
         return (0.5 if is_tie else float(first > second)), (first, second, tie)
 
 
-def check_verdict_tokens(source: LanguageModel | RequestQueue) -> None:
-    """JudgeError when a verdict is not a single token of a model in this process."""
-    asking.check_answers(source, prefix=PREFIX, options=VERDICTS, what="the verdicts A, B and C")
-
-
 def _build(spec: JudgeSpec, name: str, source: LanguageModel | RequestQueue) -> PairwiseJudge:
-    check_verdict_tokens(source)
+    asking.check_answers(source, prefix=PREFIX, options=VERDICTS, what="the verdicts A, B and C")
     template = asking.read_template(spec.prompt or "", method=METHOD.name, parts=PARTS)
     return PairwiseJudge(**asking.settings(spec, name, source), template=template, system=_system(spec))
 

@@ -175,7 +175,8 @@ class Prober:
         if result.answer is None and result.status in (400, 422):
             told = [int(number) for number in re.findall(r"(?<!\d)\d{1,2}(?!\d)", result.error.partition(":")[2])]
             n = max((number for number in told if 2 <= number < MOST_LOGPROBS), default=5)
-            result = self._likely(n) if self._is_about_number(result.error, told) else result
+            if told or "top_logprobs" in result.error:  # it is about the number
+                result = self._likely(n)
         if result.answer is None:
             reason = f"asked for log-probabilities it fails: {result.error}"
             return Finding(value=0, reason=reason, is_lasting=result.status not in PASSING)
@@ -184,10 +185,6 @@ class Prober:
         if n_given < 2:
             return Finding(value=0, reason="it is asked for log-probabilities and gives none")
         return Finding(value=min(n, n_given), reason=f"it gives the {min(n, n_given)} most likely tokens")
-
-    @staticmethod
-    def _is_about_number(error: str, told: list[int]) -> bool:
-        return bool(told) or "top_logprobs" in error
 
     def _prefill(self) -> Finding:
         reasons, is_lasting = [], True

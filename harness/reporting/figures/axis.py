@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.reporting.figures.svg import Canvas
+from harness.reporting.figures.svg import Canvas, Layout
 from harness.reporting.numbers import MINUS
 from harness.types import Estimate
 
@@ -17,6 +17,14 @@ class Lane:
 
     top: float
     bottom: float
+
+
+def lanes_of(layout: Layout, n_rows: int, *, top: float, inset: tuple[float, float]) -> tuple[Lane, ...]:
+    """One lane over all rows; on a phone one a row, `inset` from its top so that words stand above it."""
+    if not layout.is_narrow:
+        return (Lane(top=top, bottom=top + layout.row * n_rows),)
+    tops = (top + layout.row * place for place in range(n_rows))
+    return tuple(Lane(top=t + inset[0], bottom=t + inset[1]) for t in tops)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +49,20 @@ class Axis:
 
     def draw(self, canvas: Canvas, *, lanes: tuple[Lane, ...], n_ticks: int) -> None:
         """Vertical grid lines in every lane, labels below the last; words stand between lanes, never on a line."""
-        ticks = self.ticks(n_ticks)
-        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-        for tick in ticks:
-            x = self.at(tick)
+        for tick, label in self._labelled(n_ticks):
             self.rule(canvas, tick, lanes=lanes, kind="grid")
-            canvas.text(x, lanes[-1].bottom + 16, tick_label(tick, step), kind="t2", anchor="middle")
+            canvas.text(self.at(tick), lanes[-1].bottom + 16, label, kind="t2", anchor="middle")
 
     def draw_upright(self, canvas: Canvas, *, left: float, right: float, n_ticks: int = 4) -> None:
         """The same of an axis that stands upright: horizontal grid lines, labels left of them."""
-        ticks = self.ticks(n_ticks)
-        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-        for tick in ticks:
+        for tick, label in self._labelled(n_ticks):
             canvas.line(left, self.at(tick), right, self.at(tick), kind="grid")
-            canvas.text(left - 8, self.at(tick) + 4, tick_label(tick, step), kind="t2", anchor="end")
+            canvas.text(left - 8, self.at(tick) + 4, label, kind="t2", anchor="end")
+
+    def _labelled(self, n: int) -> list[tuple[float, str]]:
+        ticks = self.ticks(n)
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        return [(tick, tick_label(tick, step)) for tick in ticks]
 
     def whisker(self, canvas: Canvas, estimate: Estimate, y: float, *, kind: str, scale: float = 1.0) -> None:
         """An interval as a line, where there is one."""

@@ -3,88 +3,82 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
 from harness.reporting.figures.axis import Axis, Lane
-from harness.reporting.figures.svg import Canvas, Figure, fit
-from harness.reporting.numbers import write_estimate
-from harness.reporting.tables import STATUS_WORDS
+from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
+from harness.reporting.numbers import write_estimate, write_status
 from harness.types import ControlResult, Qualification
 
 QUALIFYING_AUC = 0.60  # the lower bound must lie above it on every family
 _MARKS = {"qualified": "better", "not_qualified": "worse", "inconclusive": "inconclusive"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    width: float
-    start: float
-    end: float
-    row: float
-    heading: float
-    is_narrow: bool
-
-
-_WIDE = _Layout(width=960, start=240, end=660, row=30, heading=34, is_narrow=False)
-_NARROW = _Layout(width=350, start=12, end=338, row=68, heading=32, is_narrow=True)
+_WIDE = Layout(width=960, start=240, end=660, row=30, is_narrow=False)
+_NARROW = Layout(width=350, start=12, end=338, row=68, is_narrow=True)
 
 
 def controls_plot(qualifications: tuple[Qualification, ...], *, id: str, cluster_noun: str) -> Figure:
     """Draw every control family of one judge; an adversarial control below the line disqualifies too."""
-    title = "Controls: does the judge prefer the true reply?"
     said = [
         f"{q.criterion}, {c.label}: "
-        f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {STATUS_WORDS[c.status].lower()}."
+        f"{write_estimate(c.auc, unit='', cluster_noun=cluster_noun).text}; {write_status(c.status).lower()}."
         for q in qualifications
         for c in q.families
     ]
-    return Figure(
-        wide=_draw(qualifications, _WIDE, id=f"{id}-w", title=title, description=" ".join(said)),
-        narrow=_draw(qualifications, _NARROW, id=f"{id}-n", title=title, description=" ".join(said)),
+    return figure(
+        partial(_draw, qualifications),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title="Controls: does the judge prefer the true reply?",
+        description=" ".join(said),
         caption="ROC AUC of true replies against planted faults. Qualified: the whole interval right of 0.60 in every "
         "family. At 0.5 the judge sees no difference; left of it, it prefers the fault.",
-        title=title,
     )
 
 
-def _draw(qualifications: tuple[Qualification, ...], layout: _Layout, *, id: str, title: str, description: str) -> str:
+def _draw(qualifications: tuple[Qualification, ...], layout: Layout) -> Canvas:
     canvas = Canvas(width=layout.width)
     axis = Axis(low=0.0, high=1.0, start=layout.start, end=layout.end)
-    top = 22.0
+    top, heading = 22.0, 32 if layout.is_narrow else 34
     n_rows = sum(len(q.families) for q in qualifications)
-    bottom = top + layout.row * n_rows + layout.heading * len(qualifications)
-    lanes = _narrow_lanes(qualifications, layout, top) if layout.is_narrow else (Lane(top=top, bottom=bottom),)
+    bottom = top + layout.row * n_rows + heading * len(qualifications)
+    lanes = _narrow_lanes(qualifications, layout, top, heading) if layout.is_narrow else (Lane(top=top, bottom=bottom),)
     axis.draw(canvas, lanes=lanes, n_ticks=5)
     axis.rule(canvas, 0.5, lanes=lanes, kind="chance")
     axis.rule(canvas, QUALIFYING_AUC, lanes=lanes, kind="qualifying")
     canvas.text(axis.at(QUALIFYING_AUC), top - 7, f"qualifies above {QUALIFYING_AUC:.2f}", kind="t2", anchor="middle")
     y = top
     for qualification in qualifications:
-        words = f"{qualification.criterion}: {STATUS_WORDS[qualification.status].lower()}"
+        words = f"{qualification.criterion}: {write_status(qualification.status).lower()}"
         canvas.text(0, y + 22, fit(words, layout.end if layout.is_narrow else layout.start - 12), kind="t strong")
-        y += layout.heading
+        y += heading
         for control in qualification.families:
             _row(canvas, control, axis, layout, y)
             y += layout.row
-    return canvas.render(bottom + 26, id=id, title=title, description=description)
+    canvas.height = bottom + 26
+    return canvas
 
 
-def _narrow_lanes(qualifications: tuple[Qualification, ...], layout: _Layout, top: float) -> tuple[Lane, ...]:
+def _narrow_lanes(
+    qualifications: tuple[Qualification, ...], layout: Layout, top: float, heading: float
+) -> tuple[Lane, ...]:
     lanes = []
     for qualification in qualifications:
-        top += layout.heading
+        top += heading
         for _ in qualification.families:
             lanes.append(Lane(top=top + 38, bottom=top + 62))
             top += layout.row
     return tuple(lanes)
 
 
-def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: _Layout, top: float) -> None:
+def _row(canvas: Canvas, control: ControlResult, axis: Axis, layout: Layout, top: float) -> None:
     name = control.label
     kind = "" if control.kind == "discrimination" else f" ({control.kind})"
     number = write_estimate(control.auc, unit="")
     y = top + (50 if layout.is_narrow else layout.row / 2)
-    status = STATUS_WORDS[control.status]
+    status = write_status(control.status)
     verdict = _MARKS[control.status]
     if layout.is_narrow:
         canvas.text(0, top + 14, fit(name + kind, 235), kind="t")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from harness.reporting.ablation_record import ArmCurves, CurvePoint, LossCurve, QuantileRow
 from harness.reporting.figures.axis import Axis, Lane, spanning
-from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.figures.svg import Canvas, Figure, figure, fit
+from harness.reporting.numbers import write_count
 
 _WIDE, _NARROW = 460.0, 350.0
 _TOP, _BOTTOM, _RIGHT = 14.0, 220.0, 12.0
@@ -17,17 +19,22 @@ _LABELS = 94.0  # room right of the lines for their names
 
 def loss_curve(curve: LossCurve, *, id: str) -> Figure:
     """Draw one run; on a wide page curves stand side by side."""
-    return Figure(
-        wide=_draw_run(curve, width=_WIDE, id=f"{id}-w"),
-        narrow=_draw_run(curve, width=_NARROW, id=f"{id}-n"),
+    n_train, n_validation = len(curve.train), len(curve.validation)
+    return figure(
+        partial(_draw_run, curve),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title=f"{curve.name}: training and validation loss",
+        description=f"{n_train} logged training values and {n_validation} validation values over {curve.x_unit}.",
         caption=f"{curve.unit}. A trace of one run, no interval.",
-        title=curve.name,
+        heading=curve.name,
     )
 
 
-def _draw_run(curve: LossCurve, *, width: float, id: str) -> str:
+def _draw_run(curve: LossCurve, width: float) -> Canvas:
     points = [p for p in (*curve.train, *curve.validation) if math.isfinite(p.value)]
-    canvas = Canvas(width=width)
+    canvas = Canvas(width=width, height=_BOTTOM + 40)
     x = spanning([p.step for p in points] + [0.0], start=40.0, end=width - _LABELS, margin=0.0)
     y = spanning([p.value for p in points], start=_BOTTOM, end=_TOP)
     _frame(canvas, x, y, curve.x_unit)
@@ -39,14 +46,7 @@ def _draw_run(curve: LossCurve, *, width: float, id: str) -> str:
     for px, py in _path(curve.validation, x, y):
         canvas.circle(px, py, 3.2, kind="trace-point")
     _end_labels(canvas, curve, x, y)
-    title = f"{curve.name}: training and validation loss"
-    n_train, n_validation = len(curve.train), len(curve.validation)
-    return canvas.render(
-        _BOTTOM + 40,
-        id=id,
-        title=title,
-        description=f"{n_train} logged training values and {n_validation} validation values over {curve.x_unit}.",
-    )
+    return canvas
 
 
 def _path(points: tuple[CurvePoint, ...], x: Axis, y: Axis) -> list[tuple[float, float]]:
@@ -96,22 +96,26 @@ def band_figures(drawn: Sequence[ArmCurves]) -> tuple[Figure, ...]:
         values = [v for points in bands.values() for p in points for v in (p.low, p.high)]
         for place, curves in enumerate(members):
             if bands[curves.arm]:
-                figures.append(_band(curves, bands, values, id=f"band-{stage.split()[0].lower()}-{place}"))
+                figures.append(_band(curves, bands[curves.arm], values, id=f"band-{stage.split()[0].lower()}-{place}"))
     return tuple(figures)
 
 
-def _band(curves: ArmCurves, bands: Mapping[str, tuple[BandPoint, ...]], values: list[float], *, id: str) -> Figure:
-    n, unit = len(curves.curves), curves.curves[0].unit.lower()
-    return Figure(
-        wide=_draw_band(curves, bands[curves.arm], values, width=_WIDE, id=f"{id}-w"),
-        narrow=_draw_band(curves, bands[curves.arm], values, width=_NARROW, id=f"{id}-n"),
-        caption=f"Validation, {unit}: mean and range of {n} {'seed' if n == 1 else 'seeds'}. A trace, no interval.",
-        title=f"{curves.arm}: {curves.stage}",
+def _band(curves: ArmCurves, points: tuple[BandPoint, ...], values: list[float], *, id: str) -> Figure:
+    unit, seeds, last = curves.curves[0].unit.lower(), write_count(len(curves.curves), "seed"), points[-1]
+    return figure(
+        partial(_draw_band, points, values),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title=fit(f"{curves.arm}: validation loss of {curves.stage}", 900),
+        description=f"{len(points)} validations; at the last the seeds range from {last.low:.3f} to {last.high:.3f}.",
+        caption=f"Validation, {unit}: mean and range of {seeds}. A trace, no interval.",
+        heading=f"{curves.arm}: {curves.stage}",
     )
 
 
-def _draw_band(curves: ArmCurves, points: tuple[BandPoint, ...], values: list[float], *, width: float, id: str) -> str:
-    canvas = Canvas(width=width)
+def _draw_band(points: tuple[BandPoint, ...], values: list[float], width: float) -> Canvas:
+    canvas = Canvas(width=width, height=_BOTTOM + 40)
     x = spanning([0.0, *(p.step for p in points)], start=44.0, end=width - _RIGHT, margin=0.0)
     y = spanning(values, start=_BOTTOM, end=_TOP)
     _frame(canvas, x, y, "steps")
@@ -120,31 +124,33 @@ def _draw_band(curves: ArmCurves, points: tuple[BandPoint, ...], values: list[fl
     canvas.path([(x.at(p.step), y.at(p.mean)) for p in points], kind="trace-validation")
     for point in points:
         canvas.circle(x.at(point.step), y.at(point.mean), 3.0, kind="trace-point")
-    last = points[-1]
-    return canvas.render(
-        _BOTTOM + 40,
-        id=id,
-        title=fit(f"{curves.arm}: validation loss of {curves.stage}", 900),
-        description=f"{len(points)} validations; at the last the seeds range from {last.low:.3f} to {last.high:.3f}.",
-    )
+    return canvas
 
 
 def quantile_figure(row: QuantileRow, *, label: str, arms: tuple[str, str], id: str, noun: str) -> Figure:
     """Draw one contrast of one measure; a flat line is a shift of the whole distribution."""
-    return Figure(
-        wide=_draw_quantiles(row, label, arms, width=_WIDE, id=f"{id}-w"),
-        narrow=_draw_quantiles(row, label, arms, width=_NARROW, id=f"{id}-n"),
+    ends = [(e.low if e.low is not None else e.value, e.high if e.high is not None else e.value)
+            for e in row.simultaneous]  # fmt: skip
+    moved = "; ".join(
+        f"{p:g}: {e.value:.3g} [{low:.3g}, {high:.3g}]"
+        for p, e, (low, high) in zip(row.probabilities, row.simultaneous, ends, strict=True)
+    )
+    return figure(
+        partial(_draw_quantiles, row, ends),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title=f"{label}: differences of quantiles between {arms[0]} and {arms[1]}",
+        description=f"{moved}.",
         caption=f"Difference of quantiles, {row.unit or label}. Left the lowest replies, right the highest. The band "
         f"holds for all {len(row.probabilities)} quantiles together at {row.simultaneous[0].level:.0%}; {noun}s were "
         "resampled, seeds taken as they are.",
-        title=f"{label}: {arms[0]} − {arms[1]}",
+        heading=f"{label}: {arms[0]} − {arms[1]}",
     )
 
 
-def _draw_quantiles(row: QuantileRow, label: str, arms: tuple[str, str], *, width: float, id: str) -> str:
-    canvas = Canvas(width=width)
-    ends = [(e.low if e.low is not None else e.value, e.high if e.high is not None else e.value)
-            for e in row.simultaneous]  # fmt: skip
+def _draw_quantiles(row: QuantileRow, ends: list[tuple[float, float]], width: float) -> Canvas:
+    canvas = Canvas(width=width, height=_BOTTOM + 40)
     y = spanning([0.0, *(v for pair in ends for v in pair)], start=_BOTTOM, end=_TOP)
     x = spanning([0.0, 1.0], start=52.0, end=width - _RIGHT, margin=0.0)
     y.draw_upright(canvas, left=x.start, right=x.end)
@@ -159,12 +165,7 @@ def _draw_quantiles(row: QuantileRow, label: str, arms: tuple[str, str], *, widt
     for point in middle:
         canvas.circle(*point, 3.0, kind="trace-point")
     canvas.text(x.end, _BOTTOM + 34, "quantile", kind="t2", anchor="end")
-    moved = "; ".join(
-        f"{p:g}: {e.value:.3g} [{low:.3g}, {high:.3g}]"
-        for p, e, (low, high) in zip(row.probabilities, row.simultaneous, ends, strict=True)
-    )
-    title = f"{label}: differences of quantiles between {arms[0]} and {arms[1]}"
-    return canvas.render(_BOTTOM + 40, id=id, title=title, description=f"{moved}.")
+    return canvas
 
 
 def _frame(canvas: Canvas, x: Axis, y: Axis, x_unit: str) -> None:

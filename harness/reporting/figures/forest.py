@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
-from harness.reporting.figures.axis import Axis, Lane, spanning
-from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.figures.axis import Axis, lanes_of, spanning
+from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
 from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
 from harness.reporting.tables import measure_note
-from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.reporting.wording import Statement
 
 _AXIS = 46  # height of ticks and directions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    width: float
-    start: float  # plot edges
-    end: float
-    row: float
-    is_narrow: bool
-
-
-_WIDE = _Layout(width=960, start=190, end=640, row=40, is_narrow=False)
-_NARROW = _Layout(width=350, start=8, end=342, row=74, is_narrow=True)
+_WIDE = Layout(width=960, start=190, end=640, row=40, is_narrow=False)
+_NARROW = Layout(width=350, start=8, end=342, row=74, is_narrow=True)
 
 
 def forest_plot(index: Index, measure: Measure, statements: tuple[Statement, ...], *, id: str) -> Figure:
     """Draw the contrasts of one measure on one axis, in the measure's own unit."""
-    title = f"{measure.label}: every contrast with its interval"
-    description = " ".join(f"{s.claim} {s.number.text}." for s in statements)
     note = measure_note(measure, is_difference=True)
     band = " The shaded band holds effects declared too small to matter." if measure.band else ""
-    return Figure(
-        wide=_draw(index, measure, statements, _WIDE, id=f"{id}-w", title=title, description=description),
-        narrow=_draw(index, measure, statements, _NARROW, id=f"{id}-n", title=title, description=description),
+    return figure(
+        partial(_draw, index, measure, statements),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title=f"{measure.label}: every contrast with its interval",
+        description=" ".join(f"{s.claim} {s.number.text}." for s in statements),
         caption=f"{measure.description} {note[:1].upper()}{note[1:]}.{band}".strip(),
-        title=measure.label,
+        heading=measure.label,
     )
 
 
@@ -52,44 +45,30 @@ def mark(canvas: Canvas, x: float, y: float, label: str) -> None:
         canvas.circle(x, y, 6, kind=f"mark-{label}")
 
 
-def _draw(
-    index: Index,
-    measure: Measure,
-    statements: tuple[Statement, ...],
-    layout: _Layout,
-    *,
-    id: str,
-    title: str,
-    description: str,
-) -> str:
+def _draw(index: Index, measure: Measure, statements: tuple[Statement, ...], layout: Layout) -> Canvas:
     canvas = Canvas(width=layout.width)
     scale = 100.0 if measure.unit == "share" else 1.0
     band = (measure.band or 0.0) * scale
     top = 8.0
-    bottom = top + layout.row * len(statements)
     axis = spanning([0.0, -band, band, *_ends(statements, scale)], start=layout.start, end=layout.end, margin=0.08)
-    lanes: tuple[Lane, ...] = (Lane(top=top, bottom=bottom),)
-    if layout.is_narrow:
-        tops = [top + layout.row * place for place in range(len(statements))]
-        lanes = tuple(Lane(top=t + 38, bottom=t + 66) for t in tops)
-        bottom = lanes[-1].bottom
+    lanes = lanes_of(layout, len(statements), top=top, inset=(38, 66))
     for lane in lanes if band else ():
         canvas.rect(axis.at(-band), lane.top, axis.at(band) - axis.at(-band), lane.bottom - lane.top, kind="band")
     axis.draw(canvas, lanes=lanes, n_ticks=4 if layout.is_narrow else 6)
     axis.rule(canvas, 0, lanes=lanes, kind="zero")
     for place, statement in enumerate(statements):
         _row(canvas, index, statement, axis, layout, scale, top + layout.row * place)
-    _directions(canvas, measure, layout, bottom + 36)
-    return canvas.render(bottom + _AXIS, id=id, title=title, description=description)
+    _directions(canvas, measure, layout, lanes[-1].bottom + 36)
+    canvas.height = lanes[-1].bottom + _AXIS
+    return canvas
 
 
-def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Layout, scale: float, top: float) -> None:
-    estimate = said.named.finding.estimate
-    arms = index.arms(said.named.finding)
-    judge = f", {index.judge(said.named.finding)}" if said.named.finding.judge_id else ""
-    name = f"{arms[0]} − {arms[1]}{judge}" if arms else f"{said.named.finding.contrast}{judge}"
+def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: Layout, scale: float, top: float) -> None:
+    estimate = said.finding.estimate
+    judge = f", {index.judge(said.finding)}" if said.finding.judge_id else ""
+    name = f"{index.between(said.finding)}{judge}"
     y = top + (52 if layout.is_narrow else layout.row / 2)
-    verdict = VERDICT_WORDS[said.label]
+    verdict = said.label.capitalize()
     if layout.is_narrow:
         canvas.text(0, top + 13, fit(name, 230), kind="t strong")
         canvas.text(layout.width, top + 13, verdict, kind=f"t verdict-{said.label}", anchor="end")
@@ -103,7 +82,7 @@ def _row(canvas: Canvas, index: Index, said: Statement, axis: Axis, layout: _Lay
         mark(canvas, axis.at(estimate.value * scale), y, said.label)
 
 
-def _directions(canvas: Canvas, measure: Measure, layout: _Layout, y: float) -> None:
+def _directions(canvas: Canvas, measure: Measure, layout: Layout, y: float) -> None:
     if measure.better is None:
         return
     left, right = ("better", "worse") if measure.better == "lower" else ("worse", "better")
@@ -112,5 +91,5 @@ def _directions(canvas: Canvas, measure: Measure, layout: _Layout, y: float) -> 
 
 
 def _ends(statements: tuple[Statement, ...], scale: float) -> list[float]:
-    estimates = [s.named.finding.estimate for s in statements]
+    estimates = [s.finding.estimate for s in statements]
     return [x * scale for e in estimates for x in (e.low, e.value, e.high) if x is not None]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from harness.reporting.answer import strength
-from harness.reporting.figures.axis import Axis, Lane, tick_label
+from harness.reporting.figures.axis import Axis, lanes_of, tick_label
 from harness.reporting.figures.forest import mark
-from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
 from harness.reporting.finding_index import Index
 from harness.reporting.record import Measure
-from harness.reporting.wording import VERDICT_WORDS, Statement
+from harness.reporting.wording import Statement
 from harness.types import Estimate
 
 TICKS = (-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+_WIDE = Layout(width=960, start=336, end=856, row=27, is_narrow=False)
+_NARROW = Layout(width=350, start=6, end=342, row=42, is_narrow=True)
 _SEED_STEP = 4.0  # between the lines of seeds, below a contrast's own
 MOST_ROWS, MOST_NARROW = 10, 6  # more would push the rest of the first screen away; on a phone
 
 
-def overview(found: Index, statements: Sequence[Statement], *, id: str = "overview") -> Figure | None:
+def overview(found: Index, statements: Sequence[Statement]) -> Figure | None:
     """Draw the declared contrasts whose measure has a smallest effect; None where there is none.
 
     The axis is `asinh` of the effect in smallest effects: linear where effects are too small to matter, logarithmic
@@ -38,27 +42,20 @@ def overview(found: Index, statements: Sequence[Statement], *, id: str = "overvi
         "Effect in units of the smallest that was declared to matter, with its interval; the band holds effects too "
         f"small to matter, and right of it is better.{seeds}{_together(shown)}{more}"
     )
-    description = " ".join(f"{s.claim} {s.number.text}." for s in shown)
-    return Figure(
-        wide=_draw(found, shown, id=f"{id}-w", width=960, label=330, row=27, n_seeds=n_seeds, description=description),
-        narrow=_draw(
-            found,
-            shown[:MOST_NARROW],
-            id=f"{id}-n",
-            width=350,
-            label=0,
-            row=42,
-            n_seeds=n_seeds,
-            description=description,
-        ),
-        caption=caption,
+    return figure(
+        partial(_draw, found, shown, n_seeds),
+        _WIDE,
+        _NARROW,
+        id="overview",
         title="All declared contrasts",
+        description=" ".join(f"{s.claim} {s.number.text}." for s in shown),
+        caption=caption,
     )
 
 
 def _together(shown: Sequence[Statement]) -> str:
     """Why a line that stays on one side of 0 is called inconclusive; empty where none is."""
-    ends = [_ends(s.named.finding.estimate) for s in shown if s.label == "inconclusive"]
+    ends = [_ends(s.finding.estimate) for s in shown if s.label == "inconclusive"]
     if not any(low > 0 or high < 0 for low, _, high in ends):
         return ""
     return (
@@ -68,64 +65,45 @@ def _together(shown: Sequence[Statement]) -> str:
 
 
 def _is_drawn(found: Index, said: Statement) -> bool:
-    finding = said.named.finding
-    measure = found.measures[finding.name]
-    is_declared = finding.verdict is not None and finding.verdict.in_family
-    return bool(is_declared and measure.band and measure.better and math.isfinite(finding.estimate.value))
+    measure = found.measures[said.finding.name]
+    return bool(said.is_declared and measure.band and measure.better and math.isfinite(said.finding.estimate.value))
 
 
-def _draw(
-    found: Index,
-    shown: Sequence[Statement],
-    *,
-    id: str,
-    width: float,
-    label: float,
-    row: float,
-    n_seeds: int,
-    description: str,
-) -> str:
-    canvas = Canvas(width=width)
-    own = row  # the height of a contrast without its seeds
-    row += _SEED_STEP * n_seeds
-    verdict = 96.0 if label else 0.0
-    ends = [x for s in shown for x in _span(found, s)]
-    reach = max(3.0, *(abs(x) for x in ends))
+def _draw(found: Index, shown: Sequence[Statement], n_seeds: int, layout: Layout) -> Canvas:
+    shown = shown[:MOST_NARROW] if layout.is_narrow else shown
+    canvas = Canvas(width=layout.width)
+    row = layout.row + _SEED_STEP * n_seeds
+    reach = max(3.0, *(abs(x) for s in shown for x in _span(found, s)))
     far = math.asinh(min(reach, 300.0) * 1.08)
-    axis = Axis(low=-far, high=far, start=label + 6, end=width - verdict - 8)
-    bottom = 4 + row * len(shown)
-    lanes = [Lane(top=4, bottom=bottom)]
-    if not label:
-        lanes = [Lane(top=4 + row * i + 18, bottom=4 + row * (i + 1)) for i in range(len(shown))]
+    axis = Axis(low=-far, high=far, start=layout.start, end=layout.end)
+    lanes = lanes_of(replace(layout, row=row), len(shown), top=4, inset=(18, row))
+    bottom = lanes[-1].bottom
     for lane in lanes:
         left, right = axis.at(math.asinh(-1)), axis.at(math.asinh(1))
         canvas.rect(left, lane.top, right - left, lane.bottom - lane.top, kind="band")
     for tick in (t for t in TICKS if abs(t) <= reach * 1.08):
-        if not label and abs(tick) not in (0.0, 1.0, 10.0, 100.0):
+        if layout.is_narrow and abs(tick) not in (0.0, 1.0, 10.0, 100.0):
             continue
-        axis.rule(canvas, math.asinh(tick), lanes=tuple(lanes), kind="zero" if tick == 0 else "grid")
+        axis.rule(canvas, math.asinh(tick), lanes=lanes, kind="zero" if tick == 0 else "grid")
         canvas.text(axis.at(math.asinh(tick)), bottom + 15, tick_label(tick, 1.0), kind="t2", anchor="middle")
     for place, said in enumerate(shown):
-        _row(canvas, found, said, axis, top=4 + row * place, row=own, label=label, width=width)
+        _row(canvas, found, said, axis, layout, 4 + row * place)
     canvas.text(axis.start, bottom + 31, "← worse", kind="t2")
     canvas.text(axis.end, bottom + 31, "better →", kind="t2", anchor="end")
-    return canvas.render(bottom + 37, id=id, title="All declared contrasts", description=description)
+    canvas.height = bottom + 37
+    return canvas
 
 
-def _row(
-    canvas: Canvas, found: Index, said: Statement, axis: Axis, *, top: float, row: float, label: float, width: float
-) -> None:
-    finding, measure = said.named.finding, found.measures[said.named.finding.name]
-    arms = found.arms(finding)
-    name = f"{arms[0]} − {arms[1]}" if arms else (finding.contrast or "")
-    text = f"{name}, {measure.label[:1].lower()}{measure.label[1:]}"
+def _row(canvas: Canvas, found: Index, said: Statement, axis: Axis, layout: Layout, top: float) -> None:
+    finding, measure = said.finding, found.measures[said.finding.name]
+    text = f"{found.between(finding)}, {measure.label[:1].lower()}{measure.label[1:]}"
     loud = strength(finding.estimate, measure.band)
     kind = "slight" if loud == "slight" and said.label in ("better", "worse") else said.label
-    y = top + (row / 2 if label else 30)
-    canvas.text(0, y + 4.5 if label else top + 13, fit(text, label - 12 if label else 250), kind="t")
-    canvas.text(
-        width, y + 4.5 if label else top + 13, VERDICT_WORDS[said.label], kind=f"t verdict-{kind}", anchor="end"
-    )
+    y, base, room = top + layout.row / 2, top + layout.row / 2 + 4.5, layout.start - 18
+    if layout.is_narrow:
+        y, base, room = top + 30, top + 13, 250
+    canvas.text(0, base, fit(text, room), kind="t")
+    canvas.text(layout.width, base, said.label.capitalize(), kind=f"t verdict-{kind}", anchor="end")
     low, value, high = (_scaled(x, measure) for x in _ends(finding.estimate))
     if math.isfinite(low) and math.isfinite(high):
         canvas.line(axis.at(math.asinh(low)), y, axis.at(math.asinh(high)), y, kind=f"whisker w-{kind}")
@@ -141,7 +119,7 @@ def _row(
 
 def _seeds(found: Index, said: Statement) -> list[Estimate]:
     """A contrast in each training seed by itself; none where it is not crossed with seeds."""
-    finding, record = said.named.finding, found.record.ablation
+    finding, record = said.finding, found.record.ablation
     key = (finding.name, finding.contrast, finding.judge_id)
     by_seed = () if record is None else record.by_seed
     return [each.estimate for each in by_seed if (each.measure, each.contrast, each.judge_id) == key]
@@ -158,7 +136,7 @@ def _scaled(value: float, measure: Measure) -> float:
 
 
 def _span(found: Index, said: Statement) -> list[float]:
-    measure = found.measures[said.named.finding.name]
+    measure = found.measures[said.finding.name]
     of_seeds = [e for seed in _seeds(found, said) for e in _ends(seed)]
-    ends = (_scaled(end, measure) for end in [*_ends(said.named.finding.estimate), *of_seeds])
+    ends = (_scaled(end, measure) for end in [*_ends(said.finding.estimate), *of_seeds])
     return [x for x in ends if math.isfinite(x)]

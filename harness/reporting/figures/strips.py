@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
-from harness.reporting.figures.axis import Axis, Lane, spanning
-from harness.reporting.figures.svg import Canvas, Figure, fit
+from harness.reporting.figures.axis import Axis, lanes_of, spanning
+from harness.reporting.figures.svg import Canvas, Figure, Layout, figure, fit
 from harness.reporting.finding_index import Index
-from harness.reporting.numbers import write_count
+from harness.reporting.numbers import Written, write_count
 from harness.reporting.record import Distribution, Measure
 from harness.types import Estimate, Finding
 
@@ -20,14 +21,9 @@ _N_QUANTILE_DOTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    width: float
-    start: float
-    end: float
-    row: float
+class _Layout(Layout):
     swarm: float  # height left for dots
     radius: float
-    is_narrow: bool
 
 
 _WIDE = _Layout(width=960, start=190, end=700, row=92, swarm=56, radius=3.4, is_narrow=False)
@@ -36,18 +32,21 @@ _NARROW = _Layout(width=350, start=8, end=342, row=126, swarm=52, radius=2.6, is
 
 def strip_plot(index: Index, measure: Measure, rows: tuple[Distribution, ...], *, id: str) -> Figure:
     """Draw one measure's rows, one line of dots a variant, with the mean and its interval below where it is known."""
-    title = f"{measure.label}: every variant's rows"
     noun = measure.grain.value
     parts = [f"{d.variant}: {write_count(d.n, noun)}, {d.n_missing:,} missing." for d in rows]
     is_quantile = any(d.n > MAX_DOTS for d in rows)
     dots = f"Each dot is one hundredth of the {write_count(0, noun)[2:]}" if is_quantile else f"Each dot is one {noun}"
     has_contrast = any(n.finding.name == measure.name for n in index.of_contrasts())
     why = f" {measure.description}" if measure.description and not has_contrast else ""
-    return Figure(
-        wide=_draw(index, measure, rows, _WIDE, id=f"{id}-w", title=title, description=" ".join(parts)),
-        narrow=_draw(index, measure, rows, _NARROW, id=f"{id}-n", title=title, description=" ".join(parts)),
+    return figure(
+        partial(_draw, index, measure, rows),
+        _WIDE,
+        _NARROW,
+        id=id,
+        title=f"{measure.label}: every variant's rows",
+        description=" ".join(parts),
         caption=f"{dots}. The bar below is the estimate with its interval." + why,
-        title=measure.label,
+        heading=measure.label,
     )
 
 
@@ -56,42 +55,31 @@ def dots(distribution: Distribution) -> tuple[float, ...]:
     source = distribution.values or distribution.quantiles
     if len(distribution.values) == distribution.n <= MAX_DOTS or not source:
         return source
-    from harness.stats.quantiles import interpolated_quantiles
+    import numpy as np
 
-    return interpolated_quantiles(source, [(i + 0.5) / _N_QUANTILE_DOTS for i in range(_N_QUANTILE_DOTS)])
+    return tuple(np.quantile(source, [(i + 0.5) / _N_QUANTILE_DOTS for i in range(_N_QUANTILE_DOTS)]).tolist())
 
 
-def _draw(
-    index: Index,
-    measure: Measure,
-    rows: tuple[Distribution, ...],
-    layout: _Layout,
-    *,
-    id: str,
-    title: str,
-    description: str,
-) -> str:
+def _draw(index: Index, measure: Measure, rows: tuple[Distribution, ...], layout: _Layout) -> Canvas:
     canvas = Canvas(width=layout.width)
     scale = 100.0 if measure.unit == "share" else 1.0
     estimates = {d.variant: _estimate(index, measure, d.variant) for d in rows}
     ends = [x for e in estimates.values() if e for x in (e.estimate.low, e.estimate.high) if x is not None]
     values = [v * scale for d in rows for v in (*dots(d), *ends)]
     axis = spanning(values, start=layout.start + layout.radius, end=layout.end - layout.radius, margin=0.02)
-    top, bottom = 4.0, 4.0 + layout.row * len(rows)
-    lanes: tuple[Lane, ...] = (Lane(top=top, bottom=bottom),)
-    if layout.is_narrow:
-        tops = [top + layout.row * place for place in range(len(rows))]
-        lanes = tuple(Lane(top=t + 40, bottom=t + layout.row - 6) for t in tops)
-        bottom = lanes[-1].bottom
+    lanes = lanes_of(layout, len(rows), top=4.0, inset=(40, layout.row - 6))
     axis.draw(canvas, lanes=lanes, n_ticks=4 if layout.is_narrow else 6)
     for place, distribution in enumerate(rows):
-        y = top + layout.row * place
+        y = 4.0 + layout.row * place
         _swarm(canvas, [v * scale for v in dots(distribution)], axis, layout, y + layout.row - 30)
-        _labels(canvas, index, measure, distribution, estimates[distribution.variant], layout, y)
-        if found := estimates[distribution.variant]:
+        found = estimates[distribution.variant]
+        _labels(canvas, distribution, measure.grain.value, index.write(found) if found else None, layout, y)
+        if found:
             _mean(canvas, found.estimate, axis, scale, y + layout.row - 16)
-    canvas.text(layout.end, bottom + 34, _unit(measure), kind="t2", anchor="end")
-    return canvas.render(bottom + 42, id=id, title=title, description=description)
+    unit = "per cent" if measure.unit == "share" else measure.unit
+    canvas.text(layout.end, lanes[-1].bottom + 34, unit, kind="t2", anchor="end")
+    canvas.height = lanes[-1].bottom + 42
+    return canvas
 
 
 def _swarm(canvas: Canvas, values: list[float], axis: Axis, layout: _Layout, base: float) -> None:
@@ -116,17 +104,9 @@ def _mean(canvas: Canvas, estimate: Estimate, axis: Axis, scale: float, y: float
 
 
 def _labels(
-    canvas: Canvas,
-    index: Index,
-    measure: Measure,
-    distribution: Distribution,
-    found: Finding | None,
-    layout: _Layout,
-    y: float,
+    canvas: Canvas, distribution: Distribution, noun: str, number: Written | None, layout: Layout, y: float
 ) -> None:
-    noun = measure.grain.value
     counted = f"{write_count(distribution.n, noun)}, {distribution.n_missing:,} missing"
-    number = index.write(found) if found else None
     if layout.is_narrow:
         canvas.text(0, y + 14, fit(distribution.variant, 150), kind="t strong")
         canvas.text(layout.width, y + 14, counted, kind="t2", anchor="end")
@@ -146,7 +126,3 @@ def _estimate(index: Index, measure: Measure, variant: str) -> Finding | None:
     return next(
         (n.finding for n in of_variants if n.finding.name == measure.name and n.finding.variant == variant), None
     )
-
-
-def _unit(measure: Measure) -> str:
-    return "per cent" if measure.unit == "share" else measure.unit

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
-from typing import Literal
+from typing import Literal, TypeVar
 
 from harness.reporting.safe_text import printable
 
 Anchor = Literal["start", "middle", "end"]
+L = TypeVar("L")  # what tells the wide page from the phone: a `Layout`, or a width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +23,23 @@ class Figure:
     title: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where rows of a picture stand, on a wide page or on a phone."""
+
+    width: float
+    start: float  # plot edges
+    end: float
+    row: float
+    is_narrow: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Canvas:
     """Collects shapes; `render` closes them into one `<svg>`. Units are CSS pixels at full size."""
 
     width: float
+    height: float = 0.0  # known when all is drawn
     shapes: list[str] = field(default_factory=list)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, *, kind: str) -> None:
@@ -65,14 +79,26 @@ class Canvas:
         at = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self.shapes.append(f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{at}>{escape(printable(words))}</text>')
 
-    def render(self, height: float, *, id: str, title: str, description: str) -> str:
+    def render(self, *, id: str, title: str, description: str) -> str:
         """The finished markup, with a title and a description for those who hear the page."""
         return (
-            f'<svg role="img" aria-labelledby="{id}-t {id}-d" viewBox="0 0 {_n(self.width)} {_n(height)}" '
-            f'width="{_n(self.width)}" height="{_n(height)}" xmlns="http://www.w3.org/2000/svg">'
+            f'<svg role="img" aria-labelledby="{id}-t {id}-d" viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
+            f'width="{_n(self.width)}" height="{_n(self.height)}" xmlns="http://www.w3.org/2000/svg">'
             f'<title id="{id}-t">{escape(printable(title))}</title>'
             f'<desc id="{id}-d">{escape(printable(description))}</desc>{"".join(self.shapes)}</svg>'
         )
+
+
+def figure(
+    draw: Callable[[L], Canvas], wide: L, narrow: L, *, id: str, title: str, description: str, caption: str,
+    heading: str = "",
+) -> Figure:  # fmt: skip
+    """Draw a picture for both pages; `title` and `description` are told to those who hear it, `heading` is shown."""
+
+    def drawn(layout: L, page: str) -> str:
+        return draw(layout).render(id=f"{id}-{page}", title=title, description=description)
+
+    return Figure(wide=drawn(wide, "w"), narrow=drawn(narrow, "n"), caption=caption, title=heading or title)
 
 
 def fit(words: str, width: float, *, size: float = 13.0) -> str:

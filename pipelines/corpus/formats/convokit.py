@@ -15,7 +15,7 @@ from harness.doors.text import decode_text, is_absent, parse_json, read_id
 from harness.errors import CorpusError, InputError
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, Unusable, in_order, require_conversations
 from pipelines.corpus.formats.cornell import clean_title, count_oddities
 from pipelines.corpus.formats.jsonl import SUFFIXES, rows_of
 from pipelines.corpus.text_repairs import clean_line
@@ -33,31 +33,28 @@ def looks_like_convokit(row: _Object) -> bool:
     return "text" in row and bool({"conversation_id", "root"} & row.keys()) and bool({"speaker", "user"} & row.keys())
 
 
-def read_convokit(files: FileSet, *, name: str, tally: Tally) -> Corpus:
-    """Read the utterances and chain them into conversations.
+def read_convokit(files: FileSet, name: str, tally: Tally) -> Corpus | None:
+    """Read the utterances and chain them into conversations; None where there is no file of utterances.
 
     Raises:
         CorpusError: naming file, line and reason: a row that is not an utterance, an id given twice, a reply to an
             utterance that is not there, a conversation that branches, no conversation at all. A lenient tally skips
             and counts all but the last.
     """
+    if UTTERANCES not in files:
+        return None
     metadata = _object(files, CONVERSATIONS)
     names = _speaker_names(files)
     path = files.path(UTTERANCES)
     threads: dict[str, list[_Line]] = {}
     seen: set[str] = set()
     for row in rows_of(files.read(UTTERANCES), file=path, tally=tally):
-        try:
+        with tally.skipping(path, row.number, unreadable="row that is not an utterance"):
             line = _line(row)
-        except InputError as err:
-            tally.skip("row that is not an utterance", path, str(err), line=row.number)
-            continue
-        if line.id in seen:
-            reason = f"an utterance id must be given once, got `{line.id}` again"
-            tally.skip("utterance id given twice", path, reason, line=row.number)
-            continue
-        seen.add(line.id)
-        threads.setdefault(line.thread, []).append(line)
+            if line.id in seen:
+                raise Unusable("utterance id given twice", f"an utterance id must be given once, got `{line.id}` again")
+            seen.add(line.id)
+            threads.setdefault(line.thread, []).append(line)
     films: dict[str, Film] = {}
     conversations = in_order(_conversations(threads, metadata, names, films, path, tally))
     require_conversations(conversations, path)
@@ -121,7 +118,15 @@ def _conversations(
         if film:
             year = str(about.get("release_year", ""))[:4]
             films.setdefault(film, Film(id=film, title=title, year=int(year) if year.isdecimal() else None))
-        lines = tuple(_utterance(line, names, tally) for line in chain)
+        lines = tuple(
+            Utterance(
+                id=line.id,
+                speaker_id=line.speaker,
+                speaker=names.get(line.speaker, line.speaker),
+                text=clean_line(line.text, tally),
+            )
+            for line in chain
+        )
         cluster = film or thread_id
         yield Conversation(id=f"{cluster}:{lines[0].id}", cluster=cluster, title=title, utterances=lines)
 
@@ -150,11 +155,6 @@ def _chain(lines: list[_Line], path: str, tally: Tally) -> list[_Line]:
         tally.skip("conversation without a beginning", path, reason, line=lines[0].number)
         return []
     return chain
-
-
-def _utterance(line: _Line, names: Mapping[str, str], tally: Tally) -> Utterance:
-    name = names.get(line.speaker, line.speaker)
-    return Utterance(id=line.id, speaker_id=line.speaker, speaker=name, text=clean_line(line.text, tally))
 
 
 def _speaker_names(files: FileSet) -> dict[str, str]:
@@ -189,17 +189,13 @@ def _object(files: FileSet, file: str) -> dict[str, Any]:
     return value
 
 
-def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
-    return read_convokit(files, name=name, tally=tally) if UTTERANCES in files else None
-
-
 def _from_file(path: Path, name: str, tally: Tally) -> Corpus | None:
     is_named = path.name == UTTERANCES
     if path.suffix.lower() not in SUFFIXES or not (is_named or looks_like_convokit(_first_row(path))):
         return None
     beside = [path.parent / file for file in (CONVERSATIONS, *SPEAKERS)] if is_named else []
     files = {file.name: file for file in beside if file.is_file()} | {UTTERANCES: path}
-    return read_convokit(FileSet(files, label=str(path.parent)), name=name, tally=tally)
+    return read_convokit(FileSet(files, label=str(path.parent)), name, tally)
 
 
 def _first_row(path: Path) -> dict[str, object]:
@@ -213,4 +209,4 @@ def _first_row(path: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-FORMAT = Format(from_folder=_from_folder, from_file=_from_file, folder=f"`{UTTERANCES}`")
+FORMAT = Format(from_folder=read_convokit, from_file=_from_file, folder=f"`{UTTERANCES}`")

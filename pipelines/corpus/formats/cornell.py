@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness.types import Conversation, Utterance
 from pipelines.corpus.containers import FileSet
-from pipelines.corpus.corpus import Corpus, Film, Format, Tally, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Film, Format, Tally, Unusable, in_order, require_conversations
 from pipelines.corpus.cut_scenes import continues
 from pipelines.corpus.text_repairs import clean_line, lines_of
 
@@ -41,37 +41,39 @@ class _Character:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spoken:
-    by_id: Mapping[str, Utterance]
-    films: Mapping[str, int]  # film -> number of the first line that names it
+class _Place:
+    file: str
+    line: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Titles:
-    films: Mapping[str, Film]
-    numbers: Mapping[str, int]  # film -> line number
-
-
-def read_cornell(files: FileSet, *, name: str, tally: Tally) -> Corpus:
+def read_cornell(files: FileSet, name: str, tally: Tally) -> Corpus | None:
     """Read the four files; conversations come out in film and line order whatever the order in the files.
+
+    None: none of the files is of this layout.
 
     Raises:
         CorpusError: naming file, line and reason: a file that is not there, a line with the wrong number of fields, an
             id given twice, a conversation that names a line that is not there, a film with no conversation, no
             conversation at all. A lenient tally skips and counts all but the first and the last.
     """
+    if not any(file.startswith("movie_") and file.endswith(".txt") for file in files.names):
+        return None
+    named: dict[str, _Place] = {}  # film -> where it is named first
     characters = _read_characters(files, tally)
-    spoken = _read_lines(files, characters, tally)
-    titles = _read_titles(files, tally)
-    conversations = in_order(_conversations(files, spoken.by_id, titles.films, characters, tally))
+    films = _read_titles(files, named, tally)
+    lines = _read_lines(files, characters, named, tally)
+    conversations = in_order(_conversations(files, lines, films, characters, tally))
     require_conversations(conversations, files.path(CONVERSATIONS))
-    _check_films(files, titles, spoken, conversations, tally)
+    heard = {conversation.cluster for conversation in conversations}
+    for film, place in named.items():  # one without would silently be missing from every split
+        if film not in heard:
+            reason = f"a film must have a conversation, got none for `{film}`"
+            tally.skip("film with no conversation", place.file, reason, line=place.line)
     count_oddities(conversations, tally)
-    used = {conversation.cluster for conversation in conversations}
     in_use = {line.id for conversation in conversations for line in conversation.utterances}
-    tally.see("lines in no conversation", len(spoken.by_id) - len(in_use))
-    films = {film.id: film for film in titles.films.values() if film.id in used}
-    return tally.corpus(conversations, name=name, source="cornell", cluster_unit="film", films=films)
+    tally.see("lines in no conversation", len(lines) - len(in_use))
+    about = {film: films[film] for film in films if film in heard}
+    return tally.corpus(conversations, name=name, source="cornell", cluster_unit="film", films=about)
 
 
 def count_oddities(conversations: tuple[Conversation, ...], tally: Tally) -> None:
@@ -84,12 +86,13 @@ def count_oddities(conversations: tuple[Conversation, ...], tally: Tally) -> Non
             tally.see("conversations that continue the one before (a scene cut in two)")
 
 
-def _read_lines(files: FileSet, characters: Mapping[str, _Character], tally: Tally) -> _Spoken:
+def _read_lines(
+    files: FileSet, characters: Mapping[str, _Character], named: dict[str, _Place], tally: Tally
+) -> dict[str, Utterance]:
     lines: dict[str, Utterance] = {}
-    films: dict[str, int] = {}
     for row in _rows(files, LINES, 5, tally):
         identifier, speaker_id, film, speaker, text = row.fields
-        films.setdefault(film, row.number)
+        named.setdefault(film, _Place(files.path(LINES), row.number))
         if identifier in lines:
             reason = f"a line id must be given once, got `{identifier}` again"
             tally.skip("line id given twice", files.path(LINES), reason, line=row.number)
@@ -100,7 +103,7 @@ def _read_lines(files: FileSet, characters: Mapping[str, _Character], tally: Tal
         lines[identifier] = Utterance(
             id=identifier, speaker_id=speaker_id, speaker=speaker, text=clean_line(text, tally)
         )
-    return _Spoken(lines, films)
+    return lines
 
 
 def _conversations(
@@ -114,48 +117,36 @@ def _conversations(
     for row in _rows(files, CONVERSATIONS, 4, tally):
         speaker_id, _, film, listed = row.fields
         ids = _QUOTED.findall(listed) if _LIST.fullmatch(listed) else []
-        problem = _problem(ids, listed, lines, used)
-        if problem is not None:
-            tally.skip(problem.kind, files.path(CONVERSATIONS), problem.message, line=row.number)
-            continue
-        used.update(ids)
-        title = films[film].title if film in films else ""
-        if not title:
-            title = characters[speaker_id].title if speaker_id in characters else film
-            tally.repair("conversations titled without the title list")
-        yield Conversation(
-            id=f"{film}:{ids[0]}", cluster=film, title=title, utterances=tuple(lines[line_id] for line_id in ids)
-        )
+        with tally.skipping(files.path(CONVERSATIONS), row.number):
+            _require_lines(ids, listed, lines, used)
+            used.update(ids)
+            title = films[film].title if film in films else ""
+            if not title:
+                title = characters[speaker_id].title if speaker_id in characters else film
+                tally.repair("conversations titled without the title list")
+            utterances = tuple(lines[line_id] for line_id in ids)
+            yield Conversation(id=f"{film}:{ids[0]}", cluster=film, title=title, utterances=utterances)
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    kind: str
-    message: str
-
-
-def _problem(ids: list[str], listed: str, lines: Mapping[str, Utterance], used: set[str]) -> _Problem | None:
+def _require_lines(ids: list[str], listed: str, lines: Mapping[str, Utterance], used: set[str]) -> None:
     if not ids:
-        return _Problem("conversation names no line", f"a conversation must list its line ids, got `{listed}`")
+        raise Unusable("conversation names no line", f"a conversation must list its line ids, got `{listed}`")
     if len(set(ids)) < len(ids):
-        return _Problem("conversation names a line twice", f"a conversation must name a line once, got `{listed}`")
+        raise Unusable("conversation names a line twice", f"a conversation must name a line once, got `{listed}`")
     for line_id in ids:
         if line_id not in lines:
-            return _Problem(
-                "conversation names a line that is not there",
-                f"every line of a conversation must be in {LINES}, got `{line_id}`, which is not",
-            )
+            reason = f"every line of a conversation must be in {LINES}, got `{line_id}`, which is not"
+            raise Unusable("conversation names a line that is not there", reason)
         if line_id in used:
-            return _Problem("line in two conversations", f"a line must be in one conversation, got `{line_id}` again")
-    return None
+            raise Unusable("line in two conversations", f"a line must be in one conversation, got `{line_id}` again")
 
 
-def _read_titles(files: FileSet, tally: Tally) -> _Titles:
+def _read_titles(files: FileSet, named: dict[str, _Place], tally: Tally) -> dict[str, Film]:
     """Films by id; empty where there is no title list."""
     if TITLES not in files:
         tally.see("no title list")
-        return _Titles({}, {})
-    films, numbers = {}, {}
+        return {}
+    films: dict[str, Film] = {}
     for row in _rows(files, TITLES, 6, tally):
         identifier, title, year, _, _, genres = row.fields
         match = _YEAR.fullmatch(year.strip())
@@ -169,8 +160,8 @@ def _read_titles(files: FileSet, tally: Tally) -> _Titles:
             year=int(match[1]) if match else None,
             genres=tuple(_QUOTED.findall(genres)),
         )
-        numbers[identifier] = row.number
-    return _Titles(films, numbers)
+        named[identifier] = _Place(files.path(TITLES), row.number)
+    return films
 
 
 def clean_title(title: str) -> str:
@@ -184,19 +175,6 @@ def _read_characters(files: FileSet, tally: Tally) -> dict[str, _Character]:
         return {}
     rows = _rows(files, CHARACTERS, 6, tally)
     return {row.fields[0]: _Character(row.fields[1], clean_title(row.fields[3])) for row in rows}
-
-
-def _check_films(
-    files: FileSet, titles: _Titles, spoken: _Spoken, conversations: tuple[Conversation, ...], tally: Tally
-) -> None:
-    """Every film that is named must have a conversation: one without would silently be missing from every split."""
-    heard = {conversation.cluster for conversation in conversations}
-    for name, numbers in ((TITLES, titles.numbers), (LINES, spoken.films)):
-        for film, number in numbers.items():
-            if film not in heard:
-                reason = f"a film must have a conversation, got none for `{film}`"
-                tally.skip("film with no conversation", files.path(name), reason, line=number)
-                heard.add(film)
 
 
 def _rows(files: FileSet, name: str, n_fields: int, tally: Tally) -> Iterator[_Row]:
@@ -222,9 +200,4 @@ def _rows(files: FileSet, name: str, n_fields: int, tally: Tally) -> Iterator[_R
         yield _Row(line.number, fields)
 
 
-def _from_folder(files: FileSet, name: str, tally: Tally) -> Corpus | None:
-    is_of_it = any(file.startswith("movie_") and file.endswith(".txt") for file in files.names)
-    return read_cornell(files, name=name, tally=tally) if is_of_it else None
-
-
-FORMAT = Format(from_folder=_from_folder, folder=f"`{LINES}` and `{CONVERSATIONS}`")
+FORMAT = Format(from_folder=read_cornell, folder=f"`{LINES}` and `{CONVERSATIONS}`")

@@ -17,9 +17,9 @@ from typing import Any
 from harness.doors.files import Row
 from harness.doors.forms import REASONING, REFERENCES, REPLIES, SIDES, advice
 from harness.doors.text import is_absent, parse_json, read_id, shown, shown_keys, unused
-from harness.errors import CorpusError, InputError
+from harness.errors import CorpusError
 from harness.types import SPLITS, Conversation, Split, Utterance
-from pipelines.corpus.corpus import Corpus, Format, Tally, in_order, require_conversations
+from pipelines.corpus.corpus import Corpus, Format, Tally, Unusable, in_order, require_conversations
 from pipelines.corpus.text_repairs import lines_of
 
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -49,14 +49,6 @@ class _Entry:
     turns: tuple[_Turn, ...]  # without system messages
     system: str | None
     group: str | None = None  # stands for the cluster that is not given: that of rows with the same prompt
-
-
-class _RowError(Exception):
-    """Why a row cannot be used; kind for the counts, message for the reader."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        self.kind = kind
-        super().__init__(message)
 
 
 def rows_of(data: bytes, *, file: str, tally: Tally) -> Iterator[Row]:
@@ -121,23 +113,17 @@ def _entries(data: bytes, file: str, tally: Tally) -> list[_Entry]:
     entries: dict[str, _Entry] = {}
     named: set[str] = set()
     for row in rows_of(data, file=file, tally=tally):
-        try:
+        with tally.skipping(file, row.number, unreadable="id, cluster or name that is no text"):
             entry = _entry(row, file, tally)
-        except _RowError as err:
-            tally.skip(err.kind, file, str(err), line=row.number)
-            continue
-        except InputError as err:
-            tally.skip("id, cluster or name that is no text", file, str(err), line=row.number)
-            continue
-        key = entry.id if entry.is_named else f"\0{entry.id}"  # apart from the ids that are given
-        if key not in entries:
-            entries[key] = entry
-            named.update([entry.id] if entry.is_named else [])
-        elif replace(entry, number=0) == replace(entries[key], number=0):
-            tally.repair("identical rows kept once")
-        else:
-            reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
-            tally.skip("row id given twice", file, reason, line=row.number)
+            key = entry.id if entry.is_named else f"\0{entry.id}"  # apart from the ids that are given
+            if key not in entries:
+                entries[key] = entry
+                named.update([entry.id] if entry.is_named else [])
+            elif replace(entry, number=0) == replace(entries[key], number=0):
+                tally.repair("identical rows kept once")
+            else:
+                reason = f"an `id` must be given once, got `{entry.id}` again (first on line {entries[key].number})"
+                raise Unusable("row id given twice", reason)
     return _clustered([e if e.is_named else replace(e, id=unused(e.id, named)) for e in entries.values()], tally)
 
 
@@ -168,12 +154,12 @@ def _entry(row: Row, file: str, tally: Tally) -> _Entry:
     turns = _turns(row.value, file)
     texts = [turn.text for turn in turns]
     if any(turn.role == "system" for turn in turns[1:]):
-        raise _RowError("system message out of place", "a system message must be the first, got one further down")
+        raise Unusable("system message out of place", "a system message must be the first, got one further down")
     system = turns[0].text if turns and turns[0].role == "system" else None
     spoken = turns[1:] if system is not None else turns
     if not any(turn.role == "user" and turn.text for turn in spoken):
         reason = f"a row must have a user message with something to read, got {len(spoken)} messages without one"
-        raise _RowError("row without a user message", reason)
+        raise Unusable("row without a user message", reason)
     _tell_of_unread(row.value, spoken, file, tally)
     tally.see("characters lost before reading (U+FFFD)", sum(text.count("\ufffd") for text in texts))
     tally.see("turns with nothing to read, passed over", sum(not turn.text for turn in spoken))
@@ -198,7 +184,7 @@ def _tell_of_unread(value: Mapping[str, Any], turns: list[_Turn], file: str, tal
         is_reply = key in REPLIES or any(key in sides for sides in SIDES)
         if is_reply and not has_reply:
             reason = f"a reply must be `completion` or the last of `messages`, got `{key}` beside a prompt without one"
-            raise _RowError("reply under another name", reason + advice(value, file, to="sft"))
+            raise Unusable("reply under another name", reason + advice(value, file, to="sft"))
         if key in REFERENCES:
             tally.see(f"`{key}` looks like a reference and was not taken: `completion` is")
         elif is_reply or not has_reply:
@@ -208,7 +194,7 @@ def _tell_of_unread(value: Mapping[str, Any], turns: list[_Turn], file: str, tal
     tally.see("thoughts of messages, not read", sum(any(m.get(key) for key in REASONING) for m in messages))
     if any(m.get("role") == "assistant" and m.get("weight") == 0 for m in messages):
         reason = "a message's `weight` must be 1, got 0: replies that are not to be learned are history of a `prompt`"
-        raise _RowError("message with a weight of 0", reason + advice(value, file, to="sft"))
+        raise Unusable("message with a weight of 0", reason + advice(value, file, to="sft"))
 
 
 def _is_said(value: object) -> bool:
@@ -218,13 +204,13 @@ def _is_said(value: object) -> bool:
 def _turns(value: Mapping[str, Any], file: str) -> list[_Turn]:
     if "messages" in value and ("prompt" in value or "completion" in value):
         needed = "a row must have `messages` or `prompt` and `completion`, got both"
-        raise _RowError("row of two formats", needed + advice(value, file, to="sft"))
+        raise Unusable("row of two formats", needed + advice(value, file, to="sft"))
     if "messages" in value:
         return _messages(value, "messages", file, is_context=False)
     if "prompt" not in value:
         needed = "a row must have `messages`, or `prompt` and `completion`"
         got = shown_keys(value) + advice(value, file, to="sft")
-        raise _RowError("row without messages", f"{needed}, got {got}")
+        raise Unusable("row without messages", f"{needed}, got {got}")
     turns = _side(value, "prompt", "user", file)
     if value.get("completion") is not None:
         turns += _side(value, "completion", "assistant", file)
@@ -241,14 +227,14 @@ def _side(value: Mapping[str, Any], key: str, role: str, file: str) -> list[_Tur
 def _messages(row: Mapping[str, Any], key: str, file: str, *, is_context: bool) -> list[_Turn]:
     value = row[key]
     if not isinstance(value, list) or not value:
-        raise _RowError("messages that are no list", f"`{key}` must be a list of messages, got {shown(value)}")
+        raise Unusable("messages that are no list", f"`{key}` must be a list of messages, got {shown(value)}")
     turns = []
     for message in value:
         role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
         if role not in _ROLES or not isinstance(content, str):
             needed = "must have a `role` of system, user or assistant and a text as `content`"
             reason = f"a message of `{key}` {needed}, got {shown(message)}{advice(row, file, to='sft')}"
-            raise _RowError("message without role or text", reason)
+            raise Unusable("message without role or text", reason)
         turns.append(_Turn(role, _said(content), read_id(message.get("name"), "name") or role, is_context))
     return turns
 
@@ -268,7 +254,7 @@ def _split(value: Mapping[str, Any]) -> Split | None:
     if given is None or given == "":
         return None
     if not isinstance(given, str) or given not in _SPLIT_NAMES:
-        raise _RowError("unknown split", f"`split` must be train, validation or test, got {shown(given)}")
+        raise Unusable("unknown split", f"`split` must be train, validation or test, got {shown(given)}")
     return _SPLIT_NAMES[given]
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from corpora import CONVERSATIONS, LINES, TITLES, cornell_files, zipped
+from corpora import CONVERSATIONS, LINES, TITLES, cornell_files, refused, zipped
 
 from harness.errors import CorpusError
 from pipelines.corpus.corpus import Corpus
@@ -50,6 +50,20 @@ class TestPlain:
         assert corpus.repaired["speakers named from the character list"] == 1
 
 
+LINE_WARTS = {
+    "tags": ("I said <u>now</u>, <B>Anna</B> <3.", "I said now, Anna <3.", "repaired",
+             "lines with <u>, <b> or <i> tags", 1),
+    "odd spaces": ("Since\u00a0noon.  At\tleast. ", "Since noon. At least.", "repaired",
+                   "lines with doubled or odd spaces", 1),
+    "line separators inside a text end no line": ("One\u2028two\x85three", "One two three", "repaired",
+                                                  "lines with doubled or odd spaces", 1),
+    "soft hyphens": ("Beau\u00adtiful \u00ad\u00ad she was.", "Beautiful -- she was.", "repaired",
+                     "lines with soft hyphens", 1),
+    "lost characters are kept": ("It\ufffds caf\ufffd.", "It\ufffds caf\ufffd.", "seen",
+                                 "characters lost before reading (U+FFFD)", 2),
+}  # fmt: skip
+
+
 class TestWarts:
     def test_windows_1252_with_its_undefined_bytes(self, tmp_path: Path) -> None:
         folder = cornell_files(tmp_path, lines=with_text("X"))
@@ -63,20 +77,19 @@ class TestWarts:
         assert corpus.repaired["lines with control characters"] == 1
 
     def test_utf_8_is_recognised_with_and_without_a_mark(self, tmp_path: Path) -> None:
-        plain = read_corpus(cornell_files(tmp_path / "a", lines=with_text("Café — “here”.")))
-        marked = read_corpus(cornell_files(tmp_path / "b", lines=with_text("Café — “here”."), encoding="utf-8-sig"))
-        western = read_corpus(cornell_files(tmp_path / "c", lines=with_text("Café — “here”."), encoding="cp1252"))
-        assert texts(plain)[1] == texts(marked)[1] == texts(western)[1] == "Café — “here”."
-        assert plain.digest == marked.digest == western.digest
-        assert marked.repaired["byte order marks removed"] == 4
+        read = {
+            encoding: read_corpus(
+                cornell_files(tmp_path / encoding, lines=with_text("Café — “here”."), encoding=encoding)
+            )
+            for encoding in ("utf-8", "utf-8-sig", "cp1252")
+        }
+        assert {texts(corpus)[1] for corpus in read.values()} == {"Café — “here”."}
+        assert len({corpus.digest for corpus in read.values()}) == 1
+        assert read["utf-8-sig"].repaired["byte order marks removed"] == 4
 
     def test_utf_16_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match="got UTF-16"):
             read_corpus(cornell_files(tmp_path, encoding="utf-16"))
-
-    def test_unicode_line_separators_inside_a_text_end_no_line(self, tmp_path: Path) -> None:
-        corpus = read_corpus(cornell_files(tmp_path, lines=with_text("One\u2028two\x85three")))
-        assert texts(corpus)[1] == "One two three"
 
     def test_the_order_of_lines_decides_nothing(self, tmp_path: Path) -> None:
         lines, conversations = list(LINES), list(CONVERSATIONS)
@@ -106,25 +119,11 @@ class TestWarts:
         assert corpus.seen["lines with empty text"] == 1
         assert corpus.repaired.get("empty last fields restored", 0) == (1 if ending == "" else 0)
 
-    def test_tags(self, tmp_path: Path) -> None:
-        corpus = read_corpus(cornell_files(tmp_path, lines=with_text("I said <u>now</u>, <B>Anna</B> <3.")))
-        assert texts(corpus)[1] == "I said now, Anna <3."
-        assert corpus.repaired["lines with <u>, <b> or <i> tags"] == 1
-
-    def test_doubled_and_odd_spaces(self, tmp_path: Path) -> None:
-        corpus = read_corpus(cornell_files(tmp_path, lines=with_text("Since\u00a0noon.  At\tleast. ")))
-        assert texts(corpus)[1] == "Since noon. At least."
-        assert corpus.repaired["lines with doubled or odd spaces"] == 1
-
-    def test_soft_hyphens(self, tmp_path: Path) -> None:
-        corpus = read_corpus(cornell_files(tmp_path, lines=with_text("Beau\u00adtiful \u00ad\u00ad she was.")))
-        assert texts(corpus)[1] == "Beautiful -- she was."
-        assert corpus.repaired["lines with soft hyphens"] == 1
-
-    def test_lost_characters_are_counted_and_kept(self, tmp_path: Path) -> None:
-        corpus = read_corpus(cornell_files(tmp_path, lines=with_text("It\ufffds caf\ufffd.")))
-        assert texts(corpus)[1] == "It\ufffds caf\ufffd."
-        assert corpus.seen["characters lost before reading (U+FFFD)"] == 2
+    @pytest.mark.parametrize(("text", "read", "where", "reason", "n"), LINE_WARTS.values(), ids=LINE_WARTS)
+    def test_a_line(self, tmp_path: Path, text: str, read: str, where: str, reason: str, n: int) -> None:
+        corpus = read_corpus(cornell_files(tmp_path, lines=with_text(text)))
+        assert texts(corpus)[1] == read
+        assert getattr(corpus, where)[reason] == n
 
     def test_years_with_a_numeral(self, tmp_path: Path) -> None:
         titles = (TITLES[0], TITLES[1].replace("1994", "unknown"))
@@ -161,19 +160,12 @@ class TestContainers:
         assert plain.conversations == nested.conversations
 
     def test_the_digest_changes_with_any_field(self, tmp_path: Path) -> None:
-        digests = {
-            read_corpus(cornell_files(tmp_path / str(i), lines=lines, titles=titles)).digest
-            for i, (lines, titles) in enumerate(
-                [
-                    (LINES, TITLES),
-                    (with_text("Since noon!"), TITLES),
-                    ([line.replace("BORIS", "BORYS") for line in LINES], TITLES),
-                    ([line.replace("u1", "u9") for line in LINES], TITLES),
-                    (LINES, [title.replace("ferry", "barge") for title in TITLES]),
-                ]
-            )
-        }
-        assert len(digests) == 5
+        changed = (("noon.", "noon!"), ("BORIS", "BORYS"), ("u1", "u9"), ("ferry", "barge"), ("", ""))
+        digests = set()
+        for old, new in changed:
+            lines, titles = ([text.replace(old, new) for text in file] for file in (LINES, TITLES))
+            digests.add(read_corpus(cornell_files(tmp_path / new, lines=lines, titles=titles)).digest)
+        assert len(digests) == len(changed)
 
     def test_what_macos_adds_to_a_zip_is_passed_over(self, tmp_path: Path) -> None:
         folder = cornell_files(tmp_path / "here")
@@ -211,36 +203,23 @@ CONVERSATION_FAULTS = {
 class TestFaults:
     @pytest.mark.parametrize(("lines", "number", "reason", "kind"), LINE_FAULTS.values(), ids=LINE_FAULTS)
     def test_lines(self, tmp_path: Path, lines: tuple[str, ...], number: int, reason: str, kind: str) -> None:
-        folder = cornell_files(tmp_path, lines=lines)
-        with pytest.raises(CorpusError, match=reason) as caught:
-            read_corpus(folder)
-        assert caught.value.file.endswith("movie_lines.txt")
-        assert caught.value.line == number
-        corpus = read_corpus(folder, lenient=True)
+        corpus = refused(cornell_files(tmp_path, lines=lines), reason, "movie_lines.txt", number)
         assert corpus.skipped == {kind: 1}
         assert len(corpus.conversations) == 2
 
     @pytest.mark.parametrize(("row", "reason", "kind"), CONVERSATION_FAULTS.values(), ids=CONVERSATION_FAULTS)
     def test_conversations(self, tmp_path: Path, row: str, reason: str, kind: str) -> None:
         folder = cornell_files(tmp_path, conversations=(CONVERSATIONS[0], row))
-        with pytest.raises(CorpusError, match=reason) as caught:
-            read_corpus(folder)
-        assert caught.value.file.endswith("movie_conversations.txt")
-        assert caught.value.line == 2
-        corpus = read_corpus(folder, lenient=True)
+        corpus = refused(folder, reason, "movie_conversations.txt", 2)
         assert corpus.skipped == {kind: 1, "film with no conversation": 1}
         assert [c.id for c in corpus.conversations] == ["m0:L1"]
 
     def test_a_film_with_no_conversation(self, tmp_path: Path) -> None:
         titles = (TITLES[0], "m5 +++$+++ silence +++$+++ 1999 +++$+++ 5 +++$+++ 1 +++$+++ []", TITLES[1])
         folder = cornell_files(tmp_path, titles=titles)
-        with pytest.raises(CorpusError, match="got none for `m5`") as caught:
-            read_corpus(folder)
-        assert caught.value.file.endswith("movie_titles_metadata.txt")
-        assert caught.value.line == 2
-        lenient = read_corpus(folder, lenient=True)
-        assert lenient.skipped == {"film with no conversation": 1}
-        assert "m5" not in lenient.films
+        corpus = refused(folder, "got none for `m5`", "movie_titles_metadata.txt", 2)
+        assert corpus.skipped == {"film with no conversation": 1}
+        assert "m5" not in corpus.films
 
     @pytest.mark.parametrize("name", ["movie_lines.txt", "movie_conversations.txt"])
     def test_a_missing_file(self, tmp_path: Path, name: str) -> None:

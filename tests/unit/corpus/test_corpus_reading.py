@@ -8,22 +8,16 @@ import pytest
 from corpora import cornell_files
 
 from harness.errors import CorpusError, UnavailableError
-from harness.settings import Settings
 from pipelines.corpus import formats, reading
 from pipelines.corpus.reading import read_corpus
 
 
-@pytest.mark.parametrize("name", ["cornell", "convokit"])
-def test_a_corpus_that_was_not_fetched(tmp_path: Path, name: str) -> None:
-    settings = Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path)})
-    with pytest.raises(UnavailableError, match=f"screentest data fetch {name}.*--corpus"):
-        read_corpus(name, settings=settings)
-
-
-def test_a_corpus_that_was_fetched(tmp_path: Path) -> None:
-    settings = Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path)})
+def test_a_corpus_has_to_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCREENTEST_CACHE", str(tmp_path))
     cornell_files(tmp_path / "corpora" / "cornell")
-    assert read_corpus("cornell", settings=settings).name == "cornell"
+    assert read_corpus("cornell").name == "cornell"
+    with pytest.raises(UnavailableError, match=r"screentest data fetch convokit.*--corpus"):
+        read_corpus("convokit")
 
 
 def test_a_folder_that_is_called_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,13 @@ from harness.experiment.record_parts import describe_variant
 from harness.experiment.variants import parse_variant, resolve_variant
 from harness.models.bases import adaptation_of, asked_digest, resolve_base
 from harness.models.chat_templates import chat_messages, neutralise, render, reply_ids
+from harness.store.prepared import read_prompts
 from harness.store.tracking import Tracking
 from pipelines.corpus.blocks import fit_windows
 from pipelines.corpus.prepare import PrepareConfig, run
 from pipelines.corpus.splits import whole_corpus
-from pipelines.corpus.turns import prompts_of, turns_of, windows_of
+from pipelines.corpus.turns import turns_of, windows_of
+from pipelines.corpus.windows import WindowWriter
 
 SYSTEM = "Next line only."
 CONTENT = st.lists(
@@ -65,7 +67,7 @@ def test_a_template_that_needs_nothing_is_used_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_training_windows_are_what_generation_asks_and_the_template_writes(name: str) -> None:
+def test_training_windows_are_what_generation_asks_and_the_template_writes(name: str, tmp_path: Path) -> None:
     tokenizer, corpus = tokenizer_of(name), films(3, texts={0: ["a", "b", "c", "d"], 1: ["Two\n\nlines", "<b>4</b>"]})
     first = corpus.conversations[0]  # a third speaker makes neighbouring turns of one role
     lines = tuple(replace(u, speaker_id=s) for u, s in zip(first.utterances, ("u0", "u1", "u2", "u0"), strict=True))
@@ -74,7 +76,8 @@ def test_training_windows_are_what_generation_asks_and_the_template_writes(name:
     windows = windows_of(corpus, turns, whole_corpus(corpus, "test"))
     found = fit_windows(tokenizer, turns, windows, system=SYSTEM, max_tokens=400)
     ids = found.renderer.ids(turns, found.windows)
-    for i, prompt in enumerate(prompts_of(corpus, turns, found.windows)):
+    WindowWriter(tmp_path, corpus=corpus, turns=turns, renderer=found.renderer).write("test", found.windows)
+    for i, prompt in enumerate(read_prompts(tmp_path, "test")):
         asked = chat_messages(prompt.messages, system=SYSTEM)
         example = tuple(ids.flat[ids.offsets[i] : ids.offsets[i + 1]].tolist())
         assert example[: ids.n_prompt[i]] == render(tokenizer, asked)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nouns
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import InputError, SplitError
-from harness.judging.controls import FAMILIES, make_controls, read_controls, reviewed_contradictions
+from harness.judging.controls import FAMILIES, faults, make_control_set, read_controls, reviewed_contradictions
 from harness.judging.controls.faults import same_words, words
 from harness.judging.controls.foreign import ForeignReplies
 from harness.seeding import stream
-from harness.types import Message, Prompt, Split
+from harness.types import Prompt, Split
 
 
-def prompt(film: str, number: int, said: str, reply: str | None, *, split: Split = "validation") -> Prompt:
-    messages = (Message(role="user", content=said, name=film.upper()),)
-    return Prompt(id=f"{film}-{number}", messages=messages, split=split, cluster=film, reference=reply)
+def prompt(film: str, number: int, asked: str, reply: str | None, *, split: Split = "validation") -> Prompt:
+    return nouns.prompt(f"{film}-{number}", asked, cluster=film, reference=reply, split=split, name=film.upper())
 
 
 SAID = (
@@ -42,7 +44,7 @@ def prompts() -> list[Prompt]:
 
 @pytest.mark.parametrize("criterion", FAMILIES)
 def test_every_family_is_planted_beside_the_true_reply(prompts: list[Prompt], criterion: str) -> None:
-    controls = make_controls(prompts, rng=stream(1, "t"), n=10, criterion=criterion)
+    controls = make_control_set(prompts, seed=1, n=10, criteria=[criterion])
     assert {c.family: c.kind for c in controls} == FAMILIES[criterion]
     for family in FAMILIES[criterion]:
         assert len([c for c in controls if c.family == family]) == 10
@@ -51,34 +53,83 @@ def test_every_family_is_planted_beside_the_true_reply(prompts: list[Prompt], cr
 
 
 def test_the_same_seed_gives_the_same_controls_and_another_seed_others(prompts: list[Prompt]) -> None:
-    one, two, three = (make_controls(prompts, rng=stream(s, "t"), n=10, criterion="fluency") for s in (1, 1, 2))
+    one, two, three = (make_control_set(prompts, seed=s, n=10, criteria=["fluency"]) for s in (1, 1, 2))
     assert one == two
     assert one != three
-    assert make_controls(prompts[::-1], rng=stream(1, "t"), n=10, criterion="fluency") == one
+    assert make_control_set(prompts[::-1], seed=1, n=10, criteria=["fluency"]) == one
 
 
 def test_every_film_is_used_before_any_is_used_twice(prompts: list[Prompt]) -> None:
-    controls = make_controls(prompts, rng=stream(1, "t"), n=8, criterion="fluency")
+    controls = make_control_set(prompts, seed=1, n=8, criteria=["fluency"])
     assert len({c.cluster for c in controls}) == 8
 
 
 def test_short_long_and_missing_references_host_nothing(prompts: list[Prompt]) -> None:
     poor = [prompt("p", 0, "Well?", "No."), prompt("p", 1, "Well?", None), prompt("p", 2, "Well?", "word " * 41)]
-    controls = make_controls([*prompts, *poor], rng=stream(1, "t"), n=99, criterion="fluency")
+    controls = make_control_set([*prompts, *poor], seed=1, n=99, criteria=["fluency"])
     assert "p" not in {c.cluster for c in controls}
 
 
 def test_test_prompts_are_refused_unless_told(prompts: list[Prompt]) -> None:
     leaked = [*prompts, prompt("t", 0, "Well?", "That is quite enough for tonight.", split="test")]
     with pytest.raises(SplitError, match="`t-0` is a TEST prompt"):
-        make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence")
-    assert make_controls(leaked, rng=stream(1, "t"), n=5, criterion="coherence", allow_test=True)
+        make_control_set(leaked, seed=1, n=5, criteria=["coherence"])
+    assert make_control_set(leaked, seed=1, n=5, criteria=["coherence"], allow_test=True)
 
 
-@pytest.mark.parametrize(("criterion", "n"), [("beauty", 5), ("coherence", 0)])
-def test_wrong_requests_are_refused_in_a_sentence(prompts: list[Prompt], criterion: str, n: int) -> None:
-    with pytest.raises(InputError, match=r"^`(criterion|n)` must"):
-        make_controls(prompts, rng=stream(1, "t"), n=n, criterion=criterion)
+def test_no_controls_are_refused_in_a_sentence(prompts: list[Prompt]) -> None:
+    with pytest.raises(InputError, match=r"^`n` must"):
+        make_control_set(prompts, seed=1, n=0, criteria=["coherence"])
+
+
+# ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = ["I", "the", "brother", "never", "Lisbon,", "home!", "what?", "coming", "don't"]
+LINES = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
+
+
+@given(LINES, st.integers(0, 99))
+def test_shuffling_keeps_the_words_and_changes_their_order(line: str, seed: int) -> None:
+    shuffled = faults.shuffled_words(line, rng=stream(seed, "t"))
+    if shuffled is None:
+        assert len({w.casefold() for w in line.split()}) <= 1
+    else:
+        assert shuffled != line
+        assert sorted(shuffled.split()) == sorted(line.split())
+
+
+@given(LINES, st.integers(0, 99))
+def test_corruption_scrambles_exactly_one_long_word(line: str, seed: int) -> None:
+    corrupted = faults.corrupted_word(line, rng=stream(seed, "t"))
+    if corrupted is None:
+        assert all(len(w.strip(",!?")) < faults.MIN_LETTERS or "'" in w for w in line.split())
+        return
+    changed = [(a, b) for a, b in zip(line.split(), corrupted.split(), strict=True) if a != b]
+    assert len(changed) == 1
+    before, after = changed[0]
+    assert sorted(before.lower()) == sorted(after.lower())
+    assert len(before) >= faults.MIN_LETTERS
+
+
+def test_a_word_of_one_letter_repeated_cannot_be_scrambled() -> None:
+    assert faults.corrupted_word("aaaa bb", rng=stream(0, "t")) is None
+
+
+def test_a_loop_is_the_opening_phrase_again_and_again() -> None:
+    assert faults.looped("I want to go home") == "I want to " * 4 + "I want to"
+    assert faults.looped("Go home") == "Go home " * 4 + "Go home"
+    assert faults.looped("") is None
+
+
+def test_a_cut_ends_inside_a_word_without_its_punctuation() -> None:
+    assert faults.cut_off("I was born in the lighthouse.") == "I was born"[:8]  # "born" is cut in two
+    assert faults.cut_off("Well, no, I do not, sir.") == "Well, no, I"
+    assert faults.cut_off("No, sir.") is None
+
+
+def test_same_words_looks_past_case_and_punctuation() -> None:
+    assert faults.same_words("Yes, sir!", "yes sir")
+    assert not faults.same_words("Yes, sir!", "No, sir!")
 
 
 # ── other films ──────────────────────────────────────────────────────────────────────────────────────────────────────

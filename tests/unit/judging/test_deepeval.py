@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,24 @@ import pytest
 from certain import sure
 from fakes import WritingModel
 from hostile import HOSTILE
+from nouns import item
+from stories import EXPERIMENTS, REPOSITORY
 
 from harness.errors import ConfigError, UnavailableError
-from harness.judging import build_judge, load_criterion, load_judge_spec
-from harness.judging.choice_reading import ExactReader
+from harness.judging import build_judge, judge_id, load_criterion, load_judge_spec
+from harness.judging.choice_reading import LocalReader
 from harness.judging.deepeval import bridge_model
 from harness.judging.deepeval.metric_judge import DeepevalJudge, make_judge
 from harness.judging.neutralise import neutralise
+from harness.judging.spec import DeepevalChoice, JudgeSpec, LocalChoice
 from harness.models.protocol import LanguageModel, OptionRequest
-from harness.types import JudgedItem, Message
 
 if importlib.util.find_spec("deepeval") is None:  # not importorskip, whose import would be a loud one
     pytest.skip("the extra `deepeval` is not installed", allow_module_level=True)
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 RUBRIC = [{"score_range": [1, 3], "expected_outcome": "bad"}, {"score_range": [4, 5], "expected_outcome": "good"}]
 WEIGHTS = {"1": 0.05, "2": 0.1, "3": 0.15, "4": 0.5, "5": 0.2}
-
-
-def item(reply: str = "It sank.", *, name: str = "i", said: str = "Where is the boat?") -> JudgedItem:
-    return JudgedItem(id=name, messages=(Message(role="user", content=said),), reply=reply, cluster="film")
 
 
 def written(score: object = 4) -> str:
@@ -45,17 +43,18 @@ def written(score: object = 4) -> str:
 def judge(
     model: LanguageModel, *, metric: str = "GEval", criteria: Any = (COHERENCE,), **settings: Any
 ) -> DeepevalJudge:
-    if metric in ("GEval", "ConversationalGEval"):
-        settings = {"rubric": RUBRIC, **settings}
-    return make_judge(
-        id="d@0",
+    settings = {"rubric": RUBRIC, **settings} if "GEval" in metric else settings
+    spec = JudgeSpec(
+        schema=1,
+        name="d",
+        method="deepeval",
+        mode="deepeval",
+        model=LocalChoice(source="embedded"),
         family="fake",
         criteria=criteria,
-        metric=metric,
-        settings=settings,
-        model=model,
-        max_bytes=6000,
+        deepeval=DeepevalChoice(metric=metric, settings=settings),
     )
+    return make_judge(spec, "d@0", model)
 
 
 # ── where the two scores agree, and where they part ──────────────────────────────────────────────────────────────────
@@ -64,13 +63,12 @@ def judge(
 def test_the_weighted_score_is_ours_on_the_scale_of_the_rubric() -> None:
     """Every digit that has probability is on the scale and has more than 1 %: deepeval's score is Σ p(s)·s."""
     model = WritingModel(text=lambda chat: written(4), weights=WEIGHTS, mass=0.8)
-    score = judge(model).score([item()])[0]
+    score = judge(model).score([item("It sank.")])[0]
     # 0.05·1 + 0.1·2 + 0.15·3 + 0.5·4 + 0.2·5 = 3.7; deepeval moves 1…5 to 0…1: (3.7 − 1) / 4 = 0.675.
     assert score.value == pytest.approx(0.675)
     assert (score.status, score.mode, score.mass) == ("ok", "weighted", 0.8)
     request = OptionRequest(key="k", messages=[], prefix="Score: ", options=("1", "2", "3", "4", "5"))
-    ours = ExactReader(model=model).read([request])[0].answer
-    assert ours is not None
+    ours = sure(LocalReader(model=model).read([request])[0].answer)
     expected = math.fsum(p * s for p, s in zip(ours.probabilities, range(1, 6), strict=True))
     assert score.value == pytest.approx((expected - 1) / 4)
 
@@ -79,13 +77,13 @@ def test_deepeval_drops_tokens_under_one_percent_and_we_do_not() -> None:
     model = WritingModel(text=lambda chat: written(5), weights={"5": 0.98, "4": 0.012, "1": 0.008})
     # deepeval: (0.98·5 + 0.012·4) / 0.992; ours would be 0.98·5 + 0.012·4 + 0.008·1 = 4.956.
     expected = ((0.98 * 5 + 0.012 * 4) / 0.992 - 1) / 4
-    assert judge(model).score([item()])[0].value == pytest.approx(expected)
+    assert judge(model).score([item("It sank.")])[0].value == pytest.approx(expected)
     assert expected != pytest.approx((4.956 - 1) / 4, abs=1e-3)
 
 
 def test_deepeval_counts_digits_off_the_scale_and_its_score_may_leave_it() -> None:
     model = WritingModel(text=lambda chat: written(5), weights={"5": 0.5, "9": 0.5})
-    score = judge(model).score([item()])[0]  # (7 − 1) / 4 = 1.5: no score from 0 to 1
+    score = judge(model).score([item("It sank.")])[0]  # (7 − 1) / 4 = 1.5: no score from 0 to 1
     assert (score.value, score.status) == (None, "unparsable")
     assert "not from 0 to 1" in score.reason
 
@@ -104,7 +102,7 @@ def test_where_deepeval_falls_back_to_the_raw_score_ours_is_missing() -> None:
     )
     theirs.measure(LLMTestCase(input="a", actual_output="b"), _show_indicator=False)
     assert theirs.score == pytest.approx(0.4)  # the unweighted number, without a word about it
-    score = judge(model).score([item()])[0]
+    score = judge(model).score([item("It sank.")])[0]
     assert (score.value, score.status) == (None, "unparsable")
     assert "fell back to its unweighted score 0.75" in score.reason
 
@@ -143,16 +141,18 @@ def test_a_score_that_is_no_digit_has_no_log_probabilities(score: object) -> Non
     ["", "5", "The score is 5.", "{}", '{"score": 5}', '{"reason": "x"}', '{"reason": "x", "score": ', written(None)],
 )
 def test_an_answer_that_is_not_the_object_is_missing(text: str) -> None:
-    scores = judge(WritingModel(text=lambda chat: text, weights=WEIGHTS)).score([item(), item(name="j")])
+    scores = judge(WritingModel(text=lambda chat: text, weights=WEIGHTS)).score(
+        [item("It sank."), item("It sank.", id="j")]
+    )
     assert [(s.value, s.status) for s in scores] == [(None, "unparsable")] * 2
 
 
 def test_hostile_text_keeps_the_form_and_ends_as_a_score_or_missing() -> None:
     model = WritingModel(text=lambda chat: written(4), weights=WEIGHTS)
     built = judge(model)
-    built.score([item("REPLY", said="SAID")])
+    built.score([item("REPLY", "SAID")])
     tame = model.seen.pop().split("\n")
-    scores = built.score([item(text, name=str(i), said=text or "well") for i, text in enumerate(HOSTILE)])
+    scores = built.score([item(text, text or "well", id=str(i)) for i, text in enumerate(HOSTILE)])
     assert len(scores) == len(HOSTILE)
     asked = iter(model.seen)
     for score, text in zip(scores, HOSTILE, strict=True):
@@ -175,7 +175,7 @@ def test_hostile_text_keeps_the_form_and_ends_as_a_score_or_missing() -> None:
 
 def test_a_conversational_metric_reads_the_turns() -> None:
     model = WritingModel(text=lambda chat: written(8), weights={"8": 0.9, "7": 0.1})
-    score = judge(model, metric="ConversationalGEval", rubric=None).score([item()])[0]
+    score = judge(model, metric="ConversationalGEval", rubric=None).score([item("It sank.")])[0]
     assert score.value == pytest.approx((0.9 * 8 + 0.1 * 7) / 10)
     assert "Where is the boat?" in model.seen[0]
     assert "It sank." in model.seen[0]
@@ -184,7 +184,9 @@ def test_a_conversational_metric_reads_the_turns() -> None:
 def test_a_metric_without_a_criterion_of_its_own_is_named_by_ours() -> None:
     answers = {"statements": ["It sank."], "verdicts": [{"verdict": "yes", "reason": "x"}], "reason": "on the point"}
     model = WritingModel(text=lambda chat: json.dumps(answers))
-    score = judge(model, metric="AnswerRelevancyMetric", criteria=(load_criterion("relevance"),)).score([item()])[0]
+    score = judge(model, metric="AnswerRelevancyMetric", criteria=(load_criterion("relevance"),)).score(
+        [item("It sank.")]
+    )[0]
     assert (score.criterion, score.value, score.mode) == ("relevance", 1.0, "raw")
     with pytest.raises(ConfigError, match="`criteria` of AnswerRelevancyMetric must be one"):
         judge(model, metric="AnswerRelevancyMetric", criteria=(COHERENCE, FLUENCY))
@@ -206,18 +208,14 @@ def test_settings_that_it_does_not_take_are_a_sentence() -> None:
 
 
 def test_the_shipped_judge_is_built_from_its_folder() -> None:
-    from dataclasses import replace
-
-    spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "embedded-deepeval")
+    spec = load_judge_spec(EXPERIMENTS / "judges" / "embedded-deepeval")
     model = WritingModel(text=lambda chat: written(4), weights=WEIGHTS)
     assert model.base is not None
     built = build_judge(spec, model=replace(model, base=replace(model.base, family="smollm2")))
-    assert built.score([item()])[0].value == pytest.approx(0.675)
+    assert built.score([item("It sank.")])[0].value == pytest.approx(0.675)
     other = spec.model_copy(
         update={"deepeval": sure(spec.deepeval).model_copy(update={"metric": "ConversationalGEval"})}
     )
-    from harness.judging import judge_id
-
     assert judge_id(other, base=model.base) != judge_id(spec, base=model.base)
 
 
@@ -234,10 +232,14 @@ import os
 from fakes import WritingModel
 from harness.judging import load_criterion
 from harness.judging.deepeval.metric_judge import make_judge
+from harness.judging.spec import JudgeSpec
 from harness.types import JudgedItem, Message
 model = WritingModel(text=lambda chat: '{"reason": "x", "score": 4}', weights={"4": 1.0})
-judge = make_judge(id="d", family="fake", criteria=(load_criterion("coherence"),), metric="GEval",
-                   settings={}, model=model, max_bytes=6000)
+spec = JudgeSpec.model_validate({
+    "schema": 1, "name": "d", "method": "deepeval", "mode": "deepeval", "model": {"source": "embedded"},
+    "family": "fake", "criteria": (load_criterion("coherence"),), "deepeval": {"metric": "GEval"},
+})
+judge = make_judge(spec, "d", model)
 item = JudgedItem(id="i", messages=(Message(role="user", content="a"),), reply="b", cluster="c")
 assert judge.score([item])[0].value == 0.4
 assert os.environ.get("SECRET_OF_DOTENV") is None

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from fakes import FakeServer
 from faulty_server import SHARE, Fault, FaultyServer, digit_of
+from nouns import item
+from stories import EXPERIMENTS
 
 from harness.errors import ConfigError, JudgeError
 from harness.judging import build_judge, judge_id, load_judge_spec
@@ -23,12 +25,12 @@ from harness.models.cache import AnswerCache
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.store.database import open_database
-from harness.types import JudgedItem, Message
+from harness.types import JudgedItem
 
 if importlib.util.find_spec("deepeval") is None:  # not importorskip, whose import would be a loud one
     pytest.skip("the extra `deepeval` is not installed", allow_module_level=True)
 
-SHIPPED = Path(__file__).resolve().parents[3] / "experiments" / "judges" / "embedded-deepeval"
+SHIPPED = EXPERIMENTS / "judges" / "embedded-deepeval"
 
 
 @pytest.fixture
@@ -63,8 +65,7 @@ def judge(server: FaultyServer, folder: Path | None = None, *, retries: int = 0,
 
 
 def items(n: int = 1) -> list[JudgedItem]:
-    said = (Message(role="user", content="Where is the boat?"),)
-    return [JudgedItem(id=f"i{i}", messages=said, reply=f"It sank, {i}.", cluster="film") for i in range(n)]
+    return [item(f"It sank, {i}.", id=f"i{i}") for i in range(n)]
 
 
 def weighted(digit: int) -> float:
@@ -111,7 +112,7 @@ def test_all_first_calls_go_out_together_and_are_asked_once(server: FaultyServer
 
 def test_what_it_would_ask_is_known_before_anything_is_sent(server: FaultyServer) -> None:
     asked = judge(server)
-    calls = asked.calls([*items(3), JudgedItem(id="empty", messages=(), reply="", cluster="film")])
+    calls = asked.calls([*items(3), item("", id="empty")])
     assert server.sent == []
     asked.score(items(3))
     assert sorted(json.dumps(dict(c.body), sort_keys=True) for c in calls) == sorted(

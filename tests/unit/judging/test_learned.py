@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import nouns
 import numpy as np
 import pytest
 from certain import sure
@@ -23,14 +24,13 @@ from harness.judging.spec import TaughtHead
 from harness.models.encoder import Encoder, load_encoder
 from harness.seeding import stream
 from harness.store.prepared import read_prompts
-from harness.types import JudgedItem, Message, Prompt
+from harness.types import JudgedItem, Prompt
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.teaching import teach
 from pipelines.teaching.stage import CARD, write_card
 
 CRITERIA = ("coherence", "fluency")
-ASKED = (Message(role="user", content="Did you lock the gate?"),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     train, validation = read_prompts(prepared, "train"), read_prompts(prepared, "validation")
     taught = teach.teach(train, validation, encoder=encoder, criteria=CRITERIA, seed=7)
     save(taught.head, folder / "head")
+    criteria = tuple(load_criterion(c) for c in CRITERIA)
     judge = LearnedJudge(
-        id="learned@1",
-        family="minilm",
-        criteria=tuple(load_criterion(c) for c in CRITERIA),
-        head=load(folder / "head"),
-        encoder=encoder,
-        max_bytes=6000,
+        id="learned@1", family="minilm", criteria=criteria, head=load(folder / "head"), encoder=encoder, max_bytes=6000
     )
     return World(
         encoder=encoder, train=train, validation=validation, taught=taught, judge=judge, folder=folder / "head"
@@ -66,7 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def item(reply: str, name: str = "i") -> JudgedItem:
-    return JudgedItem(id=name, messages=ASKED, reply=reply, cluster="f")
+    return nouns.item(reply, "Did you lock the gate?", id=name)
 
 
 def test_a_fault_is_marked_below_the_reply_it_was_planted_in(world: World) -> None:
@@ -167,8 +163,7 @@ def test_what_is_outside_all_that_was_taught_is_missing(world: World) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=4), st.text(max_size=80))
 def test_whatever_is_said_gets_a_probability_or_a_reason(world: World, context: list[str], reply: str) -> None:
-    messages = tuple(Message(role="user" if i % 2 == 0 else "assistant", content=c) for i, c in enumerate(context))
-    for score in world.judge.score([JudgedItem(id="i", messages=messages, reply=reply, cluster="f")]):
+    for score in world.judge.score([nouns.item(reply, *context)]):
         assert (score.value is None) == (score.status != "ok")
         assert score.reason if score.value is None else 0 <= score.value <= 1
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import nouns
 import pytest
-from fakes import FAKE_BASE, WordModel
+from fakes import WordModel
 from hostile import HOSTILE
 
 from harness.errors import UnavailableError
@@ -16,20 +17,17 @@ from harness.judging.methods.likelihood import LikelihoodJudge
 from harness.judging.neutralise import neutralise
 from harness.models.chat_templates import DIALOGUE_SYSTEM
 from harness.models.protocol import LanguageModel
-from harness.types import JudgedItem, Message, Role, Score
+from harness.types import JudgedItem, Message
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
 
-def judge(model: LanguageModel, *, max_bytes: int = 6000) -> LikelihoodJudge:
-    return LikelihoodJudge(id="j@0", family="fake", criteria=(COHERENCE, FLUENCY), model=model, max_bytes=max_bytes)
+def judge(model: LanguageModel) -> LikelihoodJudge:
+    return LikelihoodJudge(id="j@0", family="fake", criteria=(COHERENCE, FLUENCY), model=model, max_bytes=6000)
 
 
-def item(reply: str, *said: str, name: str = "i", is_truncated: bool = False) -> JudgedItem:
-    turns = said or ("where is our boat",)
-    roles: tuple[Role, Role] = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
-    messages = tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(turns))
-    return JudgedItem(id=name, messages=messages, reply=reply, cluster="film", is_truncated=is_truncated)
+def item(reply: str, *texts: str, **more: Any) -> JudgedItem:
+    return nouns.item(reply, *(texts or ("where is our boat",)), **more)
 
 
 def test_coherence_is_the_gain_per_word_and_fluency_the_likelihood_without_history() -> None:
@@ -47,9 +45,9 @@ def test_coherence_is_the_gain_per_word_and_fluency_the_likelihood_without_histo
 def test_both_criteria_come_from_two_passes_over_each_different_reply() -> None:
     model = WordModel()
     items = [
-        item("our boat sank", name="a"),
-        item("I do not know", name="b"),
-        item("I do not know", "and now", name="c"),
+        item("our boat sank", id="a"),
+        item("I do not know", id="b"),
+        item("I do not know", "and now", id="c"),
     ]
     scores = judge(model).score(items)
     assert [(s.item_id, s.criterion) for s in scores] == [(i, c) for i in "abc" for c in ("coherence", "fluency")]
@@ -65,37 +63,16 @@ def test_an_item_can_ask_for_one_criterion_and_costs_no_more() -> None:
     assert len(model.seen) == 1
 
 
-@pytest.mark.parametrize("reply", ["", "  \n", "\u200b\u202e\x00"])
-def test_an_empty_reply_is_missing_and_not_zero(reply: str) -> None:
-    for score in judge(WordModel()).score([item(reply)]):
-        assert (score.value, score.status) == (None, "empty")
-
-
-def test_a_cut_reply_is_scored_as_far_as_it_goes_and_says_so() -> None:
-    coherence, _ = judge(WordModel()).score([item("the boat", is_truncated=True)])
-    assert coherence.status == "ok"
-    assert "cut off" in coherence.reason
-
-
-def test_oldest_turns_go_first_and_a_reply_is_never_shortened() -> None:
-    model = WordModel()
-    long, short = "x" * 300, "where is our boat"
-    dropped, _ = judge(model, max_bytes=320).score([item("the boat", long, "aye", short)])
-    assert dropped.status == "ok"
-    assert "oldest 1 turns" in dropped.reason
-    assert not any(long in chat for chat in model.seen)
-    for score in judge(model, max_bytes=320).score([item("y" * 400, short)]):
-        assert (score.value, score.status) == (None, "truncated")
-
-
 def test_one_bad_item_spoils_nothing() -> None:
-    items = [item("the boat", name="a"), item("the curse", name="b"), item("a boat", name="c")]
-    orphan = JudgedItem(id="d", messages=(), reply="yes", cluster="film")
-    own = JudgedItem(id="e", messages=(Message(role="assistant", content="I spoke last"),), reply="yes", cluster="film")
+    items = [item("the boat", id="a"), item("the curse", id="b"), item("a boat", id="c", is_truncated=True)]
+    orphan = replace(item("yes", id="d"), messages=())
+    own = replace(item("yes", id="e"), messages=(Message(role="assistant", content="I spoke last"),))
     scores = judge(WordModel(refuses="curse")).score([*items, orphan, own])
     status = {(s.item_id): s.status for s in scores}
     assert status == {"a": "ok", "b": "failed", "c": "ok", "d": "unsupported", "e": "unsupported"}
-    assert "curse" in next(s.reason for s in scores if s.item_id == "b")
+    reasons = {s.item_id: s.reason for s in scores}
+    assert "curse" in reasons["b"]
+    assert "cut off" in reasons["c"]  # scored as far as it goes
 
 
 def test_a_number_that_is_none_is_missing() -> None:
@@ -114,17 +91,10 @@ def test_a_missing_capability_is_not_an_items_fault() -> None:
 
 def test_hostile_text_gives_a_score_or_a_status_and_never_a_control_token() -> None:
     model = WordModel()
-    items = [item(text, text or "well", name=str(i)) for i, text in enumerate(HOSTILE)]
-    scores = judge(model).score(items)
-    assert len(scores) == 2 * len(HOSTILE)
-    by_item: dict[str, Score] = {s.item_id: s for s in scores if s.criterion == "fluency"}
-    for i, text in enumerate(HOSTILE):
-        score = by_item[str(i)]
-        assert score.status in ("ok", "empty", "truncated", "unsupported")
-        if len(neutralise(text)) >= 8_000:
-            assert score.status == "truncated"
+    scores = judge(model).score([item(text, text or "well", id=str(i)) for i, text in enumerate(HOSTILE)])
+    assert [s.item_id for s in scores[::2]] == [str(i) for i in range(len(HOSTILE))]
+    assert {s.status for s in scores} <= {"ok", "empty", "truncated", "unsupported"}
+    for score, text in zip(scores[::2], HOSTILE, strict=True):
+        assert score.status == "truncated" or len(neutralise(text)) < 8_000
+        assert score.status == "empty" or neutralise(text)
     assert not any("<" in chat or "[INST]" in chat for chat in model.seen)
-
-
-def test_the_judge_keeps_what_it_is() -> None:
-    assert judge(WordModel()).model.base == FAKE_BASE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from certain import sure
 
 from harness.errors import InputError
 from harness.judging.matrix import JudgedRows, judge_matrix, preference_warnings
@@ -33,15 +34,11 @@ def test_the_same_order_on_another_scale_agrees_wholly_and_the_reverse_not_at_al
     one = judged("one", [float(i) for i in range(20)], [1.0] * 20)
     other = judged("other", [float(i * i) for i in range(20)], [0.1] * 20, family="b")
     found = judge_matrix([one, other], rng=rng())[0]
-    assert found.rank_correlation is not None
-    assert found.verdicts is not None
-    assert (found.rank_correlation.value, found.verdicts.value) == pytest.approx((1.0, 1.0))
+    assert (sure(found.rank_correlation).value, sure(found.verdicts).value) == pytest.approx((1.0, 1.0))
     assert (found.over, found.share_family) == ("replies", False)
     reverse = judged("reverse", [-float(i) for i in range(20)], [-1.0] * 20)
     found = judge_matrix([one, reverse], rng=rng())[0]
-    assert found.rank_correlation is not None
-    assert found.verdicts is not None
-    assert (found.rank_correlation.value, found.verdicts.value) == pytest.approx((-1.0, 0.0))
+    assert (sure(found.rank_correlation).value, sure(found.verdicts).value) == pytest.approx((-1.0, 0.0))
     assert found.share_family
 
 
@@ -50,10 +47,9 @@ def test_verdicts_by_hand_with_ties_and_missing() -> None:
     one = judged("one", [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 0.0, -1.0])
     other = judged("other", [1.0, 2.0, None, 4.0], [0.5, 0.0, 0.0, None])
     found = judge_matrix([one, other], rng=rng())[0]
-    assert found.verdicts is not None
-    assert found.rank_correlation is not None
-    assert (found.verdicts.value, found.verdicts.n, found.verdicts.n_missing) == pytest.approx((2 / 3, 3, 1))
-    assert (found.rank_correlation.n, found.rank_correlation.n_missing) == (3, 1)
+    verdicts, correlation = sure(found.verdicts), sure(found.rank_correlation)
+    assert (verdicts.value, verdicts.n, verdicts.n_missing) == pytest.approx((2 / 3, 3, 1))
+    assert (correlation.n, correlation.n_missing) == (3, 1)
 
 
 def test_a_pairwise_judge_is_compared_over_pairs() -> None:
@@ -61,8 +57,7 @@ def test_a_pairwise_judge_is_compared_over_pairs() -> None:
     pairwise = judged("pairs", [], [(i % 3 - 1) / 2 for i in range(20)])
     found = judge_matrix([scores, pairwise], rng=rng())[0]
     assert found.over == "pairs"
-    assert found.rank_correlation is not None
-    assert found.rank_correlation.n == 20
+    assert sure(found.rank_correlation).n == 20
 
 
 def test_nothing_to_compare_is_not_zero() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from fakes import FAKE_BASE, WordModel
+from nouns import item
 
 from harness.errors import ConfigError
 from harness.judging import build_judge, methods
 from harness.judging.method import methods as known
 from harness.judging.spec import load_judge_spec
-from harness.types import JudgedItem, Message
 
 MODULE = """
 from fakes import ScriptedJudge
@@ -39,6 +39,5 @@ def test_a_method_is_found_by_its_module_alone(tmp_path: Path, monkeypatch: pyte
     finally:
         monkeypatch.undo()
         known.cache_clear()
-    item = JudgedItem(id="i", messages=(Message(role="user", content="Well?"),), reply="four", cluster="f")
-    assert [s.value for s in judge.score([item])] == [4.0]
+    assert [s.value for s in judge.score([item("four")])] == [4.0]
     assert judge.id.startswith("mine@")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nouns import item
 
 import screentest
 from harness.doors import functions
@@ -18,15 +19,11 @@ from harness.judging.controls import make_control_set
 from harness.judging.judge_builder import build_judge, judge_id
 from harness.judging.qualification import without_controls
 from harness.judging.spec import load_judge_spec
-from harness.types import JudgedItem, Message
+from harness.types import JudgedItem
 
 
 def items(*replies: str | None) -> list[JudgedItem]:
-    said = (Message(role="user", content="Well?"),)
-    return [
-        JudgedItem(id=str(i), messages=said, reply=r or "", cluster="f", missing="refused" if r is None else None)
-        for i, r in enumerate(replies)
-    ]
+    return [item(r or "", id=str(i), missing="refused" if r is None else None) for i, r in enumerate(replies)]
 
 
 def built(function: Any, criteria: Sequence[str] = ("politeness",)) -> Any:

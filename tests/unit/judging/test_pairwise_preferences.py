@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import sure
 from fakes import ScriptedComparer
 from hypothesis import given
 from hypothesis import strategies as st
+from nouns import generation, prompt, said
 
 from harness.errors import InputError
 from harness.judging import load_criterion
@@ -21,40 +23,19 @@ from harness.judging.preferences import (
 )
 from harness.judging.qualification import qualify
 from harness.seeding import stream
-from harness.types import ControlItem, Generation, Message, Prompt
+from harness.types import ControlItem, Prompt
 
 COHERENCE = load_criterion("coherence")
 
 
-def prompts(n: int = 12) -> list[Prompt]:
-    return [
-        Prompt(
-            id=f"p{i}",
-            messages=(Message(role="user", content="well?"),),
-            split="test",
-            cluster=f"film{i % 4}",
-        )
-        for i in range(n)
-    ]
-
-
-def generation(prompt: Prompt, variant: str, text: str, *, draw: int = 0, finish: str = "stop") -> Generation:
-    return Generation(
-        prompt_id=prompt.id,
-        variant=variant,
-        draw=draw,
-        text=text,
-        seed=0,
-        n_tokens=None,
-        finish_reason="error" if finish == "error" else "stop",
-        cluster=prompt.cluster,
-    )
+def prompts(n: int) -> list[Prompt]:
+    return [prompt(f"p{i}", cluster=f"film{i % 4}") for i in range(n)]
 
 
 def compared(verdict: Any, texts: list[tuple[str, str]]) -> list[ComparedGenerations]:
     asked = prompts(len(texts))
-    first = [generation(p, "new", a) for p, (a, _) in zip(asked, texts, strict=True)]
-    second = [generation(p, "old", b) for p, (_, b) in zip(asked, texts, strict=True)]
+    first = [generation(a, p, variant="new") for p, (a, _) in zip(asked, texts, strict=True)]
+    second = [generation(b, p, variant="old") for p, (_, b) in zip(asked, texts, strict=True)]
     judge = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
     return join_preferences(first, second, judge.score(judged_pairs(asked, first, second)))
 
@@ -67,8 +48,7 @@ def test_a_judge_of_position_alone_finds_no_winner() -> None:
     found = pairwise_estimates(compared(lambda a, b, c: "A", [("good", "bad")] * 12), rng=rng())
     assert found.win_share.value == 0.5
     assert found.position_consistency.value == 0.0
-    assert found.first_position is not None
-    assert found.first_position.value == 1.0
+    assert sure(found.first_position).value == 1.0
     assert found.length_correlation is None  # every share is one half
 
 
@@ -88,14 +68,11 @@ def test_shares_by_hand() -> None:
     assert (found.win_share.n, found.win_share.n_clusters, found.win_share.n_missing) == (12, 4, 0)
     # Verdicts: 24, of them 4 ties; 18 of 20 decisive ones are for the first variant.
     assert found.ties.value == pytest.approx(4 / 24)
-    assert found.decisive is not None
-    assert found.decisive.value == pytest.approx(18 / 20)
+    assert sure(found.decisive).value == pytest.approx(18 / 20)
     assert found.position_consistency.value == pytest.approx(10 / 12)
     # Of 20 decisive verdicts, the clear ones split 8 to 8 by position, the four undecided all go to the first.
-    assert found.first_position is not None
-    assert found.first_position.value == pytest.approx(12 / 20)
-    assert found.strength is not None
-    assert found.strength.value > 0
+    assert sure(found.first_position).value == pytest.approx(12 / 20)
+    assert sure(found.strength).value > 0
 
 
 def test_a_missing_order_makes_the_pair_missing_and_not_a_half() -> None:
@@ -119,12 +96,12 @@ def test_all_ties_have_no_decisive_share() -> None:
 @given(st.lists(st.sampled_from(["A", "B", "tie"]), min_size=24, max_size=24))
 def test_exchanging_the_variants_mirrors_the_share(verdicts: list[str]) -> None:
     def told(rows: list[tuple[str, str]]) -> float:
-        said = iter(verdicts)
+        told = iter(verdicts)
         memory: dict[tuple[str, str], str] = {}
 
         def verdict(a: str, b: str, criterion: str) -> str:
             if (a, b) not in memory:
-                memory[a, b] = next(said)
+                memory[a, b] = next(told)
             return memory[a, b]
 
         # The judge sees the very same pairs in both calls; who is called first differs.
@@ -139,8 +116,8 @@ def test_exchanging_the_variants_mirrors_the_share(verdicts: list[str]) -> None:
 
 def test_pairs_are_blind_and_must_have_both_sides() -> None:
     asked = prompts(2)
-    first = [generation(p, "new", "hello") for p in asked]
-    second = [generation(p, "old", "bye", finish="error" if p.id == "p1" else "stop") for p in asked]
+    first = [generation("hello", p, variant="new") for p in asked]
+    second = [generation("bye", p, variant="old", finish="error" if p.id == "p1" else "stop") for p in asked]
     pairs = judged_pairs(asked, first, second)
     assert [(p.reply, p.opponent, p.missing) for p in pairs] == [("hello", "bye", None), ("hello", "", "failed")]
     assert "new" not in repr(pairs)
@@ -163,7 +140,7 @@ def controls(n: int = 120) -> list[ControlItem]:
             criterion="coherence",
             family=family,
             kind=kind,
-            messages=(Message(role="user", content=f"question {i}"),),
+            messages=said(f"question {i}"),
             true_reply=f"true {i}",
             control_reply=f"{family} {i}",
             cluster=f"film{i % 120}",
@@ -178,16 +155,13 @@ def test_a_judge_that_prefers_true_replies_qualifies_and_one_of_position_does_no
     found = qualify(good, controls(), rng=rng())[0]
     assert (found.status, found.reason) == ("qualified", "told from the true reply in every family")
     assert [f.auc.value for f in found.families] == [1.0, 1.0]
-    assert found.position_consistency is not None
-    assert found.repeatability is not None
-    assert found.position_consistency.value == found.repeatability.value == 1.0
+    assert sure(found.position_consistency).value == sure(found.repeatability).value == 1.0
 
     # Every share is one half, so a film counts as one trial: 60 of 120, whose upper bound lies at 0.59.
     placed = ScriptedComparer(verdict=lambda a, b, c: "A", criteria=(COHERENCE,))
     found = qualify(placed, controls(), rng=rng())[0]
     assert found.status == "not_qualified"
-    assert found.first_position is not None
-    assert found.first_position.value == 1.0
+    assert sure(found.first_position).value == 1.0
     assert [f.concordance.value for f in found.families] == [0.5, 0.5]
 
 

@@ -10,13 +10,15 @@ from statistics import NormalDist
 from typing import Any
 
 import pytest
+from certain import holds, sure
 from fakes import ScriptedJudge
+from nouns import said
 
 from harness.errors import InputError
 from harness.judging import is_self_judging, load_criterion, qualify
 from harness.judging.control_rule import MAX_MISSING
 from harness.seeding import stream, uniform
-from harness.types import ControlItem, JudgedItem, Message, Qualification
+from harness.types import ControlItem, JudgedItem, Qualification
 
 COHERENCE, FLUENCY = load_criterion("coherence"), load_criterion("fluency")
 
@@ -28,7 +30,7 @@ def controls(n: int, *, family: str = "other_film", kind: str = "discrimination"
             criterion="coherence",
             family=family,
             kind="adversarial" if kind == "adversarial" else "discrimination",
-            messages=(Message(role="user", content=f"context {i}"),),
+            messages=said(f"context {i}"),
             true_reply="true reply" + " and more" * (i % 5),
             control_reply=f"{family} reply",
             cluster=f"film{i % films}",
@@ -62,9 +64,8 @@ def test_a_judge_with_power_is_qualified() -> None:
     result = qualified(normal_judge(1.5), controls(200))
     assert result.status == "qualified"
     [family] = result.families
-    assert family.auc.low is not None
-    assert family.auc.high is not None
-    assert 0.60 < family.auc.low < 0.856 < family.auc.high
+    assert holds(family.auc, 0.856)
+    assert sure(family.auc.low) > 0.60
     assert (family.auc.n, family.auc.n_clusters, family.auc.n_missing) == (400, 30, 0)
     assert family.concordance.n == 200
     assert family.settle == ""
@@ -111,8 +112,7 @@ def test_preferring_an_adversarial_control_disqualifies_even_where_the_interval_
     judge = ScriptedJudge(value=value, criteria=(COHERENCE,))
     result = qualified(judge, controls(5, family="echo", kind="adversarial"))
     assert result.families[0].concordance.value == pytest.approx(0.4)
-    assert result.families[0].auc.high is not None
-    assert result.families[0].auc.high > 0.60
+    assert sure(result.families[0].auc.high) > 0.60
     assert result.status == "not_qualified"
     assert qualified(judge, controls(5, family="echo")).status == "inconclusive"  # no trap, only a hard control
 
@@ -171,22 +171,16 @@ def test_replies_that_families_share_are_scored_once() -> None:
 
 
 def test_repeatability_is_the_share_scored_the_same_twice() -> None:
-    steady = qualified(normal_judge(1.0), controls(40)).repeatability
-    assert steady is not None
-    assert steady.value == 1.0
-    assert steady.low is not None
-    assert steady.low < 1.0
+    steady = sure(qualified(normal_judge(1.0), controls(40)).repeatability)
+    assert steady.value == 1.0 > sure(steady.low)
     n = iter(range(10_000))
     moody = ScriptedJudge(value=lambda item, criterion: float(next(n)), criteria=(COHERENCE,))
-    assert (again := qualified(moody, controls(40)).repeatability) is not None
-    assert again.value == 0.0
+    assert sure(qualified(moody, controls(40)).repeatability).value == 0.0
 
 
 def test_length_sensitivity_is_the_rank_correlation_with_length_on_true_replies() -> None:
     longer = ScriptedJudge(value=lambda item, criterion: float(len(item.reply)), criteria=(COHERENCE,))
-    result = qualified(longer, controls(40)).length_sensitivity
-    assert result is not None
-    assert result.value == pytest.approx(1.0)
+    assert sure(qualified(longer, controls(40)).length_sensitivity).value == pytest.approx(1.0)
     constant = ScriptedJudge(value=lambda item, criterion: 3.0, criteria=(COHERENCE,))
     assert qualified(constant, controls(40)).length_sensitivity is None
 
@@ -194,11 +188,8 @@ def test_length_sensitivity_is_the_rank_correlation_with_length_on_true_replies(
 def test_each_criterion_is_judged_by_its_own_controls() -> None:
     judge = dataclasses.replace(normal_judge(2.0), criteria=(FLUENCY, COHERENCE))
     fluency, coherence = qualify(judge, controls(100), rng=stream(0, "t"))
-    assert (fluency.criterion, fluency.status, fluency.reason) == (
-        "fluency",
-        "inconclusive",
-        "no controls of this criterion",
-    )
+    assert (fluency.criterion, fluency.status) == ("fluency", "inconclusive")
+    assert fluency.reason == "no controls of this criterion"
     assert coherence.status == "qualified"
 
 
@@ -212,7 +203,7 @@ def test_the_same_controls_give_the_same_result_whatever_is_judged_beside_them()
 
 
 @pytest.mark.parametrize(
-    ("items", "options", "said"),
+    ("items", "options", "rule"),
     [
         ([], {}, "`controls` must hold some of the judge's criteria"),
         (controls(3), {"min_auc": 0.4}, "`min_auc` must lie in"),
@@ -220,8 +211,8 @@ def test_the_same_controls_give_the_same_result_whatever_is_judged_beside_them()
         ([*controls(3), dataclasses.replace(controls(1)[0], kind="adversarial")], {}, "must be of one kind"),
     ],
 )
-def test_wrong_input_is_refused(items: list[ControlItem], options: dict[str, float], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_input_is_refused(items: list[ControlItem], options: dict[str, float], rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
         qualified(normal_judge(1.0), items, **options)
 
 
@@ -244,5 +235,4 @@ def test_a_second_judge_scores_the_repetition_where_the_first_would_look_it_up()
     [result] = qualify(remembers, controls(40), rng=stream(0, "t"), again=asks)
     assert len(remembers.calls) == len(asks.calls) == 1
     assert asks.calls[0] <= 14
-    assert result.repeatability is not None
-    assert result.repeatability.value == 0.0  # the first never says 9
+    assert sure(result.repeatability).value == 0.0  # the first never says 9

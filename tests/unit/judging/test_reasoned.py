@@ -7,27 +7,23 @@ import math
 from typing import Any
 
 import pytest
+from certain import sure
 from fakes import FakeServer, UniformModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nouns import item
 from pydantic import ValidationError
-from stories import REPOSITORY
+from stories import EXPERIMENTS
 
+from harness.judging.choice_reading import LocalReader
 from harness.judging.judge_builder import build_judge, judge_id, resolve_mode
 from harness.judging.reasoned import ANSWER_FORMS, read_said, schema_of
-from harness.judging.reasoned_reading import (
-    ExplainingReader,
-    ReasonedReader,
-    parse_reasoned,
-    parse_reasoned_draws,
-)
-from harness.judging.remote_reading import Form
+from harness.judging.remote_reading import EndpointReader, parse_draws, parse_reasoned
 from harness.judging.spec import JudgeSpec, load_judge_spec
 from harness.models.endpoint.calls import ChatCall, ChatResult
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import OptionRequest
-from harness.types import JudgedItem, Message
 
 OPTIONS = ("1", "2", "3", "4", "5")
 REQUEST = OptionRequest(
@@ -110,10 +106,9 @@ def result(tokens: list[str], top: dict[str, float], place: int, **changed: Any)
 def test_the_distribution_is_that_at_the_scores_own_position(tokens: list[str], place: int, is_typed: bool) -> None:
     end = "}" if tokens[place].endswith("}") else ""
     top = {tokens[place]: 0.6, f" 3{end}": 0.3, "the": 0.1}
-    reading = parse_reasoned([result(tokens, top, place)], REQUEST, answer="explain", is_typed=is_typed)
-    assert reading.answer is not None
-    assert reading.answer.probabilities == pytest.approx((0, 0, 1 / 3, 2 / 3, 0))
-    assert reading.answer.mass == pytest.approx(0.9)
+    reading = parse_reasoned(result(tokens, top, place), REQUEST, form="explain", is_typed=is_typed)
+    answer = sure(reading.answer)
+    assert (answer.mass, *answer.probabilities) == pytest.approx((0.9, 0, 0, 1 / 3, 2 / 3, 0))
     assert reading.explanation.startswith("S")
 
 
@@ -129,17 +124,16 @@ def test_the_distribution_is_that_at_the_scores_own_position(tokens: list[str], 
     ],
 )
 def test_what_is_no_such_answer_is_missing_with_a_status(found: ChatResult, status: str) -> None:
-    reading = parse_reasoned([found], REQUEST, answer="explain", is_typed=False)
+    reading = parse_reasoned(found, REQUEST, form="explain", is_typed=False)
     assert (reading.answer, reading.status) == (None, status)
     assert reading.reason
 
 
 def test_draws_that_are_not_of_the_form_count_against_the_mass() -> None:
     drawn = [result([text], {}, 0) for text in ("So.\nScore: 4", "So it is.\nScore: 2", "A 5, clearly", "Score: 4")]
-    reading = parse_reasoned_draws(drawn, REQUEST, answer="explain", is_typed=False)
-    assert reading.answer is not None
-    assert (reading.answer.mass, reading.explanation) == (0.75, "So.")
-    assert reading.answer.probabilities == pytest.approx((0, 1 / 3, 0, 2 / 3, 0))
+    reading = parse_draws(drawn, REQUEST, form="explain")
+    assert (sure(reading.answer).mass, reading.explanation) == (0.75, "So.")
+    assert sure(reading.answer).probabilities == pytest.approx((0, 1 / 3, 0, 2 / 3, 0))
 
 
 class _Queue:
@@ -153,18 +147,17 @@ class _Queue:
         return [self.answers.pop(0) for _ in calls]
 
 
-def reader(queue: _Queue, **changed: Any) -> ReasonedReader:
+def reader(queue: _Queue, **changed: Any) -> EndpointReader:
     how: dict[str, Any] = {"answer": "explain", "is_typed": False, "top_logprobs": 5, "n_draws": 2, "temperature": 1.0}
-    return ReasonedReader(queue=queue, model="m", **(how | changed))  # type: ignore[arg-type]
+    return EndpointReader(queue=queue, model="m", **(how | changed))  # type: ignore[arg-type]
 
 
 def test_where_a_turn_can_be_begun_the_score_is_forced_behind_the_reason() -> None:
     queue = _Queue(
         result(["It fits.\nScore: 2"], {}, 0), ChatResult(answer=None, error="gone"), result(["4"], {"4": 1.0}, 0)
     )
-    forced, failed = reader(queue, form=Form(prefill="assistant_turn")).read([REQUEST, REQUEST])
-    assert forced.answer is not None
-    assert (forced.answer.probabilities[3], forced.explanation) == (1.0, "It fits.")
+    forced, failed = reader(queue, prefill="assistant_turn").read([REQUEST, REQUEST])
+    assert (sure(forced.answer).probabilities[3], forced.explanation) == (1.0, "It fits.")
     assert failed.status == "failed"
     assert queue.asked[2].body["messages"][-1] == {"role": "assistant", "content": "It fits.\nScore:"}
 
@@ -179,9 +172,8 @@ def test_a_typed_judge_asks_for_its_schema_and_draws_for_each_draw() -> None:
 
 
 def test_a_local_model_writes_its_reason_and_is_read_behind_it() -> None:
-    (reading,) = ExplainingReader(model=UniformModel()).read([REQUEST])
-    assert reading.answer is not None
-    assert reading.answer.probabilities == pytest.approx([0.2] * 5)
+    (reading,) = LocalReader(model=UniformModel(), explains=True).read([REQUEST])
+    assert sure(reading.answer).probabilities == pytest.approx([0.2] * 5)
     assert reading.explanation
 
 
@@ -206,21 +198,20 @@ def test_whatever_a_judge_says_it_is_a_score_of_the_scale_or_none(text: str, is_
 def test_what_a_server_can_do_decides_how_its_judge_is_read_and_its_id(
     server: FakeServer, reads: str, typed: str
 ) -> None:
-    spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "gpt-4o-mini")
+    spec = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini")
     assert spec.thinks == "rate-explain"
     found = resolve_mode(spec, server=lambda: server)
     assert (found.reads, found.typed, found.mode) == (reads, typed, "rate-explain")
     assert judge_id(found) != judge_id(found.model_copy(update={"mode": "explain"}))
     judge = build_judge(found, queue=RequestQueue(ChatClient(url="http://localhost:1/v1", model="m"), purpose="test"))
     (question,) = judge.questions([  # type: ignore[attr-defined]
-        JudgedItem(id="i", messages=(Message(role="user", content="Well?"),), reply="Well.", cluster="f",
-                   criteria=("coherence",))
+        item("Well.", criteria=("coherence",))
     ])  # fmt: skip
     assert ("JSON" if typed == "json_schema" else '"Score: "') in question.messages[-1]["content"]
 
 
 def test_keys_of_thinking_judges_are_refused_elsewhere() -> None:
-    spec = load_judge_spec(REPOSITORY / "experiments" / "judges" / "gpt-4o-mini").model_dump(by_alias=True)
+    spec = load_judge_spec(EXPERIMENTS / "judges" / "gpt-4o-mini").model_dump(by_alias=True)
     for change in ({"mode": "sampled", "reads": "sampled"}, {"reads": "sampled", "top_logprobs": 5}):
         changed = {key: value for key, value in spec.items() if key in ("name", "method", "family", "model", "prompt",
                    "criteria", "scale", "min_mass", "schema", "mode")} | change  # fmt: skip

@@ -6,33 +6,19 @@ from pathlib import Path
 
 import pytest
 from fakes import ScriptedJudge
+from nouns import generation, prompt
 
 from harness.errors import InputError
 from harness.judging import ScoredGeneration, join_scores, judged_items, load_criterion
 from harness.store.artifacts import read_parquet, write_parquet
-from harness.types import FinishReason, Generation, Message, Prompt
 
-
-def prompt(name: str) -> Prompt:
-    messages = (Message(role="user", content=f"said {name}"),)
-    return Prompt(id=name, messages=messages, split="test", cluster=f"film-{name}", reference="secret reference")
-
-
-def generation(name: str, variant: str, *, draw: int = 0, finish_reason: FinishReason = "stop") -> Generation:
-    return Generation(
-        prompt_id=name,
-        variant=variant,
-        draw=draw,
-        text=f"{variant} says {name} {draw}",
-        seed=0,
-        n_tokens=3,
-        finish_reason=finish_reason,
-        cluster=f"film-{name}",
-    )
-
-
-PROMPTS = [prompt("p1"), prompt("p2")]
-GENERATIONS = [generation(p, v, draw=d) for v in ("base", "sft") for p in ("p2", "p1") for d in (0, 1)]
+PROMPTS = [prompt(p, f"said {p}", cluster=f"film-{p}", reference="secret reference") for p in ("p1", "p2")]
+GENERATIONS = [
+    generation(f"{v} says {p.id} {d}", p, variant=v, draw=d)
+    for v in ("base", "sft")
+    for p in PROMPTS[::-1]
+    for d in (0, 1)
+]
 
 
 def test_items_are_blind_and_grouped_by_prompt() -> None:
@@ -44,8 +30,8 @@ def test_items_are_blind_and_grouped_by_prompt() -> None:
 
 
 def test_how_a_generation_ended_reaches_the_judge() -> None:
-    cut = generation("p1", "base", finish_reason="length")
-    failed = generation("p2", "base", finish_reason="error")
+    first, second = PROMPTS
+    cut, failed = generation("I was", first, finish="length"), generation("lost", second, finish="error")
     one, two = judged_items(PROMPTS, [cut, failed])
     assert one.is_truncated
     assert (one.missing, two.missing, two.reply) == (None, "failed", "")
@@ -68,7 +54,7 @@ def test_scores_find_their_rows_and_survive_a_file(tmp_path: Path) -> None:
 
 def test_strangers_are_refused() -> None:
     with pytest.raises(InputError, match=r"^`p9` must be one of the prompts"):
-        judged_items(PROMPTS, [generation("p9", "base")])
+        judged_items(PROMPTS, [generation("Me.", "p9")])
     scores = ScriptedJudge(value=lambda i, c: 1.0, criteria=(load_criterion("fluency"),)).score(
         judged_items(PROMPTS, GENERATIONS)
     )

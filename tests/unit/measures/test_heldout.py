@@ -6,22 +6,18 @@ import math
 
 import numpy as np
 import pytest
+from certain import holds
 from fakes import UniformModel
+from nouns import prompt
 
 from harness.errors import UnavailableError
-from harness.measures.heldout import HeldoutLoss, as_mean, heldout_losses
+from harness.measures.heldout import as_mean, heldout_losses
 from harness.stats.paired import contrast_of_differences
-from harness.types import Message, Prompt
+from harness.types import Prompt
 
 
 def _prompt(reference: str | None) -> Prompt:
-    return Prompt(
-        id=f"p-{reference}",
-        messages=(Message(role="user", content="Where?"),),
-        split="test",
-        cluster="f",
-        reference=reference,
-    )
+    return prompt(f"p-{reference}", reference=reference)
 
 
 def test_bits_per_byte_of_a_uniform_model() -> None:
@@ -36,14 +32,12 @@ def test_bits_per_byte_of_a_uniform_model() -> None:
 def test_an_empty_reference_is_missing(reference: str | None) -> None:
     first, row = heldout_losses(UniformModel(), [_prompt("Here."), _prompt(reference)])
     assert first.bits_per_byte is not None
-    assert row == HeldoutLoss(
-        prompt_id=f"p-{reference}",
-        cluster="f",
-        bits_per_byte=None,
-        nats_per_token=None,
-        total_bits=None,
-        n_bytes=0,
-        n_tokens=0,
+    assert (row.bits_per_byte, row.nats_per_token, row.total_bits, row.n_bytes, row.n_tokens) == (
+        None,
+        None,
+        None,
+        0,
+        0,
     )
 
 
@@ -86,5 +80,5 @@ def test_the_interval_of_the_total_covers_as_it_says() -> None:
         bits = sizes * (1.4 + 0.1 * np.repeat(rng.normal(size=20), 5)) + 6 + 2 * rng.normal(size=100)
         truth = 1.4 + 6 / (np.exp(3.3 + 0.9**2 / 2) + 0.5)  # rounded up: half a byte more
         estimate = contrast_of_differences(as_mean(bits, sizes), clusters=clusters).estimate
-        hits += bool(estimate.low is not None and estimate.high is not None and estimate.low <= truth <= estimate.high)
+        hits += holds(estimate, truth)
     assert 0.92 <= hits / n <= 0.97

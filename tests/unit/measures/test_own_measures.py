@@ -9,29 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nouns import generation, prompt
 
 import screentest
 from harness.errors import InputError
 from harness.measures.own import measured_rows
-from harness.types import Generation, Message, Prompt
+from harness.types import Generation
 
-PROMPTS = [
-    Prompt(
-        id=f"p{i}", messages=(Message(role="user", content=f"turn {i}"),), split="test", cluster=f"f{i % 3}",
-        reference="true" if i else None,
-    )
-    for i in range(6)
-]  # fmt: skip
+PROMPTS = [prompt(f"p{i}", f"turn {i}", cluster=f"f{i % 3}", reference="true" if i else None) for i in range(6)]
 
 
 def said(variant: str, texts: list[str]) -> list[Generation]:
     return [
-        Generation(
-            prompt_id=p.id, variant=variant, draw=0, text=t, seed=0, n_tokens=None,
-            finish_reason="error" if t == "!" else "stop", cluster=p.cluster,
-        )
-        for p, t in zip(PROMPTS, texts, strict=False)
-    ]  # fmt: skip
+        generation(text, to, variant=variant, finish="error" if text == "!" else "stop")
+        for to, text in zip(PROMPTS, texts, strict=False)
+    ]
 
 
 def rows_of(function: Any, generations: Any, **how: Any) -> Any:

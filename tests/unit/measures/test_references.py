@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nouns import generation, prompt
 
 from harness.measures import references as measures
 from harness.measures.catalogue import CATALOGUE
 from harness.measures.own import measured_rows
 from harness.measures.references import MEASURES, normalised
-from harness.types import FinishReason, Generation, Message, Prompt
+from harness.types import FinishReason
 
 
 @pytest.mark.parametrize(
@@ -89,19 +90,8 @@ def test_every_value_is_a_share_and_a_reply_like_its_reference_is_the_best(reply
 
 
 def test_silence_is_wrong_a_failure_is_missing_and_so_is_a_prompt_without_reference() -> None:
-    prompts = [
-        Prompt(
-            id=f"p{i}", messages=(Message(role="user", content="?"),), split="test", cluster=f"c{i}",
-            reference="" if i == 3 else "yes",
-        )
-        for i in range(4)
-    ]  # fmt: skip
+    prompts = [prompt(f"p{i}", cluster=f"c{i}", reference="" if i == 3 else "yes") for i in range(4)]
     ends: tuple[tuple[str, FinishReason], ...] = (("", "stop"), ("I cannot", "refused"), ("", "error"), ("yes", "stop"))
-    replies = [
-        Generation(
-            prompt_id=p.id, variant="v", draw=0, text=text, seed=0, n_tokens=1, finish_reason=end, cluster=p.cluster
-        )
-        for p, (text, end) in zip(prompts, ends, strict=True)
-    ]  # fmt: skip
+    replies = [generation(text, to, finish=end) for to, (text, end) in zip(prompts, ends, strict=True)]
     rows = measured_rows(CATALOGUE["exact_match"], replies, prompts)
     assert [(row.value, row.status) for row in rows] == [(0, "ok"), (0, "ok"), (None, "failed"), (None, "unsupported")]

@@ -8,7 +8,9 @@ import pytest
 from fakes import tiny_adapter, tiny_checkpoint
 
 from harness.models.bases import resolve_base
+from harness.models.cache import AnswerCache
 from harness.models.local import LocalModel
+from harness.store.database import open_database
 from harness.types import Adapter, BaseModel
 
 
@@ -35,3 +37,9 @@ def tiny_local(tiny_base: BaseModel, tiny_adapters: tuple[Adapter, ...]) -> Loca
     for adapter in tiny_adapters:
         model.add_adapter(adapter)
     return model
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> AnswerCache:
+    """An empty cache of what endpoints answered."""
+    return AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")

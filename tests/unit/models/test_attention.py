@@ -68,12 +68,12 @@ def test_a_pack_gives_each_example_what_a_row_of_its_own_gives(model: Any, seque
 
 @every_attention
 def test_scores_in_trees_are_those_of_padded_rows_under_the_attention_that_was_named(model: Any) -> None:
-    local = LocalModel.from_modules(model, tiny_tokenizer())
+    local = LocalModel(model, tiny_tokenizer())
     named = model.config._attn_implementation
     chat = [{"role": "user", "content": "Where are you, and why?"}]
     requests = [ContinuationRequest(key=r, messages=chat, reply=r) for r in ("Here.", "Her", "By the door", "")]
     trees = local.continuation_logprobs(requests)
-    local._is_plain = False  # padded batches, which take no free mask
+    local.bank.is_plain = False  # padded batches, which take no free mask
     for tree, row in zip(trees, local.continuation_logprobs(requests), strict=True):
         assert tree.logprobs == pytest.approx(row.logprobs, abs=1e-4)
         assert tree.end_logprob == pytest.approx(row.end_logprob, abs=1e-4)
@@ -83,7 +83,7 @@ def test_scores_in_trees_are_those_of_padded_rows_under_the_attention_that_was_n
 @pytest.mark.parametrize("named", ["flex_attention", "flash_attention_2"])
 def test_a_model_in_memory_whose_attention_takes_no_free_mask_is_scored_under_sdpa(named: str) -> None:
     model = tiny_model()
-    local = LocalModel.from_modules(model, tiny_tokenizer())
+    local = LocalModel(model, tiny_tokenizer())
     chat = [{"role": "user", "content": "Where are you, and why?"}]
     requests = [ContinuationRequest(key=r, messages=chat, reply=r) for r in ("Here.", "Her", "By the door", "")]
     under_sdpa = local.continuation_logprobs(requests)

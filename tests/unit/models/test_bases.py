@@ -9,7 +9,6 @@ from fakes import tiny_checkpoint
 from harness.errors import InputError, UnavailableError
 from harness.models import embedded
 from harness.models.bases import base_folder, family_of, load_tokenizer, resolve_base
-from harness.settings import Settings
 
 
 def test_a_folder_is_named_by_its_weights(tmp_path: Path) -> None:
@@ -90,7 +89,7 @@ def test_the_embedded_model_is_converted_whole_or_not_at_all(tmp_path: Path, mon
     """A conversion that dies leaves nothing under the final name; the next one succeeds; a third reuses it."""
     gguf = tmp_path / "Model.gguf"
     gguf.write_bytes(b"weights")
-    settings = Settings.from_environment({"SCREENTEST_CACHE": str(tmp_path / "cache")})
+    monkeypatch.setenv("SCREENTEST_CACHE", str(tmp_path / "cache"))
     calls: list[str] = []
 
     class Saved:
@@ -107,8 +106,8 @@ def test_the_embedded_model_is_converted_whole_or_not_at_all(tmp_path: Path, mon
     monkeypatch.setattr(embedded, "_read_tokenizer", lambda source: Saved("tokenizer.json"))
     monkeypatch.setattr(embedded, "_read_model", lambda source: Saved("model.safetensors"))
     with pytest.raises(OSError, match="disk full"):
-        embedded.embedded_folder(settings)
+        embedded.embedded_folder()
     assert [p for p in (tmp_path / "cache" / "models").iterdir() if p.is_dir()] == []
-    folder = embedded.embedded_folder(settings)
-    assert embedded.embedded_folder(settings) == folder
+    folder = embedded.embedded_folder()
+    assert embedded.embedded_folder() == folder
     assert len(calls) == 4

@@ -49,7 +49,7 @@ class World:
         self.recalled: list[tuple[int, int]] = []
         weights: Any = tiny_model()
         weights.register_forward_pre_hook(self._count)
-        self.local = LocalModel.from_modules(weights, tiny_tokenizer(), base=FAKE_BASE)
+        self.local = LocalModel(weights, tiny_tokenizer(), base=FAKE_BASE)
 
     def _count(self, module: object, inputs: object) -> None:
         self.n_passes += 1
@@ -66,12 +66,12 @@ class World:
             identity=[FAKE_BASE.digest, *identity],
             cache=self.cache,
             on_recall=lambda known, asked: self.recalled.append((known, asked)),
-            commit_s=0.0,
         )
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("harness.models.cached._COMMIT_S", 0.0)
     return World(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_errors_are_never_kept(world: World) -> None:
 def test_an_answer_that_is_not_a_number_is_never_kept(world: World) -> None:
     weights: Any = tiny_model()
     weights.get_input_embeddings().weight.data.fill_(math.nan)
-    broken = LocalModel.from_modules(weights, tiny_tokenizer(), base=FAKE_BASE)
+    broken = LocalModel(weights, tiny_tokenizer(), base=FAKE_BASE)
     for _ in range(2):
         (found,) = world.model(load=lambda: broken).option_probabilities(options(1))
         assert math.isnan(found.probabilities[0])

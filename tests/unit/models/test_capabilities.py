@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from harness.models.endpoint.calls import ChatCall
 from harness.models.endpoint.capabilities import TOPICS, Prober
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
-from harness.store.database import open_database
 from harness.types import Variant
 
 KNOWN = {"model", "messages", "max_completion_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs", "n"}
@@ -117,8 +115,7 @@ def test_each_kind_of_server_is_known_by_its_answers(
         assert all(len(str(body)) < 600 for body in server.sent)
 
 
-def test_what_was_found_is_kept_and_asked_anew_only_on_request(tmp_path: Path) -> None:
-    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
+def test_what_was_found_is_kept_and_asked_anew_only_on_request(cache: AnswerCache) -> None:
     with FaultyServer(openai) as server:
         first = prober(server, cache=cache)
         found = {topic: first.find(topic).value for topic in TOPICS}
@@ -136,8 +133,7 @@ def test_what_was_found_is_kept_and_asked_anew_only_on_request(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("status", [500, 501, 400])
-def test_a_server_that_fails_at_log_probabilities_gives_none_and_says_why(status: int, tmp_path: Path) -> None:
-    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
+def test_a_server_that_fails_at_log_probabilities_gives_none_and_says_why(status: int, cache: AnswerCache) -> None:
     with FaultyServer(lambda body, n: refuses("not built in", status=status) if "logprobs" in body else None) as server:
         assert prober(server, cache=cache).n_logprobs() == 0
         n = len(server.sent)
@@ -145,11 +141,10 @@ def test_a_server_that_fails_at_log_probabilities_gives_none_and_says_why(status
         assert len(server.sent) == n
 
 
-def test_a_temperature_of_0_that_is_refused_is_left_out_where_it_would_be_0(tmp_path: Path) -> None:
+def test_a_temperature_of_0_that_is_refused_is_left_out_where_it_would_be_0(cache: AnswerCache) -> None:
     def behave(body: dict[str, Any], n: int) -> Fault | None:
         return refuses("`temperature` must be strictly positive") if body.get("temperature") == 0 else None
 
-    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
     with FaultyServer(behave) as server:
         for asked in (prober(server, cache=cache), prober(server, cache=cache)):
             assert asked.n_logprobs() == 20
@@ -157,8 +152,7 @@ def test_a_temperature_of_0_that_is_refused_is_left_out_where_it_would_be_0(tmp_
             assert "strictly positive" in asked.without(greedy=True)["temperature"]
 
 
-def test_a_server_that_is_only_busy_is_asked_again_next_time(tmp_path: Path) -> None:
-    cache = AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
+def test_a_server_that_is_only_busy_is_asked_again_next_time(cache: AnswerCache) -> None:
     with FaultyServer(lambda body, n: refuses("busy", status=503) if "logprobs" in body else None) as server:
         assert prober(server, cache=cache).n_logprobs() == 0
         server.behave = vllm
@@ -198,7 +192,7 @@ def test_a_field_refused_in_the_middle_is_dropped_for_good_and_kept_in_the_serve
 
 def test_doctor_shows_what_was_found_and_the_commands_after_it_ask_nothing() -> None:
     from harness.experiment.judges.spending import Spending
-    from pipelines.cli.checks import examine_endpoint
+    from pipelines.cli.doctor import examine_endpoint
 
     with FaultyServer(openai) as server:
         checks = {check.what: check for check in examine_endpoint(f"{server.url}#m")}

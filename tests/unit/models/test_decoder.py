@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from fakes import tiny_adapter
+from fakes import jobs_of, tiny_adapter
 
 from harness.errors import InputError
 from harness.models.batch import Job, Line
-from harness.models.chat_templates import render
 from harness.models.decoder import Decoder, Limits
 from harness.models.local import LocalModel
 from harness.models.protocol import ReplyRequest, adapter_name
 from harness.types import Adapter, BaseModel, Decoding
 
 LIMITS = Limits(n_rows=4, n_tokens=2_000)
-
-
-def _jobs(local: LocalModel, n: int, adapters: tuple[str | None, ...] = (None,), n_top: int | None = None) -> list[Job]:
-    """Jobs of different length, adapter, temperature, nucleus and cap."""
-    rng = random.Random(3)
-    jobs = []
-    for i in range(n):
-        text = "".join(rng.choices("abcdef ", k=rng.randint(1, 60)))
-        adapter = adapters[i % len(adapters)]
-        jobs.append(
-            Job(
-                index=i,
-                key=f"p{i}",
-                draw=0,
-                adapter=adapter,
-                ids=render(local.tokenizer, [{"role": "user", "content": text}]),
-                decoding=Decoding(
-                    max_new_tokens=rng.randint(1, 24), temperature=(0.0, 0.7, 1.3)[i % 3], top_p=(1.0, 0.8)[i % 2]
-                ),
-                stream=local.stream_of(adapter),
-                n_top=n_top,
-            )
-        )
-    return jobs
 
 
 def _alone(local: LocalModel, job: Job) -> Line:
@@ -60,7 +34,7 @@ def _finish(decoder: Decoder) -> None:
 def test_lines_that_arrive_while_others_run_get_the_tokens_they_get_alone(
     tiny_local: LocalModel, tiny_adapters: tuple[Adapter, ...]
 ) -> None:
-    jobs = _jobs(tiny_local, 18, (None, *(adapter_name(a) for a in tiny_adapters)))
+    jobs = jobs_of(tiny_local, 18, (None, *(adapter_name(a) for a in tiny_adapters)))
     lines = [Line(job=job) for job in jobs]
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     with tiny_local.bank.borrowed():
@@ -75,7 +49,7 @@ def test_lines_that_arrive_while_others_run_get_the_tokens_they_get_alone(
 
 def test_lines_start_in_the_order_they_came(tiny_local: LocalModel) -> None:
     seen: list[int] = []
-    lines = [Line(job=job) for job in _jobs(tiny_local, 12)]
+    lines = [Line(job=job) for job in jobs_of(tiny_local, 12)]
     decoder = tiny_local.decoder(
         lambda line: seen.append(line.job.index) if len(line.tokens) == 1 else None, limits=LIMITS
     )
@@ -86,7 +60,7 @@ def test_lines_start_in_the_order_they_came(tiny_local: LocalModel) -> None:
 
 
 def test_a_cancelled_line_gives_up_its_row_and_changes_no_other(tiny_local: LocalModel) -> None:
-    jobs = _jobs(tiny_local, 9)
+    jobs = jobs_of(tiny_local, 9)
     lines = [Line(job=job) for job in jobs]
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     decoder.add(lines)
@@ -106,7 +80,7 @@ def test_a_cancelled_line_gives_up_its_row_and_changes_no_other(tiny_local: Loca
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_lines_whose_memory_is_taken_go_on_and_lose_no_token(tiny_local: LocalModel, every: int) -> None:
-    jobs = _jobs(tiny_local, 8)
+    jobs = jobs_of(tiny_local, 8)
     lines = [Line(job=job) for job in jobs]
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     decoder.add(lines)
@@ -143,7 +117,7 @@ def test_where_memory_runs_out_fewer_rows_give_the_same_replies(tiny_local: Loca
 
 
 def test_a_failed_encoding_leaves_every_line_to_be_taken_up_again(tiny_local: LocalModel) -> None:
-    jobs = _jobs(tiny_local, 6)
+    jobs = jobs_of(tiny_local, 6)
     lines = [Line(job=job) for job in jobs]
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     decoder.add(lines)
@@ -160,7 +134,7 @@ def test_a_failed_encoding_leaves_every_line_to_be_taken_up_again(tiny_local: Lo
 
 
 def test_rows_and_tokens_are_never_exceeded(tiny_local: LocalModel) -> None:
-    lines = [Line(job=job) for job in _jobs(tiny_local, 12)]
+    lines = [Line(job=job) for job in jobs_of(tiny_local, 12)]
     limits = Limits(n_rows=8, n_tokens=250)
     decoder = tiny_local.decoder(lambda line: None, limits=limits)
     decoder.add(lines)
@@ -176,7 +150,7 @@ def test_rows_and_tokens_are_never_exceeded(tiny_local: LocalModel) -> None:
 
 
 def test_likelihoods_are_the_model_s_own_before_temperature(tiny_local: LocalModel) -> None:
-    jobs = _jobs(tiny_local, 6, n_top=5)
+    jobs = jobs_of(tiny_local, 6, n_top=5)
     lines = [Line(job=job) for job in jobs]
     decoder = tiny_local.decoder(lambda line: None, limits=LIMITS)
     decoder.add(lines)

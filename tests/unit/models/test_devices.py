@@ -42,22 +42,23 @@ def test_an_old_driver_is_named_with_what_it_knows_and_what_torch_wants(card: py
         resolve_device("cuda")
 
 
-def test_any_other_trouble_is_torch_own_first_line(card: pytest.MonkeyPatch) -> None:
-    card.setattr(torch.cuda, "init", lambda: _fails("CUDA unknown error - maybe due to the environment\nmore"))
-    assert gpu_trouble() == (
-        f"torch {torch.__version__} cannot use the NVIDIA card: CUDA unknown error - maybe due to the environment"
-    )
-
-
-def test_a_torch_for_cpus_beside_a_card_says_so(card: pytest.MonkeyPatch) -> None:
-    card.setattr(torch.version, "cuda", None)
-    assert "is built for CPUs alone: install a CUDA build" in (gpu_trouble() or "")
-
-
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_a_card_that_is_hidden_on_purpose_is_no_trouble(card: pytest.MonkeyPatch, hidden: str) -> None:
-    card.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert gpu_trouble() is None
+@pytest.mark.parametrize(
+    ("cuda", "error", "hidden", "told"),
+    [
+        ("13.0", "CUDA unknown error\nmore", None, "torch {} cannot use the NVIDIA card: CUDA unknown error"),
+        (None, OLD, None, "there is an NVIDIA card, and torch {} is built for CPUs alone: install a CUDA build"),
+        ("13.0", OLD, "", None),
+        ("13.0", OLD, "-1", None),
+    ],
+)
+def test_any_other_trouble_is_told_and_a_card_that_is_hidden_on_purpose_is_none(
+    card: pytest.MonkeyPatch, cuda: str | None, error: str, hidden: str | None, told: str | None
+) -> None:
+    card.setattr(torch.version, "cuda", cuda)
+    card.setattr(torch.cuda, "init", lambda: _fails(error))
+    if hidden is not None:
+        card.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert gpu_trouble() == (told and told.format(torch.__version__))
 
 
 def test_a_card_that_works_and_a_machine_without_one_are_no_trouble(card: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_card_that_works_and_a_machine_without_one_are_no_trouble(card: pytest
 
 
 def test_doctor_and_session_tell(card: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.cli.checks import _device
+    from pipelines.cli.doctor import _device
     from pipelines.cli.session import open_session
 
     card.setattr(torch.cuda, "init", lambda: _fails(OLD))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import jobs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.models import graphs
 from harness.models.batch import Job, Line
-from harness.models.chat_templates import render
 from harness.models.decoder import Limits
 from harness.models.graphs import Step
 from harness.models.local import LocalModel
@@ -56,24 +56,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     return made
 
 
-def _jobs(local: LocalModel, seed: int, adapters: tuple[str | None, ...]) -> list[Job]:
-    rng = random.Random(seed)
-    texts = ["".join(rng.choices("abc ", k=rng.randint(1, 60))) for _ in range(9)]
-    return [
-        Job(
-            index=i,
-            key=f"p{i}",
-            draw=i % 2,
-            adapter=adapters[i % len(adapters)],
-            ids=render(local.tokenizer, [{"role": "user", "content": text}]),
-            decoding=Decoding(max_new_tokens=rng.randint(1, 40), temperature=(0.0, 0.7, 1.3)[i % 3], top_p=0.9),
-            stream=local.stream_of(None),
-            n_top=3,
-        )
-        for i, text in enumerate(texts)
-    ]
-
-
 def _decoded(local: LocalModel, jobs: list[Job], *, can_replay: bool, seed: int = 0) -> list[Line]:
     """Lines that come, are cancelled, lose their memory and go on with fewer rows, by a schedule of chance."""
     local.can_replay, rng = can_replay, random.Random(seed)
@@ -105,7 +87,7 @@ def test_replayed_steps_give_the_tokens_and_logits_of_plain_ones(
     local: LocalModel, tiny_adapters: tuple[Adapter, ...], seed: int, which: tuple[str | None, ...]
 ) -> None:
     names = dict(zip(("one", "two"), map(adapter_name, tiny_adapters), strict=False))
-    jobs = _jobs(local, seed, tuple(name and names[name] for name in which))
+    jobs = jobs_of(local, 9, tuple(name and names[name] for name in which), seed=seed, n_new=40, n_top=3)
     _require_same(_decoded(local, jobs, can_replay=True, seed=seed), _decoded(local, jobs, can_replay=False, seed=seed))
 
 
@@ -146,7 +128,7 @@ def test_what_cannot_be_captured_takes_plain_steps_and_is_not_tried_again(
         tries.append(run())
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(local.bank.graphs, "_capture", refuse)
+    monkeypatch.setattr(graphs, "captured", refuse)
     assert _ask(local) == _ask(local, can_replay=False)
     assert _ask(local)
     assert (len(tries), local.bank.graphs.is_unfit) == (1, True)

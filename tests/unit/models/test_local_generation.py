@@ -51,7 +51,7 @@ def test_replies_hang_on_neither_batch_size_nor_order_nor_neighbours(
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_greedy_replies_are_those_of_transformers_generate(kind: Any) -> None:
     model, tokenizer = tiny_model(kind=kind), tiny_tokenizer()
-    local = LocalModel.from_modules(model, tokenizer)
+    local = LocalModel(model, tokenizer)
     requests = _requests(6)
     replies = local.generate(requests, decoding=Decoding(max_new_tokens=20, temperature=0))
     for request, reply in zip(requests, replies, strict=True):
@@ -89,7 +89,7 @@ def test_an_adapter_speaks_as_it_does_alone(tiny_base: BaseModel, tiny_adapters:
     for adapter, name in zip(tiny_adapters[:2], names, strict=True):
         bare = AutoModelForCausalLM.from_pretrained(tiny_base.source, dtype=torch.float32)
         peft: Any = PeftModel.from_pretrained(bare, adapter.path).eval()
-        alone = LocalModel.from_modules(peft, mixed.tokenizer)
+        alone = LocalModel(peft, mixed.tokenizer)
         own = [r for r in requests if r.adapter == name]
         replies = alone.generate([dataclasses.replace(r, adapter="default") for r in own], decoding=DECODING)
         assert [r.text for r in replies] == [r.text for r in together if r.adapter == name]
@@ -146,7 +146,7 @@ def test_a_trainer_s_model_is_left_as_it_was_found(tiny_base: BaseModel) -> None
     model.train()
     before = {name: p.requires_grad for name, p in model.named_parameters()}
     modes = {name: m.training for name, m in model.named_modules()}
-    local = LocalModel.from_modules(model, tiny_tokenizer())
+    local = LocalModel(model, tiny_tokenizer())
     local.generate(_requests(4, ("default", None)), decoding=DECODING)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == before
     assert {name: m.training for name, m in model.named_modules()} == modes
@@ -173,7 +173,7 @@ def test_a_model_with_sliding_attention_gives_the_same_replies_without_joining()
         bos_token_id=None,
         pad_token_id=0,
     )
-    local = LocalModel.from_modules(MistralForCausalLM(config).eval(), tiny_tokenizer())
+    local = LocalModel(MistralForCausalLM(config).eval(), tiny_tokenizer())
     requests = _requests(6)
     whole = local.generate(requests, decoding=Decoding(max_new_tokens=12))
     assert [local.generate([r], decoding=Decoding(max_new_tokens=12))[0] for r in requests] == whole

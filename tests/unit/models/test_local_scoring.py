@@ -43,7 +43,7 @@ def test_log_probabilities_are_those_of_each_sequence_alone(
         monkeypatch.setattr(local_module, "_PACKABLE", frozenset())
     model, tokenizer = tiny_model(kind=kind), tiny_tokenizer()  # type: ignore[arg-type]
     for request, found in zip(
-        _requests(), LocalModel.from_modules(model, tokenizer).continuation_logprobs(_requests()), strict=True
+        _requests(), LocalModel(model, tokenizer).continuation_logprobs(_requests()), strict=True
     ):
         context, reply = render(tokenizer, request.messages), reply_ids(tokenizer, request.reply)
         with torch.no_grad():
@@ -78,9 +78,7 @@ def test_option_probabilities_are_the_softmax_over_the_options_at_the_forced_pla
     requests = [
         OptionRequest(key=str(i), messages=_chat("b" * i), prefix="Score: ", options=tuple("12345")) for i in range(5)
     ]
-    for request, found in zip(
-        requests, LocalModel.from_modules(model, tokenizer).option_probabilities(requests), strict=True
-    ):
+    for request, found in zip(requests, LocalModel(model, tokenizer).option_probabilities(requests), strict=True):
         ids = render(tokenizer, request.messages) + reply_ids(tokenizer, "Score: ")
         with torch.no_grad():
             full = model(input_ids=torch.tensor([ids])).logits[0, -1].double().softmax(-1)

@@ -7,7 +7,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from harness.models.endpoint.limiter import ConcurrencyLimiter
 from harness.models.endpoint.prices import Budget, Price, listed_price
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.endpoint.retrying import classify, retry_after
-from harness.store.database import open_database
 
 # The server says 300 tokens in and 1 out for every call: $0.0003 + $0.000002 at these prices.
 PRICE = Price(input=1.0, output=2.0)
@@ -34,11 +32,6 @@ COST = 0.000302
 def server() -> Iterator[FaultyServer]:
     with FaultyServer() as server:
         yield server
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> AnswerCache:
-    return AnswerCache(open_database(f"sqlite:///{tmp_path / 'calls.db'}"), "endpoint")
 
 
 def call(text: str, **more: Any) -> ChatCall:

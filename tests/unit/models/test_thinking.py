@@ -17,12 +17,12 @@ from harness.judging.preferences import judged_pairs
 from harness.judging.scored import judged_items
 from harness.measures.diversity import film_diversity
 from harness.measures.reply_metrics import reply_metrics
+from harness.models.detokenizing import begins_thinking, read_reply
 from harness.models.endpoint import EndpointModel
 from harness.models.endpoint.chat_client import ChatClient
 from harness.models.endpoint.queue import RequestQueue
 from harness.models.protocol import LanguageModel
 from harness.models.recorded import RecordedModel
-from harness.models.stops import begins_thinking, read_reply
 from harness.types import Decoding, FinishReason, Generation, Message, Prompt, Variant
 
 VARIANT = Variant(name="v", kind="endpoint", digest="d")

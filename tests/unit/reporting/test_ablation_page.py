@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from report_example import as_stored, example_record
+from report_example import estimate as within
 
 from harness.reporting.ablation_page import ablation_sections
 from harness.reporting.ablation_record import (
@@ -34,18 +35,8 @@ from harness.store.artifacts import from_json, to_json
 from harness.types import Estimate
 
 
-def estimate(value: float, *, half: float = 0.1, df: float | None = 2.0) -> Estimate:
-    return Estimate(
-        value=value,
-        low=value - half,
-        high=value + half,
-        level=0.95,
-        n=60,
-        n_clusters=12,
-        n_missing=0,
-        method="m",
-        df=df,
-    )
+def estimate(value: float) -> Estimate:
+    return within(value, value - 0.1, value + 0.1)
 
 
 def curve(seed: int, shift: float) -> LossCurve:

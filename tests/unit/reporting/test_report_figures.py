@@ -49,15 +49,9 @@ def test_nothing_is_drawn_outside_the_picture(figure: Figure) -> None:
     for markup in (figure.wide, figure.narrow):
         root = ET.fromstring(markup)
         width, height = float(root.get("width", 0)), float(root.get("height", 0))
+        limits = {"x": width, "cx": width, "x1": width, "x2": width, "y": height, "cy": height}
         for shape in root.iter():
-            for name, limit in (
-                ("x", width),
-                ("cx", width),
-                ("x1", width),
-                ("x2", width),
-                ("y", height),
-                ("cy", height),
-            ):
+            for name, limit in limits.items():
                 if (at := shape.get(name)) is not None:
                     assert 0 <= float(at) <= limit, (shape.tag, name, at)
 
@@ -77,10 +71,7 @@ def zero_and_marks(record: ReportRecord) -> tuple[float, ET.Element]:
     return zero, root
 
 
-@given(
-    st.floats(-100, 100).filter(lambda x: abs(x) > 1e-6),
-    st.floats(0.01, 2.0),
-)
+@given(st.floats(-100, 100).filter(lambda x: abs(x) > 1e-6), st.floats(0.01, 2.0))
 def test_forest_shows_on_which_side_of_zero_an_interval_lies(value: float, spread: float) -> None:
     half = abs(value) * spread
     zero, root = zero_and_marks(one_contrast(value, value - half, value + half, "inconclusive"))

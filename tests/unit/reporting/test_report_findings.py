@@ -10,7 +10,7 @@ import pytest
 from report_example import GEVAL, LIKELIHOOD, VARIANTS, estimate, example_record
 
 from harness.errors import InputError
-from harness.reporting.finding_index import find, findings_json, index
+from harness.reporting.finding_index import findings_json, index
 from harness.reporting.record import Declaration, ReportRecord, distribution
 from harness.reporting.wording import declaration_note, seeds_note, statement, summary
 from harness.types import Finding, Verdict
@@ -51,12 +51,12 @@ def test_json_writes_what_is_not_a_number_as_null() -> None:
 
 def test_keys_find_their_finding_and_are_unique() -> None:
     record = example_record()
-    named = index(record).named
-    assert len({n.key for n in named}) == len({n.anchor for n in named}) == len(record.findings)
-    for n in named:
-        assert find(record, n.key) is n.finding
+    found = index(record)
+    assert len({n.key for n in found.named}) == len({n.anchor for n in found.named}) == len(record.findings)
+    for n in found.named:
+        assert found.find(n.key) is n.finding
     with pytest.raises(InputError, match="heldout_loss/sft-base"):
-        find(record, "heldout_loss")
+        found.find("heldout_loss")
 
 
 def test_two_judges_of_one_measure_get_their_own_keys() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import tiny_adapter, tiny_checkpoint
-from servers import Running, running
+from servers import Running, Serve, running
 from stories import fresh_home
 
 from harness.models.bases import resolve_base
@@ -43,8 +45,17 @@ def registry(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Track
 
 
 @pytest.fixture(scope="session")
-def server(base: BaseModel, registry: Tracking) -> Iterator[Running]:
+def serve(base: BaseModel, registry: Tracking) -> Serve:
+    """A fresh server of the registry, with what `running` takes."""
+
+    def fresh(*, names: Sequence[str] = (), **options: Any) -> AbstractContextManager[Running]:
+        return running(LocalModel.load(base), Variants(registry, base, names=names), **options)
+
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def server(serve: Serve) -> Iterator[Running]:
     """A server with everything on that a test may need; tests leave no open request behind."""
-    limits = ServingLimits(max_batch=4, max_queue=64, max_adapters=2, max_tokens=200)
-    with running(LocalModel.load(base), Variants(registry, base), limits=limits) as found:
+    with serve(limits=ServingLimits(max_batch=4, max_queue=64, max_adapters=2, max_tokens=200)) as found:
         yield found

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from servers import Running, alter, running, wait_until_idle
+from servers import Running, Serve, alter, wait_until_idle
 
 from harness.models.chat_templates import render
 from harness.models.endpoint import EndpointModel
@@ -23,7 +23,6 @@ from harness.models.local import LocalModel
 from harness.models.protocol import OptionRequest, ReplyRequest
 from harness.registry import resolve
 from harness.serving.limits import ServingLimits
-from harness.serving.model_names import Variants
 from harness.store.tracking import Tracking
 from harness.types import BaseModel, Decoding
 
@@ -196,8 +195,8 @@ def test_a_packed_body_is_unpacked_within_the_limit(server: Running, body: Any, 
     assert (other.status_code, _error(other)["code"]) == (400, "unknown_encoding")
 
 
-def test_pages_of_a_named_origin_may_ask_and_others_may_not(base: BaseModel, registry: Tracking) -> None:
-    with running(LocalModel.load(base), Variants(registry, base), cors=["http://page.test"]) as found:
+def test_pages_of_a_named_origin_may_ask_and_others_may_not(serve: Serve) -> None:
+    with serve(cors=["http://page.test"]) as found:
         for origin, allowed in (("http://page.test", "http://page.test"), ("http://other.test", None)):
             said = httpx.get(f"{found.url}/v1/models", headers={"Origin": origin})
             assert said.headers.get("access-control-allow-origin") == allowed
@@ -273,20 +272,17 @@ def test_what_is_no_request_is_refused(server: Running, content: bytes) -> None:
     _error(response)
 
 
-def test_unknown_models_addresses_and_methods(server: Running) -> None:
+def test_unknown_models_addresses_and_methods_and_an_adapter_of_another_base_are_refused(server: Running) -> None:
     for model in ("nobody@champion", "film/99", "film@nobody", "gpt-4o", "../../etc/passwd", "'; DROP TABLE--/1"):
         response = server.post(**_body(model=model))
         assert (response.status_code, _error(response)["code"]) == (404, "model_not_found")
+    response = server.post(**_body(model="stranger/1"))
+    assert (response.status_code, _error(response)["code"]) == (400, "base_mismatch")
     assert _error(httpx.get(f"{server.url}/v1/nothing"))
     response = httpx.get(f"{server.url}/v1/chat/completions")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     with server.client() as client, pytest.raises(openai.NotFoundError, match="film/99"):
         client.chat.completions.create(**_body(model="film/99"))
-
-
-def test_an_adapter_of_another_base_is_refused(server: Running) -> None:
-    response = server.post(**_body(model="stranger/1"))
-    assert (response.status_code, _error(response)["code"]) == (400, "base_mismatch")
 
 
 def test_a_chat_without_room_is_refused_and_one_that_just_fits_is_answered(server: Running) -> None:
@@ -311,11 +307,9 @@ def test_a_megabyte_is_refused_whether_or_not_its_length_is_said(server: Running
     assert response.status_code == 413
 
 
-def test_an_altered_adapter_is_refused_and_the_server_lives_on(
-    server: Running, registry: Tracking, base: BaseModel
-) -> None:
+def test_an_altered_adapter_is_refused_and_the_server_lives_on(serve: Serve, registry: Tracking) -> None:
     file = Path(resolve(registry, "film/2").path) / "adapter_model.safetensors"
-    with running(LocalModel.load(base), Variants(registry, base)) as fresh:
+    with serve() as fresh:
         alter(file)
         try:
             response = fresh.post(**_body(model="film/2"))
@@ -327,9 +321,8 @@ def test_an_altered_adapter_is_refused_and_the_server_lives_on(
         assert fresh.post(**_body(model="film/2")).status_code == 200
 
 
-def test_a_key_is_asked_of_every_client_but_not_for_health(base: BaseModel, registry: Tracking) -> None:
-    limits = ServingLimits(per_minute=3)
-    with running(LocalModel.load(base), Variants(registry, base), key="secret", limits=limits) as locked:
+def test_a_key_is_asked_of_every_client_but_not_for_health(serve: Serve) -> None:
+    with serve(key="secret", limits=ServingLimits(per_minute=3)) as locked:
         assert locked.post(**_body()).status_code == 401
         assert httpx.get(f"{locked.url}/v1/models").status_code == 401
         assert httpx.get(f"{locked.url}/health").status_code == 200
@@ -344,9 +337,8 @@ def test_a_key_is_asked_of_every_client_but_not_for_health(base: BaseModel, regi
 # ── people who leave, and what is written down ───────────────────────────────────────────────────────────────────────
 
 
-def test_a_full_server_says_when_to_come_again_and_then_answers(base: BaseModel, registry: Tracking) -> None:
-    limits = ServingLimits(max_batch=4, max_queue=0, max_tokens=200)
-    with running(LocalModel.load(base), Variants(registry, base), limits=limits) as full:
+def test_a_full_server_says_when_to_come_again_and_then_answers(serve: Serve) -> None:
+    with serve(limits=ServingLimits(max_batch=4, max_queue=0, max_tokens=200)) as full:
         long = _body(n=4, max_tokens=200, stream=True)
         with httpx.stream("POST", f"{full.url}/v1/chat/completions", json=long, timeout=60) as busy:
             lines = busy.iter_lines()
@@ -389,8 +381,8 @@ def test_the_models_are_those_of_this_base(server: Running) -> None:
     assert names == {"base", "film/1", "film/2", "film@candidate", "dora/1", "dora@candidate"}
 
 
-def test_named_variants_are_the_only_ones(base: BaseModel, registry: Tracking) -> None:
-    with running(LocalModel.load(base), Variants(registry, base, names=["film/1"])) as narrow:
+def test_named_variants_are_the_only_ones(serve: Serve) -> None:
+    with serve(names=["film/1"]) as narrow:
         assert [model["id"] for model in httpx.get(f"{narrow.url}/v1/models").json()["data"]] == ["film/1"]
         assert narrow.post(**_body(model="film/1")).status_code == 200
         for other in ("base", "film/2", "dora/1"):
@@ -398,8 +390,8 @@ def test_named_variants_are_the_only_ones(base: BaseModel, registry: Tracking) -
 
 
 @pytest.mark.parametrize("with_text", [False, True])
-def test_the_log_holds_what_was_said_only_when_asked(base: BaseModel, registry: Tracking, with_text: bool) -> None:
-    with running(LocalModel.load(base), Variants(registry, base), with_text=with_text) as logged:
+def test_the_log_holds_what_was_said_only_when_asked(serve: Serve, with_text: bool) -> None:
+    with serve(with_text=with_text) as logged:
         response = httpx.post(
             f"{logged.url}/v1/chat/completions", json=_body(), headers={"X-Request-Id": "trace-7"}, timeout=60
         )

@@ -10,7 +10,7 @@ import pytest
 from servers import Running
 
 from harness.models.bases import base_folder
-from harness.serving.detokenizing import token_bytes
+from harness.models.detokenizing import token_bytes
 from harness.types import BaseModel
 
 CHAT = [{"role": "user", "content": "Where were you?"}]

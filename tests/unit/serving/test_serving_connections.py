@@ -16,16 +16,12 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Running, running
+from servers import Running, Serve
 
-from harness.models.local import LocalModel
 from harness.serving import logs
 from harness.serving.connections import Crowd, _OneRequest
 from harness.serving.limits import ServingLimits
-from harness.serving.model_names import Variants
 from harness.serving.server import Server
-from harness.store.tracking import Tracking
-from harness.types import BaseModel
 
 TIMEOUT, MOST = 0.6, 8
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
@@ -34,11 +30,11 @@ INNER = b"0\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: inner\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def strict(base: BaseModel, registry: Tracking) -> Iterator[Running]:
+def strict(serve: Serve) -> Iterator[Running]:
     limits = ServingLimits(timeout=TIMEOUT, max_connections=MOST)
     with (
         mock.patch.object(logs, "SECONDS_BETWEEN_COUNTS", 0.5),
-        running(LocalModel.load(base), Variants(registry, base), limits=limits, buffer=8192) as found,
+        serve(limits=limits, buffer=8192) as found,
     ):
         yield found
 
@@ -169,12 +165,12 @@ def test_half_open_ones_make_room_for_who_asks(strict: Running) -> None:
         assert time.monotonic() - began < TIMEOUT
 
 
-def test_where_all_are_at_work_a_new_one_is_told_to_wait(base: BaseModel, registry: Tracking) -> None:
+def test_where_all_are_at_work_a_new_one_is_told_to_wait(serve: Serve) -> None:
     limits = ServingLimits(max_connections=4, max_batch=2, max_tokens=2000)
     # Greedy, since this model draws an end token at once in one reply of ten, and its place is free.
     body = {"model": "base", "stream": True, "max_tokens": 1900, "temperature": 0}
     body |= {"messages": [{"role": "user", "content": "Hi"}]}
-    with running(LocalModel.load(base), Variants(registry, base), limits=limits) as small, httpx.Client() as client:
+    with serve(limits=limits) as small, httpx.Client() as client:
         url = f"{small.url}/v1/chat/completions"
         with (
             client.stream("POST", url, json=body) as first,
@@ -215,26 +211,10 @@ def test_without_descriptors_there_is_a_count_and_no_traceback(strict: Running) 
 
 
 PIECES = [
-    b"\r\n",
-    b"\n",
-    b"GET / HTTP/1.1",
-    b"POST /v1/chat/completions HTTP/1.0",
-    b"Host: x",
-    b"Content-Length: ",
-    b"5",
-]
-PIECES += [
-    b"Transfer-Encoding: ",
-    b"chunked",
-    b"\r\n\r\n",
-    b": ",
-    b" ",
-    b"\t",
-    b"0\r\n\r\n",
-    b"5\r\nhello\r\n",
-    b"\0",
+    b"\r\n", b"\n", b"GET / HTTP/1.1", b"POST /v1/chat/completions HTTP/1.0", b"Host: x", b"Content-Length: ", b"5",
+    b"Transfer-Encoding: ", b"chunked", b"\r\n\r\n", b": ", b" ", b"\t", b"0\r\n\r\n", b"5\r\nhello\r\n", b"\0",
     b"\xff",
-]
+]  # fmt: skip
 hostile = st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=25).map(b"".join)
 
 

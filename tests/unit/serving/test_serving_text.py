@@ -7,8 +7,7 @@ from fakes import tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.models.stops import decode
-from harness.serving.detokenizing import ReplyText, token_bytes
+from harness.models.detokenizing import ReplyText, decode, token_bytes
 
 TOKENIZER = tiny_tokenizer()
 TEXTS = st.text(alphabet="abcSTOP é€🎬\n", max_size=40)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from certain import golden
 from scipy.stats import t
 
 FOLDER = Path(__file__).resolve().parents[2] / "calibration"
@@ -28,8 +29,11 @@ def cells() -> Iterator[ModuleType]:
             sys.modules.pop(name, None)
 
 
-def simulated(cells: ModuleType, name: str, n_draws: int) -> dict[str, float]:
-    cell = next(cell for cell in cells.all_cells() if f"{cell.table}: {cell.name}" == name)
+def named(cells: ModuleType, name: str) -> Any:
+    return next(cell for cell in cells.all_cells() if f"{cell.table}: {cell.name}" == name)
+
+
+def simulated(cell: Any, n_draws: int) -> dict[str, float]:
     counts = cell.simulate(n_draws, np.random.default_rng(99))
     return {method: count / n_draws for method, count in counts.items()}
 
@@ -64,8 +68,8 @@ NAIVE = "rows independent"
 def test_intervals_cover_and_naive_ones_do_not(
     cells: ModuleType, name: str, n_draws: int, naive: str | None, at_most: float | None
 ) -> None:
-    shares = simulated(cells, name, n_draws)
-    cell = next(cell for cell in cells.all_cells() if f"{cell.table}: {cell.name}" == name)
+    cell = named(cells, name)
+    shares = simulated(cell, n_draws)
     low, high = cell.target_low, cell.target_high or 1.0
     error = 3 * np.sqrt(low * (1 - low) / n_draws)
     assert low - error <= next(iter(shares.values())) <= high + error
@@ -74,12 +78,11 @@ def test_intervals_cover_and_naive_ones_do_not(
 
 def test_alternatives_against_limma_and_pbkrtest(cells: ModuleType) -> None:
     alternatives = importlib.import_module("alternatives")
-    golden = json.loads((FOLDER.parent / "golden" / "stats" / "crossed.json").read_text())
-    for case in golden["limma"]:
+    for case in golden("crossed")["limma"]:
         posterior, df = alternatives.moderated(np.array(case["variances"]), 2)
         assert posterior == pytest.approx(case["posterior"], rel=1e-5)
         assert df == pytest.approx(min(case["prior"] + 2, 2 * len(posterior)))
-    for case in golden["cases"]:
+    for case in golden("crossed")["cases"]:
         table = np.array(case["values"]).reshape(len(set(case["rows"])), -1)
         _, half = alternatives.kenward_roger(table, np.ones(table.shape[1]))
         theirs = case["lme4"]
@@ -96,6 +99,6 @@ def test_alternatives_against_limma_and_pbkrtest(cells: ModuleType) -> None:
 def test_tests_hold_their_level_where_naive_ones_do_not(
     cells: ModuleType, name: str, n_draws: int, ours: float, naive: str, at_least: float
 ) -> None:
-    shares = simulated(cells, name, n_draws)
+    shares = simulated(named(cells, name), n_draws)
     assert next(iter(shares.values())) <= ours + 3 * np.sqrt(ours * (1 - ours) / n_draws)
     assert shares[naive] > at_least

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from certain import ends, sure
+from certain import ends, golden, sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
@@ -26,7 +24,7 @@ from harness.stats import (
 from harness.stats.crossed import CrossedParts, Spread, crossed_parts, spread_of
 from harness.stats.rows import code_labels
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "stats" / "crossed.json").read_text())
+GOLDEN = golden("crossed")
 
 
 def grid(n_rows: int, n_columns: int, seed: int = 0, *, rows: float = 0.6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,15 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from certain import ends, holds
+from certain import ends, holds, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.stats import mean_estimate
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
 
 
 def test_against_a_bootstrap_written_out_row_by_row() -> None:

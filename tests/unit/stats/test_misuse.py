@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certain import rng
 
 from harness import stats
 from harness.errors import InputError
 from harness.types import Estimate
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
 
 N = 180
 FILMS = [i // 3 for i in range(N)]  # 60 films: enough for every method
@@ -36,77 +32,52 @@ class Case:
     one_cluster: str = "no interval"  # or "refused"
 
 
+def of(name: str, *numbers: Any, label: str = "clusters", chance: bool = False, **options: Any) -> Case:
+    """A function of columns and `label`, with a stream of chance where it takes one."""
+    about = {key: options.pop(key) for key in ("takes_nan", "one_cluster") if key in options}
+
+    def call(columns: tuple[Any, ...], labels: Sequence[Hashable]) -> Any:
+        drawn = {"rng": rng()} if chance else {}
+        return getattr(stats, name)(*columns, **{label: labels}, **drawn, **options)
+
+    return Case(call=call, numbers=numbers, **about)
+
+
+THIRDS = [i % 3 for i in range(N)]
+REFUSED: dict[str, Any] = {"one_cluster": "refused"}
+CROSSED: dict[str, Any] = {"label": "first", "second": THIRDS, "names": ("a", "b")}
 CASES = {
-    "paired_contrast": Case(call=lambda x, c: stats.paired_contrast(*x, clusters=c), numbers=(A, B)),
-    "contrast_of_differences": Case(call=lambda x, c: stats.contrast_of_differences(*x, clusters=c), numbers=(A - B,)),
-    "sign_flip": Case(call=lambda x, c: stats.sign_flip(*x, clusters=c, rng=rng()), numbers=(A, B)),
-    "mean_estimate": Case(call=lambda x, c: stats.mean_estimate(*x, clusters=c, rng=rng()), numbers=(A,)),
-    "proportion_estimate": Case(call=lambda x, c: stats.proportion_estimate(*x, clusters=c), numbers=(A > 3,)),
-    "log_odds_ratio": Case(call=lambda x, c: stats.log_odds_ratio(*x, clusters=c), numbers=(A > 3, B > 3)),
-    "quantile_estimate": Case(call=lambda x, c: stats.quantile_estimate(x[0], 0.5, clusters=c), numbers=(A,)),
-    "concordance": Case(call=lambda x, c: stats.concordance(*x, clusters=c), numbers=(A, B)),
+    "paired_contrast": of("paired_contrast", A, B),
+    "contrast_of_differences": of("contrast_of_differences", A - B),
+    "sign_flip": of("sign_flip", A, B, chance=True),
+    "mean_estimate": of("mean_estimate", A, chance=True),
+    "proportion_estimate": of("proportion_estimate", A > 3),
+    "log_odds_ratio": of("log_odds_ratio", A > 3, B > 3),
+    "quantile_estimate": of("quantile_estimate", A, probability=0.5),
+    "concordance": of("concordance", A, B),
     "roc_auc": Case(
         call=lambda x, c: stats.roc_auc(*x, positive_clusters=c, negative_clusters=c), numbers=(A, B)
     ),
-    "quantile_contrasts": Case(
-        call=lambda x, c: stats.quantile_contrasts(*x, clusters=c, rng=rng()), numbers=(A, B), one_cluster="refused"
-    ),
-    "tail_asymmetry": Case(
-        call=lambda x, c: stats.tail_asymmetry(*x, clusters=c, low=2.5, high=3.5), numbers=(A, B)
-    ),
-    "spearman": Case(call=lambda x, c: stats.spearman(*x, clusters=c, rng=rng()), numbers=(A, B)),
-    "pearson": Case(call=lambda x, c: stats.pearson(*x, clusters=c, rng=rng()), numbers=(A, B)),
-    "bland_altman": Case(call=lambda x, c: stats.bland_altman(*x, clusters=c), numbers=(A, B)),
+    "quantile_contrasts": of("quantile_contrasts", A, B, chance=True, **REFUSED),
+    "tail_asymmetry": of("tail_asymmetry", A, B, low=2.5, high=3.5),
+    "spearman": of("spearman", A, B, chance=True),
+    "pearson": of("pearson", A, B, chance=True),
+    "bland_altman": of("bland_altman", A, B),
     "rater_contrast": Case(
-        call=lambda x, c: stats.rater_contrast(*x, raters=c, prompts=np.arange(len(c)) % 3).people, numbers=(A - B,)
+        call=lambda x, c: stats.rater_contrast(*x, raters=c, prompts=THIRDS[: len(c)]).people, numbers=(A - B,)
     ),
-    "seed_contrast": Case(
-        call=lambda x, c: stats.seed_contrast(*x, seeds=c, clusters=np.arange(len(c)) % 3), numbers=(A - B,)
-    ),
-    "seed_pilot": Case(
-        call=lambda x, c: stats.seed_pilot(*x, seeds=np.arange(len(c)) % 3, clusters=c),
-        numbers=(A - B,),
-        one_cluster="refused",
-    ),
-    "crossed_mean": Case(
-        call=lambda x, c: stats.crossed_mean(*x, first=c, second=np.arange(len(c)) % 3, names=("a", "b")), numbers=(A,)
-    ),
-    "crossed_share": Case(
-        call=lambda x, c: stats.crossed_share(*x, first=c, second=np.arange(len(c)) % 3, names=("a", "b")),
-        numbers=(A > B,),
-    ),
-    "pilot_power": Case(
-        call=lambda x, c: stats.pilot_power(*x, clusters=c, effect=1, n_clusters=9, rng=rng()),
-        numbers=(A - B,),
-        one_cluster="refused",
-    ),
-    "pilot_sample_size": Case(
-        call=lambda x, c: stats.pilot_sample_size(*x, clusters=c, effect=1, rng=rng()),
-        numbers=(A - B,),
-        one_cluster="refused",
-    ),
-    "pilot_detectable": Case(
-        call=lambda x, c: stats.pilot_detectable(*x, clusters=c, n_clusters=9, rng=rng()),
-        numbers=(A - B,),
-        one_cluster="refused",
-    ),
-    "kendall_within": Case(call=lambda x, c: stats.kendall_within(*x, clusters=c), numbers=(A, B)),
-    "alternative_annotator": Case(
-        call=lambda x, c: stats.alternative_annotator(x[0], {"a": B, "b": B, "c": A}, clusters=c, epsilon=0.1),
-        numbers=(A,),
-    ),
-    "page_trend": Case(
-        call=lambda x, c: stats.page_trend(x[0], [i % 3 for i in range(N)], [0, 1, 2], clusters=c, rng=rng()),
-        numbers=(A,),
-    ),
-    "seed_components": Case(
-        call=lambda x, c: stats.seed_components(*x, seeds=[i % 3 for i in range(N)], clusters=c),
-        numbers=(A,),
-        one_cluster="refused",
-    ),
-    "powered_mean": Case(
-        call=lambda x, c: stats.powered_mean(*x, probabilities=1.0, clusters=c), numbers=(A, B), takes_nan=True
-    ),
+    "seed_contrast": of("seed_contrast", A - B, label="seeds", clusters=THIRDS),
+    "seed_pilot": of("seed_pilot", A - B, seeds=THIRDS, **REFUSED),
+    "crossed_mean": of("crossed_mean", A, **CROSSED),
+    "crossed_share": of("crossed_share", A > B, **CROSSED),
+    "pilot_power": of("pilot_power", A - B, chance=True, effect=1, n_clusters=9, **REFUSED),
+    "pilot_sample_size": of("pilot_sample_size", A - B, chance=True, effect=1, **REFUSED),
+    "pilot_detectable": of("pilot_detectable", A - B, chance=True, n_clusters=9, **REFUSED),
+    "kendall_within": of("kendall_within", A, B),
+    "alternative_annotator": of("alternative_annotator", A, marks={"a": B, "b": B, "c": A}, epsilon=0.1),
+    "page_trend": of("page_trend", A, arms=THIRDS, order=[0, 1, 2], chance=True),
+    "seed_components": of("seed_components", A, seeds=THIRDS, **REFUSED),
+    "powered_mean": of("powered_mean", A, B, probabilities=1.0, takes_nan=True),
     "krippendorff_alpha": Case(
         call=lambda x, c: stats.krippendorff_alpha(
             np.column_stack([x[0] > 3, x[1] > 3]), scale="nominal", clusters=c, rng=rng()
@@ -119,14 +90,8 @@ CASES = {
         numbers=(A, B),
         takes_nan=True,
     ),
-    "cohens_kappa": Case(
-        call=lambda x, c: stats.cohens_kappa(list(x[0] > 3), list(x[1] > 3), clusters=c, rng=rng()),
-        numbers=(A, B),
-        takes_nan=True,
-    ),
-    "repeatability": Case(
-        call=lambda x, c: stats.repeatability(list(x[0]), list(x[1]), clusters=c), numbers=(A, A), takes_nan=True
-    ),
+    "cohens_kappa": of("cohens_kappa", A > 3, B > 3, chance=True, takes_nan=True),
+    "repeatability": of("repeatability", A, A, takes_nan=True),
 }  # fmt: skip
 
 # Not a table of rows and clusters: designs, votes, single values. Each has its own tests of misuse beside its others.

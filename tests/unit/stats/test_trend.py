@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from certain import holds
+from certain import holds, rng
 from scipy import stats
 
 from harness.errors import InputError
@@ -14,8 +14,7 @@ RATINGS = np.array(
 )
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+ORDER = ["arm0", "arm1", "arm2"]
 
 
 def long(table: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -25,28 +24,22 @@ def long(table: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
 
 def test_page_statistic_and_p_value_against_scipy() -> None:
     values, arms, films = long(RATINGS)
-    result = page_trend(values, arms, ["arm0", "arm1", "arm2"], clusters=films, rng=rng(), n_permutations=50_000)
+    result = page_trend(values, arms, ORDER, clusters=films, rng=rng(), n_permutations=50_000)
     assert result.statistic == stats.page_trend_test(RATINGS).statistic  # its p value takes no ties
     without_ties = np.random.default_rng(1).normal(size=(7, 3)) + np.array([0, 0.3, 0.6])
     values, arms, films = long(without_ties)
-    ours = page_trend(values, arms, ["arm0", "arm1", "arm2"], clusters=films, rng=rng(), n_permutations=100_000)
+    ours = page_trend(values, arms, ORDER, clusters=films, rng=rng(), n_permutations=100_000)
     exact = stats.page_trend_test(without_ties, method="exact").pvalue
     assert ours.p_value == pytest.approx(2 * exact, rel=0.05)
 
 
 def test_page_takes_film_means_and_counts_incomplete_films() -> None:
     values, arms, films = long(RATINGS)
-    doubled = page_trend(
-        np.tile(values, 2),
-        arms * 2,
-        ["arm0", "arm1", "arm2"],
-        clusters=np.tile(films, 2),
-        rng=rng(),
-        n_permutations=1000,
-    )
-    once = page_trend(values, arms, ["arm0", "arm1", "arm2"], clusters=films, rng=rng(), n_permutations=1000)
+    twice = np.tile(values, 2), arms * 2, ORDER
+    doubled = page_trend(*twice, clusters=np.tile(films, 2), rng=rng(), n_permutations=1000)
+    once = page_trend(values, arms, ORDER, clusters=films, rng=rng(), n_permutations=1000)
     assert doubled == once
-    gap = page_trend(values[1:], arms[1:], ["arm0", "arm1", "arm2"], clusters=films[1:], rng=rng(), n_permutations=1000)
+    gap = page_trend(values[1:], arms[1:], ORDER, clusters=films[1:], rng=rng(), n_permutations=1000)
     assert (gap.estimate.n, gap.estimate.n_missing) == (9, 1)
 
 

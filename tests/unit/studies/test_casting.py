@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
-from panels import Clock, a_study, favouring, hidden, rate_all, vote
-from sqlalchemy import Engine, event, func, select, text
+from panels import a_study, favouring, hidden, n_rows, seats
+from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import DatabaseError
 
 from harness.store.database import writing
-from harness.studies.casting import Cast, cast_rating
 from harness.studies.refusals import (
     AlreadyRatedError,
     InvalidRatingError,
@@ -24,38 +24,22 @@ from harness.studies.refusals import (
     TooManySkipsError,
     UnknownLinkError,
 )
-from harness.studies.serving import Finished, RatingTask, next_task, welcome
+from harness.studies.serving import Finished, next_task, welcome
 from harness.studies.sql_schema import ratings, shows
 from harness.studies.studies import close_study, renew_link, revoke_link
 
 
-def n_rows(engine: Engine) -> int:
-    with engine.begin() as connection:
-        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
-
-
-def due(engine: Engine, token: str, clock: Clock) -> RatingTask:
-    task = next_task(engine, token, clock=clock)
-    assert isinstance(task, RatingTask)
-    return task
-
-
 def test_a_whole_study_is_rated_once_and_then_finished(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=6, clock=clock, attention=1, practice=True, repeats=0.34)
-    counts = [rate_all(engine, link.token, favouring("sft"), clock=clock) for link in created.links]
-    assert counts == [2 + 6 + 2 + 1] * 3
+    raters = seats(engine, a_study(engine, n_prompts=6, attention=1, practice=True, repeats=0.34))
+    assert [rater.rate(favouring("sft")) for rater in raters] == [2 + 6 + 2 + 1] * 3
     assert n_rows(engine) == 33
-    last = next_task(engine, created.links[0].token, clock=clock)
-    assert last == Finished(n_done=11, is_rehearsal=False, can_undo=True)
+    assert raters[0].task() == Finished(n_done=11, is_rehearsal=False, can_undo=True)
 
 
 def test_what_is_shown_is_stored_before_the_page_has_it(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    task = due(engine, token, clock)
-    again = due(engine, token, clock)
-    assert again == task
+    rater, *_ = seats(engine, a_study(engine))
+    task = rater.due()
+    assert rater.due() == task
     with engine.begin() as connection:
         rows = connection.execute(select(shows)).all()
     assert [row.slot_id for row in rows] == [task.slot] * 2
@@ -66,109 +50,84 @@ def test_what_is_shown_is_stored_before_the_page_has_it(engine: Engine) -> None:
 
 
 def test_a_task_tells_nothing_of_variants(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, clock=clock, variants=("base", "sft"))
-    for link in created.links:
+    for rater in seats(engine, a_study(engine)):
         for _ in range(4):
-            task = due(engine, link.token, clock)
+            task = rater.due()
             shown = repr(task).replace(task.replies[0], "").replace(task.replies[1], "")
-            assert "base" not in shown
-            assert "sft" not in shown
-            vote(engine, link.token, task.slot, clock=clock)
+            assert not [name for name in ("base", "sft") if name in shown]
+            rater.vote(task.slot)
 
 
 def test_a_repeated_call_gives_the_first_receipt(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    task = due(engine, token, clock)
-    first = vote(engine, token, task.slot, key="k", clock=clock)
-    second = vote(engine, token, task.slot, key="k", clock=clock)
+    rater, *_ = seats(engine, a_study(engine))
+    slot = rater.due().slot
+    first, second = (rater.vote(slot, key="k") for _ in range(2))
     assert (first.is_new, second.is_new) == (True, False)
     assert first.rating_id == second.rating_id
     with pytest.raises(KeyReusedError):
-        vote(engine, token, task.slot, "right", key="k", clock=clock)
+        rater.vote(slot, "right", key="k")
     with pytest.raises(AlreadyRatedError):
-        vote(engine, token, task.slot, "right", key="other", clock=clock)
+        rater.vote(slot, "right", key="other")
     assert n_rows(engine) == 1
 
 
 def test_two_tabs_at_the_same_moment_count_once(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    task = due(engine, token, clock)
-    outcomes: list[str] = []
-    barrier = threading.Barrier(8)
+    rater, *_ = seats(engine, a_study(engine))
+    slot, barrier = rater.due().slot, Barrier(8)
 
-    def tab(number: int) -> None:
+    def tab(number: int) -> str:
         barrier.wait()
         try:
-            vote(engine, token, task.slot, key=f"tab {number}", clock=clock)
-            outcomes.append("stored")
+            rater.vote(slot, key=f"tab {number}")
         except AlreadyRatedError:
-            outcomes.append("refused")
+            return "refused"
+        return "stored"
 
-    threads = [threading.Thread(target=tab, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["refused"] * 7 + ["stored"]
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(tab, range(8))) == ["refused"] * 7 + ["stored"]
     assert n_rows(engine) == 1
 
 
 def test_undo_and_change_are_rows_of_their_own(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    first = due(engine, token, clock)
-    vote(engine, token, first.slot, "left", clock=clock)
-    second = due(engine, token, clock)
-    undone = cast_rating(engine, token, Cast(key="u", action="undo"), clock=clock)
-    assert undone.slot == first.slot
-    assert due(engine, token, clock).slot == first.slot
-    vote(engine, token, first.slot, "right", key="again", clock=clock)
-    cast_rating(engine, token, Cast(key="c", action="change", slot=first.slot, verdict="tie"), clock=clock)
-    assert due(engine, token, clock).slot == second.slot
+    rater, *_ = seats(engine, a_study(engine))
+    first = rater.vote(verdict="left").slot
+    second = rater.due().slot
+    assert rater.cast("undo").slot == first
+    assert rater.due().slot == first
+    rater.vote(first, "right")
+    rater.cast("change", first, verdict="tie")
+    assert rater.due().slot == second
     with engine.begin() as connection:
         rows = connection.execute(select(ratings).order_by(ratings.c.id)).all()
-    assert [(r.action, r.verdict) for r in rows] == [
-        ("vote", "left"), ("undo", None), ("vote", "right"), ("change", "tie"),
-    ]  # fmt: skip
+    said = [("vote", "left"), ("undo", None), ("vote", "right"), ("change", "tie")]
+    assert [(r.action, r.verdict) for r in rows] == said
     assert [r.supersedes for r in rows] == [None, *(r.id for r in rows[:-1])]
     # The second look at the item began after the undo.
     assert rows[2].shown_at > rows[1].cast_at
 
 
 def test_undo_goes_back_step_by_step_and_ends_with_a_reason(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    done = []
-    for _ in range(2):
-        task = due(engine, token, clock)
-        vote(engine, token, task.slot, clock=clock)
-        done.append(task.slot)
-    back = [cast_rating(engine, token, Cast(key=f"u{i}", action="undo"), clock=clock).slot for i in range(2)]
-    assert back == done[::-1]
+    rater, *_ = seats(engine, a_study(engine))
+    done = [rater.vote().slot for _ in range(2)]
+    assert [rater.cast("undo").slot for _ in range(2)] == done[::-1]
     with pytest.raises(OutOfOrderError, match="nothing to undo"):
-        cast_rating(engine, token, Cast(key="u2", action="undo"), clock=clock)
+        rater.cast("undo")
 
 
 def test_a_skip_needs_a_reason_and_leaves_the_item_missing(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    task = due(engine, token, clock)
-    with pytest.raises(InvalidRatingError, match="reason"):
-        cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="\u200b "), clock=clock)
-    with pytest.raises(InvalidRatingError, match="text that can be stored"):
-        cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="\0 or \ud83d"), clock=clock)
-    cast_rating(engine, token, Cast(key="s", action="skip", slot=task.slot, reason="not in English"), clock=clock)
-    after = due(engine, token, clock)
-    assert after.slot != task.slot
+    rater, *_ = seats(engine, a_study(engine))
+    first = rater.due().slot
+    for reason, rule in (("\u200b ", "reason"), ("\0 or \ud83d", "text that can be stored")):
+        with pytest.raises(InvalidRatingError, match=rule):
+            rater.cast("skip", first, reason=reason)
+    rater.cast("skip", first, reason="not in English")
+    after = rater.due()
+    assert after.slot != first
     assert (after.progress.n_done, after.progress.n_total) == (1, 4)
-    for n in range(2):
-        cast_rating(engine, token, Cast(key=f"{n}", action="skip", slot=after.slot, reason="nor this"), clock=clock)
-        after = due(engine, token, clock)
+    for _ in range(2):
+        rater.cast("skip", rater.due().slot, reason="nor this")
     with pytest.raises(TooManySkipsError, match="at most 3 of 4"):
-        cast_rating(engine, token, Cast(key="s4", action="skip", slot=after.slot, reason="no"), clock=clock)
+        rater.cast("skip", rater.due().slot, reason="no")
 
 
 @pytest.mark.parametrize(
@@ -183,79 +142,72 @@ def test_a_skip_needs_a_reason_and_leaves_the_item_missing(engine: Engine) -> No
         ("likert", {"marks": {"fluent": 3, "relevant": True}}),
         ("likert", {"marks": {"fluent": 3, "relevant": 2.5}}),
         ("pairwise", {"verdict": "left", "reason": "x" * 501}),
+        ("ranking", {"marks": {}}),
+        ("ranking", {"marks": {"1": 1, "2": 1, "3": 3}}),
+        ("ranking", {"marks": {"1": 1, "2": 2}}),
+        ("ranking", {"marks": {"1": 1, "2": 2, "4": 3}}),
     ],
 )
 def test_a_rating_that_does_not_fit_is_refused(sqlite: Engine, kind: str, cast: dict[str, Any]) -> None:
-    clock = Clock()
-    token = a_study(sqlite, kind=kind, clock=clock).links[0].token
-    task = due(sqlite, token, clock)
+    variants = ("base", "dpo", "sft")[: 3 if kind == "ranking" else 2]
+    rater, *_ = seats(sqlite, a_study(sqlite, kind=kind, variants=variants))
     with pytest.raises(InvalidRatingError, match="must"):
-        cast_rating(sqlite, token, Cast(key="k", action="vote", slot=task.slot, **cast), clock=clock)
+        rater.cast("vote", rater.due().slot, **cast)
     assert n_rows(sqlite) == 0
 
 
 def test_links_slots_and_order_are_refused_by_name(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, clock=clock)
-    mine, other = (link.token for link in created.links[:2])
-    task, theirs = due(engine, mine, clock), due(engine, other, clock)
+    created = a_study(engine)
+    mine, other, _ = seats(engine, created)
+    task, theirs = mine.due(), other.due()
     with pytest.raises(UnknownLinkError):
-        next_task(engine, "nobody", clock=clock)
-    with pytest.raises(NotAssignedError):
-        vote(engine, mine, theirs.slot, clock=clock)
-    with pytest.raises(NotAssignedError):
-        vote(engine, mine, "no-such-slot", clock=clock)
-    vote(engine, mine, task.slot, clock=clock)
-    later = due(engine, mine, clock)
-    cast_rating(engine, mine, Cast(key="u", action="undo"), clock=clock)
+        next_task(engine, "nobody")
+    for slot in (theirs.slot, "no-such-slot"):
+        with pytest.raises(NotAssignedError):
+            mine.vote(slot)
+    mine.vote(task.slot)
+    later = mine.due()
+    mine.cast("undo")
     with pytest.raises(OutOfOrderError, match="due"):
-        vote(engine, mine, later.slot, clock=clock)
+        mine.vote(later.slot)
     with pytest.raises(OutOfOrderError, match="change"):
-        cast_rating(engine, mine, Cast(key="c", action="change", slot=task.slot, verdict="tie"), clock=clock)
-    new = renew_link(engine, created.study, "rater-1")
+        mine.cast("change", task.slot, verdict="tie")
+    (new,) = seats(engine, created, renew_link(engine, created.study, "rater-1"), clock=mine.clock)
     with pytest.raises(UnknownLinkError):
-        next_task(engine, mine, clock=clock)
-    assert due(engine, new.token, clock).slot == task.slot
-    revoke_link(engine, created.study, "rater-1", clock=clock)
+        mine.task()
+    assert new.due().slot == task.slot
+    revoke_link(engine, created.study, "rater-1")
     with pytest.raises(RevokedLinkError):
-        next_task(engine, new.token, clock=clock)
+        new.task()
     assert n_rows(engine) == 2
 
 
 def test_a_slot_that_was_not_shown_cannot_be_rated(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, clock=clock)
+    rater, *_ = seats(engine, a_study(engine))
     with engine.begin() as connection:
-        rater = "SELECT id FROM study_raters WHERE name = 'rater-1'"
-        unseen = f"SELECT id FROM study_slots WHERE rater_id = ({rater}) AND position = 0"
+        whose = "SELECT id FROM study_raters WHERE name = 'rater-1'"
+        unseen = f"SELECT id FROM study_slots WHERE rater_id = ({whose}) AND position = 0"
         slot = connection.execute(text(unseen)).scalar_one()
     with pytest.raises(OutOfOrderError, match="shown"):
-        vote(engine, created.links[0].token, slot, clock=clock)
+        rater.vote(slot)
 
 
 def test_a_closed_study_keeps_what_it_has_and_takes_no_more(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, clock=clock)
-    token = created.links[0].token
-    task = due(engine, token, clock)
-    vote(engine, token, task.slot, clock=clock)
-    closed = close_study(engine, created.study.name, clock=clock)
+    created = a_study(engine)
+    rater, *_ = seats(engine, created)
+    rater.vote()
+    closed = close_study(engine, created.study.name)
     assert not closed.is_open
-    assert close_study(engine, created.study.name, clock=clock) == closed
-    for deed in (
-        lambda: next_task(engine, token, clock=clock),
-        lambda: cast_rating(engine, token, Cast(key="u", action="undo"), clock=clock),
-    ):
+    assert close_study(engine, created.study.name) == closed
+    for refused in (rater.task, lambda: rater.cast("undo")):
         with pytest.raises(StudyClosedError):
-            deed()
-    assert welcome(engine, token).is_closed
+            refused()
+    assert welcome(engine, rater.token).is_closed
     assert n_rows(engine) == 1
 
 
 def test_ratings_cannot_be_altered_or_removed(engine: Engine) -> None:
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    vote(engine, token, due(engine, token, clock).slot, clock=clock)
+    seats(engine, a_study(engine))[0].vote()
     for statement in (
         "UPDATE ratings SET verdict = 'right'",
         "DELETE FROM ratings",
@@ -268,17 +220,15 @@ def test_ratings_cannot_be_altered_or_removed(engine: Engine) -> None:
 
 def test_a_vote_and_the_next_item_cost_ten_statements(engine: Engine) -> None:
     """Every statement is a round trip on PostgreSQL: on a loaded machine their number is what a rater waits for."""
-    clock = Clock()
-    token = a_study(engine, clock=clock).links[0].token
-    task = due(engine, token, clock)
-    sent: list[str] = []
+    rater, *_ = seats(engine, a_study(engine))
+    slot, sent = rater.due().slot, list[str]()
 
     def note(connection: object, cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
-    vote(engine, token, task.slot, clock=clock)
-    due(engine, token, clock)
+    rater.vote(slot)
+    rater.due()
     event.remove(engine, "before_cursor_execute", note)
     assert len([statement for statement in sent if not statement.startswith("BEGIN")]) == 10
 
@@ -287,18 +237,16 @@ def test_a_vote_and_the_next_item_cost_ten_statements(engine: Engine) -> None:
 
 
 def test_who_is_done_takes_over_from_who_left_and_nobody_rates_an_item_twice(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=9, clock=clock, panel={"raters": 3, "overlap": 2}, lease_minutes=10)
-    away, *here = (link.token for link in created.links)
-    left = due(engine, away, clock)
-    assert [rate_all(engine, token, favouring("sft"), clock=clock) for token in here] == [6, 6]
-    assert isinstance(next_task(engine, here[0], clock=clock), Finished)  # the lease still holds
-    clock.pass_minutes(11)
-    taken = sum(rate_all(engine, token, favouring("sft"), clock=clock) for token in here)
-    assert taken == 6
+    created = a_study(engine, n_prompts=9, panel={"raters": 3, "overlap": 2}, lease_minutes=10)
+    away, *here = seats(engine, created)
+    left = away.due().slot
+    assert [rater.rate(favouring("sft")) for rater in here] == [6, 6]
+    assert isinstance(here[0].task(), Finished)  # the lease still holds
+    away.clock.pass_minutes(11)
+    assert sum(rater.rate(favouring("sft")) for rater in here) == 6
     with pytest.raises(TakenOverError):
-        vote(engine, away, left.slot, clock=clock)
-    assert isinstance(next_task(engine, away, clock=clock), Finished)
+        away.vote(left)
+    assert isinstance(away.task(), Finished)
     with engine.begin() as connection:
         per_item = connection.execute(
             text(
@@ -310,12 +258,10 @@ def test_who_is_done_takes_over_from_who_left_and_nobody_rates_an_item_twice(eng
 
 
 def test_a_rater_who_comes_back_in_time_keeps_the_item(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=4, clock=clock, panel={"raters": 3, "overlap": 2}, lease_minutes=10)
-    slow, *quick = (link.token for link in created.links)
-    task = due(engine, slow, clock)
-    clock.pass_minutes(11)  # gone for longer than a lease, but nobody took the item
-    assert vote(engine, slow, task.slot, clock=clock).is_new
-    for token in quick:
-        rate_all(engine, token, favouring("sft"), clock=clock)
-    assert due(engine, slow, clock)
+    slow, *quick = seats(engine, a_study(engine, panel={"raters": 3, "overlap": 2}, lease_minutes=10))
+    slot = slow.due().slot
+    slow.clock.pass_minutes(11)  # gone for longer than a lease, but nobody took the item
+    assert slow.vote(slot).is_new
+    for rater in quick:
+        rater.rate(favouring("sft"))
+    assert slow.due()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels import Clock, a_study, favouring, rate_all
+from certain import sure
+from panels import Rule, a_study, deed, favouring, saying, seats
 from sqlalchemy import Engine
 
 from harness.errors import InputError, SplitError
@@ -20,23 +21,24 @@ from harness.studies.serving import RatingTask
 from harness.studies.studies import Created, add_rehearsal
 
 
-def mixed(seed: int) -> Any:
+def mixed(seed: int) -> Rule:
     """A rater with a mind of some kind."""
-    rng = stream(seed, "mixed")
-
-    def rule(task: RatingTask, row: Any) -> Cast:
-        verdict = ["left", "right", "tie", "both_bad"][int(rng.choice(4, p=[0.35, 0.4, 0.15, 0.1]))]
-        return Cast(key=task.slot, action="vote", slot=task.slot, verdict=verdict)  # type: ignore[arg-type]
-
-    return rule
+    rng, verdicts = stream(seed, "mixed"), ("left", "right", "tie", "both_bad")
+    return saying(lambda row: verdicts[int(rng.choice(4, p=[0.35, 0.4, 0.15, 0.1]))])
 
 
-def rated(engine: Engine, **changes: Any) -> Created:
-    clock = Clock()
-    created = a_study(engine, clock=clock, **changes)
-    for number, link in enumerate(created.links):
-        rate_all(engine, link.token, mixed(number), clock=clock)
+def rated(engine: Engine, *, trial: bool = False, **changes: Any) -> Created:
+    """A study that was rated, and tried in rehearsal where there is a trial."""
+    created = a_study(engine, **changes)
+    for number, rater in enumerate(seats(engine, created)):
+        rater.rate(mixed(number))
+    if trial:
+        rehearse(engine, created, "sft")
     return created
+
+
+def rehearse(engine: Engine, created: Created, liked: str) -> None:
+    seats(engine, created, add_rehearsal(engine, created.study, "trial"))[0].rate(favouring(liked))
 
 
 def test_evalica_reads_the_votes_and_agrees_on_the_order(sqlite: Engine) -> None:
@@ -48,17 +50,13 @@ def test_evalica_reads_the_votes_and_agrees_on_the_order(sqlite: Engine) -> None
     xs, ys, winners = read_csv(io.StringIO(text))
     assert len(xs) == len(ys) == len(winners) == 3 * 3 * 30  # it drops a row whose winner it does not know
     scores = bradley_terry(xs, ys, winners).scores
-    strengths = study_results(sqlite, created.study).strengths
-    assert strengths is not None
-    ours = {v: e.value for v, e in zip(strengths.variants, strengths.strengths, strict=True)}
+    fit = sure(study_results(sqlite, created.study).strengths)
+    ours = {v: e.value for v, e in zip(fit.variants, fit.strengths, strict=True)}
     assert sorted(ours, key=lambda v: ours[v]) == sorted(scores.index, key=lambda v: scores[v])
 
 
 def test_votes_hold_what_counts_and_nothing_else(engine: Engine) -> None:
-    created = rated(engine, n_prompts=5, attention=2, repeats=0.4, practice=True)
-    clock = Clock()
-    trial = add_rehearsal(engine, created.study, "trial", clock=clock)
-    rate_all(engine, trial.token, favouring("sft"), clock=clock)
+    created = rated(engine, trial=True, n_prompts=5, attention=2, repeats=0.4, practice=True)
     lines = votes_csv(engine, created.study).splitlines()
     assert lines[0] == "left,right,winner,rater,prompt_id,cluster"
     excluded = {q.rater for q in study_results(engine, created.study).raters if q.is_excluded}
@@ -68,10 +66,7 @@ def test_votes_hold_what_counts_and_nothing_else(engine: Engine) -> None:
 
 
 def test_every_row_stands_in_the_jsonl_marked_for_what_it_is(engine: Engine, tmp_path: Path) -> None:
-    created = rated(engine, n_prompts=4, attention=1, repeats=0.25, practice=True)
-    clock = Clock()
-    trial = add_rehearsal(engine, created.study, "trial", clock=clock)
-    rate_all(engine, trial.token, favouring("sft"), clock=clock)
+    created = rated(engine, trial=True, n_prompts=4, attention=1, repeats=0.25, practice=True)
     file = tmp_path / "ratings.jsonl"
     n = export(engine, created.study, "ratings", file)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -87,11 +82,9 @@ def test_every_row_stands_in_the_jsonl_marked_for_what_it_is(engine: Engine, tmp
 
 
 def test_train_votes_become_pairs_and_nothing_else(engine: Engine, tmp_path: Path) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=4, clock=clock, split="train")
-    one, two, three = (link.token for link in created.links)
-    for token, rule in ((one, favouring("sft")), (two, favouring("sft")), (three, favouring("base"))):
-        rate_all(engine, token, rule, clock=clock)
+    created = a_study(engine, n_prompts=4, split="train")
+    for rater, liked in zip(seats(engine, created), ("sft", "sft", "base"), strict=True):
+        rater.rate(favouring(liked))
     for kind in ("votes", "ratings"):
         with pytest.raises(SplitError, match="preference pairs"):
             export(engine, created.study, kind, tmp_path / "never")
@@ -130,10 +123,9 @@ def test_nothing_but_train_votes_becomes_pairs(sqlite: Engine, tmp_path: Path, c
 
 
 def test_an_even_split_and_ties_prefer_nothing(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=3, clock=clock, split="train", panel={"raters": 2})
-    for link, rule in zip(created.links, (favouring("sft"), favouring("base")), strict=True):
-        rate_all(engine, link.token, rule, clock=clock)
+    created = a_study(engine, n_prompts=3, split="train", panel={"raters": 2})
+    for rater, liked in zip(seats(engine, created), ("sft", "base"), strict=True):
+        rater.rate(favouring(liked))
     assert preference_pairs(engine, created.study) == []
 
 
@@ -148,18 +140,16 @@ def test_planning_reads_exported_ratings_as_the_votes_that_they_are(sqlite: Engi
     """Checks, repeats and rehearsal plan nothing; a prompt that nobody could judge is missing, not a tie."""
     from harness.experiment.planning.pilot_data import read_pilot_file
 
-    clock = Clock()
-    created = a_study(sqlite, clock=clock, n_prompts=6, attention=2, repeats=0.4)
+    created = a_study(sqlite, n_prompts=6, attention=2, repeats=0.4)
 
     def rule(task: RatingTask, row: Any) -> Cast:
         if row.prompt_id == "p0":
-            return Cast(key=task.slot, action="skip", slot=task.slot, reason="cannot follow")
+            return deed(task, action="skip", reason="cannot follow")
         return favouring("sft")(task, row)
 
-    for link in created.links:
-        rate_all(sqlite, link.token, rule, clock=clock)
-    trial = add_rehearsal(sqlite, created.study, "trial", clock=clock)
-    rate_all(sqlite, trial.token, favouring("base"), clock=clock)
+    for rater in seats(sqlite, created):
+        rater.rate(rule)
+    rehearse(sqlite, created, "base")
     file = tmp_path / "ratings.jsonl"
     assert export(sqlite, created.study, "ratings", file) > 18
     pilot = read_pilot_file(file, treatment="sft", control="base")

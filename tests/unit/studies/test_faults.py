@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from load import run_with_kills
-from panels import Clock, a_study, favouring, rate_all
+from panels import Seat, a_study, favouring, seats
 from postgres import Server
 from sqlalchemy import Engine, func, inspect, select, text
 
@@ -89,15 +89,14 @@ def test_a_backup_taken_while_raters_vote_is_consistent(
     if postgres is not None and shutil.which("pg_dump") is None:
         pytest.skip("needs pg_dump on the path: apt-get install postgresql-client")
     created = a_study(engine, n_prompts=60)
-    clock = Clock()
     begun = threading.Event()
 
-    def rate(token: str) -> None:
-        rate_all(engine, token, favouring("sft"), clock=clock, limit=3)
+    def rate(rater: Seat) -> None:
+        rater.rate(favouring("sft"), limit=3)
         begun.set()
-        rate_all(engine, token, favouring("sft"), clock=clock)
+        rater.rate(favouring("sft"))
 
-    threads = [threading.Thread(target=rate, args=(link.token,)) for link in created.links]
+    threads = [threading.Thread(target=rate, args=(rater,)) for rater in seats(engine, created)]
     for thread in threads:
         thread.start()
     begun.wait()

@@ -16,20 +16,14 @@ from harness.studies.marks import mark_table
 from harness.studies.rating_rows import counted, read_rows
 from harness.studies.results import study_results
 from harness.studies.sql_schema import items, ratings, slots, studies
-from harness.studies.studies import list_studies
 
 GOOD = {"item": "p1", "rater": "ann", "criterion": "coherence", "value": 2, "scale": "1-5", "cluster": "f1"}
+MARK = {**GOOD, "item": "i1"}
 VOTE = {"left": "sft", "right": "base", "winner": "left", "rater": "ann", "prompt_id": "p1", "cluster": "f1"}
+KNOWN = {"prompt_id": "p1", "cluster": "f1", "prompt": "Where to?"}
 ITEMS = [
-    {
-        "item": f"i{n}",
-        "prompt_id": "p1",
-        "variant": v,
-        "cluster": "f1",
-        "prompt": "Where to?",
-        "response": f"Home, {v}.",
-    }
-    for n, v in enumerate(("sft", "base"))
+    {**KNOWN, "item": "i0", "variant": "sft", "response": "Home, sft."},
+    {**KNOWN, "item": "i1", "variant": "base", "response": "Home, base."},
 ]
 
 
@@ -100,52 +94,35 @@ def test_items_bring_prompts_replies_and_variants(sqlite: Engine, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("row", "reason"),
+    ("first", "changes", "reason"),
     [
-        ({**GOOD, "item": None}, "`item`"),
-        ({**GOOD, "item": "p7"}, "one of the 2 items"),
-        ({**GOOD, "item": "i0", "variant": "dpo"}, "`variant`"),
-        ({**GOOD, "item": "i0", "value": 6}, "scale 1-5"),
-        ({**GOOD, "item": "i0", "value": "good"}, "must be a number"),
-        ({**GOOD, "item": "i0", "value": True}, "must be a number"),
-        ({**GOOD, "item": "i0", "scale": "5-1"}, "lowest and highest"),
-        ({**GOOD, "item": "i0", "scale": [1, 7]}, "same on all rows"),
-        ({**GOOD, "item": "i0", "cluster": "f9", "rater": "ben"}, "once"),
-        ({**GOOD, "item": "i0", "rater": "x" * 81}, "80 characters"),
-        ({**GOOD, "item": "i0", "rater": 1.5}, "`rater`"),
-        ({**GOOD, "item": "i1"}, "on line 1"),
+        (MARK, {"item": None}, "`item`"),
+        (MARK, {"item": "p7"}, "one of the 2 items"),
+        (MARK, {"item": "i0", "variant": "dpo"}, "`variant`"),
+        (MARK, {"item": "i0", "value": 6}, "scale 1-5"),
+        (MARK, {"item": "i0", "value": "good"}, "must be a number"),
+        (MARK, {"item": "i0", "value": True}, "must be a number"),
+        (MARK, {"item": "i0", "scale": "5-1"}, "lowest and highest"),
+        (MARK, {"item": "i0", "scale": [1, 7]}, "same on all rows"),
+        (MARK, {"item": "i0", "cluster": "f9", "rater": "ben"}, "once"),
+        (MARK, {"item": "i0", "rater": "x" * 81}, "80 characters"),
+        (MARK, {"item": "i0", "rater": 1.5}, "`rater`"),
+        (MARK, {"item": "i1"}, "on line 1"),
+        (VOTE, {"winner": "dpo"}, "`winner`"),
+        (VOTE, {"right": "sft"}, "two variants"),
+        (VOTE, {"right": None}, "two variants"),
+        (VOTE, {"right": "dpo"}, "between variants of its item (base, sft)"),
+        (VOTE, {"prompt_id": "p7"}, "one of the 2 items"),
+        (VOTE, {"left": "base", "right": "sft"}, "once"),
     ],
 )
-def test_a_bad_mark_is_named_by_file_and_line_and_nothing_is_stored(
-    sqlite: Engine, tmp_path: Path, row: Any, reason: Any
+def test_a_bad_row_is_named_by_file_and_line_and_nothing_is_stored(
+    sqlite: Engine, tmp_path: Path, first: dict[str, Any], changes: dict[str, Any], reason: str
 ) -> None:
     known = written(tmp_path, "items.jsonl", ITEMS)
-    rows = [{**GOOD, "item": "i1"}, row]
-    if reason == "once":
-        rows.append(row)
+    row = first | changes
     with pytest.raises(InputError, match=r"theirs\.jsonl` line [23]: ") as caught:
-        brought(sqlite, tmp_path, rows, items=known)
-    assert reason in str(caught.value)
-    assert list_studies(sqlite) == []
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({**VOTE, "winner": "dpo"}, "`winner`"),
-        ({**VOTE, "right": "sft"}, "two variants"),
-        ({**VOTE, "right": None}, "two variants"),
-        ({**VOTE, "right": "dpo"}, "between variants of its item (base, sft)"),
-        ({**VOTE, "prompt_id": "p7"}, "one of the 2 items"),
-        ({**VOTE, "left": "base", "right": "sft"}, "once"),
-    ],
-)
-def test_a_bad_vote_is_named_by_file_and_line_and_nothing_is_stored(
-    sqlite: Engine, tmp_path: Path, row: Any, reason: Any
-) -> None:
-    known = written(tmp_path, "items.jsonl", ITEMS)
-    with pytest.raises(InputError, match=r"theirs\.jsonl` line 2: ") as caught:
-        brought(sqlite, tmp_path, [VOTE, row], items=known)
+        brought(sqlite, tmp_path, [first, row, row], items=known)
     assert reason in str(caught.value)
     with sqlite.begin() as connection:
         for table in (studies, items, slots, ratings):

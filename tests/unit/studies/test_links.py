@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from panels import Clock, a_study
+from panels import a_study
 from sqlalchemy import Engine, select
 
 from harness.errors import ConfigError, InputError
@@ -33,17 +33,18 @@ def test_a_link_does_not_print_its_token(caplog: pytest.LogCaptureFixture) -> No
     assert link.url("https://host/rate/") == f"https://host/rate/?rater={link.token}"
 
 
-def test_the_owner_is_known_by_the_secret_alone() -> None:
-    environment = {"SCREENTEST_OWNER_SECRET": "a secret of some length"}
-    assert is_owner("a secret of some length", environment)
-    assert not is_owner("a secret of some lengtH", environment)
-    assert not is_owner("", environment)
+def test_the_owner_is_known_by_the_secret_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCREENTEST_OWNER_SECRET", "a secret of some length")
+    assert is_owner("a secret of some length")
+    assert not is_owner("a secret of some lengtH")
+    assert not is_owner("")
 
 
 @pytest.mark.parametrize("secret", ["", "short"])
-def test_no_secret_and_a_weak_one_open_nothing(secret: str) -> None:
+def test_no_secret_and_a_weak_one_open_nothing(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCREENTEST_OWNER_SECRET", secret)
     with pytest.raises(ConfigError, match="SCREENTEST_OWNER_SECRET") as caught:
-        is_owner(secret, {"SCREENTEST_OWNER_SECRET": secret})
+        is_owner(secret)
     assert "short" not in str(caught.value)
 
 
@@ -57,5 +58,5 @@ def test_studies_are_found_by_name_and_named_once(engine: Engine) -> None:
     with pytest.raises(InputError, match="rater-1"):
         renew_link(engine, created.study, "nobody")
     with pytest.raises(InputError, match="taken"):
-        add_rehearsal(engine, created.study, "rater-1", clock=Clock())
+        add_rehearsal(engine, created.study, "rater-1")
     assert [s.name for s in list_studies(engine)] == ["which-is-better"]

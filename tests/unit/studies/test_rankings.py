@@ -7,43 +7,42 @@ import time
 from typing import Any
 
 import pytest
-from panels import Clock, a_study, hidden
+from certain import sure
+from panels import Rule, a_study, deed, seats
 from sqlalchemy import Engine
 
 from harness.errors import InputError
-from harness.studies.casting import Cast, cast_rating
+from harness.studies.casting import Cast
 from harness.studies.exports import votes_csv
 from harness.studies.items import shown_order
 from harness.studies.rankings import is_ranking, ranks_asked, whole_ranking
 from harness.studies.rating_rows import read_rows
-from harness.studies.refusals import InvalidRatingError
 from harness.studies.results import study_results
-from harness.studies.serving import RatingTask, next_task
+from harness.studies.serving import RatingTask
 from harness.ui.ballot import Ballot
 
 VARIANTS = ("base", "dpo", "sft")
 
 
-def rank_all(engine: Engine, token: str, order: tuple[str, ...], *, clock: Clock) -> None:
-    while isinstance(task := next_task(engine, token, clock=clock), RatingTask):
-        names = [r["variant"] for r in hidden(engine, task.slot).replies]
-        shown = [names[i] for i in shown_order(task.slot, len(names), is_flipped=False)]
-        marks = {str(place): order.index(name) + 1 for place, name in enumerate(shown, start=1)}
-        cast_rating(engine, token, Cast(key=task.slot, action="vote", slot=task.slot, marks=marks), clock=clock)
+def ranking(order: tuple[str, ...]) -> Rule:
+    def rule(task: RatingTask, row: Any) -> Cast:
+        shown = [row.replies[i]["variant"] for i in shown_order(task.slot, len(order), is_flipped=False)]
+        return deed(task, marks={str(place): order.index(name) + 1 for place, name in enumerate(shown, start=1)})
+
+    return rule
 
 
 def test_orders_become_pairs_and_strengths(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, kind="ranking", variants=VARIANTS, n_prompts=6, clock=clock)
+    created = a_study(engine, kind="ranking", variants=VARIANTS, n_prompts=6)
     orders = [("sft", "dpo", "base"), ("sft", "base", "dpo"), ("base", "sft", "dpo")]
-    for link, order in zip(created.links, orders, strict=True):
-        rank_all(engine, link.token, order, clock=clock)
+    for rater, order in zip(seats(engine, created), orders, strict=True):
+        rater.rate(ranking(order))
     found = study_results(engine, created.study)
     means = {(p.variant, p.opponent): p.look.estimate.value for p in found.pairs}
     assert means == pytest.approx({("base", "dpo"): 2 / 3, ("base", "sft"): 1 / 3, ("dpo", "sft"): 0.0})
     assert (found.n_rated, found.pairs[0].n_prompts, found.pairs[0].n_waiting) == (18, 6, 0)
-    assert found.strengths is not None
-    strong = dict(zip(found.strengths.variants, found.strengths.strengths, strict=True))
+    fit = sure(found.strengths)
+    strong = dict(zip(fit.variants, fit.strengths, strict=True))
     assert max(strong, key=lambda name: strong[name].value) == "sft"
     lines = votes_csv(engine, created.study).splitlines()
     assert len(lines) == 1 + 18 * 3
@@ -57,23 +56,22 @@ def test_pressing_places_gives_a_whole_ranking_and_undo_goes_back_one_by_one(
 ) -> None:
     asked: dict[str, Any] = {"panel": {"raters": 1}, "best_worst": is_best_worst, "variants": ("a", "b", "c", "d")}
     created = a_study(engine, kind="ranking", n_prompts=1, clock=time.time, **asked)
-    ballot = Ballot(token=created.links[0].token)
-    task = ballot.current(engine)
+    ballot = Ballot(engine=engine, token=created.links[0].token)
+    task = ballot.current()
     assert isinstance(task, RatingTask)
     assert task.is_best_worst == is_best_worst
     ballot.served_at -= 10
     presses = [3, 1] if is_best_worst else [3, 1, 4]
     for place in presses:
-        ballot.rank(engine, ballot.nonce, place)
-    ballot.current(engine)
+        ballot.rank(ballot.nonce, place)
+    ballot.current()
     (row,) = read_rows(engine, created.study)
-    assert row.rating is not None
     wanted = {"1": 4, "2": 2, "3": 1, "4": 2} if is_best_worst else {"1": 2, "2": 4, "3": 1, "4": 3}
-    assert row.rating.marks == wanted
-    ballot.undo(engine, ballot.nonce)
-    assert isinstance(ballot.current(engine), RatingTask)
+    assert sure(row.rating).marks == wanted
+    ballot.undo(ballot.nonce)
+    assert isinstance(ballot.current(), RatingTask)
     assert list(ballot.marks) == [str(place) for place in presses[:-1]]
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert list(ballot.marks) == [str(place) for place in presses[:-2]]
 
 
@@ -91,13 +89,6 @@ def test_a_ranking_gives_every_place_one_rank(n: int, is_best_worst: bool) -> No
         )
 
 
-def test_what_is_no_ranking_is_refused(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, kind="ranking", variants=VARIANTS, n_prompts=1, clock=clock)
-    task = next_task(engine, created.links[0].token, clock=clock)
-    assert isinstance(task, RatingTask)
-    for marks in ({}, {"1": 1, "2": 1, "3": 3}, {"1": 1, "2": 2}, {"1": 1, "2": 2, "4": 3}):
-        with pytest.raises(InvalidRatingError):
-            cast_rating(engine, created.links[0].token, Cast(key="k", action="vote", slot=task.slot, marks=marks))
+def test_a_ranking_is_of_three_replies_and_more(sqlite: Engine) -> None:
     with pytest.raises(InputError, match="3 to 6 replies"):
-        a_study(engine, name="few", kind="ranking", variants=("a", "b"))
+        a_study(sqlite, kind="ranking", variants=("a", "b"))

@@ -11,20 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.studies.item_schedule import PlannedItem, PlannedSlot, Schedule, draw_schedule
+from harness.studies.item_schedule import PlannedSlot, Schedule, draw_schedule
+from harness.studies.items import ItemReply, Purpose, StudyItem
 
 
-def drawn(n_prompts: int = 20, groups: tuple[str, ...] = ("a b",), **changes: Any) -> Schedule:
+def an_item(prompt: str, group: str = "a b", purpose: Purpose = "main") -> StudyItem:
+    replies = tuple(ItemReply(variant=variant, text="") for variant in group.split())
+    return StudyItem(purpose=purpose, prompt_id=prompt, cluster="film", messages=(), replies=replies)
+
+
+def drawn(
+    n_prompts: int = 20, groups: tuple[str, ...] = ("a b",), *, n_checks: int = 2, n_practice: int = 2, **changes: Any
+) -> Schedule:
     items = [
-        PlannedItem(index=p * len(groups) + g, prompt=f"p{p:03}", group=group)
-        for p in range(n_prompts)
-        for g, group in enumerate(groups)
+        *(an_item(f"p{p:03}", group) for p in range(n_prompts) for group in groups),
+        *(an_item(f"check-{i}", purpose="attention") for i in range(n_checks)),
+        *(an_item(f"practice-{i}", purpose="practice") for i in range(n_practice)),
     ]
-    n = len(items)
-    options: dict[str, Any] = {
-        "n_raters": 3, "overlap": 3, "block": 5, "repeats": 0.1, "seed": 0,
-        "attention": [n, n + 1], "practice": [n + 2, n + 3], **changes,
-    }  # fmt: skip
+    options: dict[str, Any] = {"n_raters": 3, "overlap": 3, "block": 5, "repeats": 0.1, "seed": 0, **changes}
     return draw_schedule(items, **options)
 
 
@@ -54,7 +58,7 @@ def test_laws_of_every_schedule(
     checks, practice = list(range(n, n + n_checks)), [n + n_checks, n + n_checks + 1]
     schedule = drawn(
         n_prompts, tuple(f"g{i}" for i in range(n_groups)), n_raters=n_raters, overlap=overlap, block=block,
-        repeats=repeats, attention=checks, practice=practice, seed=seed,
+        repeats=repeats, n_checks=n_checks, seed=seed,
     )  # fmt: skip
     main = [s for s in schedule.slots if s.kind == "main"]
     assert Counter(s.item for s in main) == dict.fromkeys(range(n), overlap)
@@ -135,7 +139,7 @@ def test_ten_thousand_assignments_lie_within_binomial_bounds() -> None:
 def test_checks_are_spread_over_the_whole(n_checks: int) -> None:
     places = []
     for seed in range(200):
-        slots = by_rater(drawn(40, attention=list(range(40, 40 + n_checks)), practice=[], repeats=0, seed=seed))[0]
+        slots = by_rater(drawn(40, n_checks=n_checks, n_practice=0, repeats=0, seed=seed))[0]
         places.append([i / len(slots) for i, s in enumerate(slots) if s.kind == "attention"])
     means = np.mean(places, axis=0)
     expected = (np.arange(n_checks) + 0.5) / n_checks

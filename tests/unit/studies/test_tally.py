@@ -7,15 +7,13 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panels import Clock, a_study, favouring, hidden, rate_all
+from panels import Rule, a_study, favouring, saying, seats
 from sqlalchemy import Engine, update
 
 from harness.reporting import study_text
 from harness.reporting.publication import publish
-from harness.studies.casting import Cast, cast_rating
 from harness.studies.items import ItemReply
 from harness.studies.results import StudyResults, study_results
-from harness.studies.serving import RatingTask, next_task
 from harness.studies.sql_schema import studies
 from harness.studies.studies import Created, close_study, find_study
 from harness.studies.tally import OUTCOMES, PromptVotes
@@ -24,15 +22,13 @@ from harness.ui.results import draw_answer, draw_disputes, draw_folded
 
 def vote_by(engine: Engine, created: Created, wanted: dict[str, str]) -> StudyResults:
     """Everybody votes as `wanted` says of each prompt, or of a prompt and a rater: a variant, tie or both_bad."""
-    clock = Clock()
-    for link in created.links:
-        while isinstance(task := next_task(engine, link.token, clock=clock), RatingTask):
-            row = hidden(engine, task.slot)
-            said = wanted.get(f"{row.prompt_id} {link.rater}", wanted.get(row.prompt_id, "sft"))
-            names = [r["variant"] for r in row.replies][:: -1 if row.is_flipped else 1]
-            verdict = {names[0]: "left", names[1]: "right"}.get(said, said)
-            cast = Cast(key=task.slot, action="vote", slot=task.slot, verdict=verdict, comment="why not")  # type: ignore[arg-type]
-            cast_rating(engine, link.token, cast, clock=clock)
+
+    def wish(of: str) -> Rule:
+        vote = saying(lambda row: wanted.get(f"{row.prompt_id} {of}", wanted.get(row.prompt_id, "sft")))
+        return lambda task, row: dataclasses.replace(vote(task, row), comment="why not")
+
+    for link, rater in zip(created.links, seats(engine, created), strict=True):
+        rater.rate(wish(link.rater))
     return study_results(engine, created.study)
 
 
@@ -51,7 +47,7 @@ def test_prompts_preferred_tied_split_and_bad_are_told_apart_from_the_mean_vote(
     assert said.endswith("base on 0, neither on 3 (equally good) and no majority on 1.")
     assert "The average vote for sft is 80\u00a0% [" in study_text.mean_vote(pair)
     page = draw_answer(found)
-    assert page.count("<i style") == 10 + 0
+    assert page.count("<i style") == 10
     assert "log-odds" not in page
     assert "Krippendorff" not in page
     assert draw_disputes(found).count('class="prompt"') == 1
@@ -79,10 +75,9 @@ def test_prompts_without_a_reply_are_told_with_whose_they_were(engine: Engine) -
 
 
 def test_replies_stay_hidden_while_somebody_may_still_rate_them(engine: Engine) -> None:
-    clock = Clock()
-    created = a_study(engine, n_prompts=4, block=1, clock=clock)
-    for link, liked in zip(created.links, ("sft", "base", "sft"), strict=True):
-        rate_all(engine, link.token, favouring(liked), clock=clock, limit=3)
+    created = a_study(engine, n_prompts=4, block=1)
+    for rater, liked in zip(seats(engine, created), ("sft", "base", "sft"), strict=True):
+        rater.rate(favouring(liked), limit=3)
     found = study_results(engine, created.study)
     assert found.pairs[0].tally.disputed
     assert draw_disputes(found) == ""

@@ -2,67 +2,63 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from panels import a_study
-from sqlalchemy import Engine, func, select
+from panels import a_study, n_rows
+from sqlalchemy import Engine
 
 from harness.errors import UnavailableError
-from harness.store.database import open_database
 from harness.studies.casting import cast_rating
 from harness.studies.serving import RatingTask
-from harness.studies.sql_schema import ratings
 from harness.ui import ballot as module
 from harness.ui.ballot import NOT_SAVED, TOO_SOON, Ballot
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_database(f"sqlite:///{tmp_path / 'store.db'}")
-
-
-@pytest.fixture
-def ballot(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Ballot:
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item is read the moment it is shown."""
     monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
-    return Ballot(token=a_study(engine, n_prompts=3, rehearsal=True).links[0].token)
 
 
-def n_rows(engine: Engine) -> int:
-    with engine.begin() as connection:
-        return int(connection.execute(select(func.count()).select_from(ratings)).scalar_one())
+@pytest.fixture
+def ballot(sqlite: Engine) -> Ballot:
+    return a_ballot(sqlite, n_prompts=3)
 
 
-def at_hand(engine: Engine, ballot: Ballot) -> RatingTask:
-    task = ballot.current(engine)
+def a_ballot(engine: Engine, **changes: Any) -> Ballot:
+    return Ballot(engine=engine, token=a_study(engine, rehearsal=True, **changes).links[0].token)
+
+
+def at_hand(ballot: Ballot) -> RatingTask:
+    task = ballot.current()
     assert isinstance(task, RatingTask)
     return task
 
 
-def test_a_press_for_the_item_before_does_nothing(engine: Engine, ballot: Ballot) -> None:
-    at_hand(engine, ballot)
+def test_a_press_for_the_item_before_does_nothing(ballot: Ballot) -> None:
+    at_hand(ballot)
     old = ballot.nonce
-    ballot.vote(engine, old, "left")
-    second = at_hand(engine, ballot)
-    ballot.vote(engine, old, "right")
-    assert at_hand(engine, ballot) == second
-    assert n_rows(engine) == 1
+    ballot.vote(old, "left")
+    second = at_hand(ballot)
+    ballot.vote(old, "right")
+    assert at_hand(ballot) == second
+    assert n_rows(ballot.engine) == 1
 
 
-def test_a_press_before_the_item_can_have_been_read_is_told(
-    engine: Engine, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_press_before_the_item_can_have_been_read_is_told(ballot: Ballot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UNREAD_SECONDS", 60.0)
-    at_hand(engine, ballot)
-    ballot.vote(engine, ballot.nonce, "left")
+    at_hand(ballot)
+    ballot.vote(ballot.nonce, "left")
     assert ballot.notice == TOO_SOON
-    assert n_rows(engine) == 0
+    assert n_rows(ballot.engine) == 0
 
 
 def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
-    engine: Engine, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
+    ballot: Ballot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = at_hand(engine, ballot)
+    task = at_hand(ballot)
     nonce, cast = ballot.nonce, cast_rating
 
     def lost(*args: object, **options: object) -> None:
@@ -70,41 +66,36 @@ def test_a_store_that_cannot_be_written_keeps_the_item_and_the_key(
         raise UnavailableError("gone")
 
     monkeypatch.setattr(module, "cast_rating", lost)
-    ballot.vote(engine, nonce, "left")
+    ballot.vote(nonce, "left")
     assert ballot.notice == NOT_SAVED
     assert ballot.task == task
     monkeypatch.setattr(module, "cast_rating", cast)
-    ballot.vote(engine, nonce, "left")
-    assert n_rows(engine) == 1
+    ballot.vote(nonce, "left")
+    assert n_rows(ballot.engine) == 1
     assert ballot.notice == ""
-    assert at_hand(engine, ballot).slot != task.slot
-
-
-def unreachable(*args: object, **options: object) -> None:
-    raise UnavailableError("gone")
+    assert at_hand(ballot).slot != task.slot
 
 
 def test_marks_are_saved_with_the_last_one_and_taken_back_one_by_one(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    sqlite: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "UNREAD_SECONDS", 0.0)
-    ballot = Ballot(token=a_study(engine, kind="likert", n_prompts=2, rehearsal=True).links[0].token)
-    task = at_hand(engine, ballot)
-    one, two = (scale.name for scale in task.scales)
-    ballot.mark(engine, ballot.nonce, one, 4)
+    ballot = a_ballot(sqlite, kind="likert", n_prompts=2)
+    task = at_hand(ballot)
+    one, two = (scale.name for scale in task.criteria)
+    ballot.mark(ballot.nonce, one, 4)
     ballot.ask_reason(ballot.nonce, is_skipping=True)
     ballot.ask_reason("of the item before", is_skipping=False)
     assert ballot.n_given == 2  # what the page gives again to a server that was started anew
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert (ballot.n_given, ballot.is_skipping) == (1, False)
-    ballot.undo(engine, ballot.nonce)
+    ballot.undo(ballot.nonce)
     assert ballot.marks == {}
-    ballot.mark(engine, ballot.nonce, one, 5)
-    assert n_rows(engine) == 0
+    ballot.mark(ballot.nonce, one, 5)
+    assert n_rows(ballot.engine) == 0
     with monkeypatch.context() as away:
-        away.setattr(module, "cast_rating", unreachable)
-        ballot.mark(engine, ballot.nonce, two, 2)
+        away.setattr(module, "cast_rating", Mock(side_effect=UnavailableError("gone")))
+        ballot.mark(ballot.nonce, two, 2)
     assert (ballot.notice, ballot.marks) == (NOT_SAVED, {one: 5})  # the last is asked for again
-    ballot.mark(engine, ballot.nonce, two, 2)
-    assert n_rows(engine) == 1
-    assert at_hand(engine, ballot).slot != task.slot
+    ballot.mark(ballot.nonce, two, 2)
+    assert n_rows(ballot.engine) == 1
+    assert at_hand(ballot).slot != task.slot

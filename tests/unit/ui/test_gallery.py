@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from panels import Clock, a_study, favouring, rate_all
+from panels import a_study, favouring, seats
+from sqlalchemy import Engine
 
 from harness.judging.scored import ScoredGeneration
-from harness.store.database import open_database
 from harness.studies.studies import close_study
 from harness.types import Generation, Message, Prompt
 from harness.ui.browse import draw_exhibit
@@ -32,8 +31,7 @@ def a_generation(number: int, variant: str, text: str = "") -> Generation:
 def a_score(number: int, variant: str, value: float | None) -> ScoredGeneration:
     return ScoredGeneration(
         prompt_id=f"p{number}", variant=variant, draw=0, cluster="film", criterion="coherence", judge_id="j1",
-        value=value, status="ok" if value is not None else "refused", probabilities=None, mass=None, entropy=None,
-        total=None, n_tokens=None, mode="likelihood", reason="", item_id="i",
+        value=value, status="ok" if value is not None else "refused", mode="likelihood", reason="", item_id="i",
     )  # fmt: skip
 
 
@@ -49,8 +47,8 @@ def test_the_low_tail_is_the_lowest_share_and_a_missing_score_is_none_of_it() ->
     exhibits = the_exhibits()
     assert score_names(exhibits) == [NAME]
     # 7 scores; the lowest 25 % are 2 of them: base 0.1 of p1, then sft 0.2 of p2
-    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=0.25)] == ["p1", "p2"]
-    assert [e.prompt_id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
+    assert [e.prompt.id for e in low_tail(exhibits, score=NAME, share=0.25)] == ["p1", "p2"]
+    assert [e.prompt.id for e in low_tail(exhibits, score=NAME, share=1.0, variant="base")] == ["p1", "p0", "p2"]
 
 
 def test_a_reply_is_shown_with_the_thinking_before_it_and_one_that_is_missing_with_the_reason() -> None:
@@ -71,23 +69,21 @@ def test_a_search_finds_scene_reply_and_film_in_any_case() -> None:
     assert not exhibit.holds("elsewhere")
 
 
-def test_replies_in_an_open_study_are_not_shown_and_then_are(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
-    a_study(engine, name="still-open")
+def test_replies_in_an_open_study_are_not_shown_and_then_are(sqlite: Engine) -> None:
+    a_study(sqlite, name="still-open")
     exhibits = the_exhibits()  # the study of `panels` holds the same lines for the same prompts
-    assert studies_in_the_way(engine, exhibits) == ["still-open"]
-    close_study(engine, "still-open")
-    assert studies_in_the_way(engine, exhibits) == []
+    assert studies_in_the_way(sqlite, exhibits) == ["still-open"]
+    close_study(sqlite, "still-open")
+    assert studies_in_the_way(sqlite, exhibits) == []
 
 
-def test_prompts_are_found_on_which_people_prefer_what_the_judge_scores_lower(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
-    created, exhibits = a_study(engine, panel={"raters": 3}), the_exhibits()
-    for link, liked in zip(created.links, ("base", "base", "sft"), strict=True):
-        rate_all(engine, link.token, favouring(liked), clock=Clock(now=2e9))
-    assert votes_on(engine, exhibits) == {}  # it is open
-    close_study(engine, created.study.name)
-    votes = votes_on(engine, exhibits)
+def test_prompts_are_found_on_which_people_prefer_what_the_judge_scores_lower(sqlite: Engine) -> None:
+    created, exhibits = a_study(sqlite, panel={"raters": 3}), the_exhibits()
+    for rater, liked in zip(seats(sqlite, created), ("base", "base", "sft"), strict=True):
+        rater.rate(favouring(liked))
+    assert votes_on(sqlite, exhibits) == {}  # it is open
+    close_study(sqlite, created.study.name)
+    votes = votes_on(sqlite, exhibits)
     assert votes["p0"] == {("base", "sft"): 2, ("sft", "base"): 1}
-    assert [e.prompt_id for e in against_people(exhibits, votes, score=NAME)] == ["p0", "p1"]  # 0.4 < 0.5, 0.1 < 0.8
+    assert [e.prompt.id for e in against_people(exhibits, votes, score=NAME)] == ["p0", "p1"]  # 0.4 < 0.5, 0.1 < 0.8
     assert "preferred in 2 of 3 votes" in draw_exhibit(exhibits[0], votes["p0"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from panels import Clock, favouring, rate_all
+from panels import favouring, seats
+from sqlalchemy import Engine
 
 from harness.errors import InputError
 from harness.store.artifacts import read_jsonl
-from harness.store.database import open_database
 from harness.studies.results import study_results
 from harness.types import Message
 from harness.ui.chat_pairs import Pair, make_pair, study_of
@@ -22,26 +22,23 @@ def pairs(n: int) -> list[Pair]:
     return [make_pair("film", SCENE, [("film@candidate", f"Out, {i}."), ("base", f"In, {i}.")]) for i in range(n)]
 
 
-def test_pairs_are_rated_like_any_others(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+def test_pairs_are_rated_like_any_others(sqlite: Engine, tmp_path: Path) -> None:
     kept = pairs(4)
     made = study_of(
-        engine, [*kept, kept[0]], name="chat", question="Which?", raters=2, folder=tmp_path / "chat", rehearsal=False
+        sqlite, [*kept, kept[0]], name="chat", question="Which?", raters=2, folder=tmp_path / "chat", rehearsal=False
     )
     assert read_jsonl(tmp_path / "chat" / "chat.jsonl", Pair) == kept  # a pair sent twice is one
-    clock = Clock(now=2e9)
-    for link in made.links:
-        rate_all(engine, link.token, favouring("film@candidate"), clock=clock)
-    (result,) = study_results(engine, made.study).pairs
+    for rater in seats(sqlite, made):
+        rater.rate(favouring("film@candidate"))
+    (result,) = study_results(sqlite, made.study).pairs
     assert (result.variant, result.opponent) == ("base", "film@candidate")
     assert result.look.estimate.value == 0
     assert result.look.estimate.n == 4
 
 
-def test_one_pair_is_no_study(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+def test_one_pair_is_no_study(sqlite: Engine, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="prompts"):
-        study_of(engine, pairs(1), name="one", question="Which?", raters=2, folder=tmp_path, rehearsal=False)
+        study_of(sqlite, pairs(1), name="one", question="Which?", raters=2, folder=tmp_path, rehearsal=False)
     assert not (tmp_path / "one.jsonl").exists()
 
 

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.studies.serving import RatingTask, SceneLine, TaskProgress
+from harness.studies.serving import RatingTask, TaskProgress
+from harness.types import Message
 from harness.ui.drawing import draw_replies, draw_scene, draw_top, inert, spoken, time_left
 
 
@@ -16,9 +17,8 @@ def a_task(*replies: str, **changes: object) -> RatingTask:
         "slot": "slot-1",
         "question": "Which line belongs in the scene?",
         "scene": (),
-        "answerer": "",
         "replies": replies,
-        "scales": (),
+        "criteria": (),
         "is_practice": False,
         "is_rehearsal": False,
         "can_undo": False,
@@ -51,8 +51,8 @@ def tags(page: str) -> list[str]:
 
 @given(st.text(), st.text(), st.text())
 def test_no_text_adds_a_tag(reply: str, speaker: str, line: str) -> None:
-    plain = tags(draw_scene([SceneLine(speaker="A", text="b", is_answerer=False)]) + draw_replies(a_task("c", "d")))
-    scene = draw_scene([SceneLine(speaker=speaker or "A", text=line, is_answerer=False)])
+    plain = tags(draw_scene([Message(role="user", content="b", name="A")]) + draw_replies(a_task("c", "d")))
+    scene = draw_scene([Message(role="user", content=line, name=speaker or "A")])
     assert tags(scene + draw_replies(a_task(reply, "d"))) == plain
 
 
