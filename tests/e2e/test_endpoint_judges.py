@@ -169,7 +169,7 @@ def test_steps_are_planned_written_and_charged_through_an_endpoint(world: World)
     assert [body["temperature"] for body in world.server.sent] == [0.0, 0.0]  # refused once, tried again
     assert "1 calls" in done.stderr
     ledger = AnswerCache(open_database(f"sqlite:///{world.home / 'screentest.db'}"), "endpoint")
-    assert ledger.total(purpose="judge steps").n_calls == 1
+    assert ledger.total().n_calls == 1
 
     again = world.run("judge", "steps", file, "--model", model)
     assert (again.code, len(world.server.sent)) == (2, 2)
