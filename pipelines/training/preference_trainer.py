@@ -84,8 +84,9 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def _inputs(self, pairs: Sequence[PairIds], *, is_weighted: bool = True) -> dict[str, Any]:
         row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha if is_weighted else None)
-        read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights, "lengths": row.lengths}
-        return {"model": row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
+        read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights}
+        n_tokens = sum(pair.n_tokens for pair in pairs)
+        return {"model": row.model_inputs(), **read, "lengths": _by_pair(row.lengths), "n_tokens": n_tokens}
 
     def _logits(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """(L, vocabulary) at the positions that predict reply tokens."""
@@ -95,36 +96,26 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
         return logits
 
     def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        """Log-probability of each reply, weighted by token, (2P,): chosen first."""
+        """Log-probability of each reply, weighted by token, (P, 2)."""
         of_target = torch.cat(in_chunks(_of_target, logits, inputs["targets"]))
-        sums = torch.zeros(len(inputs["lengths"]), device=logits.device)
-        return sums.index_add(0, inputs["sequences"], of_target * inputs["weights"])
-
-    def _scores(self, logits: torch.Tensor, inputs: dict[str, Any]) -> PairScores:
-        chosen, rejected = self._sums(logits, inputs).chunk(2)
-        n_chosen, n_rejected = inputs["lengths"].chunk(2)
-        reference = inputs["reference"]
-        return PairScores(
-            chosen=chosen,
-            rejected=rejected,
-            reference_chosen=reference[:, 0],
-            reference_rejected=reference[:, 1],
-            n_chosen=n_chosen,
-            n_rejected=n_rejected,
-        )
+        sums = torch.zeros(inputs["lengths"].numel(), device=logits.device)
+        return _by_pair(sums.index_add(0, inputs["sequences"], of_target * inputs["weights"]))
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def n_items(self, inputs: dict[str, Any]) -> int:
         """Pairs, or the tokens of chosen replies."""
-        n_chosen = inputs["lengths"].chunk(2)[0]
-        return int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(n_chosen)
+        return self._n_items(inputs["lengths"])
+
+    def _n_items(self, lengths: torch.Tensor) -> int:
+        return int(lengths[:, 0].sum()) if self.recipe.loss.type == "sft" else len(lengths)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The recipe's loss, over the pairs of the whole optimiser step."""
-        scores = self._scores(self._logits(model, inputs), inputs)
+        sums = self._sums(self._logits(model, inputs), inputs)
+        scores = PairScores(policy=sums, reference=inputs["reference"], n_tokens=inputs["lengths"])
         self._note(scores, counts=inputs["counts"])
         n_items = self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch
         return pair_losses(scores, self.recipe.loss).sum() / n_items
@@ -147,7 +138,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
             for turn in self.processes.turns(len(groups)):
                 group = groups[turn.item]
                 inputs = self._prepare_inputs(self._inputs([pairs[i] for i in group]))
-                sums = torch.stack(self._sums(self._logits(self.model, inputs), inputs).chunk(2), dim=1)
+                sums = self._sums(self._logits(self.model, inputs), inputs)
                 if turn.counts:
                     found[list(group)] = sums.cpu()
         return self.processes.total(found)
@@ -186,7 +177,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
             inputs = self._prepare_inputs(self._inputs([self.validation[i] for i in group]))
             with self._asking(POLICY):
                 policy = self._logits(self.model, inputs)
-                of_pairs = torch.stack(self._sums(policy, inputs).chunk(2), dim=1)
+                of_pairs = self._sums(policy, inputs)
             with self._asking(REFERENCE):
                 of_group = _divergence(policy, self._logits(self.model, inputs))
             if turn.counts:
@@ -198,20 +189,11 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
         """From log-probabilities of all held-out pairs, (pairs, 2), and the divergence summed over their tokens."""
         if self.validation_reference is None:
             raise RuntimeError("`validation_reference` must be set before validation")
-        n_chosen = torch.tensor([len(pair.chosen) for pair in self.validation])
-        n_rejected = torch.tensor([len(pair.rejected) for pair in self.validation])
-        scores = PairScores(
-            chosen=sums[:, 0],
-            rejected=sums[:, 1],
-            reference_chosen=self.validation_reference[:, 0],
-            reference_rejected=self.validation_reference[:, 1],
-            n_chosen=n_chosen,
-            n_rejected=n_rejected,
-        )
-        n_items = int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(sums)
+        lengths = torch.tensor([[len(reply) for reply in pair.replies] for pair in self.validation])
+        scores = PairScores(policy=sums, reference=self.validation_reference, n_tokens=lengths)
         return HeldoutPairs(
-            loss=float(pair_losses(scores, self.recipe.loss).sum()) / n_items,
-            kl=kl / int((n_chosen + n_rejected).sum()),
+            loss=float(pair_losses(scores, self.recipe.loss).sum()) / self._n_items(lengths),
+            kl=kl / int(lengths.sum()),
             **_means(scores, beta=self.recipe.loss.beta),
         )
 
@@ -253,6 +235,11 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
     finally:
         scatter(model)
         model.set_adapter(POLICY)
+
+
+def _by_pair(values: torch.Tensor) -> torch.Tensor:
+    """Values of sequences, (2P,) with the chosen ones first, by pair, (P, 2)."""
+    return torch.stack(values.chunk(2), dim=1)
 
 
 def _of_target(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from certain import sure
 from fakes import ScriptedComparer
 
 from harness.types import Criterion, Generation, Message, Prompt
-from pipelines.preferences.ranking import Choice, JudgeRanker, OtherReplyRanker
+from pipelines.preferences.ranking import Choice, HumanRanker, JudgeRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")
@@ -76,10 +76,10 @@ def test_the_human_reply_stands_against_one_to_a_prompt_of_another_film() -> Non
         return Prompt(id=f"p{row}", messages=(turn,), split="train", cluster=f"m{row % 2}", reference=reference)
 
     pool = tuple(said(row, text) for row, text in enumerate(["Yes.", "No.", "yes!", None, "Here.", " "]))
-    choices = OtherReplyRanker(pool=pool, seed=1).choose(pool, {})
+    choices = HumanRanker(others=pool, seed=1).choose(pool, {})
     other = sure(choices["p1"]).rejected
     assert {key: (c.chosen, c.rejected) for key, c in choices.items() if c} == {
         "p0": ("Yes.", "No."), "p2": ("yes!", "No."), "p4": ("Here.", "No."), "p1": ("No.", other),
     }  # fmt: skip
     assert other in ("Yes.", "yes!", "Here.")
-    assert OtherReplyRanker(pool=pool[::2], seed=1).choose(pool[:1], {}) == {"p0": None}  # one film alone
+    assert HumanRanker(others=pool[::2], seed=1).choose(pool[:1], {}) == {"p0": None}  # one film alone

@@ -19,7 +19,7 @@ from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, 
 from pipelines.preferences import pair_builder as preferences
 from pipelines.preferences.pair_builder import PairsConfig, read_pairs_summary
 from pipelines.preferences.pair_files import PAIRS, import_file, read_pairs
-from pipelines.preferences.ranking import Choice, JudgeRanker, Ranker, ReferenceRanker
+from pipelines.preferences.ranking import Choice, HumanRanker, JudgeRanker, Ranker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())
@@ -157,7 +157,7 @@ def test_prompts_of_another_split_are_refused(world: World, tmp_path: Path, monk
 
 def test_the_human_reply_against_a_sample(world: World, tmp_path: Path) -> None:
     chosen = PairsConfig(method="reference", n_pairs=10, n_candidates=1)
-    world.build(tmp_path, settings=chosen, ranker=ReferenceRanker())
+    world.build(tmp_path, settings=chosen, ranker=HumanRanker())
     for made in read_pairs(tmp_path):
         assert made.chosen == (made.prompt.reference or "").strip()
         assert made.rejected == "reply number one"
@@ -191,8 +191,9 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(world:
     class Compares:
         id = "pairwise@00000000"
 
-        def choose(self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]], *,
-                   on_progress: Any = None) -> dict[str, Choice | None]:  # fmt: skip
+        def choose(
+            self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]]
+        ) -> dict[str, Choice | None]:
             return {
                 p.id: Choice(chosen="yes", rejected="no", margin=None, candidates=(), orders_agree=place % 2 == 0)
                 for place, p in enumerate(prompts)
@@ -224,7 +225,7 @@ def test_a_sample_that_repeats_the_reference_makes_no_pair() -> None:
     same = Generation(
         prompt_id="p0", variant="v", draw=0, text="yes 0", seed=0, n_tokens=3, finish_reason="stop", cluster="m0"
     )
-    assert ReferenceRanker().choose([prompt], {"p0": [same]}) == {"p0": None}
+    assert HumanRanker().choose([prompt], {"p0": [same]}) == {"p0": None}
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

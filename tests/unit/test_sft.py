@@ -269,10 +269,10 @@ def test_it_stops_when_patience_ends_and_keeps_the_best(lesson: Lesson, tmp_path
 
 
 def test_the_best_weights_are_kept_in_the_end(lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.training.sft_trainer import HeldoutLoss, PackedSFTTrainer
+    from pipelines.training.sft_trainer import PackedSFTTrainer
 
-    def scripted(self: Any) -> HeldoutLoss:  # best at step 2
-        return HeldoutLoss(nats=3.0 + abs(self.state.global_step - 2), n_tokens=1, n_bytes=1)
+    def scripted(self: Any) -> dict[str, float]:  # best at step 2
+        return {"eval_loss": 3.0 + abs(self.state.global_step - 2), "eval_bits_per_byte": 1.0}
 
     monkeypatch.setattr(PackedSFTTrainer, "heldout_loss", scripted)
     every = {"validation__every_steps": 1, "checkpoint_steps": 1}
