@@ -43,8 +43,7 @@ from pipelines.preferences.pair_files import PAIRS
 from pipelines.preferences.pair_stages import import_stage, pairs_stage
 from pipelines.preferences.ranking import HumanRanker
 from pipelines.quickstart import quick_pairs
-from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import DpoRecipe, SftRecipe
 from pipelines.training.training_stage import training_stage
 
 RECIPES = Path("experiments/recipes")

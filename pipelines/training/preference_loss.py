@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import sigmoid
 from torch.nn.functional import logsigmoid, relu
 
-from pipelines.training.dpo_recipe import LossSettings
+from pipelines.training.recipe import LossSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

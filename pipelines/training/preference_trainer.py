@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,25 +22,14 @@ from harness.models.protocol import ReplyRequest
 from harness.types import Decoding
 from pipelines.training.adapter_trainer import AdapterTrainer
 from pipelines.training.chunked_loss import in_chunks
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
+from pipelines.training.recipe import DpoRecipe
 from pipelines.training.sharding import gather_outermost, scatter
+from pipelines.training.summary import HeldoutPairs
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
 _KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldoutPairs:
-    """What the policy does on pairs that it was not trained on."""
-
-    loss: float  # the recipe's, mean over pairs (`sft`: over tokens of chosen replies)
-    reward_margin: float  # beta times the gap, nats, mean over pairs
-    reward_accuracy: float  # share of pairs with a positive gap; a gap of 0 counts one half
-    chosen_log_ratio: float  # policy over reference, nats a reply
-    rejected_log_ratio: float
-    kl: float  # KL(policy, reference), nats a token, exact over the vocabulary, mean over the tokens of both replies
 
 
 _DPOTrainer: Any = DPOTrainer  # loosely typed upstream

@@ -18,7 +18,7 @@ from harness.store.prepared import read_prompts
 from harness.types import Adapter, PreferencePair, Split
 from pipelines import dpo
 from pipelines.preferences.training_order import PairPlan, plan_pairs
-from pipelines.training.preference_summary import DpoSummary
+from pipelines.training.summary import DpoSummary
 
 
 @dataclass(frozen=True, kw_only=True)

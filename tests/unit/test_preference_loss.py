@@ -13,9 +13,9 @@ from fakes import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.training.dpo_recipe import LossSettings
 from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses, token_weights
+from pipelines.training.recipe import LossSettings
 
 LENGTHS = ((4, 7), (6, 3), (5, 5))
 

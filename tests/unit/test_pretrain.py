@@ -19,7 +19,7 @@ from harness.models.chat_templates import chat_format
 from pipelines import pretrain
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
-from pipelines.training.pretrain_recipe import PretrainRecipe
+from pipelines.training.recipe import PretrainRecipe
 
 SMALL: dict[str, Any] = {
     "name": "tiny",
