@@ -28,7 +28,7 @@ from harness.store.prepared import read_prompts, read_summary
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
 from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
 from pipelines.preferences.pair_files import import_file, write_pairs
-from pipelines.preferences.ranking import Choice, Ranker
+from pipelines.preferences.ranking import Ranker
 
 if TYPE_CHECKING:
     from harness.models.protocol import LanguageModel
@@ -143,7 +143,7 @@ def run(
             else generate(model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal)
         )
         standing = tally.ask(block, generations, is_judged=config.method == "judge")
-        tally.keep(block, ranker.choose(block, standing), ranker.id, min_margin=config.min_margin)
+        tally.keep(ranker.choose(block, standing), min_margin=config.min_margin)
         if on_progress is not None:
             on_progress(Progress(done=min(len(tally.pairs), config.n_pairs), total=config.n_pairs, unit="pairs"))
     pairs = tally.pairs[: config.n_pairs]
@@ -227,49 +227,28 @@ class _Tally:
         )
         return standing
 
-    def keep(
-        self,
-        block: Sequence[Prompt],
-        choices: Mapping[str, Choice | None],
-        ranker: str,
-        *,
-        min_margin: float,
-    ) -> None:
-        """Take the clear choices in, and count the others by reason."""
+    def keep(self, preferred: Mapping[str, PreferencePair | None], *, min_margin: float) -> None:
+        """Take the clear preferences in, and count the others by reason."""
         clear = []
-        for prompt in block:
-            choice = choices[prompt.id]
-            reason = _why_not(choice, min_margin=min_margin)
-            if choice is None or reason:
+        for pair in preferred.values():
+            reason = _why_not(pair, min_margin=min_margin)
+            if pair is None or reason:
                 self.dropped[reason] += 1
             else:
-                clear.append(_pair(prompt, choice, ranker))
+                clear.append(pair)
         near = {row.row for row in near_held_out(clear, self._held)}
         self.dropped["nearly the same as a held-out row"] += len(near)
         self.pairs += [pair for row, pair in enumerate(clear) if row not in near]
 
 
-def _why_not(choice: Choice | None, *, min_margin: float) -> str:
-    if choice is None:
+def _why_not(pair: PreferencePair | None, *, min_margin: float) -> str:
+    if pair is None:
         return "no two different complete replies of different rank"
-    if choice.orders_agree is False:
+    if pair.orders_agree is False:
         return "the verdict turned with the sides"
-    if choice.margin is not None and choice.margin < min_margin:
+    if pair.margin is not None and pair.margin < min_margin:
         return "margin below `min_margin`"
     return ""
-
-
-def _pair(prompt: Prompt, choice: Choice, ranker: str) -> PreferencePair:
-    return PreferencePair(
-        prompt=prompt,
-        chosen=choice.chosen,
-        rejected=choice.rejected,
-        margin=choice.margin,
-        preferred_by=ranker,
-        reason=choice.reason,
-        candidates=choice.candidates,
-        orders_agree=choice.orders_agree,
-    )
 
 
 def _placed(pair: PreferencePair, known: Prompt | None) -> PreferencePair:

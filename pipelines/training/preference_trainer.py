@@ -50,8 +50,9 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
     ) -> None:
         self.recipe = recipe
         self.pairs, self.packs, self.validation = pairs, packs, validation
-        self.reference: torch.Tensor | None = None  # (pairs, 2) log-probabilities of chosen and rejected
-        self.validation_reference: torch.Tensor | None = None
+        # (pairs, 2) log-probabilities of chosen and rejected, which `ReferenceFirst` gives before the first step
+        self.reference: torch.Tensor
+        self.validation_reference: torch.Tensor
         super().__init__(model, n_packs=len(packs), **shared)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -62,8 +63,6 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
     def collate(self, packs: Sequence[int]) -> dict[str, Any]:
         """The pairs of packs, and what the reference gives them."""
         chosen = [pair for pack in packs for pair in self.packs[pack]]
-        if self.reference is None:
-            raise RuntimeError("`reference` must be set before training")
         return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[chosen]}
 
     @property
@@ -175,8 +174,6 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def _measured(self, sums: torch.Tensor, *, kl: float) -> HeldoutPairs:
         """From log-probabilities of all held-out pairs, (pairs, 2), and the divergence summed over their tokens."""
-        if self.validation_reference is None:
-            raise RuntimeError("`validation_reference` must be set before validation")
         lengths = torch.tensor([[len(reply) for reply in pair.replies] for pair in self.validation])
         scores = PairScores(policy=sums, reference=self.validation_reference, n_tokens=lengths)
         return HeldoutPairs(

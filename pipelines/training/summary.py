@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.models.memory import peak_bytes
@@ -137,9 +137,7 @@ def shared_facts(
         wall_seconds=time.perf_counter() - began,
         n_processes=trainer.processes.n,
         sharding=trainer.processes.sharding,
-        device=runtime.device,
-        precision=runtime.precision,
-        attention=runtime.attention,
+        **asdict(runtime),
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
         packs_per_pass=trainer.packs_per_pass,
