@@ -26,7 +26,6 @@ from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
 from pipelines.training.recipe import DpoRecipe
 from pipelines.training.sharding import gather_outermost, scatter
-from pipelines.training.summary import HeldoutPairs
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
 _KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
@@ -154,8 +153,8 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     # ── validation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def heldout_pairs(self) -> HeldoutPairs:
-        """Loss, margins and divergence on the held-out pairs; exact means over pairs and tokens."""
+    def heldout_pairs(self) -> dict[str, float]:
+        """The figures of `HeldoutPairs` by name; exact means over pairs and tokens."""
         groups = _groups(self.validation, self._pairs_per_pass)
         sums = torch.zeros(len(self.validation), 2)
         divergence = torch.zeros(len(groups), dtype=torch.float64)
@@ -172,15 +171,12 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
                 divergence[turn.item] = of_group
         return self._measured(self.processes.total(sums), kl=float(self.processes.total(divergence).sum()))
 
-    def _measured(self, sums: torch.Tensor, *, kl: float) -> HeldoutPairs:
+    def _measured(self, sums: torch.Tensor, *, kl: float) -> dict[str, float]:
         """From log-probabilities of all held-out pairs, (pairs, 2), and the divergence summed over their tokens."""
         lengths = torch.tensor([[len(reply) for reply in pair.replies] for pair in self.validation])
         scores = PairScores(policy=sums, reference=self.validation_reference, n_tokens=lengths)
-        return HeldoutPairs(
-            loss=float(pair_losses(scores, self.recipe.loss).sum()) / self._n_items(lengths),
-            kl=kl / int(lengths.sum()),
-            **_means(scores, beta=self.recipe.loss.beta),
-        )
+        loss = float(pair_losses(scores, self.recipe.loss).sum()) / self._n_items(lengths)
+        return {"loss": loss, "kl": kl / int(lengths.sum()), **_means(scores, beta=self.recipe.loss.beta)}
 
     def reply_lengths(self) -> dict[str, float]:
         """Mean length of the policy's own replies to held-out prompts, and the share that ran into the cap."""
@@ -202,8 +198,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def measured(self) -> dict[str, float]:
         """Figures of held-out pairs and replies."""
-        found = self.heldout_pairs()
-        return {f"eval_{name}": getattr(found, name) for name in HeldoutPairs.__slots__} | self.reply_lengths()
+        return {f"eval_{name}": value for name, value in self.heldout_pairs().items()} | self.reply_lengths()
 
 
 @contextlib.contextmanager
