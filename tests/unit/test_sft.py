@@ -322,7 +322,8 @@ def test_gradients_pass_a_4_bit_base_after_a_validation(lesson: Lesson) -> None:
     def gradient() -> torch.Tensor:
         embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
         model(inputs_embeds=embedded).logits.logsumexp(-1).sum().backward()
-        return sure(embedded.grad)
+        found: torch.Tensor = sure(embedded.grad)
+        return found
 
     with torch.no_grad():
         before = model(ids).logits
