@@ -1,6 +1,7 @@
 """Modules that moved: their former names go on working in users' scripts and in models that MLflow stored before.
 
-One table, read when a name is not found where it is asked for. Nothing in this repository imports a former name.
+A package that moved takes its modules along; those that were renamed or went elsewhere stand in the second table.
+Nothing in this repository imports a former name.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ _PACKAGES = {
 _MODULES = {
     "harness.ablation.absence": "harness.experiment.analysis.absence",
     "harness.ablation.analysis": "harness.experiment.analysis.contrasts",
-    "harness.ablation.arms": "harness.experiment.arms", "harness.ablation.design": "harness.experiment.design",
     "harness.ablation.measures": "harness.measures.catalogue",
-    "harness.ablation.questions": "harness.experiment.questions",
     "harness.ablation.rows": "harness.experiment.analysis.values",
     "harness.ablation.seeds": "harness.experiment.analysis.seeds",
     "harness.ablation.settling": "harness.experiment.analysis.seeds", "harness.artifacts": "harness.store.artifacts",
@@ -32,24 +31,12 @@ _MODULES = {
     "harness.judging.likelihood": "harness.judging.methods.likelihood",
     "harness.judging.pairwise": "harness.judging.methods.pairwise",
     "harness.judging.pairwise_qualification": "harness.judging.qualification",
-    "harness.metrics.diversity": "harness.measures.diversity", "harness.metrics.heldout": "harness.measures.heldout",
     "harness.metrics.length": "harness.measures.reply_metrics",
     "harness.metrics.repetition": "harness.measures.reply_metrics",
-    "harness.metrics.replies": "harness.measures.reply_metrics", "harness.metrics.words": "harness.measures.ngrams",
-    "harness.provenance": "harness.store.provenance", "harness.ratings.backup": "harness.studies.backup",
-    "harness.ratings.casting": "harness.studies.casting", "harness.ratings.design": "harness.studies.study_design",
-    "harness.ratings.exclusion": "harness.studies.exclusion", "harness.ratings.exports": "harness.studies.exports",
-    "harness.ratings.items": "harness.studies.items", "harness.ratings.leases": "harness.studies.serving",
-    "harness.ratings.links": "harness.studies.links", "harness.ratings.marks": "harness.studies.marks",
-    "harness.ratings.refusals": "harness.studies.refusals", "harness.ratings.results": "harness.studies.results",
-    "harness.ratings.rows": "harness.studies.rating_rows", "harness.ratings.schedule": "harness.studies.item_schedule",
-    "harness.ratings.schema": "harness.studies.sql_schema", "harness.ratings.serving": "harness.studies.serving",
-    "harness.ratings.studies": "harness.studies.studies",
+    "harness.provenance": "harness.store.provenance",
+    "harness.ratings.rows": "harness.studies.rating_rows",
     "harness.tracking": "harness.store.tracking",
-    "pipelines.ablate.analyse": "harness.experiment.analyse",
-    "pipelines.ablate.collect": "harness.experiment.collect",
     "pipelines.ablate.local": "harness.experiment.workers.local_workers",
-    "pipelines.ablate.plan": "harness.experiment.plan",
     "pipelines.ablate.portrait": "harness.experiment.ablation_parts",
     "pipelines.ablate.ray_workers": "harness.experiment.workers.ray_workers",
     "pipelines.ablate.reaper": "harness.experiment.workers.reaper",
@@ -59,7 +46,6 @@ _MODULES = {
     "pipelines.ablate.screen": "harness.experiment.workers.screen",
     "pipelines.ablate.server": "harness.experiment.workers.tracking_server",
     "pipelines.ablate.shapes": "harness.experiment.analysis.trends_and_tails",
-    "pipelines.ablate.tasks": "harness.experiment.tasks",
     "pipelines.ablate.worker": "harness.experiment.workers.worker", "pipelines.analyse": "harness.experiment.analyse",
     "pipelines.blocks": "pipelines.corpus.blocks", "pipelines.children": "harness.child_processes",
     "pipelines.columns": "harness.experiment.analysis.columns", "pipelines.compare": "harness.experiment.compare",
@@ -70,14 +56,10 @@ _MODULES = {
     "pipelines.corpus.convokit": "pipelines.corpus.formats.convokit",
     "pipelines.corpus.cornell": "pipelines.corpus.formats.cornell",
     "pipelines.corpus.jsonl": "pipelines.corpus.formats.jsonl",
-    "pipelines.judges.biases": "harness.experiment.judges.biases",
-    "pipelines.judges.costing": "harness.experiment.judges.costing",
     "pipelines.judges.matrix": "harness.experiment.judges.cross_judging",
     "pipelines.judges.measures": "harness.experiment.judges.judge_uses",
     "pipelines.judges.pairwise": "harness.experiment.judges.pairwise_stages",
-    "pipelines.judges.qualifications": "harness.experiment.judges.qualifications",
     "pipelines.judges.run": "harness.experiment.judges.judge_files",
-    "pipelines.judges.spending": "harness.experiment.judges.spending",
     "pipelines.judges.steps": "harness.experiment.judges.criterion_steps",
     "harness.models.answers": "harness.models.cache", "harness.models.remembering": "harness.models.cached",
     "harness.models.endpoint.client": "harness.models.endpoint.chat_client",
@@ -90,12 +72,8 @@ _MODULES = {
     "pipelines.recording": "harness.experiment.record_parts", "pipelines.rows": "harness.experiment.measured_arms",
     "pipelines.scoretable": "harness.experiment.record_parts", "pipelines.seen": "harness.experiment.lineage",
     "pipelines.session": "harness.experiment.session", "pipelines.splits": "pipelines.corpus.splits",
-    "pipelines.studies.corrected": "harness.studies.corrected", "pipelines.studies.create": "harness.studies.create",
-    "pipelines.studies.feedback": "harness.studies.feedback",
-    "pipelines.studies.judge_marks": "harness.studies.validation",
     "harness.studies.judge_marks": "harness.studies.validation",
-    "pipelines.studies.sources": "harness.studies.reply_sources",
-    "pipelines.studies.validation": "harness.studies.validation", "pipelines.styles": "harness.terminal",
+    "pipelines.styles": "harness.terminal",
     "pipelines.doctor": "pipelines.cli.doctor", "pipelines.cli.checks": "pipelines.cli.doctor",
     "pipelines.tracing": "harness.reporting.number_lineage",
     "pipelines.pilot": "harness.experiment.planning.pilot_data",
@@ -103,6 +81,9 @@ _MODULES = {
     "pipelines.yardstick": "harness.experiment.planning.measured_rates",
     "pipelines.training.quiet": "harness.models.quiet", "pipelines.turns": "pipelines.corpus.turns",
     "pipelines.training.adapter": "pipelines.training.adapter_files",
+    "pipelines.training.dpo_recipe": "pipelines.training.recipe",
+    "pipelines.training.pretrain_recipe": "pipelines.training.recipe",
+    "pipelines.training.preference_summary": "pipelines.training.summary",
     "pipelines.training.crew": "pipelines.training.followers",
     "pipelines.training.lean": "pipelines.training.adapter_trainer",
     "pipelines.training.pairs": "pipelines.training.pair_rows",
@@ -163,16 +144,29 @@ _MODULES = {
 }  # fmt: skip
 
 
+def present_name(former: str) -> str:
+    """Where a module is now: its own entry, else its package's, until neither has one. A present name is its own."""
+    name = former
+    while True:
+        package = next((old for old in _PACKAGES if name == old or name.startswith(f"{old}.")), None)
+        if name in _MODULES:
+            name = _MODULES[name]
+        elif package is not None:
+            name = _PACKAGES[package] + name.removeprefix(package)
+        else:
+            return name
+
+
 class _Former:
     """Finds a module under its former name: a `MetaPathFinder` and its `Loader`."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> object:
         """A spec where `name` is a former one."""
-        return ModuleSpec(name, self) if name in _MODULES or name in _PACKAGES else None  # type: ignore[arg-type]
+        return ModuleSpec(name, self) if present_name(name) != name else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module itself, under the name it has now."""
-        module = importlib.import_module(_MODULES.get(spec.name) or _PACKAGES[spec.name])
+        module = importlib.import_module(present_name(spec.name))
         self._spec = module.__spec__
         return module
 
@@ -182,6 +176,6 @@ class _Former:
 
 
 def install() -> None:
-    """Let former names be found, after all present ones."""
+    """Let former names be found, before a file of that name in a package that moved is read as another module."""
     if not any(isinstance(finder, _Former) for finder in sys.meta_path):
-        sys.meta_path.append(_Former())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Former())  # type: ignore[arg-type]

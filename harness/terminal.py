@@ -32,29 +32,15 @@ _BEGIN = {style: chr(ord(_END) + 1 + i) for i, style in enumerate(_STYLES)}
 _MARK = re.compile(f"([{_END}-{_BEGIN[_STYLES[-1]]}])")
 
 
-def bold(text: object) -> str:
-    """What the sentence is about."""
-    return _styled(text, "bold")
+def _styled(style: str, text: object) -> str:
+    return f"{_BEGIN[style]}{text}{_END}"
 
 
-def dim(text: object) -> str:
-    """What may be passed over."""
-    return _styled(text, "dim")
-
-
-def green(text: object) -> str:
-    """What is well."""
-    return _styled(text, "green")
-
-
-def yellow(text: object) -> str:
-    """What wants attention."""
-    return _styled(text, "yellow")
-
-
-def red(text: object) -> str:
-    """What failed."""
-    return _styled(text, "red")
+bold = functools.partial(_styled, "bold")  # what the sentence is about
+dim = functools.partial(_styled, "dim")  # what may be passed over
+green = functools.partial(_styled, "green")  # what is well
+yellow = functools.partial(_styled, "yellow")  # what wants attention
+red = functools.partial(_styled, "red")  # what failed
 
 
 def warning(text: object) -> str:
@@ -80,10 +66,6 @@ def rendered(text: str) -> Text:
         else:
             shown.append(part, style=" ".join(styles[1:]) or None)
     return shown
-
-
-def _styled(text: object, style: str) -> str:
-    return f"{_BEGIN[style]}{text}{_END}"
 
 
 @functools.cache

@@ -16,14 +16,14 @@ from harness.types import Adapter, Progress
 from pipelines.preferences.pair_files import PAIRS, read_pairs
 from pipelines.preferences.training_order import plan_pairs
 from pipelines.training.checkpoints import open_checkpoints
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.meter import Meter
 from pipelines.training.modeling import attach_adapter, load_base, require_same_base, resolve_runtime
 from pipelines.training.passes import packs_per_pass
 from pipelines.training.processes import join
+from pipelines.training.recipe import DpoRecipe
 
 if TYPE_CHECKING:
-    from pipelines.training.preference_summary import DpoSummary
+    from pipelines.training.summary import DpoSummary
 
 REVISION = 1  # raise when the same recipe, parent and pairs would give another adapter
 RECIPE = DpoRecipe
@@ -65,9 +65,9 @@ def run(
     from pipelines.training.adapter_files import save_adapter
     from pipelines.training.arguments import dpo_arguments
     from pipelines.training.callbacks import training_callbacks
-    from pipelines.training.preference_summary import summarise
     from pipelines.training.preference_trainer import PreferenceTrainer
     from pipelines.training.reference import ReferenceFirst
+    from pipelines.training.summary import summarise_preferences
 
     began = time.perf_counter()
     # data
@@ -147,7 +147,7 @@ def run(
     save_adapter(trainer.model, folder / "adapter", is_writer=processes.is_first)
 
     # summary
-    summary = summarise(
+    summary = summarise_preferences(
         trainer, plan, base=base, parent=parent, reference=reference.identity, runtime=runtime, checkpoint=checkpoint,
         began=began,
     )  # fmt: skip

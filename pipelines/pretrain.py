@@ -24,8 +24,8 @@ from harness.types import Progress, Prompt, Split
 from pipelines.training.checkpoints import open_checkpoints
 from pipelines.training.history import CurvePoint, curve_points, validations
 from pipelines.training.meter import Meter
-from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.processes import Processes
+from pipelines.training.recipe import PretrainRecipe
 from pipelines.training.tokenizer import END, PAD, train_tokenizer
 
 if TYPE_CHECKING:

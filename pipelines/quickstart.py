@@ -27,8 +27,7 @@ from harness.types import Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.preferences.pair_stages import pairs_stage
-from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import DpoRecipe, SftRecipe
 from pipelines.training.training_stage import training_stage
 
 DESIGN_FILE = "quickstart.yaml"

@@ -85,7 +85,7 @@ def read_training(
         raise InputError(f"`--control` needs a method that has one, got `{name}`: leave it out")
     recipe: Any = parse(data, METHODS[name].runner.RECIPE, where=str(file))
     if METHODS[name].reads == "pairs":
-        start = parent_of(session, recipe, named=parent)
+        start = parent_of(session, parent or recipe.parent)
         prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
         return Asked(method=trains, recipe=recipe, prepared=prepared, parent=start, pairs=pairs)
     if parent is not None or pairs is not None:

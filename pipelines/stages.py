@@ -25,7 +25,7 @@ from pipelines.preferences.pair_builder import PairsConfig
 from pipelines.preferences.pair_files import import_file
 from pipelines.preferences.pair_stages import pairs_stage
 from pipelines.training.methods import METHODS, Method
-from pipelines.training.pretrain_recipe import PretrainRecipe
+from pipelines.training.recipe import PretrainRecipe
 from pipelines.training.training_audit import training_audit as training_audit  # the engine asks for it here
 from pipelines.training.training_stage import training_stage
 

@@ -15,7 +15,7 @@ from harness.types import Adapter, Message, PreferencePair, Prompt, Split
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.pair_files import write_pairs
-from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.training.recipe import DpoRecipe
 
 SYSTEM = "Reply."
 

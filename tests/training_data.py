@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stories import changed
 
 from harness.store.artifacts import write_parquet
 from harness.types import Example, Split
 from pipelines.corpus.windows import examples_file
+
+if TYPE_CHECKING:
+    import torch
 
 
 def counting(row: int, *, split: Split, length: int | None = None) -> Example:
@@ -85,3 +88,17 @@ def _shared(name: str, base: Path, *, learning_rate: float, warmup_steps: int) -
         "log_steps": 1,
         "seed": 0,
     }
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of the adapter that a training has left."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def largest_difference(left: Path, right: Path) -> float:
+    """Between the weights of two trainings."""
+    one, two = weights(left), weights(right)
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one)

@@ -41,10 +41,9 @@ from harness.types import Adapter, Decoding, Generation, Prompt, Split, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.pair_files import PAIRS
 from pipelines.preferences.pair_stages import import_stage, pairs_stage
-from pipelines.preferences.ranking import OtherReplyRanker
+from pipelines.preferences.ranking import HumanRanker
 from pipelines.quickstart import quick_pairs
-from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import DpoRecipe, SftRecipe
 from pipelines.training.training_stage import training_stage
 
 RECIPES = Path("experiments/recipes")
@@ -183,7 +182,7 @@ def _losses(
 ) -> dict[str, Any]:
     """By prompt: bits of the human reply, of a human reply to a prompt of another film, of the SFT adapter's sample."""
     human = [(p.reference or "").strip() for p in prompts]
-    others = OtherReplyRanker(pool=tuple(prompts), seed=3).choose(prompts, {})
+    others = HumanRanker(others=tuple(prompts), seed=3).choose(prompts, {})
     other = [choice.rejected if (choice := others[p.id]) else "" for p in prompts]
     asked = [
         ContinuationRequest(

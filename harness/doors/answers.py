@@ -80,12 +80,9 @@ def part_thinking(
     Args:
         is_open: a block was opened before the reply, by the template. A reply that closes one unopened says so itself.
     """
-    if keep:
+    if keep or not (thinking or is_open or may_think(raw)):
         whole = repair_text(f"<think>\n{thinking}\n</think>\n\n{raw}" if thinking else raw)
         return Said(text=whole.text.strip(), finish=finish, n_repaired=whole.n)
-    if not (thinking or is_open or may_think(raw)):
-        text = repair_text(raw)
-        return Said(text=text.text.strip(), finish=finish, n_repaired=text.n)
     spoken: list[str] = []
     thoughts = [thinking] if thinking else []
     begin = 0

@@ -224,8 +224,6 @@ def _reply(reader: _Reader) -> str | None:
 def _two_sides(reader: _Reader, history: list[Message], sides: tuple[str, str]) -> tuple[list[Message], str, str]:
     values = [reader.row[key] for key in sides]
     reader.taken |= {"chosen": f"`{sides[0]}`", "rejected": f"`{sides[1]}`"}
-    if all(isinstance(value, str) and _HH_TURN.match(value) is None for value in values):
-        return history, values[0].strip(), values[1].strip()
     chosen, rejected = (
         [Message(role="assistant", content=value.strip())]
         if isinstance(value, str) and _HH_TURN.match(value) is None

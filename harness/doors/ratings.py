@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def _form_of(first: Mapping[str, Any], rows: Sequence[Row]) -> tuple[str, _Reade
         ({"annotation_id", "annotator"} <= names, "Label Studio", _columns),
         ({"instance_id", "user_id"} <= names, "Potato", _potato),
         (kinds.get("marks") is dict and "verdict" in first, "a Screentest export", _own_export),
-        (all(_keys(first, what) for what in ("winner", "left", "right")), "votes", _vote),
+        (all(_keys(first, what) for what in ("winner", "left", "right")), "votes", partial(_mark, is_vote=True)),
         (bool(_keys(first, "value") and _keys(first, "item")), "marks", _mark),
         (len(rows) == 1 and bool(first) and set(kinds.values()) == {dict}, "marks by rater", _by_rater),
         (set(kinds.values()) == {str}, "a survey table", _columns),
@@ -185,16 +186,15 @@ def _objects(row: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
     return value
 
 
-def _mark(row: Row, wanted: _Wanted, left_out: Counter[str]) -> Iterator[Answer]:
-    criterion, rater = _get(row.value, "criterion"), _rater(_get(row.value, "rater"))
-    question = None if criterion is None else str(criterion)
-    yield Answer(line=row.number, facts=_facts(row.value), rater=rater, question=question,
-                 value=_get(row.value, "value"))  # fmt: skip
-
-
-def _vote(row: Row, wanted: _Wanted, left_out: Counter[str]) -> Iterator[Answer]:
-    yield Answer(line=row.number, facts=_facts(row.value), rater=_rater(_get(row.value, "rater")), question=VOTE,
-                 value=_get(row.value, "winner"))  # fmt: skip
+def _mark(row: Row, wanted: _Wanted, left_out: Counter[str], *, is_vote: bool = False) -> Iterator[Answer]:
+    criterion = VOTE if is_vote else _get(row.value, "criterion")
+    yield Answer(
+        line=row.number,
+        facts=_facts(row.value),
+        rater=_rater(_get(row.value, "rater")),
+        question=None if criterion is None else str(criterion),
+        value=_get(row.value, "winner" if is_vote else "value"),
+    )
 
 
 def _own_export(row: Row, wanted: _Wanted, left_out: Counter[str]) -> Iterator[Answer]:

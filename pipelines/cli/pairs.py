@@ -59,7 +59,7 @@ def build(
     """
     from harness.config import parse
     from pipelines.preferences.pair_builder import PairsConfig
-    from pipelines.preferences.pair_stages import pairs_stage, parent_of_name, prepared_for
+    from pipelines.preferences.pair_stages import pairs_stage, parent_of, prepared_for
     from pipelines.preferences.preflight import look_at_pairs
 
     said: dict[str, Any] = {
@@ -70,7 +70,7 @@ def build(
     }  # fmt: skip
     config = parse(said, PairsConfig, where="pairs build")
     session = open_session(force=force, budget_usd=budget_usd)
-    start = parent_of_name(session, parent)
+    start = parent_of(session, parent)
     prepared = prepared_for(session, start, corpus=corpus, seed=split_seed, limit=limit)
     checked = look_at_pairs(session, config, prepared=prepared, parent=start)
     if dry_run:
@@ -91,10 +91,10 @@ def import_(
     force: options.Force = False,
 ) -> Result:
     """Bring preferences of your own. Refused: a row near VALIDATION or TEST, or one whose two replies are the same."""
-    from pipelines.preferences.pair_stages import import_stage, parent_of_name, prepared_for
+    from pipelines.preferences.pair_stages import import_stage, parent_of, prepared_for
 
     session = open_session(force=force)
-    prepared = prepared_for(session, parent_of_name(session, parent), corpus=corpus, seed=split_seed, limit=limit)
+    prepared = prepared_for(session, parent_of(session, parent), corpus=corpus, seed=split_seed, limit=limit)
     return _made(import_stage(session, file, prepared=prepared, adopt=True), out=None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,12 +79,12 @@ def audit_pairs(pairs: Sequence[PreferencePair], *, seed: int) -> PairAudit:
         n_films=len(set(films)),
         length_gap=mean_estimate(gaps, clusters=films, rng=stream(seed, "length gap"), level=LEVEL),
         longer_chosen=proportion_estimate([0.5 * (np.sign(gap) + 1) for gap in gaps], clusters=films, level=LEVEL),
-        position_agreement=_position_agreement(pairs),
+        position_agreement=_share(pairs, _orders_agree),
         margins=_margins(pairs, seed=seed),
         n_repeated_rows=_n_repeated([f"{_asked(p)}\n{_plain(p.chosen)}\n{_plain(p.rejected)}" for p in pairs]),
         n_repeated_chosen=_n_repeated([_plain(p.chosen) for p in pairs if len(words(p.chosen)) >= 3]),
         n_repeated_rejected=_n_repeated([_plain(p.rejected) for p in pairs if len(words(p.rejected)) >= 3]),
-        near_copies=_near_copies(pairs),
+        near_copies=_share(pairs, _is_near_copy),
         tells=tells,
         n_words_tested=n_tested,
         biases=(),
@@ -98,7 +98,7 @@ def find_tells(pairs: Sequence[PreferencePair]) -> tuple[tuple[Tell, ...], int]:
     A feature is tested when at least `MIN_TEXTS` replies have it; p values are adjusted over all of them (Benjamini &
     Hochberg 1995), so that the share of false ones among those called tells stays under 5 %.
     """
-    chosen, rejected = ([_features(text) for text in side] for side in _sides(pairs))
+    chosen, rejected = [_features(p.chosen) for p in pairs], [_features(p.rejected) for p in pairs]
     counts = Counter(word for text in (*chosen, *rejected) for word in text)
     tested = sorted(word for word, n in counts.items() if n >= MIN_TEXTS)
     films = [pair.prompt.cluster for pair in pairs]
@@ -165,13 +165,22 @@ def _biases(audit: PairAudit) -> tuple[Bias, ...]:
     return tuple(found)
 
 
-def _position_agreement(pairs: Sequence[PreferencePair]) -> Estimate | None:
-    shown = [pair for pair in pairs if pair.orders_agree is not None]
-    if not shown:
+def _share(pairs: Sequence[PreferencePair], hit: Callable[[PreferencePair], float | None]) -> Estimate | None:
+    """The share of pairs that are hits, over those that can be; None where none can."""
+    known = [(value, pair.prompt.cluster) for pair in pairs if (value := hit(pair)) is not None]
+    if not known:
         return None
-    hits = [float(bool(pair.orders_agree)) for pair in shown]
-    films = [pair.prompt.cluster for pair in shown]
-    return proportion_estimate(hits, clusters=films, level=LEVEL, n_missing=len(pairs) - len(shown))
+    hits, films = zip(*known, strict=True)
+    return proportion_estimate(hits, clusters=films, level=LEVEL, n_missing=len(pairs) - len(known))
+
+
+def _orders_agree(pair: PreferencePair) -> float | None:
+    return None if pair.orders_agree is None else float(pair.orders_agree)
+
+
+def _is_near_copy(pair: PreferencePair) -> float | None:
+    reference = pair.prompt.reference
+    return float(is_near_copy(pair.rejected, reference)) if reference else None
 
 
 def _margins(pairs: Sequence[PreferencePair], *, seed: int) -> MarginSpread | None:
@@ -189,21 +198,8 @@ def _margins(pairs: Sequence[PreferencePair], *, seed: int) -> MarginSpread | No
     )  # fmt: skip
 
 
-def _near_copies(pairs: Sequence[PreferencePair]) -> Estimate | None:
-    known = [pair for pair in pairs if pair.prompt.reference]
-    if not known:
-        return None
-    hits = [float(is_near_copy(pair.rejected, pair.prompt.reference or "")) for pair in known]
-    films = [pair.prompt.cluster for pair in known]
-    return proportion_estimate(hits, clusters=films, level=LEVEL, n_missing=len(pairs) - len(known))
-
-
 def _n_repeated(texts: Sequence[str]) -> int:
     return len(texts) - len(set(texts))
-
-
-def _sides(pairs: Sequence[PreferencePair]) -> tuple[list[str], list[str]]:
-    return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
 def _features(text: str) -> frozenset[str]:

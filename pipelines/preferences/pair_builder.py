@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,7 +28,7 @@ from harness.store.prepared import read_prompts, read_summary
 from harness.types import Adapter, Decoding, Generation, PreferencePair, Progress, Prompt, Split, Variant
 from pipelines.preferences.held_out import held_out_prompts, near_held_out, require_apart
 from pipelines.preferences.pair_files import import_file, write_pairs
-from pipelines.preferences.ranking import Choice, Ranker
+from pipelines.preferences.ranking import Ranker
 
 if TYPE_CHECKING:
     from harness.models.protocol import LanguageModel
@@ -87,13 +87,18 @@ class PairsSummary:
     preferred_by: str  # judge id, "reference", "other reply", or what the imported rows say
     n_pairs: int
     n_films: int
-    n_prompts: int  # asked
-    n_generations: int  # candidates generated
-    n_generated_tokens: int
-    n_cut_off: int  # candidates that ran into the length cap and stood back
-    n_judged: int  # candidates that a judge was shown
-    dropped: Mapping[str, int]  # prompts without a pair, by reason
+    n_prompts: int = 0  # asked
+    n_generations: int = 0  # candidates generated
+    n_generated_tokens: int = 0
+    n_cut_off: int = 0  # candidates that ran into the length cap and stood back
+    n_judged: int = 0  # candidates that a judge was shown
+    dropped: Mapping[str, int] = field(default_factory=dict)  # prompts without a pair, by reason
     n_own_system: int = 0  # imported rows whose system message gave way to that of the data
+
+
+COUNTS = (
+    "n_pairs", "n_prompts", "n_generations", "n_generated_tokens", "n_cut_off", "n_judged",
+)  # fmt: skip  # of the summary, that are metrics of the run
 
 
 def run(
@@ -121,8 +126,6 @@ def run(
         SplitError: a prompt of another split than TRAIN.
         InputError: no pair could be made.
     """
-    from pipelines.preferences.audit import audit_pairs
-
     system = read_summary(prepared).system
     variant = candidates_of(parent, system=system)
     train = read_prompts(prepared, "train")
@@ -139,20 +142,18 @@ def run(
             if config.method == "other"
             else generate(model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal)
         )
-        standing = tally.ask(block, generations)
-        choices = ranker.choose(block, standing)
-        tally.judge(standing, is_judged=config.method == "judge")
-        tally.keep(block, choices, ranker.id, min_margin=config.min_margin)
+        standing = tally.ask(block, generations, is_judged=config.method == "judge")
+        tally.keep(ranker.choose(block, standing), min_margin=config.min_margin)
         if on_progress is not None:
             on_progress(Progress(done=min(len(tally.pairs), config.n_pairs), total=config.n_pairs, unit="pairs"))
     pairs = tally.pairs[: config.n_pairs]
     if not pairs:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in tally.dropped.items() if n) or "none was short enough"
-        raise InputError(f"no pair could be made of {tally.n_prompts} prompts: {reasons}")
-    summary = tally.summary(config, pairs, ranker.id)
-    write_pairs(folder, pairs, system=system)
-    write_json(folder / "audit.json", audit_pairs(pairs, seed=config.seed))
-    write_json(folder / SUMMARY, summary)
+        raise InputError(f"no pair could be made of {tally.counts['n_prompts']} prompts: {reasons}")
+    dropped = {reason: n for reason, n in sorted(tally.dropped.items()) if n}
+    summary = _keep(
+        folder, pairs, system=system, seed=config.seed, method=config.method, dropped=dropped, **tally.counts
+    )
     for journal in folder.glob("*-[0-9][0-9][0-9][0-9][0-9].jsonl"):
         journal.unlink()
     return summary
@@ -166,27 +167,26 @@ def import_pairs(file: Path, *, prepared: Path, folder: Path) -> PairsSummary:
     Raises:
         InputError: the file breaks the format. SplitError: a row is near a row of VALIDATION or TEST.
     """
-    from pipelines.preferences.audit import audit_pairs
-
     known = {prompt.id: prompt for prompt in read_prompts(prepared, "train")}
     imported = import_file(file, films={prompt.id: prompt.cluster for prompt in known.values()})
     require_apart(imported.pairs, prepared)
     pairs = [_placed(pair, known.get(pair.prompt.id)) for pair in imported.pairs]
-    write_pairs(folder, pairs, system=read_summary(prepared).system)
-    write_json(folder / "audit.json", audit_pairs(pairs, seed=0))
-    summary = PairsSummary(
-        method="import",
-        preferred_by=", ".join(sorted({pair.preferred_by for pair in pairs})),
-        n_pairs=len(pairs),
-        n_films=len({pair.prompt.cluster for pair in pairs}),
-        n_prompts=len({pair.prompt.id for pair in pairs}),
-        n_generations=0,
-        n_generated_tokens=0,
-        n_cut_off=0,
-        n_judged=0,
-        dropped={},
-        n_own_system=imported.n_own_system,
-    )
+    return _keep(
+        folder, pairs, system=read_summary(prepared).system, seed=0, method="import",
+        n_prompts=len({pair.prompt.id for pair in pairs}), n_own_system=imported.n_own_system,
+    )  # fmt: skip
+
+
+def _keep(
+    folder: Path, pairs: Sequence[PreferencePair], *, system: str | None, seed: int, **known: Any
+) -> PairsSummary:
+    """Write pairs, their audit and, last, their summary, of which `known` are the other fields."""
+    from pipelines.preferences.audit import audit_pairs
+
+    audit = audit_pairs(pairs, seed=seed)
+    summary = PairsSummary(preferred_by=audit.preferred_by, n_pairs=audit.n_pairs, n_films=audit.n_films, **known)
+    write_pairs(folder, pairs, system=system)
+    write_json(folder / "audit.json", audit)
     write_json(folder / SUMMARY, summary)
     return summary
 
@@ -201,101 +201,54 @@ def read_pairs_summary(folder: Path) -> PairsSummary:
     return from_json(PairsSummary, read_json(folder / SUMMARY))
 
 
-def counts(summary: PairsSummary) -> dict[str, int]:
-    """What it took, for the run's metrics."""
-    return {
-        "pairs": summary.n_pairs,
-        "prompts": summary.n_prompts,
-        "generations": summary.n_generations,
-        "generated_tokens": summary.n_generated_tokens,
-        "cut_off": summary.n_cut_off,
-        "judged": summary.n_judged,
-    }
-
-
 class _Tally:
     """Pairs so far, and what became of the prompts that gave none."""
 
     def __init__(self, held: Sequence[Prompt]) -> None:
         self._held = held
         self.pairs: list[PreferencePair] = []
-        self.n_prompts = self.n_generations = self.n_tokens = self.n_cut_off = self.n_judged = 0
+        self.counts = Counter[str]()  # by the names of the summary's fields
         self.dropped: Counter[str] = Counter()
 
-    def ask(self, block: Sequence[Prompt], generations: Sequence[Generation]) -> dict[str, list[Generation]]:
-        """Count what was generated; the complete replies by prompt."""
-        self.n_prompts += len(block)
-        self.n_generations += len(generations)
-        self.n_tokens += sum(g.n_tokens or 0 for g in generations)
-        self.n_cut_off += sum(g.finish_reason == "length" for g in generations)
+    def ask(
+        self, block: Sequence[Prompt], generations: Sequence[Generation], *, is_judged: bool
+    ) -> dict[str, list[Generation]]:
+        """Count what was generated, and what a judge is shown of it; the complete replies by prompt."""
         standing: dict[str, list[Generation]] = {prompt.id: [] for prompt in block}
         for g in generations:
             if g.finish_reason in ("stop", "unknown") and g.text.strip():
                 standing[g.prompt_id].append(g)
+        self.counts.update(
+            n_prompts=len(block),
+            n_generations=len(generations),
+            n_generated_tokens=sum(g.n_tokens or 0 for g in generations),
+            n_cut_off=sum(g.finish_reason == "length" for g in generations),
+            n_judged=sum(map(len, standing.values())) if is_judged else 0,
+        )
         return standing
 
-    def judge(self, standing: Mapping[str, Sequence[Generation]], *, is_judged: bool) -> None:
-        """Count what the judge was shown."""
-        self.n_judged += sum(map(len, standing.values())) if is_judged else 0
-
-    def keep(
-        self,
-        block: Sequence[Prompt],
-        choices: Mapping[str, Choice | None],
-        ranker: str,
-        *,
-        min_margin: float,
-    ) -> None:
-        """Take the clear choices in, and count the others by reason."""
+    def keep(self, preferred: Mapping[str, PreferencePair | None], *, min_margin: float) -> None:
+        """Take the clear preferences in, and count the others by reason."""
         clear = []
-        for prompt in block:
-            choice = choices[prompt.id]
-            reason = _why_not(choice, min_margin=min_margin)
-            if choice is None or reason:
+        for pair in preferred.values():
+            reason = _why_not(pair, min_margin=min_margin)
+            if pair is None or reason:
                 self.dropped[reason] += 1
             else:
-                clear.append(_pair(prompt, choice, ranker))
+                clear.append(pair)
         near = {row.row for row in near_held_out(clear, self._held)}
         self.dropped["nearly the same as a held-out row"] += len(near)
         self.pairs += [pair for row, pair in enumerate(clear) if row not in near]
 
-    def summary(self, config: PairsConfig, pairs: Sequence[PreferencePair], ranker: str) -> PairsSummary:
-        """What it took."""
-        return PairsSummary(
-            method=config.method,
-            preferred_by=ranker,
-            n_pairs=len(pairs),
-            n_films=len({pair.prompt.cluster for pair in pairs}),
-            n_prompts=self.n_prompts,
-            n_generations=self.n_generations,
-            n_generated_tokens=self.n_tokens,
-            n_cut_off=self.n_cut_off,
-            n_judged=self.n_judged,
-            dropped={reason: n for reason, n in sorted(self.dropped.items()) if n},
-        )
 
-
-def _why_not(choice: Choice | None, *, min_margin: float) -> str:
-    if choice is None:
+def _why_not(pair: PreferencePair | None, *, min_margin: float) -> str:
+    if pair is None:
         return "no two different complete replies of different rank"
-    if choice.orders_agree is False:
+    if pair.orders_agree is False:
         return "the verdict turned with the sides"
-    if choice.margin is not None and choice.margin < min_margin:
+    if pair.margin is not None and pair.margin < min_margin:
         return "margin below `min_margin`"
     return ""
-
-
-def _pair(prompt: Prompt, choice: Choice, ranker: str) -> PreferencePair:
-    return PreferencePair(
-        prompt=prompt,
-        chosen=choice.chosen,
-        rejected=choice.rejected,
-        margin=choice.margin,
-        preferred_by=ranker,
-        reason=choice.reason,
-        candidates=choice.candidates,
-        orders_agree=choice.orders_agree,
-    )
 
 
 def _placed(pair: PreferencePair, known: Prompt | None) -> PreferencePair:
@@ -308,7 +261,7 @@ def _placed(pair: PreferencePair, known: Prompt | None) -> PreferencePair:
 def _sizes(n_wanted: int, tally: _Tally) -> Iterator[int]:
     """Prompts of the next block: what is lacking, by the share of prompts that gave a pair so far."""
     while len(tally.pairs) < n_wanted:
-        share = (len(tally.pairs) + 1) / (tally.n_prompts + 1)
+        share = (len(tally.pairs) + 1) / (tally.counts["n_prompts"] + 1)
         wanted = math.ceil((n_wanted - len(tally.pairs)) / share)
         yield min(max(wanted, _BLOCK[0]), _BLOCK[1])
 

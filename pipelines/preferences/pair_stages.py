@@ -18,8 +18,7 @@ from harness.store.tracking import Stage, StageResult
 from harness.types import Adapter, Variant
 from pipelines.corpus.prepare import PrepareConfig, prepare_stage
 from pipelines.preferences.pair_builder import PairsConfig
-from pipelines.preferences.ranking import JudgeRanker, OtherReplyRanker, Ranker, ReferenceRanker
-from pipelines.training.dpo_recipe import DpoRecipe
+from pipelines.preferences.ranking import HumanRanker, JudgeRanker, Ranker
 
 if TYPE_CHECKING:
     from pipelines.preferences.audit import PairAudit
@@ -28,12 +27,7 @@ if TYPE_CHECKING:
 _BY_METHOD = {"reference": REFERENCE, "other": OTHER}
 
 
-def parent_of(session: Session, recipe: DpoRecipe, *, named: str | None = None) -> Adapter:
-    """The adapter that a recipe continues from; `named` takes the place of the recipe's own."""
-    return parent_of_name(session, named or recipe.parent)
-
-
-def parent_of_name(session: Session, named: str) -> Adapter:
+def parent_of(session: Session, named: str) -> Adapter:
     """The adapter that a text names: of the registry, or a PEFT folder.
 
     Raises:
@@ -109,8 +103,8 @@ def pairs_stage(
             folder=stage.folder,
             on_progress=on_progress,
         )
-        for name, count in build.counts(summary).items():
-            stage.log_metric(name, count)
+        for name in build.COUNTS:
+            stage.log_metric(name.removeprefix("n_"), getattr(summary, name))
 
     return session.stage(
         "pairs",
@@ -127,9 +121,8 @@ def pairs_stage(
 def _ranker(session: Session, config: PairsConfig, use: JudgeUse | None, prepared: StageResult) -> Ranker:
     if use is not None:
         return JudgeRanker(judge=judge_of(session, use), criterion=use.criterion)
-    if config.method == "other":
-        return OtherReplyRanker(pool=tuple(prompts_of(prepared, "train")), seed=config.seed)
-    return ReferenceRanker()
+    others = tuple(prompts_of(prepared, "train")) if config.method == "other" else None
+    return HumanRanker(others=others, seed=config.seed)
 
 
 def _judge_of_pairs(session: Session, config: PairsConfig, prepared: StageResult) -> JudgeUse | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,109 +13,58 @@ from harness.judging.preferences import item_values
 from harness.judging.scored import item_id, judged_items
 from harness.seeding import derive
 from harness.store.artifacts import digest_json
-from harness.types import Candidate, Generation, JudgedItem, Progress, Prompt
+from harness.types import Candidate, Generation, JudgedItem, PreferencePair, Prompt
 from pipelines.corpus.duplicates import words
 
 if TYPE_CHECKING:
     from harness.judging.judge_protocol import Judge
 
-
 Ranked = tuple[float, Generation]  # in the ranker's units
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A preference between two replies to one prompt."""
-
-    chosen: str
-    rejected: str
-    margin: float | None  # in the ranker's units; None where it has none
-    candidates: tuple[Candidate, ...]  # all that stood for choice
-    orders_agree: bool | None = None  # of a ranker that shows two replies side by side
-    reason: str = ""
+Candidates = Mapping[str, Sequence[Generation]]  # complete replies, by prompt id
 
 
 class Ranker(Protocol):
     """Prefers among the candidates of each prompt."""
 
-    @property
-    def id(self) -> str:
-        """Who prefers: a judge's id, or `reference`."""
-
-    def choose(
-        self,
-        prompts: Sequence[Prompt],
-        candidates: Mapping[str, Sequence[Generation]],
-        *,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> dict[str, Choice | None]:
-        """A choice per prompt id, None where no two candidates differ in rank.
-
-        Args:
-            candidates: complete replies, by prompt id.
-            on_progress: told how far the judge is.
-        """
+    def choose(self, prompts: Sequence[Prompt], candidates: Candidates) -> dict[str, PreferencePair | None]:
+        """A pair per prompt id, None where no two candidates differ in rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceRanker:
-    """The human reply before a sample: needs no judge, and knows nothing but who wrote which."""
+class HumanRanker:
+    """The human reply before another: needs no judge, and knows nothing but who wrote which.
 
-    @property
-    def id(self) -> str:
-        """Its name."""
-        return REFERENCE
+    The other is a sample; with `others` it is what a human replied to one of those prompts, of another film: both are
+    people's, one fits.
+    """
 
-    def choose(
-        self,
-        prompts: Sequence[Prompt],
-        candidates: Mapping[str, Sequence[Generation]],
-        *,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> dict[str, Choice | None]:
-        """The reference against the first candidate that differs from it."""
-        chosen: dict[str, Choice | None] = {}
-        for prompt in prompts:
-            reference = (prompt.reference or "").strip()
-            other = next((g for g in candidates[prompt.id] if words(g.text) != words(reference)), None)
-            if other is None or not reference:
-                chosen[prompt.id] = None
-                continue
-            stood = tuple(candidate(g, None) for g in candidates[prompt.id])
-            chosen[prompt.id] = Choice(chosen=reference, rejected=other.text, margin=None, candidates=stood)
-        return chosen
+    others: tuple[Prompt, ...] | None = None
+    seed: int = 0  # of the draw among them
 
+    def choose(self, prompts: Sequence[Prompt], candidates: Candidates) -> dict[str, PreferencePair | None]:
+        """The reference against the first reply that differs from it."""
+        return {prompt.id: self._pair(prompt, candidates.get(prompt.id, ())) for prompt in prompts}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherReplyRanker:
-    """The human reply before what a human replied to another prompt, of another film: both are people's, one fits."""
+    def _pair(self, prompt: Prompt, candidates: Sequence[Generation]) -> PreferencePair | None:
+        reference = (prompt.reference or "").strip()
+        replies = (g.text for g in candidates) if self.others is None else self._replies_elsewhere(prompt, self.others)
+        other = next((said for said in replies if words(said) != words(reference)), None) if reference else None
+        if other is None:
+            return None
+        stood = tuple(candidate(g, None) for g in candidates)
+        by = REFERENCE if self.others is None else OTHER
+        return PreferencePair(
+            prompt=prompt, chosen=reference, rejected=other, margin=None, preferred_by=by, candidates=stood
+        )
 
-    pool: tuple[Prompt, ...]
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-        return OTHER
-
-    def choose(
-        self,
-        prompts: Sequence[Prompt],
-        candidates: Mapping[str, Sequence[Generation]],
-        *,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> dict[str, Choice | None]:
-        """The reference against one drawn by the prompt's id; candidates are not looked at."""
-        return {prompt.id: self._choice(prompt) for prompt in prompts}
-
-    def _choice(self, prompt: Prompt) -> Choice | None:
-        reference, first = (prompt.reference or "").strip(), derive(self.seed, "other reply", prompt.id)
-        for step in range(len(self.pool)):
-            other = self.pool[(first + step) % len(self.pool)]
+    def _replies_elsewhere(self, prompt: Prompt, others: tuple[Prompt, ...]) -> Iterator[str]:
+        """What people said in other films, from a place on that is drawn by the prompt's id."""
+        first = derive(self.seed, "other reply", prompt.id)
+        for step in range(len(others)):
+            other = others[(first + step) % len(others)]
             said = (other.reference or "").strip()
-            if reference and said and other.cluster != prompt.cluster and words(said) != words(reference):
-                return Choice(chosen=reference, rejected=said, margin=None, candidates=())
-        return None
+            if said and other.cluster != prompt.cluster:
+                yield said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,26 +86,15 @@ class JudgeRanker:
                 f"`criterion` must be one that {self.judge.id} scores, {', '.join(known)}, got {self.criterion!r}"
             )
 
-    @property
-    def id(self) -> str:
-        """The judge's."""
-        return self.judge.id
-
-    def choose(
-        self,
-        prompts: Sequence[Prompt],
-        candidates: Mapping[str, Sequence[Generation]],
-        *,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> dict[str, Choice | None]:
-        """Highest against lowest rank; of a comparison the choice says whether both orders of the two agree."""
+    def choose(self, prompts: Sequence[Prompt], candidates: Candidates) -> dict[str, PreferencePair | None]:
+        """Highest against lowest rank; of a comparison the pair says whether both orders of the two agree."""
         asked = [item for prompt in prompts for item in self._items(prompt, candidates[prompt.id])]
-        scores = self.judge.score(asked, on_progress=on_progress) if asked else []
+        scores = self.judge.score(asked) if asked else []
         values = {item: value for (item, _), value in item_values(scores).items()}
         said: dict[str, list[float | None]] = {}
         for score in scores:
             said.setdefault(score.item_id, []).append(score.value)
-        return {prompt.id: self._choice(candidates[prompt.id], values, said) for prompt in prompts}
+        return {prompt.id: self._pair(prompt, candidates[prompt.id], values, said) for prompt in prompts}
 
     def _items(self, prompt: Prompt, candidates: Sequence[Generation]) -> Iterator[JudgedItem]:
         items = {item.id: replace(item, criteria=(self.criterion,)) for item in judged_items([prompt], candidates)}
@@ -172,12 +110,13 @@ class JudgeRanker:
                 is_opponent_truncated=opponent.is_truncated,
             )
 
-    def _choice(
+    def _pair(
         self,
+        prompt: Prompt,
         candidates: Sequence[Generation],
         values: Mapping[str, float | None],
         said: Mapping[str, Sequence[float | None]],
-    ) -> Choice | None:
+    ) -> PreferencePair | None:
         compares = self.judge.compares
         ranks = _win_shares(candidates, values) if compares else {g.draw: values[item_id(g)] for g in candidates}
         ends = best_and_worst([(rank, g) for g in candidates if (rank := ranks[g.draw]) is not None])
@@ -185,10 +124,12 @@ class JudgeRanker:
             return None
         (high, best), (low, worst) = ends
         figures = f": wins {high:.0%} against {low:.0%}" if compares else f" {high:.3g} against {low:.3g}"
-        return Choice(
+        return PreferencePair(
+            prompt=prompt,
             chosen=best.text,
             rejected=worst.text,
             margin=high - low,
+            preferred_by=self.judge.id,
             candidates=tuple(candidate(g, ranks[g.draw]) for g in candidates),
             orders_agree=_agrees(best, worst, said) if compares else None,
             reason=f"{self.criterion}{figures}",

@@ -13,8 +13,8 @@ from harness.seeding import stream
 from harness.store.prepared import read_summary
 from harness.types import PreferencePair
 from pipelines.preferences.held_out import require_apart
-from pipelines.training.dpo_recipe import PairSettings
 from pipelines.training.pair_rows import PairIds, tokenise
+from pipelines.training.recipe import PairSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.modeling import Runtime
-from pipelines.training.pretrain_recipe import PretrainRecipe
 from pipelines.training.processes import Processes
-from pipelines.training.recipe import SftRecipe, TrainingRecipe
+from pipelines.training.recipe import DpoRecipe, PretrainRecipe, SftRecipe, TrainingRecipe
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 _OPTIMIZERS = {"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}

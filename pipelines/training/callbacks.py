@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,7 @@ class BestAdapter(TrainerCallback):
         keep = self._folder(best_step(state.log_history))
         for other in self.folder.glob("best-*"):
             if other != keep:
-                for file in other.iterdir():
-                    file.unlink()
-                other.rmdir()
+                shutil.rmtree(other)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Put the best weights back."""

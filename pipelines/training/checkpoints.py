@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import IntegrityError
+from harness.store.artifacts import read_json, write_json
 
 MARK = "complete.json"
 IDENTITY = "identity.json"
@@ -30,20 +30,20 @@ def open_checkpoints(folder: Path, *, identity: str) -> Checkpoint | None:
     `identity` is the digest of all that decides the run. A folder that another run wrote raises `IntegrityError`: its
     optimizer state is never loaded into this one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     owner = folder / IDENTITY
     if not owner.exists():
-        _clear(folder)
-        _write_whole(owner, {"identity": identity})
-    elif json.loads(owner.read_text(encoding="utf-8"))["identity"] != identity:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(owner, {"identity": identity})
+    elif read_json(owner)["identity"] != identity:
         raise IntegrityError(
             f"`{folder}` holds checkpoints of another recipe or other data: remove it, or train into another folder"
         )
     found = []
     for candidate in folder.glob("checkpoint-*"):
-        mark = candidate / MARK
-        if mark.exists():
-            found.append(_read(candidate))
+        if (mark := candidate / MARK).exists():
+            step = int(candidate.name.removeprefix("checkpoint-"))
+            found.append(Checkpoint(folder=candidate, step=step, progress=read_json(mark)))
         else:
             shutil.rmtree(candidate)
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)
@@ -51,24 +51,4 @@ def open_checkpoints(folder: Path, *, identity: str) -> Checkpoint | None:
 
 def mark_complete(folder: Path, progress: Mapping[str, float]) -> None:
     """Say that everything of this checkpoint is on disk, and how far it had come."""
-    _write_whole(folder / MARK, progress)
-
-
-def _write_whole(path: Path, content: Mapping[str, str | float]) -> None:
-    """A file that appears whole or not at all."""
-    torn = path.with_name(f"{path.name}.new")
-    torn.write_text(json.dumps(dict(content)), encoding="utf-8")
-    torn.replace(path)
-
-
-def _read(folder: Path) -> Checkpoint:
-    progress = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    return Checkpoint(folder=folder, step=int(folder.name.removeprefix("checkpoint-")), progress=progress)
-
-
-def _clear(folder: Path) -> None:
-    for leftover in folder.iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    write_json(folder / MARK, progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import sigmoid
 from torch.nn.functional import logsigmoid, relu
 
-from pipelines.training.dpo_recipe import LossSettings
+from pipelines.training.recipe import LossSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,24 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairScores:
-    """Log-probabilities of P pairs, in nats, summed over the tokens of each reply, end token included."""
+    """Log-probabilities of P pairs in nats, chosen first, summed over the tokens of each reply with its end token."""
 
-    chosen: Tensor  # (P,) under the policy
-    rejected: Tensor  # (P,)
-    reference_chosen: Tensor  # (P,) under the reference
-    reference_rejected: Tensor  # (P,)
-    n_chosen: Tensor  # (P,) tokens
-    n_rejected: Tensor  # (P,)
+    policy: Tensor  # (P, 2)
+    reference: Tensor  # (P, 2)
+    n_tokens: Tensor  # (P, 2)
 
     @property
     def chosen_log_ratio(self) -> Tensor:
         """log policy − log reference of the chosen replies, (P,)."""
-        return self.chosen - self.reference_chosen
+        return self.policy[:, 0] - self.reference[:, 0]
 
     @property
     def rejected_log_ratio(self) -> Tensor:
         """log policy − log reference of the rejected replies, (P,)."""
-        return self.rejected - self.reference_rejected
+        return self.policy[:, 1] - self.reference[:, 1]
 
     @property
     def gap(self) -> Tensor:
@@ -55,15 +52,17 @@ def pair_losses(scores: PairScores, loss: LossSettings) -> Tensor:
 
     `sft_weight` adds −log policy(chosen) a token, so often (RPO, arXiv 2404.19733, equation 1).
     """
+    chosen, n_chosen = scores.policy[:, 0], scores.n_tokens[:, 0]
     if loss.type == "sft":
-        return -scores.chosen
+        return -chosen
     losses = _preferring(scores, loss)
-    return losses - loss.sft_weight * scores.chosen / scores.n_chosen if loss.sft_weight else losses
+    return losses - loss.sft_weight * chosen / n_chosen if loss.sft_weight else losses
 
 
 def _preferring(scores: PairScores, loss: LossSettings) -> Tensor:
     if loss.type == "ipo":
-        per_token = scores.chosen_log_ratio / scores.n_chosen - scores.rejected_log_ratio / scores.n_rejected
+        n_chosen, n_rejected = scores.n_tokens.unbind(dim=1)
+        per_token = scores.chosen_log_ratio / n_chosen - scores.rejected_log_ratio / n_rejected
         return (per_token - 1 / (2 * loss.beta)) ** 2
     pull = loss.beta * scores.gap
     if loss.type == "apo_zero":

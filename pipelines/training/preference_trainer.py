@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,25 +22,13 @@ from harness.models.protocol import ReplyRequest
 from harness.types import Decoding
 from pipelines.training.adapter_trainer import AdapterTrainer
 from pipelines.training.chunked_loss import in_chunks
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses
+from pipelines.training.recipe import DpoRecipe
 from pipelines.training.sharding import gather_outermost, scatter
 
 POLICY, REFERENCE = "default", "ref"  # adapters by the names that PEFT and TRL give them
 _KL_POSITIONS = 128  # positions whose distributions over the vocabulary are in memory at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldoutPairs:
-    """What the policy does on pairs that it was not trained on."""
-
-    loss: float  # the recipe's, mean over pairs (`sft`: over tokens of chosen replies)
-    reward_margin: float  # beta times the gap, nats, mean over pairs
-    reward_accuracy: float  # share of pairs with a positive gap; a gap of 0 counts one half
-    chosen_log_ratio: float  # policy over reference, nats a reply
-    rejected_log_ratio: float
-    kl: float  # KL(policy, reference), nats a token, exact over the vocabulary, mean over the tokens of both replies
 
 
 _DPOTrainer: Any = DPOTrainer  # loosely typed upstream
@@ -62,8 +49,9 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
     ) -> None:
         self.recipe = recipe
         self.pairs, self.packs, self.validation = pairs, packs, validation
-        self.reference: torch.Tensor | None = None  # (pairs, 2) log-probabilities of chosen and rejected
-        self.validation_reference: torch.Tensor | None = None
+        # (pairs, 2) log-probabilities of chosen and rejected, which `ReferenceFirst` gives before the first step
+        self.reference: torch.Tensor
+        self.validation_reference: torch.Tensor
         super().__init__(model, n_packs=len(packs), **shared)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -74,8 +62,6 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
     def collate(self, packs: Sequence[int]) -> dict[str, Any]:
         """The pairs of packs, and what the reference gives them."""
         chosen = [pair for pack in packs for pair in self.packs[pack]]
-        if self.reference is None:
-            raise RuntimeError("`reference` must be set before training")
         return {**self._inputs([self.pairs[i] for i in chosen]), "reference": self.reference[chosen]}
 
     @property
@@ -84,8 +70,9 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def _inputs(self, pairs: Sequence[PairIds], *, is_weighted: bool = True) -> dict[str, Any]:
         row = lay_out(pairs, ld_alpha=self.recipe.loss.ld_alpha if is_weighted else None)
-        read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights, "lengths": row.lengths}
-        return {"model": row.model_inputs(), **read, "n_tokens": sum(pair.n_tokens for pair in pairs)}
+        read = {"targets": row.targets, "sequences": row.sequences, "weights": row.weights}
+        n_tokens = sum(pair.n_tokens for pair in pairs)
+        return {"model": row.model_inputs(), **read, "lengths": _by_pair(row.lengths), "n_tokens": n_tokens}
 
     def _logits(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """(L, vocabulary) at the positions that predict reply tokens."""
@@ -95,36 +82,26 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
         return logits
 
     def _sums(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        """Log-probability of each reply, weighted by token, (2P,): chosen first."""
+        """Log-probability of each reply, weighted by token, (P, 2)."""
         of_target = torch.cat(in_chunks(_of_target, logits, inputs["targets"]))
-        sums = torch.zeros(len(inputs["lengths"]), device=logits.device)
-        return sums.index_add(0, inputs["sequences"], of_target * inputs["weights"])
-
-    def _scores(self, logits: torch.Tensor, inputs: dict[str, Any]) -> PairScores:
-        chosen, rejected = self._sums(logits, inputs).chunk(2)
-        n_chosen, n_rejected = inputs["lengths"].chunk(2)
-        reference = inputs["reference"]
-        return PairScores(
-            chosen=chosen,
-            rejected=rejected,
-            reference_chosen=reference[:, 0],
-            reference_rejected=reference[:, 1],
-            n_chosen=n_chosen,
-            n_rejected=n_rejected,
-        )
+        sums = torch.zeros(inputs["lengths"].numel(), device=logits.device)
+        return _by_pair(sums.index_add(0, inputs["sequences"], of_target * inputs["weights"]))
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def n_items(self, inputs: dict[str, Any]) -> int:
         """Pairs, or the tokens of chosen replies."""
-        n_chosen = inputs["lengths"].chunk(2)[0]
-        return int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(n_chosen)
+        return self._n_items(inputs["lengths"])
+
+    def _n_items(self, lengths: torch.Tensor) -> int:
+        return int(lengths[:, 0].sum()) if self.recipe.loss.type == "sft" else len(lengths)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The recipe's loss, over the pairs of the whole optimiser step."""
-        scores = self._scores(self._logits(model, inputs), inputs)
+        sums = self._sums(self._logits(model, inputs), inputs)
+        scores = PairScores(policy=sums, reference=inputs["reference"], n_tokens=inputs["lengths"])
         self._note(scores, counts=inputs["counts"])
         n_items = self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch
         return pair_losses(scores, self.recipe.loss).sum() / n_items
@@ -147,7 +124,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
             for turn in self.processes.turns(len(groups)):
                 group = groups[turn.item]
                 inputs = self._prepare_inputs(self._inputs([pairs[i] for i in group]))
-                sums = torch.stack(self._sums(self._logits(self.model, inputs), inputs).chunk(2), dim=1)
+                sums = self._sums(self._logits(self.model, inputs), inputs)
                 if turn.counts:
                     found[list(group)] = sums.cpu()
         return self.processes.total(found)
@@ -176,8 +153,8 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     # ── validation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def heldout_pairs(self) -> HeldoutPairs:
-        """Loss, margins and divergence on the held-out pairs; exact means over pairs and tokens."""
+    def heldout_pairs(self) -> dict[str, float]:
+        """The figures of `HeldoutPairs` by name; exact means over pairs and tokens."""
         groups = _groups(self.validation, self._pairs_per_pass)
         sums = torch.zeros(len(self.validation), 2)
         divergence = torch.zeros(len(groups), dtype=torch.float64)
@@ -186,7 +163,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
             inputs = self._prepare_inputs(self._inputs([self.validation[i] for i in group]))
             with self._asking(POLICY):
                 policy = self._logits(self.model, inputs)
-                of_pairs = torch.stack(self._sums(policy, inputs).chunk(2), dim=1)
+                of_pairs = self._sums(policy, inputs)
             with self._asking(REFERENCE):
                 of_group = _divergence(policy, self._logits(self.model, inputs))
             if turn.counts:
@@ -194,26 +171,12 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
                 divergence[turn.item] = of_group
         return self._measured(self.processes.total(sums), kl=float(self.processes.total(divergence).sum()))
 
-    def _measured(self, sums: torch.Tensor, *, kl: float) -> HeldoutPairs:
+    def _measured(self, sums: torch.Tensor, *, kl: float) -> dict[str, float]:
         """From log-probabilities of all held-out pairs, (pairs, 2), and the divergence summed over their tokens."""
-        if self.validation_reference is None:
-            raise RuntimeError("`validation_reference` must be set before validation")
-        n_chosen = torch.tensor([len(pair.chosen) for pair in self.validation])
-        n_rejected = torch.tensor([len(pair.rejected) for pair in self.validation])
-        scores = PairScores(
-            chosen=sums[:, 0],
-            rejected=sums[:, 1],
-            reference_chosen=self.validation_reference[:, 0],
-            reference_rejected=self.validation_reference[:, 1],
-            n_chosen=n_chosen,
-            n_rejected=n_rejected,
-        )
-        n_items = int(n_chosen.sum()) if self.recipe.loss.type == "sft" else len(sums)
-        return HeldoutPairs(
-            loss=float(pair_losses(scores, self.recipe.loss).sum()) / n_items,
-            kl=kl / int((n_chosen + n_rejected).sum()),
-            **_means(scores, beta=self.recipe.loss.beta),
-        )
+        lengths = torch.tensor([[len(reply) for reply in pair.replies] for pair in self.validation])
+        scores = PairScores(policy=sums, reference=self.validation_reference, n_tokens=lengths)
+        loss = float(pair_losses(scores, self.recipe.loss).sum()) / self._n_items(lengths)
+        return {"loss": loss, "kl": kl / int(lengths.sum()), **_means(scores, beta=self.recipe.loss.beta)}
 
     def reply_lengths(self) -> dict[str, float]:
         """Mean length of the policy's own replies to held-out prompts, and the share that ran into the cap."""
@@ -235,8 +198,7 @@ class PreferenceTrainer(AdapterTrainer, _DPOTrainer):  # type: ignore[misc]
 
     def measured(self) -> dict[str, float]:
         """Figures of held-out pairs and replies."""
-        found = self.heldout_pairs()
-        return {f"eval_{name}": getattr(found, name) for name in HeldoutPairs.__slots__} | self.reply_lengths()
+        return {f"eval_{name}": value for name, value in self.heldout_pairs().items()} | self.reply_lengths()
 
 
 @contextlib.contextmanager
@@ -253,6 +215,11 @@ def active_adapter(model: Any, name: str) -> Iterator[None]:
     finally:
         scatter(model)
         model.set_adapter(POLICY)
+
+
+def _by_pair(values: torch.Tensor) -> torch.Tensor:
+    """Values of sequences, (2P,) with the chosen ones first, by pair, (P, 2)."""
+    return torch.stack(values.chunk(2), dim=1)
 
 
 def _of_target(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""The recipe of a supervised fine-tuning: every setting, so that one file tells the whole run.
+"""The recipes of trainings: every setting, so that one file tells the whole run.
 
-None has a default but `neftune_by` and `optimizer.packs_per_pass`, which are younger than recipes that people have.
+Only settings that are younger than recipes that people have have a default.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
@@ -107,3 +108,109 @@ class SftRecipe(TrainingRecipe):
         """No noise, no length of it: such recipes stay what they were before there was a choice."""
         held: dict[str, Any] = dump(self)
         return {k: v for k, v in held.items() if k != "neftune_by" or self.neftune_alpha is not None}
+
+
+# ── preferences ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PairSettings(StrictConfig):
+    """Which pairs are seen, and in rows of what size."""
+
+    n_pairs: Positive | None  # drawn evenly over films, after those held out; null takes all
+    epochs: Epochs
+    pairs_per_pack: Positive  # pairs in one row; a row is a micro-batch
+    max_tokens: Positive  # of a prompt with its longer reply; a longer pair is left out and counted
+
+
+class LossSettings(StrictConfig):
+    """What is minimised. `sft` is the control: likelihood of the chosen replies alone, all else the same."""
+
+    type: Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sft"]
+    beta: Annotated[float, Field(gt=0, le=1e4)]  # how dearly leaving the reference is paid
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # assumed share of pairs whose preference is wrong
+    ld_alpha: Annotated[float, Field(ge=0, le=1)] | None  # weight of tokens beyond the shorter reply; null counts all
+    # of the likelihood of the chosen reply, a token, added to the loss; younger than recipes that people have
+    sft_weight: float = Field(default=0.0, ge=0, le=1e3, exclude_if=operator.not_)
+
+    @model_validator(mode="after")
+    def _smooths_where_it_can(self) -> Self:
+        if self.label_smoothing and self.type not in ("sigmoid", "robust"):
+            raise ValueError(f"`label_smoothing` must be 0 with `type: {self.type}`, which does not know it")
+        if self.ld_alpha is not None and self.type == "sft":
+            raise ValueError("`ld_alpha` must be null with `type: sft`, which compares no lengths")
+        if self.sft_weight and self.type == "sft":
+            raise ValueError("`sft_weight` must be 0 with `type: sft`, which is that term alone")
+        return self
+
+
+class PreferenceValidation(StrictConfig):
+    """Held-out pairs and replies before, during and after; their films give no training pair."""
+
+    every_steps: Positive
+    n_pairs: Positive  # at least so many, from films of their own
+    n_replies: Annotated[int, Field(ge=0, le=10**6)]  # replies generated to their prompts, for reply length; 0 is none
+    max_new_tokens: Positive  # of these replies
+    keep: Literal["last", "best"]  # whose weights: the last step's, or the step's of the lowest validation loss
+
+
+class DpoRecipe(TrainingRecipe):
+    """Everything that decides a preference training, apart from prepared data, parent and pairs."""
+
+    parent: Annotated[str, Field(min_length=1)]  # the adapter that goes on and is the reference: name@alias, name/2
+    attention: Literal["auto", "sdpa", "eager"]  # auto: sdpa, since FlashAttention takes no tree of replies
+    data: PairSettings
+    loss: LossSettings
+    validation: PreferenceValidation
+
+    def as_control(self) -> DpoRecipe:
+        """Further SFT on the chosen replies: the same pairs, order, steps and rates; the loss alone is another."""
+        loss = LossSettings(type="sft", beta=self.loss.beta, label_smoothing=0.0, ld_alpha=None)
+        return self.model_copy(update={"name": f"{self.name}-chosen-sft", "loss": loss})
+
+
+# ── a small model from nothing ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ArchitectureSettings(StrictConfig):
+    """A Qwen2 decoder: rotary positions, RMSNorm, gated MLP, grouped-query attention, tied embeddings."""
+
+    vocabulary: Annotated[int, Field(ge=300, le=10**7)]  # byte-level BPE of TRAIN films, control tokens included
+    width: Positive
+    layers: Positive
+    heads: Positive
+    key_value_heads: Positive
+    mlp_width: Positive
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads or self.heads % self.key_value_heads:
+            raise ValueError(
+                f"`width` must be a multiple of `heads`, and `heads` of `key_value_heads`, got {self.width}, "
+                f"{self.heads} and {self.key_value_heads}"
+            )
+        return self
+
+
+class PretrainOptimizer(StrictConfig):
+    """AdamW with a linear warm-up and a cosine decay to a tenth."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
+    weight_decay: Annotated[float, Field(ge=0, le=100)]
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e9)]
+
+
+class PretrainRecipe(StrictConfig):
+    """Everything that decides a small base, apart from the prepared text."""
+
+    name: RecipeName
+    text_base: str  # whose tokenizer bounds the windows of text; the model's own is trained here
+    architecture: ArchitectureSettings
+    train_tokens: Tokens  # seen in all, in the model's own tokens
+    row_tokens: Positive  # of a row; documents are laid end to end
+    rows_per_step: Positive
+    optimizer: PretrainOptimizer
+    validation_tokens: Positive
+    log_steps: Positive
+    checkpoint_steps: Positive
+    seed: Seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,11 @@ from pipelines.training.adapter_files import WEIGHTS
 from pipelines.training.modeling import LAYOUT_TOLERANCE
 from pipelines.training.preference_trainer import POLICY, REFERENCE, PreferenceTrainer
 from pipelines.training.sharding import whole
+from pipelines.training.summary import ReferenceIdentity
 
 ANSWERS = "reference.safetensors"  # beside the checkpoints, so that a resumed run asks no second time
 N_CHECKED = 8  # pairs whose log-ratios must be 0 before the first step
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.5}  # nats a reply; two passes of the same weights differ by rounding at most
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceIdentity:
-    """That the reference is the frozen SFT adapter (arXiv 2305.18290, section 4), as it was checked."""
-
-    parent: str  # digest of the SFT adapter
-    n_pairs: int  # whose log-ratios were taken at step 0
-    largest_log_ratio: float  # of them, absolute, nats a reply
-    tolerance: float  # above which the training would have been refused
-    n_tensors: int  # of the reference that are those of the parent's file, bit for bit
 
 
 class ReferenceFirst(TrainerCallback):

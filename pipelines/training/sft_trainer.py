@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,26 +25,6 @@ from pipelines.training.chunked_loss import in_chunks
 from pipelines.training.modeling import LAYOUT_TOLERANCE
 from pipelines.training.neftune import NoiseLength, noise_bounds, noisy
 from pipelines.training.packing import Examples, Pack, flatten
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldoutLoss:
-    """Loss of replies on held-out films."""
-
-    nats: float  # summed over loss tokens, end tokens included
-    n_tokens: int  # loss tokens
-    n_bytes: int  # UTF-8 bytes of the replies
-
-    @property
-    def nats_per_token(self) -> float:
-        """Mean over loss tokens."""
-        return self.nats / self.n_tokens
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Comparable across tokenizers."""
-        return self.nats / math.log(2) / self.n_bytes
-
 
 _SFTTrainer: Any = SFTTrainer  # loosely typed upstream
 
@@ -108,8 +88,8 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         nats = torch.stack(in_chunks(_summed_nats, logits, inputs["targets"])).sum()
         return nats / (self.n_items(inputs) if num_items_in_batch is None else num_items_in_batch)
 
-    def heldout_loss(self) -> HeldoutLoss:
-        """Loss on the fixed validation packs; no noise, no dropout."""
+    def heldout_loss(self) -> dict[str, float]:
+        """Loss on the fixed validation packs, a token and a byte of the replies; no noise, no dropout."""
         self.model.eval()
         size = self.packs_per_pass
         passes = [self.validation_packs[i : i + size] for i in range(0, len(self.validation_packs), size)]
@@ -123,7 +103,7 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
                 if turn.counts:
                     found[turn.item] = torch.tensor([nats, self.n_items(inputs), n_bytes], dtype=torch.float64)
         nats, n_tokens, n_bytes = self.processes.total(found).sum(dim=0).tolist()
-        return HeldoutLoss(nats=nats, n_tokens=int(n_tokens), n_bytes=int(n_bytes))
+        return {"eval_loss": nats / n_tokens, "eval_bits_per_byte": nats / math.log(2) / n_bytes}
 
     def _require_isolation(self) -> None:
         """Packing holds examples apart by attention's mask: layers of another kind know nothing of it."""
@@ -150,8 +130,7 @@ class PackedSFTTrainer(AdapterTrainer, _SFTTrainer):  # type: ignore[misc]
         """
         if self.state.global_step == 0:
             self._require_isolation()
-        loss = self.heldout_loss()
-        return {"eval_loss": loss.nats_per_token, "eval_bits_per_byte": loss.bits_per_byte}
+        return self.heldout_loss()
 
 
 def _summed_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

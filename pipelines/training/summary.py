@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from harness.models.memory import peak_bytes
-from harness.types import BaseModel
+from harness.types import Adapter, BaseModel
 from pipelines.training.arguments import resolve_optimizer
 from pipelines.training.checkpoints import Checkpoint
 from pipelines.training.history import CurvePoint, best_step, curve_points, validations
 from pipelines.training.modeling import Runtime
 from pipelines.training.neftune import NeftuneNoise, measure_noise
 from pipelines.training.recipe import SftRecipe, TrainingRecipe
+
+if TYPE_CHECKING:
+    from pipelines.preferences.training_order import PairPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,47 @@ class SftSummary(TrainingSummary):
     neftune: NeftuneNoise | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutPairs:
+    """What the policy does on pairs that it was not trained on."""
+
+    loss: float  # the recipe's, mean over pairs (`sft`: over tokens of chosen replies)
+    reward_margin: float  # beta times the gap, nats, mean over pairs
+    reward_accuracy: float  # share of pairs with a positive gap; a gap of 0 counts one half
+    chosen_log_ratio: float  # policy over reference, nats a reply
+    rejected_log_ratio: float
+    kl: float  # KL(policy, reference), nats a token, exact over the vocabulary, mean over the tokens of both replies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceIdentity:
+    """That the reference is the frozen SFT adapter (arXiv 2305.18290, section 4), as it was checked."""
+
+    parent: str  # digest of the SFT adapter
+    n_pairs: int  # whose log-ratios were taken at step 0
+    largest_log_ratio: float  # of them, absolute, nats a reply
+    tolerance: float  # above which the training would have been refused
+    n_tensors: int  # of the reference that are those of the parent's file, bit for bit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoSummary(TrainingSummary):
+    """A finished preference training; losses are the recipe's, tokens those of both sequences of each pair."""
+
+    parent: str  # digest of the SFT adapter: start and reference
+    loss_type: str
+    beta: float
+    n_pairs: int  # different pairs trained on
+    n_validation_pairs: int  # held out from this training, of films of their own
+    n_too_long: int  # pairs left out for `max_tokens`
+    shared_share: float  # of the tokens that needed no computing, because replies share their prompt
+    pairs_per_second: float
+    heldout: HeldoutPairs  # of the kept weights
+    reply_tokens_before: float | None  # mean length of replies to held-out prompts; None where none were generated
+    reply_tokens: float | None
+    reference: ReferenceIdentity
+
+
 def shared_facts(
     trainer: Any,
     recipe: TrainingRecipe,
@@ -93,9 +137,7 @@ def shared_facts(
         wall_seconds=time.perf_counter() - began,
         n_processes=trainer.processes.n,
         sharding=trainer.processes.sharding,
-        device=runtime.device,
-        precision=runtime.precision,
-        attention=runtime.attention,
+        **asdict(runtime),
         quantization=recipe.quantization,
         optimizer=resolve_optimizer(recipe, runtime),
         packs_per_pass=trainer.packs_per_pass,
@@ -121,4 +163,29 @@ def summarise(trainer: Any, recipe: SftRecipe, **context: Any) -> SftSummary:
         validation_bits_per_byte_before=before["eval_bits_per_byte"],
         validation_bits_per_byte=after["eval_bits_per_byte"],
         neftune=measure_noise(recipe.neftune_alpha, trainer.examples, seen, applied=meter.noise, width=trainer.width),
+    )
+
+
+def summarise_preferences(
+    trainer: Any, plan: PairPlan, *, parent: Adapter, reference: ReferenceIdentity, **context: Any
+) -> DpoSummary:
+    """The summary of a finished trainer; `context` is that of `shared_facts`."""
+    state, meter, recipe = trainer.state, trainer.meter, trainer.recipe
+    kept = best_step(state.log_history) if recipe.validation.keep == "best" else state.global_step
+    before, after = (validations(state.log_history)[step] for step in (0, kept))
+    seen = plan.packs[: state.global_step * recipe.optimizer.packs_per_step]
+    return DpoSummary(
+        **shared_facts(trainer, recipe, kept=kept, **context),
+        parent=parent.digest,
+        loss_type=recipe.loss.type,
+        beta=recipe.loss.beta,
+        n_pairs=len({row for pack in seen for row in pack}),
+        n_validation_pairs=len(plan.validation),
+        n_too_long=plan.n_too_long,
+        shared_share=1 - meter.n_positions / meter.n_tokens,
+        pairs_per_second=sum(len(pack) for pack in seen) / meter.seconds,
+        heldout=HeldoutPairs(**{name: after[f"eval_{name}"] for name in HeldoutPairs.__slots__}),
+        reply_tokens_before=before.get("eval_reply_tokens"),
+        reply_tokens=after.get("eval_reply_tokens"),
+        reference=reference,
     )

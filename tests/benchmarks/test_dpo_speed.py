@@ -28,10 +28,9 @@ from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
 from pipelines.preferences.training_order import PairPlan, plan_pairs
 from pipelines.training.adapter_files import save_adapter
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.modeling import attach_adapter, attach_lora, load_base, resolve_runtime
 from pipelines.training.pair_rows import PairIds
-from pipelines.training.recipe import LoraSettings
+from pipelines.training.recipe import DpoRecipe, LoraSettings
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

@@ -24,8 +24,7 @@ BOMB = "ka: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 MODULES = (
     "harness.experiment.arms", "harness.experiment.design", "harness.judging.criterion_files", "harness.judging.spec",
-    "harness.studies.study_design", "pipelines.preferences.pair_builder", "pipelines.training.dpo_recipe",
-    "pipelines.training.pretrain_recipe", "pipelines.training.recipe",
+    "harness.studies.study_design", "pipelines.preferences.pair_builder", "pipelines.training.recipe",
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from fakes import tiny_checkpoint
 from preference_data import pair, pairs_folder, parent_of, prepared_sample, recipe
+from safetensors.torch import load_file
+from training_data import largest_difference, weights
 
 from harness.errors import ConfigError, InputError, IntegrityError, SplitError
 from harness.models.bases import load_tokenizer, resolve_base
@@ -18,7 +20,7 @@ from harness.store.prepared import read_prompts
 from harness.types import Adapter, PreferencePair, Split
 from pipelines import dpo
 from pipelines.preferences.training_order import PairPlan, plan_pairs
-from pipelines.training.preference_summary import DpoSummary
+from pipelines.training.summary import DpoSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,6 @@ def trained(lesson: Lesson, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "adapter_model.safetensors")
-
-
 def curve(record: dict[str, Any], name: str) -> dict[int, float]:
     return {point["step"]: point["value"] for point in record["curves"] if point["name"] == name}
 
@@ -79,7 +75,7 @@ def test_it_learns_the_preference(trained: Path, lesson: Lesson) -> None:
     assert record["parent"] == lesson.parent.digest
     assert record["n_pairs"] == 20
     assert record["n_validation_pairs"] == 5
-    assert weights(trained / "adapter").keys() == weights(Path(lesson.parent.path)).keys()
+    assert weights(trained).keys() == load_file(Path(lesson.parent.path) / "adapter_model.safetensors").keys()
 
 
 def test_the_policy_starts_as_the_reference(trained: Path) -> None:
@@ -142,24 +138,26 @@ def test_every_setting_trains(changes: dict[str, Any], lesson: Lesson, tmp_path:
     summary = lesson.train(tmp_path, **changes)
     assert summary.heldout.reward_margin > 0
     assert summary.validation_loss < summary.validation_loss_before
-    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "adapter").values())
+    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path).values())
 
 
-def test_rows_of_many_pairs_train_as_rows_of_one(lesson: Lesson, tmp_path: Path) -> None:
-    """Four pairs a step, in one row or in four: the same gradient, so the same adapter to rounding."""
-    for name, per_pack, packs in (("one", 1, 4), ("four", 4, 1)):
-        changes = {"data__pairs_per_pack": per_pack, "optimizer__packs_per_step": packs, "data__epochs": 1}
-        lesson.train(tmp_path / name, **changes)
-    one, four = (weights(tmp_path / name / "adapter") for name in ("one", "four"))
-    assert max(float((one[key] - four[key]).abs().max()) for key in one) < 1e-3
-
-
-def test_packs_that_share_a_pass_train_as_packs_by_themselves(lesson: Lesson, tmp_path: Path) -> None:
-    for at_once in (1, 2):
-        changes = {"optimizer__packs_per_step": 2, "optimizer__packs_per_pass": at_once, "data__epochs": 1}
-        assert lesson.train(tmp_path / str(at_once), **changes).packs_per_pass == at_once
-    one, two = (weights(tmp_path / name / "adapter") for name in ("1", "2"))
-    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-3
+@pytest.mark.parametrize(
+    ("apart", "together"),
+    [
+        ({"data__pairs_per_pack": 1, "optimizer__packs_per_step": 4},
+         {"data__pairs_per_pack": 4, "optimizer__packs_per_step": 1}),
+        ({"optimizer__packs_per_pass": 1}, {"optimizer__packs_per_pass": 2}),
+    ],
+    ids=["pairs of a row", "packs of a pass"],
+)  # fmt: skip
+def test_pairs_that_share_a_pass_train_as_pairs_by_themselves(
+    apart: dict[str, Any], together: dict[str, Any], lesson: Lesson, tmp_path: Path
+) -> None:
+    """Four pairs a step, together or not: the same gradient, so the same adapter to rounding."""
+    for name, changes in (("apart", apart), ("together", together)):
+        summary = lesson.train(tmp_path / name, **changes, data__epochs=1)
+        assert summary.packs_per_pass == changes.get("optimizer__packs_per_pass", 1)
+    assert largest_difference(tmp_path / "apart", tmp_path / "together") < 1e-3
 
 
 def test_a_base_whose_attention_follows_no_tree_is_refused(lesson: Lesson, tmp_path: Path) -> None:

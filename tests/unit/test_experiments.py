@@ -20,8 +20,7 @@ from harness.experiment.plan import plan_ablation, plan_evaluation
 from harness.experiment.variants import parse_variant
 from harness.judging.criterion_files import shipped_criteria
 from harness.studies.study_design import StudyDesign
-from pipelines.training.dpo_recipe import DpoRecipe
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import DpoRecipe, SftRecipe
 
 RECIPES = sorted((EXPERIMENTS / "recipes" / "sft").glob("*.yaml"))
 PREFERENCES = sorted((EXPERIMENTS / "recipes" / "dpo").glob("*.yaml"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from certain import sure
 from fakes import ScriptedComparer
 
-from harness.types import Criterion, Generation, Message, Prompt
-from pipelines.preferences.ranking import Choice, JudgeRanker, OtherReplyRanker
+from harness.types import Criterion, Generation, Message, PreferencePair, Prompt
+from pipelines.preferences.ranking import HumanRanker, JudgeRanker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Well?"),), split="train", cluster="m0")
@@ -26,7 +27,7 @@ def replies(*texts: str) -> list[Generation]:
     ]
 
 
-def choose(verdict: Verdict, texts: tuple[str, ...]) -> Choice | None:
+def choose(verdict: Verdict, texts: tuple[str, ...]) -> PreferencePair | None:
     comparer = ScriptedComparer(verdict=verdict, criteria=(COHERENCE,))
     ranker = JudgeRanker(judge=comparer, criterion="coherence")
     return ranker.choose([PROMPT], {"p": replies(*texts)})["p"]
@@ -76,10 +77,15 @@ def test_the_human_reply_stands_against_one_to_a_prompt_of_another_film() -> Non
         return Prompt(id=f"p{row}", messages=(turn,), split="train", cluster=f"m{row % 2}", reference=reference)
 
     pool = tuple(said(row, text) for row, text in enumerate(["Yes.", "No.", "yes!", None, "Here.", " "]))
-    choices = OtherReplyRanker(pool=pool, seed=1).choose(pool, {})
+    choices = HumanRanker(others=pool, seed=1).choose(pool, {})
     other = sure(choices["p1"]).rejected
     assert {key: (c.chosen, c.rejected) for key, c in choices.items() if c} == {
         "p0": ("Yes.", "No."), "p2": ("yes!", "No."), "p4": ("Here.", "No."), "p1": ("No.", other),
     }  # fmt: skip
     assert other in ("Yes.", "yes!", "Here.")
-    assert OtherReplyRanker(pool=pool[::2], seed=1).choose(pool[:1], {}) == {"p0": None}  # one film alone
+    assert HumanRanker(others=pool[::2], seed=1).choose(pool[:1], {}) == {"p0": None}  # one film alone
+
+
+def test_a_sample_that_repeats_the_human_reply_makes_no_pair() -> None:
+    asked = replace(PROMPT, reference="Yes, it is.")
+    assert HumanRanker().choose([asked], {"p": replies("yes it is")}) == {"p": None}

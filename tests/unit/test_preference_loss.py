@@ -13,9 +13,9 @@ from fakes import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.training.dpo_recipe import LossSettings
 from pipelines.training.pair_rows import PairIds, lay_out
 from pipelines.training.preference_loss import PairScores, pair_losses, token_weights
+from pipelines.training.recipe import LossSettings
 
 LENGTHS = ((4, 7), (6, 3), (5, 5))
 
@@ -24,13 +24,8 @@ def settings(kind: str, **changes: Any) -> LossSettings:
     return LossSettings(**{"type": kind, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None, **changes})
 
 
-def scores(gap: float, *, n: int = 4) -> PairScores:
-    one = torch.tensor([gap])
-    nothing = torch.zeros(1)
-    return PairScores(
-        chosen=one, rejected=nothing, reference_chosen=nothing, reference_rejected=nothing,
-        n_chosen=torch.tensor([n]), n_rejected=torch.tensor([n]),
-    )  # fmt: skip
+def gap_of(gap: float, *, n: int = 4) -> PairScores:
+    return PairScores(policy=torch.tensor([[gap, 0.0]]), reference=torch.zeros(1, 2), n_tokens=torch.tensor([[n, n]]))
 
 
 def ids(n_prompt: int, n_chosen: int, n_rejected: int, *, seed: int) -> PairIds:
@@ -66,7 +61,7 @@ PAIRS = [ids(9 + row, *lengths, seed=row) for row, lengths in enumerate(LENGTHS)
     ],
 )  # fmt: skip
 def test_a_gap_of_two_nats(kind: str, changes: dict[str, float], by_hand: float) -> None:
-    assert float(pair_losses(scores(2.0), settings(kind, **changes))) == pytest.approx(by_hand, rel=1e-6)
+    assert float(pair_losses(gap_of(2.0), settings(kind, **changes))) == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_tokens_beyond_the_shorter_reply_count_less() -> None:
@@ -77,39 +72,33 @@ def test_tokens_beyond_the_shorter_reply_count_less() -> None:
 
 @given(gap=st.floats(-50, 50), smoothing=st.floats(0, 0.45))
 def test_without_smoothing_smoothed_losses_are_plain_and_swapped_sides_mirror(gap: float, smoothing: float) -> None:
-    plain = float(pair_losses(scores(gap), settings("sigmoid")))
-    assert float(pair_losses(scores(gap), settings("robust"))) == pytest.approx(plain, abs=1e-5)
-    smoothed = float(pair_losses(scores(gap), settings("sigmoid", label_smoothing=smoothing)))
-    mirrored = float(pair_losses(scores(-gap), settings("sigmoid")))
+    plain = float(pair_losses(gap_of(gap), settings("sigmoid")))
+    assert float(pair_losses(gap_of(gap), settings("robust"))) == pytest.approx(plain, abs=1e-5)
+    smoothed = float(pair_losses(gap_of(gap), settings("sigmoid", label_smoothing=smoothing)))
+    mirrored = float(pair_losses(gap_of(-gap), settings("sigmoid")))
     assert smoothed == pytest.approx((1 - smoothing) * plain + smoothing * mirrored, abs=1e-4)
 
 
 @given(low=st.floats(-40, 40), step=st.floats(0.01, 20))
 def test_a_larger_gap_never_costs_more(low: float, step: float) -> None:
     for kind in ("sigmoid", "hinge"):
-        assert float(pair_losses(scores(low + step), settings(kind))) <= float(pair_losses(scores(low), settings(kind)))
+        assert float(pair_losses(gap_of(low + step), settings(kind))) <= float(pair_losses(gap_of(low), settings(kind)))
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_every_reply_in_a_shared_row_has_the_logits_it_has_alone(kind: Any) -> None:
-    """Prompts shared, replies that begin alike, and pairs in one row: nobody sees what is not an ancestor."""
+def test_what_two_replies_share_stands_once_and_each_has_the_logits_it_has_alone() -> None:
     alike = PairIds(
         prompt_id="a", cluster="m0", chat=(), prompt=(5, 6, 7, 8), chosen=(9, 10, 11), rejected=(9, 10, 12, 2)
     )
-    pairs = [*PAIRS, alike]
-    row = lay_out(pairs, ld_alpha=None)
-    model = tiny_model(kind=kind)
+    row, model = lay_out([alike], ld_alpha=None), tiny_model()
+    assert row.input_ids.numel() == 4 + 2 + 1 + 2  # the prompt, how both begin, and how each goes on
     with torch.no_grad():
         shared = model(**row.model_inputs()).logits[0]
-        sequences = [(p.prompt, p.chosen) for p in pairs] + [(p.prompt, p.rejected) for p in pairs]
-        for index, (prompt, reply) in enumerate(sequences):
-            alone = model(torch.tensor([(*prompt, *reply)])).logits[0, len(prompt) - 1 : -1]
+        for index, reply in enumerate(alike.replies):
+            alone = model(torch.tensor([(*alike.prompt, *reply)])).logits[0, 3:-1]
             assert torch.allclose(shared[row.sequences == index], alone, atol=2e-4)
-            assert row.targets[row.sequences == index].tolist() == list(reply)
-    assert row.input_ids.numel() <= sum(p.n_tokens - len(p.prompt) for p in pairs)
 
 
 # ── against TRL ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,14 +161,8 @@ def test_the_loss_is_trls_own(loss: LossSettings) -> None:
         logits = model(**row.model_inputs()).logits[0]
     logp = logits.log_softmax(dim=1).gather(1, row.targets[:, None])[:, 0] * row.weights
     sums = torch.zeros(6).index_add(0, row.sequences, logp)
-    chosen, rejected = sums.chunk(2)
-    n_chosen, n_rejected = row.lengths.chunk(2)
-    ours = pair_losses(
-        PairScores(
-            chosen=chosen, rejected=rejected, reference_chosen=reference[:, 0], reference_rejected=reference[:, 1],
-            n_chosen=n_chosen, n_rejected=n_rejected,
-        ),
-        loss,
-    ).sum() / (n_chosen.sum() if loss.type == "sft" else 3)  # fmt: skip
+    policy, lengths = (torch.stack(values.chunk(2), dim=1) for values in (sums, row.lengths))
+    scores = PairScores(policy=policy, reference=reference, n_tokens=lengths)
+    ours = pair_losses(scores, loss).sum() / (lengths[:, 0].sum() if loss.type == "sft" else 3)
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
     assert float(ours) == pytest.approx(Trl(model, loss).loss(PAIRS, reference), rel=1e-5)

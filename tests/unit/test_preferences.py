@@ -15,11 +15,11 @@ from harness.errors import ConfigError, InputError, SplitError
 from harness.models.bases import resolve_base
 from harness.models.protocol import LanguageModel, Reply, ReplyRequest
 from harness.store.prepared import read_prompts
-from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, Prompt
+from harness.types import Adapter, Criterion, Decoding, Generation, JudgedItem, PreferencePair, Prompt
 from pipelines.preferences import pair_builder as preferences
 from pipelines.preferences.pair_builder import PairsConfig, read_pairs_summary
 from pipelines.preferences.pair_files import PAIRS, import_file, read_pairs
-from pipelines.preferences.ranking import Choice, JudgeRanker, Ranker, ReferenceRanker
+from pipelines.preferences.ranking import HumanRanker, JudgeRanker, Ranker
 
 COHERENCE = Criterion(name="coherence", definition="Fits.", steps=())
 FLUENCY = Criterion(name="fluency", definition="Reads well.", steps=())
@@ -157,7 +157,7 @@ def test_prompts_of_another_split_are_refused(world: World, tmp_path: Path, monk
 
 def test_the_human_reply_against_a_sample(world: World, tmp_path: Path) -> None:
     chosen = PairsConfig(method="reference", n_pairs=10, n_candidates=1)
-    world.build(tmp_path, settings=chosen, ranker=ReferenceRanker())
+    world.build(tmp_path, settings=chosen, ranker=HumanRanker())
     for made in read_pairs(tmp_path):
         assert made.chosen == (made.prompt.reference or "").strip()
         assert made.rejected == "reply number one"
@@ -189,14 +189,10 @@ def test_a_candidate_near_a_held_out_reply_is_dropped(world: World, tmp_path: Pa
 
 def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(world: World, tmp_path: Path) -> None:
     class Compares:
-        id = "pairwise@00000000"
-
-        def choose(self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]], *,
-                   on_progress: Any = None) -> dict[str, Choice | None]:  # fmt: skip
-            return {
-                p.id: Choice(chosen="yes", rejected="no", margin=None, candidates=(), orders_agree=place % 2 == 0)
-                for place, p in enumerate(prompts)
-            }
+        def choose(
+            self, prompts: Sequence[Prompt], candidates: Mapping[str, Sequence[Generation]]
+        ) -> dict[str, PreferencePair | None]:
+            return {p.id: pair(row, prompt=p, margin=None, orders_agree=row % 2 == 0) for row, p in enumerate(prompts)}
 
     summary = world.build(tmp_path, n_pairs=10, ranker=Compares())
     assert summary.dropped["the verdict turned with the sides"] > 0
@@ -217,14 +213,6 @@ def test_a_ranker_that_compares_sides_is_believed_where_both_orders_agree(world:
 def test_settings_that_break_a_rule_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(changes, PairsConfig, where="test")
-
-
-def test_a_sample_that_repeats_the_reference_makes_no_pair() -> None:
-    prompt = pair(0).prompt
-    same = Generation(
-        prompt_id="p0", variant="v", draw=0, text="yes 0", seed=0, n_tokens=3, finish_reason="stop", cluster="m0"
-    )
-    assert ReferenceRanker().choose([prompt], {"p0": [same]}) == {"p0": None}
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

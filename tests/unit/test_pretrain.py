@@ -19,7 +19,7 @@ from harness.models.chat_templates import chat_format
 from pipelines import pretrain
 from pipelines.corpus import prepare
 from pipelines.corpus.prepare import PrepareConfig
-from pipelines.training.pretrain_recipe import PretrainRecipe
+from pipelines.training.recipe import PretrainRecipe
 
 SMALL: dict[str, Any] = {
     "name": "tiny",
@@ -102,10 +102,7 @@ def test_a_split_without_answers_is_refused(tmp_path: Path, tiny_base: Path) -> 
     rows = [{"messages": [{"role": "user", "content": f"Where is it, {i}?"}], "cluster": f"c{i}"} for i in range(12)]
     file = tmp_path / "asked.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    try:
-        prepare.run(PrepareConfig(corpus=str(file), base=str(tiny_base)), folder=tmp_path / "prepared")
-    except InputError:
-        return  # `prepare` refuses such a corpus already
+    prepare.run(PrepareConfig(corpus=str(file), base=str(tiny_base)), folder=tmp_path / "prepared")
     with pytest.raises(InputError, match="somebody answers"):
         pretrain.run(recipe_of(), prepared=tmp_path / "prepared", folder=tmp_path / "out")
 

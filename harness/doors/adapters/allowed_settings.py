@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from harness.doors.text import shown
@@ -110,17 +111,13 @@ def _is_whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_rank(value: object) -> bool:
-    return _is_whole(value, 1, _MAX_RANK)
+_is_rank = partial(_is_whole, low=1, high=_MAX_RANK)
+_is_index = partial(_is_whole, low=0, high=2**31 - 1)
 
 
 def _is_alpha(value: object) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 < value <= _MAX_ALPHA  # type: ignore[operator]
-
-
-def _is_index(value: object) -> bool:
-    return _is_whole(value, 0, 2**31 - 1)
 
 
 def _is_name(value: object) -> bool:

@@ -11,7 +11,7 @@ from benchmarks.gpu.settings import has_capped, small, trl_options
 if TYPE_CHECKING:
     from harness.types import Adapter
     from pipelines.preferences.training_order import PairPlan
-    from pipelines.training.dpo_recipe import DpoRecipe
+    from pipelines.training.recipe import DpoRecipe
 
 PRODUCT, CAPPED, TRL = "DPO, Screentest", "DPO, Screentest, 8 GB", "DPO, TRL"
 
@@ -29,8 +29,7 @@ def dpo(job: Job) -> None:
 
 def _recipe(job: Job) -> DpoRecipe:
     from harness.config import load_yaml
-    from pipelines.training.dpo_recipe import DpoRecipe
-    from pipelines.training.recipe import BaseSettings
+    from pipelines.training.recipe import BaseSettings, DpoRecipe
 
     recipe = load_yaml(RECIPES / "dpo" / job.shape.recipe, DpoRecipe)
     held = {"every_steps": 1000, "n_pairs": 2, "n_replies": 0}

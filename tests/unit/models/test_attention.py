@@ -15,10 +15,9 @@ from harness.models.devices import ADDS_MASKS, Attention, resolve_attention
 from harness.models.local import LocalModel
 from harness.models.protocol import ContinuationRequest
 from harness.types import Example
-from pipelines.training.dpo_recipe import DpoRecipe
 from pipelines.training.packing import flatten
 from pipelines.training.pair_rows import PairIds, lay_out
-from pipelines.training.recipe import SftRecipe
+from pipelines.training.recipe import DpoRecipe, SftRecipe
 
 IDS = st.lists(st.integers(3, 258), min_size=1, max_size=6).map(tuple)
 MODELS = {(kind, how): tiny_model(kind=kind) for kind in ("llama", "qwen2") for how in ADDS_MASKS}
