@@ -36,7 +36,7 @@ def make(folder: Path) -> None:
     import pyarrow.parquet as pq
 
     from harness.judging.scored import ScoredGeneration
-    from harness.store.artifacts import _arrow_schema, write_json, write_manifest
+    from harness.store.artifacts import arrow_schema, write_json, write_manifest
     from harness.types import Generation
 
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
     target = folder / "judge"
     target.mkdir(parents=True)
     pq.write_table(
-        pa.concat_tables([p.cast(_arrow_schema(ScoredGeneration)) for p in parts]),
+        pa.concat_tables([p.cast(arrow_schema(ScoredGeneration)) for p in parts]),
         target / "scores.parquet",
         compression="zstd",
     )
@@ -117,12 +117,12 @@ def _write(folder: Path, name: str, columns: dict[str, Any], kind: type) -> None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from harness.store.artifacts import _arrow_schema, write_manifest
+    from harness.store.artifacts import arrow_schema, write_manifest
 
     folder.mkdir(parents=True)
     n = len(columns["prompt_id"])
     columns |= {f.name: pa.array([f.default] * n) for f in fields(kind) if f.name not in columns}
-    pq.write_table(pa.table(columns).cast(_arrow_schema(kind)), folder / name, compression="zstd")
+    pq.write_table(pa.table(columns).cast(arrow_schema(kind)), folder / name, compression="zstd")
     write_manifest(folder)
 
 
