@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from harness.errors import InputError
 from harness.stats.outcomes import TestResult
@@ -25,6 +25,7 @@ from harness.stats.rows import (
 )
 from harness.types import Estimate
 
+_TIED = 1e-12  # of the largest value: means that lie nearer differ by the order of their sums, and by the machine
 _ROUNDING = 1e-14  # of the squares that were subtracted: a smaller excess is no variance
 
 
@@ -60,7 +61,7 @@ def page_trend(
     check_level(level)
     check_count("n_permutations", n_permutations, minimum=1_000)
     means, n_missing = _film_means(array, _places(arms, order), len(order), clusters)
-    ranks = stats.rankdata(means, axis=1)  # [films, arms], mid-ranks
+    ranks = (len(order) + 1 + _signs(means).sum(axis=2)) / 2  # [films, arms], mid-ranks
     steps = np.arange(1, len(order) + 1) - (len(order) + 1) / 2
     per_film = ranks @ steps / float(steps @ steps)  # rank correlation of each film with the order
     result = contrast_of_differences(
@@ -106,7 +107,7 @@ def jonckheere(
     if len(set(runs)) != len(array):
         raise InputError("`runs` must name each training run once, got repeats: average a run's rows first")
     level_of = _places(arms, order)
-    signs = np.sign(array[:, None] - array[None, :])
+    signs = _signs(array)
     n_pairs = np.count_nonzero(level_of[:, None] - level_of[None, :]) / 2
     if n_pairs == 0:
         raise InputError("`arms` must hold at least 2 of `order`, got one: a trend needs levels")
@@ -208,6 +209,12 @@ def _places(arms: Sequence[Hashable], order: Sequence[Hashable]) -> Codes:
     if unknown := [arm for arm in arms if arm not in place]:
         raise InputError(f"`order` must name every arm, got a row of {unknown[0]!r}: add it or drop its rows")
     return np.array([place[arm] for arm in arms], dtype=np.intp)
+
+
+def _signs(values: Floats) -> Floats:
+    """For each two of the last axis 1 where the first is larger, −1 where it is smaller, 0 where they are tied."""
+    gaps = values[..., :, None] - values[..., None, :]
+    return np.where(np.abs(gaps) <= _TIED * np.abs(values).max(), 0.0, np.sign(gaps))
 
 
 def _score(level_of: Codes, signs: Floats) -> float:

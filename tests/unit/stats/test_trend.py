@@ -76,6 +76,16 @@ def test_jonckheere_over_two_arms_is_mann_whitney() -> None:
     assert result.p_value == pytest.approx(theirs.pvalue, abs=0.01)
 
 
+def test_means_that_differ_by_rounding_alone_are_tied() -> None:
+    rows = rng(5).normal(size=(60, 3))  # films by arms
+    rows[:, 1:] = rows[:, :1] * [1 + 2e-16, 1 - 3e-16] + [1e-17, -1e-17]
+    arms, films = list("abc") * 60, np.repeat(np.arange(60), 3)
+    page = page_trend(rows.ravel(), arms, list("abc"), clusters=films, rng=rng(6), n_permutations=1_000)
+    assert (page.estimate.value, page.p_value) == (0.0, 1.0)
+    runs = jonckheere([0.1 + 0.2, 0.3, 0.7, 0.9], list("abab"), list("ab"), runs=list("wxyz"), rng=rng(6))
+    assert runs.estimate.value == 1 / 4  # one of four pairs is tied, two rise, one falls
+
+
 def test_rows_of_one_run_are_refused() -> None:
     with pytest.raises(InputError, match="average"):
         jonckheere([1, 2, 3], ["a", "a", "b"], ["a", "b"], runs=["r1", "r1", "r2"], rng=rng())
