@@ -4,7 +4,7 @@ ScreentestError                     exit code 1: something failed
 ├── InputError                      exit code 2: the caller gave something that cannot be used
 │   ├── ConfigError                 a YAML file or an option
 │   ├── CorpusError                 a corpus file, with its line
-│   ├── RatingRefused               a rater's deed that cannot be stored; its kinds are in harness/studies/refusals.py
+│   ├── RatingRefused               a rater's action that cannot be stored; its kinds are in harness/studies/refusals.py
 │   └── SplitError                  data of one split where only another may stand
 ├── IntegrityError                  a digest that does not match: refuse, never repair silently
 ├── UnavailableError                the network, a hub, a device or an optional package is not there

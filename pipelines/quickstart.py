@@ -131,7 +131,7 @@ def look(session: Session, begun: Begun) -> Preflight:
         found.say("stages", f"to run: fine-tuning, pairs and their training, {n} × replies, judges with controls")
         base = resolve_base(begun.recipe.base.source, revision=begun.recipe.base.revision)
         variant = Variant(name="base", kind="model", base=base, system=read_summary(begun.prepared.folder).system)
-        decoding = design.decoding.noun(seed=design.seed)
+        decoding = design.decoding.as_decoding(seed=design.seed)
         measure_speed(found, session, variant, asked, decoding=decoding, n=n * len(asked) * decoding.n_draws)
     return found
 

@@ -129,7 +129,7 @@ def look_at_training(session: Session, asked: Asked) -> Preflight:
         kind = stage_kind(asked.method)
         if kind.effort is not None and base is not None:
             variant = Variant(name="base", kind="model", base=base)
-            train_prompts, decoding = prompts_of(asked.prepared, "train"), DecodingDesign().noun(seed=0)
+            train_prompts, decoding = prompts_of(asked.prepared, "train"), DecodingDesign().as_decoding(seed=0)
             pace = measure_pace(found, session, variant, train_prompts, decoding=decoding)
             effort = kind.effort(recipe.model_dump(mode="json"), needs, train)
             per_second = trained_before(session, kind, base=recipe.base.source)

@@ -133,7 +133,7 @@ def sides(row: Any) -> list[str]:
     return [reply["variant"] for reply in row.replies][:: -1 if row.is_flipped else 1]
 
 
-def deed(task: RatingTask, **said: Any) -> Cast:
+def cast_for(task: RatingTask, **said: Any) -> Cast:
     """A vote, unless `said` is of another action, under a key that the slot gives."""
     return Cast(**{"key": task.slot, "action": "vote", "slot": task.slot, **said})
 
@@ -143,7 +143,7 @@ def saying(what: Callable[[Any], str]) -> Rule:
 
     def rule(task: RatingTask, row: Any) -> Cast:
         said, names = what(row), sides(row)
-        return deed(task, verdict=("left", "right")[names.index(said)] if said in names else said)
+        return cast_for(task, verdict=("left", "right")[names.index(said)] if said in names else said)
 
     return rule
 

@@ -32,8 +32,8 @@ class EffectDesign(StrictConfig):
     value: float = Field(gt=0, le=1e9)
     unit: Unit
 
-    def noun(self) -> SmallestEffect:
-        """As the library's noun."""
+    def as_effect(self) -> SmallestEffect:
+        """As the type that the statistics take."""
         return SmallestEffect(value=self.value, unit=self.unit)
 
 
@@ -81,8 +81,8 @@ class ContrastDesign(StrictConfig):
         first, second = ((side,) if isinstance(side, str) else side for side in self.arms)
         return first, second
 
-    def noun(self) -> Contrast:
-        """As the library's noun."""
+    def as_contrast(self) -> Contrast:
+        """As the type that the statistics take."""
         first, second = (side[0] if len(side) == 1 else f"mean of {', '.join(side)}" for side in self.sides)
         return Contrast(name=self.name, arms=(first, second))
 
@@ -126,8 +126,8 @@ class DecodingDesign(StrictConfig):
     # Leave blocks of thinking in the text of replies, to be measured and judged with it.
     keep_thinking: bool = Field(default=False, exclude_if=operator.not_)
 
-    def noun(self, *, seed: int) -> Decoding:
-        """As the library's noun, with the run's seed."""
+    def as_decoding(self, *, seed: int) -> Decoding:
+        """As the type that models take, with the run's seed."""
         return compose(Decoding, self, seed=seed)
 
 

@@ -40,7 +40,7 @@ class Asked:
     @property
     def drawn(self) -> Decoding:
         """How the replies are drawn."""
-        return self.decoding.noun(seed=self.seed)
+        return self.decoding.as_decoding(seed=self.seed)
 
     def tasks(self, session: Session) -> tuple[Task, Task]:
         """The prompts, then the replies."""

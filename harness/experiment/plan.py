@@ -98,7 +98,7 @@ class _Planner:
             for place, cell in enumerate(cells):
                 if cell.settings["variant"].get("scored"):
                     continue
-                decoding = decoding_json(decoding_of(design, cell.arm).noun(seed=design.seed))
+                decoding = decoding_json(decoding_of(design, cell.arm).as_decoding(seed=design.seed))
                 settings = {**cell.settings, "decoding": decoding}
                 key = add("generate", settings, cell.needs, f"Generate {cell.label}")
                 cells[place] = replace(cell, generate=key)

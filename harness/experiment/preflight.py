@@ -206,7 +206,7 @@ def _local(
         model = found.ask("base", partial(variant_of, session, base.settings, {"prepared": prepared}), words=_base)
     if model is None:
         return {}
-    decoding = design.decoding.noun(seed=design.seed)
+    decoding = design.decoding.as_decoding(seed=design.seed)
     n = len({cell.generate for cell in cells}) * len(prompts) * decoding.n_draws
     pace = measure_speed(found, session, model, prompts, decoding=decoding, n=n)
     return {} if pace is None else {_base(model): pace}

@@ -66,13 +66,13 @@ def build_record(
         caveat=" ".join(caveat for caveat in caveats if caveat),
         findings=found.analysis.findings,
         absences=found.analysis.absences,
-        contrasts=tuple(contrast.noun() for contrast in design.contrasts),
+        contrasts=tuple(contrast.as_contrast() for contrast in design.contrasts),
         variants=tuple(
             _variant_row(design, collected, found, arm) for arm in design.arm_names if collected.of_arm(arm)
         ),
         measures=(*_measures(design, collected, found), *bias_measures(collected.uses)),
         primary=design.family.measures[0] if design.family.measures else None,
-        decoding=design.decoding.noun(seed=design.seed) if is_decoding_shared else None,
+        decoding=design.decoding.as_decoding(seed=design.seed) if is_decoding_shared else None,
         judges=judges,
         qualifications=tuple(parts.called_as(found, noun) for found in collected.qualifications),
         distributions=tuple(
@@ -146,7 +146,7 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
                 unit=rule.unit,
                 better=rule.better,
                 description=judge.description if judge else known.description if known else "Imported scores.",
-                smallest_effect=effect.noun() if effect else None,
+                smallest_effect=effect.as_effect() if effect else None,
                 band=smallest_effect_in_units(effect, None if of_control is None else of_control.pooled()),
                 grain=known.grain if known else Grain.REPLY,
                 criterion=judge.criterion if judge else None,

@@ -43,9 +43,9 @@ _STATE = {"vote": "rated", "change": "rated", "skip": "skipped", "undo": "pendin
 
 
 def _standing(wanted: Any) -> Select[Any]:
-    """A slot, how it stands, and all that a deed is checked against: one statement, built once, for every vote."""
-    deeds = ratings.alias()
-    newest = select(func.max(deeds.c.id)).where(deeds.c.slot_id == slots.c.id).scalar_subquery()
+    """A slot, how it stands, and all that an action is checked against: one statement, built once, for every vote."""
+    given = ratings.alias()
+    newest = select(func.max(given.c.id)).where(given.c.slot_id == slots.c.id).scalar_subquery()
     shown = select(func.min(shows.c.shown_at)).where(
         shows.c.slot_id == slots.c.id, shows.c.rater_id == slots.c.rater_id
     )
@@ -68,7 +68,7 @@ def _standing(wanted: Any) -> Select[Any]:
 
 
 _NAMED = _standing(bindparam("slot"))
-_LAST_DONE = _standing(  # the slot of the newest deed that still stands
+_LAST_DONE = _standing(  # the slot of the newest action that still stands
     select(slots.c.id)
     .join(ratings, ratings.c.slot_id == slots.c.id)
     .where(slots.c.state.in_(DONE), slots.c.rater_id == bindparam("rater"))
@@ -86,9 +86,9 @@ _SET_STATE = update(slots).where(slots.c.id == bindparam("slot")).values(state=b
 class Cast:
     """What a rater did."""
 
-    key: str  # idempotency key: new for every deed, the same for its retries
+    key: str  # idempotency key: new for every action, the same for its retries
     action: Action
-    slot: str | None = None  # None for undo: the newest deed is taken back
+    slot: str | None = None  # None for undo: the newest action is taken back
     verdict: VoteVerdict | None = None  # as seen: sides, not variants
     marks: Mapping[str, int] = field(default_factory=dict)  # criterion -> mark
     reason: str = ""  # of a skip
@@ -106,7 +106,7 @@ class Receipt:
 
 
 def cast_rating(engine: Engine, token: str, cast: Cast, *, clock: Clock = time.time) -> Receipt:
-    """Store one deed of a rater.
+    """Store one action of a rater.
 
     Raises:
         UnknownLinkError, RevokedLinkError, StudyClosedError: see `links.enter`.
@@ -163,7 +163,7 @@ def _known(connection: Connection, entrant: Entrant, cast: Cast) -> Receipt | No
 
 
 def _slot(connection: Connection, entrant: Entrant, cast: Cast) -> Any:
-    """The slot that a deed is about."""
+    """The slot that an action is about."""
     query = _LAST_DONE if cast.action == "undo" else _NAMED
     row = connection.execute(query, {"rater": entrant.rater_id, "slot": cast.slot or ""}).one_or_none()
     if row is None and cast.action == "undo":

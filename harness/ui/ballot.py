@@ -123,7 +123,7 @@ class Ballot:
             self._cast("skip", reason=reason)
 
     def undo(self, nonce: str) -> None:
-        """Close the reasons, or take the last mark back, or else the last deed."""
+        """Close the reasons, or take the last mark back, or else the last action."""
         if not self._is_at_hand(nonce):
             return
         if self.is_skipping:
@@ -149,7 +149,7 @@ class Ballot:
         return self.task
 
     def _cast(self, action: Action, **said: Any) -> bool:
-        """Store a deed (`said`: the fields of `Cast`) by the one door; the next task is then asked of the store."""
+        """Store an action (`said`: the fields of `Cast`) by the one door; the next task is then asked of the store."""
         task, self.task, self.notice = self.task, None, ""
         slot = task.slot if isinstance(task, RatingTask) and action != "undo" else None
         cast = Cast(key=f"{self.nonce}.{action}", action=action, slot=slot, **said)

@@ -68,7 +68,7 @@ class PairsConfig(StrictConfig):
             raise ValueError(f"`judge`, `criterion` and `min_margin` have no meaning with `method: {self.method}`")
         return self
 
-    def noun(self) -> Decoding:
+    def as_decoding(self) -> Decoding:
         """How candidates are drawn."""
         return Decoding(
             max_new_tokens=self.max_new_tokens,
@@ -140,7 +140,9 @@ def run(
         generations = (
             []
             if config.method == "other"
-            else generate(model, [variant], block, decoding=config.noun(), allowed_splits=TRAIN_ONLY, journal=journal)
+            else generate(
+                model, [variant], block, decoding=config.as_decoding(), allowed_splits=TRAIN_ONLY, journal=journal
+            )
         )
         standing = tally.ask(block, generations, is_judged=config.method == "judge")
         tally.keep(ranker.choose(block, standing), min_margin=config.min_margin)

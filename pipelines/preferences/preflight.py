@@ -42,7 +42,7 @@ def look_at_pairs(session: Session, config: PairsConfig, *, prepared: StageResul
         found.say("stages", "the pairs stand: nothing would be done")
     except NotStanding:
         variant = candidates_of(parent, system=summary.system)
-        measure_speed(found, session, variant, train, decoding=config.noun(), n=n * config.n_candidates)
+        measure_speed(found, session, variant, train, decoding=config.as_decoding(), n=n * config.n_candidates)
     return found
 
 

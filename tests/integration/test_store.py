@@ -52,20 +52,20 @@ def test_a_home_of_any_name_holds_all_that_is_written(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("name", ["moved", *ODD])
-@pytest.mark.parametrize("deed", [shutil.move, shutil.copytree])
-def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(tmp_path: Path, name: str, deed: Any) -> None:
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_a_home_that_was_moved_or_copied_is_whole_and_writes_into_itself(tmp_path: Path, name: str, move: Any) -> None:
     old, new = fresh_home(tmp_path / "old"), tmp_path / name
     adopted = fresh_run_of_mlflow(at(old), old)
     first = run(at(old))
     before = sorted(p for p in old.rglob("*") if p.is_file())
-    deed(old, new)
+    move(old, new)
     tracking = at(new)
     again, fresh = run(tracking), run(tracking, config={"more": 1})
     assert (again.reused, again.source_run_id) == (True, first.run_id)
     for folder in (again.folder, fresh.folder, tracking.folder(adopted)):
         assert folder.is_dir()
         assert folder.is_relative_to(new)
-    assert sorted(p for p in old.rglob("*") if p.is_file()) == ([] if deed is shutil.move else before)
+    assert sorted(p for p in old.rglob("*") if p.is_file()) == ([] if move is shutil.move else before)
 
 
 def fresh_run_of_mlflow(tracking: Tracking, home: Path) -> str:

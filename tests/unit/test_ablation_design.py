@@ -59,7 +59,7 @@ def test_the_factorial_of_the_documentation_is_a_declaration() -> None:
     page = Path(__file__).parents[2].joinpath("docs", "ablations.md").read_text()
     (block,) = [part for part in page.split("```") if part.startswith("yaml\nfactors:")]
     design = design_of(factor=None, control="off-8", **yaml.safe_load(block.removeprefix("yaml")))
-    assert next(c.noun().arms for c in design.contrasts) == ("mean of on-8, on-32", "mean of off-8, off-32")
+    assert next(c.as_contrast().arms for c in design.contrasts) == ("mean of on-8, on-32", "mean of off-8, off-32")
 
 
 def test_the_digest_of_a_declaration_changes_with_what_is_claimed_and_with_nothing_else() -> None:

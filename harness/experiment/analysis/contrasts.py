@@ -148,7 +148,7 @@ def smallest_effect_in_units(effect: EffectDesign | None, control: MeasuredArm |
     values: list[float] = [] if control is None else per_prompt(control.rows).there().values.tolist()
     if effect.unit in ("sd_of_control", "quantile_of_control") and len(set(values)) < 2:
         return None  # a control that does not vary has no such unit
-    return stats.smallest_effect_in_units(effect.noun(), values)
+    return stats.smallest_effect_in_units(effect.as_effect(), values)
 
 
 def within_share(estimate: Estimate, rule: MeasureRule, *, low: float = 0.0) -> Estimate:

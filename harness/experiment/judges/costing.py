@@ -64,7 +64,7 @@ def plan_design(
         ]
         for label in (cells if specs else ())
     }
-    decoding = design.decoding.noun(seed=design.seed)
+    decoding = design.decoding.as_decoding(seed=design.seed)
     planned = [
         plan_replies(session, variant, prompts, decoding=decoding, name=cell.label)
         for cell in asked

@@ -173,7 +173,7 @@ def read_files(session: Session, spec: JudgeSpec, files: Files) -> Recorded:
     """Files of replies with the TEST prompts that all of them answer. Raises InputError: there is no such prompt."""
     # Without the seed: it is that of draws, and would split the corpus anew.
     source = DataDesign(corpus=None if files.data else files.corpus, file=str(files.data) if files.data else None)
-    decoding = decoding_json(DecodingDesign().noun(seed=files.seed))
+    decoding = decoding_json(DecodingDesign().as_decoding(seed=files.seed))
     asked = {"n": None, "seed": files.seed, "common": [str(path) for path in files.named.values()]}
     builder = Builder()
     prepared = builder.add("prepare", prepare_settings(source, base=_tokenizer(spec)), {}, "Prepare")

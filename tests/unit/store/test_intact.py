@@ -70,17 +70,17 @@ FILES = st.dictionaries(st.sampled_from(["a", "b.txt", "adapter/w", "deep/er/x"]
 
 
 @settings(max_examples=60, deadline=None)
-@given(files=FILES, deeds=st.lists(st.sampled_from([*DAMAGES, *HARMLESS]), max_size=3), data=st.data())
+@given(files=FILES, changes=st.lists(st.sampled_from([*DAMAGES, *HARMLESS]), max_size=3), data=st.data())
 def test_a_stage_is_intact_exactly_when_its_bytes_are(
-    files: dict[str, bytes], deeds: list[str], data: st.DataObject
+    files: dict[str, bytes], changes: list[str], data: st.DataObject
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
         stage = Finished(Path(root), files)
         assert stage.what_changed() is None
-        for deed in deeds:
+        for change in changes:
             file = stage.folder / data.draw(st.sampled_from(sorted(files)))
             if file.is_file() and file.stat().st_size:
-                (DAMAGES | HARMLESS)[deed](file)
+                (DAMAGES | HARMLESS)[change](file)
         now = {n: p.read_bytes() if (p := stage.folder / n).is_file() else None for n in files}
         assert (stage.what_changed() is None) == (now == files)
 

@@ -1,4 +1,4 @@
-"""Every deed of a rater enters once, in order, or is refused by name; on SQLite and on PostgreSQL."""
+"""Every action of a rater enters once, in order, or is refused by name; on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

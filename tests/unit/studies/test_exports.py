@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from certain import sure
-from panels import Rule, a_study, deed, favouring, saying, seats
+from panels import Rule, a_study, cast_for, favouring, saying, seats
 from sqlalchemy import Engine
 
 from harness.errors import InputError, SplitError
@@ -144,7 +144,7 @@ def test_planning_reads_exported_ratings_as_the_votes_that_they_are(sqlite: Engi
 
     def rule(task: RatingTask, row: Any) -> Cast:
         if row.prompt_id == "p0":
-            return deed(task, action="skip", reason="cannot follow")
+            return cast_for(task, action="skip", reason="cannot follow")
         return favouring("sft")(task, row)
 
     for rater in seats(sqlite, created):

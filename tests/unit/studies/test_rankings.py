@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from certain import sure
-from panels import Rule, a_study, deed, seats
+from panels import Rule, a_study, cast_for, seats
 from sqlalchemy import Engine
 
 from harness.errors import InputError
@@ -27,7 +27,7 @@ VARIANTS = ("base", "dpo", "sft")
 def ranking(order: tuple[str, ...]) -> Rule:
     def rule(task: RatingTask, row: Any) -> Cast:
         shown = [row.replies[i]["variant"] for i in shown_order(task.slot, len(order), is_flipped=False)]
-        return deed(task, marks={str(place): order.index(name) + 1 for place, name in enumerate(shown, start=1)})
+        return cast_for(task, marks={str(place): order.index(name) + 1 for place, name in enumerate(shown, start=1)})
 
     return rule
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from certain import ends, holds, sure
-from panels import Rule, a_study, deed, favouring, saying, seats, sides
+from panels import Rule, a_study, cast_for, favouring, saying, seats, sides
 from sqlalchemy import Engine
 
 from harness.reporting.numbers import write_basis
@@ -150,13 +150,13 @@ def test_a_skipped_check_is_failed_and_so_is_one_with_marks_all_alike(engine: En
     marks = a_study(engine, name="marks", kind="likert", variants=("sft",), attention=2)
 
     def marking(low: int, usual: int) -> Rule:
-        return lambda task, row: deed(
+        return lambda task, row: cast_for(
             task, marks={c.name: low if row.kind == "attention" else usual for c in task.criteria}
         )
 
     seats(engine, votes)[0].rate(
         lambda task, row: (
-            deed(task, action="skip", reason="?") if row.kind == "attention" else favouring("sft")(task, row)
+            cast_for(task, action="skip", reason="?") if row.kind == "attention" else favouring("sft")(task, row)
         )
     )
     for rater, given in zip(seats(engine, marks), ((1, 1), (1, 4), (5, 5)), strict=True):
@@ -218,7 +218,7 @@ def test_marks_give_means_contrasts_and_agreement(engine: Engine) -> None:
     def marking(number: int) -> Rule:
         def rule(task: Any, row: Any) -> Any:
             better, even = row.replies[0]["variant"] == "sft", int(row.prompt_id[1:]) % 2
-            return deed(task, marks={"fluent": 2 + 2 * better, "relevant": 1 + even + (number == 0)})
+            return cast_for(task, marks={"fluent": 2 + 2 * better, "relevant": 1 + even + (number == 0)})
 
         return rule
 
