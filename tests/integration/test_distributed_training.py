@@ -77,9 +77,16 @@ def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
     return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
 
 
-def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path, *, step: int = 2) -> None:
-    """SIGKILL for the launcher and all that it started, once the checkpoint of a step is complete."""
-    wait_until(lambda: any(home.rglob(f"checkpoint-{step}/complete.json")), process=process, poll=0.005)
+def newest(home: Path) -> int:
+    """Step of the newest checkpoint that is complete; 0 without one."""
+    marks = home.rglob("checkpoint-*/complete.json")
+    return max((int(mark.parent.name.removeprefix("checkpoint-")) for mark in marks), default=0)
+
+
+def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path) -> None:
+    """SIGKILL for the launcher and all that it started, two steps or more after what stood before it."""
+    before = newest(home)
+    wait_until(lambda: newest(home) >= before + 2, process=process, poll=0.005)
     for each in psutil.Process(process.pid).children(recursive=True):
         each.kill()
     process.kill()
@@ -138,7 +145,7 @@ def test_two_processes_killed_and_gone_on_with_in_other_layouts_reach_the_adapte
 ) -> None:
     home, file = fresh_home(tmp_path / "home"), recipe(tmp_path, base)
     kill_at_a_checkpoint(begin(DDP, "sft", file, home=home), home)
-    kill_at_a_checkpoint(begin(SHARDED, "sft", file, home=home), home, step=4)
+    kill_at_a_checkpoint(begin(SHARDED, "sft", file, home=home), home)
     done = run(ALONE, "sft", file, home=home)
     assert done.code == 0, done.stderr[-3000:]
     resumed = trained(home, "sft", "1 none")
