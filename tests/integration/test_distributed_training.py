@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -79,8 +80,10 @@ def run(start: Sequence[str], *arguments: object, home: Path) -> Ended:
 
 def newest(home: Path) -> int:
     """Step of the newest checkpoint that is complete; 0 without one."""
-    marks = home.rglob("checkpoint-*/complete.json")
-    return max((int(mark.parent.name.removeprefix("checkpoint-")) for mark in marks), default=0)
+    with contextlib.suppress(FileNotFoundError):  # one that is no longer kept goes while we look
+        marks = home.glob("work/*/checkpoints/checkpoint-*/complete.json")
+        return max((int(mark.parent.name.removeprefix("checkpoint-")) for mark in marks), default=0)
+    return 0
 
 
 def kill_at_a_checkpoint(process: subprocess.Popen[str], home: Path) -> None:
