@@ -186,10 +186,11 @@ def read_parquet(path: Path, kind: type[T], *, where: Mapping[str, Collection[st
     asked = [pc.field(name).isin(pa.array(list(wanted), pa.string())) for name, wanted in (where or {}).items()]
     table = pq.read_table(path, filters=functools.reduce(operator.and_, asked) if asked else None)
     nouns: list[T] = []
+    names = table.column_names
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         # By column, and dictionaries only where there are mappings: `Table.to_pylist` takes five times as long.
         columns = [c.to_pylist(maps_as_pydicts="strict" if pa.types.is_map(c.type) else None) for c in batch.columns]
-        rows = [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         after = f" after {len(nouns):,} rows" if nouns else ""
         nouns += _decoded(kind, rows, in_rows=True, place=f"`{path}`{after}: ")
     return nouns
