@@ -66,7 +66,7 @@ def say_alone(url: str, plan: Plan, which: Sequence[int]) -> dict[int, str]:
     asked = bodies(plan)
 
     async def run() -> dict[int, str]:
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=None) as client:
             return {i: await _whole(client, asked[i]) for i in which}
 
     return asyncio.run(run())
@@ -76,7 +76,7 @@ async def _drive(url: str, plan: Plan, resident: Callable[[], int] | None) -> Ou
     outcome, asked = Outcome(), bodies(plan)
     end = None if plan.seconds is None else time.monotonic() + plan.seconds
     limits = httpx.Limits(max_connections=plan.n_clients + 8)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=None, limits=limits) as client:
         watching = asyncio.create_task(_watch(outcome, resident)) if resident else None
         await asyncio.gather(*(_client(client, plan, asked, number, end, outcome) for number in range(plan.n_clients)))
         if watching is not None:

@@ -73,7 +73,7 @@ class Server:
         account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.getuid() == 0 else {}
         done = subprocess.run(
             [str(self.programs / program), *arguments],
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, **account,
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **account,
         )  # type: ignore[call-overload]  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stdout}"
 

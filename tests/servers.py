@@ -39,11 +39,11 @@ class Running:
 
     def post(self, **body: Any) -> httpx.Response:
         """A chat request."""
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=60)
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=None)
 
     def raw(self, content: bytes) -> httpx.Response:
         """A chat request whose body is any bytes."""
-        return httpx.post(f"{self.url}/v1/chat/completions", content=content, timeout=60)
+        return httpx.post(f"{self.url}/v1/chat/completions", content=content, timeout=None)
 
     @property
     def records(self) -> list[dict[str, Any]]:

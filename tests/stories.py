@@ -69,9 +69,7 @@ def screentest(*arguments: object, home: Path, env: Mapping[str, str] | None = N
 
 def spawned(*arguments: object, home: Path, env: Mapping[str, str] | None = None) -> Ran:
     """Run a command in a process of its own."""
-    done = subprocess.run(
-        command(*arguments), env=environment(home, env), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run(command(*arguments), env=environment(home, env), capture_output=True, text=True, check=False)
     return Ran(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 

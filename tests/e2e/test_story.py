@@ -43,7 +43,7 @@ class World:
         program = textwrap.dedent(after) + "\nfrom pipelines.cli import main\nmain()\n"
         arguments = [str(a) for a in self.arguments()]
         process = subprocess.run(
-            [sys.executable, "-c", program, *arguments], env=environment(home), capture_output=True, timeout=300
+            [sys.executable, "-c", program, *arguments], env=environment(home), capture_output=True
         )
         assert process.returncode == -signal.SIGKILL, process.stderr.decode()
 

@@ -43,20 +43,20 @@ def text_of(app: AppTest) -> str:
 def owner(monkeypatch: pytest.MonkeyPatch, *, secret: str = SECRET) -> AppTest:
     monkeypatch.setenv("SCREENTEST_PAGES", "owner")
     monkeypatch.setenv(OWNER_VARIABLE, SECRET)
-    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    app = AppTest.from_file(str(APP), default_timeout=900).run()
     app.text_input[0].input(secret)
     return app.button[0].click().run()
 
 
 def test_without_a_link_there_is_one_page_and_it_says_what_is_missing() -> None:
-    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    app = AppTest.from_file(str(APP), default_timeout=900).run()
     assert not app.exception
     assert "your own link" in text_of(app)
     assert not app.button
 
 
 def rater(token: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
+    app = AppTest.from_file(str(APP), default_timeout=900)
     app.query_params["rater"] = token
     return app.run()
 
@@ -115,7 +115,7 @@ def test_a_wrong_secret_opens_nothing(monkeypatch: pytest.MonkeyPatch, store: En
 def test_no_secret_in_the_environment_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCREENTEST_PAGES", "owner")
     monkeypatch.delenv(OWNER_VARIABLE, raising=False)
-    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    app = AppTest.from_file(str(APP), default_timeout=900).run()
     app.text_input[0].input("")
     app.button[0].click().run()
     assert OWNER_VARIABLE in app.error[0].value
@@ -158,7 +158,7 @@ def browse_page() -> None:
 def test_an_empty_store_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "screentest study create" in owner(monkeypatch).info[0].value
     for page in (reports_page, browse_page):
-        app = AppTest.from_function(page, default_timeout=60).run()
+        app = AppTest.from_function(page, default_timeout=900).run()
         assert "screentest quickstart" in app.info[0].value
 
 
@@ -169,6 +169,6 @@ def test_a_finished_evaluation_can_be_read() -> None:
         write_report(record, stage.folder)
 
     Tracking().stage(ANALYSIS, revision=1, config={}, inputs={}, work=work)
-    app = AppTest.from_function(reports_page, default_timeout=60).run()
+    app = AppTest.from_function(reports_page, default_timeout=900).run()
     assert not app.exception
     assert record.question in app.selectbox[0].options[0]

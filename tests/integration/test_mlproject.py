@@ -52,9 +52,7 @@ def mlflow_run(checkout: Path, entry: str, *parameters: str) -> subprocess.Compl
     command = [str(BIN / "mlflow"), "run", ".", "--env-manager", "local", "-e", entry]
     for parameter in parameters:
         command += ["-P", parameter]
-    return subprocess.run(
-        command, cwd=checkout, env=environment(checkout), capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +93,7 @@ def test_a_stage_of_another_road_is_reused(ran: Done, checkout: Path, base: Path
     program = "from pipelines.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "prepare", "--corpus", "sample", "--base", str(base), "--seed", "7"],
-        cwd=checkout, env=env, capture_output=True, text=True, timeout=300, check=False,
+        cwd=checkout, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

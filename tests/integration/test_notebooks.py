@@ -22,7 +22,7 @@ def test_a_notebook_runs_and_says_what_is_recorded(file: Path, tmp_path: Path, m
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     notebook = nbformat.read(file, as_version=4)
     recorded = [kinds(cell) for cell in notebook.cells if cell.cell_type == "code"]
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert [kinds(cell) for cell in notebook.cells if cell.cell_type == "code"] == recorded
 
 

@@ -343,7 +343,7 @@ def test_mlflow_itself_answers_with_it(home: Path, tracking: Tracking, folders: 
     command += ["-i", tmp_path / "input.json", "-t", "json", "-o", tmp_path / "output.json"]
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "PATH": f"{mlflow.parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [str(c) for c in command], env=environment(home, uri), capture_output=True, text=True, timeout=300, cwd=tmp_path
+        [str(c) for c in command], env=environment(home, uri), capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     answered = json.loads((tmp_path / "output.json").read_text())["predictions"]

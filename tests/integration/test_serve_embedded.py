@@ -72,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=120) as found:
+    with OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=None) as found:
         yield found
 
 
@@ -156,7 +156,7 @@ def test_the_documentation_runs_as_written(served: Served, tmp_path: Path) -> No
     for kind, text in BLOCKS:
         if kind == "python":
             done = subprocess.run(
-                [sys.executable, "-c", served.here(text)], capture_output=True, text=True, timeout=120, check=False
+                [sys.executable, "-c", served.here(text)], capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
             assert done.stdout.strip()
@@ -165,7 +165,7 @@ def test_the_documentation_runs_as_written(served: Served, tmp_path: Path) -> No
         for line in text.strip().splitlines():
             words = shlex.split(served.here(line))
             if words[0] == "curl":
-                done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+                done = subprocess.run(words, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, line
                 assert done.stdout
                 n_run += 1
@@ -192,13 +192,13 @@ def test_told_to_stop_it_finishes_what_runs_and_refuses_the_rest(served: Served)
     """The last test of this file: it stops the service."""
     chat = [{"role": "user", "content": "Tell me everything that happened, from the beginning."}]
     body = {"model": "base", "messages": chat, "max_tokens": 60, "seed": 2, "temperature": 1.5, "stream": True}
-    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=120) as response:
+    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=None) as response:
         lines = response.iter_lines()
         assert next(lines).startswith("data: ")
         served.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{served.url}/health", timeout=5)
+            httpx.get(f"{served.url}/health", timeout=None)
         rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
     assert served.process.wait(30) == 0

@@ -189,7 +189,7 @@ def test_a_packed_body_is_unpacked_within_the_limit(server: Running, body: Any, 
     packed = gzip.compress(json.dumps(_body()).encode())
     content = {None: packed, "half": packed[:-9], "large": gzip.compress(b" " * 1_100_000)}.get(body, body)
     headers = {"Content-Encoding": "gzip"}
-    found = httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=60)
+    found = httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=None)
     assert found.status_code == status
     other = httpx.post(f"{server.url}/v1/chat/completions", content=packed, headers={"Content-Encoding": "br"})
     assert (other.status_code, _error(other)["code"]) == (400, "unknown_encoding")
@@ -303,7 +303,7 @@ def test_a_megabyte_is_refused_whether_or_not_its_length_is_said(server: Running
     response = server.raw(b"x" * 1_100_000)
     assert (response.status_code, _error(response)["code"]) == (413, "request_too_large")
     parts = (b"x" * 100_000 for _ in range(12))
-    response = httpx.post(f"{server.url}/v1/chat/completions", content=parts, timeout=60)
+    response = httpx.post(f"{server.url}/v1/chat/completions", content=parts, timeout=None)
     assert response.status_code == 413
 
 
@@ -340,7 +340,7 @@ def test_a_key_is_asked_of_every_client_but_not_for_health(serve: Serve) -> None
 def test_a_full_server_says_when_to_come_again_and_then_answers(serve: Serve) -> None:
     with serve(limits=ServingLimits(max_batch=4, max_queue=0, max_tokens=200)) as full:
         long = _body(n=4, max_tokens=200, stream=True)
-        with httpx.stream("POST", f"{full.url}/v1/chat/completions", json=long, timeout=60) as busy:
+        with httpx.stream("POST", f"{full.url}/v1/chat/completions", json=long, timeout=None) as busy:
             lines = busy.iter_lines()
             assert next(lines).startswith("data: ")
             refused = full.post(**_body(n=4))
@@ -393,7 +393,7 @@ def test_named_variants_are_the_only_ones(serve: Serve) -> None:
 def test_the_log_holds_what_was_said_only_when_asked(serve: Serve, with_text: bool) -> None:
     with serve(with_text=with_text) as logged:
         response = httpx.post(
-            f"{logged.url}/v1/chat/completions", json=_body(), headers={"X-Request-Id": "trace-7"}, timeout=60
+            f"{logged.url}/v1/chat/completions", json=_body(), headers={"X-Request-Id": "trace-7"}, timeout=None
         )
         assert response.headers["x-request-id"] == "trace-7"
         assert response.json()["id"] == "chatcmpl-trace-7"
