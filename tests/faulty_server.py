@@ -97,7 +97,7 @@ class FaultyServer:
 
     def __enter__(self) -> FaultyServer:
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -62,7 +62,7 @@ class Machine:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         for own in self.started:
-            own.wait(30)
+            own.wait()
 
 
 @contextlib.contextmanager

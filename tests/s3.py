@@ -69,7 +69,7 @@ def running(log: Path) -> Iterator[Bucket]:
         yield _bucket(url)
     finally:
         process.kill()
-        process.wait(30)
+        process.wait()
 
 
 def _bucket(url: str) -> Bucket:

@@ -100,7 +100,7 @@ def proxying(folder: Path, *, port: int, behind: int, path: str) -> Iterator[Non
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait()
 
 
 @pytest.mark.parametrize("path", ["", "/rate"])

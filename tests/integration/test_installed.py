@@ -92,11 +92,11 @@ def test_workers_run_the_installed_code_end_with_the_group_and_the_run_resumes(
             log=log,
         )
         os.killpg(driver.pid, signal.SIGTERM)  # as `timeout` and Slurm do
-        driver.wait(10)
+        driver.wait()
         wait_until(lambda: not left(home))
     with log.open("w") as said, result.open("w") as printed:
         again = installed.start(*words, home=home, stdout=printed, stderr=said)
-        assert again.wait(300) == 0, log.read_text()
+        assert again.wait() == 0, log.read_text()
     found = json.loads(result.read_text())
     assert found["missing"] == {}
     assert any(stage["reused"] for stage in found["stages"])
@@ -139,6 +139,6 @@ def test_servers_start_there_and_end_when_told(
 
         wait_until(answers)
         server.terminate()
-        server.wait(20)
+        server.wait()
     assert left(home) == []
     assert "the package in the current folder" not in log.read_text()

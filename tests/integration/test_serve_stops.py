@@ -40,7 +40,7 @@ def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]
             yield process, port, log
         finally:
             process.kill()
-            process.wait(30)
+            process.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux bounds the descriptors of a process that runs")

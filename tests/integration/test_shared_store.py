@@ -100,7 +100,7 @@ def mlflow_server(command: list[str], log: Path, environment: Mapping[str, str])
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
