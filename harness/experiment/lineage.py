@@ -89,7 +89,8 @@ def refuse_seen(
     Raises SplitError: an adapter has seen a film of `test`.
     """
     asked = {prompt.cluster for prompt in test}
-    corpus = read_summary(prepared.folder).corpus_digest
+    summary = read_summary(prepared.folder)
+    corpus, noun = summary.corpus_digest, summary.cluster_unit
     for variant in variants:
         digest = variant.adapter.data_digest if variant.adapter is not None else None
         if variant.adapter is None or digest is None or digest == prepared.digest:
@@ -102,5 +103,6 @@ def refuse_seen(
             if seen:
                 raise SplitError(
                     f"`{variant.name}`: adapter {variant.adapter.name}/{variant.adapter.version} was trained on "
-                    f"{len(seen)} of the {len(asked)} TEST films; split with the seed it was trained with (`data.seed`)"
+                    f"{len(seen)} of the {len(asked)} TEST {noun}s; split with the seed it was trained with "
+                    "(`data.seed`)"
                 )

@@ -16,7 +16,7 @@ from harness.experiment.design import ExperimentDesign, MeasureDesign
 from harness.experiment.examples import examples_of, samples
 from harness.experiment.judges.biases import bias_measures
 from harness.experiment.plan import decoding_of
-from harness.measures.catalogue import find_measure
+from harness.measures.catalogue import CATALOGUE, find_measure
 from harness.measures.heldout import TOTAL
 from harness.models.memory import peak_of_stages
 from harness.reporting import record as records
@@ -133,25 +133,31 @@ def _ablation(
 def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> list[records.Measure]:
     """What each measure means to a reader; a smallest effect may be a part of what the control shows."""
     control = {arm.measure: arm for arm in collected.arms if arm.arm == design.control}
+    noun = parts.cluster_noun(collected.prepared, design.kind)
     shown = []
     for name, rule in found.rules.items():
         declared, judge = design.measures.get(name, MeasureDesign()), collected.uses.get(name)
         known = None if declared.scores is not None else find_measure(name, declared.measure)
         effect = rule.smallest_effect
         of_control = None if effect is None else control.get(name)
+        description = judge.description if judge else known.description if known else "Imported scores."
+        if (
+            known and not judge and known is CATALOGUE.get(name)
+        ):  # a sentence of ours; what others say of their measures stays as they say it
+            description = called(description, noun)
         shown.append(
             records.Measure(
                 name=name,
                 label=known.label if known else name.replace("_", " ").capitalize(),
                 unit=rule.unit,
                 better=rule.better,
-                description=judge.description if judge else known.description if known else "Imported scores.",
+                description=description,
                 smallest_effect=effect.as_effect() if effect else None,
                 band=smallest_effect_in_units(effect, None if of_control is None else of_control.pooled()),
                 grain=known.grain if known else Grain.REPLY,
                 criterion=judge.criterion if judge else None,
                 remarks=tuple(
-                    f"{arm}: {' '.join(collected.remarks[name][arm])}"
+                    f"{arm}: {called(' '.join(collected.remarks[name][arm]), noun)}"
                     for arm in design.arm_names
                     if arm in collected.remarks.get(name, {})
                 ),

@@ -189,7 +189,7 @@ def require_reachable(n_clusters: int, *, family_size: int = 1, level: float = 0
         needed = math.ceil(1 + math.log2(family_size / (1 - level)) - 1e-9)
         raise InputError(
             f"`clusters` must be at least {needed} for a sign-flip test in a family of {family_size}, got "
-            f"{n_clusters}: add films, declare fewer contrasts, or use the CR2-t test"
+            f"{n_clusters}: add clusters, declare fewer contrasts, or use the CR2-t test"
         )
 
 

@@ -150,7 +150,7 @@ def seed_components(values: ArrayLike, *, seeds: Labels, clusters: Labels, level
     table = means.T  # [seeds, films]
     n_seeds, n_films = table.shape
     if n_films < 2:
-        raise InputError("`clusters` must hold at least 2 films with every seed, got 1: generate for more films")
+        raise InputError("`clusters` must hold at least 2 with every seed, got 1: generate for more of them")
     by_seed, by_film, centre = table.mean(axis=1), table.mean(axis=0), float(table.mean())
     ms_seed = n_films * float(np.sum((by_seed - centre) ** 2)) / (n_seeds - 1)
     ms_film = n_seeds * float(np.sum((by_film - centre) ** 2)) / (n_films - 1)
@@ -197,7 +197,7 @@ def _film_means(values: Floats, arms: Codes, n_arms: int, clusters: Labels) -> t
     sums = np.bincount(cell, weights=values, minlength=size).reshape(-1, n_arms)
     complete = (counts > 0).all(axis=1)
     if not complete.any():
-        raise InputError("`clusters` must hold a film with every arm, got none: generate for the same films")
+        raise InputError("`clusters` must hold one with every arm, got none: generate for the same ones")
     return sums[complete] / counts[complete], int((~complete).sum())
 
 

@@ -78,7 +78,7 @@ def split_corpus(
     """
     if not (0 < test_share < 1 and 0 < validation_share < 1 and test_share + validation_share < 1):
         raise ConfigError(
-            "`test_share` and `validation_share` must be positive and together below 1 to leave films for training, "
+            "`test_share` and `validation_share` must be positive and together below 1 to leave some for training, "
             f"got {test_share} and {validation_share}"
         )
     explicit = corpus.explicit_splits
@@ -110,7 +110,7 @@ def _draw(
     if n < len(SPLITS):
         raise SplitError(
             f"`corpus` must have at least {len(SPLITS)} clusters to fill {', '.join(SPLITS)}, got {n}; "
-            "add films, or give rows a `split`"
+            "add more text, or give rows a `split`"
         )
     counts = Counter(_by_threshold(place, test_share, validation_share) for place in places.values())
     # As many as verdicts need where that leaves one film each for validation and training, else the share, rounded up.

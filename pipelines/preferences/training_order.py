@@ -66,8 +66,8 @@ def plan_pairs(
         held += films.pop(next(iter(films)))
     if not films:
         raise ConfigError(
-            f"`validation.n_pairs` must leave films to train on, got {n_validation} for {len(fitting)} pairs of "
-            f"{len({pair.cluster for pair in fitting})} films within `data.max_tokens`: make more, or hold out fewer"
+            f"`validation.n_pairs` must leave clusters to train on, got {n_validation} for {len(fitting)} pairs of "
+            f"{len({pair.cluster for pair in fitting})} clusters within `data.max_tokens`: make more, or hold out fewer"
         )
     drawn = _in_turns(films, most=settings.n_pairs)
     packs: list[tuple[int, ...]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.experiment.analysis.contrasts import called
 from harness.experiment.judges.judge_uses import local_base
 from harness.experiment.preparing import prompts_of
 from harness.experiment.session import OnProgress, Session
@@ -44,7 +45,8 @@ def teach_stage(session: Session, spec: JudgeSpec, *, prepared: StageResult, see
         )
         save(taught.head, stage.folder / HEAD_FOLDER)
         write_json(stage.folder / "reliability.json", taught.reliability)
-        write_card(taught, stage.folder, name=spec.name, base=base, corpus=read_summary(prepared.folder).corpus)
+        data = read_summary(prepared.folder)
+        write_card(taught, stage.folder, name=spec.name, base=base, corpus=data.corpus, noun=data.cluster_unit)
         stage.log_metric("taught_films", len(taught.head.films))
 
     found = session.stage(
@@ -62,8 +64,8 @@ def teach_stage(session: Session, spec: JudgeSpec, *, prepared: StageResult, see
 CARD = "README.md"
 
 
-def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corpus: str) -> None:
-    """Write the card beside the head."""
+def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corpus: str, noun: str) -> None:
+    """Write the card beside the head; `noun` is what the data are clustered by."""
     head = taught.head
     lines = [
         f"# {name}: a learned judge",
@@ -72,16 +74,19 @@ def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corp
         "as likely. Whether it may be believed is for its controls to say: `screentest judge qualify`.",
         "",
         f"- Encoder: {base.source} ({base.digest[:12]}), family {base.family}; it is not changed.",
-        f"- Taught on {len(head.films)} TRAIN films of {corpus}; {taught.n_replies:,} replies of theirs show what "
+        f"- Taught on {len(head.films)} TRAIN {noun}s of {corpus}; {taught.n_replies:,} replies of theirs show what "
         "people's replies look like.",
-        *(f"- Faults planted for {criterion}: {', '.join(families)}." for criterion, families in head.taught.items()),
-        f"- Made probabilities on {taught.calibrated_on}.",
+        *(
+            f"- Faults planted for {criterion}: {called(', '.join(families), noun)}."
+            for criterion, families in head.taught.items()
+        ),
+        f"- Made probabilities on {called(taught.calibrated_on, noun)}.",
         "- It knows no facts: a contradiction, a negation or a wrong name looks to it like the truth.",
         "- Beside people it is weak: on 360 replies of Topical-Chat, heads taught on the sample and on Cornell went "
         "with their marks by .18 and .15 (coherence) and .05 (fluency), Spearman.",
         "- A reply in another script, without letters or of more than 150 words gets no score.",
         "",
-        "Reliability, each film calibrated on the others:",
+        f"Reliability, each {noun} calibrated on the others:",
         "",
         "| criterion | predicted | observed | replies |",
         "|---|---:|---:|---:|",

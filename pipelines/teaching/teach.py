@@ -181,8 +181,8 @@ def _validate(answered: Sequence[Prompt]) -> list[str]:
     advice = "give the judge more data, or a head taught elsewhere (`head` in its file, e.g. learned/1)"
     if len(films) < MIN_FILMS:
         raise InputError(
-            f"TRAIN must hold human replies of at least {MIN_FILMS} films to teach a judge and qualify it on others, "
-            f"got {len(films)}; {advice}"
+            f"TRAIN must hold human replies of at least {MIN_FILMS} clusters (films, customers) to teach a judge and "
+            f"qualify it on others, got {len(films)}; {advice}"
         )
     if len(replies) < MIN_REPLIES:
         raise InputError(

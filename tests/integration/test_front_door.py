@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import screentest as st
 from harness.doors import functions
 from harness.errors import InputError
 from harness.models.bases import resolve_base
+from harness.store.artifacts import to_json
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,27 @@ def test_own_measures_give_answer_rows_and_report(
     before = {run.run_id for run in found.tracking.find(stage="generate", status="FINISHED")}
     again = world.compare(world.base, world.adapter, measures=measures, data=pd.DataFrame(ROWS))
     assert {run.run_id for run in again.tracking.originals(stage="generate")} <= before
+
+
+def test_data_of_customers_are_told_without_a_word_of_films(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"{customer}-{row}", "cluster": f"customer-{customer}",
+            "prompt": f"{WORDS[(customer + row) % len(WORDS)]} {customer} {row}?",
+            "completion": " ".join(WORDS[(customer * row + i) % len(WORDS)] for i in range(4 + row)),
+        }
+        for customer in range(12) for row in range(2)
+    ]  # fmt: skip
+    found = st.compare(
+        lambda prompt: prompt[::-1], lambda prompt: f"never {prompt}", data=rows, task="chat", prompts=24,
+        measures=["detectability", "self_bleu", "distinct_2", "length"],
+    )  # fmt: skip
+    page = re.sub(
+        r"<style.*?</style>|<script.*?</script>", "", found.report(tmp_path / "r.html").read_text(), flags=re.S
+    )
+    assert "no better than by chance" in page or "beyond chance" in page
+    for text in (page, str(found), json.dumps(to_json(found.record))):
+        assert re.findall(r".{0,60}\bfilms?\b.{0,60}", text) == []
 
 
 def test_models_in_memory_and_functions_are_variants(world: World) -> None:

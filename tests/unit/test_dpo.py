@@ -232,7 +232,9 @@ def test_pairs_near_a_held_out_row_are_refused(split: Split, lesson: Lesson, tmp
 
 def test_too_few_films_to_hold_any_out_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     folder = pairs_folder(tmp_path / "pairs", [pair(row) for row in (0, 6, 12)])  # one film
-    with pytest.raises(ConfigError, match=r"`validation.n_pairs` must leave films to train on, got 5 for 3 pairs of 1"):
+    with pytest.raises(
+        ConfigError, match=r"`validation.n_pairs` must leave clusters to train on, got 5 for 3 pairs of 1"
+    ):
         replace(lesson, pairs=folder).train(tmp_path / "out")
 
 

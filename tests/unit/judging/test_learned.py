@@ -171,7 +171,7 @@ def test_whatever_is_said_gets_a_probability_or_a_reason(world: World, context: 
 def test_films_that_can_teach_nothing_are_refused(world: World) -> None:
     one = [p for p in world.train if p.cluster == world.train[0].cluster]
     same = [dataclasses.replace(p, reference="I told you so, did I not?") for p in world.train]
-    for prompts, rule in (([], "got 0"), (one, "at least 3 films"), (same, "30 different human replies")):
+    for prompts, rule in (([], "got 0"), (one, "at least 3 clusters"), (same, "30 different human replies")):
         with pytest.raises(InputError, match=rule):
             teach.teach(prompts, world.validation, encoder=world.encoder, criteria=CRITERIA, seed=7)
     short = [dataclasses.replace(p, reference=f"No{i}.") for i, p in enumerate(world.train)]
@@ -180,9 +180,10 @@ def test_films_that_can_teach_nothing_are_refused(world: World) -> None:
 
 
 def test_the_card_says_how_far_the_probabilities_hold(world: World, tmp_path: Path) -> None:
-    write_card(world.taught, tmp_path, name="learned", base=world.encoder.base, corpus="sample")
+    write_card(world.taught, tmp_path, name="learned", base=world.encoder.base, corpus="sample", noun="conversation")
     card = (tmp_path / CARD).read_text()
-    assert "VALIDATION films" in card
+    assert "VALIDATION conversations" in card
+    assert "film" not in card
     for criterion, curve in world.taught.reliability.items():
         assert all(0 <= b.predicted <= 1 and 0 <= b.observed <= 1 and b.n > 0 for b in curve)
         assert f"| {criterion} | {curve[0].predicted:.2f} |" in card
