@@ -24,8 +24,8 @@ from harness.models.adapters import bound_base
 from harness.models.bases import load_tokenizer
 from harness.models.contracts import own_system, own_template
 from harness.store.artifacts import digest_json, from_json, read_json, to_json, write_json
-from harness.store.provenance import git_commit, versions
 from harness.store.sentences import telling
+from harness.store.software_versions import git_commit, versions
 from harness.store.tracking import Tracking
 from harness.types import Adapter, BaseModel, Contract, Decoding, JsonObject
 

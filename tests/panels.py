@@ -110,7 +110,7 @@ def a_study(
         split=split,
         items=the_items(design, n_prompts=n_prompts, variants=variants, films=films),
         criteria=CRITERIA if design.kind == "likert" else (),
-        provenance={"source": "made up for a test"},
+        lineage={"source": "made up for a test"},
         plan="Enough for a test.",
         n_population=2 * n_prompts,
     )

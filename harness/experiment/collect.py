@@ -1,4 +1,4 @@
-"""From finished stages to the rows of an analysis: every arm's replies, losses, metrics and scores, seed by seed."""
+"""From finished stages to the rows of an analysis: every arm's replies, losses, measures and scores, seed by seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.measured_arms import ImportedRun, Replies, Scored, read_imported_run, scored_replies
 from harness.experiment.preparing import prompts_of
 from harness.experiment.questions import Question
-from harness.experiment.reply_measures import metric_arms, own_arms, remarks_of
+from harness.experiment.reply_measures import own_arms, remarks_of, shipped_arms
 from harness.experiment.session import Session
 from harness.experiment.tasks import test_prompts, variant_of
 from harness.experiment.workers.schedule import Ran
@@ -95,7 +95,7 @@ def collect(
     taken = [n for n, m in design.measures.items() if m.judge is None and m.scores is None and n not in WEIGHINGS]
     order = {name: place for place, name in enumerate(design.measures)}
     of_losses = next((order[way] for way in WEIGHINGS if way in order), 0)
-    arms = sorted([*reader.heldout(), *reader.metrics(taken)], key=lambda arm: order.get(arm.measure, of_losses))
+    arms = sorted([*reader.heldout(), *reader.measures(taken)], key=lambda arm: order.get(arm.measure, of_losses))
     absences = reader.unused()
     for name, declared in design.measures.items():
         if declared.scores is not None:
@@ -118,8 +118,8 @@ def collect(
                 absences += reader.unpaired(task, measures=tuple(served))
     return Collected(
         arms=tuple(arms),
-        ends=tuple(reader.metrics(ENDS)),
-        margins=tuple(reader.metrics([n for n in taken if design.margin_of(n)], column="margin")),
+        ends=tuple(reader.measures(ENDS)),
+        margins=tuple(reader.measures([n for n in taken if design.margin_of(n)], column="margin")),
         cells=cells,
         lost=lost,
         prepared=reader.prepared,
@@ -166,13 +166,13 @@ class _Reader:
         found = {m: {cell: rows.heldout_arm(*of, measure=m) for cell, of in made.items()} for m in WEIGHINGS}
         return [arm for measure, of_cells in found.items() for arm in self.seeded(measure, of_cells)]
 
-    def metrics(self, wanted: Sequence[str], *, column: str = "value") -> list[SeededArm]:
+    def measures(self, wanted: Sequence[str], *, column: str = "value") -> list[SeededArm]:
         """Measures that need no judge: shipped ones from one table, each function from its own."""
         shipped = [name for name in wanted if name not in self.plan.own]
         found: dict[str, dict[str, MeasuredArm]] = {name: {} for name in wanted}
-        if self.plan.metrics is not None and shipped:
-            owners = self.owners(self.plan.tasks[self.plan.metrics])
-            made = metric_arms(self.results[self.plan.metrics], variants=tuple(owners), wanted=shipped)
+        if self.plan.shipped is not None and shipped:
+            owners = self.owners(self.plan.tasks[self.plan.shipped])
+            made = shipped_arms(self.results[self.plan.shipped], variants=tuple(owners), wanted=shipped)
             _place(found, made, owners)
         for name in (name for name in wanted if self.plan.own.get(name, "") in self.results):
             owners = self.owners(self.plan.tasks[self.plan.own[name]])
@@ -337,8 +337,8 @@ def _require_some(design: ExperimentDesign, plan: Plan, ran: Ran, lost: Mapping[
     if len(lost) == len(plan.cells):
         name, why = next(iter(lost.items()))
         raise StageError(f"no arm of `{design.name}` came through, the first, `{name}`, because {why}")
-    if plan.metrics in ran.failures:
-        raise StageError(f"`{design.name}`: no reply could be measured: {ran.failures[plan.metrics]}")
+    if plan.shipped in ran.failures:
+        raise StageError(f"`{design.name}`: no reply could be measured: {ran.failures[plan.shipped]}")
 
 
 def _cell_rows(session: Session, cells: Iterable[Cell], results: Mapping[str, StageResult]) -> tuple[CellRows, ...]:

@@ -50,7 +50,7 @@ class Plan:
 
     tasks: Mapping[str, Task]
     cells: tuple[Cell, ...]
-    metrics: str | None  # key of the shipped measures that need no judge
+    shipped: str | None  # key of the shipped measures that need no judge
     own: Mapping[str, str]  # measure that is a function → key
     qualify: Mapping[str, str]  # judge's folder → key
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.store.tracking import StageResult, Tracking
 
 GENERATIONS = "generations.parquet"
-REPLY_METRICS = "reply_metrics.parquet"
+TEXT_MEASURES = "reply_metrics.parquet"  # and the stage `metrics`: as finished runs have them
 DIVERSITY = "diversity.parquet"
 MEASURED = "measured.parquet"  # of a function
 HELDOUT = "heldout.parquet"

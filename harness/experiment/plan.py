@@ -108,9 +108,9 @@ class _Planner:
                     settings = {**cell.settings, "n": design.asked.heldout}
                     key = add("heldout", settings, cell.needs, f"Held-out loss {cell.label}")
                     cells[place] = replace(cell, heldout=key)
-        metrics = None
+        shipped = None
         if any(cell.generate for cell in cells):
-            metrics = add("metrics", _asked(design), _replies(cells), "Reply metrics", is_joint=True)
+            shipped = add("metrics", _asked(design), _replies(cells), "Reply measures", is_joint=True)
         own = self._own_measures(cells)
         qualify = {}
         for judge in self._judges():
@@ -119,7 +119,7 @@ class _Planner:
             cells = self._judged(cells, judge, taught)
             settings = {"judge": str(self.folder / judge), "n": design.controls, "seed": design.seed}
             qualify[judge] = add("qualify", settings, needs, f"Controls {Path(judge).name}")
-        return Plan(tasks=self.builder.tasks, cells=tuple(cells), metrics=metrics, own=own, qualify=qualify)
+        return Plan(tasks=self.builder.tasks, cells=tuple(cells), shipped=shipped, own=own, qualify=qualify)
 
     def _own_measures(self, cells: Sequence[Cell]) -> dict[str, str]:
         """A stage for each declared measure that is a function; workers look for it where this process found it."""

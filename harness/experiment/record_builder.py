@@ -23,7 +23,7 @@ from harness.reporting import record as records
 from harness.reporting.ablation_record import AblationRecord, Work
 from harness.reporting.numbers import write_count
 from harness.store.artifacts import to_json
-from harness.store.provenance import versions
+from harness.store.software_versions import versions
 from harness.types import Grain
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from harness.composing import compose
 from harness.experiment.analysis.contrasts import called
 from harness.experiment.lineage import OTHER, REFERENCE
 from harness.experiment.questions import Question
-from harness.measures.reply_metrics import reply_status
+from harness.measures.text_measures import reply_status
 from harness.reporting.ablation_record import CurvePoint, LossCurve
 from harness.reporting.record import (
     DataCard,

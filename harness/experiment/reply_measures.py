@@ -7,37 +7,37 @@ from collections.abc import Mapping, Sequence
 from harness.doors import functions
 from harness.experiment.analysis.columns import read_columns
 from harness.experiment.analysis.contrasts import MeasuredArm
-from harness.experiment.measured_arms import DIVERSITY, MEASURED, REPLY_METRICS, Replies, source_of
+from harness.experiment.measured_arms import DIVERSITY, MEASURED, TEXT_MEASURES, Replies, source_of
 from harness.experiment.session import OnProgress, Session
 from harness.measures.catalogue import CATALOGUE
 from harness.measures.diversity import FilmDiversity, film_diversity
 from harness.measures.measure import Measure, MeasuredReply, Taken
 from harness.measures.own import measured_rows
-from harness.measures.reply_metrics import ReplyMetrics, reply_metrics
+from harness.measures.text_measures import TextMeasures, text_measures
 from harness.models.embedded import EMBEDDED
 from harness.models.encoder import encoder_of, resolve_encoder
 from harness.store.artifacts import digest_json, read_json, write_json, write_parquet
 from harness.store.tracking import Stage, StageResult
 from harness.types import Prompt
 
-METRICS_REVISION = 3
+MEASURES_REVISION = 3
 OWN_REVISION = 1
 REMARKS = "remarks.json"
-WIDE = {"replies": (REPLY_METRICS, "prompt_id"), "variant": (DIVERSITY, "cluster")}  # origin → table, its key
+WIDE = {"replies": (TEXT_MEASURES, "prompt_id"), "variant": (DIVERSITY, "cluster")}  # origin → table, its key
 
 
-def metrics_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
+def measures_stage(session: Session, replies: Mapping[str, Replies], prompts: Sequence[Prompt]) -> StageResult:
     """The shipped measures. All variants at once: diversity is taken at a common number of n-grams."""
     generations = [g for reply in replies.values() for g in reply.generations]
 
     def work(stage: Stage, on_progress: OnProgress) -> None:
-        write_parquet(stage.folder / REPLY_METRICS, reply_metrics(generations, prompts), ReplyMetrics)
+        write_parquet(stage.folder / TEXT_MEASURES, text_measures(generations, prompts), TextMeasures)
         write_parquet(stage.folder / DIVERSITY, film_diversity(generations), FilmDiversity)
 
     return session.stage(
         "metrics",
-        label="Reply metrics",
-        revision=METRICS_REVISION,
+        label="Reply measures",
+        revision=MEASURES_REVISION,
         config={},
         inputs={f"replies {name}": reply.stage.digest for name, reply in replies.items()},
         work=work,
@@ -93,7 +93,7 @@ def remarks_of(stage: StageResult) -> dict[str, list[str]]:
     return dict(read_json(file)) if file.is_file() else {}
 
 
-def metric_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
+def shipped_arms(stage: StageResult, *, variants: Sequence[str], wanted: Sequence[str]) -> list[MeasuredArm]:
     """The shipped measures: a row per reply or, for diversity, a jackknife value per film."""
     arms = []
     for origin, (file, key) in WIDE.items():

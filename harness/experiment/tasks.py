@@ -18,11 +18,11 @@ from harness.experiment.judges.teaching import TAUGHT, with_head
 from harness.experiment.kinds import BASE_FOLDER, Needed, StageKind, stage_kind
 from harness.experiment.lineage import refuse_seen
 from harness.experiment.measured_arms import Replies, read_replies
-from harness.experiment.measuring import generate_stage, heldout_stage
+from harness.experiment.model_stages import generate_stage, heldout_stage
 from harness.experiment.preparing import prompts_of
 from harness.experiment.published import adapter_of
 from harness.experiment.recordings import asked_prompts, shared_draws
-from harness.experiment.reply_measures import metrics_stage, own_stage
+from harness.experiment.reply_measures import measures_stage, own_stage
 from harness.experiment.session import Session
 from harness.experiment.variants import resolve_variant
 from harness.experiment.workers.schedule import Ticket
@@ -132,9 +132,9 @@ def _prompts(session: Session, settings: Settings, needed: Needed) -> list[Promp
     return test_prompts(session, settings, prepared)
 
 
-def _metrics(session: Session, settings: Settings, needed: Needed) -> StageResult:
+def _shipped(session: Session, settings: Settings, needed: Needed) -> StageResult:
     replies = {reply.variant: reply for reply in _replies(needed).values()}
-    return metrics_stage(session, replies, _prompts(session, settings, needed))
+    return measures_stage(session, replies, _prompts(session, settings, needed))
 
 
 def _measure(session: Session, settings: Settings, needed: Needed) -> StageResult:
@@ -174,7 +174,7 @@ def _qualify(session: Session, settings: Settings, needed: Needed) -> StageResul
 KINDS = (
     StageKind(name="generate", run=_generate, weight=3),
     StageKind(name="heldout", run=_heldout, weight=1),
-    StageKind(name="metrics", run=_metrics, weight=1, is_on_device=False),
+    StageKind(name="metrics", run=_shipped, weight=1, is_on_device=False),
     StageKind(name="measure", run=_measure, weight=1, is_on_device=False),
     StageKind(name="judge", run=_judge, weight=1),
     StageKind(name="versus", run=_versus, weight=1),

@@ -23,7 +23,7 @@ from typing import TypeVar
 from harness.errors import InputError
 from harness.measures.measure import Measure
 from harness.measures.ngrams import Gram, grams, words
-from harness.measures.reply_metrics import reply_status
+from harness.measures.text_measures import reply_status
 from harness.types import Generation
 
 MEASURES = (

@@ -12,7 +12,7 @@ from harness.doors import functions
 from harness.errors import InputError
 from harness.measures.diversity import jackknife
 from harness.measures.measure import Measure, MeasuredReply, read_value, reply_arguments
-from harness.measures.reply_metrics import blank_row, reply_status
+from harness.measures.text_measures import blank_row, reply_status
 from harness.models.metering import Meter
 from harness.models.protocol import OnProgress
 from harness.types import Generation, Prompt, ScoreStatus

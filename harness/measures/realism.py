@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.measures.detectability import MIN_FILMS, Detection, detect, features
 from harness.measures.measure import Measure, MeasuredReply, Taken
-from harness.measures.reply_metrics import blank_row, reply_status
+from harness.measures.text_measures import blank_row, reply_status
 from harness.seeding import stream
 from harness.stats.rows import Floats, code_labels
 from harness.types import Generation, Prompt, SmallestEffect

@@ -44,7 +44,7 @@ def looks_at(tracking: Tracking, prompts: str) -> Mapping[str, frozenset[str]]:
 
 def look_at_study(tracking: Tracking, found: StudyResults) -> Looked:
     """The look of one who reads a study's figures; pairs picked by hand and TRAIN prompts are no sample of TEST."""
-    prepared = found.study.provenance.get("prepared")
+    prepared = found.study.lineage.get("prepared")
     if found.study.split != "test" or prepared is None or found.n_rated == 0:
         return Looked(n=None, said="")
     return log_look(tracking, prepared, through="study", seen=found.seen)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from harness.reporting import provenance_tables as origins
+from harness.reporting import lineage_tables as origins
 from harness.reporting.ablation_page import ablation_sections, training_bands
 from harness.reporting.answer import answer, claims_line, overview_table
 from harness.reporting.figures.controls import controls_plot

@@ -67,12 +67,12 @@ def waiting(pair: PairResult) -> str:
 
 def dropped(found: StudyResults) -> str:
     """Prompts that nobody was asked about, since a variant gave no reply; empty where there are none."""
-    n = found.study.provenance.get(LEFT_OUT, 0)
+    n = found.study.lineage.get(LEFT_OUT, 0)
     if isinstance(n, Mapping):  # of a file that was imported
         return f"Left out of the file: {', '.join(f'{why}: {k}' for why, k in n.items())}." if n else ""
     if not n:
         return ""
-    silent = {name: k for name, k in dict(found.study.provenance.get(SILENT, {})).items() if k}
+    silent = {name: k for name, k in dict(found.study.lineage.get(SILENT, {})).items() if k}
     whose = f" ({', '.join(f'{name}: {k}' for name, k in silent.items())})" if silent else ""
     return (
         f"{write_count(n, 'prompt')} had no reply of some variant{whose} and {'was' if n == 1 else 'were'} not rated: "

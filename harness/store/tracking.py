@@ -24,10 +24,10 @@ from harness.store.fetching import fetch_once, local_folder, locked, reaching
 from harness.store.intact import what_changed
 from harness.store.mlflow_experiments import experiment_id, inherited_run
 from harness.store.opening import open_mlflow
-from harness.store.provenance import git_commit, maker, versions
 from harness.store.runs import RunInfo as RunInfo
 from harness.store.runs import StageResult as StageResult
 from harness.store.runs import info_of, run_name
+from harness.store.software_versions import git_commit, maker, versions
 from harness.store.stage_log import Stage as Stage
 from harness.store.stage_log import log_datasets
 
@@ -146,7 +146,7 @@ class Tracking:
         """The parent run of a command; adopts the run that `mlflow run` has made for this process."""
         run_id = inherited_run(self.client) or self.create(name, tags={"stage": name})
         stage = Stage(self, run_id, self.settings.work)
-        stage.set_tags({"stage": name, **_provenance(), **(tags or {})})
+        stage.set_tags({"stage": name, **_commit_tag(), **(tags or {})})
         with self._closing(stage):
             yield stage
             self._note_elsewhere(run_id)
@@ -284,7 +284,7 @@ class Tracking:
         self.client.update_run(run_id, status="RUNNING")
         stage = Stage(self, run_id, folder)
         recorded = {"stage": name, "fingerprint": fingerprint, "inputs": json.dumps(identity["inputs"])}
-        stage.set_tags({**recorded, **_provenance(), **tags})
+        stage.set_tags({**recorded, **_commit_tag(), **tags})
         stage.log_params(flatten(identity["config"]))
         started = time.perf_counter()
         with self._closing(stage):
@@ -355,6 +355,6 @@ class Tracking:
         return self.result(finished, run_id=adopted)
 
 
-def _provenance() -> dict[str, str]:
+def _commit_tag() -> dict[str, str]:
     commit = git_commit()
     return {} if commit is None else {"git_commit": commit}

@@ -90,7 +90,7 @@ def _contrast(
     is_vote: bool,
 ) -> ValidatedContrast:
     """Judge and people on one pair of variants, prompt by prompt; `human` holds those that people answered."""
-    population = list(study.provenance[POPULATION])
+    population = list(study.lineage[POPULATION])
     prompts = [p for p in population if all((p, name, FIRST_DRAW) in one.values for name in names)]
     clusters = [one.clusters[p] for p in prompts]
     gaps = np.array([one.values[p, names[0], FIRST_DRAW] - one.values[p, names[1], FIRST_DRAW] for p in prompts])

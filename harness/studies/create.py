@@ -40,7 +40,7 @@ from harness.studies.study_design import StudyDesign, TargetDesign
 from harness.types import Prompt
 
 CHECK_WORDS = (5, 40)  # of a human line that is shuffled: shorter ones can still be read
-ADDED = "added"  # in a study's provenance: what was added when
+ADDED = "added"  # in a study's lineage: what was added when
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def draw_declared(session: Session, design: StudyDesign, *, folder: Path) -> New
             *practice_items(design, is_dialogue=source.kind.is_dialogue),
         ),
         criteria=tuple(load_criterion(criterion, kind=source.kind) for criterion in design.criteria),
-        provenance=source.provenance,
+        lineage=source.lineage,
         plan=sample.plan,
         n_population=len(source.prompts),
     )
@@ -206,7 +206,7 @@ def add_prompts(session: Session, engine: Engine, file: Path, n: int, *, name: s
     with engine.begin() as connection:
         rows = connection.execute(select(items.c.prompt_id, items.c.purpose).where(items.c.study_id == study.id)).all()
     taken = {row.prompt_id for row in rows}
-    population = set(study.provenance[POPULATION])
+    population = set(study.lineage[POPULATION])
     left = [p for p in sample_order(source.prompts, seed=design.seed) if p.id in population and p.id not in taken]
     if len(left) < n:
         raise InputError(f"`--prompts` must be at most the {len(left)} that are left in the source, got {n}")
@@ -233,13 +233,13 @@ def extend(engine: Engine, study: Study, new: Sequence[StudyItem]) -> Study:
             & raters.c.person.is_(None)
         )
         rater_ids = connection.execute(select(raters.c.id).where(panel).order_by(raters.c.id)).scalars().all()
-        added = list(study.provenance.get(ADDED, []))
+        added = list(study.lineage.get(ADDED, []))
         _append(connection, study, new, rater_ids=rater_ids, seed=derive(study.design.seed, ADDED, len(added)))
         what = f"{write_count(n, 'prompt')} {'was' if n == 1 else 'were'}"
         told = f"{study.plan} {what} added after {write_count(before, 'rating')}."
-        provenance = {**study.provenance, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": time.time()}]}
-        connection.execute(update(studies).where(studies.c.id == study.id).values(plan=told, provenance=provenance))
-    return replace(study, plan=told, provenance=provenance)
+        lineage = {**study.lineage, ADDED: [*added, {"prompts": n, "ratings_before": before, "at": time.time()}]}
+        connection.execute(update(studies).where(studies.c.id == study.id).values(plan=told, lineage=lineage))
+    return replace(study, plan=told, lineage=lineage)
 
 
 def _append(

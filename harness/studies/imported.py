@@ -37,7 +37,7 @@ from harness.studies.studies import (
 from harness.studies.study_design import ExclusionDesign, PanelDesign, SourceDesign, StudyDesign, TargetDesign
 from harness.types import Criterion
 
-ITEMS = "items"  # in an imported study's provenance: item id -> prompt id, variant
+ITEMS = "items"  # in an imported study's lineage: item id -> prompt id, variant
 REPLY = "reply"  # the variant of items of which no more is known
 ANYBODY = "rater"  # where a file names none
 _WINS: Mapping[str, str] = {
@@ -291,7 +291,7 @@ def _new_study(reading: _Reading, answers: Answers, *, name: str, epsilon: float
         split="test",
         items=items,
         criteria=tuple(criteria),
-        provenance={"imported": reading.path.name, LABELS: labels, ITEMS: reading.names, POPULATION: prompts,
+        lineage={"imported": reading.path.name, LABELS: labels, ITEMS: reading.names, POPULATION: prompts,
                     "left_out": dict(answers.left_out)},
         plan=f"Imported from {reading.path.name}: {len(items):,} items, {len(raters):,} raters.",
         n_population=len(prompts),

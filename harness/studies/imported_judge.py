@@ -139,7 +139,7 @@ def _score(answer: Answer, how: _How, words: Mapping[str, Mapping[str, int]]) ->
     if item is None:
         raise InputError("`item` must say what was scored, got none")
     variant = read_id(facts.get("variant"), "variant")
-    places: Mapping[str, Sequence[str]] = how.study.provenance.get(ITEMS, {}) if how.study else {}
+    places: Mapping[str, Sequence[str]] = how.study.lineage.get(ITEMS, {}) if how.study else {}
     if places and item not in places:
         how.counts["unknown"] += 1
         return None

@@ -35,7 +35,7 @@ class Source:
     prompts: tuple[Prompt, ...]  # that every variant answered
     replies: Mapping[str, Mapping[str, ItemReply]]  # variant -> prompt id -> reply
     spare: tuple[Prompt, ...]  # other prompts of the same split
-    provenance: Mapping[str, Any]
+    lineage: Mapping[str, Any]
     kind: TaskKind = DIALOGUE  # what was asked
 
 
@@ -73,12 +73,12 @@ def _from_run(session: Session, run: str, wanted: Sequence[str]) -> Source:
                     variant=name, text=generation.text, draw=0
                 )
     prompts = read_prompts(folders[prepared[-1].run_id], "test")
-    provenance = {
+    lineage = {
         "run": record.run_id,
         "generations": {line.run_id: line.artifacts[GENERATIONS] for line in generated},
         "prepared": prepared[-1].run_id,
     }
-    joined = _joined("test", prompts, _chosen(replies, wanted), provenance)
+    joined = _joined("test", prompts, _chosen(replies, wanted), lineage)
     return replace(joined, kind=TASKS.get(str(record.config.get("task")), DIALOGUE))
 
 
@@ -93,11 +93,11 @@ def _from_files(session: Session, declared: SourceDesign, wanted: Sequence[str],
         replies[variant] = {
             a.key: ItemReply(variant=variant, text=a.text) for a in answers if _is_there(a.text, a.finish_reason)
         }
-    provenance = {
+    lineage = {
         "files": {variant: digest_file(folder / name) for variant, name in declared.generations.items()},
         "prepared": prepared.source_run_id,
     }
-    joined = _joined(declared.split, prompts, _chosen(replies, wanted), provenance)
+    joined = _joined(declared.split, prompts, _chosen(replies, wanted), lineage)
     return replace(joined, kind=choose_task(file).kind)
 
 
@@ -132,7 +132,7 @@ def _chosen(replies: Mapping[str, dict[str, ItemReply]], wanted: Sequence[str]) 
 
 
 def _joined(
-    split: Split, prompts: Sequence[Prompt], replies: Mapping[str, dict[str, ItemReply]], provenance: Mapping[str, Any]
+    split: Split, prompts: Sequence[Prompt], replies: Mapping[str, dict[str, ItemReply]], lineage: Mapping[str, Any]
 ) -> Source:
     asked = [p for p in prompts if any(p.id in of_variant for of_variant in replies.values())]
     whole = [p for p in asked if all(p.id in of_variant for of_variant in replies.values())]
@@ -145,8 +145,8 @@ def _joined(
         prompts=tuple(whole),
         replies=replies,
         spare=tuple(p for p in prompts if p.id not in known),
-        provenance={
-            **provenance,
+        lineage={
+            **lineage,
             LEFT_OUT: len(asked) - len(whole),
             SILENT: {name: sum(p.id not in given for p in asked) for name, given in replies.items()},
             POPULATION: [p.id for p in whole],

@@ -34,7 +34,7 @@ studies = Table(
     Column("design", JSON, nullable=False),  # the file, resolved
     Column("declaration", String(64), nullable=False),  # digest of the design, before any rating
     Column("criteria", JSON, nullable=False),
-    Column("provenance", JSON, nullable=False),  # runs and digests that the items come from
+    Column("provenance", JSON, key="lineage", nullable=False),  # runs and digests that the items come from
     Column("plan", Text, nullable=False),  # the power sentence
     Column("n_population", Integer, nullable=False),  # prompts that the sample was drawn from
     Column("created_at", Float, nullable=False),  # times are seconds since 1970, UTC

@@ -27,8 +27,8 @@ from harness.types import Criterion, Split
 
 Clock = Callable[[], float]  # seconds since 1970, UTC
 SLOT_BYTES = 12
-LABELS = "labels"  # in an imported study's provenance: criterion -> what was marked in words, numbered from 0
-LEFT_OUT, SILENT = "left_out", "silent"  # in a study's provenance: prompts not rated, and how many each variant left
+LABELS = "labels"  # in an imported study's lineage: criterion -> what was marked in words, numbered from 0
+LEFT_OUT, SILENT = "left_out", "silent"  # in a study's lineage: prompts not rated, and how many each variant left
 POPULATION = "population"  # there too: ids of the prompts that its sample was drawn from
 
 
@@ -40,7 +40,7 @@ class NewStudy:
     split: Split
     items: tuple[StudyItem, ...]  # main, attention and practice
     criteria: tuple[Criterion, ...] = ()  # likert
-    provenance: Mapping[str, Any]  # runs and digests that the items come from
+    lineage: Mapping[str, Any]  # runs and digests that the items come from
     plan: str  # what the number of prompts can show, in a sentence
     n_population: int  # prompts that the sample was drawn from
 
@@ -56,7 +56,7 @@ class Study:
     design: StudyDesign
     declaration: str
     criteria: tuple[Criterion, ...]
-    provenance: Mapping[str, Any]
+    lineage: Mapping[str, Any]
     plan: str
     n_population: int
     created_at: float
@@ -70,7 +70,7 @@ class Study:
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
         """Criteria that were marked with words instead of numbers, each with its words in the order of their codes."""
-        found: Mapping[str, Sequence[str]] = self.provenance.get(LABELS, {})
+        found: Mapping[str, Sequence[str]] = self.lineage.get(LABELS, {})
         return found
 
 
@@ -212,7 +212,7 @@ def insert_study(
         "design": new.design.model_dump(mode="json", by_alias=True),
         "declaration": new.design.declaration_digest(),
         "criteria": to_json(new.criteria),
-        "provenance": to_json(new.provenance),
+        "lineage": to_json(new.lineage),
         "plan": new.plan,
         "n_population": new.n_population,
         "created_at": now,

@@ -84,7 +84,7 @@ def study_of(
         design=design,
         split="test",
         items=(*items, *practice_items(design, is_dialogue=has_names)),
-        provenance={"chat": digest_file(file)},
+        lineage={"chat": digest_file(file)},
         plan=PLAN,
         n_population=len(unique),
     )

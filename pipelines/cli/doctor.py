@@ -13,7 +13,7 @@ import typer
 
 from harness.errors import InputError, ScreentestError
 from harness.settings import Settings
-from harness.store.provenance import versions
+from harness.store.software_versions import versions
 from harness.store.tracking import Tracking
 from harness.terminal import bold, dim, green, red, yellow
 from pipelines.cli.presenter import Result, presented

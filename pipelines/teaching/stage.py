@@ -77,7 +77,7 @@ def write_card(taught: Taught, folder: Path, *, name: str, base: BaseModel, corp
         f"- Taught on {len(head.films)} TRAIN {noun}s of {corpus}; {taught.n_replies:,} replies of theirs show what "
         "people's replies look like.",
         *(
-            f"- Faults planted for {criterion}: {called(', '.join(families), noun)}."
+            f"- Faults planted for {criterion}: {', '.join(families).replace('film', noun)}."
             for criterion, families in head.taught.items()
         ),
         f"- Made probabilities on {called(taught.calibrated_on, noun)}.",

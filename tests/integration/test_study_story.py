@@ -272,8 +272,8 @@ def test_a_study_of_a_finished_evaluation(world: World, store: Engine) -> None:
     tokens = world.create("evaluated", **changes)
     study = find_study(store, "evaluated")
     generated = {s["run_id"] for s in compared["stages"] if s["name"] == "generate"}
-    assert set(study.provenance["generations"]) == generated
-    assert len(study.provenance["population"]) + study.provenance["left_out"] == 20
+    assert set(study.lineage["generations"]) == generated
+    assert len(study.lineage["population"]) + study.lineage["left_out"] == 20
     task = next_task(store, tokens[0])
     assert isinstance(task, RatingTask)
     rate_all(store, tokens[0], favouring("adapter"), clock=Clock(step=3.0))

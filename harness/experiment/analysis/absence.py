@@ -22,7 +22,7 @@ import numpy as np
 from harness.experiment.analysis.values import Lacking
 from harness.experiment.design import ContrastDesign
 from harness.measures.heldout import WEIGHINGS
-from harness.measures.reply_metrics import reply_status
+from harness.measures.text_measures import reply_status
 from harness.types import Absence, Estimate, Generation, Verdict
 
 MAX_MISSING = 0.20  # share of a side's rows above which nothing in its favour is believed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nouns import generation, prompt
 
 from harness.measures.ngrams import spoken_words, words
-from harness.measures.reply_metrics import echo, repetition, reply_metrics
+from harness.measures.text_measures import echo, repetition, text_measures
 from harness.types import FinishReason
 
 
@@ -58,6 +58,6 @@ def test_echo_is_the_share_taken_from_the_context() -> None:
 def test_a_row_per_generation_with_what_is_missing(
     text: str, finish: FinishReason, length: int | None, cut_off: float | None, is_missing: bool
 ) -> None:
-    [row] = reply_metrics([generation(text, finish=finish)], [prompt()])
+    [row] = text_measures([generation(text, finish=finish)], [prompt()])
     assert (row.length, row.cut_off, row.no_text) == (length, cut_off, float(is_missing))
     assert (row.repetition is None) == (row.echo is None) == is_missing

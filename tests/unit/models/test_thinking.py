@@ -16,7 +16,7 @@ from harness.judging.fitting import fit
 from harness.judging.preferences import judged_pairs
 from harness.judging.scored import judged_items
 from harness.measures.diversity import film_diversity
-from harness.measures.reply_metrics import reply_metrics
+from harness.measures.text_measures import text_measures
 from harness.models.detokenizing import begins_thinking, read_reply
 from harness.models.endpoint import EndpointModel
 from harness.models.endpoint.chat_client import ChatClient
@@ -135,7 +135,7 @@ def test_a_reply_that_is_not_there_is_missing_in_every_measure(
     one, *rest = served(choice, says("Out by the door."), says("In."))
     assert (one.finish_reason, one.text, one.is_missing) == (finish, "", True)
     assert one.reason
-    row = reply_metrics([one, *rest], PROMPTS)[0]
+    row = text_measures([one, *rest], PROMPTS)[0]
     assert {row.length, row.n_tokens, row.repetition, row.echo, row.cut_off} == {None}
     film = next(f for f in film_diversity([one, *rest]) if f.cluster == one.cluster)
     assert (film.n_replies, film.n_missing) == (0, 1)

@@ -68,7 +68,7 @@ def test_what_three_raters_cannot_say_is_said_once(engine: Engine) -> None:
 def test_prompts_without_a_reply_are_told_with_whose_they_were(engine: Engine) -> None:
     created = a_study(engine)
     with engine.begin() as connection:
-        connection.execute(update(studies).values(provenance={"left_out": 3, "silent": {"base": 3, "sft": 0}}))
+        connection.execute(update(studies).values(lineage={"left_out": 3, "silent": {"base": 3, "sft": 0}}))
     found = study_results(engine, find_study(engine, created.study.name))
     assert study_text.dropped(found).startswith("3 prompts had no reply of some variant (base: 3) and were not rated")
     assert study_text.dropped(found) in draw_answer(found)

@@ -52,7 +52,7 @@ ORDER = 3  # words: short enough to find a loop in one line, long enough that "I
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyMetrics:
+class TextMeasures:
     """What can be said of one reply by looking at it. None is missing: what has no text cannot be measured by it."""
 
     prompt_id: str
@@ -68,7 +68,7 @@ class ReplyMetrics:
     cut_off: float | None  # 1 when the reply ran into the cap, 0 when it ended, None where unknown
 
 
-def reply_metrics(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[ReplyMetrics]:
+def text_measures(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[TextMeasures]:
     """A row per generation, in their order; each answers one of the prompts."""
     by_id = {prompt.id: prompt for prompt in prompts}
     return [_row(generation, by_id[generation.prompt_id]) for generation in generations]
@@ -123,12 +123,12 @@ def echo(text: str, context: Sequence[str]) -> float | None:
     return sum(gram in said for gram in found) / len(found)
 
 
-def _row(generation: Generation, prompt: Prompt) -> ReplyMetrics:
+def _row(generation: Generation, prompt: Prompt) -> TextMeasures:
     status, text = reply_status(generation), generation.text
     has_text = status == "ok"
     context = [message.content for message in prompt.messages]
     return compose(
-        ReplyMetrics,
+        TextMeasures,
         generation,
         status=status,
         no_text=float(not has_text),

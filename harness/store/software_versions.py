@@ -1,4 +1,4 @@
-"""What made a result: package versions and the commit of the code."""
+"""The software that made a result: package versions, the commit of the code, and who ran it."""
 
 from __future__ import annotations
 

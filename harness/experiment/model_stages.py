@@ -1,4 +1,4 @@
-"""From variants and prompts to rows: replies, held-out losses and the measures that need no judge, as stages."""
+"""What a variant replies to prompts, and how likely it finds people's replies: the stages that ask a model."""
 
 from __future__ import annotations
 
