@@ -5,6 +5,7 @@ The commands run through `pipelines.cli.main` in this process, or in a process o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import io
@@ -97,6 +98,7 @@ def _empty_store() -> Path:
     from harness.store.tracking import Tracking
 
     home = Path(tempfile.mkdtemp(prefix="screentest-store-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     _ = Tracking(Settings.from_environment({"SCREENTEST_HOME": str(home)})).client
     return home / "mlflow.db"
 

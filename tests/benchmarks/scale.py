@@ -245,7 +245,7 @@ def _collected(folder: Path) -> tuple[Any, Any, Any]:
         absences=(),
         results={},
     )
-    return design, Plan(tasks={}, cells=(), metrics=None, own={}, qualify={}), collected
+    return design, Plan(tasks={}, cells=(), shipped=None, own={}, qualify={}), collected
 
 
 def _stage(folder: Path) -> Any:
