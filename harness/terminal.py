@@ -156,7 +156,7 @@ def _notebook_bar(label: str) -> Iterator[OnProgress]:
 
     def on_progress(state: Progress) -> None:
         nonlocal last
-        words = f"{rate.text(state)}{', ' + state.note if state.note else ''}"
+        words = ", ".join(filter(None, (rate.text(state), state.note)))
         if time.monotonic() - last > NOTEBOOK_SECONDS:
             last = time.monotonic()
             bar = f'<progress value="{state.done:g}" max="{state.total:g}"></progress>'
@@ -177,7 +177,7 @@ def _lines(label: str) -> Iterator[OnProgress]:
         if time.monotonic() - last > LINE_SECONDS:
             last = time.monotonic()
             share = f"{state.done / state.total:.0%}" if state.total else f"{state.done:g}"
-            say(f"  {label}: {share}, {text}{rate.left(state)}{', ' + state.note if state.note else ''}")
+            say(f"  {label}: {', '.join(filter(None, (share, text, rate.left(state), state.note)))}")
 
     yield on_progress
     say(f"  {label}: done, {rate.summary()}")
@@ -202,7 +202,7 @@ class _Rate:
 
     def left(self, state: Progress) -> str:
         speed = self._speed(time.monotonic())
-        return f", {(state.total - state.done) / speed:.0f} s left" if speed > 0 and state.total else ""
+        return f"{(state.total - state.done) / speed:.0f} s left" if speed > 0 and state.total else ""
 
     def summary(self) -> str:
         seconds = f"{time.monotonic() - self._begun:.1f} s"

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 import typer
@@ -43,6 +44,16 @@ def test_whatever_a_name_holds_it_is_printed(name: str, capsys: pytest.CaptureFi
     assert f"  {name}: done" in said.err
     assert f"report: {name}\n" in said.out
     assert said.out.count(name) == 5
+
+
+def test_a_line_of_progress_says_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with mock.patch("harness.terminal.LINE_SECONDS", -1), progress("Generate") as on_progress:
+        for done, note in ((1, "cut off"), (1, ""), (3, "cut off")):
+            on_progress(Progress(done=done, total=4, unit="replies", note=note))
+    first, second, third, _ = capsys.readouterr().err.splitlines()
+    assert first == "  Generate: 25%, cut off"  # no rate yet
+    assert second == "  Generate: 25%, 0.0 replies/s"  # no time left yet
+    assert re.fullmatch(r"  Generate: 75%, [\d.,]+ replies/s, \d+ s left, cut off", third)
 
 
 ANY = st.recursive(
