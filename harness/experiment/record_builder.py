@@ -141,9 +141,8 @@ def _measures(design: ExperimentDesign, collected: Collected, found: Found) -> l
         effect = rule.smallest_effect
         of_control = None if effect is None else control.get(name)
         description = judge.description if judge else known.description if known else "Imported scores."
-        if (
-            known and not judge and known is CATALOGUE.get(name)
-        ):  # a sentence of ours; what others say of their measures stays as they say it
+        # A sentence of ours; what others say of their measures and judges stays as they say it.
+        if known and not judge and known is CATALOGUE.get(name):
             description = called(description, noun)
         shown.append(
             records.Measure(
