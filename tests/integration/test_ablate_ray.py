@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,25 @@ def _workers_at(task: str) -> list[psutil.Process]:
             if (process.cmdline() or [""])[0].startswith(task):
                 found.append(process)
     return found
+
+
+OWN_CLUSTER = """
+import os
+from harness.experiment.workers.ray_workers import RayWorkers
+workers = RayWorkers(1, environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"})
+ray = workers._ray
+print(len(ray.nodes()), ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))
+workers.close()
+"""
+
+
+def test_a_cluster_of_its_own_starts_beside_another_and_its_workers_have_the_priority_of_the_driver(
+    tmp_path: Path,
+) -> None:
+    with nodes({"num_cpus": 1}, {"num_cpus": 1}):
+        env = {key: value for key, value in environment(tmp_path).items() if key != "RAY_worker_niceness"}
+        done = subprocess.run([sys.executable, "-c", OWN_CLUSTER], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "0"], done.stderr
 
 
 def test_a_remote_worker_refuses_a_sqlite_store() -> None:

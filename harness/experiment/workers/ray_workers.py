@@ -89,7 +89,7 @@ class RayWorkers:
         with contextlib.chdir(root()):
             if address is None:
                 before = _children()
-                self._ray.init(num_cpus=n, include_dashboard=False, **quiet)
+                self._ray.init(address="local", num_cpus=n, include_dashboard=False, **quiet)
                 self._reaper = _reaper(_children() - before)
                 return
             try:
